@@ -1,0 +1,46 @@
+# Two commands matter: `make demo` shows the outage and its cure, `make test` proves everything.
+# Each sets up what it needs in this directory and runs in private namespaces (lab/private.py).
+
+PYTHON ?= python3
+SALT   ?= 3008
+VENV    = .venv/$(SALT)
+PRIVATE = $(PYTHON) lab/private.py
+PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
+
+.PHONY: demo test lint unit functional integration matrix clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/ready
+	$(PRIVATE) $(VENV)/bin/python -m lab.demo
+
+test: lint unit functional integration
+
+lint: .venv/lint/ready
+	.venv/lint/bin/ruff format --check .
+	.venv/lint/bin/ruff check .
+
+unit functional integration: $(VENV)/ready
+	$(PYTEST) tests/$@
+
+# The same functional tests on every Salt release line we support.
+matrix:
+	$(MAKE) unit functional SALT=3006
+	$(MAKE) unit functional SALT=3007
+	$(MAKE) unit functional SALT=3008
+
+# An environment is ready when its stamp is newer than what it was made from.
+packages = $(if $(filter lint,$*),-r requirements/lint.txt,"salt~=$*.0" -r requirements/test.txt)
+
+.venv/%/ready: requirements/lint.txt requirements/test.txt | need-venv
+	@echo "setting up $(@D) (once, about a minute)"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(packages)
+	@touch $@
+
+.PHONY: need-venv
+need-venv:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)"; exit 1; }
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache build dist *.egg-info
