@@ -1,0 +1,321 @@
+"""See, prove and flush the neighbour (ARP, NDP) table of a minion.
+
+A machine that gets the address of a dead one cannot be reached while an old host still holds the
+dead one's MAC address: replies leave for a NIC that no longer exists. ``arp.revalidate`` makes the
+kernel prove its entries again while traffic keeps flowing; ``arp.flush`` deletes them, now.
+
+Never touched, by any function: PERMANENT, NOARP, proxy, externally learned, managed and otherwise
+owned entries, multicast, devices without ARP, and what the kernel is resolving at this moment.
+
+:depends: pyroute2 >= 0.7.2
+:platform: Linux
+"""
+
+import importlib
+import os
+import sys
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    from pyroute2.netlink.rtnl import ndmsg
+
+    HAS_PYROUTE2 = bool(ndmsg)
+except ImportError:
+    HAS_PYROUTE2 = False
+
+if HAS_PYROUTE2:
+    try:
+        import arp_engine
+        import arp_netlink
+        import arp_probe
+        import arp_select
+        import arp_wire
+    except ImportError:  # installed by pip, not synced
+        from saltext.arp_hygiene.utils import (
+            arp_engine,
+            arp_netlink,
+            arp_probe,
+            arp_select,
+            arp_wire,
+        )
+
+    # A minion that has imported a synced file keeps it until it restarts, while this file is
+    # loaded anew: without this, a new surface would meet an old engine. In order of dependence.
+    _ENGINE = (arp_wire, arp_select, arp_netlink, arp_engine, arp_probe)
+    if any(os.stat(module.__file__).st_mtime_ns != module.LOADED for module in _ENGINE):
+        for _module in _ENGINE:
+            importlib.reload(_module)
+
+__virtualname__ = "arp"
+__func_alias__ = {"list_": "list"}
+__outputter__ = {"list_": "table", "list_stale": "table"}
+
+
+def __virtual__():
+    """Load on Linux, with pyroute2."""
+    if not sys.platform.startswith("linux"):
+        return False, "arp: neighbour tables are read by netlink, which only Linux has"
+    if not HAS_PYROUTE2:
+        return False, (
+            "arp: pyroute2 is missing in Salt's own Python; install it with "
+            "`salt-call pip.install pyroute2` (onedir: `salt-pip install pyroute2`)"
+        )
+    return __virtualname__
+
+
+def _select(verb, **words):
+    """Return Selectors; what the operator wrote wrong is one line."""
+    try:
+        return arp_select.parse_selectors(verb=verb, **words)
+    except ValueError as error:
+        raise SaltInvocationError(f"arp.{verb}: {error}") from None
+
+
+def _call(verb, function, *words):
+    """Call the engine; what the operator or the kernel objects to is one line."""
+    try:
+        return function(*words)
+    except arp_select.Unknown as error:
+        raise SaltInvocationError(f"arp.{verb}: {error}") from None
+    except OSError as error:
+        raise CommandExecutionError(f"arp.{verb}: {error.strerror or error}") from None
+
+
+def _checked(verb, parse, *words):
+    """Return one parsed argument."""
+    try:
+        return parse(*words)
+    except ValueError as error:
+        raise SaltInvocationError(f"arp.{verb}: {error}") from None
+
+
+def _told(result):
+    """Return a result; where the kernel refused a part of it, with an exit code that says so."""
+    if result.get("failed"):
+        __context__["retcode"] = 1
+    return result
+
+
+def list_(ip=None, dev=None, state=None, family=None, exclude=None):
+    """List the neighbour table. Touches nothing and sends nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' arp.list dev=eth0 state=REACHABLE
+        # db1:
+        #     ----------------------------------------------------------------------- ...
+        #     | Confirmed_S | Dev  | Ip         | Mac               | Owner | State     ...
+        #     ----------------------------------------------------------------------- ...
+        #     | 0.03        | eth0 | 192.0.2.90 | 02:00:00:00:00:0a |       | REACHABLE ...
+
+    ip
+        Address, network in CIDR notation, or a list of them. Default: all.
+    dev
+        Name of a network device, or a list. Default: all.
+    state
+        Neighbour state, or a list: INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, FAILED, NOARP,
+        PERMANENT, NONE. Default: all.
+    family
+        ``ipv4`` or ``ipv6``. Default: both.
+    exclude
+        Like ``ip``: what is left out. Default: nothing.
+
+    Returns a list of dicts with the same keys: ``ip``; ``mac`` (empty while there is none);
+    ``dev``; ``state``; ``confirmed_s``, ``used_s``, ``updated_s`` (seconds since somebody vouched
+    for the entry, since it was last looked up for a packet, since its state or MAC last changed);
+    ``suspect`` (True: REACHABLE for longer than ARP alone would keep it, so something else
+    vouches for it, rightly or wrongly); ``owner`` (why it is never touched, or empty).
+
+    Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
+
+    ``used_s`` does not advance while an entry is REACHABLE and says nothing about idleness then
+    (Linux, net/core/neighbour.c).
+    """
+    selectors = _select("list", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
+    return _call("list", arp_engine.list_entries, selectors)
+
+
+def list_stale(ip=None, dev=None, family=None, exclude=None):
+    """List what the kernel calls STALE. Touches nothing and sends nothing.
+
+    STALE means: not confirmed lately. A wrong entry need not be among them (it can be kept
+    REACHABLE for ever: see ``suspect`` in :py:func:`arp.list`), and most of these are right.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' arp.list_stale family=ipv4
+
+    Parameters, shape and exceptions as in :py:func:`arp.list`, without ``state``.
+    """
+    return list_(ip=ip, dev=dev, state="STALE", family=family, exclude=exclude)
+
+
+def flush(ip=None, dev=None, state=None, family=None, exclude=None, rows=False, test=False):
+    """Delete entries now: without arguments every one that is ours to touch, whatever its state.
+
+    The kernel asks again when the next packet leaves. Where ARP answers get lost, a live
+    connection can stall a second: :py:func:`arp.revalidate` does not do that.
+
+    Never touches PERMANENT, NOARP, proxy, externally learned, managed and other owned entries,
+    multicast, devices without ARP, entries being resolved (INCOMPLETE, NONE).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' arp.flush
+        # db1:
+        #     ----------
+        #     flushed:
+        #         412
+        #     kept:
+        #         ----------
+        #         PERMANENT:
+        #             2
+        salt 'db*' arp.flush 192.0.2.0/24 exclude=192.0.2.1 test=True
+
+    ip
+        Address, network in CIDR notation, or a list of them. Default: all.
+    dev
+        Name of a network device, or a list. Default: all.
+    state
+        REACHABLE, STALE, DELAY, PROBE, FAILED, or a list. Default: all of these.
+    family
+        ``ipv4`` or ``ipv6``. Default: both.
+    exclude
+        Like ``ip``: what is left alone. Default: nothing.
+    rows
+        True: return also ``entries``, what was deleted, in the shape of :py:func:`arp.list`.
+        Default: False.
+    test
+        True: return ``would_flush`` instead of ``flushed``; touch nothing. Default: False.
+
+    Returns a dict: ``flushed`` (count), ``kept`` (reason to count, of what was meant but is not
+    ours), ``entries`` with ``rows``; and, only where the kernel refused a part, ``failed`` (list
+    of ``ip``, ``dev``, ``error``), with exit code 1 under ``--retcode-passthrough``. What another
+    process removed meanwhile, or what the kernel learned anew since the call began, is success.
+
+    Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
+    everything (CAP_NET_ADMIN is needed).
+    """
+    selectors = _select("flush", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
+    rows = _checked("flush", arp_select.parse_flag, "rows", rows)
+    test = _checked("flush", arp_select.parse_flag, "test", test)
+    return _told(_call("flush", arp_engine.flush, selectors, rows, test))
+
+
+def revalidate(ip=None, dev=None, state=None, family=None, exclude=None, rate=100, test=False):
+    """Make the kernel prove entries again, suspects first, and say what came of it.
+
+    Each entry is put into PROBE with the MAC it has: traffic keeps flowing to that MAC while the
+    kernel asks; only the answer counts. Right: confirmed. Wrong: healed. Nobody there: gone
+    (FAILED; the next packet asks by broadcast). Never creates an entry, never changes a MAC,
+    never loses a flag.
+
+    Never touches what :py:func:`arp.flush` never touches, nor entries without a MAC.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' arp.revalidate
+        # db1:
+        #     ----------
+        #     checked:
+        #         97
+        #     confirmed:
+        #         95
+        #     gone:
+        #         |_
+        #           ----------
+        #           dev:
+        #               eth0
+        #           ip:
+        #               192.0.2.44
+        #           mac:
+        #               02:00:00:00:00:2c
+        #     healed:
+        #         |_
+        #           ----------
+        #           dev:
+        #               eth0
+        #           ip:
+        #               192.0.2.90
+        #           new:
+        #               02:00:00:00:00:0b
+        #           old:
+        #               02:00:00:00:00:0a
+        #     ...
+
+    ip, dev, family, exclude
+        As in :py:func:`arp.flush`.
+    state
+        REACHABLE, STALE, DELAY, PROBE, or a list. Default: all of these.
+    rate
+        Entries a second, a number; 0 is as fast as a receiving backlog can bear. Default: 100.
+    test
+        True: return ``would_check`` (count) and ``suspects`` (list of ``ip``, ``dev``, ``mac``)
+        instead; touch nothing and ask nobody. Default: False.
+
+    Returns a dict: ``checked``, ``confirmed``, ``undecided`` (no verdict in time) as counts;
+    ``healed`` (list of ``ip``, ``dev``, ``old``, ``new``); ``gone`` (list of ``ip``, ``dev``,
+    ``mac``); ``kept`` (reason to count); ``warnings`` (list of lines: devices whose
+    ``mcast_resolicit`` is 0, where this is not harmless on every fabric); and, only where the
+    kernel refused a part, ``failed`` as in :py:func:`arp.flush`.
+
+    Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
+    everything or is older than 4.2.
+
+    A verdict takes at most ucast_solicit + app_solicit + mcast_resolicit times retrans_time_ms of
+    the device, 3 s by default (neigh_max_probes in net/core/neighbour.c). Healing takes a second
+    longer than confirming: ``locktime`` makes the kernel distrust an answer that comes within a
+    second of a change.
+    """
+    selectors = _select("revalidate", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
+    rate = _checked("revalidate", arp_select.parse_rate, rate)
+    test = _checked("revalidate", arp_select.parse_flag, "test", test)
+    return _told(_call("revalidate", arp_probe.revalidate, selectors, rate, test))
+
+
+def stats(ip=None, dev=None, family=None, exclude=None):
+    """Count entries by family, device and state, against the table's limits. Touches nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' arp.stats family=ipv4
+        # db1:
+        #     ----------
+        #     ipv4:
+        #         ----------
+        #         devices:
+        #             ----------
+        #             eth0:
+        #                 ----------
+        #                 REACHABLE:
+        #                     12
+        #         entries:
+        #             12
+        #         entries_all_namespaces:
+        #             14
+        #         gc_thresh1:
+        #             128
+        #         ...
+
+    Parameters as in :py:func:`arp.list`, without ``state``.
+
+    Returns a dict by family (``ipv4``, ``ipv6``): ``entries``, ``states`` (state to count),
+    ``devices`` (device to state to count), ``gc_thresh1``, ``gc_thresh2``, ``gc_thresh3``, and
+    ``entries_all_namespaces``: the limits hold for all network namespaces together, so a container
+    can be refused an entry though its own table is small.
+
+    Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
+    """
+    selectors = _select("list", ip=ip, dev=dev, family=family, exclude=exclude)
+    return _call("stats", arp_engine.stats, selectors)

@@ -1,0 +1,215 @@
+"""The socket to the kernel's neighbour tables. The only file that opens one.
+
+A plain socket and not pyroute2's: the objects pyroute2 makes of a message cost more than the
+kernel needs to delete the entry, its ``IPRoute`` refuses to open inside a running event loop
+(0.9, a Salt beacon), and the raw socket below its other class is reached by another private name
+in every release. pyroute2 is our vocabulary, and the second opinion in the tests.
+
+The kernel works off what is sent before ``send`` returns, so errors and answers wait in the
+receive buffer by then: a drain that does not block misses none, as long as they fit. The default
+buffer holds about 256 small messages; the 257th would be lost with ENOBUFS. Hence BATCH.
+"""
+
+import contextlib
+import os
+import socket
+import struct
+import sys
+from collections import namedtuple
+
+from pyroute2.netlink import NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, NLMSG_DONE, NLMSG_ERROR
+from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGH, RTM_GETNEIGHTBL
+
+try:
+    import arp_select
+    import arp_wire as wire
+except ImportError:  # installed by pip, not synced
+    from saltext.arp_hygiene.utils import arp_select
+    from saltext.arp_hygiene.utils import arp_wire as wire
+
+LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
+
+BATCH = 128  # messages a send
+CHUNK = 32768  # the kernel never writes more of a dump at once
+PATIENCE_S = 5.0  # a kernel that does not answer a dump that long is broken: say so
+
+SOL_NETLINK = 270
+NLM_F_DUMP_INTR, NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
+NLMSGERR_ATTR_MSG = 1
+IFLA_IFNAME, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 3, 29, 8
+
+_TRAILER = struct.pack("=IH", 20, NLMSG_DONE)
+
+# include/uapi/linux/neighbour.h; pyroute2 does not know NDTPA_MCAST_REPROBES
+NDTA_THRESH1, NDTA_THRESH2, NDTA_THRESH3, NDTA_CONFIG, NDTA_PARMS = 2, 3, 4, 5, 6
+_PARAMETERS = {
+    1: "ifindex",
+    4: "base_reachable_ms",
+    5: "retrans_ms",
+    9: "app_solicit",
+    10: "ucast_solicit",
+    15: "locktime_ms",
+    17: "mcast_resolicit",
+}
+
+#: Why the kernel refused one message: which one, errno, and its own words where it has any.
+Refusal = namedtuple("Refusal", "entry errno text")
+
+#: How one device proves its neighbours; times in seconds.
+Timers = namedtuple("Timers", "base_reachable_s retrans_s solicits mcast_resolicit")
+DEFAULT_TIMERS = Timers(30.0, 1.0, 3, 0)  # the kernel's; for a device that came while we asked
+
+
+class Channel:
+    """One netlink socket, for one call: a socket that survives a fork loses messages."""
+
+    def __init__(self):
+        """Open it."""
+        self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._sock.bind((0, 0))
+        self._port = self._sock.getsockname()[0]
+        self._sequence = 1 << 20
+        for option in (NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
+            # kernels before 4.12 and 4.20 refuse: fewer words, and we filter ourselves
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(SOL_NETLINK, option, 1)
+
+    def __enter__(self):
+        """Return the channel."""
+        return self
+
+    def __exit__(self, *_exc):
+        """Close it."""
+        self._sock.close()
+
+    def dump(self, kind, body):
+        """Yield the chunks of a dump, without the trailer that ends it."""
+        self._sequence += 1
+        self._sock.settimeout(PATIENCE_S)
+        self._sock.send(wire.dump_request(kind, body, self._sequence))
+        ours = struct.pack("=II", self._sequence, self._port)
+        while True:
+            chunk, _ancillary, flags, _address = self._sock.recvmsg(CHUNK)
+            if flags & socket.MSG_TRUNC:
+                raise OSError(f"netlink answer longer than {CHUNK} bytes")
+            _size, first, _flags, _seq, _port = wire.HEADER.unpack_from(chunk)
+            if first in (NLMSG_DONE, NLMSG_ERROR):
+                status = struct.unpack_from("=i", chunk, 16)[0]
+                if status < 0:
+                    raise OSError(-status, os.strerror(-status))
+                return
+            tail = chunk[-20:]  # the trailer rides with the last messages where there is room
+            done = tail[:6] == _TRAILER and tail[8:16] == ours
+            yield chunk[:-20] if done else chunk
+            if done:
+                return
+
+    def neighbours(self, family, ifindex=0):
+        """Yield the chunks of a family's table; ``ifindex`` lets a newer kernel filter."""
+        return self.dump(RTM_GETNEIGH, wire.neighbours_body(family, ifindex))
+
+    def exchange(self, orders):
+        """Send at most BATCH messages; return ``(entries, refusals)``: what the kernel answered."""
+        self._sock.settimeout(PATIENCE_S)
+        self._sock.send(orders)
+        self._sock.settimeout(0)
+        found, refusals = [], []
+        while True:
+            try:
+                answer = self._sock.recv(CHUNK)
+            except BlockingIOError:
+                return found, refusals
+            size, kind, flags, _seq, _port = wire.HEADER.unpack_from(answer)
+            if kind != NLMSG_ERROR:
+                found += wire.entries(answer)
+                continue
+            status = struct.unpack_from("=i", answer, 16)[0]
+            if status:
+                refusals.append(_refusal(answer, size, flags, -status))
+
+    def devices(self):
+        """Return every network device: index to ``Device(name, flags)``."""
+        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
+        body += wire.attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
+        for _attempt in range(5):
+            found, interrupted = {}, False
+            for at, size, flags, chunk in self._objects(RTM_GETLINK, body):
+                interrupted |= bool(flags & NLM_F_DUMP_INTR)
+                ifindex, bits = struct.unpack_from("=iI", chunk, at + 20)
+                for name, start, end in wire.attributes(chunk, at + 32, at + size):
+                    if name == IFLA_IFNAME:
+                        label = chunk[start : end - 1].decode(errors="backslashreplace")
+                        found[ifindex] = arp_select.Device(label, bits)
+            if not interrupted:
+                break
+        return found
+
+    def tables(self, families):
+        """Return ``(timers, limits)`` of the neighbour tables.
+
+        timers: ``(family, ifindex)`` to Timers, one for each device.
+        limits: family to gc_thresh1/2/3 and the count of entries in all namespaces.
+        """
+        timers, limits = {}, {}
+        for family in families:
+            for at, size, _flags, chunk in self._objects(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0])):
+                values = {
+                    name: chunk[start:end]
+                    for name, start, end in wire.attributes(chunk, at + 20, at + size)
+                }
+                if NDTA_THRESH1 in values:
+                    limits[family] = _limits(values)
+                ifindex, timing = _timers(values.get(NDTA_PARMS, b""))
+                if ifindex:
+                    timers[family, ifindex] = timing
+        return timers, limits
+
+    def _objects(self, kind, body):
+        """Yield ``(offset, size, flags, chunk)`` of each message of a dump."""
+        for chunk in self.dump(kind, body):
+            at = 0
+            while at < len(chunk):
+                size, _kind, flags, _seq, _port = wire.HEADER.unpack_from(chunk, at)
+                yield at, size, flags, chunk
+                at += size + 3 & ~3
+
+
+def _refusal(answer, size, flags, errno):
+    """Return which message the kernel refused, and why."""
+    original = wire.HEADER.unpack_from(answer, 20)[0]
+    text = ""
+    if flags & NLM_F_ACK_TLVS:
+        start = 20 + (wire.HEADER.size if flags & NLM_F_CAPPED else original + 3 & ~3)
+        for name, begin, end in wire.attributes(answer, start, size):
+            if name == NLMSGERR_ATTR_MSG:
+                text = answer[begin:end].rstrip(b"\0").decode(errors="backslashreplace")
+    ifindex = struct.unpack_from("=i", answer, 20 + 20)[0]
+    attributes = {
+        name: answer[start:end]
+        for name, start, end in wire.attributes(answer, 20 + 28, 20 + original)
+    }
+    dst, mac = attributes.get(wire.NDA_DST, b""), attributes.get(wire.NDA_LLADDR, b"")
+    return Refusal(wire.Entry(ifindex, 0, 0, 0, dst, mac, 0, 0, 0), errno, text)
+
+
+def _limits(values):
+    """Return the thresholds of one table, and how many entries all namespaces hold of it."""
+    number = {name: struct.unpack("=I", values[name])[0] for name in (2, 3, 4)}
+    limits = {f"gc_thresh{name - 1}": number[name] for name in (2, 3, 4)}
+    if NDTA_CONFIG in values:  # struct ndt_config: key_len:2 entry_size:2 entries:4 ...
+        limits["entries_all_namespaces"] = struct.unpack_from("=I", values[NDTA_CONFIG], 4)[0]
+    return limits
+
+
+def _timers(parameters):
+    """Return ``(ifindex, Timers)`` of one NDTA_PARMS; ifindex 0 is the table's default."""
+    found = dict.fromkeys(_PARAMETERS.values(), 0)
+    for name, start, end in wire.attributes(parameters, 0, len(parameters)):
+        if name in _PARAMETERS:
+            found[_PARAMETERS[name]] = int.from_bytes(parameters[start:end], sys.byteorder)
+    return found["ifindex"], Timers(
+        base_reachable_s=found["base_reachable_ms"] / 1000,
+        retrans_s=found["retrans_ms"] / 1000,
+        solicits=found["ucast_solicit"] + found["app_solicit"] + found["mcast_resolicit"],
+        mcast_resolicit=found["mcast_resolicit"],
+    )

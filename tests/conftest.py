@@ -1,0 +1,25 @@
+"""Every test runs in the private world, and no test outside it."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(REPO / "_utils"), str(REPO)]  # the engine, as Salt's loader would put it
+
+
+def pytest_configure():
+    if os.environ.get("ARP_LAB_PRIVATE") != "1":
+        pytest.exit(
+            "tests change neighbour tables: run `make test`, or "
+            "`python3 lab/private.py .venv/3008/bin/python -m pytest ...`",
+            returncode=4,
+        )
+
+
+@pytest.fixture(scope="session")
+def repo():
+    """The repository: what a minion gets as file_roots."""
+    return REPO

@@ -1,0 +1,153 @@
+"""arp.list, arp.list_stale, arp.stats: the table as it is."""
+
+import json
+
+import pytest
+from conftest import BORN, DEAD, ip
+
+KEYS = {
+    "ip", "mac", "dev", "state", "confirmed_s", "used_s", "updated_s", "suspect", "owner",
+}  # fmt: skip
+
+
+def unicast(rows):
+    return [row for row in rows if row["owner"] != "multicast"]
+
+
+def test_every_row_has_the_same_keys_and_plain_values(arp, scene):
+    scene.add("192.0.2.10", "stale")
+    scene.add("192.0.2.11", "failed", mac=None)
+    scene.add("2001:db8::10", "reachable", DEAD, "db0", "router")
+    rows = arp.list()
+    assert all(set(row) == KEYS for row in rows)
+    assert json.loads(json.dumps(rows)) == rows
+    assert {row["ip"]: (row["mac"], row["state"]) for row in unicast(rows)} == {
+        "192.0.2.10": (DEAD, "STALE"),
+        "192.0.2.11": ("", "FAILED"),
+        "2001:db8::10": (DEAD, "REACHABLE"),
+    }
+
+
+def test_two_addresses_on_one_mac_are_two_rows(arp, scene):
+    """Salt's own network.ip_neighs loses one of them."""
+    scene.add("192.0.2.10")
+    scene.add("192.0.2.11")
+    assert [row["ip"] for row in arp.list_stale()] == ["192.0.2.10", "192.0.2.11"]
+
+
+def test_one_address_on_two_devices_is_two_rows(arp, scene):
+    ip("link", "add", "db1", "type", "veth", "peer", "name", "w1", "netns", "worker")
+    ip("link", "set", "db1", "up")
+    scene.add("192.0.2.10")
+    scene.add("192.0.2.10", "stale", BORN, "db1")
+    assert {(row["dev"], row["mac"]) for row in arp.list(ip="192.0.2.10")} == {
+        ("db0", DEAD),
+        ("db1", BORN),
+    }
+
+
+@pytest.mark.parametrize(
+    ("extra", "owner"),
+    [
+        (["nud", "permanent"], "PERMANENT"),
+        (["nud", "noarp"], "NOARP"),
+        (["nud", "reachable", "extern_learn"], "extern_learn"),
+        (["nud", "permanent", "extern_learn"], "extern_learn"),
+        (["nud", "stale", "protocol", "zebra"], "protocol zebra"),
+        (["nud", "stale", "protocol", "bgp"], "protocol bgp"),
+        (["nud", "stale", "protocol", "77"], "protocol 77"),
+        (["nud", "stale"], ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+@pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
+def test_owner_says_why(arp, scene, address, extra, owner):
+    ip("neigh", "add", address, "lladdr", DEAD, "dev", "db0", *extra)
+    assert [row["owner"] for row in arp.list(ip=address)] == [owner]
+
+
+def test_managed_entry_has_an_owner(arp, scene):
+    scene.worker("192.0.2.10")
+    ip("neigh", "add", "192.0.2.10", "managed", "dev", "db0")
+    assert [row["owner"] for row in arp.list(ip="192.0.2.10")] == ["managed"]
+
+
+def test_entry_on_a_device_without_arp_has_an_owner(arp, scene):
+    ip("tuntap", "add", "tun0", "mode", "tun")
+    ip("link", "set", "tun0", "up")
+    ip("neigh", "add", "192.0.2.10", "dev", "tun0", "nud", "stale")
+    assert all(row["owner"] for row in arp.list(dev="tun0"))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ({}, ["192.0.2.10", "192.0.2.11", "192.0.2.200", "2001:db8::10"]),
+        ({"ip": "192.0.2.10"}, ["192.0.2.10"]),
+        ({"ip": "192.0.2.0/25"}, ["192.0.2.10", "192.0.2.11"]),
+        ({"ip": ["192.0.2.11", "2001:db8::/64"]}, ["192.0.2.11", "2001:db8::10"]),
+        ({"family": "ipv6"}, ["2001:db8::10"]),
+        ({"family": "ipv4", "exclude": "192.0.2.0/25"}, ["192.0.2.200"]),
+        ({"state": "stale"}, ["192.0.2.10", "192.0.2.200"]),
+        ({"state": ["REACHABLE", "FAILED"]}, ["192.0.2.11", "2001:db8::10"]),
+        ({"dev": "lo"}, []),
+        ({"dev": ["lo", "db0"], "ip": "192.0.2.10"}, ["192.0.2.10"]),
+    ],
+    ids=str,
+)
+def test_selectors(arp, scene, words, expected):
+    scene.add("192.0.2.10")
+    scene.add("192.0.2.11", "failed", mac=None)
+    scene.add("192.0.2.200")
+    scene.add("2001:db8::10", "reachable")
+    assert [row["ip"] for row in sorted(unicast(arp.list(**words)), key=lambda r: ":" in r["ip"])] \
+        == expected  # fmt: skip
+
+
+def test_suspect_is_what_hints_keep_reachable(arp, scene):
+    """REACHABLE for longer than its own ARP cycle allows, and confirmed since: MSG_CONFIRM."""
+    import socket
+    import time
+
+    scene.sysctl("ipv4.neigh.db0.base_reachable_time_ms", 1000)
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable")
+    scene.add("192.0.2.11", "reachable")
+    deadline = time.monotonic() + 10
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        while time.monotonic() < deadline:
+            sender.sendto(b"x", socket.MSG_CONFIRM, ("192.0.2.10", 9))
+            rows = {row["ip"]: row for row in arp.list(family="ipv4")}
+            assert not rows["192.0.2.11"]["suspect"]
+            if rows["192.0.2.10"]["suspect"]:
+                break
+            time.sleep(0.05)
+    row = rows["192.0.2.10"]
+    assert (row["suspect"], row["state"], row["mac"]) == (True, "REACHABLE", DEAD)
+    assert row["updated_s"] > 1.5 > row["confirmed_s"]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_large_table_is_complete(arp, scene, family):
+    names = scene.fill(3000, family=family)
+    assert {row["ip"] for row in arp.list_stale()} == set(names)
+
+
+def test_stats_counts_against_the_limits(arp, scene):
+    scene.add("192.0.2.10")
+    scene.add("192.0.2.11", "permanent")
+    stats = arp.stats()
+    assert stats["ipv4"]["states"] == {"STALE": 1, "PERMANENT": 1}
+    assert stats["ipv4"]["devices"] == {"db0": {"STALE": 1, "PERMANENT": 1}}
+    assert stats["ipv4"]["entries"] == 2
+    for family in ("ipv4", "ipv6"):
+        limits = [stats[family][f"gc_thresh{number}"] for number in (1, 2, 3)]
+        assert limits == sorted(limits)
+        assert limits[0] > 0
+        assert stats[family]["entries_all_namespaces"] >= stats[family]["entries"]
+    assert set(arp.stats(family="ipv6")) == {"ipv6"}
+
+
+def test_list_shows_an_ipv6_link_local_router(arp, scene):
+    scene.add("fe80::1", "reachable", DEAD, "db0", "router")
+    assert [row["ip"] for row in arp.list(ip="fe80::/10")] == ["fe80::1"]
