@@ -1,5 +1,6 @@
 """Every test runs in the private world, and no test outside it."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -23,3 +24,8 @@ def pytest_configure():
 def repo():
     """The repository: what a minion gets as file_roots."""
     return REPO
+
+
+def pytest_unconfigure():
+    """Salt keeps log records for a log server and replays them when pytest has closed stderr."""
+    logging.raiseExceptions = False

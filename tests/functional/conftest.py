@@ -4,8 +4,12 @@ The test process itself is the database: each test begins in a fresh namespace w
 device, ``db0``; the other end of the cable, ``w0``, is in the namespace ``worker``.
 """
 
+import contextlib
 import ctypes
+import socket
 import subprocess
+import threading
+import time
 
 import pytest
 import salt.config
@@ -37,9 +41,11 @@ class Scene:
             "link set db0 up",
             "address add 192.0.2.1/24 dev db0",
             "address add 2001:db8::1/64 dev db0 nodad",
+            "address add fe80::1/64 dev db0 nodad",  # solicitations need a link-local source
             "-n worker link set w0 addrgenmode none",
             f"-n worker link set w0 address {BORN}",
             "-n worker link set w0 up",
+            "-n worker address add fe80::2/64 dev w0 nodad",
         ):
             ip(*words.split())
 
@@ -68,10 +74,10 @@ class Scene:
         return names
 
     @staticmethod
-    def table(*selector):
+    def table(*states):
         """Return the unicast rows of the table as sorted text lines: ``ip dev mac state``."""
         rows = []
-        for line in ip("neigh", "show", "nud", "all", *selector).splitlines():
+        for line in ip("neigh", "show", "nud", *(states or ["all"])).splitlines():
             words = line.split()
             if not words[0].startswith("ff0"):
                 dev = words[words.index("dev") + 1]
@@ -85,6 +91,34 @@ class Scene:
         """Set one key below net."""
         with open(f"/proc/sys/net/{name.replace('.', '/')}", "w", encoding="ascii") as file:
             file.write(str(value))
+
+    @staticmethod
+    @contextlib.contextmanager
+    def confirming(*addresses):
+        """Let an application vouch for addresses (MSG_CONFIRM) until the block ends."""
+        done = threading.Event()
+
+        def send():
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                while not done.wait(0.02):
+                    for address in addresses:
+                        sender.sendto(b"x", socket.MSG_CONFIRM, (address, 9))
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            yield
+        finally:
+            done.set()
+            sender.join()
+
+    @staticmethod
+    def until(holds, seconds=10):
+        """Wait until something holds, and no longer than that."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, "it never came true"
+            time.sleep(0.01)
 
     def quick(self, dev="db0"):
         """Shorten the device's timers: a verdict in three tenths of a second and not in three."""

@@ -106,24 +106,20 @@ def test_selectors(arp, scene, words, expected):
 
 def test_suspect_is_what_hints_keep_reachable(arp, scene):
     """REACHABLE for longer than its own ARP cycle allows, and confirmed since: MSG_CONFIRM."""
-    import socket
-    import time
-
     scene.sysctl("ipv4.neigh.db0.base_reachable_time_ms", 1000)
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable")
     scene.add("192.0.2.11", "reachable")
-    deadline = time.monotonic() + 10
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        while time.monotonic() < deadline:
-            sender.sendto(b"x", socket.MSG_CONFIRM, ("192.0.2.10", 9))
-            rows = {row["ip"]: row for row in arp.list(family="ipv4")}
-            assert not rows["192.0.2.11"]["suspect"]
-            if rows["192.0.2.10"]["suspect"]:
-                break
-            time.sleep(0.05)
-    row = rows["192.0.2.10"]
-    assert (row["suspect"], row["state"], row["mac"]) == (True, "REACHABLE", DEAD)
+    suspects = []
+
+    def one_is():
+        suspects[:] = [row for row in arp.list(family="ipv4") if row["suspect"]]
+        return suspects
+
+    with scene.confirming("192.0.2.10"):
+        scene.until(one_is)
+    [row] = suspects
+    assert (row["ip"], row["state"], row["mac"]) == ("192.0.2.10", "REACHABLE", DEAD)
     assert row["updated_s"] > 1.5 > row["confirmed_s"]
 
 

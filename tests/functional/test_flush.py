@@ -1,0 +1,215 @@
+"""arp.flush: what is ours goes, what is somebody's stays, in every weather."""
+
+import subprocess
+import threading
+
+import pytest
+from conftest import DEAD, ip, many
+
+OWNED = [
+    ("192.0.2.20", ["nud", "permanent"], "PERMANENT"),
+    ("192.0.2.21", ["nud", "noarp"], "NOARP"),
+    ("192.0.2.22", ["nud", "reachable", "extern_learn"], "extern_learn"),
+    ("192.0.2.23", ["nud", "stale", "protocol", "zebra"], "protocol zebra"),
+    ("192.0.2.24", ["nud", "stale", "protocol", "static"], "protocol static"),
+    ("2001:db8::20", ["nud", "permanent"], "PERMANENT"),
+    ("2001:db8::22", ["nud", "stale", "extern_learn"], "extern_learn"),
+]
+
+
+def own(rows=OWNED):
+    for address, words, _reason in rows:
+        ip("neigh", "add", address, "lladdr", DEAD, "dev", "db0", *words)
+
+
+def without_multicast(kept):
+    return {reason: count for reason, count in kept.items() if reason != "multicast"}
+
+
+@pytest.mark.parametrize("state", ["reachable", "stale", "delay", "probe", "failed"])
+@pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
+def test_every_state_that_is_ours_goes(arp, scene, address, state):
+    scene.add(address, state, DEAD if state != "failed" else None)
+    assert arp.flush()["flushed"] == 1
+    assert scene.table() == []
+
+
+def test_what_is_somebodys_stays(arp, scene):
+    own()
+    ip("neigh", "add", "192.0.2.30", "managed", "dev", "db0")
+    before = scene.table()
+    scene.add("192.0.2.10")
+    answer = arp.flush()
+    assert answer["flushed"] == 1
+    assert without_multicast(answer["kept"]) == {
+        "PERMANENT": 2,
+        "NOARP": 1,
+        "extern_learn": 2,
+        "protocol zebra": 1,
+        "protocol static": 1,
+        "managed": 1,
+    }
+    assert [row.rsplit(" ", 1)[0] for row in scene.table()] == [
+        row.rsplit(" ", 1)[0] for row in before
+    ]
+
+
+def test_proxy_entries_stay(arp, scene):
+    ip("neigh", "add", "proxy", "192.0.2.40", "dev", "db0")
+    assert arp.flush(ip="192.0.2.40")["flushed"] == 0
+    assert "192.0.2.40" in ip("neigh", "show", "proxy")
+
+
+def test_multicast_entries_stay(arp, scene):
+    scene.add("224.0.0.9", "stale")
+    scene.add("ff02::9", "stale")
+    assert arp.flush(ip=["224.0.0.9", "ff02::9"]) == {"flushed": 0, "kept": {"multicast": 2}}
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ({"ip": "192.0.2.10"}, {"192.0.2.11", "192.0.2.12", "2001:db8::10"}),
+        ({"ip": "192.0.2.0/24", "exclude": ["192.0.2.12"]}, {"192.0.2.12", "2001:db8::10"}),
+        ({"state": "STALE"}, {"192.0.2.11", "192.0.2.12"}),
+        ({"state": "FAILED"}, {"192.0.2.10", "192.0.2.11", "2001:db8::10"}),
+        ({"family": "ipv6"}, {"192.0.2.10", "192.0.2.11", "192.0.2.12"}),
+        ({"dev": "lo"}, {"192.0.2.10", "192.0.2.11", "192.0.2.12", "2001:db8::10"}),
+        ({"exclude": "0.0.0.0/0"}, {"192.0.2.10", "192.0.2.11", "192.0.2.12"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("test", [False, True], ids=["act", "test"])
+def test_selectors_narrow_it(arp, scene, words, left, test):
+    scene.add("192.0.2.10", "stale")
+    scene.add("192.0.2.11", "reachable")
+    scene.add("192.0.2.12", "failed", None)
+    scene.add("2001:db8::10", "stale")
+    before = scene.table()
+    answer = arp.flush(test=test, **words)
+    assert answer["would_flush" if test else "flushed"] == 4 - len(left)
+    if test:
+        assert scene.table() == before
+    else:
+        assert {row.split()[0] for row in scene.table()} == left
+
+
+def test_rows_tell_what_was_deleted(arp, scene):
+    scene.add("192.0.2.10", "stale")
+    scene.add("2001:db8::10", "reachable")
+    for test in (True, False):
+        entries = arp.flush(rows=True, test=test)["entries"]
+        assert [(row["ip"], row["mac"], row["dev"], row["state"]) for row in entries] == [
+            ("2001:db8::10", DEAD, "db0", "REACHABLE"),
+            ("192.0.2.10", DEAD, "db0", "STALE"),
+        ]
+    assert arp.flush(rows=True)["entries"] == []
+
+
+@pytest.mark.parametrize("rows", [False, True], ids=["counts", "rows"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_many_entries_with_owners_between(arp, scene, family, rows):
+    names = scene.fill(3000, family=family)
+    for name in names[::300]:
+        scene.add(name, "permanent")
+    for name in names[1::300]:
+        scene.add(name, "failed", None)
+    answer = arp.flush(rows=rows)
+    assert answer["flushed"] == 2990
+    assert {row.split()[0] for row in scene.table()} == set(names[::300])
+    if rows:
+        assert len({row["ip"] for row in answer["entries"]}) == 2990
+
+
+def test_a_table_that_grows_while_it_is_read_is_flushed_all_the_same(arp, scene):
+    """A growing hash hides thousands of entries from a dump, without a word."""
+    old = scene.fill(5000)
+    fresh = "\n".join(
+        f"neigh replace {many(n)} lladdr {DEAD} nud permanent dev db0" for n in range(20000, 40000)
+    )
+    with subprocess.Popen(["ip", "-batch", "-"], stdin=subprocess.PIPE, text=True) as writer:
+        feeder = threading.Thread(target=writer.communicate, args=(fresh,))
+        feeder.start()
+        flushed = arp.flush(state="STALE")["flushed"]
+        feeder.join()
+    assert flushed == 5000
+    left = {row.split()[0] for row in scene.table("stale")}
+    assert left & set(old) == set()
+
+
+def test_two_at_once_share_the_work(arp, scene):
+    """`ip neigh flush` aborts here: "Failed to send flush request: No such file or directory"."""
+    scene.fill(5000)
+    answers = []
+    with subprocess.Popen(
+        ["ip", "neigh", "flush", "nud", "stale"], stderr=subprocess.PIPE
+    ) as other:
+        answers.append(arp.flush())
+        other.communicate()
+    assert "failed" not in answers[0]
+    assert scene.table("stale") == []
+
+
+def test_what_the_kernel_learns_meanwhile_is_not_deleted_again(arp, scene, monkeypatch):
+    """A flush under traffic must not delete its own cure, round after round."""
+    import arp_netlink
+
+    scene.fill(20)
+    original = arp_netlink.Channel.exchange
+    learned = []
+
+    def exchange(channel, orders):
+        answer = original(channel, orders)
+        if not learned:
+            learned.append(scene.add("192.0.2.77", "reachable"))
+        return answer
+
+    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    assert arp.flush()["flushed"] == 20
+    assert scene.table() == [f"192.0.2.77 db0 {DEAD} REACHABLE"]
+
+
+def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene, monkeypatch):
+    import arp_netlink
+
+    scene.fill(3000)
+    original = arp_netlink.Channel.exchange
+    calls = []
+
+    def exchange(channel, orders):
+        calls.append(1)
+        if len(calls) == 3:
+            ip("link", "del", "db0")
+        return original(channel, orders)
+
+    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    answer = arp.flush()
+    assert 0 < answer["flushed"] < 3000
+    assert "failed" not in answer
+
+
+def test_a_partial_refusal_tells_both_halves(arp, scene, monkeypatch, loaders):
+    """An errno the real kernel gives nobody on demand: EBUSY for one of two."""
+    import errno
+    import socket
+
+    import arp_netlink
+    import arp_wire
+
+    scene.fill(2)
+    original = arp_netlink.Channel.exchange
+    refused = socket.inet_aton(many(1))
+
+    def exchange(channel, orders):
+        found, refusals = original(channel, orders)
+        entry = arp_wire.Entry(2, 0, 0, 0, refused, b"", 0, 0, 0)
+        first = not getattr(channel, "told", False)
+        channel.told = True
+        return found, refusals + [arp_netlink.Refusal(entry, errno.EBUSY, "")] * first
+
+    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    answer = arp.flush()
+    assert answer["flushed"] == 1
+    assert [(row["ip"], row["error"]) for row in answer["failed"]] == [
+        (many(1), "EBUSY: Device or resource busy")
+    ]

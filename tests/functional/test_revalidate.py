@@ -1,0 +1,226 @@
+"""arp.revalidate: the kernel proves its entries, nothing is invented, nothing live is hurt."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+from conftest import BORN, DEAD, ip
+
+PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
+
+
+@pytest.fixture
+def lively(scene):
+    """A scene whose kernel gives its verdicts quickly, and asks by broadcast before it fails."""
+    scene.quick()
+    for family in ("ipv4", "ipv6"):
+        scene.sysctl(f"{family}.neigh.db0.mcast_resolicit", 3)
+    return scene
+
+
+@PAIR
+def test_a_wrong_entry_is_healed_and_both_macs_are_named(arp, lively, address):
+    lively.worker(address)
+    lively.add(address, "reachable", DEAD)
+    answer = arp.revalidate(ip=address)
+    assert answer == {
+        "checked": 1,
+        "confirmed": 0,
+        "undecided": 0,
+        "healed": [{"ip": address, "dev": "db0", "old": DEAD, "new": BORN}],
+        "gone": [],
+        "kept": {},
+        "warnings": [],
+    }
+    assert lively.table() == [f"{address} db0 {BORN} REACHABLE"]
+
+
+@PAIR
+@pytest.mark.parametrize("state", ["reachable", "stale", "delay", "probe"])
+def test_a_right_entry_is_confirmed(arp, lively, address, state):
+    lively.worker(address)
+    lively.add(address, state, BORN)
+    answer = arp.revalidate()
+    assert (answer["checked"], answer["confirmed"], answer["gone"]) == (1, 1, [])
+    assert lively.table() == [f"{address} db0 {BORN} REACHABLE"]
+
+
+@PAIR
+def test_a_dead_entry_is_gone(arp, lively, address):
+    lively.add(address, "reachable", DEAD)
+    answer = arp.revalidate()
+    assert answer["gone"] == [{"ip": address, "dev": "db0", "mac": DEAD}]
+    assert [row.split()[-1] for row in lively.table()] in (["FAILED"], [])
+
+
+@PAIR
+def test_while_it_asks_traffic_keeps_its_mac(arp, scene, address):
+    """The entry is in PROBE, with the MAC it had: that is what hurts no live connection."""
+    scene.add(address, "reachable", DEAD)
+    run = threading.Thread(target=arp.revalidate)
+    run.start()
+    deadline = time.monotonic() + 5
+    while scene.table() != [f"{address} db0 {DEAD} PROBE"]:
+        assert time.monotonic() < deadline
+    ip("neigh", "del", address, "dev", "db0")
+    run.join(timeout=10)
+    assert not run.is_alive()
+
+
+def test_the_router_flag_is_kept(arp, lively):
+    lively.worker("2001:db8::10")
+    lively.add("2001:db8::10", "stale", BORN, "db0", "router")
+    lively.sysctl("ipv6.conf.db0.forwarding", 0)
+    ip("netns", "exec", "worker", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+    assert arp.revalidate()["confirmed"] == 1
+    assert lively.table() == [f"2001:db8::10 db0 {BORN} router REACHABLE"]
+
+
+def test_what_is_somebodys_is_not_asked(arp, lively):
+    rows = [
+        ("192.0.2.20", ["nud", "permanent"]),
+        ("192.0.2.21", ["nud", "noarp"]),
+        ("192.0.2.22", ["nud", "reachable", "extern_learn"]),
+        ("192.0.2.23", ["nud", "stale", "protocol", "zebra"]),
+        ("2001:db8::20", ["nud", "permanent"]),
+    ]
+    for address, words in rows:
+        ip("neigh", "add", address, "lladdr", DEAD, "dev", "db0", *words)
+    lively.add("192.0.2.24", "failed", None)
+    before = lively.table()
+    answer = arp.revalidate()
+    assert answer["checked"] == 0
+    kept = {reason: count for reason, count in answer["kept"].items() if reason != "multicast"}
+    assert kept == {
+        "PERMANENT": 2, "NOARP": 1, "extern_learn": 1, "protocol zebra": 1, "FAILED": 1,
+    }  # fmt: skip
+    assert lively.table() == before
+
+
+def test_test_mode_touches_nothing_and_asks_nobody(arp, lively):
+    lively.worker("192.0.2.10")
+    lively.add("192.0.2.10", "stale", DEAD)
+    lively.add("192.0.2.11", "reachable", DEAD)
+    before = lively.table()
+    arp.stats()  # loads the module
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
+        answer = arp.revalidate(test=True)
+        arp.flush(test=True)
+        time.sleep(0.2)
+        frames = b""
+        wire.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frames += wire.recv(2048)[12:14]
+    assert b"\x08\x06" not in frames  # ARP
+    assert (answer["would_check"], answer["suspects"]) == (2, [])
+    assert lively.table() == before
+
+
+def test_mcast_resolicit_0_is_said(arp, scene):
+    scene.quick()
+    scene.sysctl("ipv6.neigh.db0.mcast_resolicit", 3)
+    scene.add("192.0.2.10", "stale")
+    scene.add("2001:db8::10", "stale")
+    assert [line.split(":")[0] for line in arp.revalidate()["warnings"]] == [
+        "net.ipv4.neigh.db0.mcast_resolicit is 0"
+    ]
+
+
+def test_an_entry_that_changes_between_read_and_act_is_left_as_it_is(arp, lively, monkeypatch):
+    """Compare-and-probe: the kernel itself compares the MAC."""
+    import arp_netlink
+
+    lively.worker("192.0.2.10")
+    lively.add("192.0.2.10", "reachable", DEAD)
+    original = arp_netlink.Channel.exchange
+
+    def exchange(channel, orders):
+        monkeypatch.setattr(arp_netlink.Channel, "exchange", original)
+        lively.add("192.0.2.10", "reachable", BORN)
+        return original(channel, orders)
+
+    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    answer = arp.revalidate()
+    assert answer["healed"] == [{"ip": "192.0.2.10", "dev": "db0", "old": DEAD, "new": BORN}]
+    assert lively.table() == [f"192.0.2.10 db0 {BORN} REACHABLE"]
+
+
+def test_an_entry_that_vanishes_between_read_and_act_is_no_failure(arp, lively, monkeypatch):
+    import arp_netlink
+
+    lively.add("192.0.2.10", "reachable", DEAD)
+    original = arp_netlink.Channel.exchange
+
+    def exchange(channel, orders):
+        monkeypatch.setattr(arp_netlink.Channel, "exchange", original)
+        ip("neigh", "del", "192.0.2.10", "dev", "db0")
+        ip("neigh", "flush", "all", "nud", "failed", check=False)
+        return original(channel, orders)
+
+    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    answer = arp.revalidate("192.0.2.10")
+    assert answer["checked"] == 0
+    assert answer["kept"] == {"already gone": 1} or answer["kept"] == {"INCOMPLETE": 1}
+
+
+def test_an_entry_that_gets_an_owner_while_it_waits_is_kept(arp, lively):
+    """At 10 a second the last one is touched long after it was read."""
+    for last in range(10, 20):
+        lively.add(f"192.0.2.{last}", "stale", DEAD)
+    answers = []
+    run = threading.Thread(target=lambda: answers.append(arp.revalidate(rate=10)))
+    run.start()
+    lively.until(lambda: len(lively.table("stale")) < 9)
+    owned = [row.split()[0] for row in lively.table("stale")]
+    for address in owned:
+        ip("neigh", "replace", address, "lladdr", DEAD, "dev", "db0", "nud", "reachable",
+           "extern_learn")  # fmt: skip
+    run.join(timeout=20)
+    assert len(owned) > 4
+    # the one whose turn came while we wrote may have been asked; its mark stays all the same
+    assert answers[0]["kept"].get("extern_learn") >= len(owned) - 2
+    rows = [row.split() for row in lively.table()]
+    assert {row[0] for row in rows if "extern_learn" in row} == set(owned)
+
+
+def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene):
+    for last in range(10, 30):
+        scene.add(f"192.0.2.{last}", "stale", DEAD)
+    answers = []
+    run = threading.Thread(target=lambda: answers.append(arp.revalidate("192.0.2.0/24", rate=40)))
+    run.start()
+    time.sleep(0.2)
+    ip("link", "del", "db0")
+    run.join(timeout=20)
+    assert answers, "it hangs"
+    assert "failed" not in answers[0]
+    assert answers[0]["gone"] == []
+    assert sum(answers[0]["kept"].values()) == 20
+
+
+def test_rate_paces(arp, lively):
+    for last in range(10, 20):
+        lively.add(f"192.0.2.{last}", "stale", DEAD)
+    began = time.monotonic()
+    assert arp.revalidate(rate=20)["checked"] == 10
+    assert time.monotonic() - began >= 8 / 20
+
+
+@pytest.mark.parametrize("rate", [0, 5000])
+def test_no_living_neighbour_fails_however_fast(arp, lively, rate):
+    """600 living, 100 dead, two wrong: every one gets its verdict."""
+    ip("-n", "worker", "route", "add", "local", "10.0.0.0/16", "dev", "lo")
+    ip("route", "add", "10.0.0.0/16", "dev", "db0")
+    names = lively.fill(600)
+    batch = "\n".join(f"neigh replace {n} lladdr {BORN} nud stale dev db0" for n in names[2:])
+    ip("-batch", "-", stdin=batch)
+    for last in range(100, 200):
+        lively.add(f"192.0.2.{last}", "stale", DEAD)
+    answer = arp.revalidate(rate=rate)
+    assert answer["checked"] == 700
+    assert answer["confirmed"] == 598
+    assert sorted(row["ip"] for row in answer["healed"]) == sorted(names[:2])
+    assert len(answer["gone"]) == 100

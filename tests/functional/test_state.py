@@ -1,0 +1,129 @@
+"""The state arp.clean, by Salt's own state compiler."""
+
+import pytest
+from conftest import BORN, DEAD
+
+
+@pytest.fixture
+def clean(arp, loaders):
+    """Apply arp.clean; return its report."""
+
+    def apply(test=False, **words):
+        words.setdefault("family", "ipv4")
+        ret = loaders.states.arp.clean(name="the table is clean", test=test, **words)
+        return {"result": ret.result, "changes": ret.changes, "comment": ret.comment}
+
+    return apply
+
+
+@pytest.fixture
+def lively(scene):
+    scene.quick()
+    scene.sysctl("ipv4.neigh.db0.mcast_resolicit", 3)
+    return scene
+
+
+def test_revalidate_heals(clean, lively):
+    lively.worker("192.0.2.10")
+    lively.worker("192.0.2.11")
+    lively.add("192.0.2.10", "reachable", DEAD)
+    lively.add("192.0.2.11", "reachable", BORN)
+    lively.add("192.0.2.12", "stale", DEAD)
+    lively.add("192.0.2.13", "permanent", DEAD)
+    ret = clean()
+    assert ret["result"] is True
+    assert ret["changes"] == {
+        "192.0.2.10 on db0": {"old": DEAD, "new": BORN},
+        "192.0.2.12 on db0": {"old": DEAD, "new": None},
+    }
+    assert ret["comment"] == (
+        "3 entries checked: 1 confirmed, 1 healed, 1 gone, 0 undecided, 1 kept (PERMANENT)."
+    )
+    again = clean()
+    assert (again["result"], again["changes"]) == (True, {})
+
+
+def test_nothing_there_is_clean(clean, scene):
+    assert clean()["comment"] == "Already clean: nothing to check."
+    assert clean(how="flush")["comment"] == "Already clean: nothing to delete."
+
+
+def test_revalidate_in_test_mode_is_none_only_for_a_suspect(clean, lively):
+    lively.add("192.0.2.10", "stale", DEAD)
+    before = lively.table()
+    ret = clean(test=True)
+    assert (ret["result"], ret["changes"]) == (True, {})
+    assert ret["comment"] == "1 entry would be checked, 0 of them suspect."
+    assert lively.table() == before
+
+    lively.sysctl("ipv4.neigh.db0.base_reachable_time_ms", 200)
+    lively.add("192.0.2.11", "reachable", DEAD)
+    with lively.confirming("192.0.2.11"):
+        lively.until(lambda: clean(test=True)["result"] is None)
+        ret = clean(test=True)
+    assert ret["result"] is None
+    assert ret["changes"] == {"192.0.2.11 on db0": {"old": DEAD, "new": "would be proven"}}
+
+
+def test_flush_and_its_plan_are_the_same(clean, scene):
+    for last in range(10, 15):
+        scene.add(f"192.0.2.{last}")
+    plan = clean(test=True, how="flush", nud="STALE")
+    assert plan["result"] is None
+    assert len(scene.table()) == 5
+    done = clean(how="flush", nud="STALE")
+    assert done["result"] is True
+    assert done["changes"] == plan["changes"]
+    assert done["changes"]["192.0.2.10 on db0"] == {"old": DEAD, "new": None}
+    assert "5 entries would be deleted: 192.0.2.10 on db0" in plan["comment"]
+    assert "5 entries deleted: 192.0.2.10 on db0" in done["comment"]
+    assert done["comment"].endswith("and 2 more.")
+    assert scene.table() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ({"how": "purge"}, "how: 'purge' is none of revalidate, flush"),
+        ({"how": "flush", "rate": 5}, "rate: only revalidate is paced"),
+        ({"ip": "192.0.2.1/24"}, "has host bits set"),
+        ({"nud": "PERMANENT"}, "PERMANENT is never touched"),
+        ({"dev": "eth7"}, "no device 'eth7'"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("test", [False, True])
+def test_bad_words_fail_the_state_and_change_nothing(clean, scene, words, line, test):
+    scene.add("192.0.2.10")
+    before = scene.table()
+    ret = clean(test=test, **words)
+    assert ret["result"] is False
+    assert line in ret["comment"]
+    assert "\n" not in ret["comment"]
+    assert ret["changes"] == {}
+    assert scene.table() == before
+
+
+def test_a_partial_failure_tells_both_halves(clean, scene, monkeypatch):
+    import errno
+    import socket
+
+    import arp_netlink
+    import arp_wire
+
+    scene.add("192.0.2.10")
+    scene.add("192.0.2.11")
+    original = arp_netlink.Channel.exchange
+
+    def exchange(channel, orders):
+        monkeypatch.setattr(arp_netlink.Channel, "exchange", original)
+        found, refusals = original(channel, orders)
+        entry = arp_wire.Entry(2, 0, 0, 0, socket.inet_aton("192.0.2.11"), b"", 0, 0, 0)
+        return found, [*refusals, arp_netlink.Refusal(entry, errno.EBUSY, "")]
+
+    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    ret = clean(how="flush")
+    assert ret["result"] is False
+    assert list(ret["changes"]) == ["192.0.2.10 on db0"]
+    assert "1 entry deleted" in ret["comment"]
+    assert "The kernel refused 1: 192.0.2.11 on" in ret["comment"]
