@@ -1,0 +1,163 @@
+"""Netlink bytes in, entries out: three paths, one answer, and pyroute2's as a second opinion."""
+
+import socket
+import struct
+
+import arp_wire as wire
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+
+# Linux 6.18, IPv4, captured from the answer to RTM_GETNEIGH (little-endian):
+#   ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:01 nud stale dev v0
+STALE = bytes.fromhex(
+    "4c0000001c00020001001000b2a10000" "02000000030000000400000108000100c0000202"
+    "0a00020002000000000100000800040000000000" "1400030070170000000000000000000000000000"
+)  # fmt: skip
+#   ip neigh add 192.0.2.9 nud failed dev v0
+FAILED = bytes.fromhex(
+    "400000001c00020001001000b2a10000" "02000000030000002000000108000100c0000209"
+    "0800040000000000" "1400030070170000000000000000000000000000"
+)  # fmt: skip
+#   ip neigh add 192.0.2.19 lladdr 02:00:00:00:00:01 protocol zebra nud reachable dev v0
+ZEBRA = bytes.fromhex(
+    "540000001c00020001001000b2a10000" "02000000030000000200000108000100c0000213"
+    "0a00020002000000000100000800040000000000" "1400030000000000000000000000000000000000"
+    "05000c000b000000"
+)  # fmt: skip
+
+little = pytest.mark.skipif(struct.pack("=H", 1) != b"\1\0", reason="captured little-endian")
+
+
+@little
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (STALE, (4, "192.0.2.2", "02:00:00:00:00:01", 6000, 0)),
+        (FAILED, (32, "192.0.2.9", "", 6000, 0)),
+        (ZEBRA, (2, "192.0.2.19", "02:00:00:00:00:01", 0, 11)),
+    ],
+    ids=["stale", "failed", "zebra"],
+)
+def test_captured_messages(message, expected):
+    [entry] = wire.entries(message)
+    assert (
+        entry.state,
+        socket.inet_ntoa(entry.dst),
+        entry.mac.hex(":"),
+        entry.confirmed,
+        entry.protocol,
+    ) == expected
+    assert entry.ifindex == 3
+    assert entry.kind == 1
+
+
+@little
+def test_a_chunk_of_different_messages_keeps_its_order():
+    chunk = STALE + FAILED + ZEBRA + STALE
+    assert [entry.state for entry in wire.entries(chunk)] == [4, 32, 2, 4]
+    assert wire.uniform(chunk) is None
+    assert wire.uniform(STALE * 7).size == 76
+
+
+@pytest.mark.parametrize("length", [0, 15, 77])
+def test_a_broken_length_is_an_error_and_no_endless_loop(length):
+    broken = struct.pack("=I", length) + STALE[4:]
+    with pytest.raises(ValueError, match="netlink message of"):
+        wire.entries(broken)
+
+
+def test_a_broken_attribute_is_an_error():
+    broken = ZEBRA[:28] + b"\xff\xff" + ZEBRA[30:]
+    with pytest.raises(ValueError, match="netlink attribute of"):
+        wire.entries(broken)
+
+
+u8, u16, u32 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32))
+
+
+@st.composite
+def messages(draw):
+    """Make a neighbour message as a kernel of any age and any link layer could."""
+    family = draw(st.sampled_from([socket.AF_INET, socket.AF_INET6]))
+    dst = draw(st.binary(min_size=4 if family == socket.AF_INET else 16, max_size=16))
+    dst = dst[: 4 if family == socket.AF_INET else 16]
+    attributes = [wire.attribute(wire.NDA_DST, dst)]
+    width = draw(st.sampled_from([6, 6, 6, 0, 4, 7, 8, 20]))
+    if width:
+        attributes.append(wire.attribute(2, draw(st.binary(min_size=width, max_size=width))))
+    attributes.append(wire.attribute(wire.NDA_PROBES, struct.pack("=I", draw(u32))))
+    ages = [draw(u32) for _ in range(4)]
+    attributes.append(wire.attribute(wire.NDA_CACHEINFO, struct.pack("=4I", *ages)))
+    if draw(st.booleans()):
+        attributes.append(wire.attribute(wire.NDA_PROTOCOL, bytes([draw(u8)])))
+    if draw(st.booleans()):
+        attributes.append(wire.attribute(wire.NDA_FLAGS_EXT, struct.pack("=I", draw(u32))))
+    if draw(st.booleans()):
+        attributes.append(wire.attribute(draw(st.integers(16, 200)), draw(st.binary(max_size=9))))
+    if draw(st.integers(0, 9)) == 0:
+        attributes = draw(st.permutations(attributes))
+    ifindex = draw(st.integers(1, 2**31 - 1))
+    body = wire.NDMSG.pack(family, ifindex, draw(u16), draw(u8), draw(u8)) + b"".join(attributes)
+    return wire.HEADER.pack(16 + len(body), 28, 2, draw(u32), draw(u32)) + body
+
+
+def walked(chunk):
+    """Parse attribute by attribute, without any layout: the plain truth."""
+    found, at = [], 0
+    while at < len(chunk):
+        size = struct.unpack_from("=I", chunk, at)[0]
+        found.append(wire.parse(chunk, at, size))
+        at += size + 3 & ~3
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(messages(), min_size=1, max_size=12))
+def test_every_path_says_the_same(batch):
+    chunk = b"".join(batch)
+    assert wire.entries(chunk) == walked(chunk)
+    for message in batch:
+        assert wire.entries(message * 3) == walked(message) * 3
+        layout = wire.uniform(message * 3)
+        if layout:
+            ifindexes, states, others = layout.columns_of(message * 3)
+            [entry] = walked(message)
+            assert (ifindexes, states) == ({entry.ifindex}, {entry.state & 0xFF})
+            assert others == bool(entry.flags or entry.state > 0xFF or entry.kind != 1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(messages())
+def test_pyroute2_says_the_same(message):
+    [entry] = wire.entries(message)
+    theirs = ndmsg(message)
+    theirs.decode()
+    assert (theirs["ifindex"], theirs["state"], theirs["flags"]) == entry[:3]
+    assert theirs["ndm_type"] == entry.kind
+    assert socket.inet_pton(wire.family_of(entry.dst), theirs.get_attr("NDA_DST")) == entry.dst
+    ages = theirs.get_attr("NDA_CACHEINFO")
+    assert (ages["ndm_confirmed"], ages["ndm_used"], ages["ndm_updated"]) == entry[6:9]
+    if len(entry.mac) == 6:
+        assert theirs.get_attr("NDA_LLADDR") == entry.mac.hex(":")
+
+
+@settings(max_examples=100, deadline=None)
+@given(messages())
+def test_orders_name_the_entry_and_nothing_else(message):
+    [entry] = wire.entries(message)
+    layout = wire.uniform(message)
+    orders = [wire.delete_message(entry), wire.probe_message(entry)]
+    if layout:
+        orders.append(bytes(wire.as_deletes(message, layout)))
+    for order in orders:
+        theirs = ndmsg(order)
+        theirs.decode()
+        assert theirs["header"]["flags"] == 1  # REQUEST: no CREATE, no REPLACE
+        assert theirs["ifindex"] == entry.ifindex
+        assert socket.inet_pton(theirs["family"], theirs.get_attr("NDA_DST")) == entry.dst
+    probe = ndmsg(orders[1])
+    probe.decode()
+    assert probe["state"] == 0x10
+    assert theirs["header"]["type"] in (28, 29)
