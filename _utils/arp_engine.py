@@ -22,6 +22,7 @@ except ImportError:  # installed by pip, not synced
 LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
 
 ROUNDS = 10  # looks at the table before a flush gives up; two are enough on a quiet table
+SORTED = 1000  # rows; more are returned in the kernel's order: nobody reads them, all pay for it
 DEFAULT_BASE_S = netlink.DEFAULT_TIMERS.base_reachable_s
 FAMILY_NAMES = {number: name for name, number in select.FAMILIES.items()}
 
@@ -44,18 +45,25 @@ class Table:
         for family in self.selectors.families:
             yield from self.channel.neighbours(family, ifindex)
 
-    def read(self):
-        """Return the entries that are meant: ``(ifindex, dst)`` to Entry.
+    def entries(self):
+        """Yield the entries that are meant, as the kernel shows them: some twice, some not at all.
 
-        A table that grows while it is read shows entries twice, and hides others, without a word
-        (no NLM_F_DUMP_INTR for neighbours): the first is mended here, the second by looking again.
+        That is what a table does that grows while it is read, without a word (no
+        NLM_F_DUMP_INTR for neighbours). Who keys them by (ifindex, dst) mends the first; looking
+        again mends the second.
         """
-        return {
-            (entry.ifindex, entry.dst): entry
-            for chunk in self.chunks()
-            for entry in wire.entries(chunk)
-            if self.selectors.wants(entry, self.devices.get(entry.ifindex))
-        }
+        wants, get = self.selectors.wants, self.devices.get
+        for chunk in self.chunks():
+            if self.selectors.all_meant:
+                yield from wire.entries(chunk)
+                continue
+            for entry in wire.entries(chunk):
+                if wants(entry, get(entry.ifindex)):
+                    yield entry
+
+    def read(self):
+        """Return the entries that are meant: ``(ifindex, dst)`` to Entry."""
+        return {(entry.ifindex, entry.dst): entry for entry in self.entries()}
 
     def ours(self, entries, also=None):
         """Return those of some entries that are meant and ours; remember why others are kept.
@@ -103,45 +111,63 @@ def is_suspect(entry, base_reachable_s):
 
 
 def list_entries(selectors):
-    """Return the table as rows, ordered by device and address."""
+    """Return the table as rows."""
     with netlink.Channel() as channel:
         table = Table(channel, selectors)
         timers, _limits = channel.tables(selectors.families)
-        entries = table.read()
-    return rows(table, [entries[key] for key in sorted(entries)], timers)
+        found = rows(table, table.entries(), timers)
+    return ordered(found)
+
+
+def ordered(found):
+    """Return rows by device and address, as long as a person can still read them."""
+    return list(found.values()) if len(found) > SORTED else [found[key] for key in sorted(found)]
 
 
 def rows(table, entries, timers):
-    """Return entries as dicts that a person reads and a program can use."""
-    names, states, macs = {}, {}, {}
-    for device in {entry.ifindex for entry in entries}:
-        names[device] = table.name(device)
-    for state in {entry.state for entry in entries}:
-        states[state] = select.state_name(state)
+    """Return entries as dicts that a person reads and a program can use, by (ifindex, dst)."""
+    owners = _Owners(table)
+    names = {index: device.name for index, device in table.devices.items()}
     limits = {key: timing.base_reachable_s for key, timing in timers.items()}
-    ticks, ntop, get = wire.TICKS, socket.inet_ntop, table.devices.get
-    found = []
+    states, macs, found, ticks = {}, {}, {}, wire.TICKS
     for entry in entries:
-        ifindex, state, _flags, _kind, dst, mac, confirmed, used, updated, _protocol, _ext = entry
-        family = wire.family_of(dst)
-        text = macs.get(mac)
-        if text is None:
-            text = macs[mac] = mac.hex(":")
-        found.append(
-            {
-                "ip": ntop(family, dst),
-                "mac": text,
-                "dev": names[ifindex],
-                "state": states[state],
-                "confirmed_s": confirmed / ticks,
-                "used_s": used / ticks,
-                "updated_s": updated / ticks,
-                "suspect": state == select.REACHABLE
-                and is_suspect(entry, limits.get((family, ifindex), DEFAULT_BASE_S)),
-                "owner": select.owner(entry, get(ifindex)),
-            }
-        )
+        ifindex, state, flags, kind, dst, mac, confirmed, used, updated, protocol, ext = entry
+        if mac not in macs:
+            macs[mac] = mac.hex(":")
+        if state not in states:
+            states[state] = select.state_name(state)
+        if protocol or ext or not kind:
+            owner = select.owner(entry, table.devices.get(ifindex))
+        else:
+            owner = owners[ifindex, state, flags, kind]
+        family = socket.AF_INET if len(dst) == 4 else socket.AF_INET6
+        found[ifindex, dst] = {
+            "ip": socket.inet_ntop(family, dst),
+            "mac": macs[mac],
+            "dev": names.get(ifindex) or table.name(ifindex),
+            "state": states[state],
+            "confirmed_s": confirmed / ticks,
+            "used_s": used / ticks,
+            "updated_s": updated / ticks,
+            "suspect": state == select.REACHABLE
+            and is_suspect(entry, limits.get((family, ifindex), DEFAULT_BASE_S)),
+            "owner": owner,
+        }
     return found
+
+
+class _Owners(dict):
+    """Who owns an entry, by what most entries share: ``(ifindex, state, flags, kind)``."""
+
+    def __init__(self, table):
+        super().__init__()
+        self._devices = table.devices
+
+    def __missing__(self, head):
+        """Judge once for all entries alike: unicast, unless ``kind`` says otherwise."""
+        entry = wire.Entry(*head, b"\0\0\0\0", b"", 0, 0, 0)
+        self[head] = reason = select.owner(entry, self._devices.get(head[0]))
+        return reason
 
 
 def flush(selectors, rows_wanted=False, test=False):
@@ -164,8 +190,7 @@ def flush(selectors, rows_wanted=False, test=False):
         result["kept"] = table.kept_counts()
         if rows_wanted:
             timers, _limits = channel.tables(selectors.families)
-            chosen = sorted(chosen, key=lambda entry: (entry.ifindex, entry.dst))
-            result["entries"] = rows(table, chosen, timers)
+            result["entries"] = ordered(rows(table, chosen, timers))
     if work.failed:
         result["failed"] = list(work.failed.values())
     return result
@@ -177,9 +202,10 @@ class _Flush:
     def __init__(self, table, rows_wanted):
         self.table, self.rows_wanted = table, rows_wanted
         self.flushed = 0
-        self.removed = {}  # with rows: key to Entry
-        self.failed = {}  # key to a row for the operator
-        self._residue = set()  # keys without a MAC that were deleted once
+        self.removed = {}  # with rows: (ifindex, dst) to Entry
+        self.failed = {}  # (ifindex, dst) to a row for the operator
+        self._owners = _Owners(table)
+        self._residue = set()  # (ifindex, dst) without a MAC that were deleted once
         self._began = time.monotonic()
 
     def run(self, orders):
@@ -187,43 +213,46 @@ class _Flush:
         for again in range(ROUNDS):
             before = self.flushed
             for chunk in self.table.chunks():
-                self._chunk(orders, chunk, again)
+                messages = []
+                for layout, block in wire.blocks(chunk):
+                    if again or not layout or not layout.mac or self.table.selectors.by_address:
+                        messages += self._one_by_one(block, again)
+                    else:
+                        messages += self._alike(layout, block)
+                for at in range(0, len(messages), netlink.BATCH):
+                    self._send(orders, messages[at : at + netlink.BATCH])
             if self.flushed == before:
                 return
 
-    def _chunk(self, orders, chunk, again):
-        """Delete what is ours in one chunk of the dump."""
-        layout = None if again or self.rows_wanted else wire.uniform(chunk)
-        if layout and self._all_ours(chunk, layout):
-            messages, size = memoryview(wire.as_deletes(chunk, layout)), layout.size
-            for at in range(0, len(messages), size * netlink.BATCH):
-                self._send(orders, messages[at : at + size * netlink.BATCH], size)
-            return
-        chosen = self.table.ours(wire.entries(chunk))
-        chosen = [entry for entry in chosen if self._is_due(entry, again)]
-        for at in range(0, len(chosen), netlink.BATCH):
-            batch = chosen[at : at + netlink.BATCH]
-            gone = self._send(orders, b"".join(map(wire.delete_message, batch)), 0, len(batch))
-            if self.rows_wanted:
-                for entry in batch:
-                    if (entry.ifindex, entry.dst) not in gone:
-                        self.removed.setdefault((entry.ifindex, entry.dst), entry)
+    def _alike(self, layout, block):
+        """Return the orders for a block, judged by what its entries share: the fast path."""
+        heads = list(layout.heads.iter_unpack(block))
+        ours = {head for head in set(heads) if self._is_ours(head)}
+        messages = wire.delete_messages(block, layout)
+        if self.rows_wanted or not ours.issuperset(heads):
+            entries = layout.entries(block)
+            chosen = [n for n, head in enumerate(heads) if head in ours]
+            self.table.ours(entry for entry in entries if entry[:4] not in ours)
+            self._note(entries[n] for n in chosen)
+            messages = [messages[n] for n in chosen]
+        return messages
 
-    def _all_ours(self, chunk, layout):
-        """Tell, by columns, whether every entry of a uniform chunk is meant and ours."""
-        meant = self.table.selectors
-        if not layout.mac or meant.ip is not None or meant.exclude is not None:
-            return False
-        ifindexes, states, others = layout.columns_of(chunk)
-        return not others and all(
-            self._plain(ifindex, state) for ifindex in ifindexes for state in states
-        )
+    def _is_ours(self, head):
+        """Tell whether entries of one ``(ifindex, state, flags, kind)`` are meant and ours."""
+        device = self.table.devices.get(head[0])
+        meant = self.table.selectors.wants(wire.Entry(*head, b"", b"", 0, 0, 0), device)
+        return meant and bool(head[3]) and not self._owners[head]
 
-    def _plain(self, ifindex, state):
-        """Tell whether a unicast entry with no flags is meant and ours: by the same rules."""
-        probe = wire.Entry(ifindex, state, 0, 1, b"\0\0\0\0", b"", 0, 0, 0)
-        device = self.table.devices.get(ifindex)
-        return self.table.selectors.wants(probe, device) and not select.owner(probe, device)
+    def _one_by_one(self, block, again):
+        """Return the orders for a block, each entry judged alone."""
+        chosen = [e for e in self.table.ours(wire.entries(block)) if self._is_due(e, again)]
+        self._note(chosen)
+        return [wire.delete_message(entry) for entry in chosen]
+
+    def _note(self, entries):
+        """Keep what will be deleted, where somebody wants to know."""
+        if self.rows_wanted:
+            self.removed.update(((entry.ifindex, entry.dst), entry) for entry in entries)
 
     def _is_due(self, entry, again):
         """Tell whether an entry should be deleted in this round.
@@ -234,31 +263,23 @@ class _Flush:
         """
         if not entry.mac:
             key = entry.ifindex, entry.dst
-            if key in self._residue:
-                return False
+            fresh = not again and key not in self._residue
             self._residue.add(key)
-            return not again
-        since = (time.monotonic() - self._began) * wire.TICKS
-        return not again or entry.updated > since + 1
+            return fresh
+        return not again or entry.updated > (time.monotonic() - self._began) * wire.TICKS + 1
 
-    def _send(self, orders, messages, size, count=None):
-        """Send one batch of deletes; return the keys of those that were gone already."""
-        count = len(messages) // size if count is None else count
-        _none, refusals = orders.exchange(messages)
-        gone = set()
+    def _send(self, orders, messages):
+        """Send one batch of deletes."""
+        _none, refusals = orders.exchange(b"".join(messages))
         for refusal in refusals:
             key = refusal.entry.ifindex, refusal.entry.dst
-            if not already_gone(refusal):
-                self._refused(refusal, len(refusals) == count)
-                self.failed[key] = failure(refusal, self.table)
-            gone.add(key)
-        self.flushed += count - len(refusals)
-        return gone
-
-    def _refused(self, refusal, whole_batch):
-        """Stop at once where the kernel lets us delete nothing at all."""
-        if whole_batch and not self.flushed and refusal.errno == errno.EPERM:
-            raise denied("delete", refusal, self.table)
+            self.removed.pop(key, None)
+            if already_gone(refusal):
+                continue
+            if refusal.errno == errno.EPERM and not self.flushed and len(refusals) == len(messages):
+                raise denied("delete", refusal, self.table)
+            self.failed[key] = failure(refusal, self.table)
+        self.flushed += len(messages) - len(refusals)
 
 
 def already_gone(refusal):

@@ -11,9 +11,9 @@ one (IPv4, Ethernet, 76 bytes; byte order is the machine's)::
     56 NDA_CACHEINFO  14 00 03 00  confirmed:4  used:4  updated:4  references:4
     76 ...            NDA_PROTOCOL and NDA_FLAGS_EXT where somebody set them
 
-A chunk in which every message has that one layout is checked by columns (``chunk[offset::size]``)
-and unpacked in one go. Everything else is walked message by message, and what fits no known
-layout attribute by attribute. All three paths must agree: tests/unit/test_wire.py.
+A run of messages of one such layout is checked by columns (``chunk[offset::size]``), or message by
+message where it is short, and unpacked in one go. What fits no known layout is walked attribute by
+attribute. All paths must agree: tests/unit/test_wire.py.
 """
 
 import os
@@ -36,6 +36,9 @@ NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_PROBES, NDA_IFINDEX = 1, 2, 3, 4, 8
 NDA_PROTOCOL, NDA_FLAGS_EXT = 12, 15
 NLA_TYPE_MASK = 0x3FFF
 
+FEW = 24  # a run shorter than this is checked faster message by message than by columns
+_LOW = 0 if sys.byteorder == "little" else 3  # where the low byte of a length is
+
 #: One row of the table. ``dst`` and ``mac`` are packed, ages are ticks, ``kind`` is the route type
 #: of the address (RTN_UNICAST, RTN_MULTICAST, ...), ``ext`` is NDA_FLAGS_EXT.
 Entry = namedtuple(
@@ -57,61 +60,56 @@ class Layout:
     def __init__(self, family, mac):
         """Describe the messages of ``family``, with a six-byte MAC or without any."""
         width = 4 if family == socket.AF_INET else 16
-        self.family, self.mac = family, mac
-        shape = f"4x{width}s" + ("4x6s2x" if mac else "") + "8x" + "4xIII4x"
-        self.fields = struct.Struct("=16x4xiHBB" + shape)
-        self.size = self.fields.size
-        head = bytearray(self.size)  # what is the same in every message of this layout
-        HEADER.pack_into(head, 0, self.size, RTM_NEWNEIGH, 0, 0, 0)
-        head[16] = family
-        fixed = [0, 1, 2, 3, 4, 5, 16]
+        lladdr = "4x6s2x" if mac else ""
+        self.fields = struct.Struct(f"=16x4xiHBB4x{width}s{lladdr}8x4xIII4x")
+        self.heads = struct.Struct(f"=16x4xiHBB{self.fields.size - 28}x")
+        self.size, self.mac = self.fields.size, mac
+        marks = [(0, struct.pack("=IH", self.size, RTM_NEWNEIGH)), (16, bytes([family]))]
         at = 28
-        for kind, length in ((NDA_DST, width), *(((NDA_LLADDR, 6),) if mac else ())):
-            at = self._attribute(head, fixed, at, kind, length)
-        at = self._attribute(head, fixed, at, NDA_PROBES, 4)
-        self._attribute(head, fixed, at, NDA_CACHEINFO, 16)
-        self.columns = [(offset, bytes([head[offset]])) for offset in fixed]
-
-    @staticmethod
-    def _attribute(head, fixed, at, kind, length):
-        _ATTRIBUTE.pack_into(head, at, 4 + length, kind)
-        fixed += range(at, at + 4)
-        return at + 4 + (length + 3 & ~3)
+        for kind, length in (
+            (NDA_DST, width),
+            (NDA_LLADDR, 6),
+            (NDA_PROBES, 4),
+            (NDA_CACHEINFO, 16),
+        ):
+            if kind != NDA_LLADDR or mac:
+                marks.append((at, _ATTRIBUTE.pack(4 + length, kind)))
+                at += 4 + (length + 3 & ~3)
+        # What is the same in every message of this layout: by column for many, in one go for one.
+        self._columns = [
+            (start + n, mark[n : n + 1]) for start, mark in marks for n in range(len(mark))
+        ]
+        shape, end = "=", 0
+        for start, mark in marks:
+            shape += f"{start - end}x{len(mark)}s"
+            end = start + len(mark)
+        self._marks, self._expected = struct.Struct(shape), tuple(mark for _at, mark in marks)
 
     def fills(self, chunk):
         """Tell whether ``chunk`` is nothing but messages of this layout."""
         count, rest = divmod(len(chunk), self.size)
         return not rest and all(
-            chunk[offset :: self.size] == value * count for offset, value in self.columns
+            chunk[offset :: self.size] == value * count for offset, value in self._columns
         )
 
-    def fits(self, chunk, at):
-        """Tell whether the message at ``at``, known to be of our size, has this layout."""
-        return all(chunk[at + offset] == value[0] for offset, value in self.columns)
+    def run(self, chunk, at):
+        """Return how many messages in a row, from ``at`` on, have this layout."""
+        if self._marks.unpack_from(chunk, at) != self._expected:
+            return 0
+        column = chunk[at + _LOW :: self.size]  # ends where a message of another length begins
+        run = min(len(column) - len(column.lstrip(column[:1])), (len(chunk) - at) // self.size)
+        if run > 1 and run < FEW:
+            offsets = range(at + self.size, at + run * self.size, self.size)
+            same = all(self._marks.unpack_from(chunk, n) == self._expected for n in offsets)
+        else:
+            same = run == 1 or self.fills(chunk[at : at + run * self.size])
+        return run if same else 1
 
-    def columns_of(self, chunk):
-        """Return ``(ifindexes, states, others)`` of a chunk that this layout fills.
-
-        The first two are sets; ``others`` tells whether any entry has flags or is not unicast.
-        """
-        states, flags, kinds = (chunk[offset :: self.size] for offset in (24, 26, 27))
-        high = chunk[25 :: self.size]
-        if sys.byteorder == "big":
-            states, high = high, states
-        others = any(flags) or any(high) or bool(kinds.strip(b"\x01"))
-        rows = {chunk[at : at + 4] for at in range(20, len(chunk), self.size)}
-        return {int.from_bytes(row, sys.byteorder) for row in rows}, set(states), others
-
-    def entries(self, chunk):
-        """Unpack a chunk that this layout fills."""
+    def entries(self, block):
+        """Unpack a block that this layout fills."""
         if self.mac:
-            return list(starmap(Entry, self.fields.iter_unpack(chunk)))
-        return [Entry(*row[:5], b"", *row[5:]) for row in self.fields.iter_unpack(chunk)]
-
-    def entry(self, chunk, at):
-        """Unpack the one message at ``at``."""
-        row = self.fields.unpack_from(chunk, at)
-        return Entry(*row) if self.mac else Entry(*row[:5], b"", *row[5:])
+            return list(starmap(Entry, self.fields.iter_unpack(block)))
+        return [Entry(*row[:5], b"", *row[5:]) for row in self.fields.iter_unpack(block)]
 
 
 LAYOUTS = [Layout(f, mac) for f in (socket.AF_INET, socket.AF_INET6) for mac in (True, False)]
@@ -120,38 +118,38 @@ for _layout in LAYOUTS:
     _BY_SIZE.setdefault(_layout.size, []).append(_layout)
 
 
-def uniform(chunk):
-    """Return the layout that fills ``chunk``, or None."""
-    for layout in _BY_SIZE.get(_LENGTH.unpack_from(chunk)[0], ()):
-        if layout.fills(chunk):
-            return layout
-    return None
+def blocks(chunk):
+    """Yield ``(layout, bytes)`` for each run of messages of one layout in a dump answer.
 
-
-def entries(chunk):
-    """Return the entries of one dump answer, in its order."""
-    if not chunk:
-        return []
-    layout = uniform(chunk)
-    return layout.entries(chunk) if layout else [entry for _at, entry in walk(chunk)]
-
-
-def walk(chunk):
-    """Yield ``(offset, entry)`` for each neighbour message of a chunk, whatever its layout."""
+    A message of no known layout comes alone, with None.
+    """
     at, end = 0, len(chunk)
     while at + HEADER.size <= end:
         size = _LENGTH.unpack_from(chunk, at)[0]
         if size < HEADER.size or at + size > end:
             raise ValueError(f"netlink message of {size} bytes at {at} in a chunk of {end}")
         for layout in _BY_SIZE.get(size, ()):
-            if layout.fits(chunk, at):
-                yield at, layout.entry(chunk, at)
+            run = layout.run(chunk, at)
+            if run:
+                yield layout, chunk[at : at + run * size]
+                at += run * size
                 break
         else:
-            entry = parse(chunk, at, size)
+            yield None, chunk[at : at + size]
+            at += size + 3 & ~3
+
+
+def entries(chunk):
+    """Return the entries of one dump answer, in its order."""
+    found = []
+    for layout, block in blocks(chunk):
+        if layout:
+            found += layout.entries(block)
+        else:
+            entry = parse(block)
             if entry:
-                yield at, entry
-        at += size + 3 & ~3
+                found.append(entry)
+    return found
 
 
 def attributes(chunk, at, end):
@@ -164,25 +162,25 @@ def attributes(chunk, at, end):
         at += size + 3 & ~3
 
 
-def parse(chunk, at, size):
+def parse(message):
     """Return the entry of one message attribute by attribute; None where it is no neighbour."""
-    if HEADER.unpack_from(chunk, at)[1] != RTM_NEWNEIGH:
+    if HEADER.unpack_from(message)[1] != RTM_NEWNEIGH:
         return None
-    _family, ifindex, state, flags, kind = NDMSG.unpack_from(chunk, at + 16)
+    _family, ifindex, state, flags, kind = NDMSG.unpack_from(message, 16)
     dst = mac = b""
     ages = (0, 0, 0)
     protocol = ext = 0
-    for name, start, end in attributes(chunk, at + 28, at + size):
+    for name, start, end in attributes(message, 28, len(message)):
         if name == NDA_DST:
-            dst = bytes(chunk[start:end])
+            dst = message[start:end]
         elif name == NDA_LLADDR:
-            mac = bytes(chunk[start:end])
+            mac = message[start:end]
         elif name == NDA_CACHEINFO:
-            ages = _CACHEINFO.unpack_from(chunk, start)
+            ages = _CACHEINFO.unpack_from(message, start)
         elif name == NDA_PROTOCOL:
-            protocol = chunk[start]
+            protocol = message[start]
         elif name == NDA_FLAGS_EXT:
-            ext = _LENGTH.unpack_from(chunk, start)[0]
+            ext = _LENGTH.unpack_from(message, start)[0]
     return Entry(ifindex, state, flags, kind, dst, mac, *ages, protocol, ext)
 
 
@@ -237,14 +235,13 @@ def probe_message(entry):
     return _about(entry.ifindex, entry.dst, RTM_NEWNEIGH, NLM_F_REQUEST, NUD_PROBE, entry.mac)
 
 
-def as_deletes(chunk, layout):
-    """Turn a chunk that ``layout`` fills into orders to delete all its entries.
+def delete_messages(block, layout):
+    """Return, for a block that ``layout`` fills, the order to delete each entry.
 
-    RTM_DELNEIGH reads family, ifindex and NDA_DST and ignores the rest: changing type and flags
-    of every message suffices.
+    RTM_DELNEIGH reads family, ifindex and NDA_DST and ignores the rest: a changed type and
+    changed flags make an order of an answer.
     """
-    orders = bytearray(chunk)
-    count = len(chunk) // layout.size
+    orders, count = bytearray(block), len(block) // layout.size
     for offset, value in enumerate(struct.pack("=HH", RTM_DELNEIGH, NLM_F_REQUEST), 4):
         orders[offset :: layout.size] = bytes([value]) * count
-    return orders
+    return [bytes(orders[at : at + layout.size]) for at in range(0, len(orders), layout.size)]

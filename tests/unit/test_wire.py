@@ -57,8 +57,7 @@ def test_captured_messages(message, expected):
 def test_a_chunk_of_different_messages_keeps_its_order():
     chunk = STALE + FAILED + ZEBRA + STALE
     assert [entry.state for entry in wire.entries(chunk)] == [4, 32, 2, 4]
-    assert wire.uniform(chunk) is None
-    assert wire.uniform(STALE * 7).size == 76
+    assert [len(block) // 76 for _layout, block in wire.blocks(STALE * 40 + ZEBRA)] == [40, 1]
 
 
 @pytest.mark.parametrize("length", [0, 15, 77])
@@ -108,7 +107,7 @@ def walked(chunk):
     found, at = [], 0
     while at < len(chunk):
         size = struct.unpack_from("=I", chunk, at)[0]
-        found.append(wire.parse(chunk, at, size))
+        found.append(wire.parse(chunk[at : at + size]))
         at += size + 3 & ~3
     return found
 
@@ -119,13 +118,11 @@ def test_every_path_says_the_same(batch):
     chunk = b"".join(batch)
     assert wire.entries(chunk) == walked(chunk)
     for message in batch:
-        assert wire.entries(message * 3) == walked(message) * 3
-        layout = wire.uniform(message * 3)
+        assert wire.entries(message * 30) == walked(message) * 30
+    for layout, block in wire.blocks(chunk):
         if layout:
-            ifindexes, states, others = layout.columns_of(message * 3)
-            [entry] = walked(message)
-            assert (ifindexes, states) == ({entry.ifindex}, {entry.state & 0xFF})
-            assert others == bool(entry.flags or entry.state > 0xFF or entry.kind != 1)
+            heads = list(layout.heads.iter_unpack(block))
+            assert heads == [entry[:4] for entry in walked(block)]
 
 
 @settings(max_examples=200, deadline=None)
@@ -147,10 +144,10 @@ def test_pyroute2_says_the_same(message):
 @given(messages())
 def test_orders_name_the_entry_and_nothing_else(message):
     [entry] = wire.entries(message)
-    layout = wire.uniform(message)
+    [(layout, _block)] = wire.blocks(message)
     orders = [wire.delete_message(entry), wire.probe_message(entry)]
     if layout:
-        orders.append(bytes(wire.as_deletes(message, layout)))
+        orders += wire.delete_messages(message, layout)
     for order in orders:
         theirs = ndmsg(order)
         theirs.decode()
