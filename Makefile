@@ -22,14 +22,18 @@ lint: .venv/lint/ready
 unit functional integration: $(VENV)/ready
 	$(PYTEST) tests/$@
 
-# The same functional tests on every Salt release line we support.
+# The same tests on every Salt release line we support, each with another line of pyroute2.
 matrix:
 	$(MAKE) unit functional SALT=3006
 	$(MAKE) unit functional SALT=3007
 	$(MAKE) unit functional SALT=3008
 
 # An environment is ready when its stamp is newer than what it was made from.
-packages = $(if $(filter lint,$*),-r requirements/lint.txt,"salt~=$*.0" -r requirements/test.txt)
+pyroute2-3006 = 0.7.2
+pyroute2-3007 = 0.8.1
+pyroute2-3008 = 0.9.0
+packages = $(if $(filter lint,$*),-r requirements/lint.txt,\
+  "salt~=$*.0" "pyroute2~=$(pyroute2-$*)" -r requirements/test.txt)
 
 .venv/%/ready: requirements/lint.txt requirements/test.txt | need-venv
 	@echo "setting up $(@D) (once, about a minute)"

@@ -1,0 +1,151 @@
+"""Three ways to get it, from the same files; and what a minion says that lacks something."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+BIN = os.path.dirname(sys.executable)
+
+
+class Minion:
+    """A masterless minion in its own directory, run as a person would: by salt-call."""
+
+    def __init__(self, root, **config):
+        self.root = root
+        self.environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        config = {
+            "root_dir": str(root),
+            "file_client": "local",
+            "log_level": "quiet",
+            "id": "db1",
+            "enable_gpu_grains": False,
+            **config,
+        }
+        (root / "minion").write_text(json.dumps(config), encoding="utf-8")
+
+    def run(self, *words):
+        """Run salt-call; return the finished process."""
+        return subprocess.run(
+            [f"{BIN}/salt-call", "--local", "-c", str(self.root), "--out=json", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self.environment,
+            cwd=self.root,
+        )
+
+    def call(self, *words):
+        """Run salt-call; return what the function returned."""
+        done = self.run(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)["local"]
+
+
+@pytest.fixture
+def cable():
+    """One Ethernet device with two entries, in the private network."""
+
+    def ip(*words):
+        subprocess.run(["ip", *words], check=True)
+
+    ip("link", "add", "db0", "type", "veth", "peer", "name", "w0")
+    for device in ("db0", "w0"):
+        ip("link", "set", device, "up")
+    for address in ("192.0.2.10", "2001:db8::10"):
+        ip("neigh", "add", address, "lladdr", "02:00:00:00:00:0a", "nud", "stale", "dev", "db0")
+    yield
+    ip("link", "del", "db0")
+
+
+def works(minion, *how):
+    """Check that all of it is there: module, state, and the engine below them."""
+    rows = minion.call(*how, "arp.list_stale")
+    assert [row["ip"] for row in rows] == ["192.0.2.10", "2001:db8::10"] or [
+        row["ip"] for row in rows
+    ] == ["2001:db8::10", "192.0.2.10"]
+    [ret] = minion.call(*how, "state.single", "arp.clean", "name=clean", "how=flush").values()
+    assert ret["result"] is True
+    assert set(ret["changes"]) == {"192.0.2.10 on db0", "2001:db8::10 on db0"}
+    assert minion.call(*how, "arp.list_stale") == []
+
+
+@pytest.mark.usefixtures("cable")
+def test_synced_from_file_roots(repo, tmp_path):
+    minion = Minion(tmp_path, file_roots={"base": [str(repo), str(repo / "salt")]})
+    synced = minion.call("saltutil.sync_all")
+    assert "modules.arp" in synced["modules"]
+    assert "states.arp" in synced["states"]
+    assert "utils.arp_engine" in synced["utils"]
+    works(minion)
+
+
+@pytest.mark.usefixtures("cable")
+def test_from_the_tree_by_module_dirs(repo, tmp_path):
+    minion = Minion(tmp_path)
+    works(minion, "-m", str(repo))
+
+
+@pytest.fixture(scope="session")
+def site(repo, tmp_path_factory):
+    """A site directory with what `pip install .` installs."""
+    source = tmp_path_factory.mktemp("source") / "tree"
+    shutil.copytree(repo, source, ignore=shutil.ignore_patterns(".venv", ".git", "__pycache__"))
+    target = tmp_path_factory.mktemp("site")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
+         "--no-build-isolation", "--target", target, "."],
+        cwd=source, check=True,
+    )  # fmt: skip
+    return target
+
+
+@pytest.mark.usefixtures("cable")
+def test_installed_by_pip_as_a_salt_extension(site, tmp_path):
+    minion = Minion(tmp_path)
+    minion.environment["PYTHONPATH"] = str(site)
+    works(minion)
+
+
+def test_without_pyroute2_module_and_state_say_so(repo, tmp_path):
+    fake = tmp_path / "fake"
+    (fake / "pyroute2").mkdir(parents=True)
+    (fake / "pyroute2" / "__init__.py").write_text("raise ImportError('not here')\n", "utf-8")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "clean.sls").write_text("clean table:\n  arp.clean\n", encoding="utf-8")
+    minion = Minion(
+        tmp_path,
+        module_dirs=[str(repo)],
+        states_dirs=[str(repo / "_states")],
+        file_roots={"base": [str(tmp_path / "tree")]},
+    )
+    minion.environment["PYTHONPATH"] = str(fake)
+    done = minion.run("arp.list")
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "pyroute2 is missing in Salt's own Python; install it with" in said
+    assert "Traceback" not in said
+    done = minion.run("state.apply", "clean")
+    assert done.returncode != 0
+    assert "needs Linux, and pyroute2" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["arp.flush", "10:20"], "ip: 620 is not an IPv4 or IPv6 address"),
+        (["arp.flush", "dev=no"], "dev: False is not the name of a network device"),
+        (["arp.flush", "192.0.2.1/24"], "has host bits set"),
+        (["arp.revalidate", "rate=fast"], "rate: 'fast' is not a number"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_words_on_the_command_line(repo, tmp_path, words, line):
+    minion = Minion(tmp_path)
+    done = minion.run("-m", str(repo), *words)
+    assert done.returncode != 0
+    assert line in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
