@@ -1,0 +1,155 @@
+"""The network between the machines, in a namespace of its own.
+
+A cloud's network (VPC, and most overlay fabrics) is not one wire: nobody's ARP reaches anybody
+else. The fabric answers each request itself, from a table of who owns which address. So when an
+address moves to a new machine, no word of it reaches those who talked to the old one. Built here
+from a bridge that answers for its ports (``proxy_arp``) and forwards no ARP.
+
+The four kinds differ only in what happens to ARP:
+
+``answers``   every request is answered
+``lossy``     every second request is lost
+``mute``      requests that are not broadcast get no answer, and every second broadcast is lost
+``switch``    a plain switch: requests reach everybody, the owner answers
+
+IPv6 has no such answering bridge; here the fabric hands each neighbour solicitation to the present
+owner of the address, and to nobody else. Workers know the databases by permanent entries and so
+never ask: what they would tell by asking does not arrive in a cloud either.
+"""
+
+import contextlib
+import ipaddress
+import itertools
+import shutil
+
+from lab.machines import Failed, Machine
+
+SUBNET = "10.0.1"
+SUBNET6 = "2001:db8:1::"
+
+LOSE_EVERY_SECOND = "numgen inc mod 2 == 0 drop"
+RULES = {
+    "answers": [],
+    "lossy": [LOSE_EVERY_SECOND],
+    "mute": ["ether daddr != ff:ff:ff:ff:ff:ff drop", LOSE_EVERY_SECOND],
+    "switch": [],
+}
+
+
+class Fabric:
+    """Build it, add machines, re-create them, close it. ``name`` prefixes its namespaces."""
+
+    def __init__(self, name="", kind="answers"):
+        self.kind = kind
+        self._name = name
+        self._ports = itertools.count(1)
+        self._databases = []
+        self.machines = {}
+        self.core = Machine(f"{name}fabric")
+        # A bridge without a fixed MAC takes that of a port, and forgets its table when it changes.
+        card = "address 02:00:00:00:ff:01 type bridge forward_delay 0 mcast_snooping 0"
+        self.core.do(f"ip link add br0 {card}")
+        self.core.do("ip link set br0 up")
+        self._nft("add table bridge lab")
+        self._nft("add map bridge lab owners { type ipv6_addr : ether_addr ; }")
+        self._nft("add chain bridge lab in { type filter hook prerouting priority 0 ; }")
+        self._nft("add chain bridge lab through { type filter hook forward priority 0 ; }")
+        if kind != "switch":
+            self._nft("add rule bridge lab through ether type arp drop")
+            self._nft(
+                "add rule bridge lab in icmpv6 type nd-neighbor-solicit "
+                "ether daddr set ip6 daddr map @owners"
+            )
+
+    def _nft(self, rule):
+        """Add a rule. Without nft there is still the simplest network, for the story alone."""
+        if shutil.which("nft"):
+            self.core.do(f"nft {rule}")
+        elif self.kind != "answers":
+            raise Failed("nft is missing (Debian: apt-get install nftables)")
+
+    def database(self, name, number):
+        """Add a database host. Requests it sends are the ones this fabric may lose."""
+        machine = self._plug(name, number, f"02:00:00:00:01:{number:02x}")
+        for rule in RULES[self.kind]:
+            self._nft(f"add rule bridge lab in iifname {machine.port} arp operation request {rule}")
+        self._databases.append(machine)
+        return machine
+
+    def worker(self, name, number, mac, published=True):
+        """Add a worker; ``published``: the fabric answers for its address with this MAC."""
+        machine = self._plug(name, number, mac, published)
+        for database in self._databases:
+            for ip in (database.ip, database.ip6):
+                machine.do(f"ip neigh replace {ip} lladdr {database.mac} dev eth0")
+        return machine
+
+    def recreate(self, machine, mac):
+        """Destroy a machine and make it again: the same name and address, another network card."""
+        number = int(machine.ip.rsplit(".", 1)[1])
+        self.remove(machine)
+        return self.worker(machine.label, number, mac)
+
+    def remove(self, machine):
+        """Pull the cable, then the plug. Nobody is told."""
+        self.core.do(f"ip link del {machine.port}")
+        for ip6 in _asked(machine.ip6):
+            with contextlib.suppress(Failed):  # an address that was not published
+                self._nft(f"delete element bridge lab owners {{ {ip6} }}")
+        machine.stop()
+        del self.machines[machine.name]
+
+    def divert(self, database, ip, service_port, mac):
+        """Let a balancer that keeps client addresses answer for ``ip`` on one service's port."""
+        self._nft(
+            f"add rule bridge lab in iifname {database.port} ip daddr {ip} "
+            f"tcp sport {service_port} ether daddr set {mac}"
+        )
+
+    def _plug(self, name, number, mac, published=True):
+        """Make a machine, its card, its cable and its port, and publish its address."""
+        machine = Machine(f"{self._name}{name}")
+        self.machines[machine.name] = machine
+        machine.label, machine.mac = name, mac
+        machine.ip, machine.ip6 = f"{SUBNET}.{number}", f"{SUBNET6}{number}"
+        machine.port = f"port{next(self._ports)}"
+        self.core.do(
+            f"ip link add {machine.port} type veth "
+            f"peer name eth0 address {mac} netns {machine.name}"
+        )
+        # No search for duplicates: it takes a second and would tell the neighbours.
+        machine.do("sysctl -qw net.ipv6.conf.eth0.accept_dad=0")
+        machine.do(f"ip addr add {machine.ip}/24 dev eth0")
+        machine.do(f"ip addr add {machine.ip6}/64 dev eth0 nodad")
+        self.core.do(f"ip link set {machine.port} master br0 up")
+        machine.do("ip link set eth0 up")
+        if self.kind != "switch":
+            self.core.do(f"ip link set {machine.port} type bridge_slave proxy_arp on")
+            self.core.do(f"bridge fdb replace {mac} dev {machine.port} master static")
+        if self.kind != "switch" and published:
+            self._publish(machine)
+        return machine
+
+    def _publish(self, machine):
+        """From now on the fabric answers for this machine's addresses with its MAC."""
+        self.core.do(f"ip neigh replace {machine.ip} lladdr {machine.mac} dev br0")
+        for ip6 in _asked(machine.ip6):
+            self._nft(f"add element bridge lab owners {{ {ip6} : {machine.mac} }}")
+
+    def close(self):
+        """Take everything down."""
+        for machine in [*self.machines.values(), self.core]:
+            machine.stop()
+        self.machines.clear()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _asked(ip6):
+    """Where a solicitation for this address goes: to its multicast group, or to itself."""
+    low = ipaddress.ip_address(ip6).packed[-3:]
+    return f"ff02::1:ff{low[0]:02x}:{low[1]:02x}{low[2]:02x}", ip6

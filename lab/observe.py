@@ -1,0 +1,223 @@
+"""What a client sees: a TCP service, connection attempts as a timeline, and a healthy flow.
+
+All of it runs in threads of our process, on sockets made inside the machines.
+"""
+
+import contextlib
+import selectors
+import socket
+import struct
+import threading
+import time
+
+PORT = 5432
+GREETING = b"ready\n"
+TIMEOUT_S = 2.0  # the client's patience, as in most connection pools
+
+
+def family(ip):
+    """Return the socket family of an address."""
+    return socket.AF_INET6 if ":" in ip else socket.AF_INET
+
+
+class Background:
+    """Something that runs in a thread until it is closed. Subclasses write ``work``."""
+
+    def __init__(self):
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self):
+        """Begin; returns itself."""
+        self._thread.start()
+        return self
+
+    def _run(self):
+        with contextlib.suppress(OSError):
+            self.work()
+
+    def work(self):
+        """Do it until ``self._stopping`` is set."""
+        raise NotImplementedError
+
+    def close(self):
+        """End it and wait."""
+        self._stopping.set()
+        self._thread.join(10)
+
+    __enter__ = start
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Service(Background):
+    """The database's TCP service: greets each client and hangs up, or answers it for long."""
+
+    def __init__(self, machine, ip, port=PORT, echo=False):
+        super().__init__()
+        self._echo = echo
+        with machine.inside():
+            self._listener = socket.create_server((ip, port), family=family(ip), backlog=512)
+        self._listener.settimeout(0.1)
+
+    def work(self):
+        """Accept and greet."""
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                client, _ = self._listener.accept()
+                if self._echo:
+                    threading.Thread(target=self._answer, args=(client,), daemon=True).start()
+                    continue
+                with client:
+                    client.send(GREETING)
+        self._listener.close()
+
+    def _answer(self, client):
+        with client, contextlib.suppress(OSError):
+            while data := client.recv(64):
+                client.sendall(data)
+
+
+def connect(machine, ip, port=PORT, timeout_s=TIMEOUT_S):
+    """One attempt of a real client: seconds until the service greeted it, or None."""
+    began = time.monotonic()
+    with machine.inside():
+        client = socket.socket(family(ip), socket.SOCK_STREAM)
+    with client:
+        client.settimeout(timeout_s)
+        try:
+            client.connect((ip, port))
+            greeted = client.recv(16) == GREETING
+        except OSError:
+            return None
+    return time.monotonic() - began if greeted else None
+
+
+class Attempts(Background):
+    """A client that begins a connection every quarter of a second, each with its own patience.
+
+    ``seen`` is the timeline: (when it began, did it work), times by ``time.monotonic``.
+    """
+
+    EVERY_S = 0.25
+
+    def __init__(self, machine, ip, port=PORT):
+        super().__init__()
+        self.seen = []
+        self._where = machine, ip, port
+
+    def work(self):
+        """Begin attempts on time, collect verdicts as they come."""
+        machine, ip, port = self._where
+        due = time.monotonic()
+        with selectors.DefaultSelector() as waiting:
+            while not self._stopping.is_set():
+                now = time.monotonic()
+                if now >= due:
+                    due += self.EVERY_S
+                    with machine.inside():
+                        client = socket.socket(family(ip), socket.SOCK_STREAM)
+                    client.setblocking(False)
+                    client.connect_ex((ip, port))
+                    waiting.register(client, selectors.EVENT_READ, now)
+                for key, _ in waiting.select(max(0, due - time.monotonic())):
+                    self._verdict(waiting, key)
+                for key in list(waiting.get_map().values()):
+                    if time.monotonic() > key.data + TIMEOUT_S:
+                        self._verdict(waiting, key, gave_up=True)
+            for key in list(waiting.get_map().values()):
+                waiting.unregister(key.fileobj).fileobj.close()
+        self.seen.sort()
+
+    def _verdict(self, waiting, key, gave_up=False):
+        worked = False
+        if not gave_up:
+            with contextlib.suppress(OSError):
+                worked = key.fileobj.recv(16) == GREETING
+        self.seen.append((key.data, worked))
+        waiting.unregister(key.fileobj)
+        key.fileobj.close()
+
+    def works_since(self, since):
+        """When connections began to work for good after ``since``, or None."""
+        healed = None
+        for when, worked in sorted(self.seen):
+            if when >= since:
+                healed = (healed or when) if worked else None
+        return healed
+
+
+class Flow(Background):
+    """A healthy flow from the database to a live worker: 1,000 small packets a second.
+
+    Each packet carries its number; we remember when it was sent and the kernel stamps its arrival,
+    so our own sluggishness does not count as the network's. The harm: ``lost``, and ``worst_ms``,
+    the longest wait from sending a packet until it, or the first one after it, arrived.
+    """
+
+    RATE = 1000
+    SO_TIMESTAMPNS = 35
+
+    def __init__(self, sender, receiver, port=9999):
+        super().__init__()
+        with receiver.inside():
+            self._in = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._in.setsockopt(socket.SOL_SOCKET, self.SO_TIMESTAMPNS, 1)
+        self._in.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._in.bind((receiver.ip, port))
+        self._in.settimeout(0.5)
+        with sender.inside():
+            self._out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # With the default, one socket's packets just fit the kernel's queue of an unresolved
+        # neighbour, and the sender would be put to sleep instead of losing any. Services use many.
+        self._out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self._out.connect((receiver.ip, port))
+        self._receiver = threading.Thread(target=self._receive, daemon=True)
+        self._sent_ns = []
+        self.received = 0
+        self.worst_ms = 0.0
+
+    @property
+    def sent(self):
+        """Packets sent so far."""
+        return len(self._sent_ns)
+
+    @property
+    def lost(self):
+        """Packets that never arrived; true once the flow is closed."""
+        return self.sent - self.received
+
+    def work(self):
+        """Send on time; after a delay of our own, catch up rather than forget."""
+        self._receiver.start()
+        due = time.monotonic()
+        while not self._stopping.is_set():
+            due += 1 / self.RATE
+            while time.monotonic() >= due:
+                self._send()
+                due += 1 / self.RATE
+            time.sleep(max(0, due - time.monotonic()))
+            self._send()
+        self._receiver.join()
+
+    def _send(self):
+        number = len(self._sent_ns)
+        self._sent_ns.append(time.time_ns())
+        self._out.send(struct.pack("!Q", number))
+
+    def _receive(self):
+        """Until half a second after the last packet, longer than any packet waits in a queue."""
+        expected = 0
+        while True:
+            try:
+                data, extra, _, _ = self._in.recvmsg(64, 64)
+            except TimeoutError:
+                if self._stopping.is_set():
+                    return
+                continue
+            seconds, nanoseconds = struct.unpack("ll", extra[0][2])
+            late_ns = seconds * 10**9 + nanoseconds - self._sent_ns[expected]
+            self.worst_ms = max(self.worst_ms, late_ns / 1e6)
+            self.received += 1
+            expected = struct.unpack("!Q", data)[0] + 1
