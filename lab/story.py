@@ -1,0 +1,118 @@
+"""The opening scene: one database, one worker that is re-created, one entry that stays wrong.
+
+``play`` returns True only if the outage was really seen and really healed.
+"""
+
+import time
+
+from lab import cures
+from lab.causes import Confirming
+from lab.fabric import Fabric
+from lab.machines import poll
+from lab.observe import TIMEOUT_S, Service, connect
+from lab.tell import bad, good, printed, say, title, typed
+
+OLD, NEW = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+REACHABLE_S = 3  # the kernel's default is 30: the same film, ten times as long
+
+
+def play():
+    """Play it; every wait has an end."""
+    title("A database that talks to the dead")
+    with Fabric() as fabric:
+        database = fabric.database("db", 10)
+        worker = fabric.worker("worker", 90, OLD)
+        database.set("base_reachable_time_ms", REACHABLE_S * 1000)
+        with Service(database, database.ip):
+            if not _first_connection(database, worker):
+                return False
+            with Confirming(database, worker.ip):
+                worker = _re_creation(fabric, database, worker)
+                seen = _outage(database, worker) and _looked_at(database, worker)
+                return seen and _stale_is_not_it(database, worker) and _healed(database, worker)
+
+
+def _tries(worker, database, times=1):
+    """Let a client on the worker connect; say how it went, return whether it worked."""
+    worked = False
+    for _ in range(times):
+        took_s = connect(worker, database.ip)
+        worked = took_s is not None
+        if worked:
+            good(f"{worker.label} connects to the database ({took_s * 1000:.1f} ms)")
+        else:
+            bad(f"{worker.label} connects to the database: no answer in {TIMEOUT_S:g} s")
+    return worked
+
+
+def _asks_kernel(database, ip):
+    typed(database, f"ip -s neigh show {ip}")
+    printed(database.do(f"ip -s neigh show {ip}"))
+
+
+def _first_connection(database, worker):
+    say(f"""A database ({database.ip}) and a worker ({worker.ip}, MAC {OLD}) on a cloud-like
+        network: the fabric answers every ARP request itself and delivers nobody's ARP to anybody
+        else. Both are network namespaces; the kernel, its tables and TCP are the real ones. Lines
+        with `db#` are run on the database. One setting differs from a fresh machine:""")
+    key = "net.ipv4.neigh.eth0.base_reachable_time_ms"
+    typed(database, f"sysctl -w {key}={REACHABLE_S}000    # default 30000: only to save your time")
+    worked = _tries(worker, database)
+    _asks_kernel(database, worker.ip)
+    return worked
+
+
+def _re_creation(fabric, database, worker):
+    say(f"""The database runs an application that vouches for its peer (UDP with MSG_CONFIRM). Now
+        the worker dies. A new one gets the same address {worker.ip} and, being another machine,
+        another MAC: {NEW}. The fabric knows. The database is not told.""")
+    worker = fabric.recreate(worker, NEW)
+    _asks_kernel(database, worker.ip)
+    return worker
+
+
+def _outage(database, worker):
+    say("""The new worker does what workers do. Its requests arrive; the answers go to the dead
+        MAC.""")
+    return not _tries(worker, database, times=2)
+
+
+def _looked_at(database, worker):
+    say("""What does Salt see? An entry that stays REACHABLE though nobody answered an ARP request
+        for it for longer than such an entry lives: a suspect.""")
+
+    def suspect():
+        rows = cures.salt(database, "arp.list", f"ip={worker.ip}")
+        return rows if rows and rows[0]["suspect"] else None
+
+    (row,) = poll("arp.list calls the entry suspect", 15, suspect)
+    typed(database, f"salt-call --local arp.list ip={worker.ip}")
+    printed(cures.salt_text(database, "arp.list", f"ip={worker.ip}"))
+    wrong = row["state"] == "REACHABLE" and row["mac"] == OLD
+    say(f"REACHABLE, with {row['mac']}. The worker is {worker.mac}: wrong, and believed.")
+    return wrong
+
+
+def _stale_is_not_it(database, worker):
+    say("The usual advice is to flush what is STALE. This entry is not:")
+    typed(database, "salt-call --local arp.flush state=STALE")
+    printed(cures.salt_text(database, "arp.flush", "state=STALE"))
+    return not _tries(worker, database)
+
+
+def _healed(database, worker):
+    say("""Revalidate: the kernel itself must prove every entry again, and while it does, traffic
+        keeps flowing. What is right is confirmed, what is wrong gets its new MAC.""")
+    typed(database, "salt-call --local arp.revalidate --out=json")
+    began = time.monotonic()
+    answer = cures.salt(database, "arp.revalidate")
+    took_s = time.monotonic() - began
+    printed(cures.as_text(answer))
+    named = {"ip": worker.ip, "old": OLD, "new": NEW}.items() <= (answer["healed"] or [{}])[
+        0
+    ].items()
+    worked = _tries(worker, database)
+    _asks_kernel(database, worker.ip)
+    if named and worked:
+        say(f"Healed, {took_s:.1f} s after pressing Enter, Salt's own start included.")
+    return named and worked
