@@ -4,14 +4,20 @@
 PYTHON ?= python3
 SALT   ?= 3008
 VENV    = .venv/$(SALT)
+PICTURE ?= build/outage
 PRIVATE = $(PYTHON) lab/private.py
 PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 
-.PHONY: demo test lint unit functional integration matrix clean
+.PHONY: demo film test lint unit functional integration matrix clean
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/ready
-	$(PRIVATE) $(VENV)/bin/python -m lab.demo
+# The outage, its causes and its cures; FAST=1 plays fewer. Leaves a picture.
+demo: $(VENV)/picture
+	$(PRIVATE) $(VENV)/bin/python -m lab.demo $(if $(FAST),--fast) --picture $(PICTURE)
+
+# The picture that README.md opens with.
+film:
+	$(MAKE) demo PICTURE=docs/outage
 
 test: lint unit functional integration
 
@@ -39,6 +45,10 @@ packages = $(if $(filter lint,$*),-r requirements/lint.txt,\
 	@echo "setting up $(@D) (once, about a minute)"
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(packages)
+	@touch $@
+
+.venv/%/picture: requirements/picture.txt .venv/%/ready
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 .PHONY: need-venv

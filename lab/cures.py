@@ -2,26 +2,73 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+
+from lab.machines import poll
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SALT_CALL = str(Path(sys.executable).with_name("salt-call"))
 
 
-def configuration():
+EVERY_S = 5  # how often the schedule below runs; a real one runs each minute or hour
+NOTHING, STALE, ALL = "nothing", "ip neigh flush nud stale", "ip neigh flush all"
+ONE_BY_ONE, FLUSH, REVALIDATE = "arp -d, one by one", "arp.flush", "arp.revalidate"
+SCHEDULE = "arp.revalidate by schedule"
+_LOOP = "arp -n | awk '/ether/ {print $1}' | xargs -r -n1 arp -d"
+
+
+def available():
+    """Return the cures this host can play; the last one before ours needs net-tools."""
+    old = [ONE_BY_ONE] if shutil.which("arp") else []
+    return [NOTHING, STALE, ALL, *old, FLUSH, REVALIDATE, SCHEDULE]
+
+
+def apply(machine, cure):
+    """Do what the operator does, return when it is done."""
+    if cure in (STALE, ALL):
+        machine.do(cure)
+    elif cure == ONE_BY_ONE:
+        machine.do("sh", "-c", _LOOP)
+    elif cure in (FLUSH, REVALIDATE):
+        salt(machine, cure)
+
+
+def configuration(**settings):
     """Return the directory of a minion configuration that keeps all its files to itself."""
-    directory = Path("/tmp/salt")
-    directory.mkdir(exist_ok=True)
-    (directory / "minion").write_text(
-        "id: db\nfile_client: local\nroot_dir: /tmp/salt\nlog_file: /dev/null\n", encoding="utf-8"
+    root = Path(f"/tmp/salt-{os.getpid()}")
+    root.mkdir(exist_ok=True)
+    minion = {
+        "id": "db",
+        "file_client": "local",
+        "root_dir": str(root),
+        "module_dirs": [str(REPOSITORY)],
+        "log_file": str(root / "log"),
+        **settings,
+    }
+    # JSON is YAML.
+    (root / "minion").write_text(json.dumps(minion, indent=1), encoding="utf-8")
+    return str(root)
+
+
+def schedule(machine):
+    """Start a real minion on the machine that revalidates on schedule; return once it has begun."""
+    job = {"function": "arp.revalidate", "seconds": EVERY_S, "run_on_start": True}
+    root = configuration(
+        master_type="disable", schedule={"arp": job}, log_level_logfile="info", mine_enabled=False
     )
-    return str(directory)
+    minion = str(Path(SALT_CALL).with_name("salt-minion"))
+    machine.start(minion, "-c", root, "--log-level=quiet", stderr=subprocess.DEVNULL)
+    log = Path(root, "log")
+    began = "Running scheduled job: arp"
+    poll("the schedule runs", 40, lambda: log.exists() and began in log.read_text(), every_s=0.2)
 
 
 def salt_words(function, *arguments, out=("--out=json",)):
     """Return the real command behind ``salt-call FUNCTION``: the module is this tree's own."""
-    where = ["--local", "-m", str(REPOSITORY), "-c", configuration()]
+    where = ["--local", "-c", configuration()]
     return [SALT_CALL, *where, "--log-level=critical", *out, function, *arguments]
 
 

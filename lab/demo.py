@@ -1,25 +1,54 @@
 """What ``make demo`` runs. Exit code 0: every expectation held; 1: one did not; 2: it broke."""
 
+import argparse
+import os
+import shutil
 import sys
 import time
 
-from lab import story
+from lab import cures, film, story, table
 from lab.machines import Failed, refuse_outside
+from lab.tell import bad, printed, say, title
 
 
 def main():
-    """Play it, say how long it took."""
+    """Play the story, then the film; say how long it took."""
+    asked = argparse.ArgumentParser(description="The outage and its cures, in private namespaces.")
+    asked.add_argument("--fast", action="store_true", help="fewer scenes, under a minute")
+    asked.add_argument("--picture", default="build/outage", help="where to, without .svg and .png")
+    asked = asked.parse_args()
     refuse_outside()
     began = time.monotonic()
     try:
-        held = story.play()
+        wrong = _play(asked.fast, asked.picture)
     except Failed as failed:
         print(f"\nThe demo broke: {failed}", file=sys.stderr)
         return 2
-    print(
-        f"\n{'All as expected' if held else 'NOT as expected'}, {time.monotonic() - began:.0f} s."
-    )
-    return 0 if held else 1
+    except KeyboardInterrupt:
+        os._exit(130)  # and the kernel ends what we started: we are a world of our own
+    for sentence in wrong:
+        bad(sentence)
+    verdict = "NOT as expected" if wrong else "Everything went as expected"
+    print(f"\n{verdict}; {time.monotonic() - began:.0f} s.")
+    return 1 if wrong else 0
+
+
+def _play(fast, path):
+    """Return what did not go as expected, one sentence each."""
+    wrong = [] if story.play() else ["the story did not end as it should"]
+    if not shutil.which("nft"):
+        say("The film needs nftables (Debian: apt-get install nftables iputils-arping).")
+        return wrong
+    outages, flows = film.play(fast)
+    from lab import picture  # takes a second: not before it is needed  # noqa: PLC0415
+
+    title("What was seen")
+    printed(table.tables(outages, flows, cures.available(), film.CAUSES))
+    for sentence in table.said(outages):
+        say(sentence)
+    picture.draw(outages, flows, cures.available(), path)
+    say(f"The picture: {path}.svg and {path}.png")
+    return wrong + film.broken(outages, flows)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ The four kinds differ only in what happens to ARP:
 ``mute``      requests that are not broadcast get no answer, and every second broadcast is lost
 ``switch``    a plain switch: requests reach everybody, the owner answers
 
-IPv6 has no such answering bridge; here the fabric hands each neighbour solicitation to the present
-owner of the address, and to nobody else. Workers know the databases by permanent entries and so
-never ask: what they would tell by asking does not arrive in a cloud either.
+IPv6 has no such answering bridge; here the fabric hands each multicast solicitation to the present
+owner of the address, and to nobody else. (A unicast one goes where its MAC says. Handing it to the
+new owner would make things worse: his answer to it need not name a MAC, so it would confirm the
+old one.) Workers know the databases by permanent entries and so never ask: what they would tell by
+asking does not arrive in a cloud either.
 """
 
 import contextlib
@@ -79,10 +81,14 @@ class Fabric:
     def worker(self, name, number, mac, published=True):
         """Add a worker; ``published``: the fabric answers for its address with this MAC."""
         machine = self._plug(name, number, mac, published)
+        self.introduce(machine)
+        return machine
+
+    def introduce(self, machine):
+        """Tell a worker where the databases are, for ever: it need not ask, so it tells nobody."""
         for database in self._databases:
             for ip in (database.ip, database.ip6):
                 machine.do(f"ip neigh replace {ip} lladdr {database.mac} dev eth0")
-        return machine
 
     def recreate(self, machine, mac):
         """Destroy a machine and make it again: the same name and address, another network card."""
@@ -93,9 +99,8 @@ class Fabric:
     def remove(self, machine):
         """Pull the cable, then the plug. Nobody is told."""
         self.core.do(f"ip link del {machine.port}")
-        for ip6 in _asked(machine.ip6):
-            with contextlib.suppress(Failed):  # an address that was not published
-                self._nft(f"delete element bridge lab owners {{ {ip6} }}")
+        with contextlib.suppress(Failed):  # an address that was not published
+            self._nft(f"delete element bridge lab owners {{ {_asked(machine.ip6)} }}")
         machine.stop()
         del self.machines[machine.name]
 
@@ -133,8 +138,7 @@ class Fabric:
     def _publish(self, machine):
         """From now on the fabric answers for this machine's addresses with its MAC."""
         self.core.do(f"ip neigh replace {machine.ip} lladdr {machine.mac} dev br0")
-        for ip6 in _asked(machine.ip6):
-            self._nft(f"add element bridge lab owners {{ {ip6} : {machine.mac} }}")
+        self._nft(f"add element bridge lab owners {{ {_asked(machine.ip6)} : {machine.mac} }}")
 
     def close(self):
         """Take everything down."""
@@ -150,6 +154,6 @@ class Fabric:
 
 
 def _asked(ip6):
-    """Where a solicitation for this address goes: to its multicast group, or to itself."""
+    """Return the multicast group that is asked for this address."""
     low = ipaddress.ip_address(ip6).packed[-3:]
-    return f"ff02::1:ff{low[0]:02x}:{low[1]:02x}{low[2]:02x}", ip6
+    return f"ff02::1:ff{low[0]:02x}:{low[1]:02x}{low[2]:02x}"

@@ -97,7 +97,7 @@ def connect(machine, ip, port=PORT, timeout_s=TIMEOUT_S):
 class Attempts(Background):
     """A client that begins a connection every quarter of a second, each with its own patience.
 
-    ``seen`` is the timeline: (when it began, did it work), times by ``time.monotonic``.
+    ``seen`` is the timeline: (when it began, when it was greeted or None), ``time.monotonic``.
     """
 
     EVERY_S = 0.25
@@ -128,23 +128,22 @@ class Attempts(Background):
                         self._verdict(waiting, key, gave_up=True)
             for key in list(waiting.get_map().values()):
                 waiting.unregister(key.fileobj).fileobj.close()
-        self.seen.sort()
 
     def _verdict(self, waiting, key, gave_up=False):
-        worked = False
+        greeted = None
         if not gave_up:
             with contextlib.suppress(OSError):
-                worked = key.fileobj.recv(16) == GREETING
-        self.seen.append((key.data, worked))
+                if key.fileobj.recv(16) == GREETING:
+                    greeted = time.monotonic()
+        self.seen.append((key.data, greeted))
         waiting.unregister(key.fileobj)
         key.fileobj.close()
 
-    def works_since(self, since):
-        """When connections began to work for good after ``since``, or None."""
+    def works_since(self):
+        """When the first client was greeted of those after which none failed, or None."""
         healed = None
-        for when, worked in sorted(self.seen):
-            if when >= since:
-                healed = (healed or when) if worked else None
+        for _, greeted in sorted(self.seen, key=lambda attempt: attempt[0]):
+            healed = min(healed or greeted, greeted) if greeted else None
         return healed
 
 
@@ -175,8 +174,7 @@ class Flow(Background):
         self._out.connect((receiver.ip, port))
         self._receiver = threading.Thread(target=self._receive, daemon=True)
         self._sent_ns = []
-        self.received = 0
-        self.worst_ms = 0.0
+        self._arrived_ns = {}
 
     @property
     def sent(self):
@@ -186,7 +184,18 @@ class Flow(Background):
     @property
     def lost(self):
         """Packets that never arrived; true once the flow is closed."""
-        return self.sent - self.received
+        return self.sent - len(self._arrived_ns)
+
+    @property
+    def worst_ms(self):
+        """The longest wait; packets may overtake each other when a queue is emptied."""
+        worst_ns, next_ns = 0, None
+        for number in reversed(range(self.sent)):
+            arrived_ns = self._arrived_ns.get(number, next_ns)
+            if arrived_ns is not None:
+                next_ns = min(next_ns or arrived_ns, arrived_ns)
+                worst_ns = max(worst_ns, next_ns - self._sent_ns[number])
+        return worst_ns / 1e6
 
     def work(self):
         """Send on time; after a delay of our own, catch up rather than forget."""
@@ -200,6 +209,8 @@ class Flow(Background):
             time.sleep(max(0, due - time.monotonic()))
             self._send()
         self._receiver.join()
+        self._out.close()
+        self._in.close()
 
     def _send(self):
         number = len(self._sent_ns)
@@ -208,7 +219,6 @@ class Flow(Background):
 
     def _receive(self):
         """Until half a second after the last packet, longer than any packet waits in a queue."""
-        expected = 0
         while True:
             try:
                 data, extra, _, _ = self._in.recvmsg(64, 64)
@@ -217,7 +227,5 @@ class Flow(Background):
                     return
                 continue
             seconds, nanoseconds = struct.unpack("ll", extra[0][2])
-            late_ns = seconds * 10**9 + nanoseconds - self._sent_ns[expected]
-            self.worst_ms = max(self.worst_ms, late_ns / 1e6)
-            self.received += 1
-            expected = struct.unpack("!Q", data)[0] + 1
+            number = struct.unpack("!Q", data)[0]
+            self._arrived_ns[number] = seconds * 10**9 + nanoseconds

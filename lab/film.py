@@ -1,0 +1,139 @@
+"""The film: each cause under each cure, and what each cure does to a healthy flow.
+
+Most of it is waiting, so the scenes play at once, each in a process and namespaces of its own.
+``play`` returns what was seen; ``broken`` tells which expectations did not hold.
+"""
+
+import multiprocessing
+import signal
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from lab import cures
+from lab.cures import ALL, FLUSH, NOTHING, ONE_BY_ONE, REVALIDATE, SCHEDULE, STALE
+from lab.scenes import (
+    BALANCED,
+    DUPLICATE,
+    NEW,
+    OLD,
+    PLAIN,
+    PLAIN6,
+    VOUCHED,
+    VOUCHED6,
+    harm,
+    heal,
+)
+from lab.tell import say, title
+
+CAUSES = [PLAIN, VOUCHED, BALANCED, DUPLICATE, PLAIN6, VOUCHED6]
+# (what the fabric does with ARP, mcast_resolicit of the database's card)
+FABRICS = [("answers", 0), ("lossy", 0), ("mute", 0), ("mute", 3)]
+DELETES = (ALL, ONE_BY_ONE, FLUSH)
+
+# We want to measure the cures, not our own crowd: scenes that run Salt begin this far apart, and
+# should they meet all the same, some wait.
+APART_S, SALT_CALLS_AT_ONCE = 1.1, 3
+
+
+def plan(fast):
+    """Return the scenes: (function, arguments) rows."""
+    if fast:
+        causes, played = [PLAIN, VOUCHED, DUPLICATE], [NOTHING, STALE, FLUSH, REVALIDATE]
+        fabrics, harming = [("lossy", 0), ("mute", 3)], [ALL, REVALIDATE]
+    else:
+        causes, played = CAUSES, cures.available()
+        fabrics, harming = FABRICS, [NOTHING, ALL, FLUSH, REVALIDATE]
+    watch_s = 14.0 if fast else 18.0
+    healing = [
+        (heal, (cause, cure, watch_s))
+        for cause in causes
+        for cure in played
+        if not (cure == ONE_BY_ONE and cause in (PLAIN6, VOUCHED6))  # arp knows no IPv6
+        if not (cure == SCHEDULE and cause != VOUCHED)  # one minion shows it
+    ]
+    times = 1 if fast else 3
+    return healing, [(harm, (*fabric, cure, times)) for fabric in fabrics for cure in harming]
+
+
+def play(fast):
+    """Play all scenes; return (outages, flows), each a list of what the scenes returned."""
+    healing, harming = plan(fast)
+    title("The same outage, several causes, several cures")
+    say(f"""{len(healing)} outages at once. A worker is re-created with its address and a new MAC;
+        a client on it connects to the database every quarter of a second, with 2 s of patience.
+        The cure is typed 3 s after the new worker's birth. Causes: a plain STALE entry; an
+        application that vouches for it (MSG_CONFIRM); a balancer that keeps client addresses, whose
+        TCP progress vouches for it; a duplicate address.""")
+    outages = _all(healing, _starts(healing))
+    say(f"""{len(harming)} healthy flows at once, 1,000 packets a second from a database to a worker
+        whose entry is right, while the database's table is cured. Fabrics: one that answers every
+        ARP request; one that loses every second; one that answers only broadcast ones, and loses
+        every second.""")
+    return outages, _all(harming, [number * 0.1 for number in range(len(harming))])
+
+
+def _starts(scenes):
+    """Return when each scene begins: those that run Salt in a row, the others in between."""
+    salt = [arguments[1].startswith("arp.") for _, arguments in scenes]
+    pace = {True: APART_S, False: APART_S * sum(salt) / max(1, len(salt) - sum(salt))}
+    return [salt[:number].count(kind) * pace[kind] for number, kind in enumerate(salt)]
+
+
+def _all(scenes, starts_s):
+    """Run the scenes in processes, each at its second; return their answers."""
+    answers, told = [], 0
+    with multiprocessing.Manager() as manager:
+        turn = manager.BoundedSemaphore(SALT_CALLS_AT_ONCE)
+        with ProcessPoolExecutor(len(scenes), initializer=_quiet) as pool:
+            waiting = [
+                pool.submit(_one, start_s, function, arguments, f"s{number}-", turn)
+                for number, (start_s, (function, arguments)) in enumerate(
+                    zip(starts_s, scenes, strict=True)
+                )
+            ]
+            for done in as_completed(waiting, timeout=150):
+                answers.append(done.result())
+                if len(answers) * 4 // len(scenes) > told:
+                    told = len(answers) * 4 // len(scenes)
+                    print(f"  {len(answers)} of {len(scenes)} played", flush=True)
+    return answers
+
+
+def _quiet():
+    """Leave Ctrl-C to the process that started the scenes: it ends them all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _one(wait_s, function, arguments, name, turn):
+    time.sleep(wait_s)
+    return function(*arguments[:-1], name, arguments[-1], turn=turn)
+
+
+def _heals(cause, cure):
+    """Whether we expect connections to work again under this cure."""
+    if cause == DUPLICATE:
+        return False
+    return cause in (PLAIN, PLAIN6) or cure not in (NOTHING, STALE)
+
+
+def _harms(kind, resolicit, cure):
+    """Whether we expect a healthy flow to lose packets."""
+    if cure in DELETES:
+        return kind != "answers"
+    return cure == REVALIDATE and kind == "mute" and not resolicit
+
+
+def broken(outages, flows):
+    """Return one sentence for each expectation that did not hold."""
+    wrong = []
+    for seen in outages:
+        name = f"{seen['cause']}, {seen['cure']}"
+        if (seen["works_s"] is not None) != _heals(seen["cause"], seen["cure"]):
+            healed = "healed" if seen["works_s"] is not None else "was not healed"
+            wrong.append(f"{name}: {healed}, against expectation")
+        if seen["cause"] == DUPLICATE and seen["owners"] != [OLD, NEW]:
+            wrong.append(f"{name}: two machines should answer, these did: {seen['owners']}")
+    for seen in flows:
+        if (seen["lost"] > 0) != _harms(seen["kind"], seen["resolicit"], seen["cure"]):
+            wrong.append(f"{seen['cure']} on {seen['kind']}: {seen['lost']} packets lost")
+    return wrong

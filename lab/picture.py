@@ -1,0 +1,131 @@
+"""The film's results as one picture: a timeline per cause and cure, and the harm beside it."""
+
+import os
+import sys
+from pathlib import Path
+
+# Its index of fonts takes seconds to build: keep it with the environment, not in /tmp.
+os.environ.setdefault("MPLCONFIGDIR", str(Path(sys.prefix) / "matplotlib"))
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.patches import Patch
+
+from lab.cures import NOTHING, SCHEDULE
+from lab.scenes import BALANCED, CURE_AFTER_S, DUPLICATE, PLAIN, VOUCHED
+from lab.table import harm_cell
+
+# Colours that the colour-blind can tell apart (Okabe and Ito).
+FAILS, SLOW, WORKS, PALE = "#d55e00", "#f0c04a", "#009e73", "#eeeeee"
+SLOW_S = 0.25
+HEADINGS = {
+    PLAIN: "plain STALE entry",
+    VOUCHED: "an application\nvouches for it",
+    BALANCED: "a balancer's TCP\nvouches for it",
+    DUPLICATE: "duplicate address",
+}
+FABRICS = {
+    ("answers", 0): "ARP always\nanswered",
+    ("lossy", 0): "every 2nd\nARP lost",
+    ("mute", 0): "no unicast,\n2nd lost",
+    ("mute", 3): "same, with\nresolicit 3",
+}
+
+
+def draw(outages, flows, cures, path):
+    """Draw it to ``path``.svg and ``path``.png."""
+    plt.rcParams.update({"font.size": 9, "svg.hashsalt": "outage", "font.family": "DejaVu Sans"})
+    seen = {(row["cause"], row["cure"]): row for row in outages}
+    causes = [cause for cause in HEADINGS if cause in {key[0] for key in seen}]
+    names = [cure for cure in cures if cure in {key[1] for key in seen}]
+    fabrics = [key for key in FABRICS if key in {(row["kind"], row["resolicit"]) for row in flows}]
+    ratios = [1.7] * len(causes) + [0.95 * len(fabrics)]
+    figure, axes = plt.subplots(
+        1,
+        len(causes) + 1,
+        figsize=(2 + sum(ratios), 2 + 0.46 * len(names)),
+        width_ratios=ratios,
+        layout="constrained",
+    )
+    for axis, cause in zip(axes, causes, strict=False):
+        _timelines(axis, [seen.get((cause, cure)) for cure in names], HEADINGS[cause])
+    axes[0].set_yticks(range(len(names)), names)
+    for label in axes[0].get_yticklabels():
+        label.set_fontweight("bold" if label.get_text().startswith("arp.") else "normal")
+    _harm(
+        axes[-1],
+        {(row["kind"], row["resolicit"], row["cure"]): row for row in flows},
+        fabrics,
+        names,
+    )
+    _caption(figure)
+    for kind in ("svg", "png"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        hidden = {"Date": None} if kind == "svg" else {}
+        figure.savefig(f"{path}.{kind}", dpi=130, metadata=hidden)
+    plt.close(figure)
+
+
+def _timelines(axis, rows, heading):
+    """One column: for each cure a strip of attempts, coloured by how they went."""
+    for place, row in enumerate(rows):
+        if row is None:
+            axis.text(6, place, "not played", va="center", color="grey", fontsize=8)
+            continue
+        # Salt calls wait for their turn; all strips have their cure at the same second.
+        late = (row["applied_s"] or CURE_AFTER_S) - CURE_AFTER_S
+        for began, width, colour in _spans(row["attempts"], late):
+            axis.barh(place, width, left=began, height=0.62, color=colour, linewidth=0)
+        if row["cure"] not in (NOTHING, SCHEDULE):
+            axis.plot([CURE_AFTER_S] * 2, [place - 0.42, place + 0.42], color="black", linewidth=2)
+    axis.set(title=heading, xlim=(0, 13), ylim=(len(rows) - 0.4, -0.6), yticks=[])
+    axis.set_xticks([0, 3, 6, 9, 12])
+    axis.set_xlabel("seconds after its birth", fontsize=8)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.title.set_fontsize(9.5)
+
+
+def _spans(attempts, late):
+    """Join equal neighbours: (when, how long, colour)."""
+    spans = []
+    for number, (when, took) in enumerate(attempts):
+        colour = FAILS if took is None else WORKS if took < SLOW_S else SLOW
+        until = attempts[number + 1][0] if number + 1 < len(attempts) else when
+        if spans and spans[-1][2] == colour:
+            spans[-1][1] = until - late
+        else:
+            spans.append([when - late, until - late, colour])
+    return [(max(0, a), max(0, b) - max(0, a), colour) for a, b, colour in spans if b > 0]
+
+
+def _harm(axis, seen, fabrics, names):
+    """A field for each cure and fabric, coloured by whether a healthy flow lost anything."""
+    for place, cure in enumerate(names):
+        for column, fabric in enumerate(fabrics):
+            row = seen.get((*fabric, cure))
+            colour = PALE if row is None else FAILS if row["lost"] else WORKS
+            text = "not\nplayed" if row is None else harm_cell(row).replace(" / ", " lost\n")
+            axis.barh(place, 0.94, left=column + 0.03, height=0.86, color=colour, alpha=0.85)
+            axis.text(
+                column + 0.5, place, text, ha="center", va="center", fontsize=7.5,
+                color="grey" if row is None else "white",
+            )  # fmt: skip
+    axis.set(xlim=(0, len(fabrics)), ylim=(len(names) - 0.4, -0.6), yticks=[])
+    axis.set_xticks([column + 0.5 for column in range(len(fabrics))])
+    axis.set_xticklabels([FABRICS[fabric] for fabric in fabrics], fontsize=8)
+    axis.set_title("harm to a healthy flow\n(1,000 packets/s: lost, worst delay)", fontsize=9.5)
+    axis.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    axis.tick_params(length=0)
+
+
+def _caption(figure):
+    """Say what the colours mean."""
+    handles = [
+        Patch(color=FAILS, label="a new worker's connection fails (2 s of patience)"),
+        Patch(color=SLOW, label="works, but late"),
+        Patch(color=WORKS, label="works"),
+        plt.Line2D([], [], color="black", linewidth=2, label="the cure is typed"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)

@@ -1,0 +1,142 @@
+"""The scenes of the film: one outage under one cure, and one healthy flow under one cure.
+
+Each is a function that builds its own small network, plays, takes it down and returns plain values;
+so many of them can play at once in processes of their own.
+"""
+
+import contextlib
+import time
+from dataclasses import dataclass
+
+from lab import cures
+from lab.causes import Balanced, Confirming, aged
+from lab.fabric import Fabric
+from lab.machines import Failed, Machine
+from lab.observe import Attempts, Flow, Service, connect
+
+OLD, NEW, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
+PLAIN, VOUCHED, BALANCED, DUPLICATE = "plain", "vouched", "balanced", "duplicate"
+PLAIN6, VOUCHED6 = "plain IPv6", "vouched IPv6"
+
+# An unconfirmed entry lives 0.5 to 1.5 times this long, then 5 s in DELAY and 3 s in PROBE: what
+# heals by itself has healed after 12.5 s. With the kernel's default, 30 s, it is 53 s.
+BASE_REACHABLE_S = 3
+CURE_AFTER_S = 3.0
+
+
+@dataclass
+class Outage:
+    """What a scene plays on."""
+
+    database: Machine
+    client: Machine
+    database_ip: str
+    worker_ip: str
+
+
+def heal(cause, cure, name, watch_s, turn=None):
+    """Play one outage and one cure. Times in the answer are seconds since the new worker was born.
+
+    ``turn`` lets few salt-calls run at once: what is measured is the cure, not our crowd.
+    """
+    with contextlib.ExitStack() as scene:
+        began, outage = _outage(
+            scene, cause, name, cures.schedule if cure == cures.SCHEDULE else None
+        )
+        attempts = scene.enter_context(Attempts(outage.client, outage.database_ip))
+        with turn if cure.startswith("arp.") and turn else contextlib.nullcontext():
+            time.sleep(max(0, began + CURE_AFTER_S - time.monotonic()))
+            applied = time.monotonic()
+            cures.apply(outage.database, cure)
+            done = time.monotonic()
+        time.sleep(max(0, began + watch_s - time.monotonic()))
+        attempts.close()
+        owners = _owners(outage) if cause == DUPLICATE else []  # asking changes the table
+        works = attempts.works_since()
+        own = cure in (cures.NOTHING, cures.SCHEDULE)
+        return {
+            "cause": cause,
+            "cure": cure,
+            "attempts": [
+                (when - began, greeted and greeted - when)
+                for when, greeted in sorted(attempts.seen, key=lambda attempt: attempt[0])
+            ],
+            "applied_s": None if own else applied - began,
+            "done_s": None if own else done - began,
+            "works_s": None if works is None else works - began,
+            "owners": owners,
+        }
+
+
+def _outage(scene, cause, name, prepare):
+    """Build the network, let it work, break it. Returns when the new worker was born."""
+    six = cause in (PLAIN6, VOUCHED6)
+    fabric = scene.enter_context(Fabric(name, "switch" if cause == DUPLICATE else "answers"))
+    database = fabric.database("db", 10)
+    database.set("base_reachable_time_ms", BASE_REACHABLE_S * 1000)
+    twin = _asleep(fabric) if cause == DUPLICATE else None
+    worker = fabric.worker("worker", 90, OLD)
+    database_ip, ip = (database.ip6, worker.ip6) if six else (database.ip, worker.ip)
+    scene.enter_context(Service(database, database_ip))
+    if prepare:
+        prepare(database)
+    if connect(worker, database_ip) is None:
+        raise Failed(f"{cause}: no connection even before the outage")
+    if cause in (VOUCHED, VOUCHED6):
+        scene.enter_context(Confirming(database, ip))
+    if cause == BALANCED:
+        balancer = fabric.worker("balancer", 90, OTHER, published=False)
+        scene.enter_context(Balanced(fabric, database, balancer))
+    time.sleep(0.5)
+    if cause in (PLAIN, PLAIN6):
+        aged(database, ip)
+    client = _awake(fabric, twin) if twin else fabric.recreate(worker, NEW)
+    return time.monotonic(), Outage(database, client, database_ip, ip)
+
+
+def _asleep(fabric):
+    """A second machine with the worker's address, switched off.
+
+    It has its place on the switch before the worker: a Linux bridge serves the latest port first,
+    so the worker will always be the first to answer, as the nearer of two machines is.
+    """
+    twin = fabric.worker("twin", 90, NEW)
+    twin.do("ip link set eth0 down")
+    return twin
+
+
+def _awake(fabric, twin):
+    twin.do("ip link set eth0 up")
+    fabric.introduce(twin)
+    return twin
+
+
+def _owners(outage):
+    """Ask the wire who has the address; return every MAC that answers."""
+    said = outage.database.do(f"arping -b -c 2 -w 3 -I eth0 {outage.worker_ip}", check=False)
+    return sorted({word.strip("[]").lower() for word in said.split() if word.startswith("[")})
+
+
+def harm(kind, resolicit, cure, name, times=3, turn=None):
+    """Send a healthy flow through a fabric and cure the database several times meanwhile."""
+    with contextlib.ExitStack() as scene:
+        fabric = scene.enter_context(Fabric(name, kind))
+        database = fabric.database("db", 10)
+        database.set("mcast_resolicit", resolicit)
+        worker = fabric.worker("worker", 80, "02:00:00:00:00:80")
+        scene.enter_context(Service(database, database.ip))
+        connect(worker, database.ip, timeout_s=5)
+        with Flow(database, worker) as flow:
+            time.sleep(1)
+            for _ in range(times):
+                with turn or contextlib.nullcontext():
+                    cures.apply(database, cure)
+                time.sleep(2)
+        return {
+            "kind": kind,
+            "resolicit": resolicit,
+            "cure": cure,
+            "sent": flow.sent,
+            "lost": flow.lost,
+            "worst_ms": flow.worst_ms,
+        }

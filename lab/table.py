@@ -1,0 +1,83 @@
+"""The film's results as tables, in words and columns."""
+
+from lab.scenes import CURE_AFTER_S, DUPLICATE
+
+FABRIC_NAMES = {
+    ("answers", 0): "answers all",
+    ("lossy", 0): "loses every 2nd",
+    ("mute", 0): "broadcast only, loses",
+    ("mute", 3): "same, mcast_resolicit=3",
+}
+
+
+def healing_cell(seen):
+    """Say how long a client waited: from Enter; without Enter, from the worker's birth."""
+    if seen["works_s"] is None:
+        return "never"
+    return f"{max(0, seen['works_s'] - (seen['applied_s'] or 0)):.1f} s"
+
+
+def harm_cell(seen):
+    """Say what a healthy flow lost, and its worst delay."""
+    worst = seen["worst_ms"]
+    return f"{seen['lost']} / {worst:.0f} ms" if worst >= 10 else f"{seen['lost']} / {worst:.1f} ms"
+
+
+def grid(corner, names, columns, cells):
+    """Lay out a table: ``cells[(row, column)]``, missing ones stay empty."""
+    widths = [max(len(row) for row in (corner, *names))]
+    widths += [
+        max(len(str(column)), *(len(cells.get((row, column), "")) for row in names))
+        for column in columns
+    ]
+    lines = [[corner, *map(str, columns)], ["-" * width for width in widths]]
+    lines += [[row, *(cells.get((row, column), "") for column in columns)] for row in names]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def tables(outages, flows, cures, causes):
+    """Return both tables as text."""
+    heals = {(seen["cure"], seen["cause"]): healing_cell(seen) for seen in outages}
+    harms = {
+        (seen["cure"], FABRIC_NAMES[seen["kind"], seen["resolicit"]]): harm_cell(seen)
+        for seen in flows
+    }
+    played = {cause for _, cause in heals}
+    fabrics = [name for name in FABRIC_NAMES.values() if name in {key[1] for key in harms}]
+    names = [cure for cure in cures if cure in {key[0] for key in heals}]
+    harming = [cure for cure in cures if cure in {key[0] for key in harms}]
+    return "\n".join(
+        [
+            "Until a new worker can connect. Counted from Enter, Salt's own start included; for",
+            f"`nothing` and the schedule from the worker's birth, {CURE_AFTER_S:g} s earlier.",
+            "",
+            grid("cure", names, [cause for cause in causes if cause in played], heals),
+            "",
+            "Harm to a healthy flow of 1,000 packets a second: packets lost / worst delay.",
+            "",
+            grid("cure", harming, fabrics, harms),
+        ]
+    )
+
+
+def said(outages):
+    """What the table does not say by itself."""
+    return [
+        "Flushing STALE does nothing in any column: by the time anybody complains, the plain entry "
+        "is in DELAY and heals as it would have anyway, and the others are REACHABLE.",
+        _said_of_the_duplicate(outages),
+    ]
+
+
+def _said_of_the_duplicate(outages):
+    """Who answers, and that nothing here heals it."""
+    for seen in outages:
+        if seen["cause"] == DUPLICATE and seen["owners"]:
+            return (
+                f"The duplicate address: asked on the wire, {' and '.join(seen['owners'])} both "
+                "answer. No cure of a table can heal this; take one of the two machines away."
+            )
+    return ""
