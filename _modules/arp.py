@@ -26,23 +26,27 @@ except ImportError:
 
 if HAS_PYROUTE2:
     try:
-        import arp_engine
+        import arp_flush
         import arp_netlink
         import arp_probe
+        import arp_rows
         import arp_select
+        import arp_table
         import arp_wire
     except ImportError:  # installed by pip, not synced
         from saltext.arp_hygiene.utils import (
-            arp_engine,
+            arp_flush,
             arp_netlink,
             arp_probe,
+            arp_rows,
             arp_select,
+            arp_table,
             arp_wire,
         )
 
     # A minion that has imported a synced file keeps it until it restarts, while this file is
     # loaded anew: without this, a new surface would meet an old engine. In order of dependence.
-    _ENGINE = (arp_wire, arp_select, arp_netlink, arp_engine, arp_probe)
+    _ENGINE = (arp_wire, arp_select, arp_netlink, arp_table, arp_rows, arp_flush, arp_probe)
     if any(os.stat(module.__file__).st_mtime_ns != module.LOADED for module in _ENGINE):
         for _module in _ENGINE:
             importlib.reload(_module)
@@ -135,7 +139,7 @@ def list_(ip=None, dev=None, state=None, family=None, exclude=None):
     (Linux, net/core/neighbour.c).
     """
     selectors = _select("list", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
-    return _call("list", arp_engine.list_entries, selectors)
+    return _call("list", arp_rows.list_entries, selectors)
 
 
 def list_stale(ip=None, dev=None, family=None, exclude=None):
@@ -206,7 +210,7 @@ def flush(ip=None, dev=None, state=None, family=None, exclude=None, rows=False, 
     selectors = _select("flush", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
     rows = _checked("flush", arp_select.parse_flag, "rows", rows)
     test = _checked("flush", arp_select.parse_flag, "test", test)
-    return _told(_call("flush", arp_engine.flush, selectors, rows, test))
+    return _told(_call("flush", arp_flush.flush, selectors, rows, test))
 
 
 def revalidate(ip=None, dev=None, state=None, family=None, exclude=None, rate=100, test=False):
@@ -318,4 +322,4 @@ def stats(ip=None, dev=None, family=None, exclude=None):
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
     """
     selectors = _select("list", ip=ip, dev=dev, family=family, exclude=exclude)
-    return _call("stats", arp_engine.stats, selectors)
+    return _call("stats", arp_rows.stats, selectors)

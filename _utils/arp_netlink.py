@@ -140,6 +140,7 @@ class Channel:
                     if name == IFLA_IFNAME:
                         label = chunk[start : end - 1].decode(errors="backslashreplace")
                         found[ifindex] = arp_select.Device(label, bits)
+                        break
             if not interrupted:
                 break
         return found

@@ -11,14 +11,16 @@ import time
 from collections import deque
 
 try:
-    import arp_engine as engine
     import arp_netlink as netlink
+    import arp_rows as rows
     import arp_select as select
+    import arp_table as tables
     import arp_wire as wire
 except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_engine as engine
     from saltext.arp_hygiene.utils import arp_netlink as netlink
+    from saltext.arp_hygiene.utils import arp_rows as rows
     from saltext.arp_hygiene.utils import arp_select as select
+    from saltext.arp_hygiene.utils import arp_table as tables
     from saltext.arp_hygiene.utils import arp_wire as wire
 
 LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
@@ -50,7 +52,7 @@ def revalidate(selectors, rate, test=False):
             "probes anew and may fail a live neighbour; use arp.flush",
         )
     with netlink.Channel() as channel:
-        table = engine.Table(channel, selectors)
+        table = tables.Table(channel, selectors)
         timers, _limits = channel.tables(selectors.families)
         found = table.read()
         chosen = table.ours(found.values(), also=without_mac)
@@ -76,12 +78,14 @@ def without_mac(entry):
 
 def _suspect(entry, timers):
     timing = timers.get((wire.family_of(entry.dst), entry.ifindex))
-    return timing is not None and engine.is_suspect(entry, timing.base_reachable_s)
+    return timing is not None and rows.is_suspect(
+        entry.state, entry.confirmed, entry.updated, timing.base_reachable_s
+    )
 
 
 def _row(table, entry):
     return {
-        "ip": engine.address(entry.dst),
+        "ip": tables.address(entry.dst),
         "dev": table.name(entry.ifindex),
         "mac": entry.mac.hex(":"),
     }
@@ -90,7 +94,7 @@ def _row(table, entry):
 def _warnings(table, timers, entries):
     """Say where revalidation is not harmless on every fabric."""
     bare = {
-        (table.name(ifindex), engine.FAMILY_NAMES[family])
+        (table.name(ifindex), tables.FAMILY_NAMES[family])
         for family, ifindex in {(wire.family_of(entry.dst), entry.ifindex) for entry in entries}
         if (family, ifindex) in timers and not timers[family, ifindex].mcast_resolicit
     }
@@ -191,14 +195,14 @@ class _Run:
         key = refusal.entry.ifindex, refusal.entry.dst
         if self.pending.pop(key, None):
             self.counts["checked"] -= 1
-        if engine.already_gone(refusal):
+        if tables.already_gone(refusal):
             self.table.kept[key] = "already gone"
         elif refusal.errno == errno.EINVAL:  # it lost its MAC since we read it
             self.table.kept[key] = "INCOMPLETE"
         elif refusal.errno == errno.EPERM and whole_batch and not self.counts["confirmed"]:
-            raise engine.denied("revalidate", refusal, self.table)
+            raise tables.denied("revalidate", refusal, self.table)
         else:
-            self.failed.append(engine.failure(refusal, self.table))
+            self.failed.append(tables.failure(refusal, self.table))
 
     def _look(self, keys):
         """Return key to Entry as it is now, or to None where the kernel says it is gone.

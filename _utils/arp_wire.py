@@ -105,11 +105,21 @@ class Layout:
             same = run == 1 or self.fills(chunk[at : at + run * self.size])
         return run if same else 1
 
+    def shared_head(self, block):
+        """Return ``(ifindex, state, flags, kind)`` where all entries of a block share it."""
+        count = len(block) // self.size
+        if all(block[n :: self.size] == block[n : n + 1] * count for n in range(20, 28)):
+            return self.heads.unpack_from(block)
+        return None
+
+    def tuples(self, block):
+        """Yield the first fields of an Entry for each message of a block that this layout fills."""
+        rows = self.fields.iter_unpack(block)
+        return rows if self.mac else ((*row[:5], b"", *row[5:]) for row in rows)
+
     def entries(self, block):
-        """Unpack a block that this layout fills."""
-        if self.mac:
-            return list(starmap(Entry, self.fields.iter_unpack(block)))
-        return [Entry(*row[:5], b"", *row[5:]) for row in self.fields.iter_unpack(block)]
+        """Return the entries of a block that this layout fills."""
+        return list(starmap(Entry, self.tuples(block)))
 
 
 LAYOUTS = [Layout(f, mac) for f in (socket.AF_INET, socket.AF_INET6) for mac in (True, False)]
@@ -236,7 +246,7 @@ def probe_message(entry):
 
 
 def delete_messages(block, layout):
-    """Return, for a block that ``layout`` fills, the order to delete each entry.
+    """Return a block that ``layout`` fills as orders to delete its entries.
 
     RTM_DELNEIGH reads family, ifindex and NDA_DST and ignores the rest: a changed type and
     changed flags make an order of an answer.
@@ -244,4 +254,4 @@ def delete_messages(block, layout):
     orders, count = bytearray(block), len(block) // layout.size
     for offset, value in enumerate(struct.pack("=HH", RTM_DELNEIGH, NLM_F_REQUEST), 4):
         orders[offset :: layout.size] = bytes([value]) * count
-    return [bytes(orders[at : at + layout.size]) for at in range(0, len(orders), layout.size)]
+    return orders

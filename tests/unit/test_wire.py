@@ -123,6 +123,7 @@ def test_every_path_says_the_same(batch):
         if layout:
             heads = list(layout.heads.iter_unpack(block))
             assert heads == [entry[:4] for entry in walked(block)]
+            assert layout.shared_head(block) == (heads[0] if len(set(heads)) == 1 else None)
 
 
 @settings(max_examples=200, deadline=None)
@@ -147,7 +148,7 @@ def test_orders_name_the_entry_and_nothing_else(message):
     [(layout, _block)] = wire.blocks(message)
     orders = [wire.delete_message(entry), wire.probe_message(entry)]
     if layout:
-        orders += wire.delete_messages(message, layout)
+        orders.append(bytes(wire.delete_messages(message, layout)))
     for order in orders:
         theirs = ndmsg(order)
         theirs.decode()

@@ -1,0 +1,154 @@
+"""What one call knows of the machine: its devices, what is meant, what is ours; and why not.
+
+No Salt in here. Bad arguments raise ValueError, a refusing kernel OSError; both carry one line for
+the operator.
+"""
+
+import errno
+import os
+import socket
+from collections import Counter
+from itertools import starmap
+
+try:
+    import arp_select as select
+    import arp_wire as wire
+except ImportError:  # installed by pip, not synced
+    from saltext.arp_hygiene.utils import arp_select as select
+    from saltext.arp_hygiene.utils import arp_wire as wire
+
+LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
+
+FAMILY_NAMES = {number: name for name, number in select.FAMILIES.items()}
+
+
+class Table:
+    """What one call knows of the machine: its devices, and which entries are meant and ours."""
+
+    def __init__(self, channel, selectors):
+        """Read the devices; select.Unknown where the selectors name one that does not exist."""
+        self.channel, self.selectors = channel, selectors
+        self.devices = channel.devices()
+        selectors.check_devices(self.devices)
+        self.kept = {}  # (ifindex, dst) of a meant entry that is not ours: why
+
+    def chunks(self):
+        """Yield the raw chunks of the families and the one device that are meant."""
+        ifindex = 0
+        if self.selectors.dev and len(self.selectors.dev) == 1:
+            ifindex = next(i for i, d in self.devices.items() if d.name in self.selectors.dev)
+        for family in self.selectors.families:
+            yield from self.channel.neighbours(family, ifindex)
+
+    def batches(self):
+        """Yield what is meant, as iterables of tuples that an Entry can be made of.
+
+        A table that grows while it is read shows some entries twice and others not at all, without
+        a word (no NLM_F_DUMP_INTR for neighbours). Who keys them by (ifindex, dst) mends the
+        first; looking again mends the second.
+        """
+        meant = self.selectors
+        for chunk in self.chunks():
+            for layout, block in wire.blocks(chunk):
+                if layout and meant.all_meant:
+                    yield layout.tuples(block)
+                elif layout and not meant.by_address:
+                    heads = {head for head in layout.heads.iter_unpack(block)}
+                    wanted = {head for head in heads if self.is_meant(head)}
+                    rows = layout.tuples(block)
+                    yield rows if wanted == heads else (r for r in rows if r[:4] in wanted)
+                else:
+                    devices = self.devices.get
+                    yield [e for e in wire.entries(block) if meant.wants(e, devices(e.ifindex))]
+
+    def is_meant(self, head):
+        """Tell whether entries of one ``(ifindex, state, flags, kind)`` are meant."""
+        device = self.devices.get(head[0])
+        return self.selectors.wants(wire.Entry(*head, b"", b"", 0, 0, 0), device)
+
+    def read(self):
+        """Return the entries that are meant: ``(ifindex, dst)`` to Entry."""
+        return {
+            (entry.ifindex, entry.dst): entry
+            for batch in self.batches()
+            for entry in starmap(wire.Entry, batch)
+        }
+
+    def ours(self, entries, also=None):
+        """Return those of some entries that are meant and ours; remember why others are kept.
+
+        ``also`` may name one more reason to keep an entry.
+        """
+        chosen = []
+        for entry in entries:
+            device = self.devices.get(entry.ifindex)
+            if not self.selectors.wants(entry, device):
+                continue
+            reason = select.owner(entry, device) or (also(entry) if also else "")
+            if reason:
+                self.kept[entry.ifindex, entry.dst] = reason
+            else:
+                chosen.append(entry)
+        return chosen
+
+    def name(self, ifindex):
+        """Return a device's name; a number where it has none any more."""
+        device = self.devices.get(ifindex)
+        return device.name if device else f"#{ifindex}"
+
+    def kept_counts(self):
+        """Return reason to count."""
+        return dict(sorted(Counter(self.kept.values()).items()))
+
+
+class Owners(dict):
+    """Who owns an entry, by what most entries share: ``(ifindex, state, flags, kind)``."""
+
+    def __init__(self, table):
+        super().__init__()
+        self._devices = table.devices
+
+    def __missing__(self, head):
+        """Judge once for all entries alike: unicast, unless ``kind`` says otherwise."""
+        entry = wire.Entry(*head, b"\0\0\0\0", b"", 0, 0, 0)
+        self[head] = reason = select.owner(entry, self._devices.get(head[0]))
+        return reason
+
+
+def address(dst):
+    """Return a packed address as text."""
+    return socket.inet_ntop(wire.family_of(dst), dst)
+
+
+def already_gone(refusal):
+    """Tell whether a refusal means that the entry, or its device, is no more: success.
+
+    EPERM with "Neighbor entry is now dead" is a race with another deletion.
+    """
+    return refusal.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO) or (
+        refusal.errno == errno.EPERM and "dead" in refusal.text
+    )
+
+
+def errno_text(refusal):
+    """Return the errno's name and what the kernel said."""
+    name = errno.errorcode.get(refusal.errno, str(refusal.errno))
+    return f"{name}: {refusal.text or os.strerror(refusal.errno)}"
+
+
+def failure(refusal, table):
+    """Return the row that tells the operator what the kernel refused."""
+    return {
+        "ip": address(refusal.entry.dst),
+        "dev": table.name(refusal.entry.ifindex),
+        "error": errno_text(refusal),
+    }
+
+
+def denied(verb, refusal, table):
+    """Return the exception for a kernel that lets us touch nothing."""
+    return PermissionError(
+        refusal.errno,
+        f"cannot {verb} {address(refusal.entry.dst)} on {table.name(refusal.entry.ifindex)}: "
+        f"{errno_text(refusal)}; this needs CAP_NET_ADMIN, run the minion as root",
+    )
