@@ -1,0 +1,39 @@
+"""A second, plain network between us and the machines: how a master reaches its minions.
+
+It is not part of any outage. A bridge in our own namespace; each machine gets a card ``mgmt``.
+"""
+
+from lab.machines import run
+
+BRIDGE, HERE = "mgmt", "198.51.100.1"
+
+
+class Management:
+    """Build it, connect machines, close it. We are ``HERE``."""
+
+    def __init__(self):
+        run(*f"ip link add {BRIDGE} address 02:00:00:00:ff:02 type bridge forward_delay 0".split())
+        run(*f"ip addr add {HERE}/24 dev {BRIDGE}".split())
+        run(*f"ip link set {BRIDGE} up".split())
+
+    def connect(self, machine, number):
+        """Give a machine a second card, with an address of its own."""
+        port = f"{BRIDGE}{number}"
+        run(*f"ip link add {port} master {BRIDGE} type veth".split(), *_peer(machine))
+        run(*f"ip link set {port} up".split())
+        machine.do(f"ip addr add 198.51.100.{number}/24 dev {BRIDGE}")
+        machine.do(f"ip link set {BRIDGE} up")
+
+    def close(self):
+        """Take it down; the ports go with their machines."""
+        run(*f"ip link del {BRIDGE}".split())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _peer(machine):
+    return f"peer name {BRIDGE} netns {machine.name}".split()

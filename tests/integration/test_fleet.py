@@ -1,0 +1,193 @@
+"""A real master, two real databases with minions, a real outage on both: what an operator types.
+
+Each database is a network namespace on the lab's cloud-like fabric; the master reaches it over a
+network of its own. A worker of both is re-created while an application on each vouches for it.
+"""
+
+import contextlib
+import itertools
+import shutil
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from saltfactories.daemons.minion import SaltMinion
+
+from lab.causes import Confirming, aged
+from lab.fabric import Fabric
+from lab.machines import poll
+from lab.management import HERE, Management
+from lab.observe import Service, connect
+
+TARGET = "db*"
+CLEAN = """\
+the neighbour table is clean:
+  arp.clean:
+    - dev: eth0
+    - how: {{ pillar["how"] }}
+"""
+
+
+@pytest.fixture(scope="session")
+def salt_factories_default_root_dir():
+    """Short, as Salt's sockets live below it."""
+    root = Path(tempfile.mkdtemp(prefix="f", dir="/tmp"))
+    yield root
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def minion_on(machine):
+    """Return a class of minions that run on this machine of the lab."""
+
+    class MinionOn(SaltMinion):
+        def cmdline(self, *args):
+            return ["ip", "netns", "exec", machine.name, *super().cmdline(*args)]
+
+    return MinionOn
+
+
+@pytest.fixture(scope="module")
+def state_tree(repo, tmp_path_factory):
+    """What the master serves: the product as it stands here, and one state."""
+    tree = tmp_path_factory.mktemp("tree")
+    for room in ("_modules", "_states", "_utils"):
+        shutil.copytree(repo / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / "clean.sls").write_text(CLEAN, encoding="utf-8")
+    return tree
+
+
+@pytest.fixture(scope="module")
+def fleet(salt_factories, state_tree):
+    """Master, fabric, two databases with minions. ``salt`` runs a function on both."""
+    with contextlib.ExitStack() as world:
+        management = world.enter_context(Management())
+        fabric = world.enter_context(Fabric())
+        master = salt_factories.salt_master_daemon(
+            "master",
+            overrides={
+                "interface": "0.0.0.0",
+                "file_roots": {"base": [str(state_tree)]},
+                "open_mode": True,
+            },
+        )
+        world.enter_context(master.started())
+        databases = []
+        for number in (11, 12):
+            database = fabric.database(f"db{number - 10}", number)
+            database.set("base_reachable_time_ms", 2000)  # or a suspect takes a minute to show
+            management.connect(database, number)
+            world.enter_context(Service(database, database.ip))
+            databases.append(database)
+        minions = [_minion(salt_factories, master, database) for database in databases]
+        for minion in minions:
+            world.enter_context(minion.started())
+        cli = master.salt_cli(timeout=60)
+
+        def salt(*words, **arguments):
+            answer = cli.run(*words, minion_tgt=TARGET, **arguments)
+            assert set(answer.data) == {"db1", "db2"}, answer
+            return answer.data
+
+        salt("saltutil.sync_all")
+        yield SimpleNamespace(salt=salt, fabric=fabric, databases=databases)
+
+
+def _minion(salt_factories, master, database):
+    there = {"host": HERE}
+    return salt_factories.salt_minion_daemon(
+        database.label,
+        master=master,
+        overrides={
+            "master": HERE,
+            "pytest-minion": {"log": there, "returner_address": dict(there)},
+        },
+        factory_class=minion_on(database),
+    )
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def outage(fleet):
+    """A worker re-created with its address while both databases vouch for the dead one."""
+    number = next(_numbers)
+    old, new = f"02:00:00:00:{number:02x}:0a", f"02:00:00:00:{number:02x}:0b"
+    worker = fleet.fabric.worker("worker", 90, old)
+    with contextlib.ExitStack() as vouching:
+        for database in fleet.databases:
+            assert connect(worker, database.ip)
+            vouching.enter_context(Confirming(database, worker.ip))
+        worker = fleet.fabric.recreate(worker, new)
+        assert reached(fleet, worker) == []
+        yield SimpleNamespace(worker=worker, ip=worker.ip, old=old, new=new)
+    fleet.fabric.remove(worker)
+    for database in fleet.databases:
+        database.do("ip neigh flush all")
+
+
+def reached(fleet, worker):
+    """Return the databases that a real client on the worker can connect to."""
+    return [each.label for each in fleet.databases if connect(worker, each.ip, timeout_s=1.5)]
+
+
+def entry(answer, ip):
+    """Pick the row of one address out of each minion's rows."""
+    return [row for rows in answer.values() for row in rows if row["ip"] == ip]
+
+
+def test_list_stale_names_what_the_kernel_calls_stale(fleet):
+    worker = fleet.fabric.worker("idle", 91, "02:00:00:00:00:91")
+    for database in fleet.databases:
+        assert connect(worker, database.ip)
+        aged(database, worker.ip)
+    rows = entry(fleet.salt("arp.list_stale", dev="eth0"), worker.ip)
+    assert [(row["mac"], row["state"], row["suspect"]) for row in rows] == [
+        ("02:00:00:00:00:91", "STALE", False)
+    ] * 2
+    fleet.fabric.remove(worker)
+
+
+def test_list_suspects_the_wrong_entry_on_both(fleet, outage):
+    def suspects():
+        rows = entry(fleet.salt("arp.list", ip=outage.ip), outage.ip)
+        return rows if all(row["suspect"] for row in rows) else None
+
+    rows = poll("both entries are suspect", 20, suspects)
+    assert [(row["mac"], row["state"]) for row in rows] == [(outage.old, "REACHABLE")] * 2
+
+
+def test_flushing_stale_heals_nothing_flushing_heals_both(fleet, outage):
+    fleet.salt("arp.flush", state="STALE")
+    assert reached(fleet, outage.worker) == []
+    answer = fleet.salt("arp.flush", dev="eth0", family="ipv4")
+    assert all(each["flushed"] >= 1 for each in answer.values())
+    assert reached(fleet, outage.worker) == ["db1", "db2"]
+
+
+def test_revalidate_heals_both_and_names_the_macs(fleet, outage):
+    healed = {"ip": outage.ip, "dev": "eth0", "old": outage.old, "new": outage.new}
+    answer = fleet.salt("arp.revalidate")  # no selectors: the master's own entry is asked too
+    assert [each["healed"] for each in answer.values()] == [[healed]] * 2
+    assert reached(fleet, outage.worker) == ["db1", "db2"]
+    assert [each["healed"] for each in fleet.salt("arp.revalidate").values()] == [[], []]
+
+
+@pytest.mark.parametrize("how", ["revalidate", "flush"])
+def test_state_clean_heals_both(fleet, outage, how):
+    answer = fleet.salt("state.apply", "clean", pillar={"how": how})
+    for states in answer.values():
+        (state,) = states.values()
+        assert state["result"] is True, state
+        assert outage.ip in str(state["changes"])
+    assert reached(fleet, outage.worker) == ["db1", "db2"]
+
+
+def test_state_clean_in_test_mode_touches_nothing(fleet, outage):
+    fleet.salt("state.apply", "clean", pillar={"how": "flush"}, test=True)
+    assert reached(fleet, outage.worker) == []
+    entries = [database.neighbour(outage.ip) for database in fleet.databases]
+    assert [(each["lladdr"], each["state"]) for each in entries] == [
+        (outage.old, ["REACHABLE"])
+    ] * 2
