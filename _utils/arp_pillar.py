@@ -1,0 +1,204 @@
+"""The pillar tree ``arp_hygiene``: laid over the defaults and checked, key by key.
+
+The one place that knows which keys there are and what may stand in them. Standard library alone,
+no Salt. Every refusal is a ValueError of one line that begins with the key, such as
+``schedule:minute: '5; reboot' is not …``, and nothing of what was refused is used.
+"""
+
+import os
+import re
+from collections import namedtuple
+
+try:
+    import arp_schedule
+    import arp_select
+except ImportError:
+    from saltext.arp_hygiene.utils import arp_schedule, arp_select
+
+LOADED = os.stat(__file__).st_mtime_ns  # _modules/arp_hygiene.py reloads a file changed since
+
+BACKENDS = ("cron", "salt", "systemd", "none")
+INSTALLS = ("pip", "package", "none")
+VERBS = ("revalidate", "flush")
+THRESHOLDS = ("gc_thresh1", "gc_thresh2", "gc_thresh3")  # one number each for the whole host
+_TOP = 2**31 - 1
+_BOUNDS = {  # of the sysctl values; those the kernel turns into jiffies must not overflow there
+    "mcast_resolicit": (0, 1000),
+    "gc_thresh1": (0, _TOP),
+    "gc_thresh2": (0, _TOP),
+    "gc_thresh3": (1, _TOP),
+    "gc_stale_time": (0, 86400),
+    "base_reachable_time_ms": (1, 86_400_000),
+    "locktime": (0, 360_000),
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]*")
+_DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,14}")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_FILE = re.compile(r"/[A-Za-z0-9_.+/-]+")
+_ONE_VERSION = r"(===?|~=|!=|[<>]=?)[0-9][0-9a-z.*+]*"
+_VERSION = re.compile(rf"{_ONE_VERSION}(,{_ONE_VERSION})*")
+_CARRIED = "the name of a device that a command can carry (letters, digits and _ . @ + -)"
+
+Checked = namedtuple(
+    "Checked", "verb arguments backend when splay user salt_call sysctl requirement"
+)
+
+
+def check(defaults, pillar):
+    """Return everything pillar and defaults say, checked, whether it will be used or not."""
+    tree, given = _merged(defaults, pillar)
+    schedule = tree["schedule"]
+    verb, arguments = _clean(tree["clean"])
+    return Checked(
+        verb=verb,
+        arguments=arguments,
+        backend=_one_of("schedule:backend", schedule["backend"], BACKENDS),
+        when=_when(schedule, given["schedule"]),
+        splay=_whole("schedule:splay", schedule["splay"], 0, 3600),
+        user=_shaped("schedule:user", schedule["user"], _USER, "the name of a user"),
+        salt_call=_path("schedule:salt_call", schedule["salt_call"]),
+        sysctl=_sysctl(tree["sysctl"]),
+        requirement=_requirement(tree["requirement"]),
+    )
+
+
+def _merged(defaults, pillar):
+    """Return the tree of defaults with pillar laid over it, and what pillar itself gives."""
+    tree = {section: dict(keys) for section, keys in defaults.items()}
+    given = {section: {} for section in defaults}
+    for section, content in _mapping("", pillar, defaults).items():
+        keys = _mapping(f"{section}:", content, defaults[section])
+        tree[section].update(keys)
+        given[section] = {key: value for key, value in keys.items() if value is not None}
+    return tree, given
+
+
+def _mapping(where, value, allowed):
+    """Return a mapping whose keys are all allowed; nothing at all is an empty one."""
+    if value is None:
+        return {}
+    names = ", ".join(allowed)
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} {value!r} is not a mapping; {names} are allowed in it")
+    for key in value:
+        if key not in allowed:
+            raise ValueError(f"{where}{str(key)!r}: no such key; {names} are allowed")
+    return value
+
+
+def _one_of(key, value, allowed):
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{key}: {value!r} is none of {', '.join(allowed)}")
+    return value
+
+
+def _shaped(key, value, pattern, what):
+    """Return a string that has the shape it must have."""
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(f"{key}: {value!r} is not {what}")
+    return value
+
+
+def _whole(key, value, low, high):
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{key}: {value!r} is not a whole number from {low} to {high}")
+    return value
+
+
+def _path(key, value):
+    """Return an absolute path, or None."""
+    return None if value is None else _shaped(key, value, _FILE, "an absolute path")
+
+
+def _clean(tree):
+    """Return what each run calls: revalidate or flush, and its arguments."""
+    verb = _one_of("clean:how", tree["how"], VERBS)
+    selectors = {key: _stripped(tree[key]) for key in ("ip", "dev", "state", "family", "exclude")}
+    try:
+        arp_select.parse_selectors(**selectors, verb=verb)
+        if tree["rate"] is not None:
+            arp_select.parse_rate(tree["rate"])
+    except ValueError as bad:
+        raise ValueError(f"clean:{bad}") from None
+    devices = selectors["dev"] or []
+    for device in [devices] if isinstance(devices, str) else devices:
+        _shaped("clean:dev", device, _DEVICE, _CARRIED)
+    if verb == "revalidate":
+        selectors["rate"] = tree["rate"]
+    return verb, {key: value for key, value in selectors.items() if value is not None}
+
+
+def _stripped(value):
+    """Return strings without the blanks and newlines that YAML's block style leaves round them."""
+    if isinstance(value, list):
+        return [_stripped(item) for item in value]
+    return value.strip() if isinstance(value, str) else value
+
+
+def _when(tree, given):
+    """Return what of every, special and the five fields holds; pillar beats the defaults.
+
+    ``hour: 3`` alone means three o'clock: nobody means every minute of that hour.
+    """
+    fields = [key for key in arp_schedule.FIELDS if key in given]
+    ways = [key for key in ("every", "special") if key in given] + fields[:1]
+    if len(ways) > 1:
+        raise ValueError(f"schedule: {' and '.join(ways)} exclude each other; give one of them")
+    way = ways[0] if ways else "every"
+    if way in arp_schedule.FIELDS:
+        way, value = (
+            "fields",
+            {key: given.get(key, "0" if key == "minute" else "*") for key in arp_schedule.FIELDS},
+        )
+    else:
+        value = tree[way]
+    try:
+        if way == "fields":
+            for key in arp_schedule.FIELDS:
+                value[key] = arp_schedule.parse_field(key, value[key])
+            return way, tuple(value.values())
+        key = way
+        parse = arp_schedule.parse_every if way == "every" else arp_schedule.parse_special
+        return way, parse(value)
+    except ValueError as bad:
+        raise ValueError(f"schedule:{key}: {bad}") from None
+
+
+def _requirement(tree):
+    """Return how pyroute2 gets here."""
+    version = "a version such as '>=0.7.2,<0.10'"
+    if not isinstance(tree["uninstall"], bool):
+        raise ValueError(f"requirement:uninstall: {tree['uninstall']!r} is neither true nor false")
+    return {
+        "install": _one_of("requirement:install", tree["install"], INSTALLS),
+        "version": _shaped("requirement:version", tree["version"], _VERSION, version),
+        "package": _shaped("requirement:package", tree["package"], _NAME, "a package's name"),
+        "wheels": _path("requirement:wheels", tree["wheels"]),
+        "uninstall": tree["uninstall"],
+    }
+
+
+def _sysctl(tree):
+    """Return ``{key: {device or "default": value}}`` of what is not off."""
+    wanted = {}
+    for key, value in tree.items():
+        if value is None:
+            continue
+        scopes = value if isinstance(value, dict) else {"default": value}
+        if key in THRESHOLDS and isinstance(value, dict):
+            raise ValueError(f"sysctl:{key}: {value!r} is not a whole number: devices have none")
+        for device, number in scopes.items():
+            _shaped(f"sysctl:{key}", device, _DEVICE, _CARRIED)
+            where = f"sysctl:{key}" if scopes is not value else f"sysctl:{key}:{device}"
+            _whole(where, number, *_BOUNDS[key])
+        if not scopes:
+            raise ValueError(f"sysctl:{key}: names no device; give a number or leave it out")
+        wanted[key] = scopes
+    low = -1
+    for key in THRESHOLDS:
+        if key in wanted:
+            number = wanted[key]["default"]
+            if number < low:
+                raise ValueError(f"sysctl:{key}: {number} is below the threshold before it ({low})")
+            low = number
+    return wanted

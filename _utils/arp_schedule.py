@@ -1,0 +1,199 @@
+"""When a scheduled run is due: one notation (cron's), checked once, told to three schedulers.
+
+Pillar says *when* in one of three ways: an interval in minutes, cron's five fields, or one of
+cron's nicknames. :func:`parse_when` checks it; :func:`calendar` says the same to systemd.
+:func:`splay_s` spreads the members of a replica set, the same way at every run.
+
+Standard library alone, no Salt: it must work before anything is installed. Every refusal is a
+ValueError of one line that names the value and what is allowed.
+"""
+
+import hashlib
+import os
+import re
+
+LOADED = os.stat(__file__).st_mtime_ns  # _modules/arp_hygiene.py reloads a file changed since
+
+FIELDS = ("minute", "hour", "daymonth", "month", "dayweek")
+_BOUNDS = {
+    "minute": (0, 59),
+    "hour": (0, 23),
+    "daymonth": (1, 31),
+    "month": (1, 12),
+    "dayweek": (0, 7),
+}
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_NAMES = {
+    "month": {name: number for number, name in enumerate(_MONTHS, 1)},
+    "dayweek": {name: number for number, name in enumerate(_DAYS)},
+}
+# The nicknames cron knows, with the five fields they stand for. A boot is no moment of a calendar.
+SPECIALS = {
+    "@reboot": None,
+    "@hourly": ("0", "*", "*", "*", "*"),
+    "@daily": ("0", "0", "*", "*", "*"),
+    "@midnight": ("0", "0", "*", "*", "*"),
+    "@weekly": ("0", "0", "*", "*", "0"),
+    "@monthly": ("0", "0", "1", "*", "*"),
+    "@yearly": ("0", "0", "1", "1", "*"),
+    "@annually": ("0", "0", "1", "1", "*"),
+}
+# Intervals that cron can keep evenly: divisors of an hour, and divisors of a day in whole hours.
+EVEN_MINUTES = [n for n in range(1, 60) if 60 % n == 0]
+EVEN_HOURS = [n for n in range(1, 25) if 24 % n == 0]
+
+_ITEM = re.compile(r"(\*|(?P<low>[a-z0-9]+)(-(?P<high>[a-z0-9]+))?)(/(?P<step>[0-9]+))?")
+
+
+def _number(field, text):
+    """Return the number a name or digits stand for; None when it is neither or out of bounds."""
+    low, high = _BOUNDS[field]
+    number = _NAMES.get(field, {}).get(text)
+    if number is None and text.isdigit() and len(text) <= 2:
+        number = int(text)
+    return number if number is not None and low <= number <= high else None
+
+
+def _item_values(field, item):
+    """Return the numbers one comma-separated item stands for; None when it is not one."""
+    match = _ITEM.fullmatch(item)
+    if not match:
+        return None
+    low, high = _BOUNDS[field]
+    step = int(match["step"] or 1)
+    if match["low"]:
+        low = _number(field, match["low"])
+        if match["high"]:
+            high = _number(field, match["high"])
+        elif match["step"]:
+            return None  # "5/10": cron daemons disagree on what it means
+        else:
+            high = low
+    if low is None or high is None or low > high or step < 1:
+        return None
+    return range(low, high + 1, step)
+
+
+def expand(field, text):
+    """Return the sorted numbers a cron field stands for, Sunday always as 0.
+
+    Raises ValueError when ``text`` is not what cron allows in that field.
+    """
+    numbers = set()
+    for item in text.split(","):
+        values = _item_values(field, item)
+        if values is None:
+            low, high = _BOUNDS[field]
+            names = f", names such as {next(iter(_NAMES[field]))}" if field in _NAMES else ""
+            raise ValueError(
+                f"{text!r} is not a cron {field}: numbers {low} to {high}{names}, "
+                "lists 1,2, ranges 1-5, steps */5 or 1-9/2 are allowed"
+            )
+        numbers.update(values)
+    if field == "dayweek":
+        numbers = {number % 7 for number in numbers}
+    return sorted(numbers)
+
+
+def parse_field(field, value):
+    """Return one of cron's five fields as text, checked; YAML may have made it a number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a cron {field}: quote it in YAML, such as '*/5'")
+    text = value.lower()
+    expand(field, text)
+    return text
+
+
+def parse_every(value):
+    """Return an interval in minutes, checked: a whole number from one minute to one day."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1440:
+        raise ValueError(f"{value!r} is not an interval: whole minutes from 1 to 1440 are allowed")
+    return value
+
+
+def every_fields(every):
+    """Return the five cron fields of an interval in minutes."""
+    hours, rest = divmod(every, 60)
+    if every in EVEN_MINUTES:
+        return ("*" if every == 1 else f"*/{every}", "*", "*", "*", "*")
+    if not rest and hours in EVEN_HOURS:
+        return ("0", {1: "*", 24: "0"}.get(hours, f"*/{hours}"), "*", "*", "*")
+    minutes = ", ".join(str(n) for n in EVEN_MINUTES)
+    raise ValueError(
+        f"{every} minutes do not divide an hour or a day evenly, and a calendar would make "
+        f"uneven steps of them: {minutes}, or {', '.join(str(n * 60) for n in EVEN_HOURS)} "
+        "are allowed, or any number with backend 'salt'"
+    )
+
+
+def parse_special(value):
+    """Return one of cron's nicknames, checked."""
+    if not isinstance(value, str) or value not in SPECIALS:
+        raise ValueError(f"{value!r} is not a nickname of cron: {', '.join(SPECIALS)} are allowed")
+    return value
+
+
+def _spell(field, numbers):
+    """Return sorted numbers in systemd's notation, as short as it goes."""
+    low, high = _BOUNDS[field]
+    if numbers == list(range(low, high + 1)):
+        return "*"
+    if len(numbers) > 2:
+        step = numbers[1] - numbers[0]
+        if step > 1 and numbers == list(range(numbers[0], high + 1, step)):
+            return f"{numbers[0]}/{step}"
+        if step == 1 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+            return f"{numbers[0]}..{numbers[-1]}"
+    return ",".join(str(number) for number in numbers)
+
+
+def calendar(fields):
+    """Return the systemd calendar expressions that mean the same as five cron fields.
+
+    Usually one. Two where day of month and day of week are both restricted: cron runs when
+    *either* fits, a systemd expression only when both do.
+    """
+    parts = {field: expand(field, text) for field, text in zip(FIELDS, fields, strict=True)}
+    minute, hour, day, month = (_spell(field, parts[field]) for field in FIELDS[:4])
+    week = parts["dayweek"]
+    days = "" if len(week) == 7 else ",".join(_DAYS[n].capitalize() for n in week) + " "
+    time = f"{hour}:{minute}:00"
+    if days and not fields[2].startswith("*") and not fields[4].startswith("*"):
+        return [f"*-{month}-{day} {time}", f"{days}*-{month}-* {time}"]
+    return [f"{days}*-{month}-{day} {time}"]
+
+
+def cron_when(way, value):
+    """Return what stands before the user in a cron line: five fields or a nickname."""
+    if way == "every":
+        try:
+            value = every_fields(value)
+        except ValueError as bad:
+            raise ValueError(f"schedule:every: {bad}") from None
+    return value if way == "special" else " ".join(value)
+
+
+def calendar_when(when):
+    """Return the systemd calendar expressions of what :func:`cron_when` returned; none: at boot."""
+    fields = SPECIALS[when] if when in SPECIALS else when.split()
+    return calendar(fields) if fields else []
+
+
+def splay_s(minion_id, splay):
+    """Return the seconds, 0 to ``splay``, this minion waits before each run: always the same.
+
+    A random wait lets two members of a replica set meet by chance. Members are usually numbered,
+    so the numbers in the id walk round the span in steps of irrational size (the golden ratio for
+    the first number, other square roots for the next): db1, db2, db3 … lie far apart. The rest of
+    the id moves the whole set, so that many sets do not act together either.
+    """
+    runs = re.findall(r"[0-9]+", minion_id)
+    skeleton = re.sub(r"[0-9]+", "#", minion_id)
+    position = int.from_bytes(hashlib.sha256(skeleton.encode()).digest()[:6], "big") / 2**48
+    strides = (0.6180339887, 0.4142135624, 0.7320508076, 0.6457513111, 0.3166247904)
+    for run, stride in zip(runs, strides, strict=False):
+        position += int(run[-6:]) * stride
+    return int(position % 1 * (splay + 1))

@@ -1,0 +1,113 @@
+"""When a run is due: cron's notation, checked and told to systemd; and the splay."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "_utils"))
+import arp_schedule
+
+needs_systemd = pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="systemd-analyze is missing (Debian: systemd)"
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "numbers"),
+    [
+        ("minute", "*/15", [0, 15, 30, 45]),
+        ("minute", 7, [7]),
+        ("minute", "1-9/4,30", [1, 5, 9, 30]),
+        ("hour", "8-10", [8, 9, 10]),
+        ("month", "jan,DEC", [1, 12]),
+        ("dayweek", "sat-7", [0, 6]),
+        ("dayweek", "mon-fri", [1, 2, 3, 4, 5]),
+    ],
+)
+def test_a_field_is_what_cron_reads(field, value, numbers):
+    assert arp_schedule.expand(field, arp_schedule.parse_field(field, value)) == numbers
+
+
+@pytest.mark.parametrize("value", ["60", "-1", "5/10", "9-1", "*/0", "", "1,", "*;", "a", "random"])
+def test_what_is_not_cron_is_refused(value):
+    with pytest.raises(ValueError, match="is not a cron minute: numbers 0 to 59"):
+        arp_schedule.parse_field("minute", value)
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    ("fields", "calendars"),
+    [
+        ("*/5 * * * *", ["*-*-* *:0/5:00"]),
+        ("0 3 * * *", ["*-*-* 3:0:00"]),
+        ("0,30 8-18 * * 1-5", ["Mon,Tue,Wed,Thu,Fri *-*-* 8..18:0,30:00"]),
+        ("7 */6 1,15 1-6 *", ["*-1..6-1,15 0/6:7:00"]),
+        # either day fits in cron, both must in systemd: hence two
+        ("0 0 13 * 5", ["*-*-13 0:0:00", "Fri *-*-* 0:0:00"]),
+    ],
+)
+def test_systemd_is_told_the_same(fields, calendars):
+    assert arp_schedule.calendar_when(fields) == calendars
+    for expression in calendars:
+        subprocess.run(["systemd-analyze", "calendar", expression], check=True, capture_output=True)
+
+
+@needs_systemd
+def test_systemd_reads_the_times_that_cron_means():
+    """Its own iteration of '1-9/4 past every third hour on the 31st' is what cron would do."""
+    (expression,) = arp_schedule.calendar_when("1-9/4 */12 31 * *")
+    told = subprocess.run(
+        ["systemd-analyze", "calendar", "--iterations=4", "--base-time=2026-01-01", expression],
+        check=True, capture_output=True, text=True, env={"TZ": "UTC", "PATH": "/usr/bin:/bin"},
+    ).stdout  # fmt: skip
+    for moment in ("2026-01-31 00:01:00", "00:05:00", "00:09:00", "2026-01-31 12:01:00"):
+        assert moment in told
+
+
+@pytest.mark.parametrize("special", sorted(arp_schedule.SPECIALS))
+def test_every_nickname_has_a_calendar_but_a_boot(special):
+    calendars = arp_schedule.calendar_when(special)
+    assert bool(calendars) == (special != "@reboot")
+
+
+@pytest.mark.parametrize(
+    ("every", "fields"),
+    [
+        (1, "* * * * *"),
+        (5, "*/5 * * * *"),
+        (60, "0 * * * *"),
+        (180, "0 */3 * * *"),
+        (1440, "0 0 * * *"),
+    ],
+)
+def test_an_interval_in_cron_s_fields(every, fields):
+    assert arp_schedule.cron_when("every", every) == fields
+
+
+@pytest.mark.parametrize("every", [7, 45, 90, 300])
+def test_an_uneven_interval_is_refused_with_the_even_ones(every):
+    with pytest.raises(ValueError, match=f"every: {every} minutes do not divide .* 5, 6, 10"):
+        arp_schedule.cron_when("every", every)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["db{}", "db{}.rs0.example.com", "mongo-rs1-{}", "rs{}-db1", "db-0{}"]
+)
+def test_members_of_a_replica_set_lie_apart(pattern):
+    """Three and five neighbours in number are never nearer than a tenth of the span."""
+    waits = [arp_schedule.splay_s(pattern.format(n), 600) for n in range(1, 10)]
+    assert all(0 <= wait <= 600 for wait in waits)
+    for size in (3, 5):
+        for first in range(len(waits) - size + 1):
+            ring = sorted(waits[first : first + size])
+            gaps = [b - a for a, b in zip(ring, [*ring[1:], ring[0] + 601], strict=True)]
+            assert min(gaps) > 600 / (2 * size)
+
+
+def test_the_wait_is_always_the_same_and_sets_differ():
+    assert arp_schedule.splay_s("db1", 60) == arp_schedule.splay_s("db1", 60)
+    assert len({arp_schedule.splay_s(f"{name}1", 3600) for name in "abcdefgh"}) == 8
+    assert arp_schedule.splay_s("db1", 0) == 0
