@@ -1,0 +1,28 @@
+{#- The run is due by a file of its own in /etc/cron.d: nobody's crontab is edited, so nothing of
+    anybody else can be lost. -#}
+{%- from "./map.jinja" import hygiene with context %}
+
+{%- for package in hygiene.job.packages %}
+
+a cron daemon is installed:
+  pkg.installed:
+    - name: {{ package | json }}
+    - require_in:
+      - file: the neighbour table is cleaned by cron
+{%- endfor %}
+
+only the job can take its lock:
+  file.managed:
+    - name: {{ hygiene.paths.lock | json }}
+    - user: {{ hygiene.job.user | json }}
+    - mode: '0600'
+    - replace: false
+
+the neighbour table is cleaned by cron:
+  file.managed:
+    - name: {{ hygiene.paths.cron | json }}
+    - contents: {{ hygiene.job.lines | json }}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require: {{ ([{"file": "only the job can take its lock"}] + hygiene.require) | json }}

@@ -1,0 +1,12 @@
+{#- Nothing is left of the cron backend. -#}
+{%- from "./map.jinja" import hygiene with context %}
+
+cron no longer cleans the neighbour table:
+  file.absent:
+    - name: {{ hygiene.paths.cron | json }}
+
+the cron job's lock is gone:
+  file.absent:
+    - name: {{ hygiene.paths.lock | json }}
+    - require:
+      - file: cron no longer cleans the neighbour table

@@ -1,0 +1,10 @@
+{#- The run is due by the minion's own scheduler: cheapest, and it dies with the minion. -#}
+{%- from "./map.jinja" import hygiene with context %}
+
+the neighbour table is cleaned by the minion's scheduler:
+  schedule.present:
+    - name: {{ hygiene.name | json }}
+{%- for key, value in hygiene.job.items() %}
+    - {{ key | json }}: {{ value | json }}
+{%- endfor %}
+    - require: {{ hygiene.require | json }}

@@ -1,0 +1,26 @@
+{#- The kernel's settings for neighbours: in force now, and again after a boot. Those that this
+    network namespace does not have are named, not passed over in silence. -#}
+{%- from "./map.jinja" import hygiene with context %}
+
+{%- for lines in hygiene.sysctl.lines %}
+
+the settings for neighbours are in force:
+  arp_hygiene.sysctl:
+    - settings: {{ hygiene.sysctl.settings | json }}
+
+the settings for neighbours survive a boot:
+  file.managed:
+    - name: {{ hygiene.paths.sysctl | json }}
+    - contents: {{ lines | json }}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - arp_hygiene: the settings for neighbours are in force
+{%- endfor %}
+
+{%- for skipped in hygiene.sysctl.skipped %}
+
+{{ ("skipped: " ~ skipped) | json }}:
+  test.nop
+{%- endfor %}

@@ -1,0 +1,6 @@
+{#- The next boot has the kernel's own settings for neighbours again. -#}
+{%- from "./map.jinja" import hygiene with context %}
+
+no settings for neighbours are kept for the next boot:
+  file.absent:
+    - name: {{ hygiene.paths.sysctl | json }}

@@ -1,0 +1,19 @@
+{#- Nothing is left of the systemd backend. -#}
+{%- from "./map.jinja" import hygiene with context %}
+
+systemd no longer cleans the neighbour table:
+  service.dead:
+    - name: arp-hygiene.timer
+    - enable: false
+
+the systemd timer is gone:
+  file.absent:
+    - name: {{ hygiene.paths.timer | json }}
+    - require:
+      - service: systemd no longer cleans the neighbour table
+
+the systemd service is gone:
+  file.absent:
+    - name: {{ hygiene.paths.service | json }}
+    - require:
+      - file: the systemd timer is gone
