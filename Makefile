@@ -24,6 +24,7 @@ test: lint unit functional integration
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff format --check .
 	.venv/lint/bin/ruff check .
+	.venv/lint/bin/salt-lint salt/top.sls salt/arp_hygiene/*.sls
 
 unit functional integration: $(VENV)/ready
 	$(PYTEST) tests/$@
