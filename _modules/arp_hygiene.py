@@ -12,6 +12,7 @@ import shutil
 import sys
 
 import salt.utils.systemd
+import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
 try:
@@ -88,7 +89,7 @@ def settings(defaults, pillar=None):
         "remove": [f".{part}_absent" for part, there in traces().items() if there]
         + ([".requirement_absent"] if requirement["uninstall"] else []),
         "require": [{"id": REQUIREMENT}] if wanted["requirement"] else [],
-        "paths": {**PATHS, "lock": _lock()},
+        "paths": {**PATHS, "lock": _lock(), "schedule": _saved_schedule()},
         "name": JOB,
         "requirement": _requirement(requirement),
         "sysctl": sysctl,
@@ -142,20 +143,40 @@ def traces():
     """
     return {
         "cron": os.path.lexists(PATHS["cron"]) or os.path.lexists(_lock()),
-        "salt": JOB in (__opts__.get("schedule") or {}) or _saved_job(),
+        "salt": JOB in (__opts__.get("schedule") or {}) or JOB in (_saved_jobs() or {}),
         "systemd": any(os.path.lexists(PATHS[unit]) for unit in ("service", "timer")),
         "sysctl": os.path.lexists(PATHS["sysctl"]),
     }
 
 
-def _saved_job():
-    """Tell whether the job is in the file the minion loads its schedule from."""
-    saved = os.path.join(os.path.dirname(__opts__["conf_file"]), "minion.d", "_schedule.conf")
+def schedule_is_ours():
+    """
+    Tell whether the file the minion keeps its schedule in holds no job but ours.
+
+    Salt leaves it behind with an empty schedule; where we were the reason, it goes too.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' arp_hygiene.schedule_is_ours
+    """
+    jobs = _saved_jobs()
+    return jobs is not None and set(jobs) <= {JOB}
+
+
+def _saved_jobs():
+    """Return the jobs in the minion's own schedule file; None where there is no such file."""
     try:
-        with open(saved, encoding="utf-8") as file:
-            return any(line.strip() == f"{JOB}:" for line in file)
-    except OSError:
-        return False
+        with open(_saved_schedule(), encoding="utf-8") as file:
+            return (salt.utils.yaml.safe_load(file) or {}).get("schedule") or {}
+    except (OSError, salt.utils.yaml.YAMLError, AttributeError):
+        return None
+
+
+def _saved_schedule():
+    """Return the file the minion keeps its schedule in."""
+    return os.path.join(os.path.dirname(__opts__["conf_file"]), "minion.d", "_schedule.conf")
 
 
 def _lock():
@@ -266,6 +287,7 @@ def _salt_job(checked, wait_s):
         **time,
         "splay": {"start": wait_s, "end": wait_s},
         "maxrunning": 1,
+        "return_job": False,  # a failure stands in the minion's log; no news burdens no master
     }
 
 

@@ -36,12 +36,15 @@ def words(salt_call, config_dir, function, arguments):
 def cron_lines(when, user, command, lock, wait_s):
     """Return the lines of a file for /etc/cron.d.
 
-    A success says nothing. A failure goes to syslog and to stderr, which cron mails: many hosts
-    have no mail, few have no syslog. The lock keeps a slow run from being overtaken by the next.
+    A success says nothing. A failure is printed, which cron mails, and goes to syslog: many hosts
+    have no mail, some have no syslog. The lock keeps a slow run from being overtaken by the next.
     """
     run = shlex.join(["flock", "-n", "-E", str(BUSY), lock, *command])
     wait = f"sleep {wait_s}; " if wait_s else ""
-    line = f'{wait}out=$({run} 2>&1) || logger -s -t arp_hygiene -p cron.err "exit $?: $out"'
+    failed = (
+        '{ out="exit $?: $out"; printf "%s\\n" "$out"; logger -t arp_hygiene -p cron.err "$out"; }'
+    )
+    line = f"{wait}out=$({run} 2>&1) || {failed}"
     line = line.replace("%", r"\%")  # cron makes a new line of a bare one
     if len(line) > CRON_LIMIT:
         raise ValueError(

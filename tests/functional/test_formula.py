@@ -3,7 +3,7 @@
 Real loaders and state runs in this process, no daemon; everything is written in the private world.
 """
 
-import os
+import fcntl
 import pathlib
 import subprocess
 
@@ -18,10 +18,6 @@ CRON = pathlib.Path("/etc/cron.d/arp_hygiene")
 SYSCTL = pathlib.Path("/etc/sysctl.d/60-arp-hygiene.conf")
 UNITS = [pathlib.Path(f"/etc/systemd/system/arp-hygiene.{kind}") for kind in ("service", "timer")]
 NO_PIP = {"install": "none"}  # the environment of the tests has it; one test lets pip say so
-
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("ARP_LAB_PRIVATE"), reason="writes to /etc: run it by lab/private.py"
-)
 
 
 @pytest.fixture(scope="module")
@@ -306,3 +302,40 @@ def test_a_device_that_is_not_there_is_skipped_with_a_word(apply):
         "skipped: net.ipv4.neigh.eth9.mcast_resolicit: this network namespace has no such key"
         in done.states
     )
+
+
+def installed_command():
+    """What cron hands to the shell: all after five fields and the user, % no longer escaped."""
+    return CRON.read_text().splitlines()[-1].split(" ", 6)[-1].replace(r"\%", "%")
+
+
+def fire():
+    """Run the installed line as cron would: /bin/sh, cron's own small environment."""
+    environment = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+    words = ["/bin/sh", "-c", installed_command()]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    return done.stdout
+
+
+def test_a_run_that_succeeds_says_nothing(apply, veth):
+    apply({"requirement": NO_PIP, "schedule": {"splay": 0}, "clean": {"dev": veth}})
+    assert fire() == ""
+
+
+def test_a_run_that_fails_says_why(apply):
+    """eth9 is a good name, and there is no such device when the run is due."""
+    apply({"requirement": NO_PIP, "schedule": {"splay": 0}, "clean": {"dev": "eth9"}})
+    told = fire()
+    assert told.startswith("exit 1: ")
+    assert "dev: no device 'eth9' here" in told
+
+
+def test_a_slow_run_is_not_overtaken(apply, caller):
+    """While one run holds the lock, the next leaves itself out, and says so."""
+    apply({"requirement": NO_PIP, "schedule": {"splay": 0}})
+    lock = pathlib.Path(caller.opts["cachedir"], "arp_hygiene.lock")
+    assert lock.stat().st_mode & 0o777 == 0o600, "nobody else can hold it"
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert fire() == "exit 75: \n"
+    assert fire() == ""

@@ -1,13 +1,9 @@
 """The text a scheduler reads: whatever a word holds, its reader gets that word and no command."""
 
-import pathlib
 import shlex
-import sys
 
-import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "_utils"))
 import arp_job
+import pytest
 
 HOSTILE = ["a b", "x;reboot", "$(id)", "`id`", "50%", 'q"q', "it's", "back\\slash", "$HOME"]
 

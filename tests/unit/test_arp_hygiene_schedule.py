@@ -1,14 +1,10 @@
 """When a run is due: cron's notation, checked and told to systemd; and the splay."""
 
-import pathlib
 import shutil
 import subprocess
-import sys
 
-import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "_utils"))
 import arp_schedule
+import pytest
 
 needs_systemd = pytest.mark.skipif(
     not shutil.which("systemd-analyze"), reason="systemd-analyze is missing (Debian: systemd)"
