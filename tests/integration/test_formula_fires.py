@@ -1,0 +1,107 @@
+"""The schedule really fires: an outage heals with nobody typing, by cron and by Salt's scheduler.
+
+Two databases on one cloud-like network, each with an application that keeps confirming the dead
+MAC. db1's highstate installs a cron file, which a real cron daemon in db1's network reads; db2's
+adds a job to a running minion. Both are awaited in the same minute.
+"""
+
+import contextlib
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+from formula_minion import Minion
+
+from lab.causes import Confirming
+from lab.fabric import Fabric
+from lab.machines import poll
+from lab.observe import Service, connect
+
+DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+DUE_S = 90  # a minute, and what a loaded machine takes
+PILLAR = {"schedule": {"every": 1, "splay": 0}, "requirement": {"install": "none"}}
+SALT = {**PILLAR, "schedule": {**PILLAR["schedule"], "backend": "salt"}}
+
+
+@pytest.fixture
+def fabric():
+    with Fabric() as built:
+        yield built
+
+
+@pytest.fixture
+def short():
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="m") as path:
+        yield pathlib.Path(path)
+
+
+def cron_is_missing():
+    """Why no cron daemon can run a job here, or an empty string."""
+    if not shutil.which("cron"):
+        return "there is no cron daemon (Debian: apt-get install cron)"
+    words = ["setpriv", "--init-groups", "--reuid=0", "true"]
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        return "cron cannot switch user: map more ids to this user (/etc/subuid and newuidmap)"
+    return ""
+
+
+def outage(fabric, database, number, stack):
+    """Re-create the database's worker while something vouches for the dead one."""
+    worker = fabric.worker(f"worker-{database.label}", number, DEAD)
+    stack.enter_context(Service(database, database.ip))
+    poll("the network works", 5, lambda: connect(worker, database.ip))
+    stack.enter_context(Confirming(database, worker.ip))
+    worker = fabric.recreate(worker, BORN)
+    for _ in range(2):
+        assert connect(worker, database.ip) is None, "no outage, nothing to heal"
+    assert database.neighbour(worker.ip)["lladdr"] == DEAD
+    return worker
+
+
+def test_an_outage_heals_with_nobody_typing(fabric, repo, short):
+    if why := cron_is_missing():
+        pytest.skip(why)
+    by_cron = Minion(fabric.database("db1", 11), short / "1", repo, PILLAR)
+    by_salt = Minion(fabric.database("db2", 12), short / "2", repo, SALT)
+    by_salt.start()
+    by_cron.machine.start("cron", "-f")
+    with contextlib.ExitStack() as stack:
+        workers = {}
+        for number, minion in enumerate((by_cron, by_salt), 90):
+            workers[minion] = outage(fabric, minion.machine, number, stack)
+            minion.apply()
+        for minion, worker in workers.items():
+            database = minion.machine
+            what = f"{database.label} heals"
+            poll(what, DUE_S, lambda w=worker, d=database: connect(w, d.ip))
+            assert database.neighbour(worker.ip)["lladdr"] == BORN
+    assert not by_salt.apply(), "a job in a running minion is found again as it was installed"
+    a_failure_is_logged(by_salt)
+    what_salt_keeps_is_as_before(by_salt, short / "2/etc/minion.d/_schedule.conf")
+
+
+def a_failure_is_logged(minion):
+    """Whoever reads the minion's log sees what went wrong with a scheduled run."""
+    minion.pillar({**SALT, "clean": {"dev": "eth9"}})
+    assert list(minion.apply()) == ["the neighbour table is cleaned by the minion's scheduler"]
+    poll("the log says why", DUE_S, lambda: "no device 'eth9' here" in minion.log())
+
+
+def what_salt_keeps_is_as_before(minion, saved):
+    """Install and remove leave the minion's schedule file as it was: absent, or with a job."""
+    minion.apply("state.apply", "arp_hygiene.remove")
+    assert not saved.exists()
+    minion.call("schedule.add", "theirs", "function=test.ping", "hours=5")
+    # Salt completes each job of its own accord once it has looked at it, and saves it so.
+    poll(
+        "Salt has looked",
+        9,
+        lambda: minion.call("schedule.save") and b"splay" in saved.read_bytes(),
+    )
+    before = saved.read_bytes()
+    minion.apply()
+    assert saved.read_bytes() != before
+    minion.apply("state.apply", "arp_hygiene.remove")
+    assert saved.read_bytes() == before
