@@ -23,10 +23,12 @@ try:
 except ImportError:
     from saltext.arp_hygiene.utils import arp_job, arp_pillar, arp_schedule, arp_select
 
-# A minion keeps a synced util in memory until it restarts, but loads this file anew.
-for _util in (arp_select, arp_schedule, arp_job, arp_pillar):
-    if os.stat(_util.__file__).st_mtime_ns != _util.LOADED:
-        importlib.reload(_util)
+# A minion keeps a synced util in memory until it restarts, but loads this file anew. In order of
+# dependence.
+_RULES = (arp_select, arp_schedule, arp_pillar, arp_job)
+if any(os.stat(module.__file__).st_mtime_ns != module.LOADED for module in _RULES):
+    for _module in _RULES:
+        importlib.reload(_module)
 
 __virtualname__ = "arp_hygiene"
 

@@ -1,0 +1,83 @@
+"""A masterless minion in this process that applies the formula: fixtures and what they return."""
+
+import pathlib
+import subprocess
+
+import pytest
+import salt.client
+import salt.config
+import yaml
+from salt._logging.impl import shutdown_temp_handler
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+CRON = pathlib.Path("/etc/cron.d/arp_hygiene")
+SYSCTL = pathlib.Path("/etc/sysctl.d/60-arp-hygiene.conf")
+UNITS = [pathlib.Path(f"/etc/systemd/system/arp-hygiene.{kind}") for kind in ("service", "timer")]
+NO_PIP = {"install": "none"}  # the environment of the tests has it; one test lets pip say so
+
+
+@pytest.fixture(scope="module")
+def caller(tmp_path_factory):
+    """A masterless minion whose file roots are this tree, as the README says."""
+    root = tmp_path_factory.mktemp("m")
+    files = root / "files"
+    files.mkdir()
+    for name in ("_modules", "_states", "_utils"):  # not .venv: it would be walked
+        (files / name).symlink_to(REPO / name)
+    config = root / "etc" / "minion"
+    config.parent.mkdir()
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "id": "db1",
+                "root_dir": str(root),
+                "file_client": "local",
+                "file_roots": {"base": [str(files), str(REPO / "salt")]},
+                "enable_fqdns_grains": False,
+            }
+        )
+    )
+    shutdown_temp_handler()  # else Salt repeats every refusal on stderr when the tests are over
+    salt.client.Caller(str(config)).cmd("saltutil.sync_all")
+    return salt.client.Caller(str(config))
+
+
+class Applied:
+    """What a state run told: whether it succeeded, what changed, and the text of a refusal."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.refused = "\n".join(answer) if isinstance(answer, list) else ""
+        self.states = {} if self.refused else {s["__id__"]: s for s in answer.values()}
+        self.changed = {name: s["changes"] for name, s in self.states.items() if s["changes"]}
+        self.failed = {name: s for name, s in self.states.items() if s["result"] is False}
+        self.pending = [name for name, s in self.states.items() if s["result"] is None]
+
+
+@pytest.fixture
+def apply(caller):
+    """Apply an SLS with a pillar tree; afterwards nothing of the formula is left."""
+
+    def run(tree=None, sls="arp_hygiene", **kwargs):
+        pillar = {"arp_hygiene": tree}
+        return Applied(caller.cmd("state.apply", sls, pillar=pillar, **kwargs))
+
+    run.caller = caller
+    yield run
+    for path in (CRON, SYSCTL, *UNITS):
+        path.unlink(missing_ok=True)
+
+
+def everything():
+    """Every file the formula could touch, byte for byte."""
+    places = ("/etc/cron.d", "/etc/sysctl.d", "/etc/systemd", "/etc/crontab", "/var/spool/cron")
+    paths = [p for place in places for p in (pathlib.Path(place), *pathlib.Path(place).rglob("*"))]
+    return {str(p): p.is_file() and (p.stat().st_mode, p.read_bytes()) for p in paths}
+
+
+@pytest.fixture
+def veth():
+    """A real device, so that there is something to set."""
+    subprocess.run("ip link add v.1 type veth peer name v2", shell=True, check=True)
+    yield "v.1"
+    subprocess.run("ip link del v.1", shell=True, check=True)

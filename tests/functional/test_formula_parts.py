@@ -1,0 +1,113 @@
+"""Kernel settings, systemd units and the requirement, each by itself."""
+
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+from formula import NO_PIP, SYSCTL, UNITS, apply, caller, veth  # noqa: F401
+
+
+def live(device, key, family="ipv4"):
+    return int(pathlib.Path(f"/proc/sys/net/{family}/neigh/{device}/{key}").read_text())
+
+
+def test_kernel_settings_are_in_force_and_kept(apply, veth):
+    tree = {"requirement": NO_PIP, "sysctl": {"locktime": {veth: 0}, "gc_thresh1": 4}}
+    told = apply(tree, test=True)
+    assert live(veth, "mcast_resolicit") == 0
+    done = apply(tree)
+    assert not done.failed
+    assert sorted(told.pending) == sorted(done.changed)
+    for device in (veth, "v2"):  # no `default` in a network namespace: its devices are named
+        assert live(device, "mcast_resolicit") == 3
+        assert live(device, "mcast_resolicit", "ipv6") == 3
+    assert (live(veth, "locktime"), live("v2", "locktime")) == (0, 100)
+    assert "net.ipv4.neigh.v/1.locktime = 0\n" in SYSCTL.read_text()
+    skipped = [name for name in done.states if name.startswith("skipped: ")]
+    assert (
+        "skipped: net.ipv4.neigh.default.gc_thresh1: this network namespace has no such key"
+        in skipped
+    )
+    assert not apply(tree).changed
+
+
+def test_a_setting_that_drifted_is_set_again(apply, veth):
+    apply({"requirement": NO_PIP})
+    pathlib.Path("/proc/sys/net/ipv4/neigh/v2/mcast_resolicit").write_text("0")
+    done = apply({"requirement": NO_PIP})
+    assert done.changed == {
+        "the settings for neighbours are in force": {
+            "net.ipv4.neigh.v2.mcast_resolicit": {"old": 0, "new": 3}
+        }
+    }
+    assert live("v2", "mcast_resolicit") == 3
+
+
+def test_settings_that_are_off_are_not_kept(apply, veth):
+    apply({"requirement": NO_PIP})
+    assert SYSCTL.exists()
+    apply({"requirement": NO_PIP, "sysctl": {"mcast_resolicit": None}})
+    assert not SYSCTL.exists()
+
+
+def test_a_device_that_is_not_there_is_skipped_with_a_word(apply):
+    done = apply({"requirement": NO_PIP, "sysctl": {"mcast_resolicit": {"eth9": 3}}})
+    assert not done.failed
+    assert (
+        "skipped: net.ipv4.neigh.eth9.mcast_resolicit: this network namespace has no such key"
+        in done.states
+    )
+
+
+@pytest.fixture
+def systemd(tmp_path):
+    """systemd looks as if it had booted this world: that is how it tells, by this directory."""
+    sign = pathlib.Path("/run/systemd/system")
+    sign.mkdir(parents=True)
+    yield
+    shutil.rmtree("/run/systemd")
+
+
+@pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="systemd-analyze is missing (Debian: systemd)"
+)
+@pytest.mark.parametrize(
+    ("schedule", "when"),
+    [
+        ({}, ["OnCalendar=*-*-* *:0/5:00"]),
+        ({"hour": "3", "daymonth": "13", "dayweek": "fri"}, ["*-*-13 3:0:00", "Fri *-*-* 3:0:00"]),
+        ({"special": "@reboot", "user": "daemon"}, ["OnBootSec=0"]),
+    ],
+    ids=["every", "fields", "reboot"],
+)
+def test_systemd_verifies_the_units(apply, systemd, schedule, when):
+    clean = {"exclude": ["192.0.2.1", "2001:db8::/64"], "dev": "v.1"}
+    tree = {"schedule": {"backend": "systemd", **schedule}, "clean": clean, "requirement": NO_PIP}
+    for sentence in ("one run is a systemd service", "a systemd timer says when"):
+        pillar = {"arp_hygiene": tree}
+        done = apply.caller.cmd("state.sls_id", sentence, "arp_hygiene.systemd", pillar=pillar)
+        assert all(state["result"] for state in done.values()), done
+    words = ["systemd-analyze", "verify", *[str(unit) for unit in UNITS]]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    service, timer = (unit.read_text() for unit in UNITS)
+    assert """ arp.revalidate "dev=\\"v.1\\"" """[:-1] in service
+    assert all(line in timer for line in when)
+
+
+def test_without_systemd_there_is_no_starting_of_timers(apply, systemd):
+    """The timer is a service like any other: what cannot start it says so, and the run fails."""
+    done = apply({"schedule": {"backend": "systemd"}, "requirement": NO_PIP})
+    assert list(done.failed) == ["the neighbour table is cleaned by systemd"]
+
+
+@pytest.mark.parametrize("install", ["package", "pip"])
+def test_the_requirement_comes_first(apply, install):
+    """What a package manager would do is only told: there is no index in this world."""
+    tree = {"requirement": {"install": install, "version": "==0.7.3", "wheels": "/srv/wheels"}}
+    done = apply(tree, test=True)
+    state = done.states["pyroute2 is installed"]
+    assert state["__run_num__"] == 0
+    assert state["result"] is None
+    assert {"pip": "pyroute2==0.7.3", "package": "python3-pyroute2"}[install] in state["comment"]

@@ -1,0 +1,80 @@
+"""Bad pillar: the state run says so first, in one line that names the key, and changes nothing."""
+
+import pathlib
+
+import pytest
+from formula import NO_PIP, Applied, apply, caller, everything  # noqa: F401
+
+BAD = [
+    (["cron"], " ['cron'] is not a mapping; schedule, clean, sysctl, requirement are allowed"),
+    ({"shedule": {}}, "'shedule': no such key; schedule, clean"),
+    ({"schedule": {"minutes": 5}}, "schedule:'minutes': no such key; backend, every, minute"),
+    ({"schedule": 5}, "schedule: 5 is not a mapping"),
+    ({"schedule": {"backend": "at"}}, "schedule:backend: 'at' is none of cron, salt"),
+    ({"schedule": {"backend": None}}, "schedule:backend: None is none of cron"),
+    ({"schedule": {"minute": "5\n* * * * * root reboot"}}, "schedule:minute: '5\\n* * * * *"),
+    ({"schedule": {"minute": "5\n"}}, "schedule:minute: '5\\n' is not a cron minute"),
+    ({"schedule": {"hour": "3; reboot"}}, "schedule:hour: '3; reboot' is not a cron hour"),
+    ({"schedule": {"daymonth": "1%"}}, "schedule:daymonth: '1%' is not a cron daymonth"),
+    ({"schedule": {"month": "$(id)"}}, "schedule:month: '$(id)' is not a cron month"),
+    ({"schedule": {"dayweek": "`id`"}}, "schedule:dayweek: '`id`' is not a cron dayweek"),
+    ({"schedule": {"minute": True}}, "schedule:minute: True is not a cron minute: quote it"),
+    ({"schedule": {"hour": 620}}, "schedule:hour: '620' is not a cron hour"),
+    ({"schedule": {"special": "@often"}}, "schedule:special: '@often' is not a nickname"),
+    ({"schedule": {"every": "5"}}, "schedule:every: '5' is not an interval"),
+    ({"schedule": {"every": 7}}, "schedule:every: 7 minutes do not divide"),
+    ({"schedule": {"every": 5, "hour": "3"}}, "schedule: every and hour exclude each other"),
+    ({"schedule": {"splay": -1}}, "schedule:splay: -1 is not a whole number from 0 to 3600"),
+    ({"schedule": {"user": "root reboot #"}}, "schedule:user: 'root reboot #' is not"),
+    ({"schedule": {"user": "root\n"}}, "schedule:user: 'root\\n' is not"),
+    ({"schedule": {"salt_call": "salt-call"}}, "schedule:salt_call: 'salt-call' is not an abs"),
+    ({"schedule": {"salt_call": "/bin/sh;x"}}, "schedule:salt_call: '/bin/sh;x' is not an abs"),
+    ({"schedule": {"salt_call": "/nowhere"}}, "schedule:salt_call: '/nowhere' is not a program"),
+    ({"schedule": {"backend": "salt", "user": "ops"}}, "schedule:user: 'ops': with backend 'salt'"),
+    ({"schedule": {"backend": "salt", "special": "@reboot"}}, "schedule:special: Salt's scheduler"),
+    ({"schedule": {"backend": "systemd"}}, "schedule:backend: 'systemd' does not run here"),
+    ({"clean": {"how": "delete"}}, "clean:how: 'delete' is none of revalidate, flush"),
+    ({"clean": {"ip": "10.0.0.1/24"}}, "clean:ip: '10.0.0.1/24' has host bits set"),
+    ({"clean": {"exclude": [10]}}, "clean:exclude: 10 is not an IPv4 or IPv6 address"),
+    ({"clean": {"ip": []}}, "clean:ip: the list is empty"),
+    ({"clean": {"dev": "no/device"}}, "clean:dev: 'no/device' is not the name of a network device"),
+    ({"clean": {"dev": ["eth0", "a;id"]}}, "clean:dev: 'a;id' is not the name of a device that a"),
+    ({"clean": {"state": "PERMANENT"}}, "clean:state: PERMANENT is never touched"),
+    ({"clean": {"family": "inet"}}, "clean:family: 'inet' is none of ipv4, ipv6"),
+    ({"clean": {"rate": "fast"}}, "clean:rate: 'fast' is not a number"),
+    ({"sysctl": {"gc_thresh4": 1}}, "sysctl:'gc_thresh4': no such key; mcast_resolicit"),
+    ({"sysctl": {"locktime": "0; id"}}, "sysctl:locktime: '0; id' is not a whole number"),
+    ({"sysctl": {"mcast_resolicit": {"../x": 3}}}, "sysctl:mcast_resolicit: '../x' is not the na"),
+    ({"sysctl": {"mcast_resolicit": {"eth0": -3}}}, "sysctl:mcast_resolicit:eth0: -3 is not a w"),
+    ({"sysctl": {"gc_thresh1": 9, "gc_thresh2": 8}}, "sysctl:gc_thresh2: 8 is below the threshold"),
+    ({"sysctl": {"gc_thresh1": {"eth0": 9}}}, "sysctl:gc_thresh1: {'eth0': 9} is not a whole"),
+    ({"requirement": {"install": "curl"}}, "requirement:install: 'curl' is none of pip, package"),
+    ({"requirement": {"version": "==1 evil"}}, "requirement:version: '==1 evil' is not a version"),
+    ({"requirement": {"package": "--x"}}, "requirement:package: '--x' is not a package's name"),
+    ({"requirement": {"wheels": "wheels"}}, "requirement:wheels: 'wheels' is not an absolute path"),
+    ({"requirement": {"uninstall": "no"}}, "requirement:uninstall: 'no' is neither true nor false"),
+]
+
+
+@pytest.mark.parametrize(("tree", "told"), BAD, ids=[told[:40] for _tree, told in BAD])
+def test_bad_pillar_changes_nothing_and_is_named(apply, tree, told):
+    before = everything()
+    done = apply(tree, sls="arp_hygiene")
+    assert not done.refused
+    (state,) = done.states.values()
+    assert state["result"] is False
+    assert state["comment"].startswith("pillar arp_hygiene:" + told)
+    assert "\n" not in state["comment"]
+    assert everything() == before
+
+
+def test_bad_pillar_stops_a_whole_highstate_before_its_first_state(caller, apply, tmp_path):
+    """The refusal comes first, whatever the order in which the top file names things."""
+    witness = tmp_path / "witness"
+    (pathlib.Path(caller.opts["root_dir"]) / "files" / "other.sls").write_text(
+        f"{witness}:\n  file.touch: []\n"
+    )
+    tree = {"clean": {"rate": -1}, "requirement": NO_PIP}
+    done = Applied(caller.cmd("state.apply", "other,arp_hygiene", pillar={"arp_hygiene": tree}))
+    assert "clean:rate: -1" in done.states["the pillar of arp_hygiene is right"]["comment"]
+    assert not witness.exists()
