@@ -1,49 +1,39 @@
-"""A minion on a machine of the lab, as the formula's tests need it."""
+"""Minions on machines of the lab, and a master beside them, as the formula's tests need them."""
 
+import json
+import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import yaml
 
-from lab.machines import poll
+from lab.machines import poll, run
 
 BIN = pathlib.Path(sys.executable).parent
+ROOMS = ("_modules", "_states", "_utils")  # and never .venv: it would be walked
 
 
 class Minion:
-    """A masterless minion: its own files, salt-call, and if need be the daemon.
+    """One minion: its own files and cron jobs, salt-call, and if need be the daemon.
 
     ``root`` must be short: the path of a socket has at most 107 characters.
     """
 
-    def __init__(self, machine, root, repo, hygiene):
+    def __init__(self, machine, root, **options):
         self.machine, self.root = machine, root
-        for name in ("cron.d", "sysctl.d", "crontab"):  # `ip netns exec` lays these over /etc
-            own = pathlib.Path("/etc/netns", machine.name, name)
-            own.parent.mkdir(parents=True, exist_ok=True)
-            own.touch() if name == "crontab" else own.mkdir()
-        files = root / "files"
-        for place in (files, root / "pillar", root / "etc"):
-            place.mkdir(parents=True)
-        for name in ("_modules", "_states", "_utils"):  # not .venv: it would be walked
-            (files / name).symlink_to(repo / name)
-        (root / "pillar" / "top.sls").write_text("base: {'*': [hygiene]}")
-        self.pillar(hygiene)
-        options = {
-            "id": machine.label,
-            "root_dir": str(root),
-            "file_client": "local",
-            "master_type": "disable",
-            "file_roots": {"base": [str(files), str(repo / "salt")]},
-            "pillar_roots": {"base": [str(root / "pillar")]},
-        }
+        shutil.rmtree(self.etc(""), ignore_errors=True)
+        for name in ("cron.d", "sysctl.d"):  # `ip netns exec` lays these over /etc
+            self.etc(name).mkdir(parents=True)
+        self.etc("crontab").touch()
+        (root / "etc").mkdir(parents=True)
+        options = {"id": machine.label, "root_dir": str(root), **options}
         (root / "etc" / "minion").write_text(yaml.safe_dump(options))
 
-    def pillar(self, hygiene):
-        """Write this minion's pillar."""
-        text = yaml.safe_dump({"arp_hygiene": hygiene})
-        (self.root / "pillar" / "hygiene.sls").write_text(text)
+    def etc(self, name):
+        """Where we see what the minion sees below /etc."""
+        return pathlib.Path("/etc/netns", self.machine.name, name)
 
     def call(self, function, *arguments):
         """Run salt-call on the machine, return what it returned."""
@@ -52,10 +42,7 @@ class Minion:
 
     def apply(self, function="state.highstate", *arguments):
         """Apply states; return what each changed; fail with those that failed."""
-        states = self.call(function, *arguments).values()
-        failed = [state for state in states if state["result"] is False]
-        assert not failed, failed
-        return {state["__id__"]: state["changes"] for state in states if state["changes"]}
+        return changes(self.call(function, *arguments))
 
     def start(self):
         """Start the daemon and wait until its event bus is there."""
@@ -67,3 +54,62 @@ class Minion:
     def log(self):
         """What the daemon wrote in its log."""
         return (self.root / "minion.log").read_text()
+
+
+class Masterless(Minion):
+    """A minion that has the product and its pillar on its own disk."""
+
+    def __init__(self, machine, root, repo, hygiene):
+        files, pillar = root / "files", root / "pillar"
+        for place in (files, pillar):
+            place.mkdir(parents=True)
+        for name in ROOMS:
+            (files / name).symlink_to(repo / name)
+        (pillar / "top.sls").write_text("base: {'*': [hygiene]}")
+        self.pillar = lambda tree: (pillar / "hygiene.sls").write_text(
+            yaml.safe_dump({"arp_hygiene": tree})
+        )
+        self.pillar(hygiene)
+        super().__init__(
+            machine,
+            root,
+            file_client="local",
+            master_type="disable",
+            file_roots={"base": [str(files), str(repo / "salt")]},
+            pillar_roots={"base": [str(pillar)]},
+        )
+
+
+class Master:
+    """A master in our own network, and the ``salt`` command."""
+
+    def __init__(self, root, **options):
+        self.root = root
+        (root / "etc").mkdir(parents=True)
+        options = {"root_dir": str(root), "auto_accept": True, "timeout": 60, **options}
+        (root / "etc" / "master").write_text(yaml.safe_dump(options))
+        words = [str(BIN / "salt-master"), "-c", str(root / "etc"), "-l", "quiet"]
+        quiet = subprocess.DEVNULL
+        self._daemon = subprocess.Popen(words, start_new_session=True, stdout=quiet, stderr=quiet)
+
+    def salt(self, target, function, *arguments):
+        """Run ``salt``, return what each minion answered."""
+        words = [str(BIN / "salt"), "-c", str(self.root / "etc"), "--out=json", "--static"]
+        return json.loads(run(*words, target, function, *arguments, check=False, timeout_s=120))
+
+    def up(self):
+        """Tell which minions answer."""
+        return {name for name, answer in self.salt("*", "test.ping").items() if answer is True}
+
+    def stop(self):
+        """End it and whatever it started."""
+        os.killpg(self._daemon.pid, 15)
+        self._daemon.wait(20)
+
+
+def changes(answer):
+    """What each state changed; fail with those that failed."""
+    assert isinstance(answer, dict), answer
+    failed = [state for state in answer.values() if state["result"] is False]
+    assert not failed, failed
+    return {state["__id__"]: state["changes"] for state in answer.values() if state["changes"]}

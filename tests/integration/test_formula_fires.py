@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 
 import pytest
-from formula_minion import Minion
+from formula_minion import Masterless
 
 from lab.causes import Confirming
 from lab.fabric import Fabric
@@ -63,8 +63,8 @@ def outage(fabric, database, number, stack):
 def test_an_outage_heals_with_nobody_typing(fabric, repo, short):
     if why := cron_is_missing():
         pytest.skip(why)
-    by_cron = Minion(fabric.database("db1", 11), short / "1", repo, PILLAR)
-    by_salt = Minion(fabric.database("db2", 12), short / "2", repo, SALT)
+    by_cron = Masterless(fabric.database("db1", 11), short / "1", repo, PILLAR)
+    by_salt = Masterless(fabric.database("db2", 12), short / "2", repo, SALT)
     by_salt.start()
     by_cron.machine.start("cron", "-f")
     with contextlib.ExitStack() as stack:

@@ -1,0 +1,74 @@
+"""A real master and three minions: the databases get the formula, the web server is left alone.
+
+From a real git repository by gitfs with its two roots, and from file_roots: both as the README
+says.
+"""
+
+import contextlib
+import pathlib
+import shutil
+import tempfile
+
+import pytest
+from formula_minion import ROOMS, Master, Minion, changes
+
+from lab.fabric import Fabric
+from lab.machines import poll, run
+from lab.management import HERE, Management
+
+CRON = "the neighbour table is cleaned by cron"
+
+
+def by_file_roots(repo, root):
+    """Return the master's options, as in the README: the repository, and its ``salt``."""
+    for name in (*ROOMS, "salt"):
+        shutil.copytree(repo / name, root / "srv" / name)
+    return {"file_roots": {"base": [str(root / "srv"), str(root / "srv/salt")]}}
+
+
+def by_gitfs(repo, root):
+    """Return the master's options, as in the README: one repository, two remotes of it."""
+    by_file_roots(repo, root)
+    git = ["git", "-C", str(root / "srv"), "-c", "user.name=us", "-c", "user.email=us@example.com"]
+    for words in ("init -q -b main", "add .", "commit -q -m all"):
+        run(*git, *words.split())
+    url = f"file://{root}/srv"
+    remotes = [{url: [{"name": "arp"}]}, {url: [{"name": "arp-formula"}, {"root": "salt"}]}]
+    return {"fileserver_backend": ["gitfs"], "gitfs_base": "main", "gitfs_remotes": remotes}
+
+
+@pytest.fixture(params=[by_gitfs, by_file_roots], ids=["gitfs", "file_roots"])
+def fleet(request, repo):
+    """A master and, each on its machine, the minions db1, db2 and web1."""
+    with contextlib.ExitStack() as world:
+        where = world.enter_context(tempfile.TemporaryDirectory(dir="/tmp", prefix="f"))
+        root = pathlib.Path(where)
+        management, fabric = world.enter_context(Management()), world.enter_context(Fabric())
+        master = Master(root / "m", interface=HERE, **request.param(repo, root))
+        world.callback(master.stop)
+        minions = {}
+        for number, name in enumerate(("db1", "db2", "web1"), 11):
+            machine = fabric.database(name, number)
+            management.connect(machine, number)
+            minions[name] = Minion(machine, root / name, master=HERE, acceptance_wait_time=1)
+            minions[name].start()
+        poll("three minions answer", 60, lambda: len(master.up()) == 3, every_s=1)
+        yield master, minions
+
+
+def test_a_highstate_configures_the_databases_alone(fleet):
+    master, minions = fleet
+    told = master.salt("*", "state.highstate", "test=True")
+    assert not any(list(minion.etc("cron.d").iterdir()) for minion in minions.values())
+    done = master.salt("*", "state.highstate")
+    for name in ("db1", "db2"):
+        assert CRON in changes(done[name])
+        assert sorted(changes(told[name])) == sorted(changes(done[name]))
+        assert [path.name for path in minions[name].etc("cron.d").iterdir()] == ["arp_hygiene"]
+    again = master.salt("db*", "state.highstate")
+    assert [changes(answer) for answer in again.values()] == [{}, {}]
+    assert "No Top file or master_tops data matches found" in str(done["web1"])
+    assert list(minions["web1"].etc("cron.d").iterdir()) == []
+    assert list(minions["web1"].etc("sysctl.d").iterdir()) == []
+    lines = {(minions[name].etc("cron.d") / "arp_hygiene").read_text() for name in ("db1", "db2")}
+    assert len({line.split("sleep ")[1].split(";")[0] for line in lines}) == 2, "spread in time"
