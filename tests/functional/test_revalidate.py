@@ -217,8 +217,7 @@ def test_no_living_neighbour_fails_however_fast(arp, lively, rate):
     names = lively.fill(600)
     batch = "\n".join(f"neigh replace {n} lladdr {BORN} nud stale dev db0" for n in names[2:])
     ip("-batch", "-", stdin=batch)
-    for last in range(100, 200):
-        lively.add(f"192.0.2.{last}", "stale", DEAD)
+    lively.fill(100, first=1 << 16)  # 10.1.0.0/16: nobody is there
     answer = arp.revalidate(rate=rate)
     assert answer["checked"] == 700
     assert answer["confirmed"] == 598
