@@ -3,7 +3,9 @@
 It is not part of any outage. A bridge in our own namespace; each machine gets a card ``mgmt``.
 """
 
-from lab.machines import run
+import contextlib
+
+from lab.machines import Failed, run
 
 BRIDGE, HERE = "mgmt", "198.51.100.1"
 
@@ -12,6 +14,7 @@ class Management:
     """Build it, connect machines, close it. We are ``HERE``."""
 
     def __init__(self):
+        self._ports = []
         run(*f"ip link add {BRIDGE} address 02:00:00:00:ff:02 type bridge forward_delay 0".split())
         run(*f"ip addr add {HERE}/24 dev {BRIDGE}".split())
         run(*f"ip link set {BRIDGE} up".split())
@@ -21,11 +24,15 @@ class Management:
         port = f"{BRIDGE}{number}"
         run(*f"ip link add {port} master {BRIDGE} type veth".split(), *_peer(machine))
         run(*f"ip link set {port} up".split())
+        self._ports.append(port)
         machine.do(f"ip addr add 198.51.100.{number}/24 dev {BRIDGE}")
         machine.do(f"ip link set {BRIDGE} up")
 
     def close(self):
-        """Take it down; the ports go with their machines."""
+        """Take it down; a port may be gone with its machine, or go when the kernel has time."""
+        for port in self._ports:
+            with contextlib.suppress(Failed):
+                run(*f"ip link del {port}".split())
         run(*f"ip link del {BRIDGE}".split())
 
     def __enter__(self):
