@@ -40,9 +40,8 @@ def heal(cause, cure, name, watch_s, turn=None):
     ``turn`` lets few salt-calls run at once: what is measured is the cure, not our crowd.
     """
     with contextlib.ExitStack() as scene:
-        began, outage = _outage(
-            scene, cause, name, cures.schedule if cure == cures.SCHEDULE else None
-        )
+        prepare = cures.schedule if cure == cures.SCHEDULE else None
+        began, outage = break_network(scene, cause, name, prepare)
         attempts = scene.enter_context(Attempts(outage.client, outage.database_ip))
         with turn if cure.startswith("arp.") and turn else contextlib.nullcontext():
             time.sleep(max(0, began + CURE_AFTER_S - time.monotonic()))
@@ -68,7 +67,7 @@ def heal(cause, cure, name, watch_s, turn=None):
         }
 
 
-def _outage(scene, cause, name, prepare):
+def break_network(scene, cause, name, prepare=None):
     """Build the network, let it work, break it. Returns when the new worker was born."""
     six = cause in (PLAIN6, VOUCHED6)
     fabric = scene.enter_context(Fabric(name, "switch" if cause == DUPLICATE else "answers"))

@@ -1,0 +1,78 @@
+"""One scene, slowly: each change of the database's entry as it happens. For docs/why.md.
+
+python3 lab/private.py .venv/3008/bin/python -m lab.show CAUSE CURE
+
+CAUSE: plain, vouched, balanced, duplicate, "plain IPv6", "vouched IPv6".
+CURE, typed after three seconds: nothing, or a command such as "ip neigh flush all",
+"arp.revalidate", or "ip neigh change {ip} dev eth0 nud stale".
+Instead of both: stay, which shows that idle STALE entries stay.
+"""
+
+import contextlib
+import sys
+import time
+
+from lab import cures, scenes
+from lab.fabric import Fabric
+from lab.machines import refuse_outside
+from lab.observe import Attempts
+
+WATCH_S = 16
+
+
+def show(cause, cure):
+    """Play one outage; print the entry whenever it changes, and how connecting went."""
+    with contextlib.ExitStack() as scene:
+        began, outage = scenes.break_network(scene, cause, "")
+        attempts = scene.enter_context(Attempts(outage.client, outage.database_ip))
+        print(f"  0.0 s  new worker {outage.client.mac}, database's entry:")
+        typed, before = cure == cures.NOTHING, None
+        while time.monotonic() < began + WATCH_S:
+            row = outage.database.neighbour(outage.worker_ip) or {}
+            now = f"{' '.join(row.get('state', ['(none)']))} {row.get('lladdr', '')}"
+            if now != before:
+                print(f"{time.monotonic() - began:5.1f} s  {now}", flush=True)
+                before = now
+            if not typed and time.monotonic() > began + scenes.CURE_AFTER_S:
+                typed = True
+                print(f"{time.monotonic() - began:5.1f} s  # {cure}", flush=True)
+                _type(outage, cure)
+            time.sleep(0.05)
+        attempts.close()
+        works = attempts.works_since()
+        print("connections " + (f"work after {works - began:.1f} s" if works else "never work"))
+
+
+def _type(outage, cure):
+    if cure.startswith("ip "):
+        outage.database.do(cure.format(ip=outage.worker_ip))
+    else:
+        cures.apply(outage.database, cure)
+
+
+def stay():
+    """Idle STALE entries, told to go after a second, are looked at for 40 s."""
+    with Fabric() as fabric:
+        database = fabric.database("db", 10)
+        database.set("gc_stale_time", 1)
+        database.set("base_reachable_time_ms", 2000)
+        for number in range(50, 60):
+            entry = f"10.0.1.{number} lladdr 02:00:00:00:00:{number} dev eth0 nud stale"
+            database.do(f"ip neigh add {entry}")
+        for second in range(0, 41, 10):
+            left = len(database.do("ip -4 neigh show nud stale").splitlines())
+            print(f"{second:3} s  {left} STALE entries", flush=True)
+            time.sleep(10 if second < 40 else 0)
+    print(
+        "They go only while the kernel holds gc_thresh1 (128) entries or more, of all namespaces."
+    )
+
+
+if __name__ == "__main__":
+    refuse_outside()
+    if sys.argv[1:] == ["stay"]:
+        stay()
+    elif len(sys.argv) == 3:
+        show(*sys.argv[1:])
+    else:
+        sys.exit(__doc__)
