@@ -26,6 +26,7 @@ lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .
 	.venv/lint/bin/salt-lint salt/top.sls salt/arp_hygiene/*.sls
 
+integration: $(VENV)/picture  # the demo is tested too
 unit functional integration: $(VENV)/ready
 	$(PYTEST) tests/$@
 

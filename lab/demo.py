@@ -36,7 +36,7 @@ def main():
 def _play(fast, path):
     """Return what did not go as expected, one sentence each."""
     wrong = [] if story.play() else ["the story did not end as it should"]
-    if not shutil.which("nft"):
+    if not (shutil.which("nft") and shutil.which("arping")):
         say("The film needs nftables (Debian: apt-get install nftables iputils-arping).")
         return wrong
     outages, flows = film.play(fast)

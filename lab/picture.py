@@ -115,7 +115,10 @@ def _harm(axis, seen, fabrics, names):
     axis.set(xlim=(0, len(fabrics)), ylim=(len(names) - 0.4, -0.6), yticks=[])
     axis.set_xticks([column + 0.5 for column in range(len(fabrics))])
     axis.set_xticklabels([FABRICS[fabric] for fabric in fabrics], fontsize=8)
-    axis.set_title("harm to a healthy flow\n(1,000 packets/s: lost, worst delay)", fontsize=9.5)
+    times = next(iter(seen.values()))["times"]
+    cured = "the cure once" if times == 1 else f"the cure {times} times"
+    axis.set_title(f"harm to a healthy flow, {cured}\n(1,000 packets/s: lost, worst delay)")
+    axis.title.set_fontsize(9.5)
     axis.spines[["top", "right", "left", "bottom"]].set_visible(False)
     axis.tick_params(length=0)
 

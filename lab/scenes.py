@@ -135,6 +135,7 @@ def harm(kind, resolicit, cure, name, times=3, turn=None):
             "kind": kind,
             "resolicit": resolicit,
             "cure": cure,
+            "times": times,
             "sent": flow.sent,
             "lost": flow.lost,
             "worst_ms": flow.worst_ms,

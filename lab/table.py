@@ -48,6 +48,7 @@ def tables(outages, flows, cures, causes):
     played = {cause for _, cause in heals}
     fabrics = [name for name in FABRIC_NAMES.values() if name in {key[1] for key in harms}]
     names = [cure for cure in cures if cure in {key[0] for key in heals}]
+    times = flows[0]["times"]
     harming = [cure for cure in cures if cure in {key[0] for key in harms}]
     return "\n".join(
         [
@@ -56,7 +57,8 @@ def tables(outages, flows, cures, causes):
             "",
             grid("cure", names, [cause for cause in causes if cause in played], heals),
             "",
-            "Harm to a healthy flow of 1,000 packets a second: packets lost / worst delay.",
+            "Harm to a healthy flow of 1,000 packets a second: packets lost / worst delay, while the",
+            f"table is cured {'once' if times == 1 else f'{times} times, 2 s apart'}.",
             "",
             grid("cure", harming, fabrics, harms),
         ]

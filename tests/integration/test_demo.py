@@ -1,0 +1,21 @@
+"""`make demo FAST=1`: every expectation of the film holds, and it leaves its picture."""
+
+import subprocess
+import sys
+
+
+def test_the_fast_demo_goes_as_expected(repo, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "lab.demo", "--fast", "--picture", str(tmp_path / "outage")],
+        cwd=repo,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # The words a viewer takes home: seen, healed by name, and the one thing that cannot be.
+    for words in ("no answer in 2 s", '"new": "02:00:00:00:00:0b"', "both answer"):
+        assert words in done.stdout
+    assert (tmp_path / "outage.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "outage.svg").read_text(encoding="utf-8")
