@@ -27,10 +27,10 @@ class Minion:
         }
         (root / "minion").write_text(json.dumps(config), encoding="utf-8")
 
-    def run(self, *words):
+    def run(self, *words, out="--out=json"):
         """Run salt-call; return the finished process."""
         return subprocess.run(
-            [f"{BIN}/salt-call", "--local", "-c", str(self.root), "--out=json", *words],
+            [f"{BIN}/salt-call", "--local", "-c", str(self.root), *([out] if out else []), *words],
             capture_output=True,
             text=True,
             check=False,

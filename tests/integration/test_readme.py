@@ -1,0 +1,95 @@
+"""The README shows what the code does now."""
+
+import ast
+import os
+import re
+import subprocess
+
+import pytest
+import yaml
+from test_delivery import Minion
+
+DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+
+
+@pytest.fixture(scope="module")
+def readme(repo):
+    return (repo / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """The scene the README describes: one re-created, one alive, one dead, one set by hand."""
+
+    def ip(line):
+        subprocess.run(["ip", *line.split()], check=True)
+
+    ip("netns add worker")
+    ip("link add eth0 type veth peer name w0 netns worker")
+    for line in (
+        "link set eth0 addrgenmode none",
+        "link set eth0 up",
+        "address add 192.0.2.2/24 dev eth0",
+        f"-n worker link set w0 address {BORN}",
+        "-n worker link set w0 up",
+        "-n worker address add 192.0.2.10/24 dev w0",
+        "-n worker address add 192.0.2.11/24 dev w0",
+        "neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 nud permanent dev eth0",
+        f"neigh add 192.0.2.10 lladdr {DEAD} nud reachable dev eth0",
+        f"neigh add 192.0.2.11 lladdr {BORN} nud reachable dev eth0",
+        "neigh add 192.0.2.12 lladdr 02:00:00:00:00:0c nud stale dev eth0",
+    ):
+        ip(line)
+    with open("/proc/sys/net/ipv4/neigh/eth0/mcast_resolicit", "w", encoding="ascii") as file:
+        file.write("3")
+    yield
+    ip("link del eth0")
+    ip("netns del worker")
+
+
+def masked(text):
+    """Return printed output without what differs between two runs: ages, and column widths."""
+    text = re.sub(r"\| +\d+\.\d+ +(?=\|)", "| 0.0 ", text)
+    return re.sub(r"-{4,}", "----", re.sub(r" +", " ", text)).strip()
+
+
+@pytest.mark.usefixtures("scene")
+def test_the_sessions_are_real(repo, readme, tmp_path):
+    sessions = re.findall(r"```console\n# salt-call --local (.*)\n((?:.*\n)*?)```", readme)
+    assert [words.split()[0] for words, _shown in sessions] == [
+        "arp.list",
+        "arp.revalidate",
+        "arp.flush",
+    ]
+    minion = Minion(tmp_path)
+    for words, shown in sessions:
+        done = minion.run("-m", str(repo), *words.split(), out=None)
+        if os.environ.get("README_UPDATE"):  # write what is true now; look at the diff
+            readme = readme.replace(f"{words}\n{shown}```", f"{words}\n{done.stdout}```")
+            (repo / "README.md").write_text(readme, encoding="utf-8")
+        else:
+            assert masked(shown) == masked(done.stdout), done.stdout
+
+
+def test_the_table_of_functions_is_complete(repo, readme):
+    tree = ast.parse((repo / "_modules" / "arp.py").read_text(encoding="utf-8"))
+    public = {
+        node.name.rstrip("_")
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
+    rows = "".join(line for line in readme.splitlines() if line.startswith("| "))
+    assert {name for name in re.findall(r"`arp\.(\w+)`", rows)} == public | {"clean"}
+
+
+def test_the_yaml_is_yaml(repo, readme):
+    blocks = re.findall(r"```yaml\n(.*?)```", readme, re.S)
+    parsed = [yaml.safe_load(block) for block in blocks]
+    top = yaml.safe_load((repo / "salt" / "top.sls").read_text(encoding="utf-8"))
+    assert top in parsed
+    assert all(parsed)
+
+
+def test_the_links_lead_somewhere(repo, readme):
+    for target in re.findall(r"\]\(([\w./-]+)\)", readme):
+        assert (repo / target).exists(), target
