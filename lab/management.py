@@ -3,9 +3,7 @@
 It is not part of any outage. A bridge in our own namespace; each machine gets a card ``mgmt``.
 """
 
-import contextlib
-
-from lab.machines import Failed, run
+from lab.machines import run
 
 BRIDGE, HERE = "mgmt", "198.51.100.1"
 
@@ -23,16 +21,15 @@ class Management:
         """Give a machine a second card, with an address of its own."""
         port = f"{BRIDGE}{number}"
         run(*f"ip link add {port} master {BRIDGE} type veth".split(), *_peer(machine))
-        run(*f"ip link set {port} up".split())
         self._ports.append(port)
+        run(*f"ip link set {port} up".split())
         machine.do(f"ip addr add 198.51.100.{number}/24 dev {BRIDGE}")
         machine.do(f"ip link set {BRIDGE} up")
 
     def close(self):
-        """Take it down; a port may be gone with its machine, or go when the kernel has time."""
+        """Take it down. A removed machine's port goes too, but later: we do not wait for that."""
         for port in self._ports:
-            with contextlib.suppress(Failed):
-                run(*f"ip link del {port}".split())
+            run(*f"ip link del {port}".split(), check=False)
         run(*f"ip link del {BRIDGE}".split())
 
     def __enter__(self):

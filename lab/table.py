@@ -57,8 +57,8 @@ def tables(outages, flows, cures, causes):
             "",
             grid("cure", names, [cause for cause in causes if cause in played], heals),
             "",
-            "Harm to a healthy flow of 1,000 packets a second: packets lost / worst delay, while the",
-            f"table is cured {'once' if times == 1 else f'{times} times, 2 s apart'}.",
+            "Harm to a healthy flow of 1,000 packets a second: packets lost / worst delay, while",
+            f"the table is cured {'once' if times == 1 else f'{times} times, 2 s apart'}.",
             "",
             grid("cure", harming, fabrics, harms),
         ]
