@@ -30,7 +30,7 @@ FABRICS = {
     ("answers", 0): "ARP always\nanswered",
     ("lossy", 0): "every 2nd\nARP lost",
     ("mute", 0): "no unicast,\n2nd lost",
-    ("mute", 3): "same, with\nresolicit 3",
+    ("mute", 3): "no unicast,\nresolicit 3",
 }
 
 
@@ -41,7 +41,7 @@ def draw(outages, flows, cures, path):
     causes = [cause for cause in HEADINGS if cause in {key[0] for key in seen}]
     names = [cure for cure in cures if cure in {key[1] for key in seen}]
     fabrics = [key for key in FABRICS if key in {(row["kind"], row["resolicit"]) for row in flows}]
-    ratios = [1.7] * len(causes) + [0.95 * len(fabrics)]
+    ratios = [1.7] * len(causes) + [max(0.95 * len(fabrics), 3.1)]
     figure, axes = plt.subplots(
         1,
         len(causes) + 1,

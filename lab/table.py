@@ -5,8 +5,8 @@ from lab.scenes import CURE_AFTER_S, DUPLICATE
 FABRIC_NAMES = {
     ("answers", 0): "answers all",
     ("lossy", 0): "loses every 2nd",
-    ("mute", 0): "broadcast only, loses",
-    ("mute", 3): "same, mcast_resolicit=3",
+    ("mute", 0): "no unicast, loses",
+    ("mute", 3): "no unicast, resolicit 3",
 }
 
 
@@ -59,6 +59,7 @@ def tables(outages, flows, cures, causes):
             "",
             "Harm to a healthy flow of 1,000 packets a second: packets lost / worst delay, while",
             f"the table is cured {'once' if times == 1 else f'{times} times, 2 s apart'}.",
+            "`no unicast` loses every 2nd broadcast too; `resolicit`: mcast_resolicit, default 0.",
             "",
             grid("cure", harming, fabrics, harms),
         ]
