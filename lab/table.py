@@ -1,5 +1,6 @@
 """The film's results as tables, in words and columns."""
 
+from lab.cures import EVERY_S
 from lab.scenes import CURE_AFTER_S, DUPLICATE
 
 FABRIC_NAMES = {
@@ -53,7 +54,8 @@ def tables(outages, flows, cures, causes):
     return "\n".join(
         [
             "Until a new worker can connect. Counted from Enter, Salt's own start included; for",
-            f"`nothing` and the schedule from the worker's birth, {CURE_AFTER_S:g} s earlier.",
+            f"`nothing` and the schedule from the worker's birth, {CURE_AFTER_S:g} s earlier. (That "
+            f"schedule is Salt's own, every {EVERY_S} s.)",
             "",
             grid("cure", names, [cause for cause in causes if cause in played], heals),
             "",
