@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lab import cures
 from lab.causes import Balanced, Confirming, aged
 from lab.fabric import Fabric
-from lab.machines import Failed, Machine
+from lab.machines import Machine, poll
 from lab.observe import Attempts, Flow, Service, connect
 
 OLD, NEW, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
@@ -79,8 +79,12 @@ def break_network(scene, cause, name, prepare=None):
     scene.enter_context(Service(database, database_ip))
     if prepare:
         prepare(database)
-    if connect(worker, database_ip) is None:
-        raise Failed(f"{cause}: no connection even before the outage")
+    # A crowded machine, or a kernel whose neighbour table others have filled, needs a moment.
+    poll(
+        f"{cause}: a connection before the outage (dmesg: table overflow?)",
+        20,
+        lambda: connect(worker, database_ip),
+    )
     if cause in (VOUCHED, VOUCHED6):
         scene.enter_context(Confirming(database, ip))
     if cause == BALANCED:
@@ -124,7 +128,7 @@ def harm(kind, resolicit, cure, name, times=3, turn=None):
         database.set("mcast_resolicit", resolicit)
         worker = fabric.worker("worker", 80, "02:00:00:00:00:80")
         scene.enter_context(Service(database, database.ip))
-        connect(worker, database.ip, timeout_s=5)
+        poll("a connection before the flow", 20, lambda: connect(worker, database.ip))
         with Flow(database, worker) as flow:
             time.sleep(1)
             for _ in range(times):

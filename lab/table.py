@@ -54,8 +54,8 @@ def tables(outages, flows, cures, causes):
     return "\n".join(
         [
             "Until a new worker can connect. Counted from Enter, Salt's own start included; for",
-            f"`nothing` and the schedule from the worker's birth, {CURE_AFTER_S:g} s earlier. (That "
-            f"schedule is Salt's own, every {EVERY_S} s.)",
+            f"`nothing` and the schedule from the worker's birth, {CURE_AFTER_S:g} s earlier. That",
+            f"schedule is Salt's own, every {EVERY_S} s.",
             "",
             grid("cure", names, [cause for cause in causes if cause in played], heals),
             "",
