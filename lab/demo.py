@@ -1,6 +1,7 @@
 """What ``make demo`` runs. Exit code 0: every expectation held; 1: one did not; 2: it broke."""
 
 import argparse
+import concurrent.futures
 import os
 import shutil
 import sys
@@ -21,8 +22,8 @@ def main():
     began = time.monotonic()
     try:
         wrong = _play(asked.fast, asked.picture)
-    except Failed as failed:
-        print(f"\nThe demo broke: {failed}", file=sys.stderr)
+    except (Failed, concurrent.futures.TimeoutError) as failed:
+        print(f"\nThe demo broke: {failed or 'a scene did not end'}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         os._exit(130)  # and the kernel ends what we started: we are a world of our own

@@ -106,7 +106,7 @@ def _quiet():
 
 def _one(wait_s, function, arguments, name, turn):
     time.sleep(wait_s)
-    return function(*arguments[:-1], name, arguments[-1], turn=turn)
+    return function(name, *arguments, turn=turn)
 
 
 def _heals(cause, cure):

@@ -34,7 +34,7 @@ class Outage:
     worker_ip: str
 
 
-def heal(cause, cure, name, watch_s, turn=None):
+def heal(name, cause, cure, watch_s, turn=None):
     """Play one outage and one cure. Times in the answer are seconds since the new worker was born.
 
     ``turn`` lets few salt-calls run at once: what is measured is the cure, not our crowd.
@@ -120,7 +120,7 @@ def _owners(outage):
     return sorted({word.strip("[]").lower() for word in said.split() if word.startswith("[")})
 
 
-def harm(kind, resolicit, cure, name, times=3, turn=None):
+def harm(name, kind, resolicit, cure, times=3, turn=None):
     """Send a healthy flow through a fabric and cure the database several times meanwhile."""
     with contextlib.ExitStack() as scene:
         fabric = scene.enter_context(Fabric(name, kind))
