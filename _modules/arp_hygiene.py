@@ -240,7 +240,7 @@ def _job(checked):
     """Return the scheduled job in the words of the chosen backend."""
     if checked.backend == "none":
         return {}
-    wait_s = arp_schedule.splay_s(__opts__["id"], checked.splay)
+    wait_s = arp_schedule.splay_s(__opts__["id"], arp_schedule.span_s(checked.splay, *checked.when))
     if checked.backend == "salt":
         return _salt_job(checked, wait_s)
     command = arp_job.words(
@@ -273,11 +273,12 @@ def _salt_job(checked, wait_s):
         raise ValueError(
             "schedule:special: Salt's scheduler knows no @reboot; take cron or systemd"
         )
-    if way == "every":
-        time = {"minutes": value}
-    elif importlib.util.find_spec("croniter"):
-        fields = arp_schedule.SPECIALS[value] if way == "special" else value
-        time = {"cron": " ".join(fields)}
+    readable = importlib.util.find_spec("croniter")  # a requirement of Salt's own since 3006
+    if readable and arp_schedule.is_even(way, value):
+        time = {"cron": " ".join(arp_schedule.fields_of(way, value))}
+    elif way == "every":
+        # Counted from when the job was added, plus the splay; not at once on every minion.
+        time = {"minutes": value, "run_on_start": False}
     else:
         raise ValueError(
             f"schedule:{'special' if way == 'special' else 'minute'}: Salt's scheduler reads "

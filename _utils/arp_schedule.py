@@ -39,9 +39,9 @@ SPECIALS = {
     "@yearly": ("0", "0", "1", "1", "*"),
     "@annually": ("0", "0", "1", "1", "*"),
 }
-# Intervals that cron can keep evenly: divisors of an hour, and divisors of a day in whole hours.
+# Intervals in minutes that cron can keep evenly: divisors of an hour; whole hours, of a day.
 EVEN_MINUTES = [n for n in range(1, 60) if 60 % n == 0]
-EVEN_HOURS = [n for n in range(1, 25) if 24 % n == 0]
+EVEN_HOURS = [n * 60 for n in range(1, 25) if 24 % n == 0]
 
 _ITEM = re.compile(r"(\*|(?P<low>[a-z0-9]+)(-(?P<high>[a-z0-9]+))?)(/(?P<step>[0-9]+))?")
 
@@ -116,16 +116,15 @@ def parse_every(value):
 
 def every_fields(every):
     """Return the five cron fields of an interval in minutes."""
-    hours, rest = divmod(every, 60)
     if every in EVEN_MINUTES:
         return ("*" if every == 1 else f"*/{every}", "*", "*", "*", "*")
-    if not rest and hours in EVEN_HOURS:
+    if every in EVEN_HOURS:
+        hours = every // 60
         return ("0", {1: "*", 24: "0"}.get(hours, f"*/{hours}"), "*", "*", "*")
-    minutes = ", ".join(str(n) for n in EVEN_MINUTES)
+    even = ", ".join(str(n) for n in EVEN_MINUTES + EVEN_HOURS)
     raise ValueError(
         f"{every} minutes do not divide an hour or a day evenly, and a calendar would make "
-        f"uneven steps of them: {minutes}, or {', '.join(str(n * 60) for n in EVEN_HOURS)} "
-        "are allowed, or any number with backend 'salt'"
+        f"uneven steps of them: {even} are allowed, or any number with backend 'salt'"
     )
 
 
@@ -166,20 +165,35 @@ def calendar(fields):
     return [f"{days}*-{month}-{day} {time}"]
 
 
-def cron_when(way, value):
-    """Return what stands before the user in a cron line: five fields or a nickname."""
+def is_even(way, value):
+    """Tell whether cron can say it: an interval must divide an hour, or a day in whole hours."""
+    return way != "every" or value in EVEN_MINUTES + EVEN_HOURS
+
+
+def fields_of(way, value):
+    """Return the five fields of an interval, a nickname (not a boot) or five fields."""
     if way == "every":
         try:
-            value = every_fields(value)
+            return every_fields(value)
         except ValueError as bad:
             raise ValueError(f"schedule:every: {bad}") from None
-    return value if way == "special" else " ".join(value)
+    return SPECIALS[value] if way == "special" else value
+
+
+def cron_when(way, value):
+    """Return what stands before the user in a cron line: five fields or a nickname."""
+    return value if way == "special" else " ".join(fields_of(way, value))
 
 
 def calendar_when(when):
     """Return the systemd calendar expressions of what :func:`cron_when` returned; none: at boot."""
     fields = SPECIALS[when] if when in SPECIALS else when.split()
     return calendar(fields) if fields else []
+
+
+def span_s(splay, way, value):
+    """Return the splay, no longer than half an interval: a run must not wait for the next one."""
+    return min(splay, value * 30) if way == "every" else splay
 
 
 def splay_s(minion_id, splay):

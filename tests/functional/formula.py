@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 import salt.client
-import salt.config
+import salt.version
 import yaml
 from salt._logging.impl import shutdown_temp_handler
 
@@ -13,6 +13,7 @@ REPO = pathlib.Path(__file__).resolve().parents[2]
 CRON = pathlib.Path("/etc/cron.d/arp_hygiene")
 SYSCTL = pathlib.Path("/etc/sysctl.d/60-arp-hygiene.conf")
 UNITS = [pathlib.Path(f"/etc/systemd/system/arp-hygiene.{kind}") for kind in ("service", "timer")]
+KEEPS_NOTHING = salt.version.__version_info__[0] >= 3008  # before, a run sees former runs' pillar
 NO_PIP = {"install": "none"}  # the environment of the tests has it; one test lets pip say so
 
 
@@ -63,7 +64,8 @@ def apply(caller):
 
     def run(tree=None, sls="arp_hygiene", **kwargs):
         pillar = {"arp_hygiene": tree}
-        return Applied(caller.cmd("state.apply", sls, pillar=pillar, **kwargs))
+        fresh = caller if KEEPS_NOTHING else salt.client.Caller(caller.opts["conf_file"])
+        return Applied(fresh.cmd("state.apply", sls, pillar=pillar, **kwargs))
 
     run.caller = caller
     yield run

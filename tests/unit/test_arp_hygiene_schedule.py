@@ -85,6 +85,7 @@ def test_an_interval_in_cron_s_fields(every, fields):
 
 @pytest.mark.parametrize("every", [7, 45, 90, 300])
 def test_an_uneven_interval_is_refused_with_the_even_ones(every):
+    assert not arp_schedule.is_even("every", every)
     with pytest.raises(ValueError, match=f"every: {every} minutes do not divide .* 5, 6, 10"):
         arp_schedule.cron_when("every", every)
 
@@ -107,3 +108,10 @@ def test_the_wait_is_always_the_same_and_sets_differ():
     assert arp_schedule.splay_s("db1", 60) == arp_schedule.splay_s("db1", 60)
     assert len({arp_schedule.splay_s(f"{name}1", 3600) for name in "abcdefgh"}) == 8
     assert arp_schedule.splay_s("db1", 0) == 0
+
+
+def test_a_wait_is_never_longer_than_half_an_interval():
+    """Else a run would still wait when the next is due."""
+    assert arp_schedule.span_s(60, "every", 1) == 30
+    assert arp_schedule.span_s(60, "every", 5) == 60
+    assert arp_schedule.span_s(600, "special", "@hourly") == 600
