@@ -25,4 +25,5 @@ the neighbour table is cleaned by cron:
     - user: root
     - group: root
     - mode: '0644'
+    - makedirs: true
     - require: {{ ([{"file": "only the job can take its lock"}] + hygiene.require) | json }}

@@ -15,6 +15,7 @@ the settings for neighbours survive a boot:
     - user: root
     - group: root
     - mode: '0644'
+    - makedirs: true
     - require:
       - arp_hygiene: the settings for neighbours are in force
 {%- endfor %}

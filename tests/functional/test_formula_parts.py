@@ -111,3 +111,18 @@ def test_the_requirement_comes_first(apply, install):
     assert state["__run_num__"] == 0
     assert state["result"] is None
     assert {"pip": "pyroute2==0.7.3", "package": "python3-pyroute2"}[install] in state["comment"]
+
+
+def test_a_cron_daemon_is_installed_where_there_is_none(apply):
+    """Behind /dev/null no program is found; the package is due before the job."""
+    hidden = [path for path in ("/usr/sbin/cron", "/usr/sbin/crond") if pathlib.Path(path).exists()]
+    for path in hidden:
+        subprocess.run(["mount", "--bind", "/dev/null", path], check=True)
+    try:
+        done = apply({"requirement": NO_PIP}, test=True)
+    finally:
+        for path in hidden:
+            subprocess.run(["umount", path], check=True)
+    order = {name: state["__run_num__"] for name, state in done.states.items()}
+    assert order["a cron daemon is installed"] < order["the neighbour table is cleaned by cron"]
+    assert "a cron daemon is installed" not in apply({"requirement": NO_PIP}, test=True).states
