@@ -102,15 +102,21 @@ def test_without_systemd_there_is_no_starting_of_timers(apply, systemd):
     assert list(done.failed) == ["the neighbour table is cleaned by systemd"]
 
 
-@pytest.mark.parametrize("install", ["package", "pip"])
-def test_the_requirement_comes_first(apply, install):
-    """What a package manager would do is only told: there is no index in this world."""
+@pytest.mark.parametrize(
+    ("install", "state", "name"),
+    [("package", "pkg", "python3-pyroute2"), ("pip", "pip", "pyroute2==0.7.3")],
+)
+def test_the_requirement_comes_first(apply, install, state, name):
+    """Shown, not done: even to try, a package manager asks its index, and there is none here."""
     tree = {"requirement": {"install": install, "version": "==0.7.3", "wheels": "/srv/wheels"}}
-    done = apply(tree, test=True)
-    state = done.states["pyroute2 is installed"]
-    assert state["__run_num__"] == 0
-    assert state["result"] is None
-    assert {"pip": "pyroute2==0.7.3", "package": "python3-pyroute2"}[install] in state["comment"]
+    low = apply.caller.cmd("state.show_low_sls", "arp_hygiene", pillar={"arp_hygiene": tree})
+    first = min(low, key=lambda chunk: chunk["order"])
+    assert (first["state"], first["fun"], first["name"]) == (state, "installed", name)
+    assert first["__id__"] == "pyroute2 is installed"
+    if install == "pip":
+        assert (first["no_index"], first["find_links"]) == (True, "/srv/wheels")
+    (job,) = [chunk for chunk in low if chunk["__id__"] == "the neighbour table is cleaned by cron"]
+    assert {"id": "pyroute2 is installed"} in job["require"]
 
 
 def test_a_cron_daemon_is_installed_where_there_is_none(apply):

@@ -62,18 +62,18 @@ def outage(fabric, database, number, stack):
 
 
 def test_an_outage_heals_with_nobody_typing(fabric, repo, short):
-    if why := cron_is_missing():
-        pytest.skip(why)
+    no_cron = cron_is_missing()
     by_cron = Masterless(fabric.database("db1", 11), short / "1", repo, PILLAR)
     by_salt = Masterless(fabric.database("db2", 12), short / "2", repo, SALT)
     fails = Masterless(fabric.database("db3", 13), short / "3", repo, {**SALT, **NO_DEVICE})
     for minion in (by_salt, fails):
         minion.start()
     fails.apply()
-    by_cron.machine.start("cron", "-f")
+    if not no_cron:
+        by_cron.machine.start("cron", "-f")
     with contextlib.ExitStack() as stack:
         workers = {}
-        for number, minion in enumerate((by_cron, by_salt), 90):
+        for number, minion in enumerate([by_salt] if no_cron else [by_cron, by_salt], 90):
             workers[minion] = outage(fabric, minion.machine, number, stack)
             minion.apply()
         for minion, worker in workers.items():
@@ -84,6 +84,8 @@ def test_an_outage_heals_with_nobody_typing(fabric, repo, short):
     assert not by_salt.apply(), "a job in a running minion is found again as it was installed"
     poll("the log says why", DUE_S, lambda: "no device 'eth9' here" in fails.log())
     what_salt_keeps_is_as_before(by_salt, short / "2/etc/minion.d/_schedule.conf")
+    if no_cron:
+        pytest.skip(f"healed by Salt's scheduler, not tried by cron: {no_cron}")
 
 
 def what_salt_keeps_is_as_before(minion, saved):
