@@ -1,0 +1,121 @@
+"""What other people type for the same work. Each returns its seconds, process start and all.
+
+A process is started with ``posix_spawn``, the cheapest way there is: our own size costs them
+nothing.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pyroute2
+
+from benchmarks.scene import BORN, address
+
+IP = shutil.which("ip")
+ARP = shutil.which("arp")
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+NOBODY = os.open(os.devnull, os.O_RDWR)
+
+
+def spawn(*words, stdin=NOBODY):
+    """Run a program; return its seconds."""
+    quiet = [(os.POSIX_SPAWN_DUP2, NOBODY, 1), (os.POSIX_SPAWN_DUP2, NOBODY, 2)]
+    quiet.append((os.POSIX_SPAWN_DUP2, stdin, 0))
+    began = time.perf_counter()
+    pid = os.posix_spawn(words[0], words, os.environ, file_actions=quiet)
+    os.waitpid(pid, 0)
+    return time.perf_counter() - began
+
+
+def ip_flush():
+    """Flush what is STALE."""
+    return spawn(IP, "neigh", "flush", "nud", "stale")
+
+
+def ip_flush_told():
+    """Flush what is STALE and say what that was, as text."""
+    with open("/tmp/told", "w+b") as told:
+        began = time.perf_counter()
+        subprocess.run(
+            [IP, "-s", "-s", "neigh", "flush", "nud", "stale"],
+            stdout=told, stderr=told, close_fds=False, check=True,
+        )  # fmt: skip
+        return time.perf_counter() - began
+
+
+def ip_batch(orders):
+    """Give the kernel prepared orders with ``ip -batch``."""
+    Path("/tmp/orders").write_bytes(orders)
+    with open("/tmp/orders", "rb") as file:
+        return spawn(IP, "-force", "-batch", "-", stdin=file.fileno())
+
+
+def deletes(count, family):
+    """Return orders to delete each entry."""
+    return "".join(f"neigh del {address(n, family)} dev db0\n" for n in range(count)).encode()
+
+
+def probes(count):
+    """Return orders to prove each entry."""
+    return "".join(
+        f"neigh change {address(n)} lladdr {BORN} nud probe dev db0\n" for n in range(count)
+    ).encode()
+
+
+def one_liner():
+    """Delete with what everybody finds first when he looks for it."""
+    return spawn("/bin/sh", "-c", "ip neigh | awk '{print $1}' | xargs -n1 arp -d")
+
+
+def pyroute2_flush():
+    """Delete with pyroute2's calls, one by one: it has none for all."""
+    began = time.perf_counter()
+    with pyroute2.IPRoute() as ipr:
+        for entry in ipr.get_neighbours(match={"state": 4}):
+            with contextlib.suppress(pyroute2.NetlinkError):
+                dst = entry.get_attr("NDA_DST")
+                family = entry["family"]
+                ipr.neigh("del", dst=dst, ifindex=entry["ifindex"], family=family)
+    return time.perf_counter() - began
+
+
+def pyroute2_list():
+    """List with pyroute2."""
+    began = time.perf_counter()
+    with pyroute2.IPRoute() as ipr:
+        list(ipr.get_neighbours())
+    return time.perf_counter() - began
+
+
+def ip_list():
+    """List with ages, parsed: what a module would do that calls ``ip``."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [IP, "-s", "-j", "neigh"], stdout=subprocess.PIPE, close_fds=False, check=True
+    )
+    json.loads(done.stdout)
+    return time.perf_counter() - began
+
+
+def arp_list():
+    """List with net-tools: IPv4, no ages, not parsed."""
+    return spawn(ARP, "-an")
+
+
+def limit(what, family):
+    """Return what does the same in C, measured from within; None where no compiler is."""
+    program = Path("/tmp/limit")
+    if COMPILER and not program.exists():
+        source = Path(__file__).with_name("limit.c")
+        subprocess.run([COMPILER, "-O2", "-o", program, source], check=True)
+
+    def run():
+        done = subprocess.run([program, what, str(family)], capture_output=True, check=True)
+        return int(done.stdout) / 1e9
+
+    return run if COMPILER else None
