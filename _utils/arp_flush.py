@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from itertools import groupby
 
 try:
     import arp_netlink as netlink
@@ -58,48 +59,57 @@ class _Flush:
         self._began = time.monotonic()
 
     def run(self):
-        """Look and delete until nothing is left to do, at most ROUNDS times."""
-        for again in range(ROUNDS):
-            before = self.flushed
-            for chunk in self.table.chunks():
-                for layout, block in wire.blocks(chunk):
-                    if again or not layout or not layout.mac or self.table.selectors.by_address:
-                        self._one_by_one(block, again)
-                    else:
-                        self._alike(layout, block)
-            self._drain()
-            if self.flushed == before:
-                return
+        """Look and delete, family by family, until nothing is left to do, at most ROUNDS times."""
+        for family in self.table.selectors.families:
+            for again in range(ROUNDS):
+                before = self.flushed
+                self._look(family, again)
+                if self.flushed == before:
+                    break
+
+    def _look(self, family, again):
+        """Look at the table of a family once, and delete what is ours."""
+        for chunk in self.table.chunks(family):
+            for layout, block in wire.blocks(chunk):
+                if again or not layout or not layout.mac or self.table.selectors.by_address:
+                    self._one_by_one(wire.entries(block), again)
+                else:
+                    self._alike(layout, block)
+        self._drain()
 
     def _alike(self, layout, block):
         """Delete what is ours of a block, judged by what its entries share: the fast path."""
-        orders, size = wire.delete_messages(block, layout), layout.size
+        orders, at = wire.delete_messages(block, layout), 0
+        for ours, count in self._runs(layout, block):
+            end = at + count * layout.size
+            if not ours:
+                self._one_by_one(layout.entries(block[at:end]))
+            else:
+                if self.rows_wanted:  # before they go: what the kernel refuses is taken back
+                    self._note(layout.entries(block[at:end]))
+                self._push(orders[at:end], layout.size)
+            at = end
+
+    def _runs(self, layout, block):
+        """Return ``(ours, count)`` of each run of entries in a block."""
         shared = layout.shared_head(block)
-        if shared and self._is_ours(shared) and not self.rows_wanted:
-            for at in range(0, len(orders), netlink.BATCH * size):
-                part = orders[at : at + netlink.BATCH * size]
-                self._push(part, len(part) // size)
-            return
+        if shared:
+            return [(self._is_ours(shared), len(block) // layout.size)]
         heads = list(layout.heads.iter_unpack(block))
         ours = {head for head in set(heads) if self._is_ours(head)}
-        if self.rows_wanted or not ours.issuperset(heads):
-            entries = layout.entries(block)
-            self.table.ours(entry for entry in entries if entry[:4] not in ours)
-            self._note(entry for entry in entries if entry[:4] in ours)
-        for number, head in enumerate(heads):
-            if head in ours:
-                self._push(orders[number * size : number * size + size], 1)
+        return [(same, len(list(run))) for same, run in groupby(heads, ours.__contains__)]
 
     def _is_ours(self, head):
         """Tell whether entries of one ``(ifindex, state, flags, kind)`` are meant and ours."""
         return self.table.is_meant(head) and bool(head[3]) and not self._owners[head]
 
-    def _one_by_one(self, block, again):
-        """Delete what is ours of a block, each entry judged alone."""
-        chosen = [e for e in self.table.ours(wire.entries(block)) if self._is_due(e, again)]
+    def _one_by_one(self, entries, again=0):
+        """Delete what is ours of some entries, each judged alone."""
+        chosen = [e for e in self.table.ours(entries) if self._is_due(e, again)]
         self._note(chosen)
         for entry in chosen:
-            self._push(wire.delete_message(entry), 1)
+            order = wire.delete_message(entry)
+            self._push(order, len(order))
 
     def _note(self, entries):
         """Keep what will be deleted, where somebody wants to know."""
@@ -120,12 +130,16 @@ class _Flush:
             return fresh
         return not again or entry.updated > (time.monotonic() - self._began) * wire.TICKS + 1
 
-    def _push(self, orders, count):
-        """Add a few orders to the next batch; send it when it is full."""
-        if self._count + count > netlink.BATCH:
-            self._drain()
-        self._orders += orders
-        self._count += count
+    def _push(self, orders, size):
+        """Add orders of one size each to the batch; send it whenever it is full."""
+        at = 0
+        while at < len(orders):
+            part = orders[at : at + (netlink.BATCH - self._count) * size]
+            self._orders += part
+            self._count += len(part) // size
+            at += len(part)
+            if self._count == netlink.BATCH:
+                self._drain()
 
     def _drain(self):
         """Send what is waiting."""

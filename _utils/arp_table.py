@@ -32,12 +32,12 @@ class Table:
         selectors.check_devices(self.devices)
         self.kept = {}  # (ifindex, dst) of a meant entry that is not ours: why
 
-    def chunks(self):
-        """Yield the raw chunks of the families and the one device that are meant."""
+    def chunks(self, *families):
+        """Yield the raw chunks of some families, or all that are meant, and the device meant."""
         ifindex = 0
         if self.selectors.dev and len(self.selectors.dev) == 1:
             ifindex = next(i for i, d in self.devices.items() if d.name in self.selectors.dev)
-        for family in self.selectors.families:
+        for family in families or self.selectors.families:
             yield from self.channel.neighbours(family, ifindex)
 
     def batches(self):
