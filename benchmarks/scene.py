@@ -22,8 +22,8 @@ MIXED = (
 
 def stage():
     """Lay the cable: ``db0`` here, ``w0`` in the namespace ``worker``."""
-    run(*"ip netns add worker".split())
-    run(*"ip link add db0 type veth peer name w0 netns worker".split())
+    run(*["ip", "netns", "add", "worker"])
+    run(*["ip", "link", "add", "db0", "type", "veth", "peer", "name", "w0", "netns", "worker"])
     for words in (
         "link set db0 addrgenmode none up",
         "address add 192.0.2.1/24 dev db0",

@@ -58,7 +58,8 @@ class Scene:
 
     @staticmethod
     def add(address, state="stale", mac=DEAD, dev="db0", *extra):
-        """Write one entry."""
+        """Write one entry: as PERMANENT first, see ``fill``."""
+        ip("neigh", "replace", address, "lladdr", mac or DEAD, "nud", "permanent", "dev", dev)
         lladdr = ["lladdr", mac] if mac else []
         ip("neigh", "replace", address, *lladdr, "nud", state, "dev", dev, *extra)
 
