@@ -13,7 +13,7 @@ PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 
 # The outage, its causes and its cures; FAST=1 plays fewer. Leaves a picture.
 demo: $(VENV)/picture
-	$(PRIVATE) $(VENV)/bin/python -m lab.demo $(if $(FAST),--fast) --picture $(PICTURE)
+	$(PRIVATE) $(VENV)/bin/python -m lab.demo $(if $(filter 1,$(FAST)),--fast) --picture $(PICTURE)
 
 # The picture that README.md opens with.
 film:
@@ -58,4 +58,4 @@ need-venv:
 	  { echo "$(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)"; exit 1; }
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf .venv .hypothesis .pytest_cache .ruff_cache build dist *.egg-info

@@ -63,7 +63,7 @@ def __virtual__():
     if not HAS_PYROUTE2:
         return False, (
             "arp: pyroute2 is missing in Salt's own Python; install it with "
-            "`salt-call pip.install pyroute2` (onedir: `salt-pip install pyroute2`)"
+            "`salt-call pip.install 'pyroute2<0.10'`"
         )
     return __virtualname__
 

@@ -23,7 +23,7 @@ def __virtual__():
         return "arp"
     return False, (
         "arp.clean: the execution module arp is not loaded: it needs Linux, and pyroute2 in "
-        "Salt's own Python (`salt-call pip.install pyroute2`)"
+        "Salt's own Python (`salt-call pip.install 'pyroute2<0.10'`)"
     )
 
 

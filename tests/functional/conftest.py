@@ -67,7 +67,8 @@ class Scene:
     def fill(count, state="stale", family=4, first=0):
         """Write many entries: as PERMANENT, which no limit counts, and then as what they shall be.
 
-        gc_thresh3 is 1024 for all namespaces together and cannot be changed from a child.
+        gc_thresh3 is 1024 for all namespaces together, the host's included, and cannot be changed
+        from a child: stay below it with everything but PERMANENT, or the host learns no neighbour.
         """
         names = [many(number, family) for number in range(first, first + count)]
         for nud in ("permanent", state) if state != "permanent" else ("permanent",):

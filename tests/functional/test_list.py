@@ -1,6 +1,7 @@
 """arp.list, arp.list_stale, arp.stats: the table as it is."""
 
 import json
+import os
 
 import pytest
 from conftest import BORN, DEAD, ip
@@ -73,6 +74,8 @@ def test_managed_entry_has_an_owner(arp, scene):
 
 
 def test_entry_on_a_device_without_arp_has_an_owner(arp, scene):
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        pytest.skip("/dev/net/tun is not ours to open here: no device without ARP can be made")
     ip("tuntap", "add", "tun0", "mode", "tun")
     ip("link", "set", "tun0", "up")
     ip("neigh", "add", "192.0.2.10", "dev", "tun0", "nud", "stale")
@@ -125,8 +128,8 @@ def test_suspect_is_what_hints_keep_reachable(arp, scene):
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_large_table_is_complete(arp, scene, family):
-    names = scene.fill(3000, family=family)
-    assert {row["ip"] for row in arp.list_stale()} == set(names)
+    names = scene.fill(3000, "permanent", family)
+    assert {row["ip"] for row in arp.list(state="PERMANENT")} == set(names)
 
 
 def test_stats_counts_against_the_limits(arp, scene):
