@@ -112,7 +112,7 @@ def running(pid):
         return 0.0
 
 
-def scheduled(root, pid, runs, every_s, **job):
+def scheduled(root, pid, idle, runs, every_s, **job):
     """Schedule a job, let it run, return CPU seconds a run and the most memory seen."""
     words = [f"{key}={value}" for key, value in job.items()]
     call = [str(BIN / "salt-call"), "--local", "-c", str(root), "schedule.add", "bench"]
@@ -125,7 +125,7 @@ def scheduled(root, pid, runs, every_s, **job):
         check=True,
         **quiet,
     )
-    memory, idle = 0.0, len(family(pid))
+    memory = 0.0
     while log.read_text(encoding="utf-8").count("Running scheduled job: bench") < done + runs:
         if len(family(pid)) > idle:
             memory = max(memory, running(pid))
@@ -160,11 +160,18 @@ def by_salt(root, runs):
     try:
         while not list(root.glob("var/run/salt/minion/*pull.ipc")):
             time.sleep(0.1)
-        time.sleep(5)  # it has settled
+        time.sleep(8)  # it has settled, and idles
+        idle = len(family(minion.pid))
         return {
-            "test.ping": scheduled(root, minion.pid, 3 * runs, 2, function="test.ping"),
+            "test.ping": scheduled(root, minion.pid, idle, 3 * runs, 2, function="test.ping"),
             "arp.revalidate": scheduled(
-                root, minion.pid, runs, 16, function="arp.revalidate", job_kwargs="{rate: 100}"
+                root,
+                minion.pid,
+                idle,
+                runs,
+                16,
+                function="arp.revalidate",
+                job_kwargs="{rate: 100}",
             ),
         }
     finally:
