@@ -98,8 +98,12 @@ class Master:
         return json.loads(run(*words, target, function, *arguments, check=False, timeout_s=120))
 
     def up(self):
-        """Tell which minions answer."""
-        return {name for name, answer in self.salt("*", "test.ping").items() if answer is True}
+        """Tell which minions answer; a master that is only starting knows of none."""
+        try:
+            answers = self.salt("*", "test.ping")
+        except json.JSONDecodeError:
+            return set()
+        return {name for name, answer in answers.items() if answer is True}
 
     def stop(self):
         """End it and whatever it started."""

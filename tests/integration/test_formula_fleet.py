@@ -1,7 +1,7 @@
 """A real master and three minions: the databases get the formula, the web server is left alone.
 
-From a real git repository by gitfs with its two roots, and from file_roots: both as the README
-says.
+From a real git repository by gitfs with its two roots, and from file_roots: the master reads the
+very configurations that the README shows.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import shutil
 import tempfile
 
 import pytest
+import yaml
 from formula_minion import ROOMS, Master, Minion, changes
 
 from lab.fabric import Fabric
@@ -19,22 +20,30 @@ from lab.management import HERE, Management
 CRON = "the neighbour table is cleaned by cron"
 
 
+def from_readme(repo, key, root):
+    """Return the master's options that the README shows, with our places for its places."""
+    blocks = (repo / "README.md").read_text(encoding="utf-8").split("```yaml\n")[1:]
+    (shown,) = [text for text in (block.split("```")[0] for block in blocks) if key in text]
+    for theirs in ("/srv/arp-hygiene", "https://git.example.com/arp-hygiene.git"):
+        ours = f"{root}/srv"
+        shown = shown.replace(theirs, ours if theirs[0] == "/" else f"file://{ours}")
+    return yaml.safe_load(shown)
+
+
 def by_file_roots(repo, root):
-    """Return the master's options, as in the README: the repository, and its ``salt``."""
+    """Serve a plain directory."""
     for name in (*ROOMS, "salt"):
         shutil.copytree(repo / name, root / "srv" / name)
-    return {"file_roots": {"base": [str(root / "srv"), str(root / "srv/salt")]}}
+    return from_readme(repo, "file_roots:", root)
 
 
 def by_gitfs(repo, root):
-    """Return the master's options, as in the README: one repository, two remotes of it."""
+    """Serve a real git repository."""
     by_file_roots(repo, root)
     git = ["git", "-C", str(root / "srv"), "-c", "user.name=us", "-c", "user.email=us@example.com"]
     for words in ("init -q -b main", "add .", "commit -q -m all"):
         run(*git, *words.split())
-    url = f"file://{root}/srv"
-    remotes = [{url: [{"name": "arp"}]}, {url: [{"name": "arp-formula"}, {"root": "salt"}]}]
-    return {"fileserver_backend": ["gitfs"], "gitfs_base": "main", "gitfs_remotes": remotes}
+    return from_readme(repo, "gitfs_remotes:", root)
 
 
 @pytest.fixture(params=[by_gitfs, by_file_roots], ids=["gitfs", "file_roots"])
