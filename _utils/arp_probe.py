@@ -140,7 +140,7 @@ class _Run:
                 nap = POLL_S[0]
             nap = nap if self._judge() else min(nap * 1.5, POLL_S[1])
             if todo and due > now:
-                time.sleep(max(0, min(nap, due - time.monotonic())))
+                time.sleep(max(0, due - time.monotonic()))  # one look a slice: each costs CPU
             elif todo or self.pending:
                 time.sleep(nap)
         return self._result()
