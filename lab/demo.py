@@ -23,7 +23,7 @@ def main():
     try:
         wrong = _play(asked.fast, asked.picture)
     except (Failed, concurrent.futures.TimeoutError) as failed:
-        print(f"\nThe demo broke: {failed or 'a scene did not end'}", file=sys.stderr)
+        print(f"\nThe demo broke: {failed}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         os._exit(130)  # and the kernel ends what we started: we are a world of our own
