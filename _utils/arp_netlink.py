@@ -130,10 +130,10 @@ class Channel:
             try:
                 answer = self._sock.recv(CHUNK, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                return found, refusals
+                return wire.entries(b"".join(found)), refusals
             size, kind, flags, _seq, _port = wire.HEADER.unpack_from(answer)
             if kind != NLMSG_ERROR:
-                found += wire.entries(answer)
+                found.append(answer)
                 continue
             status = struct.unpack_from("=i", answer, 16)[0]
             if status:

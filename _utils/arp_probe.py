@@ -29,7 +29,7 @@ LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has ch
 # ("neigh: Better handling of transition to NUD_PROBE state").
 OLDEST_KERNEL = (4, 2)
 
-SLICE_S = 0.1  # how often a paced run sends: ten small chunks a second and not one big one
+SLICE_S = 0.25  # how often a paced run sends: four small chunks a second and not one big one
 FRESH_S = 0.1  # an entry read longer ago than this is read again before it is touched
 GRACE_S = 0.25  # FAILED lasts no longer where traffic makes the kernel ask again by broadcast
 # 4000 probes at once overflowed a receiving backlog (net.core.netdev_max_backlog, 1000) and lost
@@ -129,6 +129,7 @@ class _Run:
         read_at = due = time.monotonic()
         nap = POLL_S[0]
         while todo or self.pending:
+            nap = nap if self._judge() else min(nap * 1.5, POLL_S[1])
             now = time.monotonic()
             if todo and now >= due and self._has_room(now):
                 chunk = [todo.popleft() for _ in range(min(len(todo), size))]
@@ -138,7 +139,6 @@ class _Run:
                     chunk = self._read_again(chunk)
                 self._probe(chunk)
                 nap = POLL_S[0]
-            nap = nap if self._judge() else min(nap * 1.5, POLL_S[1])
             if todo and due > now:
                 time.sleep(max(0, due - time.monotonic()))  # one look a slice: each costs CPU
             elif todo or self.pending:

@@ -52,6 +52,7 @@ NDMSG = struct.Struct("=B3xiHBB")
 _ATTRIBUTE = struct.Struct("=HH")
 _CACHEINFO = struct.Struct("=III")
 _LENGTH = struct.Struct("=I")
+_ABOUT = {width: struct.Struct(f"=IHHIIB3xiHBBHH{width}s") for width in (4, 16)}
 
 
 class Layout:
@@ -220,9 +221,11 @@ def neighbours_body(family, ifindex=0):
 
 
 def _about(ifindex, dst, kind, flags, state=0, lladdr=b""):
-    body = NDMSG.pack(family_of(dst), ifindex, state, 0, 0)
-    body += attribute(NDA_DST, dst)
-    return _message(kind, flags, body + (attribute(NDA_LLADDR, lladdr) if lladdr else b""))
+    tail = attribute(NDA_LLADDR, lladdr) if lladdr else b""
+    width = len(dst)
+    shape = _ABOUT[width]
+    head = (shape.size + len(tail), kind, flags, 0, 0, family_of(dst), ifindex, state, 0, 0)
+    return shape.pack(*head, 4 + width, NDA_DST, dst) + tail
 
 
 def get_message(ifindex, dst):
