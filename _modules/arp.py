@@ -47,7 +47,10 @@ if HAS_PYROUTE2:
     # A minion that has imported a synced file keeps it until it restarts, while this file is
     # loaded anew: without this, a new surface would meet an old engine. In order of dependence.
     _ENGINE = (arp_wire, arp_select, arp_netlink, arp_table, arp_rows, arp_flush, arp_probe)
-    if any(os.stat(module.__file__).st_mtime_ns != module.LOADED for module in _ENGINE):
+    if any(
+        os.path.exists(module.__file__) and os.stat(module.__file__).st_mtime_ns != module.LOADED
+        for module in _ENGINE
+    ):
         for _module in _ENGINE:
             importlib.reload(_module)
 

@@ -26,7 +26,10 @@ except ImportError:
 # A minion keeps a synced util in memory until it restarts, but loads this file anew. In order of
 # dependence.
 _RULES = (arp_select, arp_schedule, arp_pillar, arp_job)
-if any(os.stat(module.__file__).st_mtime_ns != module.LOADED for module in _RULES):
+if any(
+    os.path.exists(module.__file__) and os.stat(module.__file__).st_mtime_ns != module.LOADED
+    for module in _RULES
+):
     for _module in _RULES:
         importlib.reload(_module)
 

@@ -85,9 +85,12 @@ class _Flush:
             if not ours:
                 self._one_by_one(layout.entries(block[at:end]))
             else:
-                if self.rows_wanted:  # before they go: what the kernel refuses is taken back
-                    self._note(layout.entries(block[at:end]))
-                self._push(orders[at:end], layout.size)
+                entries = layout.entries(block[at:end]) if self.rows_wanted else ()
+                if any((entry.ifindex, entry.dst) in self.removed for entry in entries):
+                    self._one_by_one(entries)  # a growing table shows some twice
+                else:
+                    self._note(entries)  # before they go: what the kernel refuses is taken back
+                    self._push(orders[at:end], layout.size)
             at = end
 
     def _runs(self, layout, block):
@@ -123,11 +126,11 @@ class _Flush:
         enough. And what the kernel has learned since we began is not what we were asked to
         delete: without this, a flush under traffic would delete its own cure, round after round.
         """
+        key = entry.ifindex, entry.dst
+        if key in self._residue or key in self.removed:
+            return False
         if not entry.mac:
-            key = entry.ifindex, entry.dst
-            fresh = not again and key not in self._residue
             self._residue.add(key)
-            return fresh
         return not again or entry.updated > (time.monotonic() - self._began) * wire.TICKS + 1
 
     def _push(self, orders, size):

@@ -61,8 +61,8 @@ _PARAMETERS = {
 Refusal = namedtuple("Refusal", "entry errno text")
 
 #: How one device proves its neighbours; times in seconds.
-Timers = namedtuple("Timers", "base_reachable_s retrans_s solicits mcast_resolicit")
-DEFAULT_TIMERS = Timers(30.0, 1.0, 3, 0)  # the kernel's; for a device that came while we asked
+Timers = namedtuple("Timers", "base_reachable_s retrans_s solicits mcast_resolicit locktime_s")
+DEFAULT_TIMERS = Timers(30.0, 1.0, 3, 0, 1.0)  # the kernel's; for a device that came while we asked
 
 
 class Channel:
@@ -75,6 +75,8 @@ class Channel:
         self._port = self._sock.getsockname()[0]
         self._sequence = 1 << 20
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+        # room for a batch of answers even where net.core.rmem_default is small
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         for option in (NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             # kernels before 4.12 and 4.20 refuse: fewer words, and we filter ourselves
             with contextlib.suppress(OSError):
@@ -99,12 +101,12 @@ class Channel:
                 raise OSError(f"netlink answer longer than {CHUNK} bytes")
             _size, first, _flags, _seq, _port = wire.HEADER.unpack_from(chunk)
             if first in (NLMSG_DONE, NLMSG_ERROR):
-                status = struct.unpack_from("=i", chunk, 16)[0]
-                if status < 0:
-                    raise OSError(-status, os.strerror(-status))
+                _raise_status(chunk)
                 return
             tail = chunk[-20:]  # the trailer rides with the last messages where there is room
             done = tail[:6] == _TRAILER and tail[8:16] == ours
+            if done:
+                _raise_status(tail)
             yield chunk[:-20] if done else chunk
             if done:
                 return
@@ -187,6 +189,13 @@ class Channel:
                 at += size + 3 & ~3
 
 
+def _raise_status(trailer):
+    """Raise what a dump ended with, unless it ended well."""
+    status = struct.unpack_from("=i", trailer, 16)[0]
+    if status < 0:
+        raise OSError(-status, os.strerror(-status))
+
+
 def _refusal(answer, size, flags, errno):
     """Return which message the kernel refused, and why."""
     original = wire.HEADER.unpack_from(answer, 20)[0]
@@ -225,4 +234,5 @@ def _timers(parameters):
         retrans_s=found["retrans_ms"] / 1000,
         solicits=found["ucast_solicit"] + found["app_solicit"] + found["mcast_resolicit"],
         mcast_resolicit=found["mcast_resolicit"],
+        locktime_s=found["locktime_ms"] / 1000,
     )

@@ -7,6 +7,7 @@ wrong entry REACHABLE do not. Nothing is invented: the MAC that comes out is the
 
 import errno
 import os
+import re
 import time
 from collections import deque
 
@@ -36,6 +37,9 @@ GRACE_S = 0.25  # FAILED lasts no longer where traffic makes the kernel ask agai
 # 166 to 341 living hosts; so at rate 0 no more than this many may be unanswered and young.
 WINDOW = 256
 YOUNG_S = 0.02
+PATIENCE_S = (
+    60.0  # a verdict that takes longer is not waited for: a router can set the timer to days
+)
 POLL_S = (0.001, 0.1)  # the shortest and the longest nap between two looks
 
 
@@ -45,7 +49,8 @@ def revalidate(selectors, rate, test=False):
     rate: entries a second; 0 for as fast as is safe.
     """
     release = os.uname().release
-    if tuple(int(part) for part in release.split("-")[0].split(".")[:2]) < OLDEST_KERNEL:
+    version = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+    if version < OLDEST_KERNEL:
         raise OSError(
             errno.EOPNOTSUPP,
             f"cannot revalidate on Linux {release}: before 4.2 the kernel does not start its "
@@ -54,8 +59,9 @@ def revalidate(selectors, rate, test=False):
     with netlink.Channel() as channel:
         table = tables.Table(channel, selectors)
         timers, _limits = channel.tables(selectors.families)
+        read_at = time.monotonic()  # before it is read: a large table takes its time
         found = table.read()
-        chosen = table.ours(found.values(), also=without_mac)
+        chosen = table.ours(found.values(), also=lambda entry: unprovable(entry, timers))
         suspects = [entry for entry in chosen if _suspect(entry, timers)]
         if test:
             result = {
@@ -65,15 +71,19 @@ def revalidate(selectors, rate, test=False):
         else:
             first = {(entry.ifindex, entry.dst) for entry in suspects}
             chosen.sort(key=lambda entry: (entry.ifindex, entry.dst) not in first)
-            result = _Run(table, timers, len(found)).run(chosen, rate)
+            result = _Run(table, timers, len(found)).run(chosen, rate, read_at)
         result["kept"] = table.kept_counts()
         result["warnings"] = _warnings(table, timers, chosen)
     return result
 
 
-def without_mac(entry):
-    """Return why there is nothing to prove, or an empty string."""
-    return "" if entry.mac else select.state_name(entry.state)
+def unprovable(entry, timers):
+    """Return why there is nothing to prove, or nobody to ask; or an empty string."""
+    if not entry.mac:
+        return select.state_name(entry.state)
+    timing = timers.get((wire.family_of(entry.dst), entry.ifindex), netlink.DEFAULT_TIMERS)
+    # without a single probe the kernel fails a live entry at once, and asks nobody
+    return "" if timing.solicits else "its device sends no probes"
 
 
 def _suspect(entry, timers):
@@ -92,17 +102,24 @@ def _row(table, entry):
 
 
 def _warnings(table, timers, entries):
-    """Say where revalidation is not harmless on every fabric."""
-    bare = {
-        (table.name(ifindex), tables.FAMILY_NAMES[family])
-        for family, ifindex in {(wire.family_of(entry.dst), entry.ifindex) for entry in entries}
-        if (family, ifindex) in timers and not timers[family, ifindex].mcast_resolicit
-    }
-    return [
-        f"net.{family}.neigh.{dev}.mcast_resolicit is 0: where nobody answers unicast requests, "
-        "a live entry fails before the kernel asks by broadcast; set it to 3"
-        for dev, family in sorted(bare)
-    ]
+    """Say where revalidation is not harmless on every fabric, or cannot heal."""
+    lines = []
+    for family, ifindex in sorted(
+        {(wire.family_of(entry.dst), entry.ifindex) for entry in entries}
+    ):
+        timing = timers.get((family, ifindex), netlink.DEFAULT_TIMERS)
+        key = f"net.{tables.FAMILY_NAMES[family]}.neigh.{table.name(ifindex)}"
+        if not timing.mcast_resolicit:
+            lines.append(
+                f"{key}.mcast_resolicit is 0: where nobody answers unicast requests, a live entry "
+                "fails before the kernel asks by broadcast; set it to 3"
+            )
+        if timing.locktime_s >= timing.solicits * timing.retrans_s:
+            lines.append(
+                f"{key}.locktime lasts as long as all probes: a new MAC is not believed in time, "
+                "and its entry fails instead of being healed"
+            )
+    return lines
 
 
 class _Pending:
@@ -110,6 +127,7 @@ class _Pending:
 
     def __init__(self, entry, now, patience_s):
         self.entry, self.probed, self.due = entry, now, now + patience_s
+        self.failed = False
 
 
 class _Run:
@@ -122,11 +140,11 @@ class _Run:
         self.healed, self.gone, self.failed = [], [], []
         self._can_get = True
 
-    def run(self, chosen, rate):
+    def run(self, chosen, rate, read_at):
         """Probe ``chosen`` in order; return the result when every verdict is in or overdue."""
         todo = deque(chosen)
         size = max(1, min(int(rate * SLICE_S), netlink.BATCH)) if rate else netlink.BATCH
-        read_at = due = time.monotonic()
+        due = time.monotonic()
         nap = POLL_S[0]
         while todo or self.pending:
             nap = nap if self._judge() else min(nap * 1.5, POLL_S[1])
@@ -146,14 +164,8 @@ class _Run:
         return self._result()
 
     def _result(self):
-        """Return the counts and rows; an entry whose device has vanished was not failed by ARP."""
-        if self.gone:
-            left = self.table.channel.devices()
-            for entry in self.gone:
-                if entry.ifindex not in left:
-                    self.table.kept[entry.ifindex, entry.dst] = "device gone"
-        gone = [_row(self.table, e) for e in self.gone if (e.ifindex, e.dst) not in self.table.kept]
-        result = {**self.counts, "healed": self.healed, "gone": gone}
+        """Return the counts and rows."""
+        result = {**self.counts, "healed": self.healed, "gone": self.gone}
         return {**result, "failed": self.failed} if self.failed else result
 
     def _has_room(self, now):
@@ -169,9 +181,11 @@ class _Run:
         """
         now = self._look([(entry.ifindex, entry.dst) for entry in chunk])
         for entry in chunk:
-            if now.get((entry.ifindex, entry.dst)) is None:
-                self.table.kept[entry.ifindex, entry.dst] = "already gone"
-        return self.table.ours([entry for entry in now.values() if entry], also=without_mac)
+            key = entry.ifindex, entry.dst
+            if now.get(key) is None:
+                self.table.kept[key] = "already gone" if key in now else "not seen again"
+        left = [entry for entry in now.values() if entry]
+        return self.table.ours(left, also=lambda entry: unprovable(entry, self.timers))
 
     def _probe(self, batch):
         """Put at most netlink.BATCH entries into PROBE."""
@@ -184,7 +198,7 @@ class _Run:
             family = wire.family_of(entry.dst)
             timing = self.timers.get((family, entry.ifindex), netlink.DEFAULT_TIMERS)
             # the kernel's timers run up to an eighth late (timer wheel)
-            patience = timing.solicits * timing.retrans_s * 1.125 + 0.5
+            patience = min(timing.solicits * timing.retrans_s * 1.125 + 0.5, PATIENCE_S)
             self.pending[entry.ifindex, entry.dst] = _Pending(entry, now, patience)
         self.counts["checked"] += len(batch)
         for refusal in refusals:
@@ -208,19 +222,24 @@ class _Run:
         """Return key to Entry as it is now, or to None where the kernel says it is gone.
 
         A dump costs the kernel half a microsecond an entry, a single question ten times that. A
-        key missing from a dump proves nothing (see Table.read) and is missing here too.
+        key missing from a dump proves nothing (see Table.batches): it is asked for by itself, and
+        missing here only where the kernel answers no such question.
         """
         if self._can_get and len(keys) * 10 < self.size:
             found = self._get(keys)
             if found is not None:
                 return found
-        wanted = set(keys)
-        return {
-            (entry.ifindex, entry.dst): entry
-            for chunk in self.table.chunks()
-            for entry in wire.entries(chunk)
-            if (entry.ifindex, entry.dst) in wanted
-        }
+        wanted, found, seen = set(keys), {}, 0
+        for chunk in self.table.chunks():
+            for entry in wire.entries(chunk):
+                seen += 1
+                if (entry.ifindex, entry.dst) in wanted:
+                    found[entry.ifindex, entry.dst] = entry
+        self.size = seen  # meant or not: that is what a dump costs
+        missing = wanted.difference(found)
+        if missing and self._can_get:
+            found.update(self._get(list(missing)) or {})
+        return found
 
     def _get(self, keys):
         """Ask for each key; None where the kernel (before 5.0) answers no such question."""
@@ -234,7 +253,8 @@ class _Run:
                 if refusal.errno == errno.EOPNOTSUPP:
                     self._can_get = False
                     return None
-                found[refusal.entry.ifindex, refusal.entry.dst] = None
+                if tables.already_gone(refusal):
+                    found[refusal.entry.ifindex, refusal.entry.dst] = None
         return found
 
     def _judge(self):
@@ -249,34 +269,42 @@ class _Run:
             verdict = "waiting"
             if key in now_in_table:
                 verdict = _verdict(pending.entry, now_in_table[key], now - pending.probed)
-            if verdict == "gone":
-                pending.due = min(pending.due, now + GRACE_S)
-            if verdict in ("confirmed", "healed") or now >= pending.due:
+            if verdict == "failed":
+                pending.failed, pending.due = True, min(pending.due, now + GRACE_S)
+            if verdict in ("confirmed", "healed", "removed") or now >= pending.due:
                 del self.pending[key]
-                self._settle(pending.entry, now_in_table.get(key), verdict)
+                self._settle(pending, now_in_table.get(key), verdict)
         return len(self.pending) < len(keys)
 
-    def _settle(self, entry, current, verdict):
+    def _settle(self, pending, current, verdict):
         """Write down what came of one entry."""
-        if verdict == "confirmed":
+        entry = pending.entry
+        owner = current and select.owner(current, self.table.devices.get(current.ifindex))
+        if pending.failed and verdict not in ("confirmed", "healed"):
+            self.gone.append(_row(self.table, entry))
+        elif verdict == "removed" or (owner and current.mac):  # not by ARP: somebody's doing
+            self.table.kept[entry.ifindex, entry.dst] = owner or "removed meanwhile"
+            self.counts["checked"] -= 1
+        elif verdict == "confirmed":
             self.counts["confirmed"] += 1
         elif verdict == "healed":
             row = _row(self.table, entry)
             old = row.pop("mac")
             self.healed.append({**row, "old": old, "new": current.mac.hex(":")})
-        elif current is None or not current.mac:
-            self.gone.append(entry)
         else:
             self.counts["undecided"] += 1
 
 
 def _verdict(entry, current, elapsed_s):
     """Return what the kernel has found out about an entry that was put into PROBE."""
-    if current is None or current.state & select.FAILED:
-        return "gone"
+    if current is None:
+        return "removed"
+    if current.state & select.FAILED:
+        return "failed"
     if current.state & (select.PROBE | select.INCOMPLETE):
         return "waiting"
     if current.mac != entry.mac:
         return "healed"
-    # It left PROBE with its MAC. Somebody else may have moved it: only an answer confirms.
+    # It left PROBE with its MAC, which the kernel does for an answer alone. What another process
+    # writes looks different unless it writes REACHABLE, or hints have come since.
     return "confirmed" if current.confirmed <= elapsed_s * wire.TICKS + 2 else "waiting"

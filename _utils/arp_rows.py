@@ -141,7 +141,7 @@ def stats(selectors):
             "entries": 0,
             "states": {},
             "devices": {},
-            **limits[family],
+            **limits.get(family, {}),  # ipv6.disable=1: there is no such table
         }
     for entry in entries.values():
         counts = result[tables.FAMILY_NAMES[wire.family_of(entry.dst)]]

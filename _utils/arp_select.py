@@ -211,7 +211,7 @@ def _listed(key, value, what):
     if not values:
         raise ValueError(f"{key}: the list is empty; leave {key} out, or name {what}")
     for item in values:
-        if isinstance(item, str) and item.strip():
+        if isinstance(item, str) and item.strip() and item.isascii():
             continue
         hint = "" if item is None or isinstance(item, (str, dict, list)) else "; quote it in YAML"
         raise ValueError(f"{key}: {item!r} is not {what}{hint}")
@@ -227,6 +227,8 @@ def _parse_networks(key, value):
             interface = ipaddress.ip_interface(item)
         except ValueError:
             raise ValueError(f"{key}: {item!r} is not {what}") from None
+        if getattr(interface.ip, "ipv4_mapped", None):
+            raise ValueError(f"{key}: {item!r}: write {interface.ip.ipv4_mapped}")
         if "%" in item:
             raise ValueError(f"{key}: {item!r} names a device; write it without %, and use dev")
         if interface.ip != interface.network.network_address:
@@ -272,9 +274,10 @@ def _parse_family(value):
 def parse_rate(value):
     """Return entries a second as a float; 0 means as fast as is safe."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value < float("inf"):
+    if not number or not (value == 0 or 0.01 <= value <= 1_000_000):
         raise ValueError(
-            f"rate: {value!r} is not a number of entries a second (0 or more; 0: as fast as safe)"
+            f"rate: {str(value)[:40]!r} is not a number of entries a second "
+            "(0.01 to 1000000, or 0: as fast as safe)"
         )
     return float(value)
 

@@ -11,6 +11,7 @@ Needs no privilege, only a kernel that lets users make user namespaces. Standard
 it runs before anything is installed.
 """
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -185,6 +186,11 @@ def _spawn(command, ready, mapped):
     os._exit(_exit_code(os.waitpid(init, 0)[1]))
 
 
+def _end(child):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+
+
 def run(command):
     """Run ``command`` (a list of words) privately; return its exit code."""
     for program in ("ip", "mount", "cp"):
@@ -206,7 +212,7 @@ def run(command):
         os.write(mapped_w, b"m")
     for signum in (signal.SIGINT, signal.SIGTERM):
         # Ctrl-C reaches the command itself; we wait for it to end. A TERM ends the world at once.
-        handler = signal.SIG_IGN if signum == signal.SIGINT else lambda *_: os.kill(child, 9)
+        handler = signal.SIG_IGN if signum == signal.SIGINT else lambda *_: _end(child)
         signal.signal(signum, handler)
     return _exit_code(os.waitpid(child, 0)[1])
 

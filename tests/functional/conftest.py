@@ -17,6 +17,7 @@ import salt.config
 from saltfactories.utils.functional import Loaders
 
 CLONE_NEWNET = 0x40000000
+HOST = "02:00:00:00:00:01"  # the database's own
 DEAD = "02:00:00:00:00:0a"  # a NIC that no longer exists
 BORN = "02:00:00:00:00:0b"  # the one that has its address now
 
@@ -38,7 +39,7 @@ class Scene:
         ip("link", "add", "db0", "type", "veth", "peer", "name", "w0", "netns", "worker")
         for words in (
             "link set lo up",
-            "link set db0 addrgenmode none",
+            f"link set db0 addrgenmode none address {HOST}",
             "link set db0 up",
             "address add 192.0.2.1/24 dev db0",
             "address add 2001:db8::1/64 dev db0 nodad",
@@ -47,6 +48,11 @@ class Scene:
             f"-n worker link set w0 address {BORN}",
             "-n worker link set w0 up",
             "-n worker address add fe80::2/64 dev w0 nodad",
+            # or the worker could not answer while somebody else fills the kernel's table
+            *(
+                f"-n worker neigh add {address} lladdr {HOST} nud permanent dev w0"
+                for address in ("192.0.2.1", "2001:db8::1", "fe80::1")
+            ),
         ):
             ip(*words.split())
 

@@ -213,3 +213,20 @@ def test_a_partial_refusal_tells_both_halves(arp, scene, monkeypatch, loaders):
     assert [(row["ip"], row["error"]) for row in answer["failed"]] == [
         (many(1), "EBUSY: Device or resource busy")
     ]
+
+
+@pytest.mark.parametrize("rows", [False, True], ids=["counts", "rows"])
+def test_what_a_dump_shows_twice_is_told_once(arp, scene, monkeypatch, rows):
+    import arp_table
+
+    names = scene.fill(5)
+    original = arp_table.Table.chunks
+    monkeypatch.setattr(
+        arp_table.Table,
+        "chunks",
+        lambda *words: (chunk for chunk in original(*words) for _ in range(2)),
+    )
+    answer = arp.flush(rows=rows)
+    assert answer["flushed"] == 5
+    if rows:
+        assert sorted(row["ip"] for row in answer["entries"]) == sorted(names)

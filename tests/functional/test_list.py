@@ -150,3 +150,15 @@ def test_stats_counts_against_the_limits(arp, scene):
 def test_list_shows_an_ipv6_link_local_router(arp, scene):
     scene.add("fe80::1", "reachable", DEAD, "db0", "router")
     assert [row["ip"] for row in arp.list(ip="fe80::/10")] == ["fe80::1"]
+
+
+def test_stats_where_ipv6_does_not_exist(arp, scene, monkeypatch):
+    """With ipv6.disable=1 the kernel shows no such table; that takes a boot."""
+    import arp_netlink
+
+    original = arp_netlink.Channel.tables
+    monkeypatch.setattr(arp_netlink.Channel, "tables", lambda channel, _: original(channel, (2,)))
+    scene.add("192.0.2.10")
+    stats = arp.stats()
+    assert stats["ipv4"]["entries"] == 1
+    assert "gc_thresh1" not in stats["ipv6"]

@@ -23,6 +23,8 @@ BAD = [
     ({"ip": "192.0.2.1", "family": "ipv6"}, "ip: 192.0.2.1/32 is not an ipv6 address"),
     ({"exclude": "nowhere"}, "exclude: 'nowhere' is not"),
     ({"exclude": []}, "exclude: the list is empty"),
+    ({"exclude": "::ffff:192.0.2.1"}, "exclude: '::ffff:192.0.2.1': write 192.0.2.1"),
+    ({"ip": "192.0.2.1\u2028"}, "is not an IPv4 or IPv6 address"),
     ({"dev": "eth7"}, "dev: no device 'eth7' here; there are db0, lo"),
     ({"dev": False}, "dev: False is not the name of a network device; quote it"),
     ({"dev": "a b"}, "dev: 'a b' is not the name of a network device"),
@@ -39,7 +41,7 @@ BAD = [
     ({"family": 4}, "family: 4 is none of"),
     ({"test": "yes"}, "test: 'yes' is neither True nor False"),
 ]
-RATES = [-1, "fast", True, float("nan"), float("inf"), None, [100]]
+RATES = [-1, "fast", True, float("nan"), float("inf"), None, [100], 10**400, 1e-5, 1e16]
 
 
 @pytest.mark.parametrize(("words", "line"), BAD, ids=lambda value: str(value)[:40])

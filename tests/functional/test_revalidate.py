@@ -223,3 +223,81 @@ def test_no_living_neighbour_fails_however_fast(arp, lively, rate):
     assert answer["confirmed"] == 598
     assert sorted(row["ip"] for row in answer["healed"]) == sorted(names[:2])
     assert len(answer["gone"]) == 100
+
+
+def test_an_entry_that_gets_an_owner_while_a_large_table_is_read_is_kept(arp, lively, monkeypatch):
+    """Freshness counts from before the read: reading 40,000 rows takes longer than it lasts."""
+    import arp_table
+
+    lively.add("192.0.2.10", "stale", DEAD)
+    original = arp_table.Table.read
+
+    def read(table):
+        found = original(table)
+        lively.add("192.0.2.10", "permanent", DEAD)
+        time.sleep(0.15)
+        return found
+
+    monkeypatch.setattr(arp_table.Table, "read", read)
+    answer = arp.revalidate("192.0.2.10")
+    assert (answer["checked"], answer["kept"]) == (0, {"PERMANENT": 1})
+    assert lively.table() == [f"192.0.2.10 db0 {DEAD} PERMANENT"]
+
+
+def test_a_device_that_sends_no_probes_is_not_asked_to(arp, scene):
+    """The kernel would fail a living neighbour at once, without a packet."""
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", BORN)
+    scene.sysctl("ipv4.neigh.db0.ucast_solicit", 0)
+    answer = arp.revalidate("192.0.2.10")
+    assert answer["kept"] == {"its device sends no probes": 1}
+    assert scene.table() == [f"192.0.2.10 db0 {BORN} REACHABLE"]
+
+
+def test_an_entry_that_a_dump_hides_is_asked_for_by_itself(arp, lively, monkeypatch):
+    import arp_table
+
+    lively.worker("192.0.2.10")
+    lively.add("192.0.2.10", "stale", BORN)
+    original = arp_table.Table.chunks
+    looks = []
+
+    def chunks(table, *families):
+        looks.append(1)
+        return original(table, *families) if len(looks) == 1 else iter(())
+
+    monkeypatch.setattr(arp_table.Table, "chunks", chunks)
+    answer = arp.revalidate("192.0.2.10")
+    assert len(looks) > 1
+    assert (answer["confirmed"], answer["gone"]) == (1, [])
+
+
+def test_what_another_process_removes_meanwhile_is_not_called_gone(arp, scene):
+    scene.add("192.0.2.10", "stale", DEAD)
+    answers = []
+    run = threading.Thread(target=lambda: answers.append(arp.revalidate("192.0.2.10")))
+    run.start()
+    scene.until(lambda: scene.table("probe"))
+    ip("link", "set", "db0", "down")
+    run.join(timeout=10)
+    assert answers[0]["gone"] == []
+    assert answers[0]["kept"] == {"removed meanwhile": 1}
+
+
+def test_a_verdict_is_not_waited_for_without_end(arp, scene, monkeypatch):
+    """A router's advertisement can set retrans_time to days."""
+    import arp_probe
+
+    monkeypatch.setattr(arp_probe, "PATIENCE_S", 0.5)
+    scene.sysctl("ipv6.neigh.db0.retrans_time_ms", 3_600_000)
+    scene.add("2001:db8::10", "stale", DEAD)
+    began = time.monotonic()
+    assert arp.revalidate("2001:db8::10")["undecided"] == 1
+    assert time.monotonic() - began < 5
+
+
+def test_a_locktime_that_outlasts_the_probes_is_said(arp, lively):
+    lively.sysctl("ipv4.neigh.db0.locktime", 1000)
+    lively.add("192.0.2.10", "stale", DEAD)
+    [line] = arp.revalidate("192.0.2.10")["warnings"]
+    assert line.startswith("net.ipv4.neigh.db0.locktime lasts as long as all probes")
