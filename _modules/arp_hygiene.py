@@ -8,6 +8,7 @@ command. Works before pyroute2 is installed: the standard library is enough.
 import importlib
 import importlib.util
 import os
+import pwd
 import shutil
 import sys
 
@@ -66,7 +67,7 @@ def settings(defaults, pillar=None):
 
     Something bad in pillar is told as ``refused``, one line that names the key, the value and what
     is allowed. The state run then begins and ends with it: raised here, Jinja would bury it in
-    an excerpt of the template.
+    an excerpt of the template. Removal goes on all the same, but for pyroute2.
 
     CLI Example:
 
@@ -74,28 +75,31 @@ def settings(defaults, pillar=None):
 
         salt 'db*' state.show_sls arp_hygiene
     """
+    found = traces()
+    always = {
+        "name": JOB,
+        "paths": {**PATHS, "lock": _lock(), "schedule": _saved_schedule()},
+        "remove": [f".{part}_absent" for part, there in found.items() if there],
+    }
     try:
         checked = arp_pillar.check(defaults, pillar)
         job = _job(checked)
     except ValueError as bad:
-        refused = f"pillar arp_hygiene:{bad}"
-        return {"refused": refused, "include": [".refused"], "remove": [".refused"]}
+        # what is there can be taken away, however wrong the pillar has become
+        return {**always, "refused": f"pillar arp_hygiene:{bad}", "include": [".refused"]}
     requirement, sysctl = checked.requirement, _sysctl(checked.sysctl)
     wanted = {
         "requirement": requirement["install"] != "none",
         "sysctl": bool(sysctl["settings"] or sysctl["skipped"]),
         checked.backend: checked.backend != "none",
     }
-    found = traces()
-    found["sysctl"] = found["sysctl"] and not sysctl["settings"]
+    unwanted = {**found, "sysctl": found["sysctl"] and not sysctl["settings"]}
     return {
+        **always,
         "include": [f".{part}" for part, due in wanted.items() if due]
-        + [f".{part}_absent" for part, there in found.items() if there and part != checked.backend],
-        "remove": [f".{part}_absent" for part, there in traces().items() if there]
-        + ([".requirement_absent"] if requirement["uninstall"] else []),
+        + [f".{part}_absent" for part, to in unwanted.items() if to and part != checked.backend],
+        "remove": always["remove"] + ([".requirement_absent"] if requirement["uninstall"] else []),
         "require": [{"id": REQUIREMENT}] if wanted["requirement"] else [],
-        "paths": {**PATHS, "lock": _lock(), "schedule": _saved_schedule()},
-        "name": JOB,
         "requirement": _requirement(requirement),
         "sysctl": sysctl,
         "job": job,
@@ -246,6 +250,10 @@ def _job(checked):
     wait_s = arp_schedule.splay_s(__opts__["id"], arp_schedule.span_s(checked.splay, *checked.when))
     if checked.backend == "salt":
         return _salt_job(checked, wait_s)
+    try:
+        pwd.getpwnam(checked.user)
+    except KeyError:
+        raise ValueError(f"schedule:user: {checked.user!r} is no user here") from None
     command = arp_job.words(
         _salt_call(checked.salt_call), _config_dir(), f"arp.{checked.verb}", checked.arguments
     )

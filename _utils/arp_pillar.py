@@ -49,14 +49,15 @@ def check(defaults, pillar):
     tree, given = _merged(defaults, pillar)
     schedule = tree["schedule"]
     verb, arguments = _clean(tree["clean"])
+    when = _when(schedule, given["schedule"])
     return Checked(
         verb=verb,
         arguments=arguments,
         backend=_one_of("schedule:backend", schedule["backend"], BACKENDS),
-        when=_when(schedule, given["schedule"]),
-        splay=_whole("schedule:splay", schedule["splay"], 0, 3600),
+        when=when,
+        splay=_splay(schedule["splay"], when),
         user=_shaped("schedule:user", schedule["user"], _USER, "the name of a user"),
-        salt_call=_path("schedule:salt_call", schedule["salt_call"]),
+        salt_call=_salt_call(schedule["salt_call"]),
         sysctl=_sysctl(tree["sysctl"]),
         requirement=_requirement(tree["requirement"]),
     )
@@ -108,6 +109,25 @@ def _whole(key, value, low, high):
 def _path(key, value):
     """Return an absolute path, or None."""
     return None if value is None else _shaped(key, value, _FILE, "an absolute path")
+
+
+def _salt_call(value):
+    """Return the path of salt-call, or None: the one program of the line that pillar may name."""
+    path = _path("schedule:salt_call", value)
+    if path and os.path.basename(path) != "salt-call":
+        raise ValueError(f"schedule:salt_call: {value!r} is not the path of a salt-call")
+    return path
+
+
+def _splay(value, when):
+    """Return the splay in seconds: within the interval, or runs would queue up in their sleep."""
+    seconds = _whole("schedule:splay", value, 0, 3600)
+    way, minutes = when
+    if way == "every" and seconds > minutes * 60:
+        raise ValueError(
+            f"schedule:splay: {seconds} s is longer than the {minutes} min of schedule:every"
+        )
+    return seconds
 
 
 def _clean(tree):

@@ -276,7 +276,7 @@ def parse_rate(value):
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not (value == 0 or 0.01 <= value <= 1_000_000):
         raise ValueError(
-            f"rate: {str(value)[:40]!r} is not a number of entries a second "
+            f"rate: {repr(value)[:40]} is not a number of entries a second "
             "(0.01 to 1000000, or 0: as fast as safe)"
         )
     return float(value)

@@ -3,7 +3,7 @@
 import pathlib
 
 import pytest
-from formula import NO_PIP, Applied, apply, caller, everything  # noqa: F401
+from formula import CRON, NO_PIP, Applied, apply, caller, everything  # noqa: F401
 
 BAD = [
     (["cron"], " ['cron'] is not a mapping; schedule, clean, sysctl, requirement are allowed"),
@@ -29,7 +29,10 @@ BAD = [
     ({"schedule": {"user": "root\n"}}, "schedule:user: 'root\\n' is not"),
     ({"schedule": {"salt_call": "salt-call"}}, "schedule:salt_call: 'salt-call' is not an abs"),
     ({"schedule": {"salt_call": "/bin/sh;x"}}, "schedule:salt_call: '/bin/sh;x' is not an abs"),
-    ({"schedule": {"salt_call": "/nowhere"}}, "schedule:salt_call: '/nowhere' is not a program"),
+    ({"schedule": {"salt_call": "/no/salt-call"}}, "schedule:salt_call: '/no/salt-call' is not a"),
+    ({"schedule": {"salt_call": "/usr/bin/env"}}, "schedule:salt_call: '/usr/bin/env' is not the"),
+    ({"schedule": {"user": "nosuchuser"}}, "schedule:user: 'nosuchuser' is no user here"),
+    ({"schedule": {"every": 1, "splay": 61}}, "schedule:splay: 61 s is longer than the 1 min"),
     ({"schedule": {"backend": "salt", "user": "ops"}}, "schedule:user: 'ops': with backend 'salt'"),
     ({"schedule": {"backend": "salt", "special": "@reboot"}}, "schedule:special: Salt's scheduler"),
     ({"schedule": {"backend": "systemd"}}, "schedule:backend: 'systemd' does not run here"),
@@ -78,3 +81,11 @@ def test_bad_pillar_stops_a_whole_highstate_before_its_first_state(caller, apply
     done = Applied(caller.cmd("state.apply", "other,arp_hygiene", pillar={"arp_hygiene": tree}))
     assert "clean:rate: -1" in done.states["the pillar of arp_hygiene is right"]["comment"]
     assert not witness.exists()
+
+
+def test_bad_pillar_does_not_keep_what_is_there_from_being_removed(apply):
+    assert not apply({"requirement": NO_PIP}).failed
+    assert CRON.exists()
+    done = apply({"schedule": {"every": "often"}}, sls="arp_hygiene.remove")
+    assert not done.failed
+    assert not CRON.exists()
