@@ -71,12 +71,9 @@ def __virtual__():
     return __virtualname__
 
 
-def _select(verb, **words):
-    """Return Selectors; what the operator wrote wrong is one line."""
-    try:
-        return arp_select.parse_selectors(verb=verb, **words)
-    except ValueError as error:
-        raise SaltInvocationError(f"arp.{verb}: {error}") from None
+def _select(called, verb=None, **words):
+    """Return Selectors; what the operator wrote wrong is one line that names what he called."""
+    return _checked(called, lambda: arp_select.parse_selectors(verb=verb or called, **words))
 
 
 def _call(verb, function, *words):
@@ -141,8 +138,11 @@ def list_(ip=None, dev=None, state=None, family=None, exclude=None):
     ``used_s`` does not advance while an entry is REACHABLE and says nothing about idleness then
     (Linux, net/core/neighbour.c).
     """
-    selectors = _select("list", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
-    return _call("list", arp_rows.list_entries, selectors)
+    return _listed("list", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
+
+
+def _listed(called, **words):
+    return _call(called, arp_rows.list_entries, _select(called, "list", **words))
 
 
 def list_stale(ip=None, dev=None, family=None, exclude=None):
@@ -159,7 +159,8 @@ def list_stale(ip=None, dev=None, family=None, exclude=None):
 
     Parameters, shape and exceptions as in :py:func:`arp.list`, without ``state``.
     """
-    return list_(ip=ip, dev=dev, state="STALE", family=family, exclude=exclude)
+    words = {"ip": ip, "dev": dev, "family": family, "exclude": exclude}
+    return _listed("list_stale", state="STALE", **words)
 
 
 def flush(ip=None, dev=None, state=None, family=None, exclude=None, rows=False, test=False):
@@ -264,7 +265,8 @@ def revalidate(ip=None, dev=None, state=None, family=None, exclude=None, rate=10
     state
         REACHABLE, STALE, DELAY, PROBE, or a list. Default: all of these.
     rate
-        Entries a second, a number; 0 is as fast as a receiving backlog can bear. Default: 100.
+        Entries a second, 0.01 to 1000000; 0 is as fast as a receiving backlog can bear.
+        Default: 100.
     test
         True: return ``would_check`` (count) and ``suspects`` (list of ``ip``, ``dev``, ``mac``)
         instead; touch nothing and ask nobody. Default: False.
@@ -272,16 +274,20 @@ def revalidate(ip=None, dev=None, state=None, family=None, exclude=None, rate=10
     Returns a dict: ``checked``, ``confirmed``, ``undecided`` (no verdict in time) as counts;
     ``healed`` (list of ``ip``, ``dev``, ``old``, ``new``); ``gone`` (list of ``ip``, ``dev``,
     ``mac``); ``kept`` (reason to count); ``warnings`` (list of lines: devices whose
-    ``mcast_resolicit`` is 0, where this is not harmless on every fabric); and, only where the
-    kernel refused a part, ``failed`` as in :py:func:`arp.flush`.
+    ``mcast_resolicit`` is 0, where this is not harmless on every fabric, or whose ``locktime``
+    outlasts the probes); and, only where the kernel refused a part, ``failed`` as in
+    :py:func:`arp.flush`.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
     everything or is older than 4.2.
 
+    ``gone`` means FAILED: nobody answered, and the next packet asks by broadcast. What another
+    process removes or takes over meanwhile is counted as ``kept``.
+
     A verdict takes at most ucast_solicit + app_solicit + mcast_resolicit times retrans_time_ms of
-    the device, 3 s by default (neigh_max_probes in net/core/neighbour.c). Healing takes a second
-    longer than confirming: ``locktime`` makes the kernel distrust an answer that comes within a
-    second of a change.
+    the device, 3 s by default (neigh_max_probes in net/core/neighbour.c), and is not waited for
+    longer than a minute. Healing takes a second longer than confirming: ``locktime`` makes the
+    kernel distrust an answer that comes within a second of a change.
     """
     selectors = _select("revalidate", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
     rate = _checked("revalidate", arp_select.parse_rate, rate)
@@ -318,11 +324,11 @@ def stats(ip=None, dev=None, family=None, exclude=None):
     Parameters as in :py:func:`arp.list`, without ``state``.
 
     Returns a dict by family (``ipv4``, ``ipv6``): ``entries``, ``states`` (state to count),
-    ``devices`` (device to state to count), ``gc_thresh1``, ``gc_thresh2``, ``gc_thresh3``, and
-    ``entries_all_namespaces``: the limits hold for all network namespaces together, so a container
-    can be refused an entry though its own table is small.
+    ``devices`` (device to state to count) and, where the kernel has such a table, ``gc_thresh1``,
+    ``gc_thresh2``, ``gc_thresh3`` and ``entries_all_namespaces``: the limits hold for all network
+    namespaces together, so a container can be refused an entry though its own table is small.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
     """
-    selectors = _select("list", ip=ip, dev=dev, family=family, exclude=exclude)
+    selectors = _select("stats", "list", ip=ip, dev=dev, family=family, exclude=exclude)
     return _call("stats", arp_rows.stats, selectors)

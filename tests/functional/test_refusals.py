@@ -58,6 +58,12 @@ def test_bad_input_is_one_line_and_changes_nothing(arp, scene, verb, words, line
     assert scene.table() == before
 
 
+@pytest.mark.parametrize("name", ["list", "list_stale", "stats"])
+def test_a_refusal_names_what_was_called(arp, scene, name):
+    with pytest.raises(SaltInvocationError, match=rf"^arp\.{name}: ip: 'x' is not"):
+        getattr(arp, name)(ip="x")
+
+
 @pytest.mark.parametrize("rate", RATES, ids=str)
 def test_bad_rate(arp, scene, rate):
     scene.add("192.0.2.10")
