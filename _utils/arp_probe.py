@@ -159,7 +159,7 @@ class _Run:
                 nap = POLL_S[0]
             if todo and due > now:
                 time.sleep(max(0, due - time.monotonic()))  # one look a slice: each costs CPU
-            elif todo or self.pending:
+            elif self.pending and not (todo and self._has_room(now)):
                 time.sleep(nap)
         return self._result()
 
@@ -221,11 +221,11 @@ class _Run:
     def _look(self, keys):
         """Return key to Entry as it is now, or to None where the kernel says it is gone.
 
-        A dump costs the kernel half a microsecond an entry, a single question ten times that. A
-        key missing from a dump proves nothing (see Table.batches): it is asked for by itself, and
-        missing here only where the kernel answers no such question.
+        A dump costs a microsecond or two an entry, to the kernel and to us; a single question
+        four times that. A key missing from a dump proves nothing (see Table.batches): it is asked
+        for by itself, and missing here only where the kernel answers no such question.
         """
-        if self._can_get and len(keys) * 10 < self.size:
+        if self._can_get and len(keys) * 4 < self.size:
             found = self._get(keys)
             if found is not None:
                 return found
