@@ -3,7 +3,6 @@
 import errno
 import os
 import time
-from itertools import groupby
 
 try:
     import arp_netlink as netlink
@@ -18,6 +17,7 @@ except ImportError:  # installed by pip, not synced
 
 LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
 
+OURS, ALONE, UNMEANT = 1, 2, 3  # verdicts; any other is why an entry is kept
 ROUNDS = 10  # looks at the table before a flush gives up; two are enough on a quiet table
 
 
@@ -28,33 +28,58 @@ def flush(selectors, rows_wanted=False, test=False):
     entries from a dump, and so does deleting while the dump goes on.
     """
     # answers to orders must not mix with the dump that goes on: two sockets
-    with netlink.Channel() as channel, netlink.Channel() as orders:
-        table = tables.Table(channel, selectors)
+    with netlink.Channel() as channel, netlink.Channel() as orders, rows.no_collection():
+        table, removed = tables.Table(channel, selectors), None
+        if rows_wanted:
+            timers, _limits = channel.tables(selectors.families)
+            removed = rows.Rows(table, timers)
         if test:
             chosen, failed = table.ours(table.read().values()), {}
             result = {"would_flush": len(chosen)}
+            for entry in chosen if rows_wanted else ():
+                removed.add(wire.family_of(entry.dst), None, [entry])
         else:
-            work = _Flush(table, orders, rows_wanted)
+            work = _Flush(table, orders, removed)
             work.run()
-            chosen, failed = work.removed.values(), work.failed
-            result = {"flushed": work.flushed}
+            result, failed = {"flushed": work.flushed}, work.failed
         result["kept"] = table.kept_counts()
         if rows_wanted:
-            timers, _limits = channel.tables(selectors.families)
-            result["entries"] = rows.rows(table, [chosen], timers)
+            result["entries"] = removed.listed()
     return {**result, "failed": list(failed.values())} if failed else result
+
+
+class _Verdicts(dict):
+    """What shall become of entries, by what most share: ``(ifindex, state, flags, kind)``.
+
+    Where no address is named; an entry whose address must be looked at is judged alone.
+    """
+
+    def __init__(self, table):
+        super().__init__()
+        self._table, self._owners = table, tables.Owners(table)
+
+    def __missing__(self, head):
+        """Judge once for all entries alike."""
+        if not head[3]:
+            verdict = ALONE
+        elif not self._table.is_meant(head):
+            verdict = UNMEANT
+        else:
+            verdict = self._owners[head] or OURS
+        self[head] = verdict
+        return verdict
 
 
 class _Flush:
     """One flush: what has been deleted, and what the kernel refused."""
 
-    def __init__(self, table, channel, rows_wanted):
-        self.table, self._channel, self.rows_wanted = table, channel, rows_wanted
+    def __init__(self, table, channel, removed):
+        self.table, self._channel = table, channel
+        self._removed = removed  # Rows of what has been deleted, or None: nobody wants to know
         self._orders, self._count = bytearray(), 0  # the batch that is being filled
         self.flushed = 0
-        self.removed = {}  # with rows: (ifindex, dst) to Entry
         self.failed = {}  # (ifindex, dst) to a row for the operator
-        self._owners = tables.Owners(table)
+        self._verdicts = _Verdicts(table)
         self._residue = set()  # (ifindex, dst) without a MAC that were deleted once
         self._began = time.monotonic()
 
@@ -71,53 +96,45 @@ class _Flush:
         """Look at the table of a family once, and delete what is ours."""
         for chunk in self.table.chunks(family):
             for layout, block in wire.blocks(chunk):
-                if again or not layout or not layout.mac or self.table.selectors.by_address:
-                    self._one_by_one(wire.entries(block), again)
+                if layout and not self.table.selectors.by_address:
+                    self._alike(family, layout, block, again)
                 else:
-                    self._alike(layout, block)
+                    self._one_by_one(wire.entries(block), again)
         self._drain()
 
-    def _alike(self, layout, block):
-        """Delete what is ours of a block, judged by what its entries share: the fast path."""
-        orders, at = wire.delete_messages(block, layout), 0
-        for ours, count in self._runs(layout, block):
-            end = at + count * layout.size
-            if not ours:
-                self._one_by_one(layout.entries(block[at:end]))
-            else:
-                entries = layout.entries(block[at:end]) if self.rows_wanted else ()
-                if any((entry.ifindex, entry.dst) in self.removed for entry in entries):
-                    self._one_by_one(entries)  # a growing table shows some twice
-                else:
-                    self._note(entries)  # before they go: what the kernel refuses is taken back
-                    self._push(orders[at:end], layout.size)
-            at = end
-
-    def _runs(self, layout, block):
-        """Return ``(ours, count)`` of each run of entries in a block."""
+    def _alike(self, family, layout, block, again):
+        """Judge the entries of a block by what they share with others: the fast path."""
         shared = layout.shared_head(block)
-        if shared:
-            return [(self._is_ours(shared), len(block) // layout.size)]
-        heads = list(layout.heads.iter_unpack(block))
-        ours = {head for head in set(heads) if self._is_ours(head)}
-        return [(same, len(list(run))) for same, run in groupby(heads, ours.__contains__)]
+        heads = [shared] if shared else list(layout.heads.iter_unpack(block))
+        ours, alone = block, b""
+        if any(self._verdicts[head] != OURS for head in set(heads)):
+            verdicts = [self._verdicts[head] for head in heads]
+            if shared:
+                verdicts *= len(block) // layout.size
+            ours = layout.pick(block, [verdict == OURS for verdict in verdicts])
+            alone = layout.pick(block, [verdict == ALONE for verdict in verdicts])
+            for row, verdict in zip(layout.tuples(block), verdicts, strict=True):
+                if verdict not in (OURS, ALONE, UNMEANT):
+                    self.table.kept[row[0], row[4]] = verdict
+        told = self._removed is not None
+        twice = told and any(self._is_told(row[0], row[4]) for row in layout.tuples(ours))
+        if again or twice:  # a growing table shows some entries twice
+            ours, alone = b"", ours + alone
+        elif not layout.mac:
+            self._residue.update((row[0], row[4]) for row in layout.tuples(ours))
+        if told:  # before they go: what the kernel refuses is taken back
+            self._removed.add(family, layout, ours)
+        self._push(wire.delete_messages(ours, layout), layout.size)
+        self._one_by_one(layout.entries(alone), again)
 
-    def _is_ours(self, head):
-        """Tell whether entries of one ``(ifindex, state, flags, kind)`` are meant and ours."""
-        return self.table.is_meant(head) and bool(head[3]) and not self._owners[head]
-
-    def _one_by_one(self, entries, again=0):
+    def _one_by_one(self, entries, again):
         """Delete what is ours of some entries, each judged alone."""
-        chosen = [e for e in self.table.ours(entries) if self._is_due(e, again)]
-        self._note(chosen)
-        for entry in chosen:
-            order = wire.delete_message(entry)
-            self._push(order, len(order))
-
-    def _note(self, entries):
-        """Keep what will be deleted, where somebody wants to know."""
-        if self.rows_wanted:
-            self.removed.update(((entry.ifindex, entry.dst), entry) for entry in entries)
+        for entry in self.table.ours(entries):
+            if self._is_due(entry, again):
+                if self._removed is not None:
+                    self._removed.add(wire.family_of(entry.dst), None, [entry])
+                order = wire.delete_message(entry)
+                self._push(order, len(order))
 
     def _is_due(self, entry, again):
         """Tell whether an entry should be deleted in this round.
@@ -127,11 +144,15 @@ class _Flush:
         delete: without this, a flush under traffic would delete its own cure, round after round.
         """
         key = entry.ifindex, entry.dst
-        if key in self._residue or key in self.removed:
+        if key in self._residue or self._is_told(*key):
             return False
         if not entry.mac:
             self._residue.add(key)
         return not again or entry.updated > (time.monotonic() - self._began) * wire.TICKS + 1
+
+    def _is_told(self, ifindex, dst):
+        """Tell whether rows are wanted and one of this entry is there already."""
+        return self._removed is not None and self._removed.has(ifindex, dst)
 
     def _push(self, orders, size):
         """Add orders of one size each to the batch; send it whenever it is full."""
@@ -151,7 +172,8 @@ class _Flush:
         _none, refusals = self._channel.exchange(self._orders)
         for refusal in refusals:
             key = refusal.entry.ifindex, refusal.entry.dst
-            self.removed.pop(key, None)
+            if self._removed is not None:
+                self._removed.drop(*key)
             if tables.already_gone(refusal):
                 continue
             if refusal.errno == errno.EPERM and not self.flushed and len(refusals) == self._count:

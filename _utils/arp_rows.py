@@ -4,8 +4,10 @@ import contextlib
 import gc
 import os
 import socket
-from collections import deque
-from itertools import starmap
+from collections import defaultdict
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 try:
     import arp_netlink as netlink
@@ -20,6 +22,11 @@ except ImportError:  # installed by pip, not synced
 
 LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
 
+_HEAD = itemgetter(0, 1, 2, 3)  # ifindex, state, flags, kind
+_TEXT = {
+    socket.AF_INET: socket.inet_ntoa,
+    socket.AF_INET6: partial(socket.inet_ntop, socket.AF_INET6),
+}
 SORTED = 1000  # rows; more are returned in the kernel's order: nobody reads them, all pay for it
 
 
@@ -38,14 +45,17 @@ def is_suspect(state, confirmed, updated, base_reachable_s):
 
 def list_entries(selectors):
     """Return the table as rows."""
-    with netlink.Channel() as channel, _no_collection():
+    with netlink.Channel() as channel, no_collection():
         table = tables.Table(channel, selectors)
         timers, _limits = channel.tables(selectors.families)
-        return rows(table, table.batches(), timers)
+        rows = Rows(table, timers)
+        for batch in table.batches():
+            rows.add(*batch)
+        return rows.listed()
 
 
 @contextlib.contextmanager
-def _no_collection():
+def no_collection():
     """Keep the cyclic collector from walking a growing list of rows again and again.
 
     Rows hold no cycles; with the collector 100,000 of them take half as long again.
@@ -59,45 +69,71 @@ def _no_collection():
             gc.enable()
 
 
-def rows(table, batches, timers):
-    """Return entries as dicts that a person reads and a program can use.
+class Rows:
+    """Entries as dicts that a person reads and a program can use.
 
-    By device and address, as long as a person can still read them.
+    Kept by device and address: a table that grows while it is read shows some of them twice.
     """
-    found = {}
-    write = _row_writer(table, timers, found)
-    for batch in batches:
-        deque(starmap(write, batch), maxlen=0)  # exhausts it without a loop in Python
-    return list(found.values()) if len(found) > SORTED else [found[key] for key in sorted(found)]
 
-
-def _row_writer(table, timers, found):
-    """Return the function that writes the row of one entry; it takes an Entry's fields."""
-    macs, ticks, reachable = _Macs(), wire.TICKS, select.REACHABLE
-    shared4, shared6 = (_Shared(table, timers, family) for family in select.FAMILIES.values())
-    ntoa, ntop, v6 = socket.inet_ntoa, socket.inet_ntop, socket.AF_INET6
-
-    def write(ifindex, state, flags, kind, dst, mac, confirmed, used, updated, protocol=0, ext=0):
-        short = len(dst) == 4
-        name, dev, owner, base_s = (shared4 if short else shared6)[ifindex, state, flags, kind]
-        if protocol or ext or not kind:  # what an entry does not share with its like
-            entry = wire.Entry(
-                ifindex, state, flags, kind, dst, mac, confirmed, used, updated, protocol, ext
-            )
-            owner = select.owner(entry, table.devices.get(ifindex))
-        found[ifindex, dst] = {
-            "ip": ntoa(dst) if short else ntop(v6, dst),
-            "mac": macs[mac],
-            "dev": dev,
-            "state": name,
-            "confirmed_s": confirmed / ticks,
-            "used_s": used / ticks,
-            "updated_s": updated / ticks,
-            "suspect": state == reachable and is_suspect(state, confirmed, updated, base_s),
-            "owner": owner,
+    def __init__(self, table, timers):
+        """Take a Table and what its devices' timers are."""
+        self._found = defaultdict(dict)  # ifindex to (dst to row)
+        self._devices, self._macs = table.devices, _Macs()
+        self._shared = {
+            family: _Shared(table, timers, family) for family in table.selectors.families
         }
 
-    return write
+    def add(self, family, layout, batch):
+        """Take a batch in the shape of Table.batches."""
+        if not layout:
+            for entry in batch:
+                self._add_one(family, entry)
+            return
+        shared, tuples = layout.shared_head(batch), layout.tuples(batch)
+        for head, run in [(shared, tuples)] if shared else groupby(tuples, _HEAD):
+            if head[3]:
+                self._add_run(family, head, run)
+            else:  # no word from the kernel what kind of address it is: look at the address
+                for fields in run:
+                    self._add_one(family, wire.Entry(*fields))
+
+    def has(self, ifindex, dst):
+        """Tell whether there is a row."""
+        return dst in self._found.get(ifindex, ())
+
+    def drop(self, ifindex, dst):
+        """Forget a row."""
+        self._found[ifindex].pop(dst, None)
+
+    def listed(self):
+        """Return the rows; by device and address, as long as a person can still read them."""
+        found = self._found
+        if sum(map(len, found.values())) > SORTED:
+            return [row for by_address in found.values() for row in by_address.values()]
+        return [found[index][dst] for index in sorted(found) for dst in sorted(found[index])]
+
+    def _add_one(self, family, entry):
+        owner = select.owner(entry, self._devices.get(entry.ifindex))
+        self._add_run(family, entry[:4], [entry[:9]], owner)
+
+    def _add_run(self, family, head, run, owner=None):
+        """Write the rows of entries that share their first four fields: the fast path."""
+        name, dev, usual, base_s = self._shared[family][head]
+        owner = usual if owner is None else owner
+        reachable, macs, ticks = head[1] == select.REACHABLE, self._macs, wire.TICKS
+        text, found = _TEXT[family], self._found[head[0]]
+        for _ifindex, _state, _flags, _kind, dst, mac, confirmed, used, updated in run:
+            found[dst] = {
+                "ip": text(dst),
+                "mac": macs[mac],
+                "dev": dev,
+                "state": name,
+                "confirmed_s": confirmed / ticks,
+                "used_s": used / ticks,
+                "updated_s": updated / ticks,
+                "suspect": reachable and is_suspect(head[1], confirmed, updated, base_s),
+                "owner": owner,
+            }
 
 
 class _Shared(dict):

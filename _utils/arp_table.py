@@ -8,7 +8,6 @@ import errno
 import os
 import socket
 from collections import Counter
-from itertools import starmap
 
 try:
     import arp_select as select
@@ -41,25 +40,34 @@ class Table:
             yield from self.channel.neighbours(family, ifindex)
 
     def batches(self):
-        """Yield what is meant, as iterables of tuples that an Entry can be made of.
+        """Yield what is meant: ``(family, layout, block)``, or ``(family, None, entries)``.
 
         A table that grows while it is read shows some entries twice and others not at all, without
         a word (no NLM_F_DUMP_INTR for neighbours). Who keys them by (ifindex, dst) mends the
         first; looking again mends the second.
         """
-        meant = self.selectors
-        for chunk in self.chunks():
-            for layout, block in wire.blocks(chunk):
-                if layout and meant.all_meant:
-                    yield layout.tuples(block)
-                elif layout and not meant.by_address:
-                    heads = {head for head in layout.heads.iter_unpack(block)}
-                    wanted = {head for head in heads if self.is_meant(head)}
-                    rows = layout.tuples(block)
-                    yield rows if wanted == heads else (r for r in rows if r[:4] in wanted)
-                else:
-                    devices = self.devices.get
-                    yield [e for e in wire.entries(block) if meant.wants(e, devices(e.ifindex))]
+        for family in self.selectors.families:
+            for chunk in self.chunks(family):
+                for layout, block in wire.blocks(chunk):
+                    if layout and not self.selectors.by_address:
+                        yield family, layout, self._meant(layout, block)
+                    else:
+                        yield family, None, [e for e in wire.entries(block) if self._wants(e)]
+
+    def _meant(self, layout, block):
+        """Return those messages of a block that are meant, where no address is named."""
+        if self.selectors.all_meant:
+            return block
+        heads = list(layout.heads.iter_unpack(block))
+        wanted = {head for head in set(heads) if self.is_meant(head)}
+        return (
+            block
+            if wanted.issuperset(heads)
+            else layout.pick(block, map(wanted.__contains__, heads))
+        )
+
+    def _wants(self, entry):
+        return self.selectors.wants(entry, self.devices.get(entry.ifindex))
 
     def is_meant(self, head):
         """Tell whether entries of one ``(ifindex, state, flags, kind)`` are meant."""
@@ -70,8 +78,8 @@ class Table:
         """Return the entries that are meant: ``(ifindex, dst)`` to Entry."""
         return {
             (entry.ifindex, entry.dst): entry
-            for batch in self.batches()
-            for entry in starmap(wire.Entry, batch)
+            for _family, layout, batch in self.batches()
+            for entry in (layout.entries(batch) if layout else batch)
         }
 
     def ours(self, entries, also=None):

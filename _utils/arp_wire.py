@@ -11,17 +11,16 @@ one (IPv4, Ethernet, 76 bytes; byte order is the machine's)::
     56 NDA_CACHEINFO  14 00 03 00  confirmed:4  used:4  updated:4  references:4
     76 ...            NDA_PROTOCOL and NDA_FLAGS_EXT where somebody set them
 
-A run of messages of one such layout is checked by columns (``chunk[offset::size]``), or message by
-message where it is short, and unpacked in one go. What fits no known layout is walked attribute by
+A chunk is sorted by the length of its messages; what has one layout is checked by columns
+(``block[offset::size]``) and unpacked in one go. What fits no known layout is walked attribute by
 attribute. All paths must agree: tests/unit/test_wire.py.
 """
 
 import os
 import socket
 import struct
-import sys
-from collections import namedtuple
-from itertools import starmap
+from collections import defaultdict, namedtuple
+from itertools import compress, starmap
 
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
@@ -36,8 +35,7 @@ NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_PROBES, NDA_IFINDEX = 1, 2, 3, 4, 8
 NDA_PROTOCOL, NDA_FLAGS_EXT = 12, 15
 NLA_TYPE_MASK = 0x3FFF
 
-FEW = 24  # a run shorter than this is checked faster message by message than by columns
-_LOW = 0 if sys.byteorder == "little" else 3  # where the low byte of a length is
+FEW = 16  # messages; more of them are faster looked at by columns
 
 #: One row of the table. ``dst`` and ``mac`` are packed, ages are ticks, ``kind`` is the route type
 #: of the address (RTN_UNICAST, RTN_MULTICAST, ...), ``ext`` is NDA_FLAGS_EXT.
@@ -76,42 +74,40 @@ class Layout:
             if kind != NDA_LLADDR or mac:
                 marks.append((at, _ATTRIBUTE.pack(4 + length, kind)))
                 at += 4 + (length + 3 & ~3)
-        # What is the same in every message of this layout: by column for many, in one go for one.
         self._columns = [
             (start + n, mark[n : n + 1]) for start, mark in marks for n in range(len(mark))
         ]
-        shape, end = "=", 0
-        for start, mark in marks:
-            shape += f"{start - end}x{len(mark)}s"
-            end = start + len(mark)
-        self._marks, self._expected = struct.Struct(shape), tuple(mark for _at, mark in marks)
+        mask, expected = bytearray(self.size), bytearray(self.size)
+        for offset, value in self._columns:
+            mask[offset], expected[offset] = 0xFF, value[0]
+        self._mask, self._expected = (int.from_bytes(b, "big") for b in (mask, expected))
 
     def fills(self, chunk):
         """Tell whether ``chunk`` is nothing but messages of this layout."""
         count, rest = divmod(len(chunk), self.size)
+        if count < FEW:  # one big number for each message is cheaper than many short columns
+            numbers = (int.from_bytes(m, "big") for m in self._messages(chunk))
+            return not rest and all(n & self._mask == self._expected for n in numbers)
         return not rest and all(
             chunk[offset :: self.size] == value * count for offset, value in self._columns
         )
 
-    def run(self, chunk, at):
-        """Return how many messages in a row, from ``at`` on, have this layout."""
-        if self._marks.unpack_from(chunk, at) != self._expected:
-            return 0
-        column = chunk[at + _LOW :: self.size]  # ends where a message of another length begins
-        run = min(len(column) - len(column.lstrip(column[:1])), (len(chunk) - at) // self.size)
-        if run > 1 and run < FEW:
-            offsets = range(at + self.size, at + run * self.size, self.size)
-            same = all(self._marks.unpack_from(chunk, n) == self._expected for n in offsets)
-        else:
-            same = run == 1 or self.fills(chunk[at : at + run * self.size])
-        return run if same else 1
-
     def shared_head(self, block):
         """Return ``(ifindex, state, flags, kind)`` where all entries of a block share it."""
         count = len(block) // self.size
+        if count < FEW:
+            heads = set(self.heads.iter_unpack(block))
+            return heads.pop() if len(heads) == 1 else None
         if all(block[n :: self.size] == block[n : n + 1] * count for n in range(20, 28)):
             return self.heads.unpack_from(block)
         return None
+
+    def _messages(self, block):
+        return [block[at : at + self.size] for at in range(0, len(block), self.size)]
+
+    def pick(self, block, chosen):
+        """Return some messages of a block, those whose place in ``chosen`` is true."""
+        return b"".join(compress(self._messages(block), chosen))
 
     def tuples(self, block):
         """Yield the first fields of an Entry for each message of a block that this layout fills."""
@@ -130,28 +126,37 @@ for _layout in LAYOUTS:
 
 
 def blocks(chunk):
-    """Yield ``(layout, bytes)`` for each run of messages of one layout in a dump answer.
+    """Return ``(layout, bytes)`` of all messages of one layout in a dump answer, in their order.
 
     A message of no known layout comes alone, with None.
     """
+    for layout in _BY_SIZE.get(_LENGTH.unpack_from(chunk)[0], ()) if chunk else ():
+        if layout.fills(chunk):
+            return [(layout, chunk)]
+    by_size, length, least = defaultdict(list), _LENGTH.unpack_from, HEADER.size
     at, end = 0, len(chunk)
-    while at + HEADER.size <= end:
-        size = _LENGTH.unpack_from(chunk, at)[0]
-        if size < HEADER.size or at + size > end:
+    while at + least <= end:
+        [size] = length(chunk, at)
+        if size < least or at + size > end:
             raise ValueError(f"netlink message of {size} bytes at {at} in a chunk of {end}")
-        for layout in _BY_SIZE.get(size, ()):
-            run = layout.run(chunk, at)
-            if run:
-                yield layout, chunk[at : at + run * size]
-                at += run * size
-                break
-        else:
-            yield None, chunk[at : at + size]
-            at += size + 3 & ~3
+        by_size[size].append(chunk[at : at + size])
+        at += size + 3 & ~3
+    return [block for size in by_size for block in _alike(size, by_size[size])]
+
+
+def _alike(size, messages):
+    """Return ``(layout, bytes)`` of messages of one length."""
+    layouts, joined = _BY_SIZE.get(size, ()), b"".join(messages)
+    for layout in layouts:
+        if layout.fills(joined):
+            return [(layout, joined)]
+    if layouts and len(messages) > 1:  # of one length, and yet not alike
+        return [block for message in messages for block in _alike(size, [message])]
+    return [(None, message) for message in messages]
 
 
 def entries(chunk):
-    """Return the entries of one dump answer, in its order."""
+    """Return the entries of one dump answer; those of one layout are in its order."""
     found = []
     for layout, block in blocks(chunk):
         if layout:
