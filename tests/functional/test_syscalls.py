@@ -1,0 +1,62 @@
+"""The shape of the work: how often the kernel is called. Counted and not timed: it cannot flake."""
+
+from collections import Counter
+
+import pytest
+
+MANY = 10_000  # PERMANENT: no limit counts them
+SOME = 640  # STALE: below the limit that all namespaces of the machine share
+ORDERS = 128  # in one send
+ENTRIES = 370  # that surely fit into one answer of 32 KiB, IPv6 ones too
+FIXED = 40  # two sockets, their options, the devices, two families, the last look
+
+
+class Counting:
+    """A socket that counts what it is asked to do."""
+
+    def __init__(self, sock, calls):
+        self._sock, self._calls = sock, calls
+
+    def __getattr__(self, name):
+        self._calls[name] += 1
+        return getattr(self._sock, name)
+
+
+@pytest.fixture
+def calls(arp, monkeypatch):
+    """How often each call was made on the engine's sockets; the table is filled before."""
+    arp.stats()  # Salt has loaded it
+    import arp_netlink
+
+    calls, real = Counter(), arp_netlink.Channel.__init__
+
+    def count(channel):
+        real(channel)
+        channel._sock = Counting(channel._sock, calls)
+
+    monkeypatch.setattr(arp_netlink.Channel, "__init__", count)
+    return calls
+
+
+@pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+def test_a_flush_sends_full_batches(arp, scene, calls, family):
+    scene.fill(SOME, family=family)
+    assert arp.flush(state="STALE")["flushed"] == SOME
+    assert calls["send"] <= SOME / ORDERS + 4 + 1  # devices, three looks; a rest that is not full
+    assert calls.total() <= 2 * SOME / ORDERS + SOME / ENTRIES + FIXED
+
+
+@pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+def test_what_is_not_ours_costs_a_flush_one_look(arp, scene, calls, family):
+    scene.fill(MANY, "permanent", family)
+    assert arp.flush()["kept"]["PERMANENT"] == MANY
+    assert calls["send"] <= 4
+    assert calls.total() <= MANY / ENTRIES + FIXED
+
+
+@pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+def test_a_list_is_one_look(arp, scene, calls, family):
+    scene.fill(MANY, "permanent", family)
+    assert len(arp.list(state="PERMANENT")) == MANY
+    assert calls["send"] == 5  # devices; timers and entries of two families
+    assert calls.total() <= MANY / ENTRIES + FIXED
