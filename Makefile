@@ -8,7 +8,7 @@ PICTURE ?= build/outage
 PRIVATE = $(PYTHON) lab/private.py
 PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 
-.PHONY: demo film test lint unit functional integration matrix clean
+.PHONY: demo film bench test lint unit functional integration matrix clean
 .DELETE_ON_ERROR:
 
 # The outage, its causes and its cures; FAST=1 plays fewer. Leaves a picture.
@@ -18,6 +18,11 @@ demo: $(VENV)/picture
 # The picture that README.md opens with.
 film:
 	$(MAKE) demo PICTURE=docs/outage
+
+# Ours beside everybody else's, in one run; writes docs/benchmarks.md and its picture.
+# QUICK=1: small tables, three rounds, writes nothing.
+bench: $(VENV)/picture
+	$(PRIVATE) $(VENV)/bin/python -m benchmarks $(if $(filter 1,$(QUICK)),--quick)
 
 test: lint unit functional integration
 

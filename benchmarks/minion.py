@@ -64,8 +64,6 @@ class Minion:
         self._schedule._run_job(name, data)  # what its timer calls
         for process in list(self._schedule._subprocess_list.processes):
             process.join()
-            if process.exitcode:
-                raise RuntimeError(f"{name}: exit code {process.exitcode}")
         self._schedule._subprocess_list.cleanup()
         return _children_cpu_s() - before
 

@@ -8,44 +8,38 @@ taken inside the round.
 import statistics
 from collections import namedtuple
 
-OURS = "ours"
+OURS = "arp"
 
-#: What is compared: the fewest and the most of the rounds' ratios stand beside their median.
+#: What is compared: the least and the most of the rounds' ratios stand beside their median.
 Ratio = namedtuple("Ratio", "median low high rounds")
+
+#: One line of the table. ``goal`` is None where nothing was promised.
+Row = namedtuple("Row", "work against goal ratio ours theirs note", defaults=("",))
 
 
 class Race:
-    """Times in seconds, round by round, of everybody who does one work on one size of table."""
+    """Times in seconds, round by round, of everybody who does one work."""
 
-    def __init__(self, size):
-        self.size = size
+    def __init__(self):
         self.times = {}  # name to seconds, one for each round
 
     def run(self, rounds, prepare, runners):
-        """Let everybody run in each round; ``runners`` maps a name to what returns its seconds.
-
-        A runner that comes as ``(function, few)`` runs in the first few rounds only: it is slow.
-        """
+        """Let everybody run in each round; ``runners`` maps a name to what returns its seconds."""
         names = list(runners)
         for number in range(rounds):
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
-                runner, most = runners[name] if isinstance(runners[name], tuple) else (None, rounds)
-                if number < most:
-                    prepare()
-                    self.times.setdefault(name, []).append((runner or runners[name])())
+                prepare()
+                self.times.setdefault(name, []).append(runners[name]())
         return self
 
     def median(self, name):
-        """Return somebody's median in seconds, or None."""
-        return statistics.median(self.times[name]) if self.times.get(name) else None
+        """Return somebody's median in seconds."""
+        return statistics.median(self.times[name])
 
-    def ratio(self, theirs, ours=OURS):
-        """Return how much of their time we need."""
-        return ratio(self.times[ours], self.times[theirs])
-
-
-def ratio(ours, theirs):
-    """Return the Ratio of two lists of times of the same rounds."""
-    each = [a / b for a, b in zip(ours, theirs, strict=False)]
-    return Ratio(statistics.median(each), min(each), max(each), len(each))
+    def row(self, work, theirs, goal, against=None, note=""):
+        """Return how we did against somebody."""
+        each = [a / b for a, b in zip(self.times[OURS], self.times[theirs], strict=False)]
+        ratio = Ratio(statistics.median(each), min(each), max(each), len(each))
+        medians = self.median(OURS), self.median(theirs)
+        return Row(work, against or theirs, goal, ratio, *medians, note)

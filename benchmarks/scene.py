@@ -12,19 +12,22 @@ from lab.machines import poll, run
 
 DEAD = "02:00:00:00:00:0a"  # nobody has this MAC
 BORN = "02:00:00:00:00:0b"  # the worker has this one
-# One entry in eight of each, so that runs of equal messages are short. The last two have owners.
+# Twenty entries of a database with routers beside it, in the order in which its hash shows them:
+# none. The last two have owners; zebra's has an attribute more, FAILED ones have no MAC.
 MIXED = (
-    *("nud reachable", "nud stale", "nud delay", "nud probe", "nud failed", "nud permanent"),
-    "nud stale extern_learn",
-    "nud reachable protocol zebra",
+    *("nud stale",) * 7,
+    *("nud reachable",) * 4,
+    *("nud failed",) * 3,
+    *("nud permanent", "nud noarp", "nud delay", "nud probe"),
+    *("nud stale extern_learn", "nud reachable protocol zebra"),
 )
 
 
 def stage():
     """Lay the cable: ``db0`` here, ``w0`` in the namespace ``worker``."""
-    run(*["ip", "netns", "add", "worker"])
-    run(*["ip", "link", "add", "db0", "type", "veth", "peer", "name", "w0", "netns", "worker"])
     for words in (
+        "netns add worker",
+        "link add db0 type veth peer name w0 netns worker",
         "link set db0 addrgenmode none up",
         "address add 192.0.2.1/24 dev db0",
         "address add fe80::1/64 dev db0 nodad",
@@ -56,7 +59,7 @@ def address(number, family=4):
     """Return the address of one of many."""
     if family == 4:
         return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-    return f"2001:db8:1::{number + 1:x}"
+    return f"2001:db8::1:{number >> 16:x}:{number & 65535:x}"
 
 
 @functools.lru_cache(maxsize=8)

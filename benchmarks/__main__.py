@@ -1,0 +1,52 @@
+"""What ``make bench`` runs: everything in one run, in the private world. ``--quick`` to try it."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import jobs, report, scene
+from benchmarks.minion import Minion
+from benchmarks.profile import profiles
+from benchmarks.work import Works
+from lab.machines import refuse_outside
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def main():
+    """Measure, print, and write down what is to be kept."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--quick", action="store_true", help="small tables, 3 rounds, no document")
+    asked.add_argument("--picture", help="where to draw; default: beside the document")
+    asked = asked.parse_args()
+    refuse_outside()
+    began = time.monotonic()
+    scene.stage()
+    minion = Minion()
+    works = Works(
+        minion, (100, 1000, 10_000) if asked.quick else (100, 1000, 10_000, 100_000),
+        rounds := 3 if asked.quick else 7,
+    )  # fmt: skip
+    # Before the large tables: a look at a hash costs its size, and it never shrinks.
+    rows = jobs.revalidate(minion, rounds) + jobs.scheduled(minion, rounds)
+    shares = profiles(minion)
+    works.run()
+    rows = works.rows + rows + jobs.memory(minion, works.sizes[-1])
+    text = "\n\n".join(
+        ["", report.machine(rounds), report.table(rows), "### Everybody's medians",
+         report.times(works.series), "### What could not be run", report.missing(),
+         "### What the time is made of", shares]
+    )  # fmt: skip
+    print(text)
+    if not asked.quick:
+        report.write(DOCS / "benchmarks.md", text)
+    if not asked.quick or asked.picture:
+        from benchmarks import picture  # takes a second  # noqa: PLC0415
+
+        picture.draw(works.series, asked.picture or DOCS / "benchmarks.png")
+    print(f"\n{time.monotonic() - began:.0f} s.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

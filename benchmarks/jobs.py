@@ -1,0 +1,106 @@
+"""What is not a matter of size: revalidation, a job of Salt's scheduler, memory."""
+
+import os
+import subprocess
+import time
+
+from benchmarks import peers, scene
+from benchmarks.race import OURS, Race, Row
+
+COUNT = 1000
+
+
+def revalidate(minion, rounds):
+    """Prove 1,000 living entries, as fast as is safe."""
+    scene.empty()
+    scene.slow_timers(False)
+    orders, failed = peers.probes(COUNT), {OURS: 0, "batch": 0}
+
+    def ours():
+        took, result = minion.call("arp.revalidate", rate=0)
+        if result["checked"] != COUNT:
+            raise AssertionError(f"revalidated {result['checked']} of {COUNT}")
+        failed[OURS] += COUNT - result["confirmed"]
+        return took
+
+    def batch():
+        return peers.ip_batch(orders)
+
+    def batch_and_look():
+        began = time.perf_counter()
+        peers.ip_batch(orders)
+        while subprocess.check_output([peers.IP, "neigh", "show", "nud", "probe"]):
+            pass
+        took = time.perf_counter() - began
+        failed["batch"] += scene.left("failed")
+        return took
+
+    race = Race().run(
+        rounds,
+        lambda: scene.fill(COUNT, mac=scene.BORN),
+        {OURS: ours, "batch": batch, "look": batch_and_look},
+    )
+    scene.empty()
+    work = "revalidate, 1,000 living, until proven"
+    note = f"living hosts FAILED: {failed[OURS]}, theirs {failed['batch']}"
+    return [
+        race.row(work, "batch", 0.7, "ip -batch, neigh change … nud probe; not waiting", note),
+        race.row(work, "look", None, "the same, and looking with ip neigh until proven", note),
+    ]
+
+
+def scheduled(minion, rounds):
+    """Return what jobs of Salt's scheduler cost, trivial ones subtracted: CPU, not time."""
+    race = Race()
+    for _round in range(2 * rounds):  # small differences of large numbers
+        cost = {}
+        for name, words in (
+            ("arp.flush", ()),
+            ("cmd.run", ("ip neigh flush nud stale",)),
+            ("test.ping", ()),
+        ):
+            scene.fill(COUNT)
+            cost[name] = minion.job(name, *words)
+            kept = scene.left("stale")
+            if kept != (COUNT if name == "test.ping" else 0):
+                raise AssertionError(f"{name} left {kept} of {COUNT}")
+            scene.empty()
+        trivial = cost.pop("test.ping")
+        race.times.setdefault("trivial", []).append(trivial)
+        race.times.setdefault(OURS, []).append(cost["arp.flush"] - trivial)
+        race.times.setdefault("cmd", []).append(cost["cmd.run"] - trivial)
+    note = f"CPU; the trivial job itself: {race.median('trivial') * 1000:.0f} ms"
+    against = "cmd.run 'ip neigh flush nud stale'"
+    return [race.row("scheduled flush of 1,000, over test.ping", "cmd", 1.0, against, note)]
+
+
+def memory(minion, size):
+    """Return how far a flush lifts the peak of the process's memory."""
+    scene.fill(size)
+    grown = _in_a_child(lambda: minion.call("arp.flush", state="STALE"))
+    scene.empty()
+    return [Row(f"flush, {size:,}: memory", "MiB, peak", 16, None, grown, None)]
+
+
+def _in_a_child(work):
+    """Return by how many MiB the peak of resident memory grows while a forked child works."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+                file.write("5")  # the peak begins anew
+            before = _kib("VmRSS")
+            work()
+            os.write(writing, str(_kib("VmHWM") - before).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(pid, 0)
+    with open(reading, encoding="ascii") as file:
+        return int(file.read()) / 1024
+
+
+def _kib(name):
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name))
