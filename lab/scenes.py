@@ -128,6 +128,8 @@ def harm(name, kind, resolicit, cure, times=3, turn=None):
         database.set("mcast_resolicit", resolicit)
         worker = fabric.worker("worker", 80, "02:00:00:00:00:80")
         scene.enter_context(Service(database, database.ip))
+        if cure == cures.SCHEDULE:
+            cures.schedule(database)
         poll("a connection before the flow", 20, lambda: connect(worker, database.ip))
         with Flow(database, worker) as flow:
             time.sleep(1)
