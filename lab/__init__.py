@@ -2,5 +2,6 @@
 
 Read in this order: ``private`` (a world of our own), ``machines`` (one host), ``fabric`` (the
 network between them), ``causes`` (what goes wrong), ``observe`` (what a client sees of it),
-``cures`` (what an operator types), and then what is played on it: ``story``, ``film``.
+``cures`` (what an operator types), ``datacentre`` (with a real master and minions), and then what
+is played on it: ``story``, ``film``.
 """

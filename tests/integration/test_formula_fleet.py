@@ -4,18 +4,16 @@ From a real git repository by gitfs with its two roots, and from file_roots: the
 very configurations that the README shows.
 """
 
-import contextlib
 import pathlib
 import shutil
 import tempfile
 
 import pytest
 import yaml
-from formula_minion import ROOMS, Master, Minion, changes
+from formula_minion import ROOMS, changes
 
-from lab.fabric import Fabric
-from lab.machines import poll, run
-from lab.management import HERE, Management
+from lab.datacentre import Datacentre
+from lab.machines import run
 
 CRON = "the neighbour table is cleaned by cron"
 
@@ -49,20 +47,11 @@ def by_gitfs(repo, root):
 @pytest.fixture(params=[by_gitfs, by_file_roots], ids=["gitfs", "file_roots"])
 def fleet(request, repo):
     """A master and, each on its machine, the minions db1, db2 and web1."""
-    with contextlib.ExitStack() as world:
-        where = world.enter_context(tempfile.TemporaryDirectory(dir="/tmp", prefix="f"))
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="f") as where:
         root = pathlib.Path(where)
-        management, fabric = world.enter_context(Management()), world.enter_context(Fabric())
-        master = Master(root / "m", interface=HERE, **request.param(repo, root))
-        world.callback(master.stop)
-        minions = {}
-        for number, name in enumerate(("db1", "db2", "web1"), 11):
-            machine = fabric.database(name, number)
-            management.connect(machine, number)
-            minions[name] = Minion(machine, root / name, master=HERE, acceptance_wait_time=1)
-            minions[name].start()
-        poll("three minions answer", 60, lambda: len(master.up()) == 3, every_s=1)
-        yield master, minions
+        names = ("db1", "db2", "web1")
+        with Datacentre(root, names, **request.param(repo, root)) as centre:
+            yield centre.master, centre.minions
 
 
 def test_a_highstate_configures_the_databases_alone(fleet):

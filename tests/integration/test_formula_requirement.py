@@ -13,7 +13,9 @@ import zipfile
 
 import pytest
 import yaml
-from formula_minion import BIN, ROOMS, changes
+from formula_minion import ROOMS, changes
+
+from lab.saltstack import BIN
 
 USE = """\
 the neighbour table is clean in this very run:
