@@ -30,7 +30,9 @@ LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has ch
 # ("neigh: Better handling of transition to NUD_PROBE state").
 OLDEST_KERNEL = (4, 2)
 
-SLICE_S = 0.25  # how often a paced run sends: four small chunks a second and not one big one
+SLICE_S = (
+    0.5  # how often a paced run sends: each look at the table costs CPU, each chunk is a burst
+)
 FRESH_S = 0.1  # an entry read longer ago than this is read again before it is touched
 GRACE_S = 0.25  # FAILED lasts no longer where traffic makes the kernel ask again by broadcast
 # 4000 probes at once overflowed a receiving backlog (net.core.netdev_max_backlog, 1000) and lost
