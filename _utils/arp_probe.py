@@ -187,6 +187,9 @@ class _Run:
             if now.get(key) is None:
                 self.table.kept[key] = "already gone" if key in now else "not seen again"
         left = [entry for entry in now.values() if entry]
+        for entry in left:
+            if not self.table.wants(entry):  # a state was named, and it has another by now
+                self.table.kept[entry.ifindex, entry.dst] = "no longer meant"
         return self.table.ours(left, also=lambda entry: unprovable(entry, self.timers))
 
     def _probe(self, batch):

@@ -52,7 +52,7 @@ class Table:
                     if layout and not self.selectors.by_address:
                         yield family, layout, self._meant(layout, block)
                     else:
-                        yield family, None, [e for e in wire.entries(block) if self._wants(e)]
+                        yield family, None, [e for e in wire.entries(block) if self.wants(e)]
 
     def _meant(self, layout, block):
         """Return those messages of a block that are meant, where no address is named."""
@@ -66,7 +66,8 @@ class Table:
             else layout.pick(block, map(wanted.__contains__, heads))
         )
 
-    def _wants(self, entry):
+    def wants(self, entry):
+        """Tell whether an entry is meant."""
         return self.selectors.wants(entry, self.devices.get(entry.ifindex))
 
     def is_meant(self, head):
@@ -89,10 +90,11 @@ class Table:
         """
         chosen = []
         for entry in entries:
-            device = self.devices.get(entry.ifindex)
-            if not self.selectors.wants(entry, device):
+            if not self.wants(entry):
                 continue
-            reason = select.owner(entry, device) or (also(entry) if also else "")
+            reason = select.owner(entry, self.devices.get(entry.ifindex)) or (
+                also(entry) if also else ""
+            )
             if reason:
                 self.kept[entry.ifindex, entry.dst] = reason
             else:

@@ -302,3 +302,21 @@ def test_a_locktime_that_outlasts_the_probes_is_said(arp, lively):
     lively.add("192.0.2.10", "stale", DEAD)
     [line] = arp.revalidate("192.0.2.10")["warnings"]
     assert line.startswith("net.ipv4.neigh.db0.locktime lasts as long as all probes")
+
+
+def test_an_entry_that_is_no_longer_meant_is_counted_and_not_asked(arp, lively, monkeypatch):
+    import arp_table
+
+    lively.add("192.0.2.10", "stale", DEAD)
+    original = arp_table.Table.read
+
+    def read(table):
+        found = original(table)
+        lively.add("192.0.2.10", "reachable", DEAD)
+        time.sleep(0.15)
+        return found
+
+    monkeypatch.setattr(arp_table.Table, "read", read)
+    answer = arp.revalidate("192.0.2.10", state="STALE")
+    assert (answer["checked"], answer["kept"]) == (0, {"no longer meant": 1})
+    assert lively.table() == [f"192.0.2.10 db0 {DEAD} REACHABLE"]
