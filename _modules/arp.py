@@ -26,6 +26,7 @@ except ImportError:
 
 if HAS_PYROUTE2:
     try:
+        import arp_blocks
         import arp_flush
         import arp_netlink
         import arp_probe
@@ -35,6 +36,7 @@ if HAS_PYROUTE2:
         import arp_wire
     except ImportError:  # installed by pip, not synced
         from saltext.arp_hygiene.utils import (
+            arp_blocks,
             arp_flush,
             arp_netlink,
             arp_probe,
@@ -46,7 +48,9 @@ if HAS_PYROUTE2:
 
     # A minion that has imported a synced file keeps it until it restarts, while this file is
     # loaded anew: without this, a new surface would meet an old engine. In order of dependence.
-    _ENGINE = (arp_wire, arp_select, arp_netlink, arp_table, arp_rows, arp_flush, arp_probe)
+    _ENGINE = (
+        arp_wire, arp_blocks, arp_select, arp_netlink, arp_table, arp_rows, arp_flush, arp_probe
+    )  # fmt: skip
     if any(
         os.path.exists(module.__file__) and os.stat(module.__file__).st_mtime_ns != module.LOADED
         for module in _ENGINE

@@ -3,13 +3,16 @@
 import errno
 import os
 import time
+from collections import defaultdict
 
 try:
+    import arp_blocks as blocks
     import arp_netlink as netlink
     import arp_rows as rows
     import arp_table as tables
     import arp_wire as wire
 except ImportError:  # installed by pip, not synced
+    from saltext.arp_hygiene.utils import arp_blocks as blocks
     from saltext.arp_hygiene.utils import arp_netlink as netlink
     from saltext.arp_hygiene.utils import arp_rows as rows
     from saltext.arp_hygiene.utils import arp_table as tables
@@ -37,7 +40,7 @@ def flush(selectors, rows_wanted=False, test=False):
             chosen, failed = table.ours(table.read().values()), {}
             result = {"would_flush": len(chosen)}
             for entry in chosen if rows_wanted else ():
-                removed.add(wire.family_of(entry.dst), None, [entry])
+                removed.add(wire.family_of(entry.dst), None, None, [entry])
         else:
             work = _Flush(table, orders, removed)
             work.run()
@@ -49,9 +52,9 @@ def flush(selectors, rows_wanted=False, test=False):
 
 
 class _Verdicts(dict):
-    """What shall become of entries, by what most share: ``(ifindex, state, flags, kind)``.
+    """What shall become of entries, by their head, where no address is named.
 
-    Where no address is named; an entry whose address must be looked at is judged alone.
+    An entry whose address must be looked at is judged alone.
     """
 
     def __init__(self, table):
@@ -60,7 +63,7 @@ class _Verdicts(dict):
 
     def __missing__(self, head):
         """Judge once for all entries alike."""
-        if not head[3]:
+        if not wire.Entry(*head).kind:
             verdict = ALONE
         elif not self._table.is_meant(head):
             verdict = UNMEANT
@@ -80,7 +83,7 @@ class _Flush:
         self.flushed = 0
         self.failed = {}  # (ifindex, dst) to a row for the operator
         self._verdicts = _Verdicts(table)
-        self._residue = set()  # (ifindex, dst) without a MAC that were deleted once
+        self._residue = defaultdict(set)  # ifindex to dst, of what had no MAC when it was deleted
         self._began = time.monotonic()
 
     def run(self):
@@ -94,45 +97,42 @@ class _Flush:
 
     def _look(self, family, again):
         """Look at the table of a family once, and delete what is ours."""
-        for chunk in self.table.chunks(family):
-            for layout, block in wire.blocks(chunk):
-                if layout and not self.table.selectors.by_address:
-                    self._alike(family, layout, block, again)
-                else:
-                    self._one_by_one(wire.entries(block), again)
+        for layout, alike, block in blocks.read(self.table.chunks(family), self._sort):
+            if layout and not self.table.selectors.by_address:
+                self._alike(family, layout, alike, block, again)
+            else:
+                self._one_by_one(blocks.entries(block), again)
         self._drain()
 
-    def _alike(self, family, layout, block, again):
-        """Judge the entries of a block by what they share with others: the fast path."""
-        shared = layout.shared_head(block)
-        heads = [shared] if shared else list(layout.heads.iter_unpack(block))
-        ours, alone = block, b""
-        if any(self._verdicts[head] != OURS for head in set(heads)):
-            verdicts = [self._verdicts[head] for head in heads]
-            if shared:
-                verdicts *= len(block) // layout.size
-            ours = layout.pick(block, [verdict == OURS for verdict in verdicts])
-            alone = layout.pick(block, [verdict == ALONE for verdict in verdicts])
-            for row, verdict in zip(layout.tuples(block), verdicts, strict=True):
-                if verdict not in (OURS, ALONE, UNMEANT):
-                    self.table.kept[row[0], row[4]] = verdict
-        told = self._removed is not None
-        twice = told and any(self._is_told(row[0], row[4]) for row in layout.tuples(ours))
-        if again or twice:  # a growing table shows some entries twice
-            ours, alone = b"", ours + alone
-        elif not layout.mac:
-            self._residue.update((row[0], row[4]) for row in layout.tuples(ours))
-        if told:  # before they go: what the kernel refuses is taken back
-            self._removed.add(family, layout, ours)
-        self._push(wire.delete_messages(ours, layout), layout.size)
-        self._one_by_one(layout.entries(alone), again)
+    def _sort(self, head):
+        """Return what entries must share to be deleted together; for rows, all of their head."""
+        return self._verdicts[head], head[2], head if self._removed is not None else None
+
+    def _alike(self, family, layout, alike, block, again):
+        """Judge the entries of a block by what they share: the fast path."""
+        verdict, ifindex, head = alike
+        if verdict == UNMEANT:
+            return
+        if verdict not in (OURS, ALONE):
+            self.table.keep(verdict, ifindex, *layout.addresses(block))
+            return
+        # a growing table shows some entries twice
+        twice = self._is_told(ifindex, layout.addresses(block))
+        if verdict == ALONE or again or twice:
+            self._one_by_one(layout.entries(block), again)
+            return
+        if not layout.mac:
+            self._residue[ifindex].update(layout.addresses(block))
+        if self._removed is not None:  # before they go: what the kernel refuses is taken back
+            self._removed.add(family, layout, head, block)
+        self._push(layout.deletes(block), layout.size)
 
     def _one_by_one(self, entries, again):
         """Delete what is ours of some entries, each judged alone."""
         for entry in self.table.ours(entries):
             if self._is_due(entry, again):
                 if self._removed is not None:
-                    self._removed.add(wire.family_of(entry.dst), None, [entry])
+                    self._removed.add(wire.family_of(entry.dst), None, None, [entry])
                 order = wire.delete_message(entry)
                 self._push(order, len(order))
 
@@ -143,16 +143,16 @@ class _Flush:
         enough. And what the kernel has learned since we began is not what we were asked to
         delete: without this, a flush under traffic would delete its own cure, round after round.
         """
-        key = entry.ifindex, entry.dst
-        if key in self._residue or self._is_told(*key):
+        residue = self._residue[entry.ifindex]
+        if entry.dst in residue or self._is_told(entry.ifindex, [entry.dst]):
             return False
         if not entry.mac:
-            self._residue.add(key)
+            residue.add(entry.dst)
         return not again or entry.updated > (time.monotonic() - self._began) * wire.TICKS + 1
 
-    def _is_told(self, ifindex, dst):
-        """Tell whether rows are wanted and one of this entry is there already."""
-        return self._removed is not None and self._removed.has(ifindex, dst)
+    def _is_told(self, ifindex, addresses):
+        """Tell whether rows are wanted and one of these entries is there already."""
+        return self._removed is not None and self._removed.has(ifindex, addresses)
 
     def _push(self, orders, size):
         """Add orders of one size each to the batch; send it whenever it is full."""

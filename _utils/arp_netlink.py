@@ -25,9 +25,11 @@ from pyroute2.netlink import NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, NLMSG_DONE
 from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGH, RTM_GETNEIGHTBL
 
 try:
+    import arp_blocks as blocks
     import arp_select
     import arp_wire as wire
 except ImportError:  # installed by pip, not synced
+    from saltext.arp_hygiene.utils import arp_blocks as blocks
     from saltext.arp_hygiene.utils import arp_select
     from saltext.arp_hygiene.utils import arp_wire as wire
 
@@ -132,7 +134,7 @@ class Channel:
             try:
                 answer = self._sock.recv(CHUNK, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                return wire.entries(b"".join(found)), refusals
+                return blocks.entries(b"".join(found)), refusals
             size, kind, flags, _seq, _port = wire.HEADER.unpack_from(answer)
             if kind != NLMSG_ERROR:
                 found.append(answer)
@@ -211,7 +213,7 @@ def _refusal(answer, size, flags, errno):
         for name, start, end in wire.attributes(answer, 20 + 28, 20 + original)
     }
     dst, mac = attributes.get(wire.NDA_DST, b""), attributes.get(wire.NDA_LLADDR, b"")
-    return Refusal(wire.Entry(ifindex, 0, 0, 0, dst, mac, 0, 0, 0), errno, text)
+    return Refusal(wire.Entry(ifindex=ifindex, dst=dst, mac=mac), errno, text)
 
 
 def _limits(values):

@@ -12,12 +12,14 @@ import time
 from collections import deque
 
 try:
+    import arp_blocks as blocks
     import arp_netlink as netlink
     import arp_rows as rows
     import arp_select as select
     import arp_table as tables
     import arp_wire as wire
 except ImportError:  # installed by pip, not synced
+    from saltext.arp_hygiene.utils import arp_blocks as blocks
     from saltext.arp_hygiene.utils import arp_netlink as netlink
     from saltext.arp_hygiene.utils import arp_rows as rows
     from saltext.arp_hygiene.utils import arp_select as select
@@ -185,11 +187,11 @@ class _Run:
         for entry in chunk:
             key = entry.ifindex, entry.dst
             if now.get(key) is None:
-                self.table.kept[key] = "already gone" if key in now else "not seen again"
+                self.table.keep("already gone" if key in now else "not seen again", *key)
         left = [entry for entry in now.values() if entry]
         for entry in left:
             if not self.table.wants(entry):  # a state was named, and it has another by now
-                self.table.kept[entry.ifindex, entry.dst] = "no longer meant"
+                self.table.keep("no longer meant", entry.ifindex, entry.dst)
         return self.table.ours(left, also=lambda entry: unprovable(entry, self.timers))
 
     def _probe(self, batch):
@@ -215,9 +217,9 @@ class _Run:
         if self.pending.pop(key, None):
             self.counts["checked"] -= 1
         if tables.already_gone(refusal):
-            self.table.kept[key] = "already gone"
+            self.table.keep("already gone", *key)
         elif refusal.errno == errno.EINVAL:  # it lost its MAC since we read it
-            self.table.kept[key] = "INCOMPLETE"
+            self.table.keep("INCOMPLETE", *key)
         elif refusal.errno == errno.EPERM and whole_batch and not self.counts["confirmed"]:
             raise tables.denied("revalidate", refusal, self.table)
         else:
@@ -236,7 +238,7 @@ class _Run:
                 return found
         wanted, found, seen = set(keys), {}, 0
         for chunk in self.table.chunks():
-            for entry in wire.entries(chunk):
+            for entry in blocks.entries(chunk):
                 seen += 1
                 if (entry.ifindex, entry.dst) in wanted:
                     found[entry.ifindex, entry.dst] = entry
@@ -288,7 +290,7 @@ class _Run:
         if pending.failed and verdict not in ("confirmed", "healed"):
             self.gone.append(_row(self.table, entry))
         elif verdict == "removed" or (owner and current.mac):  # not by ARP: somebody's doing
-            self.table.kept[entry.ifindex, entry.dst] = owner or "removed meanwhile"
+            self.table.keep(owner or "removed meanwhile", entry.ifindex, entry.dst)
             self.counts["checked"] -= 1
         elif verdict == "confirmed":
             self.counts["confirmed"] += 1

@@ -6,8 +6,6 @@ import os
 import socket
 from collections import defaultdict
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 
 try:
     import arp_netlink as netlink
@@ -22,7 +20,6 @@ except ImportError:  # installed by pip, not synced
 
 LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
 
-_HEAD = itemgetter(0, 1, 2, 3)  # ifindex, state, flags, kind
 _TEXT = {
     socket.AF_INET: socket.inet_ntoa,
     socket.AF_INET6: partial(socket.inet_ntop, socket.AF_INET6),
@@ -83,23 +80,21 @@ class Rows:
             family: _Shared(table, timers, family) for family in table.selectors.families
         }
 
-    def add(self, family, layout, batch):
+    def add(self, family, layout, head, batch):
         """Take a batch in the shape of Table.batches."""
         if not layout:
             for entry in batch:
                 self._add_one(family, entry)
             return
-        shared, tuples = layout.shared_head(batch), layout.tuples(batch)
-        for head, run in [(shared, tuples)] if shared else groupby(tuples, _HEAD):
-            if head[3]:
-                self._add_run(family, head, run)
-            else:  # no word from the kernel what kind of address it is: look at the address
-                for fields in run:
-                    self._add_one(family, wire.Entry(*fields))
+        if wire.Entry(*head).kind:
+            self._add_run(family, head, layout.tails(batch))
+        else:  # no word from the kernel what kind of address it is: look at the address
+            for entry in layout.entries(batch):
+                self._add_one(family, entry)
 
-    def has(self, ifindex, dst):
-        """Tell whether there is a row."""
-        return dst in self._found.get(ifindex, ())
+    def has(self, ifindex, addresses):
+        """Tell whether there is a row of any of these."""
+        return not self._found[ifindex].keys().isdisjoint(addresses)
 
     def drop(self, ifindex, dst):
         """Forget a row."""
@@ -114,15 +109,16 @@ class Rows:
 
     def _add_one(self, family, entry):
         owner = select.owner(entry, self._devices.get(entry.ifindex))
-        self._add_run(family, entry[:4], [entry[:9]], owner)
+        self._add_run(family, entry[: wire.HEAD], [entry[wire.HEAD :]], owner)
 
     def _add_run(self, family, head, run, owner=None):
-        """Write the rows of entries that share their first four fields: the fast path."""
+        """Write the rows of entries that share their head: the fast path."""
         name, dev, usual, base_s = self._shared[family][head]
         owner = usual if owner is None else owner
-        reachable, macs, ticks = head[1] == select.REACHABLE, self._macs, wire.TICKS
-        text, found = _TEXT[family], self._found[head[0]]
-        for _ifindex, _state, _flags, _kind, dst, mac, confirmed, used, updated in run:
+        _protocol, _ext, ifindex, state, _flags, _kind = head
+        reachable, macs, ticks = state == select.REACHABLE, self._macs, wire.TICKS
+        text, found = _TEXT[family], self._found[ifindex]
+        for dst, mac, confirmed, used, updated in run:
             found[dst] = {
                 "ip": text(dst),
                 "mac": macs[mac],
@@ -131,13 +127,13 @@ class Rows:
                 "confirmed_s": confirmed / ticks,
                 "used_s": used / ticks,
                 "updated_s": updated / ticks,
-                "suspect": reachable and is_suspect(head[1], confirmed, updated, base_s),
+                "suspect": reachable and is_suspect(state, confirmed, updated, base_s),
                 "owner": owner,
             }
 
 
 class _Shared(dict):
-    """What entries of one family and one ``(ifindex, state, flags, kind)`` share in their rows."""
+    """What entries of one family and one head share in their rows."""
 
     def __init__(self, table, timers, family):
         super().__init__()
@@ -146,10 +142,11 @@ class _Shared(dict):
 
     def __missing__(self, head):
         """Find it out once: state, device, owner, base_reachable_time."""
-        timing = self._timers.get((self._family, head[0]), netlink.DEFAULT_TIMERS)
+        entry = wire.Entry(*head)
+        timing = self._timers.get((self._family, entry.ifindex), netlink.DEFAULT_TIMERS)
         self[head] = shared = (
-            select.state_name(head[1]),
-            self._table.name(head[0]),
+            select.state_name(entry.state),
+            self._table.name(entry.ifindex),
             self._owners[head],
             timing.base_reachable_s,
         )

@@ -153,11 +153,6 @@ class Selectors(namedtuple("Selectors", "ip dev state families exclude")):
         """Tell whether addresses are named, so that each entry must be looked at."""
         return self.ip is not None or self.exclude is not None
 
-    @property
-    def all_meant(self):
-        """Tell whether nothing but families is named."""
-        return self.dev is None and self.state is None and not self.by_address
-
     def wants(self, entry, device):
         """Tell whether an entry is meant."""
         return (

@@ -7,12 +7,15 @@ the operator.
 import errno
 import os
 import socket
-from collections import Counter
+from collections import Counter, defaultdict
+from itertools import chain
 
 try:
+    import arp_blocks as blocks
     import arp_select as select
     import arp_wire as wire
 except ImportError:  # installed by pip, not synced
+    from saltext.arp_hygiene.utils import arp_blocks as blocks
     from saltext.arp_hygiene.utils import arp_select as select
     from saltext.arp_hygiene.utils import arp_wire as wire
 
@@ -29,7 +32,7 @@ class Table:
         self.channel, self.selectors = channel, selectors
         self.devices = channel.devices()
         selectors.check_devices(self.devices)
-        self.kept = {}  # (ifindex, dst) of a meant entry that is not ours: why
+        self._kept = defaultdict(dict)  # ifindex to dst, of a meant entry that is not ours, to why
 
     def chunks(self, *families):
         """Yield the raw chunks of some families, or all that are meant, and the device meant."""
@@ -40,46 +43,32 @@ class Table:
             yield from self.channel.neighbours(family, ifindex)
 
     def batches(self):
-        """Yield what is meant: ``(family, layout, block)``, or ``(family, None, entries)``.
+        """Yield what is meant: ``family, layout, head, block``, or ``family, None, None, entries``.
 
         A table that grows while it is read shows some entries twice and others not at all, without
         a word (no NLM_F_DUMP_INTR for neighbours). Who keys them by (ifindex, dst) mends the
         first; looking again mends the second.
         """
         for family in self.selectors.families:
-            for chunk in self.chunks(family):
-                for layout, block in wire.blocks(chunk):
-                    if layout and not self.selectors.by_address:
-                        yield family, layout, self._meant(layout, block)
-                    else:
-                        yield family, None, [e for e in wire.entries(block) if self.wants(e)]
-
-    def _meant(self, layout, block):
-        """Return those messages of a block that are meant, where no address is named."""
-        if self.selectors.all_meant:
-            return block
-        heads = list(layout.heads.iter_unpack(block))
-        wanted = {head for head in set(heads) if self.is_meant(head)}
-        return (
-            block
-            if wanted.issuperset(heads)
-            else layout.pick(block, map(wanted.__contains__, heads))
-        )
+            for layout, head, block in blocks.read(self.chunks(family)):
+                if not layout or self.selectors.by_address:
+                    yield family, None, None, [e for e in blocks.entries(block) if self.wants(e)]
+                elif self.is_meant(head):
+                    yield family, layout, head, block
 
     def wants(self, entry):
         """Tell whether an entry is meant."""
         return self.selectors.wants(entry, self.devices.get(entry.ifindex))
 
     def is_meant(self, head):
-        """Tell whether entries of one ``(ifindex, state, flags, kind)`` are meant."""
-        device = self.devices.get(head[0])
-        return self.selectors.wants(wire.Entry(*head, b"", b"", 0, 0, 0), device)
+        """Tell whether entries of one head are meant, where no address is named."""
+        return self.wants(wire.Entry(*head))
 
     def read(self):
         """Return the entries that are meant: ``(ifindex, dst)`` to Entry."""
         return {
             (entry.ifindex, entry.dst): entry
-            for _family, layout, batch in self.batches()
+            for _family, layout, _head, batch in self.batches()
             for entry in (layout.entries(batch) if layout else batch)
         }
 
@@ -96,10 +85,14 @@ class Table:
                 also(entry) if also else ""
             )
             if reason:
-                self.kept[entry.ifindex, entry.dst] = reason
+                self.keep(reason, entry.ifindex, entry.dst)
             else:
                 chosen.append(entry)
         return chosen
+
+    def keep(self, reason, ifindex, *addresses):
+        """Remember why entries that are meant are not touched."""
+        self._kept[ifindex].update(dict.fromkeys(addresses, reason))
 
     def name(self, ifindex):
         """Return a device's name; a number where it has none any more."""
@@ -108,11 +101,12 @@ class Table:
 
     def kept_counts(self):
         """Return reason to count."""
-        return dict(sorted(Counter(self.kept.values()).items()))
+        reasons = chain.from_iterable(by_address.values() for by_address in self._kept.values())
+        return dict(sorted(Counter(reasons).items()))
 
 
 class Owners(dict):
-    """Who owns an entry, by what most entries share: ``(ifindex, state, flags, kind)``."""
+    """Who owns entries, by their head."""
 
     def __init__(self, table):
         super().__init__()
@@ -120,8 +114,8 @@ class Owners(dict):
 
     def __missing__(self, head):
         """Judge once for all entries alike: unicast, unless ``kind`` says otherwise."""
-        entry = wire.Entry(*head, b"\0\0\0\0", b"", 0, 0, 0)
-        self[head] = reason = select.owner(entry, self._devices.get(head[0]))
+        entry = wire.Entry(*head, dst=b"\0\0\0\0")
+        self[head] = reason = select.owner(entry, self._devices.get(entry.ifindex))
         return reason
 
 

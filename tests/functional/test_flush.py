@@ -202,7 +202,7 @@ def test_a_partial_refusal_tells_both_halves(arp, scene, monkeypatch, loaders):
 
     def exchange(channel, orders):
         found, refusals = original(channel, orders)
-        entry = arp_wire.Entry(2, 0, 0, 0, refused, b"", 0, 0, 0)
+        entry = arp_wire.Entry(ifindex=2, dst=refused)
         first = not getattr(channel, "told", False)
         channel.told = True
         return found, refusals + [arp_netlink.Refusal(entry, errno.EBUSY, "")] * first

@@ -118,7 +118,7 @@ def test_a_partial_failure_tells_both_halves(clean, scene, monkeypatch):
     def exchange(channel, orders):
         monkeypatch.setattr(arp_netlink.Channel, "exchange", original)
         found, refusals = original(channel, orders)
-        entry = arp_wire.Entry(2, 0, 0, 0, socket.inet_aton("192.0.2.11"), b"", 0, 0, 0)
+        entry = arp_wire.Entry(ifindex=2, dst=socket.inet_aton("192.0.2.11"))
         return found, [*refusals, arp_netlink.Refusal(entry, errno.EBUSY, "")]
 
     monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)

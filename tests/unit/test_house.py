@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import re
 import sys
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_every_reloadable_file_is_reloaded():
     known = set()
     for surface, name in (("arp", "_ENGINE"), ("arp_hygiene", "_RULES")):
         text = (REPO / "_modules" / f"{surface}.py").read_text(encoding="utf-8")
-        order = text.split(f"{name} = (")[1].split(")")[0].replace(" ", "").split(",")
+        order = re.findall(r"\w+", text.split(f"{name} = (")[1].split(")")[0])
         for at, file in enumerate(order):
             needs = imports(REPO / "_utils" / f"{file}.py") & engine
             assert needs <= set(order[:at])

@@ -1,9 +1,10 @@
-"""Netlink bytes in, entries out: three paths, one answer, and pyroute2's as a second opinion."""
+"""Netlink bytes in, entries out: two paths, one answer, and pyroute2's as a second opinion."""
 
 import socket
 import struct
 from collections import Counter
 
+import arp_blocks as blocks
 import arp_wire as wire
 import pytest
 from hypothesis import given, settings
@@ -42,7 +43,7 @@ little = pytest.mark.skipif(struct.pack("=H", 1) != b"\1\0", reason="captured li
     ids=["stale", "failed", "zebra"],
 )
 def test_captured_messages(message, expected):
-    [entry] = wire.entries(message)
+    [entry] = blocks.entries(message)
     assert (
         entry.state,
         socket.inet_ntoa(entry.dst),
@@ -57,23 +58,50 @@ def test_captured_messages(message, expected):
 @little
 def test_a_chunk_of_different_messages_is_sorted_by_what_they_are_like():
     chunk = STALE + FAILED + ZEBRA + STALE
-    assert [entry.state for entry in wire.entries(chunk)] == [4, 4, 32, 2]
-    blocks = wire.blocks(STALE * 40 + ZEBRA + FAILED)
-    assert [len(block) for _layout, block in blocks] == [40 * 76, 84, 64]
-    assert [layout and layout.mac for layout, _block in blocks] == [True, None, False]
+    assert [entry.state for entry in blocks.entries(chunk)] == [4, 4, 32, 2]
+    found = list(blocks.read([STALE * 40 + ZEBRA + FAILED, STALE + FAILED]))
+    assert [len(block) for _layout, _head, block in found] == [41 * 76, 84, 2 * 64]
+    assert [layout.mac for layout, _head, _block in found] == [True, True, False]
+    assert [head for _layout, head, _block in found] == [
+        entry[: wire.HEAD] for entry in walked(STALE + ZEBRA + FAILED)
+    ]
+
+
+@little
+def test_a_block_holds_what_is_sorted_alike():
+    reachable = STALE[:24] + b"\2" + STALE[25:]
+    chunk = STALE * 20 + reachable * 20
+    [(_layout, shared, block)] = blocks.read([chunk], lambda head: head[2])
+    assert (shared, block) == (3, chunk)
+    found = blocks.read([chunk, STALE], lambda head: head[3])
+    assert [(shared, block) for _layout, shared, block in found] == [
+        (4, STALE),  # at once: nothing in it to sort
+        (4, STALE * 20),
+        (2, reachable * 20),
+    ]
+
+
+@little
+def test_what_is_alike_in_length_alone_is_told_apart():
+    bird = ZEBRA[:80] + b"\14" + ZEBRA[81:]
+    for messages in ([ZEBRA, bird], [ZEBRA] * 20 + [bird] * 20):
+        chunk = b"".join(messages)
+        assert Counter(blocks.entries(chunk)) == Counter(walked(chunk))
+        heads = Counter(head[0] for _layout, head, _block in blocks.read([chunk]))
+        assert set(heads) == {11, 12}
 
 
 @pytest.mark.parametrize("length", [0, 15, 77])
 def test_a_broken_length_is_an_error_and_no_endless_loop(length):
     broken = struct.pack("=I", length) + STALE[4:]
     with pytest.raises(ValueError, match="netlink message of"):
-        wire.entries(broken)
+        blocks.entries(broken)
 
 
 def test_a_broken_attribute_is_an_error():
     broken = ZEBRA[:28] + b"\xff\xff" + ZEBRA[30:]
     with pytest.raises(ValueError, match="netlink attribute of"):
-        wire.entries(broken)
+        blocks.entries(broken)
 
 
 u8, u16, u32 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32))
@@ -119,27 +147,39 @@ def walked(chunk):
 @given(st.lists(messages(), min_size=1, max_size=12))
 def test_every_path_says_the_same(batch):
     chunk = b"".join(batch)
-    assert Counter(wire.entries(chunk)) == Counter(walked(chunk))
+    assert Counter(blocks.entries(chunk)) == Counter(walked(chunk))
     for message in batch:
-        assert wire.entries(message * 30) == walked(message) * 30
-    for layout, block in wire.blocks(chunk):
+        assert blocks.entries(message * 30) == walked(message) * 30
+    for layout, head, block in blocks.read(batch):
         if layout:
-            heads = list(layout.heads.iter_unpack(block))
-            assert heads == [entry[:4] for entry in walked(block)]
-            assert layout.shared_head(block) == (heads[0] if len(set(heads)) == 1 else None)
+            assert {head} == {entry[: wire.HEAD] for entry in walked(block)}
+            assert list(layout.tails(block)) == [entry[wire.HEAD :] for entry in walked(block)]
+            assert list(layout.addresses(block)) == [entry.dst for entry in walked(block)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(messages(), min_size=1, max_size=6), st.integers(1, 40), st.integers(1, 5))
+def test_every_message_is_in_one_block(batch, often, chunks):
+    found = list(blocks.read([b"".join(batch * often)] * chunks, lambda head: head[3]))
+    size = sum(map(len, batch))
+    assert sum(len(block) for _layout, _state, block in found) == size * often * chunks
+    for layout, state, block in found:
+        if layout:
+            assert layout.heads(block) == {entry[: wire.HEAD] for entry in walked(block)}
+            assert {entry.state for entry in walked(block)} == {state}
 
 
 @settings(max_examples=200, deadline=None)
 @given(messages())
 def test_pyroute2_says_the_same(message):
-    [entry] = wire.entries(message)
+    [entry] = blocks.entries(message)
     theirs = ndmsg(message)
     theirs.decode()
-    assert (theirs["ifindex"], theirs["state"], theirs["flags"]) == entry[:3]
+    assert (theirs["ifindex"], theirs["state"], theirs["flags"]) == entry[2:5]
     assert theirs["ndm_type"] == entry.kind
     assert socket.inet_pton(wire.family_of(entry.dst), theirs.get_attr("NDA_DST")) == entry.dst
     ages = theirs.get_attr("NDA_CACHEINFO")
-    assert (ages["ndm_confirmed"], ages["ndm_used"], ages["ndm_updated"]) == entry[6:9]
+    assert (ages["ndm_confirmed"], ages["ndm_used"], ages["ndm_updated"]) == entry[-3:]
     if len(entry.mac) == 6:
         assert theirs.get_attr("NDA_LLADDR") == entry.mac.hex(":")
 
@@ -147,11 +187,11 @@ def test_pyroute2_says_the_same(message):
 @settings(max_examples=100, deadline=None)
 @given(messages())
 def test_orders_name_the_entry_and_nothing_else(message):
-    [entry] = wire.entries(message)
-    [(layout, _block)] = wire.blocks(message)
+    [entry] = blocks.entries(message)
+    [(layout, _head, _block)] = blocks.read([message])
     orders = [wire.delete_message(entry), wire.probe_message(entry)]
     if layout:
-        orders.append(bytes(wire.delete_messages(message, layout)))
+        orders.append(bytes(layout.deletes(message)))
     for order in orders:
         theirs = ndmsg(order)
         theirs.decode()
