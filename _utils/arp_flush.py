@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 try:
     import arp_blocks as blocks
@@ -32,22 +32,19 @@ def flush(selectors, rows_wanted=False, test=False):
     """
     # answers to orders must not mix with the dump that goes on: two sockets
     with netlink.Channel() as channel, netlink.Channel() as orders, rows.no_collection():
-        table, removed = tables.Table(channel, selectors), None
-        if rows_wanted:
-            timers, _limits = channel.tables(selectors.families)
-            removed = rows.Rows(table, timers)
+        table, removed = tables.Table(channel, selectors), _Removed() if rows_wanted else None
         if test:
             chosen, failed = table.ours(table.read().values()), {}
             result = {"would_flush": len(chosen)}
-            for entry in chosen if rows_wanted else ():
-                removed.add(wire.family_of(entry.dst), None, None, [entry])
+            if rows_wanted:
+                removed.add_each(chosen)
         else:
             work = _Flush(table, orders, removed)
             work.run()
             result, failed = {"flushed": work.flushed}, work.failed
         result["kept"] = table.kept_counts()
         if rows_wanted:
-            result["entries"] = removed.listed()
+            result["entries"] = removed.rows(table)
     return {**result, "failed": list(failed.values())} if failed else result
 
 
@@ -73,12 +70,49 @@ class _Verdicts(dict):
         return verdict
 
 
+class _Removed:
+    """What was ordered to be deleted, as the kernel told it; made into rows when all is done.
+
+    Rows made meanwhile push the kernel's own table out of the processor's caches: a delete then
+    takes a third longer.
+    """
+
+    def __init__(self):
+        self._batches = []  # in the shape of Table.batches
+        self._refused = Counter()  # (ifindex, dst) to how often
+
+    def add(self, family, layout, head, block):
+        """Take a block of one head."""
+        self._batches.append((family, layout, head, block))
+
+    def add_each(self, entries):
+        """Take some entries."""
+        self._batches += [(wire.family_of(entry.dst), None, None, [entry]) for entry in entries]
+
+    def drop(self, ifindex, dst):
+        """Take back one order, which the kernel refused."""
+        self._refused[ifindex, dst] += 1
+
+    def rows(self, table):
+        """Return what went, as rows; a growing table showed some of it twice, once is enough."""
+        timers, _limits = table.channel.tables(table.selectors.families)
+        told, ordered = rows.Rows(table, timers), Counter()
+        for family, layout, head, batch in self._batches:
+            told.add(family, layout, head, batch)
+            for entry in (layout.entries(batch) if layout else batch) if self._refused else ():
+                ordered[entry.ifindex, entry.dst] += 1
+        for key, times in self._refused.items():
+            if times == ordered[key]:
+                told.drop(*key)
+        return told.listed()
+
+
 class _Flush:
     """One flush: what has been deleted, and what the kernel refused."""
 
     def __init__(self, table, channel, removed):
         self.table, self._channel = table, channel
-        self._removed = removed  # Rows of what has been deleted, or None: nobody wants to know
+        self._removed = removed  # None: nobody wants to know
         self._orders, self._count = bytearray(), 0  # the batch that is being filled
         self.flushed = 0
         self.failed = {}  # (ifindex, dst) to a row for the operator
@@ -116,14 +150,12 @@ class _Flush:
         if verdict not in (OURS, ALONE):
             self.table.keep(verdict, ifindex, *layout.addresses(block))
             return
-        # a growing table shows some entries twice
-        twice = self._is_told(ifindex, layout.addresses(block))
-        if verdict == ALONE or again or twice:
+        if verdict == ALONE or again:
             self._one_by_one(layout.entries(block), again)
             return
         if not layout.mac:
             self._residue[ifindex].update(layout.addresses(block))
-        if self._removed is not None:  # before they go: what the kernel refuses is taken back
+        if self._removed is not None:
             self._removed.add(family, layout, head, block)
         self._push(layout.deletes(block), layout.size)
 
@@ -132,7 +164,7 @@ class _Flush:
         for entry in self.table.ours(entries):
             if self._is_due(entry, again):
                 if self._removed is not None:
-                    self._removed.add(wire.family_of(entry.dst), None, None, [entry])
+                    self._removed.add_each([entry])
                 order = wire.delete_message(entry)
                 self._push(order, len(order))
 
@@ -144,15 +176,11 @@ class _Flush:
         delete: without this, a flush under traffic would delete its own cure, round after round.
         """
         residue = self._residue[entry.ifindex]
-        if entry.dst in residue or self._is_told(entry.ifindex, [entry.dst]):
+        if entry.dst in residue:
             return False
         if not entry.mac:
             residue.add(entry.dst)
         return not again or entry.updated > (time.monotonic() - self._began) * wire.TICKS + 1
-
-    def _is_told(self, ifindex, addresses):
-        """Tell whether rows are wanted and one of these entries is there already."""
-        return self._removed is not None and self._removed.has(ifindex, addresses)
 
     def _push(self, orders, size):
         """Add orders of one size each to the batch; send it whenever it is full."""

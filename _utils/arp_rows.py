@@ -5,7 +5,7 @@ import gc
 import os
 import socket
 from collections import defaultdict
-from functools import partial
+from itertools import chain
 
 try:
     import arp_netlink as netlink
@@ -20,10 +20,7 @@ except ImportError:  # installed by pip, not synced
 
 LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
 
-_TEXT = {
-    socket.AF_INET: socket.inet_ntoa,
-    socket.AF_INET6: partial(socket.inet_ntop, socket.AF_INET6),
-}
+_LAST = [str(byte) for byte in range(256)]
 SORTED = 1000  # rows; more are returned in the kernel's order: nobody reads them, all pay for it
 
 
@@ -75,7 +72,7 @@ class Rows:
     def __init__(self, table, timers):
         """Take a Table and what its devices' timers are."""
         self._found = defaultdict(dict)  # ifindex to (dst to row)
-        self._devices, self._macs = table.devices, _Macs()
+        self._devices, self._macs, self._networks = table.devices, _Macs(), _Networks()
         self._shared = {
             family: _Shared(table, timers, family) for family in table.selectors.families
         }
@@ -92,10 +89,6 @@ class Rows:
             for entry in layout.entries(batch):
                 self._add_one(family, entry)
 
-    def has(self, ifindex, addresses):
-        """Tell whether there is a row of any of these."""
-        return not self._found[ifindex].keys().isdisjoint(addresses)
-
     def drop(self, ifindex, dst):
         """Forget a row."""
         self._found[ifindex].pop(dst, None)
@@ -104,7 +97,7 @@ class Rows:
         """Return the rows; by device and address, as long as a person can still read them."""
         found = self._found
         if sum(map(len, found.values())) > SORTED:
-            return [row for by_address in found.values() for row in by_address.values()]
+            return list(chain.from_iterable(by_address.values() for by_address in found.values()))
         return [found[index][dst] for index in sorted(found) for dst in sorted(found[index])]
 
     def _add_one(self, family, entry):
@@ -117,19 +110,28 @@ class Rows:
         owner = usual if owner is None else owner
         _protocol, _ext, ifindex, state, _flags, _kind = head
         reachable, macs, ticks = state == select.REACHABLE, self._macs, wire.TICKS
-        text, found = _TEXT[family], self._found[ifindex]
+        found, networks = self._found[ifindex], self._networks
+        ipv4, ntop, ipv6 = family == socket.AF_INET, socket.inet_ntop, socket.AF_INET6
+        alike = {  # a copy, and what differs, is faster than nine new values
+            "ip": "",
+            "mac": "",
+            "dev": dev,
+            "state": name,
+            "confirmed_s": 0.0,
+            "used_s": 0.0,
+            "updated_s": 0.0,
+            "suspect": False,
+            "owner": owner,
+        }
         for dst, mac, confirmed, used, updated in run:
-            found[dst] = {
-                "ip": text(dst),
-                "mac": macs[mac],
-                "dev": dev,
-                "state": name,
-                "confirmed_s": confirmed / ticks,
-                "used_s": used / ticks,
-                "updated_s": updated / ticks,
-                "suspect": reachable and is_suspect(state, confirmed, updated, base_s),
-                "owner": owner,
-            }
+            found[dst] = row = alike.copy()
+            row["ip"] = networks[dst[:3]] + _LAST[dst[3]] if ipv4 else ntop(ipv6, dst)
+            row["mac"] = macs[mac]
+            row["confirmed_s"] = confirmed / ticks
+            row["used_s"] = used / ticks
+            row["updated_s"] = updated / ticks
+            if reachable and is_suspect(state, confirmed, updated, base_s):
+                row["suspect"] = True
 
 
 class _Shared(dict):
@@ -151,6 +153,15 @@ class _Shared(dict):
             timing.base_reachable_s,
         )
         return shared
+
+
+class _Networks(dict):
+    """The first three bytes of IPv4 addresses as text, each written once."""
+
+    def __missing__(self, network):
+        """Write one."""
+        self[network] = text = socket.inet_ntoa(network + b"\0")[:-1]
+        return text
 
 
 class _Macs(dict):

@@ -202,14 +202,15 @@ def test_a_partial_refusal_tells_both_halves(arp, scene, monkeypatch, loaders):
 
     def exchange(channel, orders):
         found, refusals = original(channel, orders)
-        entry = arp_wire.Entry(ifindex=2, dst=refused)
+        entry = arp_wire.Entry(ifindex=socket.if_nametoindex("db0"), dst=refused)
         first = not getattr(channel, "told", False)
         channel.told = True
         return found, refusals + [arp_netlink.Refusal(entry, errno.EBUSY, "")] * first
 
     monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
-    answer = arp.flush()
+    answer = arp.flush(rows=True)
     assert answer["flushed"] == 1
+    assert [row["ip"] for row in answer["entries"]] == [many(0)]
     assert [(row["ip"], row["error"]) for row in answer["failed"]] == [
         (many(1), "EBUSY: Device or resource busy")
     ]
