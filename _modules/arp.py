@@ -30,6 +30,7 @@ if HAS_PYROUTE2:
         import arp_flush
         import arp_netlink
         import arp_probe
+        import arp_revalidate
         import arp_rows
         import arp_select
         import arp_table
@@ -40,6 +41,7 @@ if HAS_PYROUTE2:
             arp_flush,
             arp_netlink,
             arp_probe,
+            arp_revalidate,
             arp_rows,
             arp_select,
             arp_table,
@@ -49,7 +51,8 @@ if HAS_PYROUTE2:
     # A minion that has imported a synced file keeps it until it restarts, while this file is
     # loaded anew: without this, a new surface would meet an old engine. In order of dependence.
     _ENGINE = (
-        arp_wire, arp_blocks, arp_select, arp_netlink, arp_table, arp_rows, arp_flush, arp_probe
+        arp_wire, arp_blocks, arp_select, arp_netlink, arp_table, arp_rows, arp_flush,
+        arp_probe, arp_revalidate,
     )  # fmt: skip
     if any(
         os.path.exists(module.__file__) and os.stat(module.__file__).st_mtime_ns != module.LOADED
@@ -296,7 +299,7 @@ def revalidate(ip=None, dev=None, state=None, family=None, exclude=None, rate=10
     selectors = _select("revalidate", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
     rate = _checked("revalidate", arp_select.parse_rate, rate)
     test = _checked("revalidate", arp_select.parse_flag, "test", test)
-    return _told(_call("revalidate", arp_probe.revalidate, selectors, rate, test))
+    return _told(_call("revalidate", arp_revalidate.revalidate, selectors, rate, test))
 
 
 def stats(ip=None, dev=None, family=None, exclude=None):

@@ -22,7 +22,7 @@ import socket
 import struct
 import sys
 from collections import namedtuple
-from itertools import chain, product
+from itertools import chain, compress, product
 
 from pyroute2.netlink import NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_NEWNEIGH
@@ -110,11 +110,11 @@ class Layout:
         return tuple(int.from_bytes(value, sys.byteorder) for value in values)
 
     def heads(self, block):
-        """Return the heads, the first fields of an Entry, that occur in a block."""
+        """Return the heads that occur in a block."""
         marks = self.marks(block)
         if self._are_alike(block, _HEAD):
-            return {marks + self._heads.unpack_from(block)}
-        return {marks + head for head in set(self._heads.iter_unpack(block))}
+            return {wire.Head(*marks, *self._heads.unpack_from(block))}
+        return {wire.Head(*marks, *rest) for rest in set(self._heads.iter_unpack(block))}
 
     def tails(self, block):
         """Yield the other fields of an Entry for each message of a block."""
@@ -124,10 +124,12 @@ class Layout:
         """Yield ``dst`` of each message of a block."""
         return chain.from_iterable(self._dst.iter_unpack(block))
 
-    def entries(self, block):
-        """Return the entries of a block."""
-        rows = map(self.marks(block).__add__, self._rows.iter_unpack(block))
-        return list(map(wire.Entry._make, rows))
+    def entries(self, block, only=None):
+        """Yield the entries of a block; those whose ``dst`` is in ``only``, where it is given."""
+        rows = self._rows.iter_unpack(block)
+        if only is not None:
+            rows = compress(rows, map(only.__contains__, self.addresses(block)))
+        return map(wire.Entry._make, map(self.marks(block).__add__, rows))
 
     def deletes(self, block):
         """Return a block as orders to delete its entries.
@@ -147,7 +149,11 @@ for _shape in product((socket.AF_INET, socket.AF_INET6), *[(True, False)] * 3):
     _LAYOUTS.setdefault(_layout.size, []).append(_layout)
 
 
-def read(chunks, sort=tuple):
+def _itself(head):
+    return head
+
+
+def read(chunks, sort=_itself):
     """Yield ``(layout, shared, block)`` until every message of some dump answers is in a block.
 
     Messages of one block have one layout, and heads for which ``sort(head)`` is the same; that is

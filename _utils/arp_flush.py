@@ -34,7 +34,7 @@ def flush(selectors, rows_wanted=False, test=False):
     with netlink.Channel() as channel, netlink.Channel() as orders, rows.no_collection():
         table, removed = tables.Table(channel, selectors), _Removed() if rows_wanted else None
         if test:
-            chosen, failed = table.ours(table.read().values()), {}
+            chosen, failed = table.read_ours().values(), {}
             result = {"would_flush": len(chosen)}
             if rows_wanted:
                 removed.add_each(chosen)
@@ -60,7 +60,7 @@ class _Verdicts(dict):
 
     def __missing__(self, head):
         """Judge once for all entries alike."""
-        if not wire.Entry(*head).kind:
+        if not head.kind:
             verdict = ALONE
         elif not self._table.is_meant(head):
             verdict = UNMEANT
@@ -140,7 +140,7 @@ class _Flush:
 
     def _sort(self, head):
         """Return what entries must share to be deleted together; for rows, all of their head."""
-        return self._verdicts[head], head[2], head if self._removed is not None else None
+        return self._verdicts[head], head.ifindex, head if self._removed is not None else None
 
     def _alike(self, family, layout, alike, block, again):
         """Judge the entries of a block by what they share: the fast path."""

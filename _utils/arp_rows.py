@@ -83,7 +83,7 @@ class Rows:
             for entry in batch:
                 self._add_one(family, entry)
             return
-        if wire.Entry(*head).kind:
+        if head.kind:
             self._add_run(family, head, layout.tails(batch))
         else:  # no word from the kernel what kind of address it is: look at the address
             for entry in layout.entries(batch):
@@ -102,15 +102,15 @@ class Rows:
 
     def _add_one(self, family, entry):
         owner = select.owner(entry, self._devices.get(entry.ifindex))
-        self._add_run(family, entry[: wire.HEAD], [entry[wire.HEAD :]], owner)
+        head, tail = wire.Head(*entry[: len(wire.Head._fields)]), entry[len(wire.Head._fields) :]
+        self._add_run(family, head, [tail], owner)
 
     def _add_run(self, family, head, run, owner=None):
         """Write the rows of entries that share their head: the fast path."""
         name, dev, usual, base_s = self._shared[family][head]
         owner = usual if owner is None else owner
-        _protocol, _ext, ifindex, state, _flags, _kind = head
-        reachable, macs, ticks = state == select.REACHABLE, self._macs, wire.TICKS
-        found, networks = self._found[ifindex], self._networks
+        reachable, macs, ticks = head.state == select.REACHABLE, self._macs, wire.TICKS
+        found, networks = self._found[head.ifindex], self._networks
         ipv4, ntop, ipv6 = family == socket.AF_INET, socket.inet_ntop, socket.AF_INET6
         alike = {  # a copy, and what differs, is faster than nine new values
             "ip": "",
@@ -130,7 +130,7 @@ class Rows:
             row["confirmed_s"] = confirmed / ticks
             row["used_s"] = used / ticks
             row["updated_s"] = updated / ticks
-            if reachable and is_suspect(state, confirmed, updated, base_s):
+            if reachable and is_suspect(head.state, confirmed, updated, base_s):
                 row["suspect"] = True
 
 
@@ -144,11 +144,10 @@ class _Shared(dict):
 
     def __missing__(self, head):
         """Find it out once: state, device, owner, base_reachable_time."""
-        entry = wire.Entry(*head)
-        timing = self._timers.get((self._family, entry.ifindex), netlink.DEFAULT_TIMERS)
+        timing = self._timers.get((self._family, head.ifindex), netlink.DEFAULT_TIMERS)
         self[head] = shared = (
-            select.state_name(entry.state),
-            self._table.name(entry.ifindex),
+            select.state_name(head.state),
+            self._table.name(head.ifindex),
             self._owners[head],
             timing.base_reachable_s,
         )

@@ -72,6 +72,25 @@ class Table:
             for entry in (layout.entries(batch) if layout else batch)
         }
 
+    def read_ours(self, also=None):
+        """Return the entries that are meant and ours: ``(ifindex, dst)`` to Entry. See ``ours``."""
+        found, owners = {}, Owners(self)
+        for _family, layout, head, batch in self.batches():
+            if layout and head.kind:  # what is true of the first is true of all
+                first = next(layout.entries(batch))
+                reason = owners[head] or (also(first) if also else "")
+                if reason:
+                    self.keep(reason, head.ifindex, *layout.addresses(batch))
+                    continue
+                ours = layout.entries(batch)
+            else:
+                ours = self.ours(layout.entries(batch) if layout else batch, also)
+            found.update(((entry.ifindex, entry.dst), entry) for entry in ours)
+        for ifindex, by_address in self._kept.items():  # seen twice, and owned once: owned
+            for dst in by_address:
+                found.pop((ifindex, dst), None)
+        return found
+
     def ours(self, entries, also=None):
         """Return those of some entries that are meant and ours; remember why others are kept.
 
@@ -122,6 +141,12 @@ class Owners(dict):
 def address(dst):
     """Return a packed address as text."""
     return socket.inet_ntop(wire.family_of(dst), dst)
+
+
+def named(table, entry):
+    """Return an entry as the operator knows it."""
+    mac, dev = entry.mac.hex(":"), table.name(entry.ifindex)
+    return {"ip": address(entry.dst), "dev": dev, "mac": mac}
 
 
 def already_gone(refusal):

@@ -4,6 +4,7 @@ The general path: any message, attribute by attribute. What the bytes look like 
 arp_blocks, which reads many of them at once; both agree: tests/unit/test_wire.py.
 """
 
+import functools
 import os
 import socket
 import struct
@@ -22,15 +23,16 @@ NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_PROBES, NDA_IFINDEX = 1, 2, 3, 4, 8
 NDA_PROTOCOL, NDA_FLAGS_EXT = 12, 15
 NLA_TYPE_MASK = 0x3FFF
 
-#: One row of the table. First its head: who wrote it (NDA_PROTOCOL, NDA_FLAGS_EXT), where it is and
-#: what the kernel thinks of it; ``kind`` is the route type of the address (RTN_UNICAST, ...). Then
-#: what no two rows share: ``dst`` and ``mac`` are packed, ages are ticks.
+#: What decides about an entry: who wrote it (NDA_PROTOCOL, NDA_FLAGS_EXT), where it is, what the
+#: kernel thinks of it. ``kind`` is the route type of the address (RTN_UNICAST, ...).
+Head = namedtuple("Head", "protocol ext ifindex state flags kind")
+
+#: One row of the table: its head, then ``dst`` and ``mac`` packed, and ages in ticks.
 Entry = namedtuple(
     "Entry",
-    "protocol ext ifindex state flags kind dst mac confirmed used updated",
+    (*Head._fields, "dst", "mac", "confirmed", "used", "updated"),
     defaults=(0, 0, 0, 0, 0, 0, b"", b"", 0, 0, 0),
 )
-HEAD = 6  # fields
 
 HEADER = struct.Struct("=IHHII")
 NDMSG = struct.Struct("=B3xiHBB")
@@ -38,7 +40,6 @@ START = HEADER.size + NDMSG.size  # where attributes begin
 ATTRIBUTE = struct.Struct("=HH")
 _CACHEINFO = struct.Struct("=III")
 LENGTH = struct.Struct("=I")
-_ABOUT = {width: struct.Struct(f"=IHHIIB3xiHBBHH{width}s") for width in (4, 16)}
 
 
 def attributes(chunk, at, end):
@@ -98,12 +99,18 @@ def neighbours_body(family, ifindex=0):
     return body + attribute(NDA_IFINDEX, LENGTH.pack(ifindex)) if ifindex else body
 
 
+@functools.lru_cache
+def _start(kind, flags, width, ifindex, state, rest):
+    """Return all that stands before the address in a message about one entry."""
+    family = socket.AF_INET if width == 4 else socket.AF_INET6
+    size = START + ATTRIBUTE.size + width + rest
+    start = HEADER.pack(size, kind, flags, 0, 0) + NDMSG.pack(family, ifindex, state, 0, 0)
+    return start + ATTRIBUTE.pack(ATTRIBUTE.size + width, NDA_DST)
+
+
 def _about(ifindex, dst, kind, flags, state=0, lladdr=b""):
     tail = attribute(NDA_LLADDR, lladdr) if lladdr else b""
-    width = len(dst)
-    shape = _ABOUT[width]
-    head = (shape.size + len(tail), kind, flags, 0, 0, family_of(dst), ifindex, state, 0, 0)
-    return shape.pack(*head, 4 + width, NDA_DST, dst) + tail
+    return _start(kind, flags, len(dst), ifindex, state, len(tail)) + dst + tail
 
 
 def get_message(ifindex, dst):

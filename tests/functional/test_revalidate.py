@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 
@@ -231,15 +232,15 @@ def test_an_entry_that_gets_an_owner_while_a_large_table_is_read_is_kept(arp, li
     import arp_table
 
     lively.add("192.0.2.10", "stale", DEAD)
-    original = arp_table.Table.read
+    original = arp_table.Table.read_ours
 
-    def read(table):
-        found = original(table)
+    def read(table, also):
+        found = original(table, also)
         lively.add("192.0.2.10", "permanent", DEAD)
         time.sleep(0.15)
         return found
 
-    monkeypatch.setattr(arp_table.Table, "read", read)
+    monkeypatch.setattr(arp_table.Table, "read_ours", read)
     answer = arp.revalidate("192.0.2.10")
     assert (answer["checked"], answer["kept"]) == (0, {"PERMANENT": 1})
     assert lively.table() == [f"192.0.2.10 db0 {DEAD} PERMANENT"]
@@ -308,15 +309,35 @@ def test_an_entry_that_is_no_longer_meant_is_counted_and_not_asked(arp, lively, 
     import arp_table
 
     lively.add("192.0.2.10", "stale", DEAD)
-    original = arp_table.Table.read
+    original = arp_table.Table.read_ours
 
-    def read(table):
-        found = original(table)
+    def read(table, also):
+        found = original(table, also)
         lively.add("192.0.2.10", "reachable", DEAD)
         time.sleep(0.15)
         return found
 
-    monkeypatch.setattr(arp_table.Table, "read", read)
+    monkeypatch.setattr(arp_table.Table, "read_ours", read)
     answer = arp.revalidate("192.0.2.10", state="STALE")
     assert (answer["checked"], answer["kept"]) == (0, {"no longer meant": 1})
     assert lively.table() == [f"192.0.2.10 db0 {DEAD} REACHABLE"]
+
+
+def test_bursts_leave_half_of_the_receiving_backlog_to_others(arp, lively, monkeypatch, tmp_path):
+    import arp_netlink
+    import arp_probe
+
+    backlog = tmp_path / "netdev_max_backlog"
+    backlog.write_text("20\n")
+    monkeypatch.setattr(arp_probe, "BACKLOG", backlog)
+    lively.fill(35)
+    original, bursts = arp_netlink.Channel.exchange, []
+
+    def exchange(channel, orders):
+        [size] = struct.unpack_from("=I", orders)  # all alike
+        bursts.append(len(orders) // size)
+        return original(channel, orders)
+
+    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    assert arp.revalidate(rate=0)["checked"] == 35
+    assert bursts[:4] == [10, 10, 10, 5]
