@@ -135,15 +135,19 @@ class Run:
 
     def _probe(self, chunk):
         """Put entries into PROBE."""
+        now, batches = time.monotonic(), []
         for at in range(0, len(chunk), netlink.BATCH):
-            batch, now = chunk[at : at + netlink.BATCH], time.monotonic()
-            _none, refusals = self.table.channel.exchange(b"".join(map(wire.probe_message, batch)))
-            for entry in batch:
-                pending = _Pending(entry, now, self._patience_s(entry))
-                self.pending[entry.ifindex][entry.dst] = pending
-                self._young.append(pending)
-                self._overdue_at = min(self._overdue_at, pending.due)
-            self.counts["checked"] += len(batch)
+            batch = chunk[at : at + netlink.BATCH]
+            batches.append((batch, b"".join(map(wire.probe_message, batch))))
+        # back to back: what is asked for in one tick is answered in one
+        answers = [self.table.channel.exchange(orders) for _batch, orders in batches]
+        for entry in chunk:
+            pending = _Pending(entry, now, self._patience_s(entry))
+            self.pending[entry.ifindex][entry.dst] = pending
+            self._young.append(pending)
+            self._overdue_at = min(self._overdue_at, pending.due)
+        self.counts["checked"] += len(chunk)
+        for (batch, _orders), (_none, refusals) in zip(batches, answers, strict=True):
             for refusal in refusals:
                 self._refused(refusal, len(refusals) == len(batch))
 
