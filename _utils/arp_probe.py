@@ -30,14 +30,15 @@ SLICE_S = 0.5  # how often a paced run sends: each look costs CPU, each chunk is
 FRESH_S = 0.1  # an entry read longer ago than this is read again before it is touched
 GRACE_S = 0.25  # FAILED lasts no longer where traffic makes the kernel ask again by broadcast
 # The kernel sends all requests of one tick at once, and their answers meet in one receiving backlog
-# (net.core.netdev_max_backlog, 1000): 4000 at once lost 166 to 341 living hosts. So no more than
-# half of what it holds may be unanswered and young; the other half is for other people's packets.
+# (net.core.netdev_max_backlog, 1000): 4000 at once lost 166 to 341 living hosts. So a burst is no
+# more than half of what it holds; the other half is for other people's packets.
 BACKLOG = Path("/proc/sys/net/core/netdev_max_backlog")
-WINDOW = 500  # at most: a peer may hold less than we do
-YOUNG_S = 0.02
+BURST = 500  # at most: a peer may hold less than we do
+YOUNG_S = 0.02  # an answer that takes longer is not waited for by the next burst
 PATIENCE_S = 60.0  # a verdict is not waited for longer: a router can set the timer to days
 WAITING = select.PROBE | select.INCOMPLETE
-POLL_S = (0.001, 0.1)  # the shortest and the longest nap between two looks
+POLL_S = (0.0005, 0.1)  # the shortest and the longest nap between two looks
+LOOK_S = 0.1  # a look costs the whole table: no more often while there is something to ask
 QUESTION = 8  # what asking for one entry costs, in entries of a dump
 
 
@@ -50,22 +51,22 @@ def unprovable(entry, timers):
     return "" if timing.solicits else "its device sends no probes"
 
 
-def _window():
-    """Return how many entries may be unanswered and young."""
+def _burst():
+    """Return how many entries may be asked about at once."""
     try:
-        return max(1, min(WINDOW, int(BACKLOG.read_text(encoding="ascii")) // 2))
+        return max(1, min(BURST, int(BACKLOG.read_text(encoding="ascii")) // 2))
     except (OSError, ValueError):  # not shown in every namespace
-        return WINDOW
+        return BURST
 
 
 class _Pending:
     """An entry in PROBE: when it got there, and when its verdict is overdue."""
 
-    __slots__ = ("due", "entry", "failed", "open", "probed")
+    __slots__ = ("due", "entry", "failed", "probed")
 
     def __init__(self, entry, now, patience_s):
         self.entry, self.probed, self.due = entry, now, now + patience_s
-        self.failed, self.open = False, True
+        self.failed = False
 
 
 class Run:
@@ -74,7 +75,7 @@ class Run:
     def __init__(self, table, timers, size):
         self.table, self.timers, self.size = table, timers, size
         self.pending = defaultdict(dict)  # ifindex to (dst to _Pending)
-        self._young = deque()  # _Pending, as they were probed
+        self._last = None  # the _Pending that was probed last
         self._overdue_at = float("inf")  # not before the first of them is
         self.counts = {"checked": 0, "confirmed": 0, "undecided": 0}
         self.healed, self.gone, self.failed = [], [], []
@@ -82,24 +83,45 @@ class Run:
 
     def run(self, chosen, rate, read_at):
         """Probe ``chosen`` in order; return the result when every verdict is in or overdue."""
-        todo, window = deque(chosen), _window()
-        most = max(1, min(int(rate * SLICE_S), window)) if rate else window
-        due, nap = time.monotonic(), POLL_S[0]
-        while todo or any(self.pending.values()):
-            nap = POLL_S[0] if self._judge() else min(nap * 1.5, POLL_S[1])
-            now = time.monotonic()
-            count = min(len(todo), most, window - self._count_young(now)) if now >= due else 0
-            if count > 0:
-                chunk = [todo.popleft() for _ in range(count)]
-                if rate:
-                    due = max(due, now - SLICE_S) + count / rate
-                self._probe(self._read_again(chunk) if now - read_at > FRESH_S else chunk)
-                nap = POLL_S[0]
+        todo, most = deque(chosen), _burst()
+        if rate:
+            most = max(1, min(int(rate * SLICE_S), most))
+        due = looked = time.monotonic()
+        nap = POLL_S[0]
+        while todo or self._waits():
+            now, before = time.monotonic(), self._waits()
+            nap = min(nap * 1.25, POLL_S[1])
+            if not self._is_under_way(now):
+                if todo and now >= due:
+                    chunk = [todo.popleft() for _ in range(min(len(todo), most))]
+                    if rate:
+                        due = max(due, now - SLICE_S) + len(chunk) / rate
+                    self._probe(self._read_again(chunk) if now - read_at > FRESH_S else chunk)
+                    nap = POLL_S[0]
+                if before and (not todo or now - looked >= LOOK_S):
+                    nap, looked = POLL_S[0] if self._judge() else nap, now
             if todo and due > now:  # one look a slice: each costs CPU
                 nap = max(0, due - time.monotonic())
-            if todo or any(self.pending.values()):
+            if todo or self._waits():
                 time.sleep(nap)
         return self._result()
+
+    def _waits(self):
+        """Tell whether a verdict is awaited."""
+        return any(self.pending.values())
+
+    def _is_under_way(self, now):
+        """Tell whether the last burst may be: its last entry is young, and still asked about.
+
+        The kernel asks about a burst within a tick or two of its timer. When the last has its
+        answer these are over, and the next burst has another tick.
+        """
+        last = self._last
+        if not last or now - last.probed >= YOUNG_S or not self._can_get:
+            return last is not None and now - last.probed < YOUNG_S
+        key = last.entry.ifindex, last.entry.dst
+        current = self._get([key]).get(key)
+        return current is not None and bool(current.state & WAITING)
 
     def _result(self):
         """Return the counts and rows."""
@@ -144,8 +166,8 @@ class Run:
         for entry in chunk:
             pending = _Pending(entry, now, self._patience_s(entry))
             self.pending[entry.ifindex][entry.dst] = pending
-            self._young.append(pending)
             self._overdue_at = min(self._overdue_at, pending.due)
+            self._last = pending
         self.counts["checked"] += len(chunk)
         for (batch, _orders), (_none, refusals) in zip(batches, answers, strict=True):
             for refusal in refusals:
@@ -161,7 +183,7 @@ class Run:
     def _refused(self, refusal, whole_batch):
         """Take back one entry that the kernel did not put into PROBE."""
         key = refusal.entry.ifindex, refusal.entry.dst
-        if self._close(*key):
+        if self.pending[key[0]].pop(key[1], None):
             self.counts["checked"] -= 1
         if tables.already_gone(refusal):
             self.table.keep("already gone", *key)
@@ -171,13 +193,6 @@ class Run:
             raise tables.denied("revalidate", refusal, self.table)
         else:
             self.failed.append(tables.failure(refusal, self.table))
-
-    def _close(self, ifindex, dst):
-        """Stop waiting for an entry's verdict; return its _Pending, or None."""
-        pending = self.pending[ifindex].pop(dst, None)
-        if pending:
-            pending.open = False
-        return pending
 
     def _look(self, wanted, still=0):
         """Return key to Entry as it is now, or to None where the kernel says it is gone.
@@ -263,7 +278,7 @@ class Run:
     def _settle(self, pending, current, verdict):
         """Write down what came of one entry."""
         entry = pending.entry
-        self._close(entry.ifindex, entry.dst)
+        del self.pending[entry.ifindex][entry.dst]
         owner = current and select.owner(current, self.table.devices.get(current.ifindex))
         if pending.failed and verdict not in ("confirmed", "healed"):
             self.gone.append(tables.named(self.table, entry))

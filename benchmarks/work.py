@@ -41,12 +41,15 @@ class Works:
 
         def ready():
             prepare()
-            # Filling has just run `ip`, all of it is in the caches: so shall ours be.
-            self.minion.call("arp.flush", dev="lo")
+            self._warm()
 
         race = Race().run(rounds or self.rounds, ready, runners)
         scene.empty()
         return race
+
+    def _warm(self):
+        """Filling has just run `ip`, all of it is in the caches: so shall ours be."""
+        self.minion.call("arp.flush", dev="lo")
 
     def _keep(self, work, size, family, race):
         for name in race.times:
@@ -126,6 +129,7 @@ class Works:
         def fill_and_flush(how):
             scene.empty()
             scene.fill(size, how=how)
+            self._warm()
             return self.minion.call("arp.flush")[0]
 
         race = self._race(
