@@ -35,14 +35,18 @@ def revalidate(minion, rounds):
         failed["batch"] += scene.left("failed")
         return took
 
+    runners = {OURS: ours, "batch": batch, "look": batch_and_look, "C": peers.limit("prove", 4)}
     race = Race().run(
         rounds,
         lambda: scene.fill(COUNT, mac=scene.BORN),
-        {OURS: ours, "batch": batch, "look": batch_and_look},
+        {name: runner for name, runner in runners.items() if runner},
     )
     scene.empty()
     work = "revalidate, 1,000 living, until proven"
     note = f"living hosts FAILED: {failed[OURS]}, theirs {failed['batch']}"
+    if "C" in race.times:
+        limit = race.median("C") / race.median("batch")
+        note += f"; the same in C: {limit:.2f}, {race.median('C') * 1e3:.1f} ms"
     return [
         race.row(work, "batch", 0.7, "ip -batch, neigh change … nud probe; not waiting", note),
         race.row(work, "look", None, "the same, and looking with ip neigh until proven", note),
