@@ -242,8 +242,6 @@ class Run:
 
     def _judge(self):
         """Settle what can be settled of what is pending; tell whether anything was."""
-        if not any(self.pending.values()):
-            return False
         settled, table_now, now = 0, self._look(self.pending, still=WAITING), time.monotonic()
         for key, current in table_now.items():
             pending = self.pending[key[0]][key[1]]
