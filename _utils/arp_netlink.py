@@ -14,15 +14,16 @@ one system call does the work of three.
 """
 
 import contextlib
+import fcntl
 import os
 import socket
 import struct
 import sys
 from collections import namedtuple
-from errno import ETIMEDOUT
+from errno import ENODEV, ENXIO, ETIMEDOUT
 
 from pyroute2.netlink import NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, NLMSG_DONE, NLMSG_ERROR
-from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGH, RTM_GETNEIGHTBL
+from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_GETNEIGHTBL
 
 try:
     import arp_blocks as blocks
@@ -42,7 +43,8 @@ PATIENCE_S = 5  # a kernel that does not answer a dump that long is broken: say 
 SOL_NETLINK = 270
 NLM_F_DUMP_INTR, NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
 NLMSGERR_ATTR_MSG = 1
-IFLA_IFNAME, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 3, 29, 8
+SIOCGIFNAME, SIOCGIFFLAGS = 0x8910, 0x8913
+_IFREQ = struct.Struct("=16si20x")  # struct ifreq: name, and here an index
 
 _TRAILER = struct.pack("=IH", 20, NLMSG_DONE)
 _PATIENCE = struct.pack("@ll", PATIENCE_S, 0)  # struct timeval
@@ -72,6 +74,7 @@ class Channel:
 
     def __init__(self):
         """Open it."""
+        self._names = None  # the socket that device() needs
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._sock.bind((0, 0))
         self._port = self._sock.getsockname()[0]
@@ -91,6 +94,8 @@ class Channel:
     def __exit__(self, *_exc):
         """Close it."""
         self._sock.close()
+        if self._names:
+            self._names.close()
 
     def dump(self, kind, body):
         """Yield the chunks of a dump, without the trailer that ends it."""
@@ -143,23 +148,29 @@ class Channel:
             if status:
                 refusals.append(_refusal(answer, size, flags, -status))
 
-    def devices(self):
-        """Return every network device: index to ``Device(name, flags)``."""
-        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
-        body += wire.attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
-        for _attempt in range(5):
-            found, interrupted = {}, False
-            for at, size, flags, chunk in self._objects(RTM_GETLINK, body):
-                interrupted |= bool(flags & NLM_F_DUMP_INTR)
-                ifindex, bits = struct.unpack_from("=iI", chunk, at + 20)
-                for name, start, end in wire.attributes(chunk, at + 32, at + size):
-                    if name == IFLA_IFNAME:
-                        label = chunk[start : end - 1].decode(errors="backslashreplace")
-                        found[ifindex] = arp_select.Device(label, bits)
-                        break
-            if not interrupted:
-                break
-        return found
+    def device(self, ifindex):
+        """Return ``Device(name, flags)``, or None where there is no such device (any more).
+
+        A host may have hundreds (one for each container): the few that hold neighbours are asked
+        for one by one, a microsecond each. By AF_UNIX, as glibc does: on netlink sockets these
+        calls are new (4.17), and IPv4 may be missing.
+        """
+        if not self._names:
+            self._names = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            named = fcntl.ioctl(self._names, SIOCGIFNAME, _IFREQ.pack(b"", ifindex))
+            flags = fcntl.ioctl(self._names, SIOCGIFFLAGS, named)
+        except OSError as error:
+            if error.errno in (ENODEV, ENXIO):
+                return None
+            raise
+        name = named[:16].rstrip(b"\0").decode(errors="backslashreplace")
+        return arp_select.Device(name, struct.unpack_from("=H", flags, 16)[0])
+
+    @staticmethod
+    def names():
+        """Return every device's name to its index."""
+        return {name: ifindex for ifindex, name in socket.if_nameindex()}
 
     def tables(self, families):
         """Return ``(timers, limits)`` of the neighbour tables.

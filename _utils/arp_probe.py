@@ -75,6 +75,7 @@ class Run:
     def __init__(self, table, timers, size):
         self.table, self.timers, self.size = table, timers, size
         self.pending = defaultdict(dict)  # ifindex to (dst to _Pending)
+        self._owners, self._patience = tables.Owners(table), {}
         self._last = None  # the _Pending that was probed last
         self._overdue_at = float("inf")  # not before the first of them is
         self.counts = {"checked": 0, "confirmed": 0, "undecided": 0}
@@ -174,11 +175,14 @@ class Run:
                 self._refused(refusal, len(refusals) == len(batch))
 
     def _patience_s(self, entry):
-        """Return how long the kernel takes to give up."""
-        family = wire.family_of(entry.dst)
-        timing = self.timers.get((family, entry.ifindex), netlink.DEFAULT_TIMERS)
-        # its timers run up to an eighth late (timer wheel)
-        return min(timing.solicits * timing.retrans_s * 1.125 + 0.5, PATIENCE_S)
+        """Return how long the kernel takes to give up; the same for all of a device."""
+        key = wire.family_of(entry.dst), entry.ifindex
+        if key not in self._patience:
+            timing = self.timers.get(key, netlink.DEFAULT_TIMERS)
+            # its timers run up to an eighth late (timer wheel)
+            takes_s = timing.solicits * timing.retrans_s * 1.125 + 0.5
+            self._patience[key] = min(takes_s, PATIENCE_S)
+        return self._patience[key]
 
     def _refused(self, refusal, whole_batch):
         """Take back one entry that the kernel did not put into PROBE."""
@@ -277,7 +281,7 @@ class Run:
         """Write down what came of one entry."""
         entry = pending.entry
         del self.pending[entry.ifindex][entry.dst]
-        owner = current and select.owner(current, self.table.devices.get(current.ifindex))
+        owner = current and self._owners[current[: len(wire.Head._fields)]]
         if pending.failed and verdict not in ("confirmed", "healed"):
             self.gone.append(tables.named(self.table, entry))
         elif verdict == "removed" or (owner and current.mac):  # not by ARP: somebody's doing

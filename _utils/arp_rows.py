@@ -72,7 +72,7 @@ class Rows:
     def __init__(self, table, timers):
         """Take a Table and what its devices' timers are."""
         self._found = defaultdict(dict)  # ifindex to (dst to row)
-        self._devices, self._macs, self._networks = table.devices, _Macs(), _Networks()
+        self._table, self._macs, self._networks = table, _Macs(), _Networks()
         self._shared = {
             family: _Shared(table, timers, family) for family in table.selectors.families
         }
@@ -101,7 +101,7 @@ class Rows:
         return [found[index][dst] for index in sorted(found) for dst in sorted(found[index])]
 
     def _add_one(self, family, entry):
-        owner = select.owner(entry, self._devices.get(entry.ifindex))
+        owner = select.owner(entry, self._table.device(entry.ifindex))
         head, tail = wire.Head(*entry[: len(wire.Head._fields)]), entry[len(wire.Head._fields) :]
         self._add_run(family, head, [tail], owner)
 

@@ -162,9 +162,8 @@ class Selectors(namedtuple("Selectors", "ip dev state families exclude")):
             and (self.exclude is None or entry.dst not in self.exclude)
         )
 
-    def check_devices(self, devices):
-        """Raise Unknown for a device that does not exist; ``devices`` maps index to Device."""
-        names = {device.name for device in devices.values()}
+    def check_devices(self, names):
+        """Raise Unknown for a device that does not exist; ``names`` are those of all devices."""
         for name in sorted(self.dev or ()):
             if name not in names:
                 raise Unknown(f"dev: no device {name!r} here; there are {', '.join(sorted(names))}")

@@ -28,17 +28,18 @@ class Table:
     """What one call knows of the machine: its devices, and which entries are meant and ours."""
 
     def __init__(self, channel, selectors):
-        """Read the devices; select.Unknown where the selectors name one that does not exist."""
+        """Take both; select.Unknown where the selectors name a device that does not exist."""
         self.channel, self.selectors = channel, selectors
-        self.devices = channel.devices()
-        selectors.check_devices(self.devices)
+        self._devices = {}  # ifindex to Device, as far as asked for
+        self._meant = channel.names() if selectors.dev else {}  # name to ifindex
+        selectors.check_devices(self._meant)
         self._kept = defaultdict(dict)  # ifindex to dst, of a meant entry that is not ours, to why
 
     def chunks(self, *families):
         """Yield the raw chunks of some families, or all that are meant, and the device meant."""
         ifindex = 0
         if self.selectors.dev and len(self.selectors.dev) == 1:
-            ifindex = next(i for i, d in self.devices.items() if d.name in self.selectors.dev)
+            [ifindex] = (self._meant[name] for name in self.selectors.dev)
         for family in families or self.selectors.families:
             yield from self.channel.neighbours(family, ifindex)
 
@@ -58,7 +59,7 @@ class Table:
 
     def wants(self, entry):
         """Tell whether an entry is meant."""
-        return self.selectors.wants(entry, self.devices.get(entry.ifindex))
+        return self.selectors.wants(entry, self.device(entry.ifindex))
 
     def is_meant(self, head):
         """Tell whether entries of one head are meant, where no address is named."""
@@ -100,7 +101,7 @@ class Table:
         for entry in entries:
             if not self.wants(entry):
                 continue
-            reason = select.owner(entry, self.devices.get(entry.ifindex)) or (
+            reason = select.owner(entry, self.device(entry.ifindex)) or (
                 also(entry) if also else ""
             )
             if reason:
@@ -113,9 +114,15 @@ class Table:
         """Remember why entries that are meant are not touched."""
         self._kept[ifindex].update(dict.fromkeys(addresses, reason))
 
+    def device(self, ifindex):
+        """Return a Device, or None where there is none (any more)."""
+        if ifindex not in self._devices:
+            self._devices[ifindex] = self.channel.device(ifindex)
+        return self._devices[ifindex]
+
     def name(self, ifindex):
         """Return a device's name; a number where it has none any more."""
-        device = self.devices.get(ifindex)
+        device = self.device(ifindex)
         return device.name if device else f"#{ifindex}"
 
     def kept_counts(self):
@@ -129,12 +136,12 @@ class Owners(dict):
 
     def __init__(self, table):
         super().__init__()
-        self._devices = table.devices
+        self._table = table
 
     def __missing__(self, head):
         """Judge once for all entries alike: unicast, unless ``kind`` says otherwise."""
         entry = wire.Entry(*head, dst=b"\0\0\0\0")
-        self[head] = reason = select.owner(entry, self._devices.get(entry.ifindex))
+        self[head] = reason = select.owner(entry, self._table.device(entry.ifindex))
         return reason
 
 
