@@ -12,10 +12,17 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.race import OURS
-from benchmarks.work import LIMIT
+from benchmarks.work import ARP_LIST, FLUSH, LIMIT, LIST, ONE_LINER, PYROUTE2
 
-# Colours that the colour-blind can tell apart (Okabe and Ito).
-COLOURS = ("#0072b2", "#e69f00", "#cc79a7", "#56b4e9", "#f0e442")
+# Colours that the colour-blind can tell apart (Okabe and Ito); one program, one colour.
+COLOURS = {
+    FLUSH: "#0072b2",
+    LIST: "#0072b2",
+    "ip -batch, neigh del": "#e69f00",
+    ONE_LINER: "#cc79a7",
+    ARP_LIST: "#cc79a7",
+    PYROUTE2: "#56b4e9",
+}
 
 
 def draw(series, path):
@@ -29,7 +36,6 @@ def draw(series, path):
 
 
 def _panel(axis, work, peers):
-    colours = iter(COLOURS)
     for name, by_size in peers.items():
         sizes = sorted(by_size)
         style = {"color": "#d55e00", "linewidth": 2.4, "marker": "o", "zorder": 3}
@@ -39,10 +45,10 @@ def _panel(axis, work, peers):
             style = {"color": "black", "linewidth": 1.2, "linestyle": "--", "marker": "."}
         elif name != OURS:
             label = name
-            style = {"color": next(colours), "linewidth": 1.4, "marker": "s", "markersize": 4}
+            style = {"color": COLOURS[name], "linewidth": 1.4, "marker": "s", "markersize": 4}
         axis.plot(sizes, [by_size[size] * 1000 for size in sizes], label=label, **style)
     axis.set(xscale="log", yscale="log", xlabel="entries (IPv4)", ylabel="milliseconds")
     axis.set_title(f"{work} a neighbour table")
     axis.grid(True, which="major", color="#dddddd", linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, loc="upper left", fontsize=8)
+    axis.legend(frameon=False, loc="lower right", fontsize=8)
