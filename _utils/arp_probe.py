@@ -129,13 +129,6 @@ class Run:
         result = {**self.counts, "healed": self.healed, "gone": self.gone}
         return {**result, "failed": self.failed} if self.failed else result
 
-    def _count_young(self, now):
-        """Return how many entries may have a request or an answer under way."""
-        young = self._young
-        while young and (not young[0].open or now - young[0].probed >= YOUNG_S):
-            young.popleft()
-        return sum(pending.open for pending in young)
-
     def _read_again(self, chunk):
         """Return the entries of a chunk as they are now: still meant, still ours, with a MAC.
 

@@ -1,6 +1,7 @@
 """arp.revalidate: the kernel proves its entries, nothing is invented, nothing live is hurt."""
 
 import contextlib
+import itertools
 import socket
 import struct
 import threading
@@ -202,21 +203,26 @@ def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene):
     assert sum(answers[0]["kept"].values()) == 20
 
 
-def test_rate_paces(arp, lively, monkeypatch):
-    """30 at 20 a second: three bursts of ten, half a second apart by a clock of our own."""
+class Clock:
+    """Time for a revalidation that passes only while it sleeps."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        time.sleep(min(seconds, 0.01))  # the kernel has a clock of its own
+
+
+@pytest.fixture
+def bursts(arp, monkeypatch):
+    """When a revalidation asked the kernel to prove something, and how many entries."""
+    arp.stats()  # Salt has loaded it
     import arp_netlink
     import arp_probe
     import arp_revalidate
-
-    class Clock:
-        now = 0.0
-
-        def monotonic(self):
-            return self.now
-
-        def sleep(self, seconds):
-            self.now += seconds
-            time.sleep(min(seconds, 0.01))  # the kernel has a clock of its own
 
     clock, original, bursts = Clock(), arp_netlink.Channel.exchange, []
 
@@ -226,13 +232,35 @@ def test_rate_paces(arp, lively, monkeypatch):
             bursts.append((clock.now, len(orders) // size))
         return original(channel, orders)
 
-    for last in range(10, 40):
-        lively.add(f"192.0.2.{last}", "stale", DEAD)
     monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
     for module in (arp_probe, arp_revalidate):
         monkeypatch.setattr(module, "time", clock)
+    return bursts
+
+
+def test_rate_paces(arp, lively, bursts):
+    """30 at 20 a second: three bursts of ten, half a second apart."""
+    for last in range(10, 40):
+        lively.add(f"192.0.2.{last}", "stale", DEAD)
     assert arp.revalidate("192.0.2.0/24", rate=20)["checked"] == 30
     assert bursts == [(0.0, 10), (0.5, 10), (1.0, 10)]
+
+
+def test_bursts_leave_half_of_the_receiving_backlog_to_others(
+    arp, lively, bursts, monkeypatch, tmp_path
+):
+    import arp_probe
+
+    backlog = tmp_path / "netdev_max_backlog"
+    backlog.write_text("20\n")
+    monkeypatch.setattr(arp_probe, "BACKLOG", backlog)
+    lively.fill(35)
+    assert arp.revalidate(rate=0)["checked"] == 35
+    times, counts = zip(*bursts, strict=True)
+    assert counts == (10, 10, 10, 5)
+    # nobody answers: each waits until the one before is old
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert min(gaps) >= arp_probe.YOUNG_S
 
 
 @pytest.mark.parametrize("rate", [0, 5000])
@@ -251,20 +279,30 @@ def test_no_living_neighbour_fails_however_fast(arp, lively, rate):
     assert len(answer["gone"]) == 100
 
 
-def test_an_entry_that_gets_an_owner_while_a_large_table_is_read_is_kept(arp, lively, monkeypatch):
-    """Freshness counts from before the read: reading 40,000 rows takes longer than it lasts."""
+@pytest.fixture
+def while_read(arp, lively, monkeypatch):
+    """Let an entry change its state while the table is read, which takes long."""
+    arp.stats()  # Salt has loaded it
     import arp_table
 
-    lively.add("192.0.2.10", "stale", DEAD)
     original = arp_table.Table.read_ours
 
-    def read(table, also):
-        found = original(table, also)
-        lively.add("192.0.2.10", "permanent", DEAD)
-        time.sleep(0.15)
-        return found
+    def change(address, state):
+        def read(table, also):
+            found = original(table, also)
+            lively.add(address, state, DEAD)
+            time.sleep(0.15)
+            return found
 
-    monkeypatch.setattr(arp_table.Table, "read_ours", read)
+        monkeypatch.setattr(arp_table.Table, "read_ours", read)
+
+    return change
+
+
+def test_an_entry_that_gets_an_owner_while_a_large_table_is_read_is_kept(arp, lively, while_read):
+    """Freshness counts from before the read: reading 40,000 rows takes longer than it lasts."""
+    lively.add("192.0.2.10", "stale", DEAD)
+    while_read("192.0.2.10", "permanent")
     answer = arp.revalidate("192.0.2.10")
     assert (answer["checked"], answer["kept"]) == (0, {"PERMANENT": 1})
     assert lively.table() == [f"192.0.2.10 db0 {DEAD} PERMANENT"]
@@ -327,40 +365,26 @@ def test_a_locktime_that_outlasts_the_probes_is_said(arp, lively):
     assert line.startswith("net.ipv4.neigh.db0.locktime lasts as long as all probes")
 
 
-def test_an_entry_that_is_no_longer_meant_is_counted_and_not_asked(arp, lively, monkeypatch):
-    import arp_table
-
+def test_an_entry_that_is_no_longer_meant_is_counted_and_not_asked(arp, lively, while_read):
     lively.add("192.0.2.10", "stale", DEAD)
-    original = arp_table.Table.read_ours
-
-    def read(table, also):
-        found = original(table, also)
-        lively.add("192.0.2.10", "reachable", DEAD)
-        time.sleep(0.15)
-        return found
-
-    monkeypatch.setattr(arp_table.Table, "read_ours", read)
+    while_read("192.0.2.10", "reachable")
     answer = arp.revalidate("192.0.2.10", state="STALE")
     assert (answer["checked"], answer["kept"]) == (0, {"no longer meant": 1})
     assert lively.table() == [f"192.0.2.10 db0 {DEAD} REACHABLE"]
 
 
-def test_bursts_leave_half_of_the_receiving_backlog_to_others(arp, lively, monkeypatch, tmp_path):
-    import arp_netlink
-    import arp_probe
+def test_an_entry_that_is_seen_twice_and_once_with_an_owner_is_the_owners(arp, lively, monkeypatch):
+    arp.stats()  # Salt has loaded it
+    import arp_table
 
-    backlog = tmp_path / "netdev_max_backlog"
-    backlog.write_text("20\n")
-    monkeypatch.setattr(arp_probe, "BACKLOG", backlog)
-    lively.fill(35)
-    original, bursts = arp_netlink.Channel.exchange, []
+    lively.add("192.0.2.10", "stale", DEAD)
+    original = arp_table.Table.chunks
 
-    def exchange(channel, orders):
-        size, kind = struct.unpack_from("=IH", orders)
-        if kind == 28:  # RTM_NEWNEIGH; the others only ask
-            bursts.append(len(orders) // size)
-        return original(channel, orders)
+    def chunks(table, *families):
+        yield from original(table, *families)
+        lively.add("192.0.2.10", "permanent", DEAD)
+        yield from original(table, *families)
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
-    assert arp.revalidate(rate=0)["checked"] == 35
-    assert bursts == [10, 10, 10, 5]
+    monkeypatch.setattr(arp_table.Table, "chunks", chunks)
+    answer = arp.revalidate("192.0.2.10", test=True)
+    assert (answer["would_check"], answer["kept"]) == (0, {"PERMANENT": 1})
