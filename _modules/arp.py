@@ -11,55 +11,26 @@ owned entries, multicast, devices without ARP, and what the kernel is resolving 
 :platform: Linux
 """
 
-import importlib
-import os
 import sys
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
-    from pyroute2.netlink.rtnl import ndmsg
+    import arp_fresh
+except ImportError:  # installed by pip, not synced
+    from saltext.arp_hygiene.utils import arp_fresh
 
-    HAS_PYROUTE2 = bool(ndmsg)
-except ImportError:
-    HAS_PYROUTE2 = False
-
-if HAS_PYROUTE2:
-    try:
-        import arp_blocks
+try:
+    with arp_fresh.engine():
         import arp_flush
-        import arp_netlink
-        import arp_probe
         import arp_revalidate
         import arp_rows
         import arp_select
-        import arp_table
-        import arp_wire
-    except ImportError:  # installed by pip, not synced
-        from saltext.arp_hygiene.utils import (
-            arp_blocks,
-            arp_flush,
-            arp_netlink,
-            arp_probe,
-            arp_revalidate,
-            arp_rows,
-            arp_select,
-            arp_table,
-            arp_wire,
-        )
-
-    # A minion that has imported a synced file keeps it until it restarts, while this file is
-    # loaded anew: without this, a new surface would meet an old engine. In order of dependence.
-    _ENGINE = (
-        arp_wire, arp_blocks, arp_select, arp_netlink, arp_table, arp_rows, arp_flush,
-        arp_probe, arp_revalidate,
-    )  # fmt: skip
-    if any(
-        os.path.exists(module.__file__) and os.stat(module.__file__).st_mtime_ns != module.LOADED
-        for module in _ENGINE
-    ):
-        for _module in _ENGINE:
-            importlib.reload(_module)
+    HAS_PYROUTE2 = True
+except ImportError as missing:
+    if (missing.name or "pyroute2").partition(".")[0] != "pyroute2":
+        raise
+    HAS_PYROUTE2 = False
 
 __virtualname__ = "arp"
 __func_alias__ = {"list_": "list"}
@@ -108,7 +79,7 @@ def _told(result):
     return result
 
 
-def list_(ip=None, dev=None, state=None, family=None, exclude=None):
+def list_(ip=None, dev=None, state=None, family=None, exclude=None, mac=None):
     """List the neighbour table. Touches nothing and sends nothing.
 
     CLI Example:
@@ -123,16 +94,20 @@ def list_(ip=None, dev=None, state=None, family=None, exclude=None):
         #     | 0.03        | eth0 | 192.0.2.90 | 02:00:00:00:00:0a |       | REACHABLE ...
 
     ip
-        Address, network in CIDR notation, or a list of them. Default: all.
+        Address, network in CIDR notation, or several of them. Default: all.
     dev
-        Name of a network device, or a list. Default: all.
+        Name or alternative name of a network device, or several. Default: all.
     state
-        Neighbour state, or a list: INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, FAILED, NOARP,
+        Neighbour state, or several: INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, FAILED, NOARP,
         PERMANENT, NONE. Default: all.
     family
         ``ipv4`` or ``ipv6``. Default: both.
     exclude
         Like ``ip``: what is left out. Default: nothing.
+    mac
+        Hardware address, or several. Default: all. The dead one is often all one knows.
+
+    Several are a list, or one word with commas: ``ip=192.0.2.10,192.0.2.11``.
 
     Returns a list of dicts with the same keys: ``ip``; ``mac`` (empty while there is none);
     ``dev``; ``state``; ``confirmed_s``, ``used_s``, ``updated_s`` (seconds since somebody vouched
@@ -145,14 +120,15 @@ def list_(ip=None, dev=None, state=None, family=None, exclude=None):
     ``used_s`` does not advance while an entry is REACHABLE and says nothing about idleness then
     (Linux, net/core/neighbour.c).
     """
-    return _listed("list", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
+    words = {"ip": ip, "dev": dev, "state": state, "family": family}
+    return _listed("list", **words, exclude=exclude, mac=mac)
 
 
 def _listed(called, **words):
     return _call(called, arp_rows.list_entries, _select(called, "list", **words))
 
 
-def list_stale(ip=None, dev=None, family=None, exclude=None):
+def list_stale(ip=None, dev=None, family=None, exclude=None, mac=None):
     """List what the kernel calls STALE. Touches nothing and sends nothing.
 
     STALE means: not confirmed lately. A wrong entry need not be among them (it can be kept
@@ -166,11 +142,21 @@ def list_stale(ip=None, dev=None, family=None, exclude=None):
 
     Parameters, shape and exceptions as in :py:func:`arp.list`, without ``state``.
     """
-    words = {"ip": ip, "dev": dev, "family": family, "exclude": exclude}
+    words = {"ip": ip, "dev": dev, "family": family, "exclude": exclude, "mac": mac}
     return _listed("list_stale", state="STALE", **words)
 
 
-def flush(ip=None, dev=None, state=None, family=None, exclude=None, rows=False, test=False):
+def flush(
+    ip=None,
+    dev=None,
+    state=None,
+    family=None,
+    exclude=None,
+    rows=False,
+    test=False,
+    mac=None,
+    limit=100,
+):
     """Delete entries now: without arguments every one that is ours to touch, whatever its state.
 
     The kernel asks again when the next packet leaves. Where ARP answers get lost, a live
@@ -195,9 +181,9 @@ def flush(ip=None, dev=None, state=None, family=None, exclude=None, rows=False, 
         salt 'db*' arp.flush 192.0.2.0/24 exclude=192.0.2.1 test=True
 
     ip
-        Address, network in CIDR notation, or a list of them. Default: all.
+        Address, network in CIDR notation, or several of them. Default: all.
     dev
-        Name of a network device, or a list. Default: all.
+        Name or alternative name of a network device, or several. Default: all.
     state
         REACHABLE, STALE, DELAY, PROBE, FAILED, or a list. Default: all of these.
     family
@@ -209,22 +195,39 @@ def flush(ip=None, dev=None, state=None, family=None, exclude=None, rows=False, 
         Default: False.
     test
         True: return ``would_flush`` instead of ``flushed``; touch nothing. Default: False.
+    mac
+        Hardware address, or several: only the entries that hold it. Default: all.
+    limit
+        Rows in ``failed``, at most; 0 for all. Default: 100.
 
     Returns a dict: ``flushed`` (count), ``kept`` (reason to count, of what was meant but is not
     ours), ``entries`` with ``rows``; and, only where the kernel refused a part, ``failed`` (list
-    of ``ip``, ``dev``, ``error``), with exit code 1 under ``--retcode-passthrough``. What another
+    of ``ip``, ``dev``, ``error``) and ``totals`` (how long that list really is), with exit code 1
+    under ``--retcode-passthrough``. What another
     process removed meanwhile, or what the kernel learned anew since the call began, is success.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
     everything (CAP_NET_ADMIN is needed).
     """
-    selectors = _select("flush", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
+    words = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
+    selectors = _select("flush", **words, mac=mac)
     rows = _checked("flush", arp_select.parse_flag, "rows", rows)
     test = _checked("flush", arp_select.parse_flag, "test", test)
-    return _told(_call("flush", arp_flush.flush, selectors, rows, test))
+    limit = _checked("flush", arp_select.parse_limit, limit)
+    return _told(_call("flush", arp_flush.flush, selectors, rows, test, limit))
 
 
-def revalidate(ip=None, dev=None, state=None, family=None, exclude=None, rate=100, test=False):
+def revalidate(
+    ip=None,
+    dev=None,
+    state=None,
+    family=None,
+    exclude=None,
+    rate=100,
+    test=False,
+    mac=None,
+    limit=100,
+):
     """Make the kernel prove entries again, suspects first, and say what came of it.
 
     Each entry is put into PROBE with the MAC it has: traffic keeps flowing to that MAC while the
@@ -277,12 +280,17 @@ def revalidate(ip=None, dev=None, state=None, family=None, exclude=None, rate=10
     test
         True: return ``would_check`` (count) and ``suspects`` (list of ``ip``, ``dev``, ``mac``)
         instead; touch nothing and ask nobody. Default: False.
+    mac
+        Hardware address, or several: only the entries that hold it. Default: all.
+    limit
+        Rows in one list, at most; 0 for all. Default: 100. ``totals`` says how many there are.
 
     Returns a dict: ``checked``, ``confirmed``, ``undecided`` (no verdict in time) as counts;
     ``healed`` (list of ``ip``, ``dev``, ``old``, ``new``); ``gone`` (list of ``ip``, ``dev``,
-    ``mac``); ``kept`` (reason to count); ``warnings`` (list of lines: devices whose
-    ``mcast_resolicit`` is 0, where this is not harmless on every fabric, or whose ``locktime``
-    outlasts the probes); and, only where the kernel refused a part, ``failed`` as in
+    ``mac``); ``totals`` (how long these lists really are); ``kept`` (reason to count);
+    ``warnings`` (list of lines: devices whose ``mcast_resolicit`` is 0, where this is not harmless
+    on every fabric, or whose ``locktime`` outlasts the probes); and, only where the kernel refused
+    a part, ``failed`` as in
     :py:func:`arp.flush`.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
@@ -296,13 +304,15 @@ def revalidate(ip=None, dev=None, state=None, family=None, exclude=None, rate=10
     longer than a minute. Healing takes a second longer than confirming: ``locktime`` makes the
     kernel distrust an answer that comes within a second of a change.
     """
-    selectors = _select("revalidate", ip=ip, dev=dev, state=state, family=family, exclude=exclude)
+    words = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
+    selectors = _select("revalidate", **words, mac=mac)
     rate = _checked("revalidate", arp_select.parse_rate, rate)
     test = _checked("revalidate", arp_select.parse_flag, "test", test)
-    return _told(_call("revalidate", arp_revalidate.revalidate, selectors, rate, test))
+    limit = _checked("revalidate", arp_select.parse_limit, limit)
+    return _told(_call("revalidate", arp_revalidate.revalidate, selectors, rate, test, limit))
 
 
-def stats(ip=None, dev=None, family=None, exclude=None):
+def stats(ip=None, dev=None, family=None, exclude=None, mac=None):
     """Count entries by family, device and state, against the table's limits. Touches nothing.
 
     CLI Example:
@@ -337,5 +347,6 @@ def stats(ip=None, dev=None, family=None, exclude=None):
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
     """
-    selectors = _select("stats", "list", ip=ip, dev=dev, family=family, exclude=exclude)
+    words = {"ip": ip, "dev": dev, "family": family, "exclude": exclude, "mac": mac}
+    selectors = _select("stats", "list", **words)
     return _call("stats", arp_rows.stats, selectors)

@@ -5,7 +5,6 @@ Everything in pillar is checked before anything is changed; nothing from pillar 
 command. Works before pyroute2 is installed: the standard library is enough.
 """
 
-import importlib
 import importlib.util
 import os
 import pwd
@@ -17,22 +16,14 @@ import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
 try:
+    import arp_fresh
+except ImportError:  # installed by pip, not synced
+    from saltext.arp_hygiene.utils import arp_fresh
+
+with arp_fresh.engine():
     import arp_job
     import arp_pillar
     import arp_schedule
-    import arp_select
-except ImportError:
-    from saltext.arp_hygiene.utils import arp_job, arp_pillar, arp_schedule, arp_select
-
-# A minion keeps a synced util in memory until it restarts, but loads this file anew. In order of
-# dependence.
-_RULES = (arp_select, arp_schedule, arp_pillar, arp_job)
-if any(
-    os.path.exists(module.__file__) and os.stat(module.__file__).st_mtime_ns != module.LOADED
-    for module in _RULES
-):
-    for _module in _RULES:
-        importlib.reload(_module)
 
 __virtualname__ = "arp_hygiene"
 

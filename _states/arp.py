@@ -105,8 +105,8 @@ def _revalidated(ret, answer, test):
         ret["changes"] = _changes(rows)
         ret["result"] = None if suspects else True
         ret["comment"] = (
-            f"{_entries(answer['would_check'])} would be checked, {len(suspects)} of them suspect"
-            f"{_kept(answer)}.{notes}"
+            f"{_entries(answer['would_check'])} would be checked, "
+            f"{answer['totals']['suspects']} of them suspect{_kept(answer)}.{notes}"
         )
         return ret
     rows = answer["healed"] + [{**row, "old": row["mac"], "new": None} for row in answer["gone"]]
@@ -115,7 +115,7 @@ def _revalidated(ret, answer, test):
         return {**ret, "comment": f"Already clean: nothing to check{_kept(answer)}."}
     ret["comment"] = (
         f"{_entries(answer['checked'])} checked: {answer['confirmed']} confirmed, "
-        f"{len(answer['healed'])} healed, {len(answer['gone'])} gone, "
+        f"{answer['totals']['healed']} healed, {answer['totals']['gone']} gone, "
         f"{answer['undecided']} undecided{_kept(answer)}.{notes}"
     )
     return _ended(ret, answer, test)
@@ -127,8 +127,8 @@ def _ended(ret, answer, test):
     if failed:
         first = failed[0]
         ret["comment"] += (
-            f" The kernel refused {len(failed)}: {first['ip']} on {first['dev']}: {first['error']}"
-            f"{_more(len(failed) - 1)}."
+            f" The kernel refused {answer['totals']['failed']}: {first['ip']} on {first['dev']}: "
+            f"{first['error']}{_more(answer['totals']['failed'] - 1)}."
         )
     ret["result"] = False if failed else None if test else True
     return ret

@@ -5,11 +5,8 @@ by the rules of the one who will read it (shell, cron, systemd). Standard librar
 """
 
 import json
-import os
 import re
 import shlex
-
-LOADED = os.stat(__file__).st_mtime_ns  # _modules/arp_hygiene.py reloads a file changed since
 
 BUSY = 75  # EX_TEMPFAIL: the former run has not finished, so this one is left out
 CRON_LIMIT = 998  # what cron keeps of a command, less the end; it cuts the rest off in silence

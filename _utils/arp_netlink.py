@@ -1,4 +1,4 @@
-"""The socket to the kernel's neighbour tables. The only file that opens one.
+"""The socket to the kernel's neighbour tables. The only file that opens a netlink socket.
 
 A plain socket and not pyroute2's: the objects pyroute2 makes of a message cost more than the
 kernel needs to delete the entry, its ``IPRoute`` refuses to open inside a running event loop
@@ -6,8 +6,8 @@ kernel needs to delete the entry, its ``IPRoute`` refuses to open inside a runni
 in every release. pyroute2 is our vocabulary, and the second opinion in the tests.
 
 The kernel works off what is sent before ``send`` returns, so errors and answers wait in the
-receive buffer by then: a drain that does not block misses none, as long as they fit. The default
-buffer holds about 256 small messages; the 257th would be lost with ENOBUFS. Hence BATCH.
+receive buffer by then: a drain that does not block misses none, as long as they fit. One more
+would be lost with ENOBUFS. Hence ``Channel.batch``.
 
 Patience is the kernel's (SO_RCVTIMEO), not Python's, which polls before every send and receive:
 one system call does the work of three.
@@ -19,85 +19,114 @@ import os
 import socket
 import struct
 import sys
-from collections import namedtuple
+from collections.abc import Iterable, Iterator
 from errno import ENODEV, ENXIO, ETIMEDOUT
+from typing import NamedTuple
 
+import arp_blocks as blocks
+import arp_wire as wire
+from arp_judge import Device, Timers
+from arp_kernel import (
+    IFLA_ALT_IFNAME,
+    NDTA_CONFIG,
+    NDTA_PARMS,
+    NDTA_THRESH1,
+    NDTA_THRESH2,
+    NDTA_THRESH3,
+    NDTPA_APP_PROBES,
+    NDTPA_BASE_REACHABLE_TIME,
+    NDTPA_IFINDEX,
+    NDTPA_LOCKTIME,
+    NDTPA_MCAST_REPROBES,
+    NDTPA_RETRANS_TIME,
+    NDTPA_UCAST_PROBES,
+    NLM_F_ACK_TLVS,
+    NLM_F_CAPPED,
+    NLMSGERR_ATTR_MSG,
+    SIOCGIFFLAGS,
+    SIOCGIFNAME,
+    SO_RCVBUFFORCE,
+    SOL_NETLINK,
+)
 from pyroute2.netlink import NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, NLMSG_DONE, NLMSG_ERROR
-from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_GETNEIGHTBL
+from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGH, RTM_GETNEIGHTBL
 
-try:
-    import arp_blocks as blocks
-    import arp_select
-    import arp_wire as wire
-except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_blocks as blocks
-    from saltext.arp_hygiene.utils import arp_select
-    from saltext.arp_hygiene.utils import arp_wire as wire
-
-LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
-
-BATCH = 128  # messages a send
+BATCH = 128  # messages a send, at most
+ROOM = 2048  # bytes of a receive buffer that one answer may take, its bookkeeping included
 CHUNK = 32768  # the kernel never writes more of a dump at once
-PATIENCE_S = 5  # a kernel that does not answer a dump that long is broken: say so
+PATIENCE_S = 5.0  # a kernel that does not answer a dump that long is broken: say so
 
-SOL_NETLINK = 270
-NLM_F_DUMP_INTR, NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
-NLMSGERR_ATTR_MSG = 1
-SIOCGIFNAME, SIOCGIFFLAGS = 0x8910, 0x8913
 _IFREQ = struct.Struct("=16si20x")  # struct ifreq: name, and here an index
-
+_IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg
 _TRAILER = struct.pack("=IH", 20, NLMSG_DONE)
-_PATIENCE = struct.pack("@ll", PATIENCE_S, 0)  # struct timeval
+_CONFIG = struct.Struct("=4xI8xII")  # of struct ndt_config: entries, hash_rnd, hash_mask
 
-# include/uapi/linux/neighbour.h; pyroute2 does not know NDTPA_MCAST_REPROBES
-NDTA_THRESH1, NDTA_THRESH2, NDTA_THRESH3, NDTA_CONFIG, NDTA_PARMS = 2, 3, 4, 5, 6
-_PARAMETERS = {
-    1: "ifindex",
-    4: "base_reachable_ms",
-    5: "retrans_ms",
-    9: "app_solicit",
-    10: "ucast_solicit",
-    15: "locktime_ms",
-    17: "mcast_resolicit",
-}
 
-#: Why the kernel refused one message: which one, errno, and its own words where it has any.
-Refusal = namedtuple("Refusal", "entry errno text")
+class Refusal(NamedTuple):
+    """Why the kernel refused one message: which one, errno, and its own words if it has any."""
 
-#: How one device proves its neighbours; times in seconds.
-Timers = namedtuple("Timers", "base_reachable_s retrans_s solicits mcast_resolicit locktime_s")
-DEFAULT_TIMERS = Timers(30.0, 1.0, 3, 0, 1.0)  # the kernel's; for a device that came while we asked
+    entry: wire.Entry
+    errno: int
+    text: str
+
+
+class Limits(NamedTuple):
+    """How large one table may get, how many entries all namespaces hold of it, and its hash."""
+
+    gc_thresh1: int
+    gc_thresh2: int
+    gc_thresh3: int
+    entries_all_namespaces: int
+    hash: tuple[int, int]  # its seed and size: both change whenever it grows
 
 
 class Channel:
     """One netlink socket, for one call: a socket that survives a fork loses messages."""
 
-    def __init__(self):
+    def __init__(
+        self, protocol: int = socket.NETLINK_ROUTE, patience_s: float = PATIENCE_S
+    ) -> None:
         """Open it."""
-        self._names = None  # the socket that device() needs
-        self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._names: socket.socket | None = None  # what device() needs
+        self._patience_s = patience_s
+        self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self._sock.bind((0, 0))
         self._port = self._sock.getsockname()[0]
         self._sequence = 1 << 20
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
-        # room for a batch of answers even where net.core.rmem_default is small
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        seconds, rest = divmod(patience_s, 1)
+        timeval = struct.pack("@ll", int(seconds), int(rest * 1e6))
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        self.batch = self._make_room()
         for option in (NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             # kernels before 4.12 and 4.20 refuse: fewer words, and we filter ourselves
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(SOL_NETLINK, option, 1)
 
-    def __enter__(self):
+    def _make_room(self) -> int:
+        """Enlarge the receive buffer; return how many messages may be sent at once.
+
+        Where net.core.rmem_max is small and may not be exceeded: few.
+        """
+        for option in (SO_RCVBUFFORCE, socket.SO_RCVBUF):
+            try:
+                self._sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
+                break
+            except PermissionError:
+                continue
+        room = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        return max(1, min(BATCH, room // ROOM))
+
+    def __enter__(self) -> "Channel":
         """Return the channel."""
         return self
 
-    def __exit__(self, *_exc):
+    def __exit__(self, *_exc: object) -> None:
         """Close it."""
         self._sock.close()
         if self._names:
             self._names.close()
 
-    def dump(self, kind, body):
+    def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """Yield the chunks of a dump, without the trailer that ends it."""
         self._sequence += 1
         self._sock.send(wire.dump_request(kind, body, self._sequence))
@@ -118,28 +147,29 @@ class Channel:
             if done:
                 return
 
-    def _receive(self):
+    def _receive(self) -> tuple[bytes, int]:
         """Return ``(chunk, flags)`` of the dump that goes on."""
         try:
             chunk, _ancillary, flags, _address = self._sock.recvmsg(CHUNK)
         except BlockingIOError:
-            late = f"the kernel has not answered for {PATIENCE_S} s"
+            late = f"the kernel has not answered for {self._patience_s:g} s"
             raise TimeoutError(ETIMEDOUT, late) from None
         return chunk, flags
 
-    def neighbours(self, family, ifindex=0):
+    def neighbours(self, family: int, ifindex: int = 0) -> Iterator[bytes]:
         """Yield the chunks of a family's table; ``ifindex`` lets a newer kernel filter."""
         return self.dump(RTM_GETNEIGH, wire.neighbours_body(family, ifindex))
 
-    def exchange(self, orders):
-        """Send at most BATCH messages; return ``(entries, refusals)``: what the kernel answered."""
+    def exchange(self, orders: bytes) -> tuple[bytes, list[Refusal]]:
+        """Send at most ``batch`` messages; return what the kernel answered, and its refusals."""
         self._sock.send(orders)
-        found, refusals = [], []
+        found: list[bytes] = []
+        refusals: list[Refusal] = []
         while True:
             try:
                 answer = self._sock.recv(CHUNK, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                return blocks.entries(b"".join(found)), refusals
+                return b"".join(found), refusals
             size, kind, flags, _seq, _port = wire.HEADER.unpack_from(answer)
             if kind != NLMSG_ERROR:
                 found.append(answer)
@@ -148,8 +178,23 @@ class Channel:
             if status:
                 refusals.append(_refusal(answer, size, flags, -status))
 
-    def device(self, ifindex):
-        """Return ``Device(name, flags)``, or None where there is no such device (any more).
+    def request(self, kind: int, flags: int, body: bytes) -> bytes:
+        """Send one message of any kind; return the answer, OSError where the kernel refuses."""
+        self._sock.send(wire.message(kind, flags, body))
+        answer, _flags = self._receive()
+        if wire.HEADER.unpack_from(answer)[1] == NLMSG_ERROR:
+            _raise_status(answer)
+        return answer
+
+    def ask_for(self, keys: Iterable[wire.Key]) -> Iterator[tuple[list[wire.Entry], list[Refusal]]]:
+        """Ask for entries one by one; yield ``(entries, refusals)`` of each batch of questions."""
+        questions = [wire.get_message(*key) for key in keys]
+        for at in range(0, len(questions), self.batch):
+            answer, refusals = self.exchange(b"".join(questions[at : at + self.batch]))
+            yield blocks.entries(answer), refusals
+
+    def device(self, ifindex: int) -> Device | None:
+        """Return a device, or None where there is no such device (any more).
 
         A host may have hundreds (one for each container): the few that hold neighbours are asked
         for one by one, a microsecond each. By AF_UNIX, as glibc does: on netlink sockets these
@@ -165,51 +210,81 @@ class Channel:
                 return None
             raise
         name = named[:16].rstrip(b"\0").decode(errors="backslashreplace")
-        return arp_select.Device(name, struct.unpack_from("=H", flags, 16)[0])
+        return Device(name, struct.unpack_from("=H", flags, 16)[0])
+
+    def ifindex(self, name: str) -> int:
+        """Return the index of a device by its name or an alternative name; 0 where it has none."""
+        with contextlib.suppress(OSError):
+            return socket.if_nametoindex(name)
+        for ifindex, other in self.devices():  # a name that is not UTF-8, as device() shows it
+            if other == name:
+                return ifindex
+        # an alternative name (5.5) may be longer than the call above takes
+        body = _IFINFOMSG.pack(0, 0, 0, 0, 0)
+        body += wire.attribute(IFLA_ALT_IFNAME, name.encode(errors="replace") + b"\0")
+        with contextlib.suppress(OSError):
+            answer = self.request(RTM_GETLINK, 0, body)
+            return _IFINFOMSG.unpack_from(answer, wire.HEADER.size)[2]
+        return 0
 
     @staticmethod
-    def names():
-        """Return every device's name to its index."""
-        return {name: ifindex for ifindex, name in socket.if_nameindex()}
+    def devices() -> Iterator[tuple[int, str]]:
+        """Yield index and name of every device."""
+        for ifindex, name in socket.if_nameindex():
+            yield ifindex, os.fsencode(name).decode(errors="backslashreplace")
 
-    def tables(self, families):
-        """Return ``(timers, limits)`` of the neighbour tables.
+    def timers(self, family: int) -> dict[int, Timers]:
+        """Return how the devices prove their neighbours of one family, by ifindex."""
+        found = {}
+        for values in self._tables(family):
+            ifindex, timers = _timers(values.get(NDTA_PARMS, b""))
+            if ifindex:
+                found[ifindex] = timers
+        return found
 
-        timers: ``(family, ifindex)`` to Timers, one for each device.
-        limits: family to gc_thresh1/2/3 and the count of entries in all namespaces.
-        """
-        timers, limits = {}, {}
-        for family in families:
-            for at, size, _flags, chunk in self._objects(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0])):
-                values = {
+    def limits(self, family: int) -> Limits | None:
+        """Return the limits of a family's table; None where there is no such table."""
+        for values in self._tables(family):
+            if NDTA_THRESH1 in values:
+                return _limits(values)
+        return None  # ipv6.disable=1
+
+    def _tables(self, family: int) -> Iterator[dict[int, bytes]]:
+        """Yield the attributes of a family's table, and then of each device's part of it."""
+        for chunk in self.dump(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0])):
+            at = 0
+            while at < len(chunk):
+                size = wire.LENGTH.unpack_from(chunk, at)[0]
+                yield {
                     name: chunk[start:end]
                     for name, start, end in wire.attributes(chunk, at + 20, at + size)
                 }
-                if NDTA_THRESH1 in values:
-                    limits[family] = _limits(values)
-                ifindex, timing = _timers(values.get(NDTA_PARMS, b""))
-                if ifindex:
-                    timers[family, ifindex] = timing
-        return timers, limits
-
-    def _objects(self, kind, body):
-        """Yield ``(offset, size, flags, chunk)`` of each message of a dump."""
-        for chunk in self.dump(kind, body):
-            at = 0
-            while at < len(chunk):
-                size, _kind, flags, _seq, _port = wire.HEADER.unpack_from(chunk, at)
-                yield at, size, flags, chunk
                 at += size + 3 & ~3
 
 
-def _raise_status(trailer):
+def limits(families: Iterable[int]) -> dict[int, Limits]:
+    """Return the limits of some families' tables, over a socket of their own.
+
+    The table itself comes first in the kernel's answer, and a word about each device after it: on
+    a host with many, closing the socket is cheaper than to hear them all.
+    """
+    found = {}
+    for family in families:
+        with Channel() as channel:
+            limit = channel.limits(family)
+        if limit:
+            found[family] = limit
+    return found
+
+
+def _raise_status(trailer: bytes) -> None:
     """Raise what a dump ended with, unless it ended well."""
     status = struct.unpack_from("=i", trailer, 16)[0]
     if status < 0:
         raise OSError(-status, os.strerror(-status))
 
 
-def _refusal(answer, size, flags, errno):
+def _refusal(answer: bytes, size: int, flags: int, errno: int) -> Refusal:
     """Return which message the kernel refused, and why."""
     original = wire.HEADER.unpack_from(answer, 20)[0]
     text = ""
@@ -227,25 +302,28 @@ def _refusal(answer, size, flags, errno):
     return Refusal(wire.Entry(ifindex=ifindex, dst=dst, mac=mac), errno, text)
 
 
-def _limits(values):
-    """Return the thresholds of one table, and how many entries all namespaces hold of it."""
-    number = {name: struct.unpack("=I", values[name])[0] for name in (2, 3, 4)}
-    limits = {f"gc_thresh{name - 1}": number[name] for name in (2, 3, 4)}
-    if NDTA_CONFIG in values:  # struct ndt_config: key_len:2 entry_size:2 entries:4 ...
-        limits["entries_all_namespaces"] = struct.unpack_from("=I", values[NDTA_CONFIG], 4)[0]
-    return limits
+def _limits(values: dict[int, bytes]) -> Limits:
+    """Return the limits that the attributes of a table tell."""
+    entries, seed, mask = _CONFIG.unpack_from(values.get(NDTA_CONFIG, bytes(_CONFIG.size)))
+    thresholds = (
+        int.from_bytes(values[name], sys.byteorder)
+        for name in (NDTA_THRESH1, NDTA_THRESH2, NDTA_THRESH3)
+    )
+    return Limits(*thresholds, entries, (seed, mask))
 
 
-def _timers(parameters):
-    """Return ``(ifindex, Timers)`` of one NDTA_PARMS; ifindex 0 is the table's default."""
-    found = dict.fromkeys(_PARAMETERS.values(), 0)
-    for name, start, end in wire.attributes(parameters, 0, len(parameters)):
-        if name in _PARAMETERS:
-            found[_PARAMETERS[name]] = int.from_bytes(parameters[start:end], sys.byteorder)
-    return found["ifindex"], Timers(
-        base_reachable_s=found["base_reachable_ms"] / 1000,
-        retrans_s=found["retrans_ms"] / 1000,
-        solicits=found["ucast_solicit"] + found["app_solicit"] + found["mcast_resolicit"],
-        mcast_resolicit=found["mcast_resolicit"],
-        locktime_s=found["locktime_ms"] / 1000,
+def _timers(parameters: bytes) -> tuple[int, Timers]:
+    """Return ``(ifindex, timers)`` of one NDTA_PARMS; ifindex 0 is the table's default."""
+    found = {
+        name: int.from_bytes(parameters[start:end], sys.byteorder)
+        for name, start, end in wire.attributes(parameters, 0, len(parameters))
+    }
+    reprobes = found.get(NDTPA_MCAST_REPROBES, 0)
+    solicits = found.get(NDTPA_UCAST_PROBES, 0) + found.get(NDTPA_APP_PROBES, 0) + reprobes
+    return found.get(NDTPA_IFINDEX, 0), Timers(
+        base_reachable_s=found.get(NDTPA_BASE_REACHABLE_TIME, 0) / 1000,
+        retrans_s=found.get(NDTPA_RETRANS_TIME, 0) / 1000,
+        solicits=solicits,
+        mcast_resolicit=reprobes,
+        locktime_s=found.get(NDTPA_LOCKTIME, 0) / 1000,
     )

@@ -9,13 +9,8 @@ import os
 import re
 from collections import namedtuple
 
-try:
-    import arp_schedule
-    import arp_select
-except ImportError:
-    from saltext.arp_hygiene.utils import arp_schedule, arp_select
-
-LOADED = os.stat(__file__).st_mtime_ns  # _modules/arp_hygiene.py reloads a file changed since
+import arp_schedule
+import arp_select
 
 BACKENDS = ("cron", "salt", "systemd", "none")
 INSTALLS = ("pip", "package", "none")

@@ -6,25 +6,16 @@ wrong entry REACHABLE do not. Nothing is invented: the MAC that comes out is the
 """
 
 import errno
-import os
 import time
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-try:
-    import arp_blocks as blocks
-    import arp_netlink as netlink
-    import arp_select as select
-    import arp_table as tables
-    import arp_wire as wire
-except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_blocks as blocks
-    from saltext.arp_hygiene.utils import arp_netlink as netlink
-    from saltext.arp_hygiene.utils import arp_select as select
-    from saltext.arp_hygiene.utils import arp_table as tables
-    from saltext.arp_hygiene.utils import arp_wire as wire
-
-LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
+import arp_judge as judge
+import arp_table as tables
+import arp_wire as wire
+from arp_kernel import FAILED, INCOMPLETE, PROBE, TICKS
 
 SLICE_S = 0.5  # how often a paced run sends: each look costs CPU, each chunk is a burst
 FRESH_S = 0.1  # an entry read longer ago than this is read again before it is touched
@@ -34,29 +25,21 @@ GRACE_S = 0.25  # FAILED lasts no longer where traffic makes the kernel ask agai
 # more than half of what it holds; the other half is for other people's packets.
 BACKLOG = Path("/proc/sys/net/core/netdev_max_backlog")
 BURST = 500  # at most: a peer may hold less than we do
+CAREFUL = 50  # where the backlog is not shown (a network namespace): hosts with 200 have been seen
 YOUNG_S = 0.02  # an answer that takes longer is not waited for by the next burst
-PATIENCE_S = 60.0  # a verdict is not waited for longer: a router can set the timer to days
-WAITING = select.PROBE | select.INCOMPLETE
+VERDICT_S = 60.0  # a verdict is not waited for longer: a router can set the timer to days
+WAITING = PROBE | INCOMPLETE
 POLL_S = (0.0005, 0.1)  # the shortest and the longest nap between two looks
 LOOK_S = 0.1  # a look costs the whole table: no more often while there is something to ask
 QUESTION = 8  # what asking for one entry costs, in entries of a dump
 
 
-def unprovable(entry, timers):
-    """Return why there is nothing to prove, or nobody to ask; or an empty string."""
-    if not entry.mac:
-        return select.state_name(entry.state)
-    timing = timers.get((wire.family_of(entry.dst), entry.ifindex), netlink.DEFAULT_TIMERS)
-    # without a single probe the kernel fails a live entry at once, and asks nobody
-    return "" if timing.solicits else "its device sends no probes"
-
-
-def _burst():
+def _burst() -> int:
     """Return how many entries may be asked about at once."""
     try:
         return max(1, min(BURST, int(BACKLOG.read_text(encoding="ascii")) // 2))
     except (OSError, ValueError):  # not shown in every namespace
-        return BURST
+        return CAREFUL
 
 
 class _Pending:
@@ -64,7 +47,7 @@ class _Pending:
 
     __slots__ = ("due", "entry", "failed", "probed")
 
-    def __init__(self, entry, now, patience_s):
+    def __init__(self, entry: wire.Entry, now: float, patience_s: float) -> None:
         self.entry, self.probed, self.due = entry, now, now + patience_s
         self.failed = False
 
@@ -72,17 +55,18 @@ class _Pending:
 class Run:
     """One revalidation: entries whose verdict is awaited, and what is known of the others."""
 
-    def __init__(self, table, timers, size):
-        self.table, self.timers, self.size = table, timers, size
-        self.pending = defaultdict(dict)  # ifindex to (dst to _Pending)
-        self._owners, self._patience = tables.Owners(table), {}
-        self._last = None  # the _Pending that was probed last
+    def __init__(self, table: tables.Table, size: int) -> None:
+        self.table, self.size = table, size
+        self.pending: defaultdict[int, dict[bytes, _Pending]] = defaultdict(dict)
+        self._last: _Pending | None = None  # the one that was probed last
         self._overdue_at = float("inf")  # not before the first of them is
         self.counts = {"checked": 0, "confirmed": 0, "undecided": 0}
-        self.healed, self.gone, self.failed = [], [], []
+        self.healed: list[tables.Row] = []
+        self.gone: list[tables.Row] = []
+        self.failed: list[tables.Row] = []
         self._can_get = True
 
-    def run(self, chosen, rate, read_at):
+    def run(self, chosen: Iterable[wire.Entry], rate: float, read_at: float) -> dict[str, Any]:
         """Probe ``chosen`` in order; return the result when every verdict is in or overdue."""
         todo, most = deque(chosen), _burst()
         if rate:
@@ -140,20 +124,17 @@ class Run:
             asked[entry.ifindex].add(entry.dst)
         now = self._look(asked)
         for entry in chunk:
-            key = entry.ifindex, entry.dst
+            key = entry.key
             if now.get(key) is None:
-                self.table.keep("already gone" if key in now else "not seen again", *key)
+                self.table.keep("already gone" if key in now else "not seen again", key)
         left = [entry for entry in now.values() if entry]
-        for entry in left:
-            if not self.table.wants(entry):  # a state was named, and it has another by now
-                self.table.keep("no longer meant", entry.ifindex, entry.dst)
-        return self.table.ours(left, also=lambda entry: unprovable(entry, self.timers))
+        return [entry for entry in left if self.table.is_ours_still(entry)]
 
     def _probe(self, chunk):
         """Put entries into PROBE."""
-        now, batches = time.monotonic(), []
-        for at in range(0, len(chunk), netlink.BATCH):
-            batch = chunk[at : at + netlink.BATCH]
+        now, batches, most = time.monotonic(), [], self.table.channel.batch
+        for at in range(0, len(chunk), most):
+            batch = chunk[at : at + most]
             batches.append((batch, b"".join(map(wire.probe_message, batch))))
         # back to back: what is asked for in one tick is answered in one
         answers = [self.table.channel.exchange(orders) for _batch, orders in batches]
@@ -167,15 +148,11 @@ class Run:
             for refusal in refusals:
                 self._refused(refusal, len(refusals) == len(batch))
 
-    def _patience_s(self, entry):
-        """Return how long the kernel takes to give up; the same for all of a device."""
-        key = wire.family_of(entry.dst), entry.ifindex
-        if key not in self._patience:
-            timing = self.timers.get(key, netlink.DEFAULT_TIMERS)
-            # its timers run up to an eighth late (timer wheel)
-            takes_s = timing.solicits * timing.retrans_s * 1.125 + 0.5
-            self._patience[key] = min(takes_s, PATIENCE_S)
-        return self._patience[key]
+    def _patience_s(self, entry: wire.Entry) -> float:
+        """Return how long the kernel takes to give up."""
+        timing = self.table.timers(wire.family_of(entry.dst), entry.ifindex)
+        # its timers run up to an eighth late (timer wheel)
+        return min(timing.solicits * timing.retrans_s * 1.125 + 0.5, VERDICT_S)
 
     def _refused(self, refusal, whole_batch):
         """Take back one entry that the kernel did not put into PROBE."""
@@ -183,9 +160,9 @@ class Run:
         if self.pending[key[0]].pop(key[1], None):
             self.counts["checked"] -= 1
         if tables.already_gone(refusal):
-            self.table.keep("already gone", *key)
+            self.table.keep("already gone", key)
         elif refusal.errno == errno.EINVAL:  # it lost its MAC since we read it
-            self.table.keep("INCOMPLETE", *key)
+            self.table.keep("INCOMPLETE", key)
         elif refusal.errno == errno.EPERM and whole_batch and not self.counts["confirmed"]:
             raise tables.denied("revalidate", refusal, self.table)
         else:
@@ -208,33 +185,28 @@ class Run:
 
     def _dump(self, missing, still):
         """Find entries in the whole table; take those that are seen out of ``missing``."""
-        found, self.size = {}, 0
-        for layout, head, block in blocks.read(self.table.chunks()):
-            self.size += len(block) // layout.size if layout else 1  # meant or not: so it costs
-            alone = [] if layout else blocks.entries(block)
-            for like in [head] if layout else alone:
-                here = missing.get(like.ifindex, set())
-                seen = here.intersection(layout.addresses(block) if layout else [like.dst])
-                here -= seen
-                if seen and not like.state & still:
-                    entries = layout.entries(block, seen) if layout else alone
-                    found.update(((entry.ifindex, entry.dst), entry) for entry in entries)
+        found: dict[wire.Key, wire.Entry | None] = {}
+        self.size = 0
+        for block in self.table.everything():
+            self.size += len(block)  # selected or not: so it costs
+            for entry in block.entries():
+                if entry.dst in missing.get(entry.ifindex, ()):
+                    missing[entry.ifindex].discard(entry.dst)
+                    if not entry.state & still:
+                        found[entry.key] = entry
         return found
 
-    def _get(self, keys):
+    def _get(self, keys: Iterable[wire.Key]) -> dict[wire.Key, wire.Entry | None]:
         """Ask for each key; nothing where the kernel (before 5.0) answers no such question."""
-        found = {}
-        for at in range(0, len(keys), netlink.BATCH):
-            questions = [wire.get_message(*key) for key in keys[at : at + netlink.BATCH]]
-            entries, refusals = self.table.channel.exchange(b"".join(questions))
-            for entry in entries:
-                found[entry.ifindex, entry.dst] = entry
+        found: dict[wire.Key, wire.Entry | None] = {}
+        for entries, refusals in self.table.channel.ask_for(keys):
+            found.update((entry.key, entry) for entry in entries)
             for refusal in refusals:
                 if refusal.errno == errno.EOPNOTSUPP:
                     self._can_get = False
                     return {}
                 if tables.already_gone(refusal):
-                    found[refusal.entry.ifindex, refusal.entry.dst] = None
+                    found[refusal.entry.key] = None
         return found
 
     def _judge(self):
@@ -274,11 +246,11 @@ class Run:
         """Write down what came of one entry."""
         entry = pending.entry
         del self.pending[entry.ifindex][entry.dst]
-        owner = current and self._owners[current[: len(wire.Head._fields)]]
+        owner = current and judge.owner(current, self.table.device(current.ifindex))
         if pending.failed and verdict not in ("confirmed", "healed"):
             self.gone.append(tables.named(self.table, entry))
         elif verdict == "removed" or (owner and current.mac):  # not by ARP: somebody's doing
-            self.table.keep(owner or "removed meanwhile", entry.ifindex, entry.dst)
+            self.table.keep(owner or "removed meanwhile", entry.key)
             self.counts["checked"] -= 1
         elif verdict == "confirmed":
             self.counts["confirmed"] += 1
@@ -294,7 +266,7 @@ def _verdict(entry, current, elapsed_s):
     """Return what the kernel has found out about an entry that was put into PROBE."""
     if current is None:
         return "removed"
-    if current.state & select.FAILED:
+    if current.state & FAILED:
         return "failed"
     if current.state & WAITING:
         return "waiting"
@@ -302,4 +274,4 @@ def _verdict(entry, current, elapsed_s):
         return "healed"
     # It left PROBE with its MAC, which the kernel does for an answer alone. What another process
     # writes looks different unless it writes REACHABLE, or hints have come since.
-    return "confirmed" if current.confirmed <= elapsed_s * wire.TICKS + 2 else "waiting"
+    return "confirmed" if current.confirmed <= elapsed_s * TICKS + 2 else "waiting"

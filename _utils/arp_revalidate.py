@@ -7,31 +7,27 @@ import errno
 import os
 import re
 import time
+from collections.abc import Iterable
+from typing import Any
 
-try:
-    import arp_netlink as netlink
-    import arp_probe as probe
-    import arp_rows as rows
-    import arp_select as select
-    import arp_table as tables
-    import arp_wire as wire
-except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_netlink as netlink
-    from saltext.arp_hygiene.utils import arp_probe as probe
-    from saltext.arp_hygiene.utils import arp_rows as rows
-    from saltext.arp_hygiene.utils import arp_select as select
-    from saltext.arp_hygiene.utils import arp_table as tables
-    from saltext.arp_hygiene.utils import arp_wire as wire
-
-LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
+import arp_judge as judge
+import arp_netlink as netlink
+import arp_probe as probe
+import arp_table as tables
+import arp_wire as wire
+from arp_kernel import FAMILY_NAMES
+from arp_select import LIMIT, Selectors
 
 # Before 4.2 an administrative PROBE keeps the old probe count and can fail at once
 # ("neigh: Better handling of transition to NUD_PROBE state").
 OLDEST_KERNEL = (4, 2)
+LISTS = ("healed", "gone")
 
 
-def revalidate(selectors, rate, test=False):
-    """Prove every entry that is meant and ours; return what came of each.
+def revalidate(
+    selectors: Selectors, rate: float, test: bool = False, limit: int = LIMIT
+) -> dict[str, Any]:
+    """Prove every entry that is selected and ours; return what came of each.
 
     rate: entries a second; 0 for as fast as is safe.
     """
@@ -44,47 +40,52 @@ def revalidate(selectors, rate, test=False):
             "probes anew and may fail a live neighbour; use arp.flush",
         )
     with netlink.Channel() as channel:
-        table = tables.Table(channel, selectors)
-        timers, _limits = channel.tables(selectors.families)
+        table = tables.Table(channel, selectors, to_be_proven=True)
         read_at = time.monotonic()  # before it is read: a large table takes its time
-        chosen = table.read_ours(also=lambda entry: probe.unprovable(entry, timers))
-        suspects = {key: entry for key, entry in chosen.items() if _suspect(entry, timers)}
+        chosen = table.read_ours()
+        suspects = {key: entry for key, entry in chosen.items() if _is_suspect(table, entry)}
         if test:
-            result = {
-                "would_check": len(chosen),
-                "suspects": [tables.named(table, entry) for entry in suspects.values()],
-            }
+            rows = [tables.named(table, entry) for entry in suspects.values()]
+            result = tables.bounded({"suspects": rows}, ("suspects",), limit)
+            result["would_check"] = len(chosen)
         else:
             todo = {**suspects, **chosen}  # suspects first
-            result = probe.Run(table, timers, len(chosen)).run(todo.values(), rate, read_at)
-        result["kept"] = table.kept_counts()
-        result["warnings"] = _warnings(table, timers, chosen.values())
+            result = probe.Run(table, len(chosen)).run(todo.values(), rate, read_at)
+            tables.bounded(result, (*LISTS, *({"failed"} & set(result))), limit)
+        result["kept"] = table.kept()
+        result["warnings"] = _warnings(table, chosen.values())
     return result
 
 
-def _suspect(entry, timers):
-    if entry.state != select.REACHABLE:
-        return False
-    timing = timers.get((wire.family_of(entry.dst), entry.ifindex))
-    return timing is not None and rows.is_suspect(
-        entry.state, entry.confirmed, entry.updated, timing.base_reachable_s
-    )
+def _is_suspect(table: tables.Table, entry: wire.Entry) -> bool:
+    timers = table.timers(wire.family_of(entry.dst), entry.ifindex)
+    return judge.is_suspect(entry.state, entry.confirmed, entry.updated, timers.base_reachable_s)
 
 
-def _warnings(table, timers, entries):
+def _warnings(table: tables.Table, entries: Iterable[wire.Entry]) -> list[str]:
     """Say where revalidation is not harmless on every fabric, or cannot heal."""
     lines = []
-    for family, ifindex in sorted({(wire.family_of(e.dst), e.ifindex) for e in entries}):
-        timing = timers.get((family, ifindex), netlink.DEFAULT_TIMERS)
-        key = f"net.{tables.FAMILY_NAMES[family]}.neigh.{table.name(ifindex)}"
-        if not timing.mcast_resolicit:
+    devices: dict[int, set[int]] = {}  # family to ifindexes
+    for entry in entries:
+        devices.setdefault(wire.family_of(entry.dst), set()).add(entry.ifindex)
+    for family, indexes in sorted(devices.items()):
+        timers = {table.name(ifindex): table.timers(family, ifindex) for ifindex in indexes}
+        unasked = [name for name, timing in timers.items() if not timing.mcast_resolicit]
+        locked = [
+            name
+            for name, timing in timers.items()
+            if timing.locktime_s >= timing.solicits * timing.retrans_s
+        ]
+        key = f"net.{FAMILY_NAMES[family]}.neigh"
+        if unasked:
             lines.append(
-                f"{key}.mcast_resolicit is 0: where nobody answers unicast requests, a live entry "
-                "fails before the kernel asks by broadcast; set it to 3"
+                f"{key}.*.mcast_resolicit is 0 on {tables.some(unasked)}: where nobody answers "
+                "unicast requests, a live entry fails before the kernel asks by broadcast; "
+                "set it to 3"
             )
-        if timing.locktime_s >= timing.solicits * timing.retrans_s:
+        if locked:
             lines.append(
-                f"{key}.locktime lasts as long as all probes: a new MAC is not believed in time, "
-                "and its entry fails instead of being healed"
+                f"{key}.*.locktime lasts as long as all probes on {tables.some(locked)}: a new MAC "
+                "is not believed in time, and its entry fails instead of being healed"
             )
     return lines

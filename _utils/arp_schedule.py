@@ -9,10 +9,7 @@ ValueError of one line that names the value and what is allowed.
 """
 
 import hashlib
-import os
 import re
-
-LOADED = os.stat(__file__).st_mtime_ns  # _modules/arp_hygiene.py reloads a file changed since
 
 FIELDS = ("minute", "hour", "daymonth", "month", "dayweek")
 _BOUNDS = {

@@ -1,45 +1,19 @@
-"""Which entries are meant, and which are never ours: selectors and ownership.
+"""What an operator writes, and what it selects: the one place that knows these words.
 
-The one place that knows these words. Standard library alone: the formula checks pillar with it
-before pyroute2 is installed. Bad values raise ValueError with one line for the operator.
+Standard library alone: the formula checks pillar with it before pyroute2 is installed. Bad values
+raise ValueError with one line for the operator.
 """
 
 import ipaddress
-import os
 import re
 import socket
-from collections import namedtuple
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
-LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
+from arp_judge import Seen
+from arp_kernel import FAMILIES, STATES
 
-# Neighbour states, include/uapi/linux/neighbour.h
-STATES = {
-    "INCOMPLETE": 0x01,
-    "REACHABLE": 0x02,
-    "STALE": 0x04,
-    "DELAY": 0x08,
-    "PROBE": 0x10,
-    "FAILED": 0x20,
-    "NOARP": 0x40,
-    "PERMANENT": 0x80,
-    "NONE": 0x00,
-}
-INCOMPLETE, REACHABLE, PROBE, FAILED = 0x01, 0x02, 0x10, 0x20
-NOARP, PERMANENT = 0x40, 0x80
-FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
-
-NTF_PROXY, NTF_EXT_LEARNED, NTF_OFFLOADED, NTF_STICKY, NTF_ROUTER = 0x08, 0x10, 0x20, 0x40, 0x80
-NTF_EXT_MANAGED, NTF_EXT_LOCKED, NTF_EXT_EXT_VALIDATED = 0x01, 0x02, 0x04
-RTN_KINDS = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast"}
-IFF_LOOPBACK, IFF_POINTOPOINT, IFF_NOARP = 0x08, 0x10, 0x80
-
-# NDA_PROTOCOL, include/uapi/linux/rtnetlink.h: who wrote the entry
-PROTOCOLS = {
-    2: "kernel", 3: "boot", 4: "static", 8: "gated", 9: "ra", 10: "mrt", 11: "zebra", 12: "bird",
-    13: "dnrouted", 14: "xorp", 15: "ntk", 16: "dhcp", 17: "mrouted", 18: "keepalived",
-    42: "babel", 84: "ovn", 99: "openr", 186: "bgp", 187: "isis", 188: "ospf", 189: "rip",
-    192: "eigrp",
-}  # fmt: skip
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: Why a state cannot be asked for, by what was to be done.
 _OWNED_STATES = {
@@ -53,166 +27,126 @@ _REFUSED = {
     "flush": _OWNED_STATES,
     "revalidate": {**_OWNED_STATES, "FAILED": "it has no MAC address to prove"},
 }
+_MAC = re.compile(r"[0-9a-f]{2}([:-])[0-9a-f]{2}(\1[0-9a-f]{2}){4,}")
+LIMIT = 100  # rows in one list of an answer
 
 
 class Unknown(ValueError):
     """A device was named that this machine does not have."""
 
 
-#: A network device, as far as we care.
-Device = namedtuple("Device", "name flags")
-
-
-def state_name(bits):
-    """Return the kernel's name of a state; several bits are joined, unknown ones kept as hex."""
-    if not bits:
-        return "NONE"
-    names = [name for name, bit in STATES.items() if bits & bit]
-    unknown = bits & ~0xFF
-    return "|".join(names + ([hex(unknown)] if unknown else []))
-
-
-def owner(entry, device):
-    """Return why an entry is not ours to touch, or an empty string.
-
-    ``device`` is None where the kernel did not show the entry's device.
-    """
-    if entry.flags & NTF_PROXY:
-        return "proxy"
-    if entry.flags & NTF_EXT_LEARNED:
-        return "extern_learn"
-    if entry.ext & NTF_EXT_MANAGED:
-        return "managed"
-    if entry.ext & NTF_EXT_EXT_VALIDATED:
-        return "extern_valid"
-    if entry.protocol:
-        return f"protocol {PROTOCOLS.get(entry.protocol, entry.protocol)}"
-    if entry.flags & NTF_STICKY or entry.ext:
-        return "flags"  # one we do not know: somebody set it for a reason
-    if entry.state & PERMANENT:
-        return "PERMANENT"
-    if entry.kind in RTN_KINDS:
-        return RTN_KINDS[entry.kind]
-    if is_multicast(entry.dst):
-        return "multicast"
-    return _unproven(entry, device)
-
-
-def is_multicast(dst):
-    """Tell whether a packed address is a multicast one."""
-    return dst[0] == 0xFF if len(dst) == 16 else 224 <= dst[0] <= 239
-
-
-def _unproven(entry, device):
-    """Return why ARP has no say about this entry, or an empty string."""
-    if entry.state & NOARP:
-        return "NOARP"
-    if device is None:
-        return "unknown device"
-    if device.flags & (IFF_LOOPBACK | IFF_POINTOPOINT | IFF_NOARP):
-        return f"{device.name} does no ARP"
-    if not entry.state:
-        return "NONE"
-    if entry.state & INCOMPLETE:
-        return "INCOMPLETE"
-    return ""
-
-
 class Addresses:
     """A set of addresses and networks that packed addresses can be looked up in."""
 
-    def __init__(self, networks):
-        """Take ``ipaddress`` networks."""
-        self._single = {
-            n.network_address.packed for n in networks if n.prefixlen == n.max_prefixlen
-        }
-        self._ranges = [
-            (n.max_prefixlen // 8, n.max_prefixlen - n.prefixlen, int(n.network_address))
-            for n in networks
-            if n.prefixlen != n.max_prefixlen
-        ]
+    def __init__(self, networks: Iterable[Network]) -> None:
+        """Take them: however many, a look-up costs one step for each length of prefix."""
+        self._single: set[bytes] = set()
+        self._ranges: dict[tuple[int, int], set[int]] = {}  # (bytes, host bits) to prefixes
+        for network in networks:
+            host = network.max_prefixlen - network.prefixlen
+            if host:
+                prefixes = self._ranges.setdefault((network.max_prefixlen // 8, host), set())
+                prefixes.add(int(network.network_address) >> host)
+            else:
+                self._single.add(network.network_address.packed)
 
-    def __contains__(self, dst):
-        """Tell whether a packed address is meant."""
+    def __contains__(self, dst: bytes) -> bool:
+        """Tell whether a packed address is among them."""
         if dst in self._single:
             return True
         number = int.from_bytes(dst, "big")
         return any(
-            width == len(dst) and number >> host == network >> host
-            for width, host, network in self._ranges
+            width == len(dst) and number >> host in prefixes
+            for (width, host), prefixes in self._ranges.items()
         )
 
 
-class Selectors(namedtuple("Selectors", "ip dev state families exclude")):
-    """What the operator named. ``ip``, ``dev`` and ``state`` are None where nothing was named."""
+class Selectors(NamedTuple):
+    """What the operator named. None where nothing was named."""
 
-    __slots__ = ()
+    families: tuple[int, ...]
+    ip: Addresses | None = None
+    dev: frozenset[str] | None = None
+    state: frozenset[int] | None = None
+    exclude: Addresses | None = None
+    mac: frozenset[bytes] | None = None
 
-    @property
-    def by_address(self):
-        """Tell whether addresses are named, so that each entry must be looked at."""
-        return self.ip is not None or self.exclude is not None
-
-    def wants(self, entry, device):
-        """Tell whether an entry is meant."""
+    def matches(self, entry: Seen, devices: Collection[int] | None) -> bool:
+        """Tell whether an entry is selected; ``devices`` are the indexes of those named."""
         return (
-            (self.dev is None or (device is not None and device.name in self.dev))
+            (devices is None or entry.ifindex in devices)
             and (self.state is None or entry.state in self.state)
             and (self.ip is None or entry.dst in self.ip)
             and (self.exclude is None or entry.dst not in self.exclude)
+            and (self.mac is None or entry.mac in self.mac)
         )
 
-    def check_devices(self, names):
-        """Raise Unknown for a device that does not exist; ``names`` are those of all devices."""
-        for name in sorted(self.dev or ()):
-            if name not in names:
-                raise Unknown(f"dev: no device {name!r} here; there are {', '.join(sorted(names))}")
 
-
-def parse_selectors(ip=None, dev=None, state=None, family=None, exclude=None, verb="flush"):
+def parse_selectors(
+    ip: Any = None,
+    dev: Any = None,
+    state: Any = None,
+    family: Any = None,
+    exclude: Any = None,
+    mac: Any = None,
+    verb: str = "flush",
+) -> Selectors:
     """Turn what an operator wrote into Selectors; ValueError names the value and what is allowed.
 
     ip, exclude
-        An address, a network in CIDR notation, or a list of them.
+        An address, a network in CIDR notation, or several.
     dev, state
-        A name or a list of names. States in any case, as the kernel names them.
+        One name or several. States in any case, as the kernel names them.
     family
         ``ipv4`` or ``ipv6``; both when not named.
+    mac
+        One hardware address or several, with colons or dashes.
     verb
         What will be done (``list``, ``flush``, ``revalidate``): it decides which states may be
         named.
+
+    Several are a list, or one string with commas.
     """
     families = tuple(FAMILIES.values()) if family is None else (_parse_family(family),)
-    meant = None if ip is None else _parse_networks("ip", ip)
-    unmeant = None if exclude is None else _parse_networks("exclude", exclude)
-    for network in meant or ():
-        if (socket.AF_INET if network.version == 4 else socket.AF_INET6) not in families:
+    named = None if ip is None else _parse_networks("ip", ip)
+    unnamed = None if exclude is None else _parse_networks("exclude", exclude)
+    for network in named or ():
+        if _family_of(network) not in families:
             raise ValueError(f"ip: {network} is not an {family} address")
-    if meant and len({network.version for network in meant}) == 1:
-        families = (socket.AF_INET if meant[0].version == 4 else socket.AF_INET6,)
+    if named and len({network.version for network in named}) == 1:
+        families = (_family_of(named[0]),)
     return Selectors(
-        ip=meant and Addresses(meant),
+        families=families,
+        ip=named and Addresses(named),
         dev=None if dev is None else frozenset(_parse_devices(dev)),
         state=None if state is None else frozenset(_parse_states(state, verb)),
-        families=families,
-        exclude=unmeant and Addresses(unmeant),
+        exclude=unnamed and Addresses(unnamed),
+        mac=None if mac is None else frozenset(_parse_macs(mac)),
     )
 
 
-def _listed(key, value, what):
+def _family_of(network: Network) -> int:
+    return socket.AF_INET if network.version == 4 else socket.AF_INET6
+
+
+def _listed(key: str, value: Any, what: str) -> list[str]:
     """Return a list of strings; YAML makes ints, bools and dates of words that are not quoted."""
     values = list(value) if isinstance(value, (list, tuple)) else [value]
     if not values:
         raise ValueError(f"{key}: the list is empty; leave {key} out, or name {what}")
+    words: list[str] = []
     for item in values:
-        if isinstance(item, str) and item.strip() and item.isascii():
+        readable = isinstance(item, str) and (item.isascii() or key == "dev")
+        parts = [part.strip() for part in item.split(",")] if readable else [""]
+        if all(part and part.isprintable() for part in parts):
+            words += parts
             continue
         hint = "" if item is None or isinstance(item, (str, dict, list)) else "; quote it in YAML"
         raise ValueError(f"{key}: {item!r} is not {what}{hint}")
-    return [item.strip() for item in values]
+    return words
 
 
-def _parse_networks(key, value):
+def _parse_networks(key: str, value: Any) -> list[Network]:
     """Return ``ipaddress`` networks."""
     what = "an IPv4 or IPv6 address or a network in CIDR notation (192.0.2.7, 2001:db8::/64)"
     networks = []
@@ -231,18 +165,21 @@ def _parse_networks(key, value):
     return networks
 
 
-def _parse_devices(value):
-    """Return device names that could exist (dev_valid_name in net/core/dev.c)."""
+def _parse_devices(value: Any) -> Iterator[str]:
+    """Return device names that could exist (dev_valid_name in net/core/dev.c).
+
+    Up to 127 bytes: alternative names are longer than 15 (ALTIFNAMSIZ in include/uapi/linux/if.h).
+    """
     for name in _listed("dev", value, "the name of a network device"):
-        if len(name) > 15 or name in (".", "..") or re.search(r"[\s/:]", name):
+        if len(name.encode()) > 127 or name in (".", "..") or re.search(r"[\s/:]", name):
             raise ValueError(
                 f"dev: {name!r} is not the name of a network device "
-                "(at most 15 characters, no space, slash or colon)"
+                "(at most 127 bytes, no space, slash or colon)"
             )
         yield name
 
 
-def _parse_states(value, verb):
+def _parse_states(value: Any, verb: str) -> Iterator[int]:
     """Return state bits that may be named for what is to be done."""
     refused = _REFUSED[verb]
     allowed = [name for name in STATES if name not in refused]
@@ -258,15 +195,25 @@ def _parse_states(value, verb):
         yield STATES[name]
 
 
-def _parse_family(value):
+def _parse_macs(value: Any) -> Iterator[bytes]:
+    """Return packed hardware addresses, of six bytes or more (InfiniBand: 20)."""
+    what = "a hardware address (02:00:00:00:00:0a)"
+    for word in _listed("mac", value, what):
+        digits = word.lower()
+        if not _MAC.fullmatch(digits):
+            raise ValueError(f"mac: {word!r} is not {what}")
+        yield bytes.fromhex(re.sub("[:-]", "", digits))
+
+
+def _parse_family(value: Any) -> int:
     """Return the address family of a name."""
     if not isinstance(value, str) or value.lower() not in FAMILIES:
         raise ValueError(f"family: {value!r} is none of {', '.join(FAMILIES)}")
     return FAMILIES[value.lower()]
 
 
-def parse_rate(value):
-    """Return entries a second as a float; 0 means as fast as is safe."""
+def parse_rate(value: Any) -> float:
+    """Return entries a second; 0 means as fast as is safe."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not (value == 0 or 0.01 <= value <= 1_000_000):
         raise ValueError(
@@ -276,7 +223,14 @@ def parse_rate(value):
     return float(value)
 
 
-def parse_flag(key, value):
+def parse_limit(value: Any) -> int:
+    """Return how many rows a list may have; 0 means all."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"limit: {value!r} is not a number of rows (0 or more; 0: all)")
+    return value
+
+
+def parse_flag(key: str, value: Any) -> bool:
     """Return a bool that was written as one."""
     if not isinstance(value, bool):
         raise ValueError(f"{key}: {value!r} is neither True nor False")

@@ -1,162 +1,222 @@
-"""What one call knows of the machine: its devices, what is meant, what is ours; and why not.
+"""One look at the table: what is selected, whose it is, and the memory of what was left alone.
 
-No Salt in here. Bad arguments raise ValueError, a refusing kernel OSError; both carry one line for
-the operator.
+``Table.judged`` is the one loop that judges; list, flush, the dry run and revalidation stand on
+it. What the rules are stands in arp_judge. No Salt in here. Bad arguments raise ValueError, a
+refusing kernel OSError; both carry one line for the operator.
 """
 
 import errno
+import functools
 import os
-import socket
 from collections import Counter, defaultdict
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-try:
-    import arp_blocks as blocks
-    import arp_select as select
-    import arp_wire as wire
-except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_blocks as blocks
-    from saltext.arp_hygiene.utils import arp_select as select
-    from saltext.arp_hygiene.utils import arp_wire as wire
+import arp_blocks as blocks
+import arp_judge as judge
+import arp_netlink as netlink
+import arp_wire as wire
+from arp_judge import Device, Timers
+from arp_select import Selectors, Unknown
 
-LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
+LOOKS = 10  # at a table that grows each time: one doubling of the hash for each, a thousandfold
+UNSELECTED = "not selected"
 
-FAMILY_NAMES = {number: name for name, number in select.FAMILIES.items()}
+Row = dict[str, str]
 
 
 class Table:
-    """What one call knows of the machine: its devices, and which entries are meant and ours."""
+    """What one call knows of the machine: its devices, and which entries are selected and ours."""
 
-    def __init__(self, channel, selectors):
-        """Take both; select.Unknown where the selectors name a device that does not exist."""
+    def __init__(
+        self, channel: netlink.Channel, selectors: Selectors, to_be_proven: bool = False
+    ) -> None:
+        """Take both; Unknown where the selectors name a device that does not exist.
+
+        to_be_proven: what cannot be proven is left alone too.
+        """
         self.channel, self.selectors = channel, selectors
-        self._devices = {}  # ifindex to Device, as far as asked for
-        self._meant = channel.names() if selectors.dev else {}  # name to ifindex
-        selectors.check_devices(self._meant)
-        self._kept = defaultdict(dict)  # ifindex to dst, of a meant entry that is not ours, to why
+        self._to_be_proven = to_be_proven
+        self._devices: dict[int, Device | None] = {}  # as far as asked for
+        self._timers: dict[int, dict[int, Timers]] = {}  # family to (ifindex to Timers)
+        self._named = None if selectors.dev is None else self._find(sorted(selectors.dev))
+        self._by_head: dict[tuple[int, wire.Head], str | None] = {}
+        self._kept: defaultdict[int, dict[bytes, str]] = defaultdict(dict)  # ifindex to (dst: why)
 
-    def chunks(self, *families):
-        """Yield the raw chunks of some families, or all that are meant, and the device meant."""
-        ifindex = 0
-        if self.selectors.dev and len(self.selectors.dev) == 1:
-            [ifindex] = (self._meant[name] for name in self.selectors.dev)
-        for family in families or self.selectors.families:
-            yield from self.channel.neighbours(family, ifindex)
+    def _find(self, names: list[str]) -> set[int]:
+        """Return the indexes of the devices that are named."""
+        found = {name: self.channel.ifindex(name) for name in names}
+        for name in (name for name, ifindex in found.items() if not ifindex):
+            here = ", ".join(sorted(other for _ifindex, other in self.channel.devices()))
+            raise Unknown(f"dev: no device {name!r} here; there are {here}")
+        return set(found.values())
 
-    def batches(self):
-        """Yield what is meant: ``family, layout, head, block``, or ``family, None, None, entries``.
+    # --- the loop
+
+    def judged(self, *families: int) -> Iterator[tuple[str, blocks.Block]]:
+        """Look once; yield ``(owner, block)`` of all that is selected. No owner: it is ours.
 
         A table that grows while it is read shows some entries twice and others not at all, without
         a word (no NLM_F_DUMP_INTR for neighbours). Who keys them by (ifindex, dst) mends the
-        first; looking again mends the second.
+        first; ``complete`` mends the second.
         """
-        for family in self.selectors.families:
-            for layout, head, block in blocks.read(self.chunks(family)):
-                if not layout or self.selectors.by_address:
-                    yield family, None, None, [e for e in blocks.entries(block) if self.wants(e)]
-                elif self.is_meant(head):
-                    yield family, layout, head, block
+        for family in families or self.selectors.families:
+            sort = functools.partial(self._verdict_of, family)
+            for block in blocks.read(self._chunks(family), sort):
+                if block.shared is None:
+                    yield from self._one_by_one(family, block)
+                elif block.shared != UNSELECTED:
+                    yield str(block.shared), block
 
-    def wants(self, entry):
-        """Tell whether an entry is meant."""
-        return self.selectors.wants(entry, self.device(entry.ifindex))
-
-    def is_meant(self, head):
-        """Tell whether entries of one head are meant, where no address is named."""
-        return self.wants(wire.Entry(*head))
-
-    def read(self):
-        """Return the entries that are meant: ``(ifindex, dst)`` to Entry."""
-        return {
-            (entry.ifindex, entry.dst): entry
-            for _family, layout, _head, batch in self.batches()
-            for entry in (layout.entries(batch) if layout else batch)
-        }
-
-    def read_ours(self, also=None):
-        """Return the entries that are meant and ours: ``(ifindex, dst)`` to Entry. See ``ours``."""
-        found, owners = {}, Owners(self)
-        for _family, layout, head, batch in self.batches():
-            if layout and head.kind:  # what is true of the first is true of all
-                first = next(layout.entries(batch))
-                reason = owners[head] or (also(first) if also else "")
-                if reason:
-                    self.keep(reason, head.ifindex, *layout.addresses(batch))
-                    continue
-                ours = layout.entries(batch)
+    def ours(self, *families: int) -> Iterator[blocks.Block]:
+        """Look once; yield what is selected and ours, and remember why the rest is kept."""
+        for reason, block in self.judged(*families):
+            if reason:
+                for ifindex, addresses in block.by_device():
+                    self._kept[ifindex].update(dict.fromkeys(addresses, reason))
             else:
-                ours = self.ours(layout.entries(batch) if layout else batch, also)
-            found.update(((entry.ifindex, entry.dst), entry) for entry in ours)
+                yield block
+
+    def everything(self) -> Iterator[blocks.Block]:
+        """Look once; yield the whole of the tables, selected or not."""
+        for family in self.selectors.families:
+            yield from blocks.read(self._chunks(family), bool)
+
+    def _chunks(self, family: int) -> Iterator[bytes]:
+        """Yield the raw answer of one family; of one device, where one is named."""
+        only = self._named if self._named and len(self._named) == 1 else [0]
+        return self.channel.neighbours(family, *only)
+
+    def _verdict(self, family: int, entry: judge.Seen) -> str:
+        """Return why an entry is not ours to touch, an empty string, or UNSELECTED."""
+        if not self.selectors.matches(entry, self._named):
+            return UNSELECTED
+        reason = judge.owner(entry, self.device(entry.ifindex))
+        if reason or not self._to_be_proven:
+            return reason
+        return judge.unprovable(entry, self.timers(family, entry.ifindex))
+
+    def _verdict_of(self, family: int, head: wire.Head) -> str | None:
+        """Return the verdict on all entries of a head; None: each is to be looked at."""
+        key = family, head
+        if key not in self._by_head:
+            try:
+                self._by_head[key] = self._verdict(family, head)
+            except judge.Individual:
+                self._by_head[key] = None
+        return self._by_head[key]
+
+    def _one_by_one(self, family: int, block: blocks.Block) -> Iterator[tuple[str, blocks.Block]]:
+        """Judge the entries of a block each by itself."""
+        verdicts = []
+        for entry in block.entries():
+            verdict = self._verdict_of(family, entry.head)
+            verdicts.append(self._verdict(family, entry) if verdict is None else verdict)
+        for reason in set(verdicts) - {UNSELECTED}:
+            yield reason, block.pick((verdict == reason for verdict in verdicts), reason)
+
+    def complete(self, look: Callable[[], None]) -> None:
+        """Look, and look again while the table may have grown: a growing one hides entries.
+
+        Its hash gets another seed and size whenever it grows; two equal readings, before and
+        after, prove a look complete (net/core/neighbour.c: neigh_hash_grow).
+        """
+        before = self._hashes()
+        for _look in range(LOOKS):
+            look()
+            after = self._hashes()
+            if after == before:
+                return
+            before = after
+        raise OSError(errno.EAGAIN, f"the table grew during each of {LOOKS} looks; try again")
+
+    def _hashes(self) -> dict[int, tuple[int, int]]:
+        limits = netlink.limits(self.selectors.families)
+        return {family: limit.hash for family, limit in limits.items()}
+
+    def read_ours(self) -> dict[wire.Key, wire.Entry]:
+        """Return all entries that are selected and ours."""
+        found: dict[wire.Key, wire.Entry] = {}
+
+        def look() -> None:
+            for block in self.ours():
+                found.update((entry.key, entry) for entry in block.entries())
+
+        self.complete(look)
         for ifindex, by_address in self._kept.items():  # seen twice, and owned once: owned
             for dst in by_address:
                 found.pop((ifindex, dst), None)
         return found
 
-    def ours(self, entries, also=None):
-        """Return those of some entries that are meant and ours; remember why others are kept.
+    # --- what was left alone
 
-        ``also`` may name one more reason to keep an entry.
-        """
-        chosen = []
-        for entry in entries:
-            if not self.wants(entry):
-                continue
-            reason = select.owner(entry, self.device(entry.ifindex)) or (
-                also(entry) if also else ""
-            )
-            if reason:
-                self.keep(reason, entry.ifindex, entry.dst)
-            else:
-                chosen.append(entry)
-        return chosen
+    def keep(self, reason: str, key: wire.Key) -> None:
+        """Remember why a selected entry is not touched."""
+        self._kept[key[0]][key[1]] = reason
 
-    def keep(self, reason, ifindex, *addresses):
-        """Remember why entries that are meant are not touched."""
-        self._kept[ifindex].update(dict.fromkeys(addresses, reason))
+    def is_ours_still(self, entry: wire.Entry) -> bool:
+        """Judge an entry that was read again; remember why it is kept."""
+        reason = self._verdict(wire.family_of(entry.dst), entry)
+        if reason:
+            self.keep("no longer selected" if reason == UNSELECTED else reason, entry.key)
+        return not reason
 
-    def device(self, ifindex):
-        """Return a Device, or None where there is none (any more)."""
+    def kept(self) -> dict[str, int]:
+        """Return reason to count."""
+        counts: Counter[str] = Counter()
+        for by_address in self._kept.values():
+            counts.update(by_address.values())
+        return dict(sorted(counts.items()))
+
+    # --- what is known of devices
+
+    def device(self, ifindex: int) -> Device | None:
+        """Return a device, or None where there is none (any more)."""
         if ifindex not in self._devices:
             self._devices[ifindex] = self.channel.device(ifindex)
         return self._devices[ifindex]
 
-    def name(self, ifindex):
+    def name(self, ifindex: int) -> str:
         """Return a device's name; a number where it has none any more."""
         device = self.device(ifindex)
         return device.name if device else f"#{ifindex}"
 
-    def kept_counts(self):
-        """Return reason to count."""
-        reasons = chain.from_iterable(by_address.values() for by_address in self._kept.values())
-        return dict(sorted(Counter(reasons).items()))
+    def timers(self, family: int, ifindex: int) -> Timers:
+        """Return how a device proves its neighbours; the kernel's defaults where it is not known.
+
+        It may have come while we asked.
+        """
+        if family not in self._timers:
+            with netlink.Channel() as channel:  # ours may be in the middle of a dump
+                self._timers[family] = channel.timers(family)
+        return self._timers[family].get(ifindex, Timers())
 
 
-class Owners(dict):
-    """Who owns entries, by their head."""
-
-    def __init__(self, table):
-        super().__init__()
-        self._table = table
-
-    def __missing__(self, head):
-        """Judge once for all entries alike: unicast, unless ``kind`` says otherwise."""
-        entry = wire.Entry(*head, dst=b"\0\0\0\0")
-        self[head] = reason = select.owner(entry, self._table.device(entry.ifindex))
-        return reason
+# --- how an operator is told
 
 
-def address(dst):
-    """Return a packed address as text."""
-    return socket.inet_ntop(wire.family_of(dst), dst)
-
-
-def named(table, entry):
+def named(table: Table, entry: wire.Entry) -> Row:
     """Return an entry as the operator knows it."""
     mac, dev = entry.mac.hex(":"), table.name(entry.ifindex)
-    return {"ip": address(entry.dst), "dev": dev, "mac": mac}
+    return {"ip": wire.address(entry.dst), "dev": dev, "mac": mac}
 
 
-def already_gone(refusal):
+def bounded(result: dict[str, Any], lists: Iterable[str], limit: int) -> dict[str, Any]:
+    """Cut the lists of an answer to ``limit`` rows (0: all), and say how long each really is."""
+    result["totals"] = {name: len(result[name]) for name in lists}
+    for name in lists if limit else ():
+        result[name] = result[name][:limit]
+    return result
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """Return a few names as text, and how many more there are."""
+    names = sorted(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def already_gone(refusal: netlink.Refusal) -> bool:
     """Tell whether a refusal means that the entry, or its device, is no more: success.
 
     EPERM with "Neighbor entry is now dead" is a race with another deletion.
@@ -166,25 +226,25 @@ def already_gone(refusal):
     )
 
 
-def errno_text(refusal):
+def errno_text(refusal: netlink.Refusal) -> str:
     """Return the errno's name and what the kernel said."""
     name = errno.errorcode.get(refusal.errno, str(refusal.errno))
     return f"{name}: {refusal.text or os.strerror(refusal.errno)}"
 
 
-def failure(refusal, table):
+def failure(refusal: netlink.Refusal, table: Table) -> Row:
     """Return the row that tells the operator what the kernel refused."""
     return {
-        "ip": address(refusal.entry.dst),
+        "ip": wire.address(refusal.entry.dst),
         "dev": table.name(refusal.entry.ifindex),
         "error": errno_text(refusal),
     }
 
 
-def denied(verb, refusal, table):
+def denied(verb: str, refusal: netlink.Refusal, table: Table) -> PermissionError:
     """Return the exception for a kernel that lets us touch nothing."""
     return PermissionError(
         refusal.errno,
-        f"cannot {verb} {address(refusal.entry.dst)} on {table.name(refusal.entry.ifindex)}: "
+        f"cannot {verb} {wire.address(refusal.entry.dst)} on {table.name(refusal.entry.ifindex)}: "
         f"{errno_text(refusal)}; this needs CAP_NET_ADMIN, run the minion as root",
     )

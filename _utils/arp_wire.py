@@ -5,44 +5,87 @@ arp_blocks, which reads many of them at once; both agree: tests/unit/test_wire.p
 """
 
 import functools
-import os
 import socket
 import struct
-from collections import namedtuple
+from collections.abc import Iterator
+from typing import NamedTuple, NoReturn
 
+from arp_judge import Individual
+from arp_kernel import (
+    NDA_CACHEINFO,
+    NDA_DST,
+    NDA_FLAGS_EXT,
+    NDA_IFINDEX,
+    NDA_LLADDR,
+    NDA_PROTOCOL,
+    NLA_TYPE_MASK,
+)
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
 from pyroute2.netlink.rtnl.ndmsg import NUD_PROBE
 
-LOADED = os.stat(__file__).st_mtime_ns  # the surface reloads a file that has changed since
-
-TICKS = os.sysconf("SC_CLK_TCK")  # the unit of confirmed, used and updated
-
-# include/uapi/linux/neighbour.h; pyroute2 before 0.9 does not know the last two
-NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_PROBES, NDA_IFINDEX = 1, 2, 3, 4, 8
-NDA_PROTOCOL, NDA_FLAGS_EXT = 12, 15
-NLA_TYPE_MASK = 0x3FFF
-
-#: What decides about an entry: who wrote it (NDA_PROTOCOL, NDA_FLAGS_EXT), where it is, what the
-#: kernel thinks of it. ``kind`` is the route type of the address (RTN_UNICAST, ...).
-Head = namedtuple("Head", "protocol ext ifindex state flags kind")
-
-#: One row of the table: its head, then ``dst`` and ``mac`` packed, and ages in ticks.
-Entry = namedtuple(
-    "Entry",
-    (*Head._fields, "dst", "mac", "confirmed", "used", "updated"),
-    defaults=(0, 0, 0, 0, 0, 0, b"", b"", 0, 0, 0),
-)
-
-HEADER = struct.Struct("=IHHII")
-NDMSG = struct.Struct("=B3xiHBB")
+HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
+NDMSG = struct.Struct("=B3xiHBB")  # struct ndmsg
 START = HEADER.size + NDMSG.size  # where attributes begin
-ATTRIBUTE = struct.Struct("=HH")
-_CACHEINFO = struct.Struct("=III")
+ATTRIBUTE = struct.Struct("=HH")  # struct nlattr
 LENGTH = struct.Struct("=I")
+_CACHEINFO = struct.Struct("=III")  # of struct nda_cacheinfo: confirmed, used, updated
+
+Key = tuple[int, bytes]  # what tells entries apart: ifindex, packed address
 
 
-def attributes(chunk, at, end):
+class _HeadFields(NamedTuple):
+    protocol: int = 0
+    ext: int = 0
+    ifindex: int = 0
+    state: int = 0
+    flags: int = 0
+    kind: int = 0
+
+
+class Head(_HeadFields):
+    """What decides about an entry, and many share.
+
+    Who wrote it (NDA_PROTOCOL, NDA_FLAGS_EXT), where it is, what the kernel thinks of it, and the
+    route type of its address (RTN_UNICAST, ...). What each has for itself raises Individual: see
+    arp_judge.
+    """
+
+    __slots__ = ()
+
+    def _individual(self) -> NoReturn:
+        raise Individual
+
+    dst = mac = confirmed = used = updated = property(_individual)
+
+
+class Entry(NamedTuple):
+    """One row of the table: its head, then address and MAC packed, and ages in ticks."""
+
+    protocol: int = 0
+    ext: int = 0
+    ifindex: int = 0
+    state: int = 0
+    flags: int = 0
+    kind: int = 0
+    dst: bytes = b""
+    mac: bytes = b""
+    confirmed: int = 0
+    used: int = 0
+    updated: int = 0
+
+    @property
+    def head(self) -> Head:
+        """Return what it may share with others."""
+        return Head._make(self[:6])
+
+    @property
+    def key(self) -> Key:
+        """Return what tells it from others."""
+        return self.ifindex, self.dst
+
+
+def attributes(chunk: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield ``(type, start, end)`` of each attribute's value between two offsets."""
     while at + 4 <= end:
         size, kind = ATTRIBUTE.unpack_from(chunk, at)
@@ -52,7 +95,10 @@ def attributes(chunk, at, end):
         at += size + 3 & ~3
 
 
-def parse(message):
+_WIDTHS = {NDA_CACHEINFO: _CACHEINFO.size, NDA_PROTOCOL: 1, NDA_FLAGS_EXT: LENGTH.size}
+
+
+def parse(message: bytes) -> Entry | None:
     """Return the entry of one message attribute by attribute; None where it is no neighbour."""
     if HEADER.unpack_from(message)[1] != RTM_NEWNEIGH:
         return None
@@ -61,6 +107,8 @@ def parse(message):
     ages = (0, 0, 0)
     protocol = ext = 0
     for name, start, end in attributes(message, START, len(message)):
+        if end - start < _WIDTHS.get(name, 0):
+            raise ValueError(f"netlink attribute {name} of {end - start + 4} bytes is cut short")
         if name == NDA_DST:
             dst = message[start:end]
         elif name == NDA_LLADDR:
@@ -74,60 +122,66 @@ def parse(message):
     return Entry(protocol, ext, *head, dst, mac, *ages)
 
 
-def family_of(dst):
+def family_of(dst: bytes) -> int:
     """Return the address family of a packed address."""
     return socket.AF_INET if len(dst) == 4 else socket.AF_INET6
 
 
-def _message(kind, flags, body, sequence=0):
-    return HEADER.pack(HEADER.size + len(body), kind, flags, sequence, 0) + body
+def address(dst: bytes) -> str:
+    """Return a packed address as text."""
+    return socket.inet_ntop(family_of(dst), dst)
 
 
-def attribute(kind, value):
+def message(kind: int, flags: int, body: bytes, sequence: int = 0) -> bytes:
+    """Return a request of any kind."""
+    return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | flags, sequence, 0) + body
+
+
+def attribute(kind: int, value: bytes) -> bytes:
     """Return one attribute, padded."""
     return ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def dump_request(kind, body, sequence):
+def dump_request(kind: int, body: bytes, sequence: int) -> bytes:
     """Return the message that asks for all objects of one kind."""
-    return _message(kind, NLM_F_REQUEST | NLM_F_DUMP, body, sequence)
+    return message(kind, NLM_F_DUMP, body, sequence)
 
 
-def neighbours_body(family, ifindex=0):
+def neighbours_body(family: int, ifindex: int = 0) -> bytes:
     """Return what follows the header when neighbours of a family (and a device) are asked for."""
     body = NDMSG.pack(family, 0, 0, 0, 0)
     return body + attribute(NDA_IFINDEX, LENGTH.pack(ifindex)) if ifindex else body
 
 
 @functools.lru_cache
-def _start(kind, flags, width, ifindex, state, rest):
-    """Return all that stands before the address in a message about one entry."""
+def _start(kind: int, width: int, ifindex: int, state: int, rest: int) -> bytes:
+    """Return all that stands before the address in a request about one entry."""
     family = socket.AF_INET if width == 4 else socket.AF_INET6
     size = START + ATTRIBUTE.size + width + rest
-    start = HEADER.pack(size, kind, flags, 0, 0) + NDMSG.pack(family, ifindex, state, 0, 0)
+    start = HEADER.pack(size, kind, NLM_F_REQUEST, 0, 0) + NDMSG.pack(family, ifindex, state, 0, 0)
     return start + ATTRIBUTE.pack(ATTRIBUTE.size + width, NDA_DST)
 
 
-def _about(ifindex, dst, kind, flags, state=0, lladdr=b""):
-    tail = attribute(NDA_LLADDR, lladdr) if lladdr else b""
-    return _start(kind, flags, len(dst), ifindex, state, len(tail)) + dst + tail
+def _about(kind: int, ifindex: int, dst: bytes, state: int = 0, mac: bytes = b"") -> bytes:
+    tail = attribute(NDA_LLADDR, mac) if mac else b""
+    return _start(kind, len(dst), ifindex, state, len(tail)) + dst + tail
 
 
-def get_message(ifindex, dst):
+def get_message(ifindex: int, dst: bytes) -> bytes:
     """Return the question for one entry (answered by one message, or ENOENT)."""
-    return _about(ifindex, dst, RTM_GETNEIGH, NLM_F_REQUEST)
+    return _about(RTM_GETNEIGH, ifindex, dst)
 
 
-def delete_message(entry):
+def delete_message(ifindex: int, dst: bytes) -> bytes:
     """Return the order to delete one entry. Unanswered when it succeeds."""
-    return _about(entry.ifindex, entry.dst, RTM_DELNEIGH, NLM_F_REQUEST)
+    return _about(RTM_DELNEIGH, ifindex, dst)
 
 
-def probe_message(entry):
+def probe_message(entry: Entry) -> bytes:
     """Return the order to prove one entry again: compare-and-probe.
 
     Neither NLM_F_REPLACE nor NLM_F_CREATE: where the MAC is still ours the entry goes to PROBE
     with its flags kept; where it has changed meanwhile the kernel leaves it alone and reports
     success; where it is gone, ENOENT (net/core/neighbour.c: neigh_add, __neigh_update).
     """
-    return _about(entry.ifindex, entry.dst, RTM_NEWNEIGH, NLM_F_REQUEST, NUD_PROBE, entry.mac)
+    return _about(RTM_NEWNEIGH, entry.ifindex, entry.dst, NUD_PROBE, entry.mac)

@@ -187,8 +187,10 @@ def minion_opts(repo, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def loaders(minion_opts):
-    """Salt's real loaders on this tree."""
-    return Loaders(minion_opts.copy())
+    """Salt's real loaders on this tree, which have loaded the engine."""
+    loaders = Loaders(minion_opts.copy())
+    assert "arp.list" in loaders.modules
+    return loaders
 
 
 @pytest.fixture

@@ -221,10 +221,10 @@ def test_what_a_dump_shows_twice_is_told_once(arp, scene, monkeypatch, rows):
     import arp_table
 
     names = scene.fill(5)
-    original = arp_table.Table.chunks
+    original = arp_table.Table._chunks
     monkeypatch.setattr(
         arp_table.Table,
-        "chunks",
+        "_chunks",
         lambda *words: (chunk for chunk in original(*words) for _ in range(2)),
     )
     answer = arp.flush(rows=rows)

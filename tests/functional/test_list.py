@@ -156,8 +156,8 @@ def test_stats_where_ipv6_does_not_exist(arp, scene, monkeypatch):
     """With ipv6.disable=1 the kernel shows no such table; that takes a boot."""
     import arp_netlink
 
-    original = arp_netlink.Channel.tables
-    monkeypatch.setattr(arp_netlink.Channel, "tables", lambda channel, _: original(channel, (2,)))
+    original = arp_netlink.limits
+    monkeypatch.setattr(arp_netlink, "limits", lambda _families: original((2,)))
     scene.add("192.0.2.10")
     stats = arp.stats()
     assert stats["ipv4"]["entries"] == 1

@@ -51,14 +51,14 @@ def test_a_synced_engine_replaces_the_one_in_memory(repo, tmp_path):
             return module
 
         before = load()
-        assert before.arp_probe.wire.TICKS != 12345
-        for name, text in (("wire", "TICKS = 12345"), ("flush", "MARK = wire.TICKS")):
+        assert before.arp_flush.wire.START != 12345
+        for name, text in (("wire", "START = 12345"), ("flush", "MARK = wire.START")):
             path = {str(tmp_path / "_utils")!r} + "/arp_" + name + ".py"
             with open(path, "a") as file:
                 file.write("\\n" + text + "\\n")
         after = load()
         assert after.arp_flush.MARK == 12345
-        assert after.arp_probe.wire.TICKS == 12345
+        assert after.arp_revalidate.wire.START == 12345
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
 

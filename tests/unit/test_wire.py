@@ -5,6 +5,7 @@ import struct
 from collections import Counter
 
 import arp_blocks as blocks
+import arp_kernel as kernel
 import arp_wire as wire
 import pytest
 from hypothesis import given, settings
@@ -60,10 +61,13 @@ def test_a_chunk_of_different_messages_is_sorted_by_what_they_are_like():
     chunk = STALE + FAILED + ZEBRA + STALE
     assert [entry.state for entry in blocks.entries(chunk)] == [4, 4, 32, 2]
     found = list(blocks.read([STALE * 40 + ZEBRA + FAILED, STALE + FAILED]))
-    assert [len(block) for _layout, _head, block in found] == [41 * 76, 84, 2 * 64]
-    assert [layout.mac for layout, _head, _block in found] == [True, True, False]
-    assert [head for _layout, head, _block in found] == [
-        entry[:HEAD] for entry in walked(STALE + ZEBRA + FAILED)
+    assert [(len(block), block.size, block.has_mac) for block in found] == [
+        (41, 76, True),
+        (1, 84, True),
+        (2, 64, False),
+    ]
+    assert [block.shared for block in found] == [
+        entry.head for entry in walked(STALE + ZEBRA + FAILED)
     ]
 
 
@@ -71,14 +75,25 @@ def test_a_chunk_of_different_messages_is_sorted_by_what_they_are_like():
 def test_a_block_holds_what_is_sorted_alike():
     reachable = STALE[:24] + b"\2" + STALE[25:]
     chunk = STALE * 20 + reachable * 20
-    [(_layout, shared, block)] = blocks.read([chunk], lambda head: head[2])
-    assert (shared, block) == (3, chunk)
-    found = blocks.read([chunk, STALE], lambda head: head[3])
-    assert [(shared, block) for _layout, shared, block in found] == [
+    [block] = blocks.read([chunk], lambda head: head.ifindex)
+    assert (block.shared, block.data) == (3, chunk)
+    found = blocks.read([chunk, STALE], lambda head: head.state)
+    assert [(block.shared, block.data) for block in found] == [
         (4, STALE),  # at once: nothing in it to sort
         (4, STALE * 20),
         (2, reachable * 20),
     ]
+
+
+@little
+def test_what_is_not_worth_sorting_stays_together_and_says_that_it_differs():
+    """A thousand devices with five entries each are not a thousand blocks."""
+    chunk = b"".join(STALE[:20] + bytes([n, 0, 0, 0]) + STALE[24:] for n in range(1, 101)) * 5
+    [block] = blocks.read([chunk])
+    assert (block.shared, len(block)) == (None, 500)
+    [block] = blocks.read([chunk], lambda head: head.state)
+    assert block.shared == 4
+    assert sorted(ifindex for ifindex, _dst in block.by_device()) == sorted([*range(1, 101)] * 5)
 
 
 @little
@@ -87,8 +102,26 @@ def test_what_is_alike_in_length_alone_is_told_apart():
     for messages in ([ZEBRA, bird], [ZEBRA] * 20 + [bird] * 20):
         chunk = b"".join(messages)
         assert Counter(blocks.entries(chunk)) == Counter(walked(chunk))
-        heads = Counter(head[0] for _layout, head, _block in blocks.read([chunk]))
-        assert set(heads) == {11, 12}
+        assert {block.shared.protocol for block in blocks.read([chunk])} == {11, 12}
+
+
+@little
+def test_a_pick_is_a_block():
+    [block] = blocks.read([STALE * 3 + STALE[:32] + b"\xc0\0\2\x63" + STALE[36:]])
+    picked = block.pick([False, True, False, True], "why")
+    assert (len(picked), picked.shared) == (2, "why")
+    assert [wire.address(dst) for dst in picked.addresses()] == ["192.0.2.2", "192.0.2.99"]
+
+
+@little
+@pytest.mark.parametrize(
+    ("at", "size", "name"), [(56, 8, 3), (76, 4, 12)], ids=["cacheinfo", "protocol"]
+)
+def test_a_message_cut_short_inside_an_attribute_is_the_documented_error(at, size, name):
+    cut = ZEBRA[:at] + struct.pack("=HH", size, name) + ZEBRA[at + 4 : at + size]
+    cut = struct.pack("=I", len(cut)) + cut[4:]
+    with pytest.raises(ValueError, match=f"netlink attribute {name} of {size} bytes is cut short"):
+        blocks.entries(cut)
 
 
 @pytest.mark.parametrize("length", [0, 15, 77])
@@ -104,8 +137,6 @@ def test_a_broken_attribute_is_an_error():
         blocks.entries(broken)
 
 
-HEAD = len(wire.Head._fields)
-
 u8, u16, u32 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32))
 
 
@@ -115,17 +146,17 @@ def messages(draw):
     family = draw(st.sampled_from([socket.AF_INET, socket.AF_INET6]))
     dst = draw(st.binary(min_size=4 if family == socket.AF_INET else 16, max_size=16))
     dst = dst[: 4 if family == socket.AF_INET else 16]
-    attributes = [wire.attribute(wire.NDA_DST, dst)]
+    attributes = [wire.attribute(kernel.NDA_DST, dst)]
     width = draw(st.sampled_from([6, 6, 6, 0, 4, 7, 8, 20]))
     if width:
         attributes.append(wire.attribute(2, draw(st.binary(min_size=width, max_size=width))))
-    attributes.append(wire.attribute(wire.NDA_PROBES, struct.pack("=I", draw(u32))))
+    attributes.append(wire.attribute(kernel.NDA_PROBES, struct.pack("=I", draw(u32))))
     ages = [draw(u32) for _ in range(4)]
-    attributes.append(wire.attribute(wire.NDA_CACHEINFO, struct.pack("=4I", *ages)))
+    attributes.append(wire.attribute(kernel.NDA_CACHEINFO, struct.pack("=4I", *ages)))
     if draw(st.booleans()):
-        attributes.append(wire.attribute(wire.NDA_PROTOCOL, bytes([draw(u8)])))
+        attributes.append(wire.attribute(kernel.NDA_PROTOCOL, bytes([draw(u8)])))
     if draw(st.booleans()):
-        attributes.append(wire.attribute(wire.NDA_FLAGS_EXT, struct.pack("=I", draw(u32))))
+        attributes.append(wire.attribute(kernel.NDA_FLAGS_EXT, struct.pack("=I", draw(u32))))
     if draw(st.booleans()):
         attributes.append(wire.attribute(draw(st.integers(16, 200)), draw(st.binary(max_size=9))))
     if draw(st.integers(0, 9)) == 0:
@@ -152,23 +183,23 @@ def test_every_path_says_the_same(batch):
     assert Counter(blocks.entries(chunk)) == Counter(walked(chunk))
     for message in batch:
         assert blocks.entries(message * 30) == walked(message) * 30
-    for layout, head, block in blocks.read(batch):
-        if layout:
-            assert {head} == {entry[:HEAD] for entry in walked(block)}
-            assert list(layout.tails(block)) == [entry[HEAD:] for entry in walked(block)]
-            assert list(layout.addresses(block)) == [entry.dst for entry in walked(block)]
+    for block in blocks.read(batch):
+        truth = list(block.entries())
+        assert block.heads() == {entry.head for entry in truth}
+        assert block.shared in (None, *block.heads())
+        assert list(block.tails()) == [entry[blocks.HEAD :] for entry in truth]
+        assert list(block.addresses()) == [entry.dst for entry in truth]
+        assert block.has_mac == any(entry.mac for entry in truth)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(messages(), min_size=1, max_size=6), st.integers(1, 40), st.integers(1, 5))
 def test_every_message_is_in_one_block(batch, often, chunks):
-    found = list(blocks.read([b"".join(batch * often)] * chunks, lambda head: head[3]))
-    size = sum(map(len, batch))
-    assert sum(len(block) for _layout, _state, block in found) == size * often * chunks
-    for layout, state, block in found:
-        if layout:
-            assert layout.heads(block) == {entry[:HEAD] for entry in walked(block)}
-            assert {entry.state for entry in walked(block)} == {state}
+    found = list(blocks.read([b"".join(batch * often)] * chunks, lambda head: head.state))
+    assert sum(map(len, found)) == len(batch) * often * chunks
+    for block in found:
+        states = {entry.state for entry in block.entries()}
+        assert states == {block.shared} or (block.shared is None and len(states) > 1)
 
 
 @settings(max_examples=200, deadline=None)
@@ -190,10 +221,8 @@ def test_pyroute2_says_the_same(message):
 @given(messages())
 def test_orders_name_the_entry_and_nothing_else(message):
     [entry] = blocks.entries(message)
-    [(layout, _head, _block)] = blocks.read([message])
-    orders = [wire.delete_message(entry), wire.probe_message(entry)]
-    if layout:
-        orders.append(bytes(layout.deletes(message)))
+    [block] = blocks.read([message])
+    orders = [wire.delete_message(*entry.key), wire.probe_message(entry), bytes(block.deletes())]
     for order in orders:
         theirs = ndmsg(order)
         theirs.decode()

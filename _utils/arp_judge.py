@@ -1,0 +1,147 @@
+"""Where an entry's fate is decided: whose it is, what vouches for it, whether it can be proven.
+
+A rule that changes here changes on every path. Standard library alone.
+
+Each rule gets either an entry (arp_wire.Entry) or the head of many that are alike: what decides
+mostly (who wrote them, device, state, flags, kind of address), without what each has for itself
+(address, MAC, ages). A rule that asks a head for those gets :py:class:`Individual` raised, and
+whoever judges (arp_table) asks again, entry by entry. So a rule may read whatever it needs and
+holds everywhere; it is merely faster when it reads the head first, as most do.
+"""
+
+import functools
+from typing import NamedTuple, Protocol
+
+from arp_kernel import (
+    IFF_LOOPBACK,
+    IFF_NOARP,
+    IFF_POINTOPOINT,
+    INCOMPLETE,
+    KINDS,
+    NOARP,
+    NTF_EXT_EXT_VALIDATED,
+    NTF_EXT_LEARNED,
+    NTF_EXT_MANAGED,
+    NTF_PROXY,
+    NTF_STICKY,
+    PERMANENT,
+    PROTOCOLS,
+    REACHABLE,
+    STATES,
+    TICKS,
+    VALID,
+)
+
+
+class Individual(Exception):
+    """A head was asked for what every entry has for itself."""
+
+
+class Seen(Protocol):
+    """What a rule may read: an entry, or the head of many."""
+
+    protocol: int  # NDA_PROTOCOL: who wrote it
+    ext: int  # NDA_FLAGS_EXT
+    ifindex: int
+    state: int
+    flags: int
+    kind: int  # RTN_*; 0 where the kernel does not say
+    dst: bytes
+    mac: bytes
+    confirmed: int  # ticks since ...
+    used: int
+    updated: int
+
+
+class Device(NamedTuple):
+    """A network device, as far as rules care."""
+
+    name: str
+    flags: int
+
+
+class Timers(NamedTuple):
+    """How one device proves its neighbours; times in seconds. The defaults are the kernel's."""
+
+    base_reachable_s: float = 30.0
+    retrans_s: float = 1.0
+    solicits: int = 3  # probes before an entry FAILS: ucast, app and mcast_resolicit
+    mcast_resolicit: int = 0
+    locktime_s: float = 1.0
+
+
+def owner(entry: Seen, device: Device | None) -> str:
+    """Return why an entry is not ours to touch, or an empty string.
+
+    ``device`` is None where the kernel did not show the entry's device.
+    """
+    if entry.flags & NTF_PROXY:
+        return "proxy"
+    if entry.flags & NTF_EXT_LEARNED:
+        return "extern_learn"
+    if entry.ext & NTF_EXT_MANAGED:
+        return "managed"
+    if entry.ext & NTF_EXT_EXT_VALIDATED:
+        return "extern_valid"
+    if entry.protocol:
+        return f"protocol {PROTOCOLS.get(entry.protocol, entry.protocol)}"
+    if entry.flags & NTF_STICKY or entry.ext:
+        return "flags"  # one we do not know: somebody set it for a reason
+    if entry.state & PERMANENT:
+        return "PERMANENT"
+    if entry.kind in KINDS:
+        return KINDS[entry.kind]
+    if not entry.kind and is_multicast(entry.dst):
+        return "multicast"
+    return _without_arp(entry, device)
+
+
+def is_multicast(dst: bytes) -> bool:
+    """Tell whether a packed address is a multicast one."""
+    return dst[0] == 0xFF if len(dst) == 16 else 224 <= dst[0] <= 239
+
+
+def _without_arp(entry: Seen, device: Device | None) -> str:
+    """Return why ARP has no say about an entry, or an empty string."""
+    if entry.state & NOARP:
+        return "NOARP"
+    if device is None:
+        return "unknown device"
+    if device.flags & (IFF_LOOPBACK | IFF_POINTOPOINT | IFF_NOARP):
+        return f"{device.name} does no ARP"
+    if not entry.state:
+        return "NONE"
+    if entry.state & INCOMPLETE:
+        return "INCOMPLETE"
+    return ""
+
+
+def unprovable(entry: Seen, timers: Timers) -> str:
+    """Return why there is nothing to prove about an entry, or nobody to ask; or an empty string."""
+    if not entry.state & VALID:
+        return state_name(entry.state)
+    # without a single probe the kernel fails a live entry at once, and asks nobody
+    return "" if timers.solicits else "its device sends no probes"
+
+
+def is_suspect(state: int, confirmed: int, updated: int, base_reachable_s: float) -> bool:
+    """Tell whether hints, and not ARP, keep an entry REACHABLE. Ages in ticks.
+
+    Without hints REACHABLE ends at the latest 1.5 times base_reachable_time after it began
+    (neigh_rand_reach_time), and is then asked for again; ``updated`` moves only when state or MAC
+    change. So REACHABLE for longer, and confirmed since, means: somebody else vouches for it.
+    """
+    if state != REACHABLE:
+        return False
+    base = base_reachable_s * TICKS
+    return updated > 1.5 * base and updated - confirmed > 0.5 * base
+
+
+@functools.lru_cache(maxsize=512)  # states are few
+def state_name(bits: int) -> str:
+    """Return the kernel's name of a state; several bits are joined, unknown ones kept as hex."""
+    if not bits:
+        return "NONE"
+    names = [name for name, bit in STATES.items() if bits & bit]
+    unknown = bits & ~0xFF
+    return "|".join(names + ([hex(unknown)] if unknown else []))

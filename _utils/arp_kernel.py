@@ -1,0 +1,69 @@
+"""The kernel's numbers for neighbours, each with the header it stands in.
+
+What pyroute2 names in every release we support (RTM_*, NLM_F_*, NLMSG_*) is taken from there by
+who needs it. What is here must be known before pyroute2 is installed (the formula checks pillar
+by it), or is unknown to one of its releases. Standard library alone.
+"""
+
+import os
+import socket
+
+TICKS = os.sysconf("SC_CLK_TCK")  # the unit of NDA_CACHEINFO's ages, in a second
+
+# --- include/uapi/linux/neighbour.h: states, NUD_*
+STATES = {
+    "INCOMPLETE": 0x01,
+    "REACHABLE": 0x02,
+    "STALE": 0x04,
+    "DELAY": 0x08,
+    "PROBE": 0x10,
+    "FAILED": 0x20,
+    "NOARP": 0x40,
+    "PERMANENT": 0x80,
+    "NONE": 0x00,
+}
+INCOMPLETE, REACHABLE, PROBE, FAILED = 0x01, 0x02, 0x10, 0x20
+NOARP, PERMANENT = 0x40, 0x80
+# include/net/neighbour.h, NUD_VALID: the states in which an entry has a MAC
+VALID = PERMANENT | NOARP | REACHABLE | PROBE | 0x04 | 0x08
+
+# --- the same header: flags of an entry
+NTF_PROXY, NTF_EXT_LEARNED, NTF_STICKY = 0x08, 0x10, 0x40
+NTF_EXT_MANAGED, NTF_EXT_EXT_VALIDATED = 0x01, 0x04  # in NDA_FLAGS_EXT
+
+# --- the same header: attributes of an entry
+NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_PROBES, NDA_IFINDEX = 1, 2, 3, 4, 8
+NDA_PROTOCOL, NDA_FLAGS_EXT = 12, 15
+
+# --- the same header: attributes of a table
+NDTA_THRESH1, NDTA_THRESH2, NDTA_THRESH3, NDTA_CONFIG, NDTA_PARMS = 2, 3, 4, 5, 6
+NDTPA_IFINDEX, NDTPA_BASE_REACHABLE_TIME, NDTPA_RETRANS_TIME, NDTPA_APP_PROBES = 1, 4, 5, 9
+NDTPA_UCAST_PROBES, NDTPA_LOCKTIME, NDTPA_MCAST_REPROBES = 10, 15, 17
+
+# --- include/uapi/linux/rtnetlink.h: NDA_PROTOCOL, who wrote an entry (as iproute2's rt_protos)
+PROTOCOLS = {
+    2: "kernel", 3: "boot", 4: "static", 8: "gated", 9: "ra", 10: "mrt", 11: "zebra", 12: "bird",
+    13: "dnrouted", 14: "xorp", 15: "ntk", 16: "dhcp", 17: "mrouted", 18: "keepalived",
+    42: "babel", 84: "ovn", 99: "openr", 186: "bgp", 187: "isis", 188: "ospf", 189: "rip",
+    192: "eigrp",
+}  # fmt: skip
+# --- the same header: RTN_*, the kind of an address that is not one host's
+KINDS = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast"}
+
+# --- include/uapi/linux/if.h
+IFF_LOOPBACK, IFF_POINTOPOINT, IFF_NOARP = 0x08, 0x10, 0x80
+# --- include/uapi/linux/if_link.h
+IFLA_ALT_IFNAME = 53
+# --- include/uapi/asm-generic/socket.h; Python does not name it
+SO_RCVBUFFORCE = 33
+# --- include/uapi/linux/sockios.h
+SIOCGIFNAME, SIOCGIFFLAGS = 0x8910, 0x8913
+
+# --- include/uapi/linux/netlink.h
+SOL_NETLINK = 270
+NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
+NLMSGERR_ATTR_MSG = 1
+NLA_TYPE_MASK = 0x3FFF
+
+FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+FAMILY_NAMES = {number: name for name, number in FAMILIES.items()}

@@ -1,0 +1,123 @@
+"""Where an entry's fate is decided: without a kernel."""
+
+import ast
+import socket
+from pathlib import Path
+
+import arp_judge as judge
+import arp_kernel as kernel
+import arp_wire as wire
+import pytest
+from pyroute2.netlink.rtnl import ndmsg
+
+ROUTER, OFFLOADED = 0x80, 0x20  # flags that say nothing about who wrote an entry
+ETH = judge.Device("eth0", 0x1003)
+
+
+def entry(**words):
+    values = {
+        "ifindex": 2, "state": 4, "flags": 0, "kind": 1, "dst": socket.inet_aton("192.0.2.1"),
+        "mac": b"\2\0\0\0\0\1", "confirmed": 0, "used": 0, "updated": 0, **words,
+    }  # fmt: skip
+    return wire.Entry(**values)
+
+
+def test_our_words_are_the_kernels():
+    assert {name.lower(): bits for name, bits in kernel.STATES.items()} == ndmsg.states
+    assert (kernel.NTF_PROXY, kernel.NTF_EXT_LEARNED) == (ndmsg.NTF_PROXY, ndmsg.NTF_EXT_LEARNED)
+
+
+@pytest.mark.parametrize(
+    ("words", "owner"),
+    [
+        ({}, ""),
+        ({"flags": ROUTER}, ""),
+        ({"flags": OFFLOADED}, ""),
+        ({"state": 0x20, "mac": b""}, ""),
+        ({"kind": 0}, ""),
+        ({"flags": kernel.NTF_PROXY}, "proxy"),
+        ({"flags": kernel.NTF_EXT_LEARNED | ROUTER}, "extern_learn"),
+        ({"flags": kernel.NTF_STICKY}, "flags"),
+        ({"ext": 1}, "managed"),
+        ({"ext": 4}, "extern_valid"),
+        ({"ext": 0x100}, "flags"),
+        ({"protocol": 11}, "protocol zebra"),
+        ({"protocol": 250}, "protocol 250"),
+        ({"state": 0x80}, "PERMANENT"),
+        ({"state": 0x84}, "PERMANENT"),
+        ({"state": 0x40}, "NOARP"),
+        ({"state": 0}, "NONE"),
+        ({"state": 1, "mac": b""}, "INCOMPLETE"),
+        ({"kind": 2}, "local"),
+        ({"kind": 3}, "broadcast"),
+        ({"kind": 5}, "multicast"),
+        ({"dst": socket.inet_aton("224.0.0.1"), "kind": 0}, "multicast"),
+        ({"dst": socket.inet_pton(socket.AF_INET6, "ff02::1"), "kind": 0}, "multicast"),
+        ({"dst": socket.inet_pton(socket.AF_INET6, "e0::1"), "kind": 0}, ""),
+    ],
+    ids=str,
+)
+def test_owner(words, owner):
+    assert judge.owner(entry(**words), ETH) == owner
+
+
+@pytest.mark.parametrize("flag", [0x08, 0x10, 0x80], ids=["loopback", "pointopoint", "noarp"])
+def test_device_without_arp(flag):
+    assert judge.owner(entry(), judge.Device("x0", 0x1003 | flag)) == "x0 does no ARP"
+
+
+def test_unknown_device():
+    assert judge.owner(entry(), None) == "unknown device"
+
+
+@pytest.mark.parametrize(
+    ("bits", "name"),
+    [(0, "NONE"), (4, "STALE"), (0x14, "STALE|PROBE"), (0x104, "STALE|0x100"), (0x200, "0x200")],
+    ids=str,
+)
+def test_state_names_drop_no_bit(bits, name):
+    assert judge.state_name(bits) == name
+
+
+@pytest.mark.parametrize(
+    ("words", "suspect"),
+    [
+        ({"state": 2, "updated": 6000, "confirmed": 3}, True),
+        ({"state": 2, "updated": 4000, "confirmed": 3}, False),  # its own ARP cycle can do that
+        ({"state": 2, "updated": 6000, "confirmed": 6000}, False),  # nobody vouches: timer is late
+        ({"state": 4, "updated": 6000, "confirmed": 3}, False),
+    ],
+    ids=str,
+)
+def test_suspect(words, suspect):
+    assert judge.is_suspect(**words, base_reachable_s=30.0) is suspect
+
+
+def test_a_rule_that_asks_a_head_for_more_than_is_shared_is_told_so():
+    """It holds all the same: whoever judges asks again, entry by entry."""
+    head = entry().head
+    for name in set(wire.Entry._fields) - set(wire.Head._fields):
+        with pytest.raises(judge.Individual):
+            getattr(head, name)
+    assert judge.owner(head, ETH) == ""
+    with pytest.raises(judge.Individual):
+        judge.owner(entry(kind=0).head, ETH)  # whether it is multicast, the address alone tells
+
+
+def test_what_a_rule_may_read_is_what_an_entry_has():
+    assert set(judge.Seen.__annotations__) == set(wire.Entry._fields)
+
+
+def test_the_kernels_numbers_stand_in_one_file():
+    """No other file writes one of its names down again."""
+    names = {name for name in vars(kernel) if name.isupper()}
+    for path in Path(kernel.__file__).parent.glob("arp_*.py"):
+        if path.stem != "arp_kernel":
+            assigned = {
+                target.id
+                for node in ast.parse(path.read_text(encoding="utf-8")).body
+                if isinstance(node, ast.Assign)
+                for target in node.targets
+                if isinstance(target, ast.Name)
+            }
+            assert not assigned & names, path.name
