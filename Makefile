@@ -8,7 +8,7 @@ PICTURE ?= build/outage
 PRIVATE = $(PYTHON) lab/private.py
 PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 
-.PHONY: demo film bench test lint unit functional integration matrix clean
+.PHONY: demo film bench test test-long lint unit functional integration matrix clean
 .DELETE_ON_ERROR:
 
 # The outage, its causes and its cures; FAST=1 plays fewer. Leaves a picture.
@@ -34,6 +34,10 @@ lint: .venv/lint/ready
 integration: $(VENV)/picture  # the demo is tested too
 unit functional integration: $(VENV)/ready
 	$(PYTEST) tests/$@
+
+# 500 random tables instead of 30: both paths judge alike.
+test-long: $(VENV)/ready
+	ARP_TABLES=500 $(PYTEST) tests/functional/test_alike.py
 
 # The other Salt release lines we support, each with another line of pyroute2.
 matrix:

@@ -83,15 +83,17 @@ class _Plan:
         self._began = time.monotonic()
 
     def run(self) -> None:
-        """Look and delete, family by family, until nothing is left to do, at most ROUNDS times."""
-        for family in self.table.selectors.families:
-            for again in range(ROUNDS):
-                before = self.count
-                for block in self.table.ours(family):
-                    self._take(block, again)
-                self._drain()
-                if self.count == before:
-                    break
+        """Look and delete until a complete look finds nothing to do, at most ROUNDS times."""
+        hashes = self.table.hashes()
+        for again in range(ROUNDS):
+            before = self.count
+            for block in self.table.ours():
+                self._take(block, again)
+            self._drain()
+            if self.count == before:
+                grown, hashes = hashes, self.table.hashes()
+                if grown == hashes:
+                    return
 
     def _take(self, block: blocks.Block, again: int) -> None:
         """Order what is due of a block to be deleted.

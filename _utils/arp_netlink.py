@@ -49,7 +49,7 @@ from arp_kernel import (
     SOL_NETLINK,
 )
 from pyroute2.netlink import NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, NLMSG_DONE, NLMSG_ERROR
-from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGH, RTM_GETNEIGHTBL
+from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGH, RTM_GETNEIGHTBL, RTM_NEWNEIGHTBL
 
 BATCH = 128  # messages a send, at most
 ROOM = 2048  # bytes of a receive buffer that one answer may take, its bookkeeping included
@@ -83,19 +83,14 @@ class Limits(NamedTuple):
 class Channel:
     """One netlink socket, for one call: a socket that survives a fork loses messages."""
 
-    def __init__(
-        self, protocol: int = socket.NETLINK_ROUTE, patience_s: float = PATIENCE_S
-    ) -> None:
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         """Open it."""
         self._names: socket.socket | None = None  # what device() needs
-        self._patience_s = patience_s
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self._sock.bind((0, 0))
         self._port = self._sock.getsockname()[0]
         self._sequence = 1 << 20
-        seconds, rest = divmod(patience_s, 1)
-        timeval = struct.pack("@ll", int(seconds), int(rest * 1e6))
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(PATIENCE_S))
         self.batch = self._make_room()
         for option in (NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             # kernels before 4.12 and 4.20 refuse: fewer words, and we filter ourselves
@@ -152,8 +147,7 @@ class Channel:
         try:
             chunk, _ancillary, flags, _address = self._sock.recvmsg(CHUNK)
         except BlockingIOError:
-            late = f"the kernel has not answered for {self._patience_s:g} s"
-            raise TimeoutError(ETIMEDOUT, late) from None
+            raise _late() from None
         return chunk, flags
 
     def neighbours(self, family: int, ifindex: int = 0) -> Iterator[bytes]:
@@ -236,45 +230,54 @@ class Channel:
     def timers(self, family: int) -> dict[int, Timers]:
         """Return how the devices prove their neighbours of one family, by ifindex."""
         found = {}
-        for values in self._tables(family):
-            ifindex, timers = _timers(values.get(NDTA_PARMS, b""))
-            if ifindex:
-                found[ifindex] = timers
+        for chunk in self.dump(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0])):
+            for values in _tables(chunk):
+                ifindex, timers = _timers(values.get(NDTA_PARMS, b""))
+                if ifindex:
+                    found[ifindex] = timers
         return found
 
-    def limits(self, family: int) -> Limits | None:
-        """Return the limits of a family's table; None where there is no such table."""
-        for values in self._tables(family):
-            if NDTA_THRESH1 in values:
-                return _limits(values)
-        return None  # ipv6.disable=1
 
-    def _tables(self, family: int) -> Iterator[dict[int, bytes]]:
-        """Yield the attributes of a family's table, and then of each device's part of it."""
-        for chunk in self.dump(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0])):
-            at = 0
-            while at < len(chunk):
-                size = wire.LENGTH.unpack_from(chunk, at)[0]
-                yield {
-                    name: chunk[start:end]
-                    for name, start, end in wire.attributes(chunk, at + 20, at + size)
-                }
-                at += size + 3 & ~3
+def _tables(chunk: bytes) -> Iterator[dict[int, bytes]]:
+    """Yield the attributes of a family's table, and then of each device's part of it."""
+    at = 0
+    while at < len(chunk):
+        size = wire.LENGTH.unpack_from(chunk, at)[0]
+        yield {
+            name: chunk[start:end]
+            for name, start, end in wire.attributes(chunk, at + 20, at + size)
+        }
+        at += size + 3 & ~3
 
 
 def limits(families: Iterable[int]) -> dict[int, Limits]:
-    """Return the limits of some families' tables, over a socket of their own.
+    """Return the limits of some families' tables, of those that exist (not with ipv6.disable=1).
 
     The table itself comes first in the kernel's answer, and a word about each device after it: on
-    a host with many, closing the socket is cheaper than to hear them all.
+    a host with many, a bare socket that is closed again is cheaper than to hear them all.
     """
     found = {}
     for family in families:
-        with Channel() as channel:
-            limit = channel.limits(family)
-        if limit:
-            found[family] = limit
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(PATIENCE_S))
+            sock.send(wire.dump_request(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0]), 1))
+            try:
+                answer = sock.recv(CHUNK)
+            except BlockingIOError:
+                raise _late() from None
+        if wire.HEADER.unpack_from(answer)[1] == RTM_NEWNEIGHTBL:
+            found[family] = _limits(next(_tables(answer)))
     return found
+
+
+def _timeval(seconds: float) -> bytes:
+    """Return a struct timeval."""
+    whole, rest = divmod(seconds, 1)
+    return struct.pack("@ll", int(whole), int(rest * 1e6))
+
+
+def _late() -> TimeoutError:
+    return TimeoutError(ETIMEDOUT, f"the kernel has not answered for {PATIENCE_S:g} s")
 
 
 def _raise_status(trailer: bytes) -> None:

@@ -121,16 +121,17 @@ class Table:
         Its hash gets another seed and size whenever it grows; two equal readings, before and
         after, prove a look complete (net/core/neighbour.c: neigh_hash_grow).
         """
-        before = self._hashes()
+        before = self.hashes()
         for _look in range(LOOKS):
             look()
-            after = self._hashes()
+            after = self.hashes()
             if after == before:
                 return
             before = after
         raise OSError(errno.EAGAIN, f"the table grew during each of {LOOKS} looks; try again")
 
-    def _hashes(self) -> dict[int, tuple[int, int]]:
+    def hashes(self) -> dict[int, tuple[int, int]]:
+        """Return what changes whenever a table's hash grows."""
         limits = netlink.limits(self.selectors.families)
         return {family: limit.hash for family, limit in limits.items()}
 

@@ -231,3 +231,71 @@ def test_what_a_dump_shows_twice_is_told_once(arp, scene, monkeypatch, rows):
     assert answer["flushed"] == 5
     if rows:
         assert sorted(row["ip"] for row in answer["entries"]) == sorted(names)
+
+
+@pytest.mark.parametrize("room", [2304, 1 << 20], ids=["least", "most"])
+def test_what_another_deleter_took_first_is_survived_in_little_memory(
+    arp, scene, monkeypatch, room
+):
+    """Each ENOENT waits in our receive buffer: net.core.rmem_max can be as small as 2304."""
+    import arp_netlink
+
+    scene.fill(600)
+    original, force = arp_netlink.Channel._make_room, arp_netlink.SO_RCVBUFFORCE
+    monkeypatch.setattr(arp_netlink, "SO_RCVBUFFORCE", -1)  # not allowed here
+
+    def make_room(channel):
+        set_option = channel._sock.setsockopt
+
+        class Poor:
+            def setsockopt(self, level, option, value):
+                if option == -1:
+                    raise PermissionError
+                set_option(level, force, min(value, room))
+
+            def __getattr__(self, name):
+                return getattr(channel_sock, name)
+
+        channel_sock, channel._sock = channel._sock, Poor()
+        try:
+            return original(channel)
+        finally:
+            channel._sock = channel_sock
+
+    monkeypatch.setattr(arp_netlink.Channel, "_make_room", make_room)
+    exchange = arp_netlink.Channel.exchange
+    gone = []
+
+    def too_late(channel, orders):
+        if not gone:
+            gone.append(ip("neigh", "flush", "nud", "stale"))
+        return exchange(channel, orders)
+
+    monkeypatch.setattr(arp_netlink.Channel, "exchange", too_late)
+    answer = arp.flush(state="STALE")
+    assert gone
+    assert (answer["flushed"], "failed" in answer) == (0, False)
+
+
+def test_what_the_kernel_refuses_is_told_in_so_many_rows_and_counted(arp, scene, monkeypatch):
+    import errno
+    import socket
+
+    import arp_netlink
+    import arp_wire
+
+    names = scene.fill(20)
+    original, told = arp_netlink.Channel.exchange, []
+
+    def exchange(channel, orders):
+        found, refusals = original(channel, orders)
+        for name in [] if told else names[:15]:
+            entry = arp_wire.Entry(ifindex=socket.if_nametoindex("db0"), dst=socket.inet_aton(name))
+            refusals.append(arp_netlink.Refusal(entry, errno.EBUSY, ""))
+        told.append(1)
+        return found, refusals
+
+    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    answer = arp.flush(limit=4)
+    assert len(answer["failed"]) == 4
+    assert answer["totals"] == {"failed": 15}

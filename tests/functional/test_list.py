@@ -2,9 +2,12 @@
 
 import json
 import os
+import subprocess
+import threading
 
 import pytest
-from conftest import BORN, DEAD, ip
+from conftest import BORN, DEAD, ip, many
+from salt.exceptions import CommandExecutionError
 
 KEYS = {
     "ip", "mac", "dev", "state", "confirmed_s", "used_s", "updated_s", "suspect", "owner",
@@ -162,3 +165,97 @@ def test_stats_where_ipv6_does_not_exist(arp, scene, monkeypatch):
     stats = arp.stats()
     assert stats["ipv4"]["entries"] == 1
     assert "gc_thresh1" not in stats["ipv6"]
+
+
+@pytest.fixture
+def doubling(arp, monkeypatch):
+    """Let the kernel's hash grow during the next so many looks, which then see nothing."""
+    import arp_netlink
+    import arp_table
+
+    chunks, limits, left = arp_table.Table._chunks, arp_netlink.limits, [0]
+
+    def read_limits(families):
+        return {
+            family: limit._replace(hash=(left[0], 1)) for family, limit in limits(families).items()
+        }
+
+    def look(table, family):
+        if left[0] and family == 10:
+            left[0] -= 1  # the last family of this look
+            return iter(())
+        return iter(()) if left[0] else chunks(table, family)
+
+    monkeypatch.setattr(arp_netlink, "limits", read_limits)
+    monkeypatch.setattr(arp_table.Table, "_chunks", look)
+    return left
+
+
+def test_what_a_doubling_of_the_hash_hides_is_looked_for_again(arp, scene, doubling):
+    """One look across a doubling missed up to 9,027 of 10,000 entries, without a word."""
+    names = {f"192.0.2.{last}" for last in range(10, 40)}
+    for name in names:
+        scene.add(name)
+    # what is younger than the kernel's clock can tell counts as learned since a flush began
+    scene.until(lambda: min(row["updated_s"] for row in arp.list_stale()) > 0.05)
+    for call, seen in (
+        (arp.list_stale, lambda rows: {row["ip"] for row in rows} == names),
+        (arp.stats, lambda stats: stats["ipv4"]["states"]["STALE"] == 30),
+        (lambda: arp.revalidate(test=True), lambda answer: answer["would_check"] == 30),
+        (lambda: arp.flush(test=True), lambda answer: answer["would_flush"] == 30),
+    ):
+        doubling[0] = 3
+        assert seen(call())
+        assert doubling[0] == 0
+
+
+def test_a_table_that_never_stops_growing_is_an_error_and_no_half_truth(arp, scene, doubling):
+    scene.add("192.0.2.10")
+    doubling[0] = 1000
+    with pytest.raises(CommandExecutionError, match="the table grew during each of 10 looks"):
+        arp.list()
+
+
+def test_a_list_is_complete_while_the_table_grows(arp, scene):
+    """For real: 20,000 entries come while it is read."""
+    old = set(scene.fill(700))
+    fresh = "\n".join(
+        f"neigh replace {many(n)} lladdr {DEAD} nud permanent dev db0" for n in range(20000, 40000)
+    )
+    looks = 0
+    with subprocess.Popen(["ip", "-batch", "-"], stdin=subprocess.PIPE, text=True) as writer:
+        feeder = threading.Thread(target=writer.communicate, args=(fresh,))
+        feeder.start()
+        while feeder.is_alive():
+            looks += 1
+            assert {row["ip"] for row in arp.list_stale(family="ipv4")} == old
+        feeder.join()
+    assert looks > 1, "nothing was read while it grew"
+
+
+@pytest.mark.parametrize("other", ["uplink", "a-name-that-is-longer-than-fifteen-bytes"])
+def test_an_alternative_name_of_a_device(arp, scene, other):
+    scene.add("192.0.2.10")
+    ip("link", "property", "add", "dev", "db0", "altname", other)
+    assert [(row["ip"], row["dev"]) for row in arp.list_stale(dev=other)] == [("192.0.2.10", "db0")]
+    assert arp.flush(dev=other)["flushed"] == 1
+
+
+@pytest.mark.parametrize("name", ["büro0", b"odd\xff0"], ids=["utf-8", "not utf-8"])
+def test_a_device_whose_name_is_not_ascii(arp, scene, name):
+    ip("link", "add", name, "type", "veth", "peer", "name", "w1")
+    ip("link", "set", name, "up")
+    ip("neigh", "add", "192.0.2.10", "lladdr", DEAD, "nud", "stale", "dev", name)
+    [row] = arp.list_stale(ip="192.0.2.10")
+    assert row["dev"] == (name if isinstance(name, str) else r"odd\xff0")
+    assert arp.list_stale(dev=row["dev"], ip="192.0.2.10") == [row]
+    assert arp.flush(dev=row["dev"])["flushed"] == 1
+
+
+def test_a_mac_selects(arp, scene):
+    scene.add("192.0.2.10", mac=DEAD)
+    scene.add("2001:db8::10", mac=DEAD)
+    scene.add("192.0.2.11", mac=BORN)
+    assert {row["ip"] for row in arp.list(mac=DEAD)} == {"192.0.2.10", "2001:db8::10"}
+    assert arp.flush(mac=f"{DEAD},02:00:00:00:00:99")["flushed"] == 2
+    assert [row.split()[0] for row in scene.table()] == ["192.0.2.11"]
