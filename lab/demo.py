@@ -3,11 +3,10 @@
 import argparse
 import concurrent.futures
 import os
-import shutil
 import sys
 import time
 
-from lab import cures, film, story, table
+from lab import bare, cures, film, story, table
 from lab.machines import Failed, refuse_outside
 from lab.tell import bad, printed, say, title
 
@@ -37,10 +36,9 @@ def main():
 def _play(fast, path):
     """Return what did not go as expected, one sentence each."""
     wrong = [] if story.play() else ["the story did not end as it should"]
-    missing = [program for program in ("nft", "arping") if not shutil.which(program)]
-    if missing:
-        say(f"""Not played: the film, four causes under seven cures. It needs
-            {" and ".join(missing)} (Debian: apt-get install nftables iputils-arping).""")
+    lacking = bare.missing("nft", "arping")
+    if lacking:
+        say(f"Not played: the film, four causes under seven cures: {lacking}.")
         return wrong
     outages, flows = film.play(fast)
     from lab import picture  # takes a second: not before it is needed  # noqa: PLC0415

@@ -22,8 +22,8 @@ asking does not arrive in a cloud either.
 import contextlib
 import ipaddress
 import itertools
-import shutil
 
+from lab.bare import missing
 from lab.machines import Failed, Machine
 
 SUBNET = "10.0.1"
@@ -42,6 +42,8 @@ class Fabric:
     """Build it, add machines, re-create them, close it. ``name`` prefixes its namespaces."""
 
     def __init__(self, name="", kind="answers"):
+        if kind in ("lossy", "mute") and missing("nft"):
+            raise Failed(missing("nft"))
         self.kind = kind
         self._name = name
         self._ports = itertools.count(1)
@@ -64,11 +66,9 @@ class Fabric:
             )
 
     def _nft(self, rule):
-        """Add a rule. Without nft there is still the simplest network, for the story alone."""
-        if shutil.which("nft"):
+        """Add a rule. Without nft there is still a network, for the story and IPv4."""
+        if not missing("nft"):
             self.core.do(f"nft {rule}")
-        elif self.kind != "answers":
-            raise Failed("nft is missing (Debian: apt-get install nftables)")
 
     def database(self, name, number):
         """Add a database host. Requests it sends are the ones this fabric may lose."""
@@ -106,6 +106,8 @@ class Fabric:
 
     def divert(self, database, ip, service_port, mac):
         """Let a balancer that keeps client addresses answer for ``ip`` on one service's port."""
+        if missing("nft"):
+            raise Failed(missing("nft"))
         self._nft(
             f"add rule bridge lab in iifname {database.port} ip daddr {ip} "
             f"tcp sport {service_port} ether daddr set {mac}"
@@ -123,7 +125,7 @@ class Fabric:
             f"peer name eth0 address {mac} netns {machine.name}"
         )
         # No search for duplicates: it takes a second and would tell the neighbours.
-        machine.do("sysctl -qw net.ipv6.conf.eth0.accept_dad=0")
+        machine.sysctl("net/ipv6/conf/eth0/accept_dad", 0)
         machine.do(f"ip addr add {machine.ip}/24 dev eth0")
         machine.do(f"ip addr add {machine.ip6}/64 dev eth0 nodad")
         self.core.do(f"ip link set {machine.port} master br0 up")

@@ -86,9 +86,13 @@ class Machine:
     def set(self, key, value):
         """Set a neighbour setting of eth0, both families (``base_reachable_time_ms``, …)."""
         for family in ("ipv4", "ipv6"):
-            path = f"net.{family}.neigh.eth0.{key}"
             # locktime, proxy_* mean nothing to IPv6, but the keys exist there too.
-            self.do(f"sysctl -qw {path}={value}")
+            self.sysctl(f"net/{family}/neigh/eth0/{key}", value)
+
+    def sysctl(self, path, value):
+        """Set one kernel setting of this machine, by its path below /proc/sys."""
+        with self.inside(), open(f"/proc/sys/{path}", "w", encoding="ascii") as file:
+            file.write(str(value))
 
     def neighbour(self, ip):
         """One row of this machine's table as ``ip -s -j`` tells it, or None."""

@@ -122,7 +122,12 @@ def _furnish():
         elif place in ("/tmp", "/run"):
             os.chmod(copy, 0o1777)
         _mount("--rbind", copy, place)
+    # What `ip netns exec` lays over these needs them to be there, and so does a formula.
     os.makedirs("/var/spool/cron/crontabs", mode=0o1730)
+    for place in ("cron.d", "sysctl.d", "systemd/system"):
+        os.makedirs(f"/etc/{place}", exist_ok=True)
+    with open("/etc/crontab", "a", encoding="utf-8"):
+        pass
     os.makedirs("/run/netns")
     if not os.path.isdir(here):
         os.makedirs(here)

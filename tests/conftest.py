@@ -26,6 +26,17 @@ def repo():
     return REPO
 
 
+@pytest.fixture(scope="module")
+def cron_daemon(tmp_path_factory):
+    """A cron daemon is installed, whatever the host has: a stand-in that nobody starts."""
+    place = tmp_path_factory.mktemp("sbin")
+    (place / "cron").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    (place / "cron").chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(place), prepend=os.pathsep)
+        yield
+
+
 def pytest_unconfigure():
     """Salt keeps log records for a log server and replays them when pytest has closed stderr."""
     logging.raiseExceptions = False

@@ -56,7 +56,7 @@ class Applied:
 
 
 @pytest.fixture
-def apply(caller):
+def apply(caller, cron_daemon):
     """Apply an SLS with a pillar tree; afterwards nothing of the formula is left."""
     # A minion runs each job in a process of its own. In one process Salt 3006 and 3007 show a run
     # the pillar of the run before, once a state has reloaded the modules.

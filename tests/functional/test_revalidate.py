@@ -76,7 +76,8 @@ def test_the_router_flag_is_kept(arp, lively):
     lively.worker("2001:db8::10")
     lively.add("2001:db8::10", "stale", BORN, "db0", "router")
     lively.sysctl("ipv6.conf.db0.forwarding", 0)
-    ip("netns", "exec", "worker", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+    forward = "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"
+    ip("netns", "exec", "worker", "sh", "-c", forward)
     assert arp.revalidate()["confirmed"] == 1
     assert lively.table() == [f"2001:db8::10 db0 {BORN} router REACHABLE"]
 

@@ -7,13 +7,13 @@ adds a job to a running minion. db3's job can only fail. All are due in the same
 
 import contextlib
 import pathlib
-import shutil
 import subprocess
 import tempfile
 
 import pytest
 from formula_minion import Masterless
 
+from lab.bare import missing
 from lab.causes import Confirming
 from lab.fabric import Fabric
 from lab.machines import poll
@@ -40,8 +40,8 @@ def short():
 
 def cron_is_missing():
     """Why no cron daemon can run a job here, or an empty string."""
-    if not shutil.which("cron"):
-        return "there is no cron daemon (Debian: apt-get install cron)"
+    if missing("cron"):
+        return missing("cron")
     words = ["setpriv", "--init-groups", "--reuid=0", "true"]
     if subprocess.run(words, capture_output=True, check=False).returncode:
         return "cron cannot switch user: map more ids to this user (/etc/subuid and newuidmap)"

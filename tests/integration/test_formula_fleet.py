@@ -45,7 +45,7 @@ def by_gitfs(repo, root):
 
 
 @pytest.fixture(params=[by_gitfs, by_file_roots], ids=["gitfs", "file_roots"])
-def fleet(request, repo):
+def fleet(request, repo, cron_daemon):
     """A master and, each on its machine, the minions db1, db2 and web1."""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="f") as where:
         root = pathlib.Path(where)

@@ -55,7 +55,7 @@ def wheel_of_ours(directory):
 
 
 @pytest.fixture
-def minion(tmp_path, repo):
+def minion(tmp_path, repo, cron_daemon):
     """Return salt-call of a minion without pyroute2; its pillar names a directory of wheels."""
     wheel_of_ours(tmp_path / "wheels")
     files = tmp_path / "files"

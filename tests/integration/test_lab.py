@@ -1,6 +1,7 @@
 """The lab leaves nothing behind, whatever ends it, and its networks do what they claim."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.bare import hidden, missing
 from lab.fabric import Fabric
-from lab.machines import poll
+from lab.machines import Failed, poll
 from lab.observe import Service, connect
 
 TENANT = "ip netns add tenant; touch /tmp/trace; setsid sleep {} & echo ready; wait"
@@ -46,9 +48,39 @@ def test_whatever_ends_it_nothing_stays(repo, end):
     assert not Path("/tmp/trace").exists()
 
 
+def needs(*programs):
+    """Skip where one of these is missing, and say so."""
+    return pytest.mark.skipif(bool(missing(*programs)), reason=missing(*programs))
+
+
+def test_a_bare_machine_lacks_what_is_hidden_and_gets_it_back():
+    """Staged with a program that every Debian has."""
+    with hidden({"flock": "util-linux"}):
+        assert not shutil.which("flock")
+        if shutil.which("dpkg-query"):
+            words = ["dpkg-query", "--show", "--showformat=${Version}", "util-linux"]
+            assert not subprocess.run(words, capture_output=True, check=False).stdout
+    assert shutil.which("flock")
+
+
+def test_a_network_that_needs_nft_says_so():
+    with hidden({"nft": "nftables"}):
+        with pytest.raises(Failed, match=r"nft is missing \(Debian: apt-get install nftables\)"):
+            Fabric("t-", "lossy")
+        with Fabric("t-") as fabric:
+            database = fabric.database("db", 10)
+            with pytest.raises(Failed, match="nft is missing"):
+                fabric.divert(database, "10.0.1.90", 6432, "02:00:00:00:00:0c")
+
+
 @pytest.mark.parametrize(
     ("kind", "told"),
-    [("answers", True), ("lossy", True), ("mute", False), ("switch", False)],
+    [
+        ("answers", True),
+        pytest.param("lossy", True, marks=needs("nft")),
+        pytest.param("mute", False, marks=needs("nft")),
+        ("switch", False),
+    ],
 )
 def test_who_answers_a_unicast_request_for_a_moved_address(kind, told):
     """A cloud's fabric answers whatever MAC was asked; a dead machine on a switch does not."""
@@ -70,6 +102,7 @@ def test_who_answers_a_unicast_request_for_a_moved_address(kind, told):
         assert row.get("lladdr") == ("02:00:00:00:00:0b" if told else None)
 
 
+@needs("nft", "arping")
 def test_nobody_hears_of_a_new_machine_except_on_a_switch():
     for kind in ("answers", "switch"):
         with Fabric("t-", kind) as fabric:

@@ -1,13 +1,14 @@
 """When a run is due: cron's notation, checked and told to systemd; and the splay."""
 
-import shutil
 import subprocess
 
 import arp_schedule
 import pytest
 
+from lab.bare import missing
+
 needs_systemd = pytest.mark.skipif(
-    not shutil.which("systemd-analyze"), reason="systemd-analyze is missing (Debian: systemd)"
+    bool(missing("systemd-analyze")), reason=missing("systemd-analyze")
 )
 
 

@@ -1,0 +1,66 @@
+"""What a bare machine lacks: programs that a scene or a test can use, and that nobody must have.
+
+Standard library alone.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+#: Program to the Debian package that brings it.
+PACKAGES = {
+    "nft": "nftables",
+    "arping": "iputils-arping",
+    "cron": "cron",
+    "crond": "cronie",
+    "arp": "net-tools",
+    "ifconfig": "net-tools",
+    "sysctl": "procps",
+    "systemctl": "systemd",
+    "systemd-analyze": "systemd",
+}
+_DPKG = Path("/var/lib/dpkg/status")
+
+
+def missing(*programs):
+    """Say in one line which of these programs are missing and what brings them, or nothing."""
+    lacking = [program for program in programs if not shutil.which(program)]
+    if not lacking:
+        return ""
+    packages = " ".join(PACKAGES[program] for program in lacking)
+    are = "is" if len(lacking) == 1 else "are"
+    return f"{' and '.join(lacking)} {are} missing (Debian: apt-get install {packages})"
+
+
+@contextlib.contextmanager
+def hidden(packages):
+    """Let these programs (program to package) not be there until the block ends."""
+    with contextlib.ExitStack() as covers, tempfile.NamedTemporaryFile() as status:
+        for path in sorted({path for program in packages for path in _everywhere(program)}):
+            covers.enter_context(_covered(path, "/dev/null"))
+        if _DPKG.exists():
+            records = _DPKG.read_bytes().split(b"\n\n")
+            theirs = {f"Package: {package}".encode() for package in packages.values()}
+            status.write(b"\n\n".join(r for r in records if r.split(b"\n")[0] not in theirs))
+            status.flush()
+            covers.enter_context(_covered(_DPKG, status.name))
+        yield
+
+
+def _everywhere(program):
+    """Return each file that is found by this name, as it is called behind all links."""
+    for place in os.environ["PATH"].split(os.pathsep):
+        if shutil.which(program, path=place):
+            yield os.path.realpath(os.path.join(place, program))
+
+
+@contextlib.contextmanager
+def _covered(path, cover):
+    subprocess.run(["mount", "--bind", cover, path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
