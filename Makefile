@@ -8,7 +8,7 @@ PICTURE ?= build/outage
 PRIVATE = $(PYTHON) lab/private.py
 PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 
-.PHONY: demo film bench test test-long lint unit functional integration matrix clean
+.PHONY: demo film bench test test-long lint unit functional integration bare matrix clean
 .DELETE_ON_ERROR:
 
 # The outage, its causes and its cures; FAST=1 plays fewer. Leaves a picture.
@@ -38,6 +38,10 @@ unit functional integration: $(VENV)/ready
 # 500 random tables instead of 30: both paths judge alike.
 test-long: $(VENV)/ready
 	ARP_TABLES=500 $(PYTEST) tests/functional/test_alike.py
+
+# The functional tests as if this machine lacked every program that nobody must have (lab/bare.py).
+bare: $(VENV)/ready
+	$(PRIVATE) $(PYTHON) -m lab.bare $(VENV)/bin/python -m pytest tests/functional
 
 # The other Salt release lines we support, each with another line of pyroute2.
 matrix:

@@ -1,14 +1,20 @@
 """What a bare machine lacks: programs that a scene or a test can use, and that nobody must have.
 
-Standard library alone.
+    python3 lab/private.py python3 -m lab.bare COMMAND [ARGUMENT ...]
+
+runs a command as if they were not installed here: nothing lies where each of them is, and dpkg
+does not know their packages. Standard library alone: it runs before anything is installed.
 """
 
 import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
+
+from lab.machines import refuse_outside
 
 #: Program to the Debian package that brings it.
 PACKAGES = {
@@ -64,3 +70,11 @@ def _covered(path, cover):
         yield
     finally:
         subprocess.run(["umount", path], check=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    refuse_outside()
+    with hidden(PACKAGES):
+        sys.exit(subprocess.run(sys.argv[1:], check=False).returncode)
