@@ -48,24 +48,30 @@ matrix:
 	$(MAKE) unit functional SALT=3006
 	$(MAKE) unit functional SALT=3007
 
-# An environment is ready when its stamp is newer than what it was made from.
+# An environment is ready when its stamp is newer than what it was made from, and names this place:
+# the programs in it know the path of their Python. One that is there is completed and never wiped,
+# which takes no index when nothing is missing; what fails half way leaves it as it was.
 pyroute2-3006 = 0.7.2
 pyroute2-3007 = 0.8.1
 pyroute2-3008 = 0.9.0
 packages = $(if $(filter lint,$*),-r requirements/lint.txt,\
   "salt~=$*.0" "pyroute2~=$(pyroute2-$*)" -r requirements/test.txt)
+elsewhere = $(filter-out $(CURDIR),$(file <$(1)))
 
-.venv/%/ready: requirements/lint.txt requirements/test.txt | need-venv
-	@echo "setting up $(@D) (once, about a minute)"
-	@$(PYTHON) -m venv --clear $(@D)
+.SECONDEXPANSION:
+.venv/%/ready: requirements/lint.txt requirements/test.txt $$(if $$(call elsewhere,$$@),moved) | need-venv
+	@echo "setting up $(@D) (a minute, the first time)"
+	@$(if $(call elsewhere,$@),grep -d skip -lIF '$(call elsewhere,$@)/$(@D)/' $(@D)/bin/* | \
+	  xargs -r sed -i 's|$(call elsewhere,$@)/$(@D)/|$(CURDIR)/$(@D)/|g')
+	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(packages)
-	@touch $@
+	@echo '$(CURDIR)' >$@
 
 .venv/%/picture: requirements/picture.txt .venv/%/ready
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-.PHONY: need-venv
+.PHONY: need-venv moved
 need-venv:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "$(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)"; exit 1; }
