@@ -1,8 +1,10 @@
 """How fast questions go out: so many a second, and never more at once than can be answered.
 
-Both are told the time and never look at a clock, so they need neither kernel nor patience to test.
+All are told the time and never look at a clock, so they need neither kernel nor patience to test.
 """
 
+import heapq
+import itertools
 import sys
 from collections import deque
 from collections.abc import Hashable
@@ -92,3 +94,35 @@ class Flight:
     def due(self, now: float) -> float:
         """Return when the next may go, if nothing is answered until then."""
         return now if self.room(now) > 0 else self._sent[0][0] + YOUNG_S
+
+
+class Timers:
+    """What is due when; each key has one time, or none."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Hashable]] = []
+        self._valid: dict[Hashable, int] = {}  # key to the number of its last setting
+        self._number = itertools.count()
+
+    def set(self, key: Hashable, due: float) -> None:
+        """Set a key's time, whatever it was before."""
+        self._valid[key] = number = next(self._number)
+        heapq.heappush(self._heap, (due, number, key))
+
+    def clear(self, key: Hashable) -> None:
+        """Forget a key."""
+        self._valid.pop(key, None)
+
+    def due(self) -> float:
+        """Return the earliest time."""
+        while self._heap and self._valid.get(self._heap[0][2]) != self._heap[0][1]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else float("inf")
+
+    def pop(self, now: float) -> Hashable | None:
+        """Return the key that is due first, and forget it; None where none is due."""
+        if self.due() > now:
+            return None
+        _due, _number, key = heapq.heappop(self._heap)
+        del self._valid[key]
+        return key

@@ -1,4 +1,4 @@
-"""Pace: so many a second, never more at once than can be answered. No clock, no kernel."""
+"""Pace, flight and timers: no clock, no kernel."""
 
 import arp_pace
 import pytest
@@ -115,3 +115,22 @@ def test_an_unknown_backlog_is_taken_for_a_small_one(tmp_path):
     assert arp_pace.most_at_once(tmp_path / "nowhere") == 128
     (tmp_path / "empty").write_text("")
     assert arp_pace.most_at_once(tmp_path / "empty") == 128
+
+
+def test_timers_come_in_order_and_each_key_has_one():
+    timers = arp_pace.Timers()
+    assert (timers.due(), timers.pop(1e9)) == (float("inf"), None)
+    for key, due in (("a", 3.0), ("b", 1.0), ("c", 2.0), ("b", 4.0), ("d", 2.0)):
+        timers.set(key, due)
+    timers.clear("c")
+    timers.clear("nobody")
+    assert (timers.due(), timers.pop(1.9)) == (2.0, None)
+    assert [timers.pop(9), timers.pop(9), timers.pop(9), timers.pop(9)] == ["d", "a", "b", None]
+
+
+def test_timers_hold_what_is_set_and_no_more():
+    timers = arp_pace.Timers()
+    for number in range(10_000):
+        timers.set("a", number)
+        timers.due()
+    assert len(timers._heap) == 1
