@@ -4,9 +4,10 @@ One socket for each protocol, whatever the number of devices: the kernel waits 1
 packet socket that is closed (synchronize_net), so one for each of 1,000 devices would cost 16 s.
 A frame names its device when it is sent, and when it is heard.
 
-The kernel's filter hands us answers alone: no requests, nothing that was sent from here, and no
-frame that bears the tag of a VLAN this machine has no device for. What else arrived between the
-opening and the filter is harmless: arp_frames takes nothing on trust.
+The kernel's filter hands us answers alone: no requests, nothing that was sent from here or is for
+another host. For another host is also what bears the tag of a VLAN that this machine has no device
+for (net/core/dev.c, __netif_receive_skb_core). What else arrives between the opening and the filter
+is harmless: arp_frames takes nothing on trust.
 """
 
 import contextlib
@@ -28,17 +29,16 @@ SO_ATTACH_FILTER = 26
 # --- include/uapi/linux/bpf_common.h, filter.h: load a byte or two, compare, return
 _LOAD_1, _LOAD_2, _EQUAL, _GREATER, _RETURN = 0x30, 0x28, 0x15, 0x25, 0x06
 # --- include/uapi/linux/filter.h: what is known of a frame beside its bytes
-_WHOM, _TAGGED = 0xFFFFF000 + 4, 0xFFFFF000 + 48  # SKF_AD_PKTTYPE, SKF_AD_VLAN_TAG_PRESENT
+_WHOM = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
 
-#: What must be so: where to look, how, at what. Bytes count from behind the link header.
-_ALWAYS = [
-    (_LOAD_1, _WHOM, _GREATER, frames.PACKET_MULTICAST),  # for another host, or from this one
-    (_LOAD_1, _TAGGED, _GREATER, 0),
-]
+#: What must be so, or not greater: where to look, how, at what. Bytes count from behind the link
+#: header.
+_FOR_US = (_LOAD_1, _WHOM, _GREATER, frames.PACKET_MULTICAST)
 _PROTOCOLS = {socket.AF_INET: frames.ETH_P_ARP, socket.AF_INET6: frames.ETH_P_IPV6}
 _FILTERS = {
-    socket.AF_INET: [(_LOAD_2, 6, _EQUAL, frames.ARPOP_REPLY)],
+    socket.AF_INET: [_FOR_US, (_LOAD_2, 6, _EQUAL, frames.ARPOP_REPLY)],
     socket.AF_INET6: [
+        _FOR_US,
         (_LOAD_1, 6, _EQUAL, frames.IPPROTO_ICMPV6),
         (_LOAD_1, 7, _EQUAL, frames.HOP_LIMIT),
         (_LOAD_1, 40, _EQUAL, frames.ADVERTISEMENT),
@@ -72,7 +72,7 @@ class Port:
         kind = socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(self._protocol)
         self._sock = socket.socket(*kind)
         self._sock.setblocking(False)
-        program = ctypes.create_string_buffer(_program(_ALWAYS + _FILTERS[family]))
+        program = ctypes.create_string_buffer(_program(_FILTERS[family]))
         fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(program))
         self._sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
         try:

@@ -1,0 +1,342 @@
+"""Asking: the wire's own answer corrects the kernel's table, and silence changes nothing."""
+
+import contextlib
+import random
+import socket
+import subprocess
+import sys
+
+import arp_ask
+import arp_devices
+import arp_pace
+import pytest
+from arp_ask import Question
+from conftest import BORN, DEAD, HOST, ip
+from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
+from scapy.layers.l2 import ARP
+from wire import Wire, answer, is_to_all, packed
+
+PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
+OTHER = "02:00:00:00:00:0c"
+
+
+@pytest.fixture
+def wire(scene):
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)  # an entry just written shall be as good as an old
+    wire = Wire()
+    yield wire
+    wire.close()
+
+
+def do(line):
+    """Run iproute2."""
+    ip(*line.split())
+
+
+class Clock:
+    """A clock that goes on only when it is told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def question(address, mac=DEAD, dev="db0"):
+    return Question(
+        socket.if_nametoindex(dev), packed(address), bytes.fromhex(mac.replace(":", ""))
+    )
+
+
+def ask(*questions, **options):
+    """Ask and return what was heard: MACs as text, without the times."""
+    heard = arp_ask.ask(questions, **options)
+    assert len(heard) == len(questions)
+    return [told(heard[q[:2]]) for q in questions]
+
+
+def told(heard):
+    assert all(0 <= ms < 5000 for ms in heard.answers.values())
+    macs = sorted(mac.hex(":") for mac in heard.answers)
+    return (heard.unicast_asked, heard.broadcast_asked, macs, heard.why)
+
+
+def play(asker, clock):
+    """Let an asker go on until all is over, at once: the clock jumps from one event to the next."""
+    done = []
+    while len(asker):
+        done += asker.step()
+        clock.now = max(clock.now, asker.next_due() or 0)
+    return {q[:2]: heard for q, heard in done}
+
+
+# --- one question
+
+
+@PAIR
+def test_a_wrong_entry_that_is_vouched_for_is_right_after_the_question(scene, wire, address):
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    with scene.confirming(address) if "." in address else contextlib.nullcontext():
+        assert ask(question(address)) == [(1, 1, [BORN], "")]
+        assert scene.table() == [f"{address} db0 {BORN} REACHABLE"]
+
+
+@PAIR
+def test_a_right_entry_costs_one_frame_that_its_owner_alone_hears(scene, wire, address):
+    scene.worker(address)
+    scene.add(address, "stale", BORN)
+    assert ask(question(address, BORN)) == [(1, 0, [BORN], "")]
+    assert [frame.dst for frame in wire.questions()] == [BORN]
+    assert scene.table() == [f"{address} db0 {BORN} REACHABLE"]
+
+
+@PAIR
+def test_silence_changes_nothing(scene, wire, address):
+    scene.add(address, "reachable", DEAD)
+    before = scene.table()
+    assert ask(question(address)) == [(1, 10, [], "")]
+    assert scene.table() == before
+    seen = wire.questions()
+    assert [is_to_all(frame) for frame in seen] == [False] + [True] * 10
+    assert {frame.src for frame in seen} == {HOST}
+    for frame in seen:
+        if "." in address:
+            arp = frame[ARP]
+            assert (arp.hwsrc, arp.psrc, arp.hwdst) == (HOST, "192.0.2.1", "00:00:00:00:00:00")
+        else:
+            group = "ff02::1:ff00:10" if is_to_all(frame) else address
+            assert (frame[IPv6].src, frame[IPv6].dst, frame[IPv6].hlim) == ("fe80::1", group, 255)
+            assert frame[ICMPv6NDOptSrcLLAddr].lladdr == HOST
+            assert frame[ICMPv6ND_NS].cksum == IPv6(bytes(without_sum(frame)))[ICMPv6ND_NS].cksum
+
+
+def without_sum(frame):
+    copy = frame[IPv6].copy()
+    del copy[ICMPv6ND_NS].cksum
+    return copy
+
+
+@PAIR
+def test_without_a_mac_everybody_is_asked_at_once(scene, wire, address):
+    scene.worker(address)
+    assert ask(Question(socket.if_nametoindex("db0"), packed(address))) == [(0, 1, [BORN], "")]
+    assert [is_to_all(frame) for frame in wire.questions()] == [True]
+
+
+@PAIR
+def test_two_hosts_that_claim_one_address_are_both_heard(scene, wire, address):
+    wire.when_asked(lambda a, all_, _n: [answer(a), answer(a, OTHER)] if all_ else [])
+    assert ask(question(address)) == [(1, 1, [BORN, OTHER], "")]
+
+
+@PAIR
+def test_who_answers_for_another_makes_us_ask_everybody(scene, wire, address):
+    wire.when_asked(lambda a, all_, _n: [answer(a, BORN if all_ else OTHER)])
+    assert ask(question(address)) == [(1, 1, [BORN, OTHER], "")]
+
+
+def test_an_advertisement_need_not_name_a_mac(scene, wire):
+    """To a unicast solicitation: then he answers who sent it."""
+
+    def silent_about_it(address, all_, _number):
+        frame = answer(address)
+        frame[IPv6].payload.remove_payload()
+        del frame[IPv6].plen
+        return [] if all_ else [frame]
+
+    wire.when_asked(silent_about_it)
+    assert ask(question("2001:db8::10", BORN)) == [(1, 0, [BORN], "")]
+
+
+# --- fabrics
+
+
+@PAIR
+def test_where_unicast_is_not_answered_and_every_second_broadcast_is_lost(scene, wire, address):
+    wire.when_asked(lambda a, all_, n: [answer(a)] if all_ and n % 2 else [])
+    assert ask(question(address, BORN)) == [(1, 2, [BORN], "")]
+
+
+def test_where_broadcasts_are_lost_at_random(scene, wire):
+    """One in 1,024 living hosts is missed where half of all are lost; here, none of a hundred."""
+    dice = {f"192.0.2.{n}": random.Random(n).choices([0, 1], k=10) for n in range(10, 110)}
+    assert all(map(any, dice.values()))
+    assert 0.5 ** len(arp_ask.GAPS_S) < 1 / 1000
+    wire.when_asked(lambda a, all_, n: [answer(a)] if all_ and dice[a][n] else [])
+    heard = ask(*[question(address) for address in dice])
+    assert [(asked, macs) for _one, asked, macs, _why in heard] == [
+        (dice[address].index(1) + 1, [BORN]) for address in dice
+    ]
+
+
+def test_thousands_of_living_hosts_are_all_found(scene):
+    do("-n worker link set lo up")
+    do("-n worker route add local 10.0.0.0/16 dev lo")
+    device, held = socket.if_nametoindex("db0"), bytes.fromhex(BORN.replace(":", ""))
+    for mac in (b"", held):
+        questions = [Question(device, packed(f"10.0.{n >> 8}.{n & 255}"), mac) for n in range(4000)]
+        heard = arp_ask.ask(questions)
+        assert {tuple(one.answers) for one in heard.values()} == {(held,)}
+        assert {one[:2] for one in heard.values()} == {(1, 0) if mac else (0, 1)}
+    assert len(heard) == 4000
+    assert scene.table() == []  # whom nobody here talks to is not learnt
+
+
+# --- where no question can be asked
+
+
+@pytest.mark.parametrize(
+    ("address", "words", "why"),
+    [
+        ("192.0.2.10", "link set db0 down", "device is down"),
+        ("2001:db8::10", "link set db0 down", "device is down"),
+        ("192.0.2.10", "-n worker link set w0 down", "no carrier"),
+        ("2001:db8::10", "-n worker link set w0 down", "no carrier"),
+        ("192.0.2.10", "address flush dev db0", "no address to ask from"),
+        ("2001:db8::10", "address del fe80::1/64 dev db0", "no link-local address"),
+        ("192.0.2.10", "link set db0 arp off", "device does no ARP"),
+        ("192.0.2.1", "link set db0 up", "our own address"),
+        ("2001:db8::1", "link set db0 up", "our own address"),
+    ],
+)
+def test_why_it_cannot_be_asked(scene, wire, address, words, why):
+    asked = question(address)
+    do(words)
+    assert ask(asked) == [(0, 0, [], why)]
+    if "down" not in words:
+        assert wire.questions() == []
+
+
+def test_an_address_that_is_still_being_tried_is_not_asked_from(scene, wire):
+    do("address del fe80::1/64 dev db0")
+    scene.sysctl("ipv6.conf.db0.dad_transmits", 1000)
+    do("address add fe80::1/64 dev db0")
+    assert ask(question("2001:db8::10")) == [(0, 0, [], "no link-local address")]
+
+
+def test_a_device_that_is_not_there_any_more(scene):
+    asked = question("192.0.2.10"), question("2001:db8::10")
+    ip("link", "del", "db0")
+    assert ask(*asked) == [(0, 0, [], "device is gone")] * 2
+
+
+def test_loopback_is_not_asked(scene):
+    ip("link", "set", "lo", "up")
+    assert ask(question("127.0.0.2", dev="lo")) == [(0, 0, [], "device does no ARP")]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["link del db0"], "device is gone"),
+        (["link set db0 down"], "device is down"),
+        (["-n worker link set w0 down"], "no carrier"),
+        (["-n worker link set w0 down", "-n worker link set w0 up"], "no carrier for a while"),
+    ],
+    ids=["gone", "down", "no carrier", "no carrier for a while"],
+)
+@PAIR
+def test_silence_proves_nothing_where_nobody_could_hear(scene, wire, address, words, why):
+    clock = Clock()
+    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+        asker.put(question(address))
+        assert asker.step() == []
+        for line in words:
+            do(line)
+        if "while" in why:  # it takes the kernel a moment
+            scene.until(lambda: "state UP" in ip("link", "show", "db0"))
+        [heard] = play(asker, clock).values()
+        assert (heard.answers, heard.why) == ({}, why)
+
+
+def test_without_the_right_to_it_says_so(scene, repo):
+    program = (
+        "import arp_ask, socket\n"
+        "q = arp_ask.Question(socket.if_nametoindex('db0'), socket.inet_aton('192.0.2.10'))\n"
+        "print(arp_ask.ask([q])[q[:2]].why)"
+    )
+    words = ["setpriv", "--bounding-set=-net_raw", sys.executable, "-c", program]
+    done = subprocess.run(
+        words, cwd=repo / "_utils", capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("no CAP_NET_RAW\n", "")
+
+
+def test_an_address_too_long_for_a_packet_socket():
+    """No such device can be made here: InfiniBand."""
+    device = arp_devices.Device(7, "ib0", 32, 0x41, bytes(range(20)), b"\xff" * 20, 0, False, ())
+    for family in (socket.AF_INET, socket.AF_INET6):
+        why = arp_devices.unaskable(device, family)
+        assert why == "cannot be asked here: addresses of 20 bytes"
+
+
+# --- in whose name
+
+
+def test_the_source_is_the_one_the_kernel_would_use(scene, wire):
+    for words in (
+        "link set lo up",
+        "address add 192.0.2.2/24 dev db0",
+        "address add 198.51.100.1/24 dev db0",
+        "address add 198.51.100.2/24 dev db0",
+        "address add 10.9.9.9/32 dev lo",
+        "route add 198.51.100.128/25 dev db0 src 192.0.2.2",
+        "route add 203.0.113.0/24 dev db0 src 10.9.9.9",
+        "route add 203.0.113.128/25 via 198.51.100.77",
+    ):
+        do(words)
+    targets = ["192.0.2.10", "198.51.100.10", "198.51.100.200", "203.0.113.200", "100.64.0.1"]
+    kernel = {}
+    for target in targets:
+        words = ip("route", "get", target, "oif", "db0").split()
+        kernel[target] = words[words.index("src") + 1]
+    assert set(kernel.values()) == {"192.0.2.1", "198.51.100.1", "192.0.2.2"}
+    kernel["203.0.113.10"] = "192.0.2.1"  # the route says 10.9.9.9, which is not this device's
+    clock = Clock()
+    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+        for target in kernel:
+            asker.put(question(target))
+        play(asker, clock)
+    assert {frame[ARP].pdst: frame[ARP].psrc for frame in wire.questions()} == kernel
+
+
+def test_a_new_mac_of_the_device_is_told_and_not_the_old_one(scene, wire):
+    clock = Clock()
+    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+        asker.put(question("192.0.2.10"))
+        asker.step()
+        do(f"link set db0 address {OTHER}")
+        clock.now += 2 * arp_devices.FACTS_S
+        play(asker, clock)
+    first, *rest = [frame[ARP].hwsrc for frame in wire.questions() if frame[ARP].pdst[-2:] == "10"]
+    assert (first, set(rest)) == (HOST, {OTHER})
+
+
+# --- at a pace
+
+
+def test_the_rate_holds_for_all_frames_and_every_question_ends(scene, wire):
+    clock, sent = Clock(), []
+    with contextlib.closing(arp_ask.Asker(rate=100, clock=clock)) as asker:
+        for number in range(20):
+            asker.put(question(f"192.0.2.{10 + number}"))
+        while len(asker):
+            asker.step()
+            sent += [clock.now] * len(wire.questions())
+            clock.now = max(clock.now, asker.next_due() or 0)
+    assert len(sent) == 20 * 11
+    for first in range(0, len(sent) - 100):
+        assert sent[first + 100] - sent[first] > 0.97
+
+
+def test_no_more_are_unanswered_at_a_time_than_a_backlog_holds(scene, wire):
+    clock = Clock()
+    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+        for number in range(1000):
+            asker.put(question(f"10.0.{number >> 8}.{number & 255}"))
+        for _ in range(100):
+            asker.step()
+        assert len(wire.questions()) == arp_pace.UNKNOWN
+        assert asker.next_due() == pytest.approx(clock.now + arp_pace.YOUNG_S)

@@ -1,0 +1,269 @@
+"""A hostile wire: what is not an answer to what is asked changes nothing, and every wait ends."""
+
+import contextlib
+import gc
+import select
+import socket
+import subprocess
+import sys
+
+import arp_ask
+import arp_packet
+import pytest
+from conftest import BORN, DEAD, HOST
+from scapy.layers.l2 import ARP
+from test_ask import OTHER, PAIR, Clock, ask, do, play, question, told, wire  # noqa: F401
+from wire import BROADCAST, Wire, answer, tagged
+
+GROUP = "33:33:00:00:00:01"
+ZERO = "00:00:00:00:00:00"
+
+
+def other(address):
+    return address[:-1] + "1"
+
+
+def cut(frame):
+    """Return a frame that ends too early: in the target's address, or within the option."""
+    return bytes(frame)[: 14 + 27 if ARP in frame else -4]
+
+
+LIES = {
+    "an address not asked about": lambda a: [answer(other(a))],
+    "our own MAC": lambda a: [answer(a, HOST, source=BORN), answer(a, BORN, source=HOST)],
+    "the broadcast MAC": lambda a: [answer(a, BROADCAST, source=BORN)],
+    "a multicast MAC": lambda a: [answer(a, GROUP, source=BORN)],
+    "no MAC": lambda a: [answer(a, ZERO, source=BORN)],
+    "cut short": lambda a: [cut(answer(a))],
+    "for another host": lambda a: [answer(a, to=OTHER)],
+    "for another VLAN": lambda a: [tagged(answer(a), 5)],
+    "a question": lambda a: [answer(a, op=1) if "." in a else answer(a, type=135)],
+    "handed on by a router": lambda a: [answer(a, hlim=64)] if ":" in a else [],
+    "a wrong sum": lambda a: [answer(a, cksum=0xBAD)] if ":" in a else [],
+}
+
+
+@PAIR
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_lie_is_no_answer(scene, wire, address, lie):
+    clock = Clock()
+    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+        asker.put(question(address))
+        asker.step()
+        for frame in lie(address):
+            wire.sock.send(bytes(frame))
+        [heard] = play(asker, clock).values()
+    assert told(heard) == (1, 10, [], "")
+
+
+@PAIR
+def test_the_kernel_hands_us_answers_alone(scene, wire, address):
+    """Or a busy network would wake us for every question of every host."""
+    family = socket.AF_INET if "." in address else socket.AF_INET6
+    noise = [
+        *LIES["for another host"](address),
+        *LIES["for another VLAN"](address),
+        *LIES["a question"](address),
+        *LIES["handed on by a router"](address),
+    ]
+    with contextlib.closing(arp_packet.Port(family)) as port:
+        with contextlib.closing(arp_ask.Asker(clock=Clock())) as asker:
+            asker.put(question(address))
+            asker.step()  # what leaves is no answer either
+        for frame in [*noise, answer(address), *noise]:
+            wire.sock.send(bytes(frame))
+        [(packet, sender)] = port.drain(100)
+    assert packet == bytes(answer(address).payload)
+    assert (sender[0], sender[4].hex(":")) == ("db0", BORN)
+
+
+def test_a_full_queue_loses_frames_and_is_named(scene, wire):
+    do("link set db0 txqueuelen 0")
+    subprocess.run(["tc", "qdisc", "add", "dev", "db0", "root", "pfifo", "limit", "0"], check=True)
+    assert ask(question("192.0.2.10")) == [(0, 0, [], "the device's queue is full (ENOBUFS)")]
+
+
+@PAIR
+def test_the_tag_of_no_vlan_is_none(scene, wire, address):
+    """A priority tag: VLAN 0."""
+    wire.when_asked(lambda a, _all, _n: [tagged(answer(a), 0)])
+    assert ask(question(address, BORN)) == [(1, 0, [BORN], "")]
+
+
+@PAIR
+def test_an_answer_on_another_device_is_none(scene, wire, address):
+    do("link add db1 type veth peer name w1 netns worker")
+    do("link set db1 addrgenmode none up")
+    do("address add 198.51.100.1/24 dev db1")
+    do("address add fe80::11/64 dev db1 nodad")
+    do("-n worker link set w1 up")
+    aside = Wire("w1")
+    clock = Clock()
+    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker, contextlib.closing(aside):
+        asker.put(question(address))
+        asker.put(question(other(address), dev="db1"))  # so that both devices are known
+        asker.step()
+        [there] = [frame.src for frame in aside.questions()]
+        aside.say(answer(address, to=there))
+        wire.say(answer(address, OTHER))
+        heard = play(asker, clock)
+    assert told(heard[question(address)[:2]]) == (1, 10, [OTHER], "")
+    assert told(heard[question(other(address), dev="db1")[:2]]) == (1, 10, [], "")
+
+
+@PAIR
+def test_who_claims_with_many_macs_is_kept_in_bounds(scene, wire, address):
+    """And the MAC we hold is heard among them, however late it comes."""
+    liars = [f"02:00:00:00:66:{n:02x}" for n in range(100)]
+
+    def shout(address, to_all, _number):
+        return [*(answer(address, liar) for liar in liars), answer(address)] if to_all else []
+
+    wire.when_asked(shout)
+    clock = Clock()
+    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+        asker.put(question(address, BORN))
+        asker.step()
+        clock.now += 0.016
+        asker.step()
+        scene.until(lambda: asker.step() or len(asker._asked[question(address)[:2]].answers) > 8)
+        [heard] = play(asker, clock).values()
+    assert heard.answers.keys() > {bytes.fromhex(BORN.replace(":", ""))}
+    assert len(heard.answers) == arp_ask.MOST_MACS + 1
+
+
+FLOOD = """
+import socket, sys, time
+frames = [bytes.fromhex(line) for line in sys.stdin.read().split()]
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+wire.bind(("w0", 0))
+print("begun", flush=True)
+begun, sent = time.monotonic(), 0
+while True:
+    for frame in frames:
+        wire.send(frame)
+    sent += len(frames)
+    time.sleep(max(0, begun + sent / 10_000 - time.monotonic()))
+"""
+
+
+@contextlib.contextmanager
+def flood(*frames):
+    """Send frames 10,000 times a second from the worker's namespace until the block ends."""
+    words = ["ip", "netns", "exec", "worker", sys.executable, "-c", FLOOD]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, **pipes) as process:
+        process.stdin.write("\n".join(bytes(frame).hex() for frame in frames))
+        process.stdin.close()
+        assert process.stdout.readline() == "begun\n"
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@PAIR
+def test_under_a_flood_every_question_ends_and_the_living_are_found(scene, wire, address):
+    scene.worker(address)
+    net = address[:-2]
+    asked = [question(address), *(question(f"{net}{number}") for number in range(20, 60))]
+    lies = [
+        *(answer(f"{net}{number}", f"02:00:00:00:66:{number:02x}") for number in range(100, 200)),
+        answer(f"{net}20", HOST, source=BORN),
+        answer(f"{net}21", BROADCAST, source=BORN),
+        answer(f"{net}22", GROUP, source=BORN),
+    ]
+    scene.add(address, "stale", DEAD)
+    before = len(gc.get_objects())
+    with flood(*lies):
+        heard = ask(*asked)
+    assert heard == [(1, 1, [BORN], "")] + [(1, 10, [], "")] * 40
+    assert len(gc.get_objects()) - before < 5_000
+    assert [row.split()[:3] for row in scene.table()] == [[address, "db0", BORN]]
+
+
+def test_under_a_flood_of_answers_to_what_is_asked_it_ends_too(scene, wire):
+    liars = [answer("192.0.2.10", f"02:00:00:00:66:{number:02x}") for number in range(200)]
+    with flood(*liars):
+        [(_alone, asked, macs, why)] = ask(question("192.0.2.10"))
+    assert (asked, len(macs), why) == (1, arp_ask.MOST_MACS, "")
+
+
+# --- in an event loop
+
+
+def test_one_address_is_asked_about_once_at_a_time(scene, wire):
+    clock = Clock()
+    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+        assert asker.put(question("192.0.2.10"))
+        assert not asker.put(question("192.0.2.10", BORN))
+        play(asker, clock)
+        assert asker.put(question("192.0.2.10"))
+
+
+def test_what_is_urgent_goes_first(scene, wire):
+    with contextlib.closing(arp_ask.Asker(rate=1, clock=Clock())) as asker:
+        asker.put(question("192.0.2.10"))
+        asker.put(question("192.0.2.11"), first=True)
+        asker.step()
+        assert [frame[ARP].pdst for frame in wire.questions()] == ["192.0.2.11"]
+
+
+@PAIR
+def test_it_sleeps_while_nothing_is_asked_and_forgets_what_came_meanwhile(scene, wire, address):
+    clock = Clock()
+    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+        assert asker.next_due() is None
+        asker.put(question(address))
+        play(asker, clock)
+        assert asker.next_due() is None
+        old = bytes(answer(address, OTHER))
+        for _ in range(arp_ask.DRAIN + 100):
+            wire.sock.send(old)
+        assert select.select([asker], [], [], 0.05)[0] == []
+        asker.put(question(address))
+        [heard] = play(asker, clock).values()
+        assert told(heard) == (1, 10, [], "")
+
+
+@PAIR
+def test_an_event_loop_hears_the_answer(scene, wire, address):
+    scene.worker(address)
+    with contextlib.closing(arp_ask.Asker(rate=100)) as asker:
+        asker.put(question(address))
+        done = asker.step()
+        for _ in range(1000):
+            if done:
+                break
+            due = asker.next_due()
+            select.select([asker], [], [], max(0, due - asker._clock()))
+            done = asker.step()
+    [(asked, heard)] = done
+    assert (asked, told(heard)) == (question(address), (1, 1, [BORN], ""))
+
+
+def test_a_long_run_says_how_far_it_is(scene, wire):
+    said = []
+    ask(*[question(f"192.0.2.{n}") for n in (10, 11)], tick=lambda *words: said.append(words))
+    assert said == [(0, 2)]
+
+
+def test_all_it_opened_is_closed(scene, wire):
+    def packet_sockets():
+        with open("/proc/net/packet", encoding="ascii") as file:
+            return len(file.readlines())
+
+    for address in ("192.0.2.10", "2001:db8::10"):
+        scene.worker(address)
+    before = packet_sockets()
+    for _ in range(5):
+        heard = ask(question("192.0.2.10", BORN), question("2001:db8::10", BORN))
+        assert heard == [(1, 0, [BORN], "")] * 2
+    scene.until(lambda: packet_sockets() == before)
+
+
+def test_questions_of_both_families_at_once(scene, wire):
+    for address in ("192.0.2.10", "2001:db8::10"):
+        scene.worker(address)
+    heard = ask(question("192.0.2.10"), question("2001:db8::10", BORN), question("2001:db8::11"))
+    assert heard == [(1, 1, [BORN], ""), (1, 0, [BORN], ""), (1, 10, [], "")]

@@ -1,0 +1,120 @@
+"""The worker's end of the cable, frame by frame. What is seen and said there is scapy's."""
+
+import contextlib
+import ctypes
+import ipaddress
+import os
+import socket
+import threading
+
+from conftest import BORN, CLONE_NEWNET, HOST
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
+from scapy.layers.l2 import ARP, Dot1Q, Ether
+
+ETH_P_ALL = 3
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+ARP_TYPE, IPV6_TYPE = 0x0806, 0x86DD
+
+
+@contextlib.contextmanager
+def namespace(name):
+    """Be in another network namespace until the block ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        assert libc.setns(there, CLONE_NEWNET) == 0
+        yield
+    finally:
+        assert libc.setns(here, CLONE_NEWNET) == 0
+        os.close(there)
+        os.close(here)
+
+
+def packed(address):
+    return ipaddress.ip_address(address).packed
+
+
+def answer(address, mac=BORN, source=None, to=HOST, **fields):
+    """Return the frame in which ``mac`` says that an address is his."""
+    link = Ether(src=source or mac, dst=to)
+    if ":" not in address:
+        reply = {"op": "is-at", "psrc": address, "pdst": "192.0.2.1", "hwdst": to, **fields}
+        return link / ARP(hwsrc=mac, **reply)
+    header = IPv6(src=address, dst="fe80::1", hlim=fields.pop("hlim", 255))
+    advertised = header / ICMPv6ND_NA(**{"R": 0, "S": 1, "O": 1, "tgt": address, **fields})
+    return link / advertised / ICMPv6NDOptDstLLAddr(lladdr=mac)
+
+
+def tagged(frame, vlan):
+    """Return a frame with the tag of a VLAN."""
+    return Ether(src=frame.src, dst=frame.dst) / Dot1Q(vlan=vlan, type=frame.type) / frame.payload
+
+
+class Wire:
+    """What is heard at the worker's end, and a voice there."""
+
+    def __init__(self, device="w0"):
+        with namespace("worker"):
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+            self.sock.bind((device, ETH_P_ALL))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self.sock.settimeout(0.05)
+        self._done = threading.Event()
+        self._threads = []
+
+    def questions(self):
+        """Return the questions that have come since the last look."""
+        self.sock.setblocking(False)
+        seen = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frame, sender = self.sock.recvfrom(2048)
+                if sender[2] != socket.PACKET_OUTGOING:
+                    seen.append(frame)
+        return [frame for frame in map(Ether, seen) if asked(frame)]
+
+    def say(self, *said):
+        """Send frames."""
+        for frame in said:
+            self.sock.send(bytes(frame))
+
+    def when_asked(self, respond):
+        """From now on send what ``respond(address, to_all, number)`` returns, for each question.
+
+        number: how many of this kind have been asked about this address before.
+        """
+
+        def listen():
+            counts = {}
+            while not self._done.is_set():
+                try:
+                    data, sender = self.sock.recvfrom(2048)
+                except TimeoutError:
+                    continue
+                frame = Ether(data)
+                if sender[2] == socket.PACKET_OUTGOING or not asked(frame):
+                    continue
+                key = asked(frame), is_to_all(frame)
+                counts[key] = counts.get(key, -1) + 1
+                self.say(*respond(*key, counts[key]))
+
+        self._threads.append(threading.Thread(target=listen))
+        self._threads[-1].start()
+
+    def close(self):
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+        self.sock.close()
+
+
+def asked(frame):
+    """Return the address a frame asks about; None where it asks about none."""
+    if ARP in frame and frame[ARP].op == 1 and frame.type == ARP_TYPE:
+        return frame[ARP].pdst
+    return frame[ICMPv6ND_NS].tgt if ICMPv6ND_NS in frame else None
+
+
+def is_to_all(frame):
+    return frame.dst == BROADCAST or frame.dst.startswith("33:33:ff")
