@@ -21,22 +21,12 @@ except ImportError:  # installed by pip, not synced
     from saltext.arp_hygiene.utils import arp_fresh
 
 with arp_fresh.engine():
-    import arp_job
     import arp_pillar
-    import arp_schedule
+    import arp_plan
 
 __virtualname__ = "arp_hygiene"
 
-PATHS = {
-    "cron": "/etc/cron.d/arp_hygiene",
-    "service": "/etc/systemd/system/arp-hygiene.service",
-    "timer": "/etc/systemd/system/arp-hygiene.timer",
-    "sysctl": "/etc/sysctl.d/60-arp-hygiene.conf",
-}
-JOB = "arp_hygiene"  # the job's name in Salt's own scheduler
-REQUIREMENT = "pyroute2 is installed"  # the ID the others require
 _PROC = "/proc/sys/net"
-_CRON_PACKAGES = {"Debian": "cron", "RedHat": "cronie", "Suse": "cronie", "Arch": "cronie"}
 
 
 def __virtual__():
@@ -67,34 +57,11 @@ def settings(defaults, pillar=None):
         salt 'db*' state.show_sls arp_hygiene
     """
     found = traces()
-    always = {
-        "name": JOB,
-        "paths": {**PATHS, "lock": _lock(), "schedule": _saved_schedule()},
-        "remove": [f".{part}_absent" for part, there in found.items() if there],
-    }
     try:
         checked = arp_pillar.check(defaults, pillar)
-        job = _job(checked)
+        return arp_plan.plan(checked, _facts(checked, found))
     except ValueError as bad:
-        # what is there can be taken away, however wrong the pillar has become
-        return {**always, "refused": f"pillar arp_hygiene:{bad}", "include": [".refused"]}
-    requirement, sysctl = checked.requirement, _sysctl(checked.sysctl)
-    wanted = {
-        "requirement": requirement["install"] != "none",
-        "sysctl": bool(sysctl["settings"] or sysctl["skipped"]),
-        checked.backend: checked.backend != "none",
-    }
-    unwanted = {**found, "sysctl": found["sysctl"] and not sysctl["settings"]}
-    return {
-        **always,
-        "include": [f".{part}" for part, due in wanted.items() if due]
-        + [f".{part}_absent" for part, to in unwanted.items() if to and part != checked.backend],
-        "remove": always["remove"] + ([".requirement_absent"] if requirement["uninstall"] else []),
-        "require": [{"id": REQUIREMENT}] if wanted["requirement"] else [],
-        "requirement": _requirement(requirement),
-        "sysctl": sysctl,
-        "job": job,
-    }
+        return arp_plan.refused(f"pillar arp_hygiene:{bad}", _paths(), found)
 
 
 def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
@@ -141,11 +108,12 @@ def traces():
 
         salt 'db*' arp_hygiene.traces
     """
+    paths = _paths()
     return {
-        "cron": os.path.lexists(PATHS["cron"]) or os.path.lexists(_lock()),
-        "salt": JOB in (__opts__.get("schedule") or {}) or JOB in (_saved_jobs() or {}),
-        "systemd": any(os.path.lexists(PATHS[unit]) for unit in ("service", "timer")),
-        "sysctl": os.path.lexists(PATHS["sysctl"]),
+        "cron": any(os.path.lexists(paths[part]) for part in ("cron", "lock")),
+        "salt": arp_plan.NAME in {**(__opts__.get("schedule") or {}), **(_saved_jobs() or {})},
+        "systemd": any(os.path.lexists(paths[unit]) for unit in ("service", "timer")),
+        "sysctl": os.path.lexists(paths["sysctl"]),
     }
 
 
@@ -162,138 +130,51 @@ def schedule_is_ours():
         salt 'db*' arp_hygiene.schedule_is_ours
     """
     jobs = _saved_jobs()
-    return jobs is not None and set(jobs) <= {JOB}
+    return jobs is not None and set(jobs) <= {arp_plan.NAME}
 
 
 def _saved_jobs():
     """Return the jobs in the minion's own schedule file; None where there is no such file."""
     try:
-        with open(_saved_schedule(), encoding="utf-8") as file:
+        with open(_paths()["schedule"], encoding="utf-8") as file:
             return (salt.utils.yaml.safe_load(file) or {}).get("schedule") or {}
     except (OSError, salt.utils.yaml.YAMLError, AttributeError):
         return None
 
 
-def _saved_schedule():
-    """Return the file the minion keeps its schedule in."""
-    return os.path.join(os.path.dirname(__opts__["conf_file"]), "minion.d", "_schedule.conf")
+def _config_dir():
+    return os.path.dirname(__opts__["conf_file"])
 
 
-def _lock():
-    """Return the lock of the cron job, in a place where only the minion's user can make files."""
-    return os.path.join(__opts__["cachedir"], "arp_hygiene.lock")
+def _paths():
+    """Return where each file of ours is."""
+    return arp_plan.paths(_config_dir(), __opts__["cachedir"])
 
 
-def _requirement(requirement):
-    """Return the two ways to install pyroute2, each a list that is empty or holds one."""
-    wheels = requirement["wheels"]
-    pip = {
-        "name": f"pyroute2{requirement['version']}",
-        "no_index": wheels is not None,
-        "find_links": wheels,
-    }
-    return {
-        "id": REQUIREMENT,
-        "pip": [pip] if requirement["install"] == "pip" else [],
-        "packages": [requirement["package"]] if requirement["install"] == "package" else [],
-    }
-
-
-def _sysctl(wanted):
-    """Return the keys this network namespace has, and a word about each that it has not.
-
-    ``default`` reaches every device nobody set by itself. A container has no such key: there the
-    devices that exist are named one by one.
-    """
-    plan = {"settings": [], "skipped": [], "lines": []}
-    for key, scopes in wanted.items():
-        for family in ("ipv4", "ipv6"):
-            for scope, value in scopes.items():
-                _sysctl_scope(plan, family, key, scope, value)
-    lines = [f"{key['name']} = {key['value']}" for key in plan["settings"]]
-    plan["lines"] = [[arp_job.HEAD, *lines]] if lines else []
-    return plan
-
-
-def _sysctl_scope(plan, family, key, scope, value):
-    """Add one key of one family: for the default, or for one device."""
-    base = f"{_PROC}/{family}/neigh"
-    scopes = [scope]
-    everywhere = scope == "default" and key not in arp_pillar.THRESHOLDS
-    if everywhere and os.path.isdir(base) and not os.path.exists(f"{base}/default/{key}"):
-        scopes = sorted(set(os.listdir(base)) - {"lo", "default"}) or scopes
-    for name in scopes:
-        shown = f"net.{family}.neigh.{name.replace('.', '/')}.{key}"
-        if not os.path.exists(f"{base}/{name}/{key}"):
-            plan["skipped"].append(f"{shown}: this network namespace has no such key")
-        elif not os.access(f"{base}/{name}/{key}", os.W_OK):
-            plan["skipped"].append(
-                f"{shown}: cannot be written here (a container's read-only /proc)"
-            )
-        else:
-            plan["settings"].append({"name": shown, "value": value})
-
-
-def _job(checked):
-    """Return the scheduled job in the words of the chosen backend."""
-    if checked.backend == "none":
-        return {}
-    wait_s = arp_schedule.splay_s(__opts__["id"], arp_schedule.span_s(checked.splay, *checked.when))
-    if checked.backend == "salt":
-        return _salt_job(checked, wait_s)
-    try:
-        pwd.getpwnam(checked.user)
-    except KeyError:
-        raise ValueError(f"schedule:user: {checked.user!r} is no user here") from None
-    command = arp_job.words(
-        _salt_call(checked.salt_call), _config_dir(), f"arp.{checked.verb}", checked.arguments
+def _facts(checked, found):
+    """Return what is true of this minion, of all that the plan wants to know."""
+    # a minion's own PATH may lack the places where daemons are
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    return arp_plan.Facts(
+        minion_id=__opts__["id"],
+        config_dir=_config_dir(),
+        cachedir=__opts__["cachedir"],
+        os_family=__grains__.get("os_family", ""),
+        booted=bool(salt.utils.systemd.booted()),
+        user_here=_is_user(checked.user),
+        salt_call=_salt_call(checked.salt_call),
+        cron_here=any(shutil.which(name, path=path) for name in ("crond", "cron")),
+        croniter_here=importlib.util.find_spec("croniter") is not None,
+        found=found,
+        sysctl={family: _sysctl_here(family, checked.sysctl) for family in ("ipv4", "ipv6")},
     )
-    when = arp_schedule.cron_when(*checked.when)
-    if checked.backend == "systemd":
-        if not salt.utils.systemd.booted():
-            raise ValueError("schedule:backend: 'systemd' does not run here; take cron or salt")
-        return {
-            "service": arp_job.service_lines(checked.verb, checked.user, command, wait_s),
-            "timer": arp_job.timer_lines(checked.verb, arp_schedule.calendar_when(when)),
-        }
-    return {
-        "lines": arp_job.cron_lines(when, checked.user, command, _lock(), wait_s),
-        "user": checked.user,
-        "packages": _cron_packages(),
-    }
 
 
-def _salt_job(checked, wait_s):
-    """Return the arguments of schedule.present; Salt's scheduler does not understand all of it."""
-    way, value = checked.when
-    if checked.user != "root":
-        raise ValueError(
-            f"schedule:user: {checked.user!r}: with backend 'salt' the minion itself runs the job; "
-            "leave it out, or take cron or systemd"
-        )
-    if value == "@reboot":
-        raise ValueError(
-            "schedule:special: Salt's scheduler knows no @reboot; take cron or systemd"
-        )
-    readable = importlib.util.find_spec("croniter")  # a requirement of Salt's own since 3006
-    if readable and arp_schedule.is_even(way, value):
-        time = {"cron": " ".join(arp_schedule.fields_of(way, value))}
-    elif way == "every":
-        # Counted from when the job was added, plus the splay; not at once on every minion.
-        time = {"minutes": value, "run_on_start": False}
-    else:
-        raise ValueError(
-            f"schedule:{'special' if way == 'special' else 'minute'}: Salt's scheduler reads "
-            "cron's notation only where the Python package croniter is installed; take 'every'"
-        )
-    return {
-        "function": f"arp.{checked.verb}",
-        "job_kwargs": checked.arguments,
-        **time,
-        "splay": {"start": wait_s, "end": wait_s},
-        "maxrunning": 1,
-        "return_job": False,  # a failure stands in the minion's log; no news burdens no master
-    }
+def _is_user(name):
+    try:
+        return bool(pwd.getpwnam(name))
+    except KeyError:
+        return False
 
 
 def _salt_call(path):
@@ -303,18 +184,24 @@ def _salt_call(path):
     for choice in choices:
         if choice and os.path.isfile(choice) and os.access(choice, os.X_OK):
             return choice
-    raise ValueError(f"schedule:salt_call: {path!r} is not a program here; give its absolute path")
+    return ""
 
 
-def _config_dir():
-    """Return the minion's configuration directory where salt-call would not find it by itself."""
-    directory = os.path.dirname(__opts__["conf_file"])
-    return None if directory == "/etc/salt" else directory
+def _sysctl_here(family, keys):
+    """Return which of these keys exist, by device, and why one cannot be written."""
+    base = f"{_PROC}/{family}/neigh"
+    scopes = os.listdir(base) if os.path.isdir(base) else []
+    here = {scope: {key: f"{base}/{scope}/{key}" for key in keys} for scope in scopes}
+    return {
+        scope: {key: _unwritable(path) for key, path in paths.items() if os.path.exists(path)}
+        for scope, paths in here.items()
+    }
 
 
-def _cron_packages():
-    """Return the package that brings a cron daemon, where there is none."""
-    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    if shutil.which("crond", path=path) or shutil.which("cron", path=path):
-        return []
-    return [_CRON_PACKAGES.get(__grains__.get("os_family"), "cron")]
+def _unwritable(path):
+    """Return why a kernel setting cannot be written here, or nothing."""
+    if os.access(path, os.W_OK):
+        return ""
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return "cannot be written here: /proc/sys is mounted read-only, as in a container"
+    return f"cannot be written by user {os.geteuid()}"

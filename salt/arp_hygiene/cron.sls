@@ -2,14 +2,14 @@
     anybody else can be lost. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-{%- for package in hygiene.job.packages %}
+{%- if hygiene.job.package %}
 
 a cron daemon is installed:
   pkg.installed:
-    - name: {{ package | json }}
+    - name: {{ hygiene.job.package | json }}
     - require_in:
       - file: the neighbour table is cleaned by cron
-{%- endfor %}
+{%- endif %}
 
 only the job can take its lock:
   file.managed:

@@ -2,4 +2,22 @@
     one scheduler. What another scheduler had from us before is taken away. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-include: {{ hygiene.include | json }}
+include:
+{%- if hygiene.refused %}
+  - .refused
+{%- endif %}
+{%- if hygiene.idle %}
+  - .nothing
+{%- endif %}
+{%- if hygiene.require %}
+  - .requirement
+{%- endif %}
+{%- if hygiene.sysctl.settings or hygiene.sysctl.skipped %}
+  - .sysctl
+{%- endif %}
+{%- if hygiene.backend != "none" %}
+  - .{{ hygiene.backend }}
+{%- endif %}
+{%- for part in hygiene.former %}
+  - .{{ part }}_absent
+{%- endfor %}

@@ -2,4 +2,12 @@
     next boot; pyroute2 stays unless arp_hygiene:requirement:uninstall is true. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-include: {{ hygiene.remove | json }}
+include:
+{%- for part in hygiene.there %}
+  - .{{ part }}_absent
+{%- endfor %}
+{%- if hygiene.uninstall %}
+  - .requirement_absent
+{%- elif not hygiene.there %}
+  - .nothing
+{%- endif %}

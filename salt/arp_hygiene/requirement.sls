@@ -1,20 +1,15 @@
 {#- pyroute2 gets into the Python that runs this minion: by pip, or as a system package. -#}
 {%- from "./map.jinja" import hygiene with context %}
+{%- set requirement = hygiene.requirement %}
 
-{%- for pip in hygiene.requirement.pip %}
-
-{{ hygiene.requirement.id | json }}:
+{{ requirement.id | json }}:
+{%- if requirement.pip %}
   pip.installed:
-    - name: {{ pip.name | json }}
-    - no_index: {{ pip.no_index | json }}
-    - find_links: {{ pip.find_links | json }}
-    - reload_modules: true
-{%- endfor %}
-
-{%- for package in hygiene.requirement.packages %}
-
-{{ hygiene.requirement.id | json }}:
+    - name: {{ requirement.pip.name | json }}
+    - no_index: {{ requirement.pip.no_index | json }}
+    - find_links: {{ requirement.pip.find_links | json }}
+{%- else %}
   pkg.installed:
-    - name: {{ package | json }}
+    - name: {{ requirement.package | json }}
+{%- endif %}
     - reload_modules: true
-{%- endfor %}

@@ -1,16 +1,11 @@
 {#- pyroute2 leaves this minion. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-{%- for pip in hygiene.requirement.pip %}
-
-pyroute2 is removed from the minion's own Python:
+pyroute2 is removed:
+{%- if hygiene.requirement.pip %}
   pip.removed:
     - name: pyroute2
-{%- endfor %}
-
-{%- for package in hygiene.requirement.packages %}
-
-pyroute2 is removed from the system:
+{%- else %}
   pkg.removed:
-    - name: {{ package | json }}
-{%- endfor %}
+    - name: {{ hygiene.requirement.package | json }}
+{%- endif %}

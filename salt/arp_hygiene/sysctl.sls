@@ -2,7 +2,7 @@
     network namespace does not have are named, not passed over in silence. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-{%- for lines in hygiene.sysctl.lines %}
+{%- if hygiene.sysctl.settings %}
 
 the settings for neighbours are in force:
   arp_hygiene.sysctl:
@@ -11,14 +11,14 @@ the settings for neighbours are in force:
 the settings for neighbours survive a boot:
   file.managed:
     - name: {{ hygiene.paths.sysctl | json }}
-    - contents: {{ lines | json }}
+    - contents: {{ hygiene.sysctl.lines | json }}
     - user: root
     - group: root
     - mode: '0644'
     - makedirs: true
     - require:
       - arp_hygiene: the settings for neighbours are in force
-{%- endfor %}
+{%- endif %}
 
 {%- for skipped in hygiene.sysctl.skipped %}
 

@@ -114,7 +114,9 @@ def test_remove_leaves_everything_as_it_was(apply, veth):
     assert not done.failed
     assert sorted(told.pending) == sorted(done.changed)
     assert everything() == before
-    assert not apply({"requirement": NO_PIP}, sls="arp_hygiene.remove").changed
+    again = apply({"requirement": NO_PIP}, sls="arp_hygiene.remove")
+    assert (again.failed, again.changed) == ({}, {})
+    assert list(again.states) == ["arp_hygiene has nothing to do here"]
 
 
 def installed_command():

@@ -1,0 +1,81 @@
+"""What a minion remembers of its scheduled runs: the last one, seven days of heals, totals.
+
+A plain, bounded value that goes through JSON; where it is kept is another file's business.
+Standard library alone, no Salt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+LOADED = os.stat(__file__).st_mtime_ns  # _modules/arp_hygiene.py reloads a file changed since
+
+DAYS = 7
+HEALS = 1000  # rows, at most: about 120 kB
+_TOTALS = ("runs", "failures", "checked", "healed", "gone", "flushed")
+
+Memory = dict[str, Any]
+
+
+def empty() -> Memory:
+    """Return the memory of a minion that has run nothing yet."""
+    return {"last": None, "heals": [], "totals": dict.fromkeys(_TOTALS, 0), "metrics": None}
+
+
+def parse(text: str) -> Memory:
+    """Return the memory that a text holds; ValueError when it is not one (a torn file)."""
+    read = json.loads(text)  # its errors are ValueErrors
+    whole = (
+        isinstance(read, dict)
+        and isinstance(read.get("heals"), list)
+        and isinstance(read.get("totals"), dict)
+        and isinstance(read.get("metrics"), str | None)
+        and all(isinstance(number, int) for number in read["totals"].values())
+        and all(isinstance(row, dict) and "at" in row and "ip" in row for row in read["heals"])
+        and (read.get("last") is None or (isinstance(read["last"], dict) and "at" in read["last"]))
+    )
+    if not whole:
+        raise ValueError("it is no memory of ours")
+    return {
+        "last": read.get("last"),
+        "metrics": read.get("metrics"),
+        "heals": read["heals"][-HEALS:],
+        "totals": {key: read["totals"].get(key, 0) for key in _TOTALS},
+    }
+
+
+def dump(memory: Memory) -> str:
+    """Return the text that :func:`parse` reads."""
+    return json.dumps(memory, separators=(",", ":")) + "\n"
+
+
+def after(memory: Memory, now: float, run: dict[str, Any]) -> Memory:
+    """Return the memory after one more run.
+
+    ``run`` has ``how``, ``said`` (the line, or empty), ``failed`` (the reason, or empty),
+    ``metrics`` (the directory of the textfile, or None) and ``answer`` (of arp.revalidate or
+    arp.flush; empty after a failure).
+    """
+    answer = run["answer"]
+    healed = answer.get("healed", [])
+    heals = [*recent(memory, now), *({"at": int(now), **row} for row in healed)]
+    counts = {key: _count(answer, key) for key in ("checked", "healed", "gone", "flushed")}
+    counts.update(runs=1, failures=int(bool(run["failed"])))
+    return {
+        "last": {"at": int(now), "how": run["how"], "said": run["said"], "failed": run["failed"]},
+        "metrics": run["metrics"],
+        "heals": heals[-HEALS:],
+        "totals": {key: memory["totals"][key] + counts[key] for key in _TOTALS},
+    }
+
+
+def recent(memory: Memory, now: float) -> list[dict[str, Any]]:
+    """Return the heals of the last seven days, oldest first."""
+    return [row for row in memory["heals"] if row["at"] > now - DAYS * 86400]
+
+
+def _count(answer: dict[str, Any], key: str) -> int:
+    value = answer.get(key, 0)
+    return answer.get("totals", {}).get(key, len(value)) if isinstance(value, list) else value

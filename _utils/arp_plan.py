@@ -1,0 +1,231 @@
+"""What the formula does on one minion: checked pillar and plain facts in, a plain plan out.
+
+Asks nothing and changes nothing itself: the surface gathers :class:`Facts`, the formula's Jinja
+writes down what the plan says. Standard library alone, no Salt: it works before anything is
+installed. What does not fit here is a ValueError of one line that begins with the pillar's key.
+
+A plan is a dict, the same keys always:
+
+=========== ==============================================================================
+refused     the line to end with, and nothing is done; empty where all is well
+idle        nothing is to be done: pillar wants nothing, and nothing is there
+name        of the job in Salt's own scheduler
+backend     ``cron``, ``salt``, ``systemd`` or ``none``
+former      parts to take away: what an earlier pillar had from us and this one has not
+there       parts that have left something here: what ``arp_hygiene.remove`` takes away
+paths       where each file of ours is, by name
+job         the scheduled job in the backend's own words, see :func:`_job`; empty without one
+requirement ``id``, and either ``pip`` (arguments of pip.installed) or ``package`` (a name)
+uninstall   removal takes away the requirement too
+require     what a state must require to come after the requirement; empty where none is wanted
+sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps them, ``skipped``
+=========== ==============================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import arp_job
+import arp_pillar
+import arp_schedule
+
+NAME = "arp_hygiene"  # of the job in Salt's own scheduler
+REQUIREMENT = "pyroute2 is installed"  # the ID the others require
+PATHS = {
+    "cron": "/etc/cron.d/arp_hygiene",
+    "service": "/etc/systemd/system/arp-hygiene.service",
+    "timer": "/etc/systemd/system/arp-hygiene.timer",
+    "sysctl": "/etc/sysctl.d/60-arp-hygiene.conf",
+}
+_CRON_PACKAGES = {"Debian": "cron", "RedHat": "cronie", "Suse": "cronie", "Arch": "cronie"}
+
+Plan = dict[str, Any]
+
+
+class Facts(NamedTuple):
+    """What is true of this minion. Nothing of it comes from pillar."""
+
+    minion_id: str
+    config_dir: str  # of the minion
+    cachedir: str  # where only the minion's user can make files
+    os_family: str  # Salt's grain: Debian, RedHat, …
+    booted: bool  # systemd is process 1
+    user_here: bool  # the user that pillar names exists
+    salt_call: str  # the program to run, empty where there is none
+    cron_here: bool  # a cron daemon is installed
+    croniter_here: bool  # Salt's scheduler can read cron's notation
+    found: dict[str, bool]  # part of the formula -> it has left something here
+    # family -> "default" or a device -> key -> why it cannot be written (empty: it can)
+    sysctl: dict[str, dict[str, dict[str, str]]]
+
+
+def paths(config_dir: str, cachedir: str) -> dict[str, str]:
+    """Return where each file of ours is on this minion."""
+    return {
+        **PATHS,
+        "lock": os.path.join(cachedir, "arp_hygiene.lock"),
+        "schedule": os.path.join(config_dir, "minion.d", "_schedule.conf"),
+    }
+
+
+def refused(reason: str, places: dict[str, str], found: dict[str, bool]) -> Plan:
+    """Return the plan of a pillar that is wrong: what is there can still be taken away."""
+    return {
+        "refused": reason,
+        "idle": False,
+        "name": NAME,
+        "backend": "none",
+        "former": [],
+        "there": [part for part, left in found.items() if left],
+        "paths": places,
+        "job": {},
+        "requirement": {"id": REQUIREMENT, "pip": None, "package": None},
+        "uninstall": False,
+        "require": [],
+        "sysctl": {"settings": [], "lines": [], "skipped": []},
+    }
+
+
+def plan(checked: arp_pillar.Checked, facts: Facts) -> Plan:
+    """Return what to do on a minion of which these facts are true."""
+    places = paths(facts.config_dir, facts.cachedir)
+    install = checked.requirement["install"]
+    settings = _sysctl(checked.sysctl, facts.sysctl)
+    kept = {checked.backend, *(["sysctl"] if settings["settings"] else [])}
+    former = [part for part, left in facts.found.items() if left and part not in kept]
+    wanted = (install != "none", checked.backend != "none", checked.sysctl, former)
+    return {
+        **refused("", places, facts.found),
+        "idle": not any(wanted),
+        "backend": checked.backend,
+        "former": former,
+        "job": _job(checked, facts, places),
+        "requirement": _requirement(checked.requirement),
+        "uninstall": checked.requirement["uninstall"] and install != "none",
+        "require": [{"id": REQUIREMENT}] if install != "none" else [],
+        "sysctl": settings,
+    }
+
+
+def _requirement(wanted: dict[str, Any]) -> Plan:
+    """Return how pyroute2 gets here: by pip, as a package, or by somebody else."""
+    pip = {
+        "name": f"pyroute2{wanted['version']}",
+        "no_index": wanted["wheels"] is not None,
+        "find_links": wanted["wheels"],
+    }
+    return {
+        "id": REQUIREMENT,
+        "pip": pip if wanted["install"] == "pip" else None,
+        "package": wanted["package"] if wanted["install"] == "package" else None,
+    }
+
+
+def _sysctl(wanted: dict[str, dict[str, int]], here: dict[str, dict[str, dict[str, str]]]) -> Plan:
+    """Return the keys this network namespace has, and a word about each that it has not.
+
+    ``default`` reaches every device nobody set by itself. A container has no such key: there the
+    devices that exist are named one by one.
+    """
+    settings, skipped = [], []
+    for key, scopes in wanted.items():
+        for family in ("ipv4", "ipv6"):
+            for scope, value in scopes.items():
+                for name in _scopes(key, scope, here.get(family, {})):
+                    shown = f"net.{family}.neigh.{name.replace('.', '/')}.{key}"
+                    why = (
+                        here.get(family, {})
+                        .get(name, {})
+                        .get(key, "this network namespace has no such key")
+                    )
+                    if why:
+                        skipped.append(f"{shown}: {why}")
+                    else:
+                        settings.append({"name": shown, "value": value})
+    lines = [f"{each['name']} = {each['value']}" for each in settings]
+    return {
+        "settings": settings,
+        "skipped": skipped,
+        "lines": [arp_job.HEAD, *lines] if lines else [],
+    }
+
+
+def _scopes(key: str, scope: str, here: dict[str, dict[str, str]]) -> list[str]:
+    """Return where one key is set: the default, one device, or every device for the default."""
+    if scope == "default" and key not in arp_pillar.THRESHOLDS and key not in here.get(scope, {}):
+        return sorted(set(here) - {"lo", "default"}) or [scope]
+    return [scope]
+
+
+def _job(checked: arp_pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:
+    """Return the scheduled job in the words of the chosen backend.
+
+    cron: ``lines``, ``user``, ``package`` (the daemon, where there is none). systemd: ``service``
+    and ``timer``, lines each. salt: the arguments of schedule.present.
+    """
+    if checked.backend == "none":
+        return {}
+    span = arp_schedule.span_s(checked.splay, *checked.when)
+    wait_s = arp_schedule.splay_s(facts.minion_id, span)
+    if checked.backend == "salt":
+        return _salt_job(checked, wait_s, facts.croniter_here)
+    if not facts.user_here:
+        raise ValueError(f"schedule:user: {checked.user!r} is no user here")
+    if not facts.salt_call:
+        raise ValueError(_no_salt_call(checked.salt_call))
+    # salt-call looks in /etc/salt by itself
+    config_dir = None if facts.config_dir == "/etc/salt" else facts.config_dir
+    command = arp_job.words(facts.salt_call, config_dir, f"arp.{checked.verb}", checked.arguments)
+    when = arp_schedule.cron_when(*checked.when)
+    if checked.backend == "systemd":
+        if not facts.booted:
+            raise ValueError("schedule:backend: 'systemd' does not run here; take cron or salt")
+        return {
+            "service": arp_job.service_lines(checked.verb, checked.user, command, wait_s),
+            "timer": arp_job.timer_lines(checked.verb, arp_schedule.calendar_when(when)),
+        }
+    return {
+        "lines": arp_job.cron_lines(when, checked.user, command, places["lock"], wait_s),
+        "user": checked.user,
+        "package": None if facts.cron_here else _CRON_PACKAGES.get(facts.os_family, "cron"),
+    }
+
+
+def _no_salt_call(named: str | None) -> str:
+    if named:
+        return f"schedule:salt_call: {named!r} is not a program here; give its absolute path"
+    return "schedule:salt_call: no salt-call found beside the minion's Python or in PATH; name it"
+
+
+def _salt_job(checked: arp_pillar.Checked, wait_s: int, croniter_here: bool) -> Plan:
+    """Return the arguments of schedule.present; Salt's scheduler does not understand all of it."""
+    way, value = checked.when
+    if checked.user != "root":
+        raise ValueError(
+            f"schedule:user: {checked.user!r}: with backend 'salt' the minion itself runs the job; "
+            "leave it out, or take cron or systemd"
+        )
+    if value == "@reboot":
+        raise ValueError(
+            "schedule:special: Salt's scheduler knows no @reboot; take cron or systemd"
+        )
+    if croniter_here and arp_schedule.is_even(way, value):
+        time = {"cron": " ".join(arp_schedule.fields_of(way, value))}
+    elif way == "every":
+        # Counted from when the job was added, plus the splay; not at once on every minion.
+        time = {"minutes": value, "run_on_start": False}
+    else:
+        raise ValueError(
+            f"schedule:{'special' if way == 'special' else 'minute'}: Salt's scheduler reads "
+            "cron's notation only where the Python package croniter is installed; take 'every'"
+        )
+    return {
+        "function": f"arp.{checked.verb}",
+        "job_kwargs": checked.arguments,
+        **time,
+        "splay": {"start": wait_s, "end": wait_s},
+        "maxrunning": 1,
+        "return_job": False,  # a failure stands in the minion's log; no news burdens no master
+    }

@@ -1,0 +1,107 @@
+"""What a scheduled run has to say: one line for a log, a few facts for an event.
+
+A run that changed and found nothing says nothing. Standard library alone, no Salt, no file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+LOADED = os.stat(__file__).st_mtime_ns  # _modules/arp_hygiene.py reloads a file changed since
+
+LIMIT = 500  # bytes of a line: what a pager, a mail's subject and every syslog can take
+ROWS = 20  # rows in an event: a master's bus is no place for a thousand
+FULL = 0.8  # of gc_thresh3: from here on it is told before the kernel refuses
+
+Answer = dict[str, Any]
+Row = dict[str, Any]
+
+
+def _refused(row: Row) -> str:
+    return f"{row['ip']} on {row['dev']}: {row['error']}"
+
+
+def _duplicate(row: Row) -> str:
+    return f"{row['ip']} on {row['dev']}: {' and '.join(row['macs'])} answer"
+
+
+def _healed(row: Row) -> str:
+    return f"{row['ip']} on {row['dev']}: {row['old']} -> {row['new']}"
+
+
+def _gone(row: Row) -> str:
+    return f"{row['ip']} on {row['dev']}: nobody answers"
+
+
+# What is worth telling, most urgent first: its word, its key in an answer, how a row is told.
+_KINDS: tuple[tuple[str, str, Callable[[Row], str] | None], ...] = (
+    ("refused", "failed", _refused),
+    ("duplicate", "duplicates", _duplicate),
+    ("healed", "healed", _healed),
+    ("undecided", "undecided", None),
+    ("gone", "gone", _gone),
+    ("flushed", "flushed", None),
+)
+
+
+def news(answer: Answer) -> dict[str, Answer]:
+    """Return what is worth telling in an answer of arp.revalidate or arp.flush.
+
+    By kind, most urgent first: ``count``, and ``rows``, at most ROWS of them. A key that an
+    answer does not have is nothing to tell.
+    """
+    found = {}
+    for kind, key, _show in _KINDS:
+        value = answer.get(key) or []
+        rows = value if isinstance(value, list) else []
+        count = answer.get("totals", {}).get(key, len(rows)) if rows else value
+        if count:
+            found[kind] = {"count": count, "rows": rows[:ROWS]}
+    return found
+
+
+def line(found: dict[str, Answer], warnings: list[str]) -> str:
+    """Return the one line of a run: counts, the first of each, warnings; empty without news."""
+    if not found:
+        return one_line("; ".join(warnings))
+    counts = ", ".join(f"{each['count']} {kind}" for kind, each in found.items())
+    room = LIMIT - sum(len(f"; {text}".encode()) for text in warnings)
+    told, left = counts, sum(each["count"] for each in found.values() if each["rows"])
+    for kind, _key, show in _KINDS:
+        for row in found.get(kind, {"rows": []})["rows"] if show else []:
+            longer = f"{told}{': ' if told == counts else '; '}{kind} {show(row)}"
+            if len(f"{longer}; and {left} more".encode()) > room:
+                break
+            told, left = longer, left - 1
+    if left and told != counts:
+        told += f"; and {left} more"
+    return one_line("; ".join([told, *warnings]))
+
+
+def one_line(text: str, limit: int = LIMIT) -> str:
+    """Return text as one printable line of at most ``limit`` bytes, cut at its end."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if len(words.encode()) <= limit:
+        return words
+    return words.encode()[: limit - 4].decode(errors="ignore").rstrip() + " ..."
+
+
+def overflow(stats: Answer) -> list[str]:
+    """Return a line for each family whose table is nearly full, with the sizes to set.
+
+    ``stats`` is the answer of arp.stats. The limit holds for all network namespaces together; at
+    it the kernel learns no new neighbour ("neighbour table overflow").
+    """
+    lines = []
+    for family, told in sorted(stats.items()):
+        limit, entries = told.get("gc_thresh3"), told.get("entries_all_namespaces")
+        if not limit or not entries or entries < FULL * limit:
+            continue
+        size = 1 << (2 * max(entries, limit) - 1).bit_length()
+        lines.append(
+            f"{family} neighbour table {100 * entries // limit} % full: {entries} of gc_thresh3 "
+            f"{limit}, all namespaces together; set gc_thresh2 {size // 2}, gc_thresh3 {size}"
+        )
+    return lines

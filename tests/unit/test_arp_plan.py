@@ -1,0 +1,132 @@
+"""What the formula does, from plain facts: hosts and containers that no test machine is."""
+
+import arp_pillar
+import arp_plan
+import pytest
+import yaml
+
+FACTS = arp_plan.Facts(
+    minion_id="db1",
+    config_dir="/etc/salt",
+    cachedir="/var/cache/salt/minion",
+    os_family="Debian",
+    booted=True,
+    user_here=True,
+    salt_call="/usr/bin/salt-call",
+    cron_here=True,
+    croniter_here=True,
+    found={"cron": False, "salt": False, "systemd": False, "sysctl": False},
+    sysctl={},
+)
+BOTH = {"mcast_resolicit": 3, "gc_thresh1": 0}
+
+
+@pytest.fixture
+def plan(repo):
+    """Return the plan of a pillar tree on a minion where these facts differ from FACTS."""
+    defaults = yaml.safe_load((repo / "salt/arp_hygiene/defaults.yaml").read_text())
+
+    def run(tree=None, **facts):
+        return arp_plan.plan(arp_pillar.check(defaults, tree), FACTS._replace(**facts))
+
+    return run
+
+
+def keys(*scopes, **why):
+    """Return both families' settings with these scopes; ``why`` a key cannot be written."""
+    here = {key: why.get(key, "") for key in ("mcast_resolicit", "gc_thresh1")}
+    device = {"mcast_resolicit": here["mcast_resolicit"]}
+    scopes = {scope: here if scope == "default" else device for scope in scopes}
+    return {"ipv4": scopes, "ipv6": scopes}
+
+
+def test_a_host_has_defaults_for_both_families(plan):
+    told = plan({"sysctl": BOTH}, sysctl=keys("default", "eth0", "lo"))["sysctl"]
+    assert told["lines"][1:] == [
+        "net.ipv4.neigh.default.mcast_resolicit = 3",
+        "net.ipv6.neigh.default.mcast_resolicit = 3",
+        "net.ipv4.neigh.default.gc_thresh1 = 0",
+        "net.ipv6.neigh.default.gc_thresh1 = 0",
+    ]
+    assert told["skipped"] == []
+
+
+def test_a_container_has_devices_only(plan):
+    container = {"ipv4": keys("eth0.7", "lo")["ipv4"]}
+    told = plan({"sysctl": BOTH}, sysctl=container)["sysctl"]
+    assert told["settings"] == [{"name": "net.ipv4.neigh.eth0/7.mcast_resolicit", "value": 3}]
+    assert told["skipped"] == [
+        "net.ipv6.neigh.default.mcast_resolicit: this network namespace has no such key",
+        "net.ipv4.neigh.default.gc_thresh1: this network namespace has no such key",
+        "net.ipv6.neigh.default.gc_thresh1: this network namespace has no such key",
+    ]
+
+
+def test_a_key_that_cannot_be_written_is_skipped_with_the_reason(plan):
+    here = keys("default", mcast_resolicit="cannot be written by user 7")
+    told = plan({"sysctl": {"mcast_resolicit": 3}}, sysctl=here)["sysctl"]
+    assert (told["settings"], told["lines"]) == ([], [])
+    assert told["skipped"][0] == (
+        "net.ipv4.neigh.default.mcast_resolicit: cannot be written by user 7"
+    )
+
+
+@pytest.mark.parametrize(
+    ("family", "here", "package"),
+    [
+        ("Debian", False, "cron"),
+        ("RedHat", False, "cronie"),
+        ("Gentoo", False, "cron"),
+        ("RedHat", True, None),
+    ],
+)
+def test_a_cron_daemon_is_wanted_where_there_is_none(plan, family, here, package):
+    assert plan(os_family=family, cron_here=here)["job"]["package"] == package
+
+
+def test_what_an_earlier_pillar_had_from_us_goes(plan):
+    found = {"cron": True, "salt": True, "systemd": False, "sysctl": True}
+    told = plan({"sysctl": {"mcast_resolicit": None}}, found=found)
+    assert told["former"] == ["salt", "sysctl"]
+    assert told["there"] == ["cron", "salt", "sysctl"]
+
+
+def test_nothing_wanted_and_nothing_there_is_idle(plan):
+    nothing = {
+        "schedule": {"backend": "none"},
+        "requirement": {"install": "none"},
+        "sysctl": {"mcast_resolicit": None},
+    }
+    assert plan(nothing)["idle"]
+    assert not plan(nothing, found={"cron": True})["idle"]
+    assert not plan()["idle"]
+
+
+@pytest.mark.parametrize(
+    ("tree", "facts", "line"),
+    [
+        ({}, {"user_here": False}, "schedule:user: 'root' is no user here"),
+        ({}, {"salt_call": ""}, "schedule:salt_call: no salt-call found beside the minion's Pyt"),
+        (
+            {"salt_call": "/opt/salt-call"},
+            {"salt_call": ""},
+            "schedule:salt_call: '/opt/salt-call' is not a program here",
+        ),
+        ({"backend": "systemd"}, {"booted": False}, "schedule:backend: 'systemd' does not run"),
+        (
+            {"backend": "salt", "hour": "3"},
+            {"croniter_here": False},
+            "schedule:minute: Salt's scheduler reads cron's notation only where",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_does_not_fit_this_minion_is_one_line(plan, tree, facts, line):
+    with pytest.raises(ValueError, match=f"^{line}"):
+        plan({"schedule": tree}, **facts)
+
+
+def test_every_plan_has_the_same_keys_and_the_docstring_names_them(plan):
+    refused = arp_plan.refused("why", arp_plan.paths("/etc/salt", "/c"), FACTS.found)
+    assert set(refused) == set(plan())
+    assert all(f"\n{key} " in arp_plan.__doc__ for key in refused)
