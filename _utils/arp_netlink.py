@@ -19,8 +19,9 @@ import os
 import socket
 import struct
 import sys
+import time
 from collections.abc import Iterable, Iterator
-from errno import ENODEV, ENXIO, ETIMEDOUT
+from errno import EADDRINUSE, ENODEV, ENXIO, ETIMEDOUT
 from typing import NamedTuple
 
 import arp_blocks as blocks
@@ -29,6 +30,7 @@ from arp_judge import Device, Timers
 from arp_kernel import (
     IFLA_ALT_IFNAME,
     NDTA_CONFIG,
+    NDTA_NAME,
     NDTA_PARMS,
     NDTA_THRESH1,
     NDTA_THRESH2,
@@ -40,6 +42,7 @@ from arp_kernel import (
     NDTPA_MCAST_REPROBES,
     NDTPA_RETRANS_TIME,
     NDTPA_UCAST_PROBES,
+    NLA_F_NESTED,
     NLM_F_ACK_TLVS,
     NLM_F_CAPPED,
     NLMSGERR_ATTR_MSG,
@@ -48,8 +51,20 @@ from arp_kernel import (
     SO_RCVBUFFORCE,
     SOL_NETLINK,
 )
-from pyroute2.netlink import NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, NLMSG_DONE, NLMSG_ERROR
-from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGH, RTM_GETNEIGHTBL, RTM_NEWNEIGHTBL
+from pyroute2.netlink import (
+    NETLINK_EXT_ACK,
+    NETLINK_GET_STRICT_CHK,
+    NLM_F_ACK,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+)
+from pyroute2.netlink.rtnl import (
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETNEIGHTBL,
+    RTM_NEWNEIGHTBL,
+    RTM_SETNEIGHTBL,
+)
 
 BATCH = 128  # messages a send, at most
 ROOM = 2048  # bytes of a receive buffer that one answer may take, its bookkeeping included
@@ -227,6 +242,15 @@ class Channel:
         for ifindex, name in socket.if_nameindex():
             yield ifindex, os.fsencode(name).decode(errors="backslashreplace")
 
+    def set_mcast_resolicit(self, family: int, ifindex: int, value: int) -> None:
+        """Set how often a device asks everybody before it gives up an entry."""
+        name = b"arp_cache\0" if family == socket.AF_INET else b"ndisc_cache\0"
+        parameters = wire.attribute(NDTPA_IFINDEX, wire.LENGTH.pack(ifindex))
+        parameters += wire.attribute(NDTPA_MCAST_REPROBES, wire.LENGTH.pack(value))
+        body = bytes([family, 0, 0, 0]) + wire.attribute(NDTA_NAME, name)
+        body += wire.attribute(NDTA_PARMS | NLA_F_NESTED, parameters)
+        self.request(RTM_SETNEIGHTBL, NLM_F_ACK, body)
+
     def timers(self, family: int) -> dict[int, Timers]:
         """Return how the devices prove their neighbours of one family, by ifindex."""
         found = {}
@@ -248,6 +272,30 @@ def _tables(chunk: bytes) -> Iterator[dict[int, bytes]]:
             for name, start, end in wire.attributes(chunk, at + 20, at + size)
         }
         at += size + 3 & ~3
+
+
+@contextlib.contextmanager
+def only_one(name: str, patience_s: float) -> Iterator[bool]:
+    """Let one process of this network namespace in at a time; False: patience is over.
+
+    An abstract socket's name: the namespace's own, and free again however its holder ends.
+    """
+    deadline = time.monotonic() + patience_s
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        while not (alone := _is_bound(sock, name)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield alone
+
+
+def _is_bound(sock: socket.socket, name: str) -> bool:
+    """Bind a socket to an abstract name, unless another has it."""
+    try:
+        sock.bind(f"\0{name}")
+    except OSError as error:
+        if error.errno != EADDRINUSE:
+            raise
+        return False
+    return True
 
 
 def limits(families: Iterable[int]) -> dict[int, Limits]:

@@ -19,11 +19,11 @@ import struct
 import threading
 
 import arp_frames as frames
+from arp_kernel import SO_RCVBUFFORCE
 
 # Answers that have come and are not read yet: the default buffer holds about 256.
 RECEIVE_BUFFER = 4 << 20
 LONGEST = 8  # bytes of a link-layer address that Python's packet sockets can name
-SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h; Python does not name it
 SO_ATTACH_FILTER = 26
 
 # --- include/uapi/linux/bpf_common.h, filter.h: load a byte or two, compare, return

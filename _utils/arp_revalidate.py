@@ -1,60 +1,65 @@
-"""Revalidation as an operator asks for it: what is proven, what is told, what is warned of.
+"""Revalidation: ask who has each address, and believe what is seen. No Salt in here.
 
-No Salt in here. How the kernel is made to prove an entry is in arp_probe.
+Asking (arp_ask) changes nothing where nobody answers; where another answers than the one we hold,
+the kernel takes the answer into its table by itself, even for an entry that something keeps
+vouching for. So a verdict is what was seen on the wire, and what the table holds after it:
+
+confirmed   the MAC we hold is among the answers
+healed      another answered, and the table holds it now
+duplicate   two answered
+kept        it is somebody's, or cannot be asked about here
+otherwise   nobody answered: the kernel is made to prove it (arp_prove)
 """
 
 import errno
-import os
-import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import arp_ask
 import arp_judge as judge
 import arp_netlink as netlink
-import arp_probe as probe
+import arp_prove
+import arp_rows
 import arp_table as tables
 import arp_wire as wire
-from arp_kernel import FAMILY_NAMES
+from arp_kernel import TICKS
+from arp_report import Report
 from arp_select import LIMIT, Selectors
 
-# Before 4.2 an administrative PROBE keeps the old probe count and can fail at once
-# ("neigh: Better handling of transition to NUD_PROBE state").
-OLDEST_KERNEL = (4, 2)
-LISTS = ("healed", "gone")
+LOCKED = 3  # how often an answer that the kernel drops is asked for again
+LOCKTIME_S = 5.0  # a longer locktime is not waited for
+UNHEARD = "no CAP_NET_RAW"  # nobody can be asked at all
+
+Entries = dict[wire.Key, wire.Entry]
+Tick = Callable[[int, int], None]
 
 
 def revalidate(
-    selectors: Selectors, rate: float, test: bool = False, limit: int = LIMIT
+    selectors: Selectors,
+    rate: float,
+    test: bool = False,
+    limit: int = LIMIT,
+    rows_wanted: bool = False,
+    tick: Tick | None = None,
 ) -> dict[str, Any]:
-    """Prove every entry that is selected and ours; return what came of each.
+    """Ask about every entry that is selected and ours; return what came of each.
 
-    rate: entries a second; 0 for as fast as is safe.
+    rate: questions a second; 0 for as fast as is safe. tick: called about once a second with how
+    many questions are over, and of how many.
     """
-    release = os.uname().release
-    version = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
-    if version < OLDEST_KERNEL:
-        raise OSError(
-            errno.EOPNOTSUPP,
-            f"cannot revalidate on Linux {release}: before 4.2 the kernel does not start its "
-            "probes anew and may fail a live neighbour; use arp.flush",
-        )
-    with netlink.Channel() as channel:
+    with netlink.Channel() as channel, arp_rows.no_collection():
         table = tables.Table(channel, selectors, to_be_proven=True)
-        read_at = time.monotonic()  # before it is read: a large table takes its time
         chosen = table.read_ours()
         suspects = {key: entry for key, entry in chosen.items() if _is_suspect(table, entry)}
         if test:
             rows = [tables.named(table, entry) for entry in suspects.values()]
             result = tables.bounded({"suspects": rows}, ("suspects",), limit)
-            result["would_check"] = len(chosen)
-        else:
-            todo = {**suspects, **chosen}  # suspects first
-            result = probe.Run(table, len(chosen)).run(todo.values(), rate, read_at)
-            tables.bounded(result, (*LISTS, *({"failed"} & set(result))), limit)
-        result["kept"] = table.kept()
-        result["warnings"] = _warnings(table, chosen.values())
-    return result
+            return {**result, "would_check": len(chosen), "kept": table.kept(), "warnings": []}
+        run = _Run(table, Report(table, rows_wanted), rate, tick)
+        run.ask({**suspects, **chosen})  # suspects first
+        run.prove()
+        return {**run.report.told(limit), "kept": table.kept(), "warnings": run.warnings}
 
 
 def _is_suspect(table: tables.Table, entry: wire.Entry) -> bool:
@@ -62,30 +67,98 @@ def _is_suspect(table: tables.Table, entry: wire.Entry) -> bool:
     return judge.is_suspect(entry.state, entry.confirmed, entry.updated, timers.base_reachable_s)
 
 
-def _warnings(table: tables.Table, entries: Iterable[wire.Entry]) -> list[str]:
-    """Say where revalidation is not harmless on every fabric, or cannot heal."""
-    lines = []
-    devices: dict[int, set[int]] = {}  # family to ifindexes
-    for entry in entries:
-        devices.setdefault(wire.family_of(entry.dst), set()).add(entry.ifindex)
-    for family, indexes in sorted(devices.items()):
-        timers = {table.name(ifindex): table.timers(family, ifindex) for ifindex in indexes}
-        unasked = [name for name, timing in timers.items() if not timing.mcast_resolicit]
-        locked = [
-            name
-            for name, timing in timers.items()
-            if timing.locktime_s >= timing.solicits * timing.retrans_s
-        ]
-        key = f"net.{FAMILY_NAMES[family]}.neigh"
-        if unasked:
-            lines.append(
-                f"{key}.*.mcast_resolicit is 0 on {tables.some(unasked)}: where nobody answers "
-                "unicast requests, a live entry fails before the kernel asks by broadcast; "
-                "set it to 3"
-            )
-        if locked:
-            lines.append(
-                f"{key}.*.locktime lasts as long as all probes on {tables.some(locked)}: a new MAC "
-                "is not believed in time, and its entry fails instead of being healed"
-            )
-    return lines
+class _Run:
+    """One revalidation under way."""
+
+    def __init__(self, table: tables.Table, report: Report, rate: float, tick: Tick | None) -> None:
+        self.report, self.warnings = report, list[str]()
+        self._table, self._rate, self._tick = table, rate, tick
+        self._silent: list[wire.Entry] = []
+
+    def ask(self, entries: Entries) -> None:
+        """Ask about entries; and again about those whose right answer the kernel dropped."""
+        for _time in range(LOCKED):
+            entries = self._compared(self._asked(entries))
+            if not entries:
+                return
+            self._wait_for_locktime(entries.values())
+        for entry in entries.values():
+            self.report.verdict(entry, "undecided")
+        devices = {self._table.name(entry.ifindex) for entry in entries.values()}
+        self.warnings.append(
+            f"the kernel did not take the answer for {len(entries)} entries on "
+            f"{tables.some(devices)}: locktime there, or an IPv6 answer without Override"
+        )
+
+    def _asked(self, entries: Entries) -> dict[wire.Key, tuple[wire.Entry, bytes]]:
+        """Ask; settle what is plain, and return what another MAC alone answered for."""
+        others: dict[wire.Key, tuple[wire.Entry, bytes]] = {}
+        questions = [arp_ask.Question(*entry.key, entry.mac) for entry in entries.values()]
+        for key, heard in arp_ask.ask(questions, self._rate, self._tick).items():
+            entry = entries[key]
+            self.report.heard(entry, heard)
+            if len(heard.answers) > 1:
+                self.report.duplicate(entry, heard.answers)
+            elif entry.mac in heard.answers:
+                self.report.verdict(entry, "confirmed")
+            elif heard.answers:
+                others[key] = entry, next(iter(heard.answers))
+            elif heard.why and heard.why != UNHEARD:
+                self._keep(heard.why, entry)
+            else:
+                self._silent.append(entry)
+                if heard.why and not self.warnings:
+                    self.warnings.append(
+                        f"{UNHEARD}: nobody was asked; the kernel was made to prove each entry"
+                    )
+        return others
+
+    def _compared(self, others: dict[wire.Key, tuple[wire.Entry, bytes]]) -> Entries:
+        """Compare the answers with the table; return the entries that it holds otherwise."""
+        locked: Entries = {}
+        table_now = self._table.read_again(others)
+        for key, (entry, mac) in others.items():
+            current = table_now.get(key, entry)
+            if current is None:
+                self._keep("already gone", entry)
+            elif self._table.is_owned(current):
+                self.report.verdict(entry, "kept")
+            elif current.mac == mac:
+                self.report.healed(entry, mac)
+            else:
+                locked[key] = entry._replace(updated=current.updated)
+        return locked
+
+    def _wait_for_locktime(self, entries: Iterable[wire.Entry]) -> None:
+        """Wait until the kernel believes another answer.
+
+        It takes none that differs within ``locktime`` of the entry's last change
+        (net/ipv4/arp.c: arp_process).
+        """
+        longest = max(
+            self._table.timers(wire.family_of(entry.dst), entry.ifindex).locktime_s
+            - entry.updated / TICKS
+            for entry in entries
+        )
+        time.sleep(min(max(longest, 0) + 2 / TICKS, LOCKTIME_S))
+
+    def prove(self) -> None:
+        """Make the kernel prove what nobody answered for."""
+        prover, refusal = arp_prove.Prover(self._table, self._rate), None
+        for proven in prover.run(self._silent):
+            if proven.verdict == "healed" and proven.now:
+                self.report.healed(proven.entry, proven.now.mac)
+            elif proven.verdict == "gone":
+                self.report.gone(proven.entry)
+            elif proven.refusal:
+                refusal = refusal or proven.refusal
+                self.report.failed(proven.entry, proven.refusal)
+            else:
+                self.report.verdict(proven.entry, proven.verdict)
+        if refusal and refusal.errno == errno.EPERM and self.report.is_nothing_but_failed():
+            raise tables.denied("revalidate", refusal, self._table)
+        self.warnings += prover.warnings
+
+    def _keep(self, reason: str, entry: wire.Entry) -> None:
+        self._table.keep(reason, entry.key)
+        self.report.verdict(entry, "kept")

@@ -77,11 +77,6 @@ class Table:
             else:
                 yield block
 
-    def everything(self) -> Iterator[blocks.Block]:
-        """Look once; yield the whole of the tables, selected or not."""
-        for family in self.selectors.families:
-            yield from blocks.read(self._chunks(family), bool)
-
     def _chunks(self, family: int) -> Iterator[bytes]:
         """Yield the raw answer of one family; of one device, where one is named."""
         only = self._named if self._named and len(self._named) == 1 else [0]
@@ -149,6 +144,31 @@ class Table:
                 found.pop((ifindex, dst), None)
         return found
 
+    def read_again(self, keys: Iterable[wire.Key]) -> dict[wire.Key, wire.Entry | None]:
+        """Return some entries as they are now; None for what is gone.
+
+        Each is asked for by itself. A kernel before 5.0 cannot do that: there the table is read,
+        and what is not seen in it proves nothing and is left out.
+        """
+        found: dict[wire.Key, wire.Entry | None] = {}
+        wanted = list(keys)
+        for entries, refusals in self.channel.ask_for(wanted):
+            found.update((entry.key, entry) for entry in entries)
+            if any(refusal.errno == errno.EOPNOTSUPP for refusal in refusals):
+                return self._read_among(set(wanted))
+            found.update((r.entry.key, None) for r in refusals if already_gone(r))
+        return found
+
+    def _read_among(self, keys: set[wire.Key]) -> dict[wire.Key, wire.Entry | None]:
+        """Return those of some entries that a look at the whole table shows."""
+        return {
+            entry.key: entry
+            for family in self.selectors.families
+            for block in blocks.read(self._chunks(family), bool)
+            for entry in block.entries()
+            if entry.key in keys
+        }
+
     # --- what was left alone
 
     def keep(self, reason: str, key: wire.Key) -> None:
@@ -161,6 +181,13 @@ class Table:
         if reason:
             self.keep("no longer selected" if reason == UNSELECTED else reason, entry.key)
         return not reason
+
+    def is_owned(self, entry: wire.Entry) -> bool:
+        """Tell whether somebody owns an entry by now, selected or not; remember who."""
+        reason = judge.owner(entry, self.device(entry.ifindex))
+        if reason:
+            self.keep(reason, entry.key)
+        return bool(reason)
 
     def kept(self) -> dict[str, int]:
         """Return reason to count."""

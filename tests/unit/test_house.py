@@ -16,7 +16,7 @@ ALONE = "Standard library alone"  # what a file of the engine may claim, its imp
 
 #: room: what its files may import beside the standard library.
 MAY_IMPORT = {
-    "_utils": {"pyroute2"} | ENGINE - {"arp_fresh"},
+    "_utils": {"prometheus_client", "pyroute2"} | ENGINE - {"arp_fresh"},
     "_modules": {"salt", "saltext"} | ENGINE,
     "_states": {"salt"},  # through __salt__ alone
     "_engines": {"salt", "saltext"} | ENGINE,
@@ -25,7 +25,7 @@ MAY_IMPORT = {
 }
 #: The files that may open a socket.
 MAY_OPEN = {"_utils/arp_netlink.py", "_utils/arp_packet.py"}
-UNTYPED = {"arp_job", "arp_pillar", "arp_probe", "arp_schedule"}
+UNTYPED = {"arp_job", "arp_pillar", "arp_record", "arp_schedule"}
 #: Lines of code, comments and docstrings not counted: a file is one sitting.
 SITTING = 300
 
@@ -80,7 +80,7 @@ def test_the_engine_has_type_hints_throughout(stem):
             given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             bare = [a.arg for a in given if not a.annotation and a.arg not in ("self", "cls")]
             assert not bare, f"{node.name}: {bare}"
-            assert node.returns, node.name
+            assert node.returns or node.name == "__init__", node.name
 
 
 def test_a_surface_falls_back_to_the_installed_package_in_one_place():

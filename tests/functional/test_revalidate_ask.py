@@ -1,0 +1,362 @@
+"""arp.revalidate on the wire: what is heard is what is told, and what is silent is proven."""
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import BORN, DEAD, ip
+from wire import Wire, answer
+
+PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
+OTHER = "02:00:00:00:00:0c"
+
+
+@pytest.fixture
+def wire(scene):
+    scene.quick()
+    wire = Wire()
+    yield wire
+    wire.close()
+
+
+def resolicit(family="ipv4"):
+    with open(f"/proc/sys/net/{family}/neigh/db0/mcast_resolicit", encoding="ascii") as file:
+        return int(file.read())
+
+
+@pytest.fixture
+def between(arp, monkeypatch):
+    """Let something happen after nobody has answered, and before the kernel is made to prove."""
+    import arp_ask
+
+    original, happened = arp_ask.ask, []
+
+    def ask_then(happens):
+        def ask(*words):
+            heard = original(*words)
+            if not happened:
+                happened.append(happens())
+            return heard
+
+        monkeypatch.setattr(arp_ask, "ask", ask)
+        return happened
+
+    return ask_then
+
+
+# --- what is heard
+
+
+@PAIR
+def test_a_wrong_entry_that_is_vouched_for_is_healed_by_the_question_alone(
+    arp, scene, wire, address, monkeypatch
+):
+    """No entry is written, none is put into PROBE: the kernel takes the answer by itself."""
+    import arp_netlink
+
+    orders = []
+    original = arp_netlink.Channel.exchange
+    monkeypatch.setattr(
+        arp_netlink.Channel,
+        "exchange",
+        lambda channel, sent: orders.append(sent[4]) or original(channel, sent),
+    )
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    vouching = scene.confirming(address) if "." in address else contextlib.nullcontext()
+    with vouching:
+        result = arp.revalidate(address, rows=True)
+    assert result["healed"] == [{"ip": address, "dev": "db0", "old": DEAD, "new": BORN}]
+    assert scene.table() == [f"{address} db0 {BORN} REACHABLE"]
+    assert set(orders) == {30}  # RTM_GETNEIGH, and nothing else
+    [row] = result["entries"]
+    assert (row["verdict"], row["mac"], row["unicast_asked"], row["broadcast_asked"]) == (
+        "healed", DEAD, 1, 1,
+    )  # fmt: skip
+    assert list(row["answers"]) == [BORN]
+    assert 0 < row["answers"][BORN] < 1000
+
+
+@PAIR
+def test_a_right_entry_costs_one_frame_to_its_owner(arp, scene, wire, address):
+    scene.worker(address)
+    scene.add(address, "stale", BORN)
+    [row] = arp.revalidate(address, rows=True)["entries"]
+    assert (row["verdict"], row["unicast_asked"], row["broadcast_asked"]) == ("confirmed", 1, 0)
+    assert [frame.dst for frame in wire.questions()] == [BORN]
+
+
+@PAIR
+def test_two_who_answer_are_duplicates_and_never_a_heal(arp, scene, wire, address):
+    scene.add(address, "stale", DEAD)
+    wire.when_asked(
+        lambda ip, to_all, _number: [answer(ip, BORN), answer(ip, OTHER)] if to_all else []
+    )
+    result = arp.revalidate(address)
+    [row] = result["duplicates"]
+    assert (row["ip"], row["dev"], row["mac"]) == (address, "db0", DEAD)
+    assert sorted(row["macs"]) == [BORN, OTHER]
+    assert (result["healed"], result["checked"], result["totals"]["duplicates"]) == ([], 1, 1)
+
+
+def test_within_locktime_the_right_answer_is_dropped_and_asked_for_again(arp, scene, wire):
+    """The kernel would even count it as a confirmation of the wrong MAC."""
+    scene.sysctl("ipv4.neigh.db0.locktime", 50)  # hundredths of a second
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    assert arp.revalidate()["healed"] == [
+        {"ip": "192.0.2.10", "dev": "db0", "old": DEAD, "new": BORN}
+    ]
+    assert scene.table() == [f"192.0.2.10 db0 {BORN} REACHABLE"]
+
+
+def test_a_locktime_that_lasts_for_ever_is_said_and_no_heal_is_told(arp, scene, wire, monkeypatch):
+    import arp_revalidate
+
+    monkeypatch.setattr(arp_revalidate, "LOCKTIME_S", 0.05)
+    scene.sysctl("ipv4.neigh.db0.locktime", 360_000)
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    result = arp.revalidate()
+    assert (result["healed"], result["undecided"]) == ([], 1)
+    [line] = result["warnings"]
+    assert line.startswith("the kernel did not take the answer for 1 entries on db0: locktime")
+    assert scene.table() == [f"192.0.2.10 db0 {DEAD} REACHABLE"]
+
+
+def test_an_advertisement_that_may_not_override_heals_nothing(arp, scene, wire):
+    scene.add("2001:db8::10", "reachable", DEAD)
+    wire.when_asked(lambda ip, to_all, _number: [answer(ip, BORN, O=0)] if to_all else [])
+    result = arp.revalidate("2001:db8::10")
+    assert (result["healed"], result["undecided"], len(result["warnings"])) == ([], 1, 1)
+
+
+def test_forged_answers_heal_nothing_that_the_table_does_not_hold(arp, scene, wire):
+    """Lies about what is asked and what is not, all the time: the answer is still true."""
+    addresses = [f"192.0.2.{last}" for last in range(10, 30)]
+    for address in addresses[:10]:
+        scene.worker(address)
+    for address in addresses:
+        scene.add(address, "stale", DEAD)
+    lies = [
+        answer(address, mac)
+        for address in (*addresses[15:], "192.0.2.200", "203.0.113.1")
+        for mac in (OTHER, DEAD, "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "02:00:00:00:00:01")
+    ]
+    done = threading.Event()
+
+    def lie():
+        while not done.is_set():
+            wire.say(*lies)
+
+    liar = threading.Thread(target=lie)
+    liar.start()
+    try:
+        result = arp.revalidate()
+    finally:
+        done.set()
+        liar.join()
+    table = {row.split()[0]: row.split()[2] for row in scene.table()}
+    assert {row["ip"] for row in result["healed"]} >= set(addresses[:10])
+    for row in result["healed"]:
+        assert row["new"] in (BORN, OTHER)
+        if row["ip"] in addresses[:15]:
+            assert table[row["ip"]] == row["new"]
+    assert "203.0.113.1" not in table
+
+
+# --- what cannot be asked
+
+
+@pytest.mark.parametrize(
+    ("address", "words", "why"),
+    [
+        ("2001:db8::10", "address del fe80::1/64 dev db0", "no link-local address"),
+        ("192.0.2.10", "address flush dev db0", "no address to ask from"),
+    ],
+)
+def test_what_cannot_be_asked_is_kept_with_the_reason_and_never_failed(
+    arp, scene, address, words, why
+):
+    ip(*words.split())  # first: with the last address the kernel drops a family's entries
+    scene.add(address, "stale", BORN)
+    result = arp.revalidate(address)
+    assert (result["checked"], result["kept"]) == (0, {why: 1})
+    assert scene.table() == [f"{address} db0 {BORN} STALE"]
+
+
+def test_without_carrier_a_living_neighbour_does_not_fail(arp, scene):
+    """arp_evict_nocarrier=0 keeps entries on purpose."""
+    scene.sysctl("ipv4.conf.db0.arp_evict_nocarrier", 0)
+    scene.add("192.0.2.10", "stale", BORN)
+    ip("-n", "worker", "link", "set", "w0", "down")
+    scene.until(lambda: "NO-CARRIER" in ip("link", "show", "db0"))
+    result = arp.revalidate("192.0.2.10")
+    assert (result["checked"], result["kept"]) == (0, {"no carrier": 1})
+    assert scene.table() == [f"192.0.2.10 db0 {BORN} STALE"]
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+def test_without_cap_net_raw_it_says_so_and_the_kernel_asks(arp, scene, wire, monkeypatch, right):
+    import arp_packet
+
+    def refuse(port, family):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(arp_packet.Port, "__init__", refuse)
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "stale", BORN if right else DEAD)
+    result = arp.revalidate("192.0.2.10")
+    assert (result["confirmed"], len(result["healed"])) == ((1, 0) if right else (0, 1))
+    [line] = result["warnings"]
+    assert line.startswith("no CAP_NET_RAW: nobody was asked")
+
+
+# --- what is silent
+
+
+@PAIR
+def test_while_the_kernel_proves_the_silent_everybody_is_asked_and_then_as_before(
+    arp, scene, wire, address
+):
+    family = "ipv6" if ":" in address else "ipv4"
+    scene.add(address, "stale", DEAD)
+    answers = []
+    run = threading.Thread(target=lambda: answers.append(arp.revalidate(address)))
+    run.start()
+    scene.until(lambda: scene.table("probe"))
+    assert resolicit(family) == 3
+    run.join(timeout=20)
+    assert [row["ip"] for row in answers[0]["gone"]] == [address]
+    assert resolicit(family) == 0
+
+
+def test_two_at_once_put_back_what_was_there(arp, scene, wire):
+    for last in range(10, 14):
+        scene.add(f"192.0.2.{last}", "stale", DEAD)
+    answers = []
+    runs = [
+        threading.Thread(target=lambda last=last: answers.append(arp.revalidate(f"192.0.2.{last}")))
+        for last in range(10, 14)
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(timeout=30)
+    assert [len(answer["gone"]) for answer in answers] == [1] * 4
+    assert [answer["warnings"] for answer in answers] == [[]] * 4
+    assert resolicit() == 0
+
+
+def test_who_is_killed_leaves_no_lock_and_a_kernel_that_asks_more_and_nothing_else(
+    arp, scene, wire, repo
+):
+    scene.add("192.0.2.10", "stale", DEAD)
+    program = (
+        "import arp_revalidate, arp_select\n"
+        "arp_revalidate.revalidate(arp_select.parse_selectors(verb='revalidate'), 0.0)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=repo / "_utils") as killed:
+        scene.until(lambda: scene.table("probe"))
+        os.kill(killed.pid, signal.SIGKILL)
+    assert resolicit() == 3
+    scene.add("192.0.2.11", "stale", DEAD)
+    assert [row["ip"] for row in arp.revalidate("192.0.2.11")["gone"]] == ["192.0.2.11"]
+
+
+@pytest.mark.parametrize(
+    ("words", "kept", "row"),
+    [
+        ("nud permanent", {"PERMANENT": 1}, f"192.0.2.10 db0 {DEAD} PERMANENT"),
+        (
+            "nud stale extern_learn",
+            {"extern_learn": 1},
+            f"192.0.2.10 db0 {DEAD} extern_learn STALE",
+        ),
+        ("nud stale protocol zebra", {"protocol zebra": 1}, f"192.0.2.10 db0 {DEAD} zebra zebra"),
+    ],
+)
+def test_what_gets_an_owner_after_the_question_is_not_put_into_probe(
+    arp, scene, wire, between, words, kept, row
+):
+    """Probing writes: it would take the mark off that says whose it is."""
+    scene.add("192.0.2.10", "stale", DEAD)
+    happened = between(
+        lambda: ip("neigh", "replace", "192.0.2.10", "lladdr", DEAD, "dev", "db0", *words.split())
+    )
+    result = arp.revalidate("192.0.2.10")
+    assert happened
+    assert (result["checked"], result["kept"]) == (0, kept)
+    assert scene.table() == [row]
+
+
+@pytest.mark.parametrize("state", ["failed", "incomplete"])
+def test_to_what_has_lost_its_mac_the_old_one_is_not_written_back(arp, scene, wire, between, state):
+    scene.add("192.0.2.10", "stale", DEAD)
+    between(lambda: scene.add("192.0.2.10", state, None))
+    result = arp.revalidate("192.0.2.10")
+    assert (result["checked"], result["kept"]) == (0, {state.upper(): 1})
+    assert all(DEAD not in row for row in scene.table())
+
+
+def test_a_kernel_that_cannot_be_asked_for_one_entry_is_read_as_a_whole(
+    arp, scene, wire, monkeypatch
+):
+    """Before 5.0 the answer to RTM_GETNEIGH is EOPNOTSUPP."""
+    import errno
+
+    import arp_netlink
+    import arp_wire
+
+    def refuse(_channel, keys):
+        entries = [arp_wire.Entry(ifindex=index, dst=dst) for index, dst in keys]
+        yield [], [arp_netlink.Refusal(entry, errno.EOPNOTSUPP, "") for entry in entries]
+
+    monkeypatch.setattr(arp_netlink.Channel, "ask_for", refuse)
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    scene.add("192.0.2.11", "stale", DEAD)
+    result = arp.revalidate()
+    assert [row["ip"] for row in result["healed"]] == ["192.0.2.10"]
+    assert [row["ip"] for row in result["gone"]] == ["192.0.2.11"]
+
+
+def test_bursts_of_probes_leave_half_of_the_receiving_backlog_to_others(
+    arp, scene, wire, monkeypatch, tmp_path
+):
+    import arp_netlink
+    import arp_pace
+
+    backlog = tmp_path / "netdev_max_backlog"
+    backlog.write_text("20\n")
+    monkeypatch.setattr(arp_pace.most_at_once, "__defaults__", (backlog,))
+    original, bursts = arp_netlink.Channel.exchange, []
+
+    def exchange(channel, orders):
+        if orders[4] == 28:  # RTM_NEWNEIGH
+            bursts.append((time.monotonic(), len(orders) // int.from_bytes(orders[:4], "little")))
+        return original(channel, orders)
+
+    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    scene.fill(35)
+    ip("route", "add", "10.0.0.0/8", "dev", "db0")
+    assert arp.revalidate(rate=0)["checked"] == 35
+    times, counts = zip(*bursts, strict=True)
+    assert counts == (10, 10, 10, 5)
+    # nobody answers: each waits until the one before is old
+    assert min(after - before for before, after in itertools.pairwise(times)) >= arp_pace.YOUNG_S
+
+
+def test_a_long_run_says_how_far_it_is(arp, scene, wire, caplog):
+    for last in range(10, 40):
+        scene.add(f"192.0.2.{last}", "stale", BORN)
+        scene.worker(f"192.0.2.{last}")
+    with caplog.at_level("INFO"):
+        arp.revalidate("192.0.2.0/24", rate=20)
+    assert "of 30 asked" in caplog.text
