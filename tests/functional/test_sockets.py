@@ -1,0 +1,187 @@
+"""TCP sockets that get no answer, on a real kernel: what is stuck, exact lookups, counters."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+
+import arp_sockets
+import pytest
+from conftest import BORN, DEAD, ip
+
+PAIR = pytest.mark.parametrize(
+    ("own", "address"),
+    [("192.0.2.1", "192.0.2.10"), ("2001:db8::1", "2001:db8::10")],
+    ids=["v4", "v6"],
+)
+CALL = """
+import socket, sys
+call = socket.create_connection((sys.argv[1], int(sys.argv[2])), 30, (sys.argv[3], 0))
+sys.stdin.read()
+"""
+
+
+def packed(address):
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
+def stuck(address=None, **words):
+    with arp_sockets.Sockets() as sockets:
+        return sockets.stuck(packed(address) if address else b"", **words)
+
+
+def listener(own, dev=None):
+    """Listen at an address of the database; a device-bound listener takes what comes by it."""
+    family = socket.AF_INET6 if ":" in own else socket.AF_INET
+    listening = socket.create_server((own, 0), family=family)
+    if dev:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, dev.encode())
+    return listening
+
+
+@contextlib.contextmanager
+def calling(own, port, address):
+    """Let the worker call the database from an address of its own, until the block ends."""
+    words = ["ip", "netns", "exec", "worker", sys.executable, "-c", CALL, own, str(port), address]
+    caller = subprocess.Popen(words, stdin=subprocess.PIPE)
+    try:
+        yield
+    finally:
+        caller.kill()
+        caller.communicate()
+
+
+def call(address):
+    """Call somebody without waiting for the answer."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    caller = socket.socket(family)
+    caller.setblocking(False)
+    caller.connect_ex((address, 5432))
+    return caller
+
+
+@PAIR
+def test_a_call_to_a_dead_mac_is_stuck_in_syn_sent(scene, own, address):
+    scene.add(address, "permanent", DEAD)
+    before = arp_sockets.counters()
+    with call(address):
+        [found] = stuck(address)
+        assert (found.state, found.local, found.peer) == ("SYN_SENT", packed(own), packed(address))
+        assert (found.peer_port, found.ifindex, found.timer) == (5432, 0, "retransmit")
+        assert found.row()["peer"] == address
+        for look in (stuck(), stuck(address, opening_only=True)):
+            assert [one.cookie for one in look] == [found.cookie]
+        scene.until(lambda: stuck(address)[0].retransmits > 0)
+        assert stuck(address)[0].cookie == found.cookie
+    after = arp_sockets.counters()
+    assert all(more > less for more, less in zip(after, before, strict=True))
+
+
+@PAIR
+def test_a_caller_whose_answers_go_to_a_dead_mac_is_stuck_in_syn_recv(scene, own, address):
+    scene.worker(address)
+    scene.add(address, "permanent", DEAD)
+    with listener(own) as listening:
+        port = listening.getsockname()[1]
+        with calling(own, port, address):
+            scene.until(lambda: stuck(address))
+            [found] = stuck(address)
+            assert (found.state, found.local_port, found.ifindex) == ("SYN_RECV", port, 0)
+            with arp_sockets.Sockets() as sockets:
+                seen = sockets.lookup(found.local, port, found.peer, found.peer_port)
+            assert (seen.state, seen.cookie) == ("SYN_RECV", found.cookie)
+
+
+@PAIR
+def test_a_connection_whose_path_turned_wrong_retransmits(scene, own, address):
+    scene.worker(address)
+    scene.add(address, "permanent", BORN)
+    with listener(own) as listening, calling(own, listening.getsockname()[1], address):
+        connection, _peer = listening.accept()
+        with connection:
+            assert stuck(address) == []
+            ip("neigh", "replace", address, "lladdr", DEAD, "nud", "permanent", "dev", "db0")
+            connection.send(b"anybody there?")
+            scene.until(lambda: stuck(address))
+            [found] = stuck(address)
+            assert (found.state, found.timer) == ("ESTABLISHED", "retransmit")
+            assert found.retransmits > 0
+            assert stuck(address, opening_only=True) == []
+            assert stuck("2001:db8::99" if ":" in address else "192.0.2.99") == []
+
+
+def test_the_kernel_filters_by_network_and_family(scene):
+    with contextlib.ExitStack() as calls:
+        for address in ("192.0.2.10", "192.0.2.200", "2001:db8::10"):
+            scene.add(address, "permanent", DEAD)
+            calls.enter_context(call(address))
+        peers = {found.row()["peer"] for found in stuck()}
+        assert peers == {"192.0.2.10", "192.0.2.200", "2001:db8::10"}
+        low = {found.row()["peer"] for found in stuck("192.0.2.0", prefix=25)}
+        assert low == {"192.0.2.10"}
+        all_v6 = {found.row()["peer"] for found in stuck("2001:db8::", prefix=32)}
+        assert all_v6 == {"2001:db8::10"}
+
+
+def test_an_ipv4_caller_of_a_socket_that_does_both_is_an_ipv4_peer(scene):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "permanent", DEAD)
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listening:
+        port = listening.getsockname()[1]
+        with calling("192.0.2.1", port, "192.0.2.10"):
+            scene.until(lambda: stuck("192.0.2.10"))
+            [found] = stuck("192.0.2.10")
+            assert (found.local, found.peer) == (packed("192.0.2.1"), packed("192.0.2.10"))
+            with arp_sockets.Sockets() as sockets:
+                seen = sockets.lookup(found.local, port, found.peer, found.peer_port)
+            assert seen.cookie == found.cookie
+            assert seen.peer == packed("192.0.2.10")
+
+
+@PAIR
+def test_a_lookup_finds_the_listener_or_nothing(scene, own, address):
+    with listener(own) as listening, arp_sockets.Sockets() as sockets:
+        port = listening.getsockname()[1]
+        assert sockets.lookup(packed(own), port, packed(address), 40000).state == "LISTEN"
+        assert sockets.lookup(packed(own), port ^ 1, packed(address), 40000) is None
+
+
+@PAIR
+def test_a_lookup_says_that_a_socket_is_bound_to_a_device(scene, own, address):
+    scene.worker(address)
+    scene.add(address, "permanent", DEAD)
+    index = socket.if_nametoindex("db0")
+    with listener(own, "db0") as listening:
+        port = listening.getsockname()[1]
+        with calling(own, port, address):
+            scene.until(lambda: stuck(address))
+            [found] = stuck(address)
+            four = found.local, port, found.peer, found.peer_port
+            with arp_sockets.Sockets() as sockets:
+                assert sockets.lookup(*four, index).ifindex == index
+                assert sockets.lookup(*four, index).state == "SYN_RECV"
+
+
+def test_a_kernel_that_does_not_list_its_sockets_says_so_in_one_line(scene, monkeypatch):
+    monkeypatch.setattr(arp_sockets, "_TCP", 132)  # SCTP: a protocol that nobody lists here
+    with pytest.raises(OSError, match="cannot list TCP sockets: the kernel has neither"):
+        arp_sockets.Sockets()
+    monkeypatch.setattr(arp_sockets, "NETLINK_SOCK_DIAG", 31)
+    with pytest.raises(OSError, match="cannot list TCP sockets: the kernel has neither"):
+        arp_sockets.Sockets()
+
+
+def test_many_sockets_are_all_read(scene):
+    with socket.create_server(("127.0.0.1", 0), backlog=500) as listening:
+        ip("link", "set", "lo", "up")
+        pairs = []
+        for _ in range(400):
+            caller = socket.create_connection(listening.getsockname())
+            pairs += [caller, listening.accept()[0]]
+        with arp_sockets.Sockets() as sockets:
+            found = sockets.dump(["ESTABLISHED"])
+            assert {one.local_port for one in found} >= {one.getsockname()[1] for one in pairs}
+            assert len(found) == 800
+            assert sockets.stuck() == []
+        for one in pairs:
+            one.close()
