@@ -1,0 +1,248 @@
+"""One verdict from what was seen: every kind of evidence, and which of two truths goes first."""
+
+import arp_diagnose as diagnose
+import pytest
+from arp_diagnose import Evidence, Load, Route
+
+ADDRESS, ROUTER, OTHER = "192.0.2.10", "192.0.2.254", "192.0.2.77"
+A, B, C = (f"02:00:00:00:00:0{letter}" for letter in "abc")
+LINK = Route("db0", "192.0.2.1")
+BEHIND = Route("db0", "192.0.2.1", ROUTER)
+FULL = Load(1200, 100, 128, 512, 1024, refused=3)
+ROOM = Load(1100, 100, 128, 512, 1024)
+STUCK = {"state": "SYN_RECV", "peer": ADDRESS}
+
+
+def row(mac=A, state="STALE", owner="", suspect=False, confirmed_s=40.0):
+    return {
+        "ip": ADDRESS,
+        "mac": mac,
+        "dev": "db0",
+        "state": state,
+        "confirmed_s": confirmed_s,
+        "used_s": 1.0,
+        "updated_s": 90.0,
+        "suspect": suspect,
+        "owner": owner,
+    }
+
+
+def seen(before=None, answers=(), after=None, route=LINK, **more):
+    """Return evidence; who answers does so after half a millisecond, or as told."""
+    found = answers if isinstance(answers, dict) else dict.fromkeys(answers, 0.5)
+    more.setdefault("asked_s", 0.65)
+    return Evidence(ADDRESS, route, before, after, answers=found, **more)
+
+
+def read(before=None, **more):
+    """Return evidence of test=True."""
+    return seen(before, after=before, asked=False, asked_s=0.0, **more)
+
+
+FAILED, INCOMPLETE = row("", "FAILED"), row("", "INCOMPLETE", "INCOMPLETE")
+PERMANENT = row(A, "PERMANENT", "PERMANENT")
+ZEBRA = row(A, "REACHABLE", "protocol zebra")
+VOUCHED = row(A, "REACHABLE", suspect=True, confirmed_s=0.01)
+FRESH = row(A, "REACHABLE", confirmed_s=5.0)  # by ARP, lately
+REFRESHED = row(A, "REACHABLE", confirmed_s=0.1)  # while we asked
+
+CASES = {
+    # the table and the wire agree
+    "right": (seen(row(), [A], row(A, "REACHABLE")), diagnose.RIGHT),
+    "right: kept alive, and rightly": (seen(VOUCHED, [A], VOUCHED), diagnose.RIGHT),
+    "right: set by hand": (seen(PERMANENT, [A], PERMANENT), diagnose.RIGHT),
+    "right: a full table does not matter": (seen(row(), [A], row(), load=FULL), diagnose.RIGHT),
+    "next hop right": (seen(row(), [A], row(), BEHIND), diagnose.NEXT_HOP),
+    # they did not
+    "corrected": (seen(row(), [B], row(B, "REACHABLE")), diagnose.CORRECTED),
+    "corrected: was vouched for": (seen(VOUCHED, [B], row(B)), diagnose.CORRECTED),
+    "corrected: had failed": (seen(FAILED, [B], row(B)), diagnose.CORRECTED),
+    "corrected: was being resolved": (seen(INCOMPLETE, [B], row(B)), diagnose.CORRECTED),
+    "corrected: the next hop": (seen(row(), [B], row(B), BEHIND), diagnose.CORRECTED),
+    "still wrong": (seen(row(), [B], row()), diagnose.STILL_WRONG),
+    "still wrong: a third MAC": (seen(row(), [B], row(C)), diagnose.STILL_WRONG),
+    "still wrong: was right": (seen(row(B), [B], row(C)), diagnose.STILL_WRONG),
+    "still wrong: being resolved": (seen(None, [B], INCOMPLETE), diagnose.STILL_WRONG),
+    "still wrong: the next hop": (seen(row(), [B], row(), BEHIND), diagnose.STILL_WRONG),
+    "owned: by hand": (seen(PERMANENT, [B], PERMANENT), diagnose.OWNED),
+    "owned: by zebra": (seen(ZEBRA, [B], ZEBRA), diagnose.OWNED),
+    "owned: taken over meanwhile": (seen(row(), [B], PERMANENT), diagnose.OWNED),
+    "owned: without a MAC": (seen(FAILED, [B], row("", "FAILED", "managed")), diagnose.OWNED),
+    "owned: corrected by its owner": (seen(ZEBRA, [B], row(B)), diagnose.CORRECTED),
+    # there is none
+    "no entry": (seen(None, [A]), diagnose.NO_ENTRY),
+    "no entry: learned meanwhile": (seen(None, [A], row(A)), diagnose.NO_ENTRY),
+    "no entry: deleted meanwhile": (seen(row(), [B]), diagnose.NO_ENTRY),
+    "no entry: failed is none": (seen(FAILED, [B], FAILED), diagnose.NO_ENTRY),
+    "no entry: the next hop": (seen(None, [A], None, BEHIND), diagnose.NO_ENTRY),
+    "no entry: full with what no limit counts": (seen(None, [A], load=ROOM), diagnose.NO_ENTRY),
+    "table full": (seen(None, [A], load=FULL), diagnose.TABLE_FULL),
+    "table full: the next hop": (seen(None, [A], None, BEHIND, load=FULL), diagnose.TABLE_FULL),
+    "table full: at this moment": (
+        seen(None, [A], load=ROOM._replace(refused_lately=3)),
+        diagnose.TABLE_FULL,
+    ),
+    "table full: on a kernel that does not count": (
+        seen(None, [A], load=FULL._replace(refused=-1)),
+        diagnose.TABLE_FULL,
+    ),
+    "table full once": (seen(None, [A], load=ROOM._replace(refused=3)), diagnose.NO_ENTRY),
+    "table full, or of what no limit counts elsewhere": (
+        seen(None, [A], load=FULL._replace(refused=0)),
+        diagnose.NO_ENTRY,
+    ),
+    # nobody answers
+    "nobody: no entry": (seen(), diagnose.SILENT),
+    "nobody: no entry, no room": (seen(load=FULL), diagnose.SILENT),
+    "nobody: stale": (seen(row(), (), row()), diagnose.SILENT),
+    "nobody: the kernel knows": (seen(FAILED, (), FAILED), diagnose.SILENT),
+    "nobody: the kernel finds out": (seen(row(), (), INCOMPLETE), diagnose.SILENT),
+    "nobody: learned by ARP lately": (seen(FRESH, (), FRESH), diagnose.SILENT),
+    "nobody: by hand": (seen(PERMANENT, (), PERMANENT), diagnose.SILENT),
+    "nobody: by zebra, vouched for": (
+        seen(ZEBRA | {"suspect": True}, (), ZEBRA | {"suspect": True}),
+        diagnose.SILENT,
+    ),
+    "nobody: vouched for until it failed": (seen(VOUCHED, (), FAILED), diagnose.SILENT),
+    "nobody: the next hop": (seen(row(), (), row(), BEHIND), diagnose.SILENT),
+    "vouched: for long": (seen(VOUCHED, (), VOUCHED), diagnose.VOUCHED),
+    "vouched: while we asked": (seen(FRESH, (), REFRESHED), diagnose.VOUCHED),
+    "vouched: the next hop": (seen(VOUCHED, (), VOUCHED, BEHIND), diagnose.VOUCHED),
+    # two answer
+    "duplicate": (seen(row(), [A, B], row()), diagnose.DUPLICATE),
+    "duplicate: neither is in the table": (seen(row(C), [A, B], row()), diagnose.DUPLICATE),
+    "duplicate: no entry, no room": (seen(None, [A, B], load=FULL), diagnose.DUPLICATE),
+    "duplicate: one set by hand": (seen(PERMANENT, [A, B], PERMANENT), diagnose.DUPLICATE),
+    "duplicate: the next hop": (seen(row(), [A, B], row(), BEHIND), diagnose.DUPLICATE),
+    "duplicate: a witness": (
+        seen(row(), [A, B], row(), witnesses={OTHER: [A]}),
+        diagnose.DUPLICATE,
+    ),
+    "duplicate: a witness is silent": (
+        seen(row(), [A, B], row(), witnesses={OTHER: []}),
+        diagnose.DUPLICATE,
+    ),
+    "duplicate: a witness has moved away": (
+        seen(row(), [A, B], row(), witnesses={OTHER: [C]}),
+        diagnose.DUPLICATE,
+    ),
+    "duplicate: one witness of two proves it": (
+        seen(row(), [A, B], row(), witnesses={OTHER: [A, B], "192.0.2.78": [B]}),
+        diagnose.DUPLICATE,
+    ),
+    "flux": (seen(row(), [A, B], row(), witnesses={OTHER: [A, B]}), diagnose.FLUX),
+    "flux: of three NICs": (
+        seen(row(), [A, B, C], row(), witnesses={OTHER: [A, B, C]}),
+        diagnose.FLUX,
+    ),
+    "flux: another witness is silent": (
+        seen(row(), [A, B], row(), witnesses={OTHER: [A, B], "192.0.2.78": []}),
+        diagnose.FLUX,
+    ),
+    "flux: was wrong before": (
+        seen(row(C), [A, B], row(), witnesses={OTHER: [A, B]}),
+        diagnose.FLUX,
+    ),
+    # nobody can be asked
+    "cannot: no route": (seen(route=Route(why_not="ENETUNREACH")), diagnose.CANNOT),
+    "cannot: no route, only read": (read(route=Route(why_not="ENETUNREACH")), diagnose.CANNOT),
+    "cannot: no carrier": (seen(row(), (), row(), cannot_ask="no carrier"), diagnose.CANNOT),
+    "cannot: no carrier, vouched for": (
+        seen(VOUCHED, (), VOUCHED, cannot_ask="no carrier"),
+        diagnose.CANNOT,
+    ),
+    "cannot: no carrier, no room": (seen(cannot_ask="no carrier", load=FULL), diagnose.CANNOT),
+    # nobody was to be asked
+    "read: an entry": (read(row()), diagnose.NOT_ASKED),
+    "read: a suspect": (read(VOUCHED), diagnose.NOT_ASKED),
+    "read: set by hand": (read(PERMANENT), diagnose.NOT_ASKED),
+    "read: being resolved": (read(INCOMPLETE), diagnose.NOT_ASKED),
+    "read: failed": (read(FAILED), diagnose.SILENT),
+    "read: no entry": (read(), diagnose.NO_ENTRY),
+    "read: no entry, no room": (read(load=FULL), diagnose.TABLE_FULL),
+    "read: behind a router": (read(row(), route=BEHIND), diagnose.NOT_ASKED),
+}
+SEEN = pytest.mark.parametrize(("evidence", "name"), CASES.values(), ids=list(CASES))
+
+
+@SEEN
+def test_verdict(evidence, name):
+    assert diagnose.verdict(evidence).name == name
+
+
+@SEEN
+def test_every_sentence_can_be_read(evidence, name):
+    found = diagnose.verdict(evidence)
+    assert found.sentence.endswith((".", "?"))
+    assert not set("{}[]'") & set(found.sentence)
+    assert "None" not in found.sentence
+    assert "  " not in found.sentence
+    assert ADDRESS in found.sentence
+    assert "\n" not in found.sentence + found.cure
+
+
+def test_the_set_is_closed_and_every_one_of_it_occurs():
+    assert {name for _evidence, name in CASES.values()} == set(diagnose.VERDICTS)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "cure"),
+    [
+        (seen(row(), [A], row()), ""),
+        (seen(row(), [B], row(B)), ""),
+        (seen(VOUCHED, (), VOUCHED), "salt-call arp.revalidate 192.0.2.10 dev=db0"),
+        (seen(VOUCHED, (), VOUCHED, BEHIND), "salt-call arp.revalidate 192.0.2.254 dev=db0"),
+        (seen(row(), [B], row()), "salt-call arp.flush 192.0.2.10 dev=db0"),
+        (read(row(), route=BEHIND), "salt-call arp.diagnose 192.0.2.10 dev=db0"),
+        (seen(PERMANENT, [B], PERMANENT), "ip neigh del 192.0.2.10 dev db0"),
+        (seen(ZEBRA, [B], ZEBRA), ""),
+        (
+            seen(None, [B], load=FULL),
+            "sysctl -w net.ipv4.neigh.default.gc_thresh2=2048 "
+            "net.ipv4.neigh.default.gc_thresh3=4096",
+        ),
+        (seen(), ""),
+    ],
+    ids=[
+        "right", "corrected", "vouched", "vouched next hop", "still wrong", "not asked", "by hand",
+        "zebra", "full", "silent",
+    ],
+)  # fmt: skip
+def test_the_command_that_cures(evidence, cure):
+    assert diagnose.verdict(evidence).cure == cure
+
+
+def test_an_ipv6_table_has_keys_of_its_own():
+    evidence = Evidence("2001:db8::10", LINK, answers={A: 0.5}, load=FULL)
+    assert "net.ipv6.neigh.default.gc_thresh3=4096" in diagnose.verdict(evidence).cure
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        (seen(row(), {B: 0.44}, row(B)), "was wrong: the table held 02:00:00:00:00:0a (STALE); "),
+        (seen(row(), {B: 0.44}, row(B)), "02:00:00:00:00:0b (0.44 ms) answers"),
+        (seen(row(), [A], row(), BEHIND), "192.0.2.10 is not on this link"),
+        (seen(row(), (), row(), BEHIND), "192.0.2.254 (next hop of 192.0.2.10) on db0"),
+        (seen(row(), [A], row(), sockets=[STUCK]), "1 TCP socket gets no answer"),
+        (seen(row(), [A], row(), sockets=[STUCK] * 2), "2 TCP sockets get no answer"),
+        (seen(row(), [A], row(), load=FULL), "table is full"),
+        (seen(row(), [A], row(), own_macs={A: "db1"}), "this machine's own, of db1"),
+        (seen(row(), [A, B], row(), witnesses={OTHER: [A]}), "for 192.0.2.77 only"),
+        (seen(row(), [A, B], row()), "no other address of theirs is known"),
+        (seen(row(), [A, B], row(), witnesses={OTHER: [A, B]}), "complete copy"),
+        (seen(VOUCHED, (), VOUCHED, kernel="3.13.0-24-generic"), "before Linux 4.11"),
+        (seen(VOUCHED, [B], row(B), kernel="4.9.0"), "before Linux 4.11"),
+        (read(VOUCHED), "MSG_CONFIRM"),
+        (seen(ZEBRA, [B], ZEBRA), "(REACHABLE, protocol zebra)"),
+        (seen(PERMANENT, [B], PERMANENT), "(PERMANENT)"),
+    ],
+)
+def test_what_is_said(evidence, said):
+    assert said in diagnose.verdict(evidence).sentence
+
+
+@pytest.mark.parametrize("kernel", ["4.11.0", "6.18.44", "", "unknown"])
+def test_a_kernel_of_today_vouches_for_nobody(kernel):
+    sentence = diagnose.verdict(seen(VOUCHED, (), VOUCHED, kernel=kernel)).sentence
+    assert "4.11" not in sentence
