@@ -23,6 +23,7 @@ except ImportError:  # installed by pip, not synced
 
 try:
     with arp_fresh.engine():
+        import arp_evidence
         import arp_flush
         import arp_revalidate
         import arp_rows
@@ -376,3 +377,77 @@ def stats(ip=None, dev=None, family=None, exclude=None, mac=None):
     words = {"ip": ip, "dev": dev, "family": family, "exclude": exclude, "mac": mac}
     selectors = _select("stats", "list", **words)
     return _call("stats", arp_rows.stats, selectors)
+
+
+def diagnose(ip, dev=None, test=False):
+    """Say why traffic to one address is lost: one verdict, what it rests on, and what cures it.
+
+    Reads everything first (route, entry and its ages, table, TCP sockets that get no answer), then
+    asks who has the address (ARP request, neighbour solicitation), then reads the entry again.
+    Asking heals: the kernel takes the answer. Where the address is behind a router it is the
+    router's entry that is judged.
+
+    Touches no entry itself. Never asks about an entry that an answer would change and that is not
+    ours (externally learned, managed, set by a routing daemon).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 arp.diagnose 192.0.2.90
+        # db1:
+        #     ----------
+        #     ...
+        #     cure:
+        #     ...
+        #     sentence:
+        #         192.0.2.90 on eth0 was wrong: the table held 02:00:00:00:00:0a (REACHABLE);
+        #         02:00:00:00:00:0b (0.21 ms) answers, and it holds that now.
+        #     ...
+        #     verdict:
+        #         wrong, now corrected by asking
+
+    ip
+        One address.
+    dev
+        Name of the network device to go by. Default: the one that the kernel's route names. A
+        link-local IPv6 address needs it.
+    test
+        True: only read, ask nobody. Default: False.
+
+    Returns a dict: ``verdict``, one of
+
+    - ``right``: the table is not the reason;
+    - ``wrong, now corrected by asking``;
+    - ``wrong, and asking did not correct it``: the kernel does not take the answer;
+    - ``duplicate address``: two machines answer;
+    - ``flux``: one machine answers with two NICs;
+    - ``nobody answers``;
+    - ``silent but vouched for``: nobody answers, and something keeps the entry alive;
+    - ``no entry``: it answers, and the next packet learns it: the table is not the reason;
+    - ``owned entry disagrees with the wire``: somebody set it, and another MAC answers;
+    - ``not on this link, next hop judged``: and the next hop is right. Where it is not, its own
+      verdict is returned;
+    - ``table full``: it answers, and the kernel has no room for it;
+    - ``cannot be asked here``: no route, own address, device down, no right to send;
+    - ``not asked``: with ``test``, where reading does not decide.
+
+    ``sentence`` (the same, with MACs and times), ``cure`` (a command, or empty), ``address``,
+    ``judged`` (the address whose entry was judged), ``route`` (``dev``, ``source``, ``gateway``,
+    ``why_not``), ``entry`` and ``entry_after`` (before and after asking; shape of
+    :py:func:`arp.list`, or None), ``kept_alive_by``, ``asked`` (frames sent: ``unicast``,
+    ``broadcast``), ``cannot_ask`` (why), ``answers_ms`` (MAC to milliseconds), ``witnesses``
+    (other address of one of two MACs to who answers for it), ``table`` (``entries`` of all
+    namespaces, ``never_collected``, ``gc_thresh1``, ``gc_thresh2``, ``gc_thresh3``, ``refused``
+    since boot or -1, ``refused_lately``), ``sockets`` (TCP to the address, in SYN_SENT, SYN_RECV or
+    retransmitting; 100 at most, ``totals`` has the count), ``sockets_unknown`` (why they cannot
+    be listed), ``kernel`` (its release).
+
+    Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
+
+    Takes 25 ms where somebody answers, up to 3 s where nobody does, and a second more where the
+    entry changed less than ``locktime`` ago.
+    """
+    dst = _checked("diagnose", arp_evidence.parse_address, ip, dev)
+    test = _checked("diagnose", arp_select.parse_flag, "test", test)
+    return _call("diagnose", arp_evidence.diagnose, dst, dev, test)

@@ -1,0 +1,397 @@
+"""arp.diagnose: each verdict by its real cause, IPv4 and IPv6."""
+
+import contextlib
+import importlib
+import socket
+import threading
+
+import pytest
+from conftest import BORN, DEAD, ip
+from salt.exceptions import SaltInvocationError
+
+V4, V6 = "192.0.2.10", "2001:db8::10"
+SECOND = "02:00:00:00:00:0c"  # the MAC of one more NIC on the link
+PAIR = pytest.mark.parametrize("address", [V4, V6], ids=["v4", "v6"])
+
+
+def other(address, last):
+    return f"{address.rpartition(':')[0] or '192.0.2'}{':' if ':' in address else '.'}{last}"
+
+
+def own(address, dev, namespace="worker"):
+    """Give a device of the other side an address."""
+    length, extra = ("64", ["nodad"]) if ":" in address else ("24", [])
+    ip("-n", namespace, "address", "add", f"{address}/{length}", "dev", dev, *extra)
+
+
+@pytest.fixture
+def second(scene):
+    """One more NIC on the link, ``m0``; in the worker until it is moved to a machine of its own."""
+    words = f"link add link w0 name m0 address {SECOND} type macvlan mode bridge"
+    ip("-n", "worker", *words.split())
+    ip("-n", "worker", "link", "set", "m0", "addrgenmode", "none", "up")
+    ip("netns", "del", "copy", check=False)
+    ip("netns", "add", "copy")
+    yield scene
+    ip("netns", "del", "copy")
+
+
+def move_to_another_machine():
+    ip("-n", "worker", "link", "set", "m0", "netns", "copy")
+    ip("-n", "copy", "link", "set", "m0", "addrgenmode", "none", "up")
+
+
+@contextlib.contextmanager
+def vouching(address):
+    """Let an application vouch for an address until the block ends."""
+    done = threading.Event()
+
+    def send():
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as sender:
+            while not done.wait(0.02):
+                sender.sendto(b"x", socket.MSG_CONFIRM, (address, 9))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        done.set()
+        sender.join()
+
+
+@PAIR
+def test_right(arp, scene, address):
+    scene.worker(address)
+    scene.add(address, "stale", BORN)
+    answer = arp.diagnose(address)
+    assert (answer["verdict"], answer["cure"]) == ("right", "")
+    assert set(answer["answers_ms"]) == {BORN}
+    assert answer["route"]["dev"] == "db0"
+    assert answer["entry"]["state"] == "STALE"
+    assert answer["entry_after"]["mac"] == BORN
+    assert answer["asked"] == {"unicast": 0, "broadcast": 2}
+
+
+@PAIR
+def test_wrong_and_corrected(arp, scene, address):
+    scene.worker(address)
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    scene.add(address, "reachable", DEAD)
+    with vouching(address):
+        answer = arp.diagnose(address)
+    assert answer["verdict"] == "wrong, now corrected by asking"
+    assert (answer["entry"]["mac"], answer["entry_after"]["mac"]) == (DEAD, BORN)
+    assert scene.table() == [f"{address} db0 {BORN} REACHABLE"]
+
+
+def test_what_changed_within_locktime_is_waited_for(arp, scene):
+    scene.worker(V4)
+    scene.add(V4, "reachable", DEAD)
+    assert arp.diagnose(V4)["verdict"] == "wrong, now corrected by asking"
+    assert scene.table() == [f"{V4} db0 {BORN} REACHABLE"]
+
+
+@PAIR
+def test_an_entry_that_had_failed(arp, scene, address):
+    """IPv6 takes no answer into a FAILED entry (ndisc_recv_na); the next packet asks anew."""
+    scene.worker(address)
+    scene.add(address, "failed", None)
+    verdict = {V4: "wrong, now corrected by asking", V6: "no entry"}[address]
+    answer = arp.diagnose(address)
+    assert (answer["verdict"], answer["cure"]) == (verdict, "")
+    assert "(FAILED)" in answer["sentence"]
+
+
+def test_wrong_and_not_corrected_as_locktime_is_long(arp, scene):
+    scene.worker(V4)
+    scene.sysctl("ipv4.neigh.db0.locktime", 6000)
+    scene.add(V4, "reachable", DEAD)
+    answer = arp.diagnose(V4)
+    assert answer["verdict"] == "wrong, and asking did not correct it"
+    assert answer["cure"] == f"salt-call arp.flush {V4} dev=db0"
+    assert set(answer["answers_ms"]) == {BORN}
+    assert arp.flush(V4, "db0")["flushed"] == 1
+
+
+def test_wrong_and_not_corrected_as_a_proxy_may_not_override(arp, scene):
+    """RFC 4861, 7.2.8: who answers in the name of another does not set the Override flag."""
+    ip("netns", "exec", "worker", "sysctl", "-qw", "net.ipv6.conf.w0.proxy_ndp=1")
+    ip("netns", "exec", "worker", "sysctl", "-qw", "net.ipv6.conf.w0.forwarding=1")
+    ip("netns", "exec", "worker", "sysctl", "-qw", "net.ipv6.neigh.w0.proxy_delay=0")
+    ip("-n", "worker", "neigh", "add", "proxy", V6, "dev", "w0")
+    scene.add(V6, "reachable", DEAD)
+    answer = arp.diagnose(V6)
+    assert answer["verdict"] == "wrong, and asking did not correct it"
+    assert answer["entry_after"]["mac"] == DEAD
+
+
+@PAIR
+def test_two_machines_have_the_address(arp, second, address):
+    """Each has an address of its own beside it: the witness."""
+    move_to_another_machine()
+    for dev, namespace, last in (("w0", "worker", 20), ("m0", "copy", 30)):
+        own(address, dev, namespace)
+        own(other(address, last), dev, namespace)
+    second.add(address, "stale", BORN)
+    second.add(other(address, 20), "stale", BORN)
+    second.add(other(address, 30), "stale", SECOND)
+    answer = arp.diagnose(address)
+    assert answer["verdict"] == "duplicate address"
+    assert set(answer["answers_ms"]) == {BORN, SECOND}
+    assert answer["witnesses"] == {other(address, 20): [BORN], other(address, 30): [SECOND]}
+    assert "so they are two machines" in answer["sentence"]
+
+
+@PAIR
+def test_without_a_witness_the_worse_is_assumed_and_said(arp, second, address):
+    own(address, "w0")
+    own(address, "m0")
+    second.add(address, "stale", BORN)
+    answer = arp.diagnose(address)
+    assert (answer["verdict"], answer["witnesses"]) == ("duplicate address", {})
+    assert "no other address of theirs is known" in answer["sentence"]
+
+
+@PAIR
+def test_flux(arp, second, address):
+    """IPv4: each NIC answers for the other's address. IPv6: only if both have it."""
+    for dev in ["w0", "m0"] if address == V6 else ["w0"]:
+        own(address, dev)
+        own(other(address, 20), dev)
+    second.add(address, "stale", BORN)
+    second.add(other(address, 20), "stale", BORN)
+    answer = arp.diagnose(address)
+    assert answer["verdict"] == "flux"
+    assert set(answer["answers_ms"]) == {BORN, SECOND}
+    assert set(answer["witnesses"][other(address, 20)]) == {BORN, SECOND}
+
+
+@PAIR
+@pytest.mark.parametrize("state", ["stale", "failed", None])
+def test_nobody_answers(arp, scene, address, state):
+    if state:
+        scene.add(address, state, DEAD if state == "stale" else None)
+    answer = arp.diagnose(address)
+    assert (answer["verdict"], answer["answers_ms"]) == ("nobody answers", {})
+    assert answer["asked"]["broadcast"] >= 3
+    assert answer["asked"]["unicast"] == (state == "stale")
+
+
+@PAIR
+def test_silent_but_vouched_for(arp, scene, address):
+    scene.add(address, "reachable", DEAD)
+    with vouching(address):
+        answer = arp.diagnose(address)
+    assert answer["verdict"] == "silent but vouched for"
+    assert answer["cure"] == f"salt-call arp.revalidate {address} dev=db0"
+    assert "MSG_CONFIRM" in answer["kept_alive_by"]
+    assert answer["entry_after"]["mac"] == DEAD
+
+
+@PAIR
+def test_no_entry(arp, scene, address):
+    scene.worker(address)
+    answer = arp.diagnose(address)
+    assert (answer["verdict"], answer["entry"], answer["cure"]) == ("no entry", None, "")
+    assert scene.table() == []
+
+
+@PAIR
+def test_an_entry_set_by_hand_disagrees(arp, scene, address):
+    scene.worker(address)
+    scene.add(address, "permanent", DEAD)
+    answer = arp.diagnose(address)
+    assert answer["verdict"] == "owned entry disagrees with the wire"
+    assert answer["kept_alive_by"] == "its owner (PERMANENT)"
+    assert scene.table() == [f"{address} db0 {DEAD} PERMANENT"]
+    ip(*answer["cure"].split()[1:])
+    assert scene.table() == []
+
+
+@PAIR
+@pytest.mark.parametrize("mark", [["extern_learn"], ["protocol", "zebra"]], ids=" ".join)
+def test_an_owned_entry_that_an_answer_would_change_is_not_asked_about(arp, scene, address, mark):
+    scene.worker(address)
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    ip("neigh", "add", address, "lladdr", DEAD, "nud", "reachable", "dev", "db0", *mark)
+    before = scene.table()
+    answer = arp.diagnose(address)
+    assert answer["verdict"] == "cannot be asked here"
+    assert mark[-1] in answer["cannot_ask"]
+    assert answer["asked"] == {"unicast": 0, "broadcast": 0}
+    assert scene.table() == before
+
+
+@PAIR
+@pytest.mark.parametrize(
+    ("mac", "verdict"),
+    [(BORN, "not on this link, next hop judged"), (DEAD, "wrong, now corrected by asking")],
+    ids=["right", "wrong"],
+)
+def test_behind_a_router(arp, scene, address, mac, verdict):
+    scene.worker(address)
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    ip("route", "add", "default", "via", address)
+    scene.add(address, "stale", mac)
+    far = "2001:db8:99::1" if ":" in address else "198.51.100.1"
+    answer = arp.diagnose(far)
+    assert (answer["verdict"], answer["address"], answer["judged"]) == (verdict, far, address)
+    assert answer["route"]["gateway"] == address
+
+
+def test_an_ipv4_address_behind_an_ipv6_router(arp, scene):
+    scene.worker(V6)
+    ip("route", "add", "198.51.100.0/24", "via", "inet6", V6, "dev", "db0")
+    scene.add(V6, "stale", BORN)
+    answer = arp.diagnose("198.51.100.1")
+    assert (answer["verdict"], answer["judged"]) == ("not on this link, next hop judged", V6)
+
+
+@PAIR
+def test_no_room_in_the_table(arp, scene, address, monkeypatch):
+    """gc_thresh3 holds for all namespaces: a table that is really full takes the host's along."""
+    scene.worker(address)
+    arp.stats()  # loads the engine
+    engine = importlib.import_module("arp_evidence")
+    limits = engine.netlink.limits
+
+    def small(families):
+        found = limits(families).items()
+        return {at: one._replace(gc_thresh3=one.entries_all_namespaces) for at, one in found}
+
+    scene.fill(5, family=6 if ":" in address else 4)
+    monkeypatch.setattr(engine.netlink, "limits", small)
+    assert arp.diagnose(address)["verdict"] == "no entry"  # nobody has been refused one
+    monkeypatch.setattr(engine, "_refused", lambda _family: 3)
+    answer = arp.diagnose(address)
+    assert answer["verdict"] == "table full"
+    assert answer["table"]["entries"] == answer["table"]["gc_thresh3"] >= 5
+    assert "gc_thresh3=" in answer["cure"]
+
+
+@PAIR
+def test_permanent_entries_take_no_room(arp, scene, address):
+    scene.worker(address)
+    before = arp.diagnose(address)["table"]["never_collected"]
+    scene.fill(7, "permanent", family=6 if ":" in address else 4)
+    assert arp.diagnose(address)["table"]["never_collected"] == before + 7
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("198.51.100.1", "no route leads there (ENETUNREACH)"),
+        ("2001:db8:99::1", "no route leads there (ENETUNREACH)"),
+        ("192.0.2.1", "this machine's own address"),
+        ("2001:db8::1", "this machine's own address"),
+        ("192.0.2.255", "broadcast address"),
+        ("224.0.0.5", "multicast address"),
+        ("ff02::5", "multicast address"),
+        ("203.0.113.1", "blackhole"),
+        ("2001:db8:66::1", "blackhole"),
+    ],
+)
+def test_there_is_no_neighbour_to_ask(arp, scene, address, why):
+    ip("route", "add", "blackhole", "203.0.113.0/24")
+    ip("route", "add", "blackhole", "2001:db8:66::/64")
+    ip("route", "add", "224.0.0.0/4", "dev", "db0")
+    answer = arp.diagnose(address)
+    assert answer["verdict"] == "cannot be asked here"
+    assert why in answer["route"]["why_not"]
+    assert answer["judged"] == ""
+
+
+@PAIR
+def test_a_device_that_is_down(arp, scene, address):
+    ip("link", "set", "db0", "down")
+    assert "no route leads there" in arp.diagnose(address)["sentence"]
+    assert arp.diagnose(address, dev="db0")["route"]["why_not"] == "db0 is down"
+
+
+@PAIR
+def test_the_cable_is_out(arp, scene, address):
+    scene.add(address, "permanent", DEAD)
+    ip("-n", "worker", "link", "set", "w0", "down")
+    scene.until(lambda: "NO-CARRIER" in ip("link", "show", "db0"))
+    answer = arp.diagnose(address)
+    assert (answer["verdict"], answer["cannot_ask"]) == ("cannot be asked here", "no carrier")
+
+
+def test_an_ipv6_device_without_a_link_local_address(arp, scene):
+    scene.worker(V6)
+    ip("address", "del", "fe80::1/64", "dev", "db0")
+    answer = arp.diagnose(V6)
+    assert answer["verdict"] == "cannot be asked here"
+    assert "link-local" in answer["cannot_ask"]
+
+
+def test_a_link_local_address_by_its_device(arp, scene):
+    scene.add("fe80::2", "stale", BORN)
+    assert arp.diagnose("fe80::2", dev="db0")["verdict"] == "right"
+
+
+@PAIR
+def test_only_read(arp, scene, address):
+    scene.worker(address)
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    scene.add(address, "reachable", DEAD)
+    answer = arp.diagnose(address, test=True)
+    assert (answer["verdict"], answer["answers_ms"]) == ("not asked", {})
+    assert answer["asked"] == {"unicast": 0, "broadcast": 0}
+    assert answer["cure"] == f"salt-call arp.diagnose {address} dev=db0"
+    assert scene.table() == [f"{address} db0 {DEAD} REACHABLE"]
+
+
+@PAIR
+def test_sockets_that_get_no_answer_are_shown(arp, scene, address):
+    scene.add(address, "permanent", DEAD)
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as caller:
+        caller.setblocking(False)
+        caller.connect_ex((address, 5432))
+        answer = arp.diagnose(address, test=True)
+    [found] = answer["sockets"]
+    assert (found["state"], found["peer"], found["peer_port"]) == ("SYN_SENT", address, 5432)
+    assert answer["totals"] == {"sockets": 1}
+
+
+def test_this_machines_own_nic_answers_for_another(arp, scene):
+    """Proxy ARP on a second NIC of ours, which is on the same link."""
+    ip("-n", "worker", "link", "add", "br0", "type", "bridge")
+    ip("link", "add", "db1", "address", SECOND, "type", "veth", "peer", "w1", "netns", "worker")
+    for words in ("link set w0 master br0", "link set w1 master br0", "link set w1 up"):
+        ip("-n", "worker", *words.split())
+    ip("-n", "worker", "link", "set", "br0", "up")
+    ip("link", "set", "db1", "addrgenmode", "none", "up")
+    scene.sysctl("ipv4.conf.db1.proxy_arp", 1)
+    scene.sysctl("ipv4.conf.db1.forwarding", 1)
+    scene.sysctl("ipv4.conf.db1.rp_filter", 0)
+    scene.sysctl("ipv4.conf.db1.accept_local", 1)
+    scene.sysctl("ipv4.neigh.db1.proxy_delay", 0)
+    answer = arp.diagnose(V4)
+    assert set(answer["answers_ms"]) == {SECOND}
+    assert f"{SECOND} is this machine's own, of db1" in answer["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ({"ip": "192.0.2.0/24"}, "name one address"),
+        ({"ip": ["192.0.2.1"]}, "name one address"),
+        ({"ip": "192.0.2.1,192.0.2.2"}, "name one address"),
+        ({"ip": "worker"}, "'worker' is not an IPv4 or IPv6 address"),
+        ({"ip": 7}, "quote it in YAML"),
+        ({"ip": None}, "name one address"),
+        ({"ip": "fe80::2"}, "link-local address: name its device with dev"),
+        ({"ip": V4, "dev": "no0"}, "no device 'no0' here"),
+        ({"ip": V4, "dev": ["db0"]}, "name one device"),
+        ({"ip": V4, "test": "maybe"}, "neither True nor False"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_the_words_is_one_line(arp, scene, words, line):
+    with pytest.raises(SaltInvocationError, match=r"^arp\.diagnose: ") as raised:
+        arp.diagnose(**words)
+    assert line in str(raised.value)
+    assert "\n" not in str(raised.value)
