@@ -162,9 +162,10 @@ def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene):
     for last in range(10, 30):
         scene.add(f"192.0.2.{last}", "stale", DEAD)
     answers = []
-    run = threading.Thread(target=lambda: answers.append(arp.revalidate("192.0.2.0/24", rate=40)))
+    run = threading.Thread(target=lambda: answers.append(arp.revalidate("192.0.2.0/24", rate=20)))
     run.start()
-    time.sleep(0.2)
+    scene.until(lambda: scene.table("probe"))
+    assert scene.table("stale"), "half way"
     ip("link", "del", "db0")
     run.join(timeout=20)
     assert answers, "it hangs"
