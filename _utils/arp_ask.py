@@ -243,8 +243,6 @@ class Asker:
             self._ends.set(asked, now + COLLECT_S)
         elif owner == held:
             self._finish(asked)
-        elif is_new and len(asked.answers) == asked.tries == 1:  # not who was asked: ask everybody
-            self._again.set(asked, now)
 
     # --- ending
 
@@ -265,7 +263,7 @@ class Asker:
 
     def _deaf(self, asked: _Asked) -> str:
         """Return why a question that nobody answered may not have been heard by anybody."""
-        device = self._devices.get(asked.question.ifindex, since=asked.started)
+        device = self._devices.get(asked.question.ifindex)
         why = devices.unaskable(device, wire.family_of(asked.question.dst))
         if not why and device and device.carrier_changes != asked.carrier_changes:
             why = "no carrier for a while"

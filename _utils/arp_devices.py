@@ -32,7 +32,7 @@ RTEXT_FILTER_SKIP_STATS = 8  # include/uapi/linux/rtnetlink.h
 DEVCONF_FORWARDING = 0  # include/uapi/linux/ipv6.h
 # --- include/uapi/linux/if_addr.h
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
-IFA_F_SECONDARY, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x01, 0x08, 0x40
+IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x08, 0x40
 # --- include/uapi/linux/rtnetlink.h
 RTA_DST, RTA_OIF, RTA_PREFSRC = 1, 4, 7
 RT_SCOPE_LINK = 253
@@ -97,8 +97,8 @@ class Device(NamedTuple):
         return group, frames.solicitation(self.mac, source, dst)
 
 
-def unaskable(device: Device | None, family: int) -> str:
-    """Return why no question can be asked on a device, or an empty string."""
+def unusable(device: Device | None, family: int) -> str:
+    """Return why nothing can be said on a device, or an empty string."""
     if device is None:
         return "device is gone"
     if not device.mac or device.flags & (IFF_LOOPBACK | IFF_POINTOPOINT | IFF_NOARP):
@@ -111,9 +111,15 @@ def unaskable(device: Device | None, family: int) -> str:
         return f"cannot be asked here: addresses of {len(device.mac)} bytes"
     if family == socket.AF_INET6 and device.hardware != frames.ARPHRD_ETHER:
         return "cannot be asked here: IPv6 on another hardware than Ethernet"
-    if not device.senders(family):
-        return "no address to ask from" if family == socket.AF_INET else "no link-local address"
     return ""
+
+
+def unaskable(device: Device | None, family: int) -> str:
+    """Return why no question can be asked on a device, or an empty string."""
+    why = unusable(device, family)
+    if why or (device and device.senders(family)):
+        return why
+    return "no address to ask from" if family == socket.AF_INET else "no link-local address"
 
 
 class Devices:
@@ -141,6 +147,10 @@ class Devices:
             if device:
                 self._by_name[device.name] = device
         return device
+
+    def names(self) -> dict[str, int]:
+        """Return every device's name to its index."""
+        return self._channel.names()
 
     def named(self, name: str) -> Device | None:
         """Return a device that was read before, by its name."""
@@ -173,9 +183,11 @@ class Devices:
 
 
 def _selected(senders: list[Address], target: bytes) -> bytes:
-    """Return as inet_select_addr (net/ipv4/devinet.c) does: on the target's network, or first."""
-    primary = [address for address in senders if not address.flags & IFA_F_SECONDARY] or senders
-    return next((a.ip for a in primary if a.covers(target)), primary[0].ip)
+    """Return as inet_select_addr (net/ipv4/devinet.c) does: on the target's network, or first.
+
+    In the kernel's order, where secondary addresses follow the primary one of their network.
+    """
+    return next((a.ip for a in senders if a.covers(target)), senders[0].ip)
 
 
 class _Channel(netlink.Channel):

@@ -163,6 +163,17 @@ def scene():
         libc.setns(before.fileno(), CLONE_NEWNET)
 
 
+@pytest.fixture
+def wire(scene):
+    """The other end of the scene's cable, frame by frame."""
+    from wire import Wire
+
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)  # an entry just written shall be as good as an old
+    wire = Wire()
+    yield wire
+    wire.close()
+
+
 @pytest.fixture(scope="session")
 def minion_opts(repo, tmp_path_factory):
     """The configuration of a masterless minion that takes its modules from this tree."""

@@ -11,65 +11,11 @@ import arp_devices
 import arp_pace
 import pytest
 from arp_ask import Question
+from asking import OTHER, PAIR, Clock, ask, do, play, question
 from conftest import BORN, DEAD, HOST, ip
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP
-from wire import Wire, answer, is_to_all, packed
-
-PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
-OTHER = "02:00:00:00:00:0c"
-
-
-@pytest.fixture
-def wire(scene):
-    scene.sysctl("ipv4.neigh.db0.locktime", 0)  # an entry just written shall be as good as an old
-    wire = Wire()
-    yield wire
-    wire.close()
-
-
-def do(line):
-    """Run iproute2."""
-    ip(*line.split())
-
-
-class Clock:
-    """A clock that goes on only when it is told to."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-def question(address, mac=DEAD, dev="db0"):
-    return Question(
-        socket.if_nametoindex(dev), packed(address), bytes.fromhex(mac.replace(":", ""))
-    )
-
-
-def ask(*questions, **options):
-    """Ask and return what was heard: MACs as text, without the times."""
-    heard = arp_ask.ask(questions, **options)
-    assert len(heard) == len(questions)
-    return [told(heard[q[:2]]) for q in questions]
-
-
-def told(heard):
-    assert all(0 <= ms < 5000 for ms in heard.answers.values())
-    macs = sorted(mac.hex(":") for mac in heard.answers)
-    return (heard.unicast_asked, heard.broadcast_asked, macs, heard.why)
-
-
-def play(asker, clock):
-    """Let an asker go on until all is over, at once: the clock jumps from one event to the next."""
-    done = []
-    while len(asker):
-        done += asker.step()
-        clock.now = max(clock.now, asker.next_due() or 0)
-    return {q[:2]: heard for q, heard in done}
-
+from wire import answer, is_to_all, packed
 
 # --- one question
 

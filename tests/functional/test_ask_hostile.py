@@ -10,9 +10,9 @@ import sys
 import arp_ask
 import arp_packet
 import pytest
+from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST
 from scapy.layers.l2 import ARP
-from test_ask import OTHER, PAIR, Clock, ask, do, play, question, told, wire  # noqa: F401
 from wire import BROADCAST, Wire, answer, tagged
 
 GROUP = "33:33:00:00:00:01"

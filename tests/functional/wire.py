@@ -65,6 +65,10 @@ class Wire:
 
     def questions(self):
         """Return the questions that have come since the last look."""
+        return [frame for frame in self.heard() if asked(frame)]
+
+    def heard(self):
+        """Return all frames that have come since the last look."""
         self.sock.setblocking(False)
         seen = []
         with contextlib.suppress(BlockingIOError):
@@ -72,7 +76,7 @@ class Wire:
                 frame, sender = self.sock.recvfrom(2048)
                 if sender[2] != socket.PACKET_OUTGOING:
                     seen.append(frame)
-        return [frame for frame in map(Ether, seen) if asked(frame)]
+        return [*map(Ether, seen)]
 
     def say(self, *said):
         """Send frames."""

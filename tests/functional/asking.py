@@ -1,0 +1,55 @@
+"""Questions as the tests ask them, and a clock that is theirs."""
+
+import socket
+
+import arp_ask
+import pytest
+from arp_ask import Question
+from conftest import DEAD, ip
+from wire import packed
+
+PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
+OTHER = "02:00:00:00:00:0c"
+
+
+def do(line):
+    """Run iproute2."""
+    ip(*line.split())
+
+
+class Clock:
+    """A clock that goes on only when it is told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def question(address, mac=DEAD, dev="db0"):
+    return Question(
+        socket.if_nametoindex(dev), packed(address), bytes.fromhex(mac.replace(":", ""))
+    )
+
+
+def ask(*questions, **options):
+    """Ask and return what was heard: MACs as text, without the times."""
+    heard = arp_ask.ask(questions, **options)
+    assert len(heard) == len(questions)
+    return [told(heard[q[:2]]) for q in questions]
+
+
+def told(heard):
+    assert all(0 <= ms < 5000 for ms in heard.answers.values())
+    macs = sorted(mac.hex(":") for mac in heard.answers)
+    return (heard.unicast_asked, heard.broadcast_asked, macs, heard.why)
+
+
+def play(asker, clock):
+    """Let an asker go on until all is over, at once: the clock jumps from one event to the next."""
+    done = []
+    while len(asker):
+        done += asker.step()
+        clock.now = max(clock.now, asker.next_due() or 0)
+    return {q[:2]: heard for q, heard in done}

@@ -1,0 +1,171 @@
+"""Announcing: everybody on the link hears where this machine's own addresses are."""
+
+import ipaddress
+import subprocess
+import sys
+
+import arp_announce
+import pytest
+from asking import do
+from conftest import DEAD, HOST, ip
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
+from scapy.layers.l2 import ARP
+from wire import BROADCAST
+
+ADDRESSES = ["192.0.2.1", "2001:db8::1", "fe80::1"]
+EACH = pytest.mark.parametrize("address", ADDRESSES)
+LOOPBACK = {"device does no ARP": 2}  # 127.0.0.1 and ::1
+OWN = [{"ip": address, "dev": "db0", "mac": HOST} for address in ADDRESSES]
+
+
+def networks(*texts):
+    return [ipaddress.ip_network(text) for text in texts]
+
+
+def announce(**options):
+    """Announce without a pause."""
+    result = arp_announce.announce(**{"sleep": lambda _seconds: None, **options})
+    for rows in result.values():
+        if isinstance(rows, list):
+            rows.sort(key=lambda row: row["ip"])
+    return result
+
+
+def said(wire):
+    """Return ``(to, what)`` of what the worker's end has heard and not seen yet."""
+    heard = []
+    for frame in wire.heard():
+        if ARP in frame:
+            arp = frame[ARP]
+            heard.append((frame.dst, arp.op, arp.hwsrc, arp.psrc, arp.hwdst, arp.pdst))
+        elif ICMPv6ND_NA in frame:
+            na = frame[ICMPv6ND_NA]
+            flags = (na.R, na.S, na.O)
+            heard.append((frame.dst, flags, frame[ICMPv6NDOptDstLLAddr].lladdr, na.tgt))
+            header = frame[IPv6]
+            assert (header.src, header.dst, header.hlim) == (na.tgt, "ff02::1", 255)
+    return heard
+
+
+def of(address, router=0):
+    """Return what one announcement of an address is."""
+    if ":" in address:
+        return [("33:33:00:00:00:01", (router, 0, 1), HOST, address)]
+    return [(BROADCAST, op, HOST, address, HOST, address) for op in (1, 2)]
+
+
+def test_all_that_is_ours_is_announced_three_times(scene, wire):
+    do("link set lo up")
+    pauses = []
+    assert announce(sleep=pauses.append) == {"announced": OWN, "kept": LOOPBACK}
+    once = of("192.0.2.1") + of("2001:db8::1") + of("fe80::1")
+    heard = said(wire)
+    assert [sorted(map(str, heard[n : n + 4])) for n in (0, 4, 8)] == [sorted(map(str, once))] * 3
+    assert len(heard) == 12
+    assert pauses == [1.1, 1.1]
+
+
+@EACH
+def test_an_entry_that_is_vouched_for_believes_it(scene, wire, address):
+    """Even one that has just changed: a gratuitous answer overrides locktime."""
+    scene.worker("192.0.2.10")
+    row = ["dev", "w0", "lladdr", DEAD, "nud", "reachable"]
+    ip("-n", "worker", "neigh", "replace", address, *row)
+    announce(ip=networks(address))
+    [line] = ip("-n", "worker", "neigh", "show", "to", address).splitlines()
+    assert HOST in line.split()
+
+
+@EACH
+def test_one_address_is_chosen(scene, wire, address):
+    [row] = announce(ip=networks(address), dev=["db0"])["announced"]
+    assert row == {"ip": address, "dev": "db0", "mac": HOST}
+    assert said(wire) == of(address) * 3
+
+
+def test_a_test_says_the_same_and_sends_nothing(scene, wire):
+    do("link set lo up")
+    result = announce(test=True)
+    assert result == {"would_announce": OWN, "kept": LOOPBACK}
+    assert said(wire) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"ip": ["192.0.2.10"]}, "ip: 192.0.2.10 is no address of this machine"),
+        ({"ip": ["192.0.2.1", "2001:db8::10"]}, "ip: 2001:db8::10 is no address of this machine"),
+        ({"ip": ["198.51.100.0/24"]}, "ip: 198.51.100.0/24 holds no address of this machine"),
+        ({"ip": ["192.0.2.1"], "dev": ["lo"]}, "ip: 192.0.2.1 is no address of this machine on lo"),
+        ({"dev": ["db7"]}, "dev: no device 'db7' here; there are db0, lo"),
+    ],
+)
+def test_what_is_not_ours_is_refused_before_anything_is_said(scene, wire, options, line):
+    options = {key: networks(*value) if key == "ip" else value for key, value in options.items()}
+    with pytest.raises(ValueError, match=line.replace("'", ".")) as refused:
+        announce(**options)
+    assert "\n" not in str(refused.value)
+    assert said(wire) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("link set db0 down", "device is down"),
+        ("-n worker link set w0 down", "no carrier"),
+        ("link set db0 arp off", "device does no ARP"),
+    ],
+)
+def test_where_nobody_would_hear_it_is_kept(scene, wire, words, why):
+    do(words)
+    result = announce(ip=networks("192.0.2.0/24"))
+    assert result == {"announced": [], "kept": {why: 1}}
+
+
+def test_an_address_for_this_machine_alone_is_kept(scene, wire):
+    """A balancer's hosts hold its address so, and must never say it is theirs."""
+    do("address add 192.0.2.5/32 dev db0 scope host")
+    result = announce(ip=networks("192.0.2.5"))
+    assert result == {"announced": [], "kept": {"scope host": 1}}
+    assert said(wire) == []
+
+
+def test_an_address_that_is_still_being_tried_is_not_announced(scene, wire):
+    scene.sysctl("ipv6.conf.db0.dad_transmits", 1000)
+    do("address add 2001:db8::7/64 dev db0")
+    with pytest.raises(ValueError, match="2001:db8::7 is no address"):
+        announce(ip=networks("2001:db8::7"))
+
+
+def test_a_router_says_that_it_is_one(scene, wire):
+    """Or who hears it would forget the way out."""
+    scene.sysctl("ipv6.conf.db0.forwarding", 1)
+    announce(ip=networks("2001:db8::1"))
+    assert said(wire) == of("2001:db8::1", router=1) * 3
+
+
+def test_what_is_ours_no_longer_is_not_announced_again(scene, wire):
+    announce(ip=networks("192.0.2.1"), sleep=lambda _s: do("address flush dev db0"))
+    assert said(wire) == of("192.0.2.1")
+
+
+def test_a_device_that_vanishes_meanwhile_ends_it(scene, wire):
+    gone = iter([lambda: do("link del db0"), lambda: None])
+    result = announce(dev=["db0"], ip=networks("192.0.2.1"), sleep=lambda _s: next(gone)())
+    assert result["announced"] == OWN[:1]
+
+
+def test_a_device_that_loses_its_carrier_meanwhile_is_said(scene, wire):
+    result = announce(ip=networks("192.0.2.1"), sleep=lambda _s: do("-n worker link set w0 down"))
+    failed = [{"ip": "192.0.2.1", "dev": "db0", "error": "no carrier"}]
+    assert result == {"announced": [], "kept": {}, "failed": failed}
+
+
+def test_without_the_right_to_it_says_so(scene, repo):
+    program = "import arp_announce as a\ntry: a.announce()\nexcept OSError as e: print(e.strerror)"
+    words = ["setpriv", "--bounding-set=-net_raw", sys.executable, "-c", program]
+    done = subprocess.run(
+        words, cwd=repo / "_utils", capture_output=True, text=True, check=False, timeout=60
+    )
+    line = "cannot announce 192.0.2.1 on db0: no CAP_NET_RAW; run the minion as root\n"
+    assert (done.stdout, done.stderr) == (line, "")
