@@ -22,6 +22,7 @@ from pyroute2.netlink import NLM_F_REQUEST, NLMSG_ERROR
 from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE
 
 FACTS_S = 0.25  # what is known of a device is read again after this: its MAC may change
+MOST_KNOWN = 4096  # devices remembered: containers come and go for as long as a sentinel lives
 
 # --- include/uapi/linux/if.h
 IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x01, 0x08, 0x10, 0x40, 0x80
@@ -142,6 +143,9 @@ class Devices:
         if read_at < (now - FACTS_S if since is None else since):
             if device:
                 self._by_name.pop(device.name, None)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+                self._by_name.clear()
             device = self._channel.device_facts(ifindex)
             self._known[ifindex] = now, device
             if device:
