@@ -22,6 +22,7 @@ from pyroute2.netlink import NLM_F_REQUEST, NLMSG_ERROR
 from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE
 
 FACTS_S = 0.25  # what is known of a device is read again after this: its MAC may change
+BATCH = 64  # routes asked for at once: their answers must fit into the least receive buffer
 MOST_KNOWN = 4096  # devices remembered: containers come and go for as long as a sentinel lives
 
 # --- include/uapi/linux/if.h
@@ -152,9 +153,10 @@ class Devices:
                 self._by_name[device.name] = device
         return device
 
-    def names(self) -> dict[str, int]:
+    @staticmethod
+    def names() -> dict[str, int]:
         """Return every device's name to its index."""
-        return self._channel.names()
+        return {name: ifindex for ifindex, name in socket.if_nameindex()}
 
     def named(self, name: str) -> Device | None:
         """Return a device that was read before, by its name."""
@@ -178,8 +180,8 @@ class Devices:
         if len(senders) == 1 or len(targets[0]) == 16:
             return [senders[0].ip] * len(targets)
         routed: list[bytes] = []
-        for at in range(0, len(targets), netlink.BATCH):
-            routed += self._channel.route_sources(device.ifindex, targets[at : at + netlink.BATCH])
+        for at in range(0, len(targets), BATCH):
+            routed += self._channel.route_sources(device.ifindex, targets[at : at + BATCH])
         return [
             source if device.owns(source) else _selected(senders, target)
             for source, target in zip(routed, targets, strict=True)
