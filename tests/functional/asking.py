@@ -1,5 +1,7 @@
 """Questions as the tests ask them, and a clock that is theirs."""
 
+import contextlib
+import select
 import socket
 
 import arp_ask
@@ -33,9 +35,18 @@ def question(address, mac=DEAD, dev="db0"):
     )
 
 
-def ask(*questions, **options):
-    """Ask and return what was heard: MACs as text, without the times."""
-    heard = arp_ask.ask(questions, **options)
+def ask(*questions, wire=None, **options):
+    """Ask and return what was heard: MACs as text, without the times.
+
+    wire: who answers, at once on the test's own clock. Otherwise the kernel does, and time passes.
+    """
+    if wire:
+        clock = Clock()
+        with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+            assert all(map(asker.put, questions))
+            heard = play(asker, clock, wire)
+    else:
+        heard = arp_ask.ask(questions, **options)
     assert len(heard) == len(questions)
     return [told(heard[q[:2]]) for q in questions]
 
@@ -46,10 +57,13 @@ def told(heard):
     return (heard.unicast_asked, heard.broadcast_asked, macs, heard.why)
 
 
-def play(asker, clock):
+def play(asker, clock, wire=None):
     """Let an asker go on until all is over, at once: the clock jumps from one event to the next."""
     done = []
     while len(asker):
         done += asker.step()
+        if wire and wire.answer():
+            select.select([asker], [], [], 1)
+            done += asker.step()
         clock.now = max(clock.now, asker.next_due() or 0)
     return {q[:2]: heard for q, heard in done}

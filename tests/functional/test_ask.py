@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import select
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import arp_devices
 import arp_pace
 import pytest
 from arp_ask import Question
-from asking import OTHER, PAIR, Clock, ask, do, play, question
+from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST, ip
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP
@@ -74,13 +75,28 @@ def test_without_a_mac_everybody_is_asked_at_once(scene, wire, address):
 @PAIR
 def test_two_hosts_that_claim_one_address_are_both_heard(scene, wire, address):
     wire.when_asked(lambda a, all_, _n: [answer(a), answer(a, OTHER)] if all_ else [])
-    assert ask(question(address)) == [(1, 1, [BORN, OTHER], "")]
+    assert ask(question(address), wire=wire) == [(1, 1, [BORN, OTHER], "")]
+
+
+@PAIR
+def test_the_second_claim_is_waited_for_a_little(scene, wire, address):
+    clock = Clock()
+    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+        asker.put(question(address, ""))
+        asker.step()
+        for mac in (BORN, OTHER):
+            wire.say(answer(address, mac))
+            assert select.select([asker], [], [], 1)[0]
+            assert asker.step() == []
+            clock.now += 0.9 * arp_ask.COLLECT_S
+        [(_question, heard)] = asker.step()
+    assert told(heard) == (0, 1, [BORN, OTHER], "")
 
 
 @PAIR
 def test_who_answers_for_another_makes_us_ask_everybody(scene, wire, address):
     wire.when_asked(lambda a, all_, _n: [answer(a, BORN if all_ else OTHER)])
-    assert ask(question(address)) == [(1, 1, [BORN, OTHER], "")]
+    assert ask(question(address), wire=wire) == [(1, 1, [BORN, OTHER], "")]
 
 
 def test_an_advertisement_need_not_name_a_mac(scene, wire):
@@ -93,7 +109,7 @@ def test_an_advertisement_need_not_name_a_mac(scene, wire):
         return [] if all_ else [frame]
 
     wire.when_asked(silent_about_it)
-    assert ask(question("2001:db8::10", BORN)) == [(1, 0, [BORN], "")]
+    assert ask(question("2001:db8::10", BORN), wire=wire) == [(1, 0, [BORN], "")]
 
 
 # --- fabrics
@@ -102,7 +118,7 @@ def test_an_advertisement_need_not_name_a_mac(scene, wire):
 @PAIR
 def test_where_unicast_is_not_answered_and_every_second_broadcast_is_lost(scene, wire, address):
     wire.when_asked(lambda a, all_, n: [answer(a)] if all_ and n % 2 else [])
-    assert ask(question(address, BORN)) == [(1, 2, [BORN], "")]
+    assert ask(question(address, BORN), wire=wire) == [(1, 2, [BORN], "")]
 
 
 def test_where_broadcasts_are_lost_at_random(scene, wire):
@@ -111,7 +127,7 @@ def test_where_broadcasts_are_lost_at_random(scene, wire):
     assert all(map(any, dice.values()))
     assert 0.5 ** len(arp_ask.GAPS_S) < 1 / 1000
     wire.when_asked(lambda a, all_, n: [answer(a)] if all_ and dice[a][n] else [])
-    heard = ask(*[question(address) for address in dice])
+    heard = ask(*[question(address) for address in dice], wire=wire)
     assert [(asked, macs) for _one, asked, macs, _why in heard] == [
         (dice[address].index(1) + 1, [BORN]) for address in dice
     ]

@@ -87,7 +87,7 @@ def test_a_full_queue_loses_frames_and_is_named(scene, wire):
 def test_the_tag_of_no_vlan_is_none(scene, wire, address):
     """A priority tag: VLAN 0."""
     wire.when_asked(lambda a, _all, _n: [tagged(answer(a), 0)])
-    assert ask(question(address, BORN)) == [(1, 0, [BORN], "")]
+    assert ask(question(address, BORN), wire=wire) == [(1, 0, [BORN], "")]
 
 
 @PAIR
@@ -123,11 +123,7 @@ def test_who_claims_with_many_macs_is_kept_in_bounds(scene, wire, address):
     clock = Clock()
     with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
         asker.put(question(address, BORN))
-        asker.step()
-        clock.now += 0.016
-        asker.step()
-        scene.until(lambda: asker.step() or len(asker._asked[question(address)[:2]].answers) > 8)
-        [heard] = play(asker, clock).values()
+        [heard] = play(asker, clock, wire).values()
     assert heard.answers.keys() > {bytes.fromhex(BORN.replace(":", ""))}
     assert len(heard.answers) == arp_ask.MOST_MACS + 1
 
@@ -245,7 +241,7 @@ def test_an_event_loop_hears_the_answer(scene, wire, address):
 def test_a_long_run_says_how_far_it_is(scene, wire):
     said = []
     ask(*[question(f"192.0.2.{n}") for n in (10, 11)], tick=lambda *words: said.append(words))
-    assert said == [(0, 2)]
+    assert said[0] == (0, 2)
 
 
 def test_all_it_opened_is_closed(scene, wire):

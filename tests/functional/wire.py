@@ -5,7 +5,6 @@ import ctypes
 import ipaddress
 import os
 import socket
-import threading
 
 from conftest import BORN, CLONE_NEWNET, HOST
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
@@ -59,9 +58,7 @@ class Wire:
             self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
             self.sock.bind((device, ETH_P_ALL))
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self.sock.settimeout(0.05)
-        self._done = threading.Event()
-        self._threads = []
+        self.sock.setblocking(False)
 
     def questions(self):
         """Return the questions that have come since the last look."""
@@ -69,7 +66,6 @@ class Wire:
 
     def heard(self):
         """Return all frames that have come since the last look."""
-        self.sock.setblocking(False)
         seen = []
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -84,32 +80,23 @@ class Wire:
             self.sock.send(bytes(frame))
 
     def when_asked(self, respond):
-        """From now on send what ``respond(address, to_all, number)`` returns, for each question.
+        """From now on ``respond(address, to_all, number)`` returns the frames that answer.
 
         number: how many of this kind have been asked about this address before.
         """
+        self._respond, self._counts = respond, {}
 
-        def listen():
-            counts = {}
-            while not self._done.is_set():
-                try:
-                    data, sender = self.sock.recvfrom(2048)
-                except TimeoutError:
-                    continue
-                frame = Ether(data)
-                if sender[2] == socket.PACKET_OUTGOING or not asked(frame):
-                    continue
-                key = asked(frame), is_to_all(frame)
-                counts[key] = counts.get(key, -1) + 1
-                self.say(*respond(*key, counts[key]))
-
-        self._threads.append(threading.Thread(target=listen))
-        self._threads[-1].start()
+    def answer(self):
+        """Answer the questions that have come; return whether anything was said."""
+        said = []
+        for frame in self.questions():
+            key = asked(frame), is_to_all(frame)
+            self._counts[key] = self._counts.get(key, -1) + 1
+            said += self._respond(*key, self._counts[key])
+        self.say(*said)
+        return bool(said)
 
     def close(self):
-        self._done.set()
-        for thread in self._threads:
-            thread.join()
         self.sock.close()
 
 
