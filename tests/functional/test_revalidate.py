@@ -162,7 +162,7 @@ def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene):
     for last in range(10, 30):
         scene.add(f"192.0.2.{last}", "stale", DEAD)
     answers = []
-    run = threading.Thread(target=lambda: answers.append(arp.revalidate("192.0.2.0/24", rate=20)))
+    run = threading.Thread(target=lambda: answers.append(arp.revalidate("192.0.2.0/24")))
     run.start()
     scene.until(lambda: scene.table("probe"))
     assert scene.table("stale"), "half way"
