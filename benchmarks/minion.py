@@ -10,29 +10,23 @@ import salt.loader
 import salt.minion
 import salt.utils.schedule
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from lab.saltstack import REPOSITORY, configure
 
 
 def options():
     """Return the configuration of a masterless minion that keeps its files to itself."""
-    root = f"/tmp/minion-{os.getpid()}"
-    opts = salt.config.minion_config(None)
-    opts.update(
-        root_dir=root,
-        cachedir=f"{root}/cache",
-        extension_modules=f"{root}/extmods",
-        conf_file=f"{root}/minion",
-        sock_dir=f"{root}/run",
-        file_client="local",
-        id="db1",
+    root = Path(f"/tmp/minion-{os.getpid()}")
+    minion = configure(
+        root,
         module_dirs=[str(REPOSITORY)],
         file_roots={"base": [str(REPOSITORY / "salt")]},
         pillar_roots={"base": []},
-        pillar={},
         log_level="error",
-        master_uri="tcp://127.0.0.1:4506",  # nobody is asked: no job here returns anything
     )
-    os.makedirs(f"{root}/cache/proc")
+    opts = salt.config.minion_config(str(minion))
+    opts["pillar"] = {}
+    opts["master_uri"] = "tcp://127.0.0.1:4506"  # nobody is asked: no job here returns anything
+    Path(opts["cachedir"], "proc").mkdir(parents=True)
     opts["grains"] = salt.loader.grains(opts)
     return opts
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyroute2
 
-from benchmarks.scene import BORN, address
+from lab.cable import BORN, many
 
 IP = shutil.which("ip")
 ARP = shutil.which("arp")
@@ -57,13 +57,13 @@ def ip_batch(orders):
 
 def deletes(count, family):
     """Return orders to delete each entry."""
-    return "".join(f"neigh del {address(n, family)} dev db0\n" for n in range(count)).encode()
+    return "".join(f"neigh del {many(n, family)} dev db0\n" for n in range(count)).encode()
 
 
 def probes(count):
     """Return orders to prove each entry."""
     return "".join(
-        f"neigh change {address(n)} lladdr {BORN} nud probe dev db0\n" for n in range(count)
+        f"neigh change {many(n)} lladdr {BORN} nud probe dev db0\n" for n in range(count)
     ).encode()
 
 

@@ -1,6 +1,6 @@
 """What one scheduled run costs: CPU and memory, beside a trivial run of the same kind.
 
-    python3 lab/private.py .venv/3008/bin/python benchmarks/scheduled_run.py [RUNS]
+    python3 lab/private.py .venv/3008/bin/python -m benchmarks.scheduled_run [RUNS]
 
 A table of 1,000 entries, STALE, whose hosts answer; ``arp.revalidate`` with the formula's defaults
 (100 entries a second, so a run lasts about eleven seconds, most of it asleep).
@@ -20,55 +20,16 @@ import tempfile
 import time
 from pathlib import Path
 
-import yaml
+from lab import cable
+from lab.saltstack import BIN, configure, file_roots
 
-REPO = Path(__file__).resolve().parents[1]
-BIN = Path(sys.executable).parent
 ENTRIES = 1000
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def ip(*words, stdin=None):
-    """Run iproute2."""
-    subprocess.run(["ip", *words], input=stdin, text=True, check=True)
-
-
-def scene():
-    """One cable; at its far end one machine that has every address of 10.9.0.0/16."""
-    ip("netns", "add", "hosts")
-    for words in (
-        "link add db0 type veth peer name h0 address 02:00:00:00:00:0b netns hosts",
-        "link set db0 up",
-        "addr add 10.9.255.1/16 dev db0",
-        "-n hosts link set lo up",
-        "-n hosts link set h0 up",
-        "-n hosts addr add 10.9.255.2/16 dev h0",
-        "-n hosts route add local 10.9.0.0/18 dev lo",
-    ):
-        ip(*words.split())
-
-
 def fill():
     """Write the entries; anew before each run, for limits and collector are all namespaces' own."""
-    for state in ("permanent", "stale"):  # no limit counts PERMANENT ones
-        line = "neigh replace 10.9.{}.{} lladdr 02:00:00:00:00:0b dev db0 nud " + state + "\n"
-        ip("-batch", "-", stdin="".join(line.format(*divmod(n, 250)) for n in range(ENTRIES)))
-
-
-def configure(root):
-    """Write the configuration of a masterless minion that has the product synced."""
-    files = root / "files"
-    files.mkdir()
-    for name in ("_modules", "_states", "_utils"):
-        (files / name).symlink_to(REPO / name)
-    options = {
-        "id": "db1",
-        "root_dir": str(root),
-        "file_client": "local",
-        "master_type": "disable",
-        "file_roots": {"base": [str(files)]},
-    }
-    (root / "minion").write_text(yaml.safe_dump(options), encoding="utf-8")
+    cable.fill(ENTRIES, mac=cable.BORN)
 
 
 def salt_call(root, *words):
@@ -191,8 +152,10 @@ def main():
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="b") as where:
         root = Path(where)
-        configure(root)
-        scene()
+        files = file_roots(root / "files")
+        configure(root, master_type="disable", file_roots=files)
+        cable.lay()
+        cable.inhabit("10.0.0.0/18")
         salt_call(root, "saltutil.sync_all")
         print(f"one run on {ENTRIES} entries; median of {runs}; CPU ms, memory MB")
         for backend, measure in (("cron", by_cron), ("salt", by_salt)):

@@ -4,13 +4,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from lab.machines import poll
+from lab.saltstack import BIN, REPOSITORY, configure
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-SALT_CALL = str(Path(sys.executable).with_name("salt-call"))
+SALT_CALL, SALT_MINION = str(BIN / "salt-call"), str(BIN / "salt-minion")
 
 
 EVERY_S = 5  # how often the schedule below runs; a real one runs each minute or hour
@@ -39,18 +38,8 @@ def apply(machine, cure):
 def configuration(**settings):
     """Return the directory of a minion configuration that keeps all its files to itself."""
     root = Path(f"/tmp/salt-{os.getpid()}")
-    root.mkdir(exist_ok=True)
-    minion = {
-        "id": "db",
-        "file_client": "local",
-        "root_dir": str(root),
-        "module_dirs": [str(REPOSITORY)],
-        "log_file": str(root / "log"),
-        **settings,
-    }
-    # JSON is YAML.
-    (root / "minion").write_text(json.dumps(minion, indent=1), encoding="utf-8")
-    return str(root)
+    own = {"module_dirs": [str(REPOSITORY)], "log_file": str(root / "log")}
+    return str(configure(root, id="db", **own, **settings).parent)
 
 
 def schedule(machine):
@@ -59,8 +48,7 @@ def schedule(machine):
     root = configuration(
         master_type="disable", schedule={"arp": job}, log_level_logfile="info", mine_enabled=False
     )
-    minion = str(Path(SALT_CALL).with_name("salt-minion"))
-    machine.start(minion, "-c", root, "--log-level=quiet", stderr=subprocess.DEVNULL)
+    machine.start(SALT_MINION, "-c", root, "--log-level=quiet", stderr=subprocess.DEVNULL)
     log = Path(root, "log")
     began = "Running scheduled job: arp"
     poll("the schedule runs", 40, lambda: log.exists() and began in log.read_text(), every_s=0.2)

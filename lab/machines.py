@@ -26,10 +26,10 @@ def refuse_outside():
         raise SystemExit("this changes the network: run it as  python3 lab/private.py COMMAND")
 
 
-def run(*words, check=True, timeout_s=60, env=None):
-    """Run a command, return what it printed."""
+def run(*words, check=True, timeout_s=60, env=None, stdin=None):
+    """Run a command, return what it printed; ``stdin`` is text for it."""
     done = subprocess.run(
-        words, capture_output=True, text=True, timeout=timeout_s, env=env, check=False
+        words, input=stdin, capture_output=True, text=True, timeout=timeout_s, env=env, check=False
     )
     if check and done.returncode:
         raise Failed(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")

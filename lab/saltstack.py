@@ -12,6 +12,32 @@ import yaml
 from lab.machines import poll, run
 
 BIN = pathlib.Path(sys.executable).parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+ROOMS = ("_modules", "_states", "_utils")  # and never .venv: it would be walked
+
+
+def configure(root, **options):
+    """Write the configuration of a masterless minion that keeps its files to itself; return it."""
+    root.mkdir(parents=True, exist_ok=True)
+    options = {"id": "db1", "root_dir": str(root), "file_client": "local", **options}
+    (root / "minion").write_text(json.dumps(options, indent=1), encoding="utf-8")  # it is YAML too
+    return root / "minion"
+
+
+def file_roots(files):
+    """Make a directory that serves the product's modules, and name it beside the formula."""
+    files.mkdir(parents=True)
+    for room in ROOMS:
+        (files / room).symlink_to(REPOSITORY / room)
+    return {"base": [str(files), str(REPOSITORY / "salt")]}
+
+
+def pillar_roots(pillar, tree):
+    """Make a directory with one pillar for everybody, and name it."""
+    pillar.mkdir(parents=True, exist_ok=True)
+    (pillar / "top.sls").write_text("base: {'*': [own]}", encoding="utf-8")
+    (pillar / "own.sls").write_text(json.dumps(tree), encoding="utf-8")
+    return {"base": [str(pillar)]}
 
 
 class Minion:
@@ -26,9 +52,8 @@ class Minion:
         for name in ("cron.d", "sysctl.d"):  # `ip netns exec` lays these over /etc
             self.etc(name).mkdir(parents=True)
         self.etc("crontab").touch()
-        (root / "etc").mkdir(parents=True)
-        options = {"id": machine.label, "root_dir": str(root), **options}
-        (root / "etc" / "minion").write_text(yaml.safe_dump(options))
+        options = {"id": machine.label, "root_dir": str(root), "file_client": "remote", **options}
+        configure(root / "etc", **options)
 
     def etc(self, name):
         """Where we see what the minion sees below /etc."""

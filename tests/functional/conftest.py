@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import re
 import socket
-import subprocess
 import threading
 import time
 
@@ -16,18 +15,17 @@ import pytest
 import salt.config
 from saltfactories.utils.functional import Loaders
 
+from lab import cable
+from lab.cable import BORN, DEAD, HOST, many  # noqa: F401
+from lab.machines import run
+from lab.saltstack import configure
+
 CLONE_NEWNET = 0x40000000
-HOST = "02:00:00:00:00:01"  # the database's own
-DEAD = "02:00:00:00:00:0a"  # a NIC that no longer exists
-BORN = "02:00:00:00:00:0b"  # the one that has its address now
 
 
 def ip(*words, stdin=None, check=True):
     """Run iproute2; return what it prints."""
-    done = subprocess.run(["ip", *words], input=stdin, capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        raise AssertionError(f"ip {' '.join(words)}: {done.stderr}")
-    return done.stdout
+    return run("ip", *words, stdin=stdin, check=check)
 
 
 class Scene:
@@ -35,26 +33,7 @@ class Scene:
 
     def __init__(self):
         ip("netns", "del", "worker", check=False)
-        ip("netns", "add", "worker")
-        ip("link", "add", "db0", "type", "veth", "peer", "name", "w0", "netns", "worker")
-        for words in (
-            "link set lo up",
-            f"link set db0 addrgenmode none address {HOST}",
-            "link set db0 up",
-            "address add 192.0.2.1/24 dev db0",
-            "address add 2001:db8::1/64 dev db0 nodad",
-            "address add fe80::1/64 dev db0 nodad",  # solicitations need a link-local source
-            "-n worker link set w0 addrgenmode none",
-            f"-n worker link set w0 address {BORN}",
-            "-n worker link set w0 up",
-            "-n worker address add fe80::2/64 dev w0 nodad",
-            # or the worker could not answer while somebody else fills the kernel's table
-            *(
-                f"-n worker neigh add {address} lladdr {HOST} nud permanent dev w0"
-                for address in ("192.0.2.1", "2001:db8::1", "fe80::1")
-            ),
-        ):
-            ip(*words.split())
+        cable.lay()
 
     @staticmethod
     def worker(address):
@@ -64,23 +43,15 @@ class Scene:
 
     @staticmethod
     def add(address, state="stale", mac=DEAD, dev="db0", *extra):
-        """Write one entry: as PERMANENT first, see ``fill``."""
+        """Write one entry: as PERMANENT first, see ``cable.fill``."""
         ip("neigh", "replace", address, "lladdr", mac or DEAD, "nud", "permanent", "dev", dev)
         lladdr = ["lladdr", mac] if mac else []
         ip("neigh", "replace", address, *lladdr, "nud", state, "dev", dev, *extra)
 
     @staticmethod
     def fill(count, state="stale", family=4, first=0):
-        """Write many entries: as PERMANENT, which no limit counts, and then as what they shall be.
-
-        gc_thresh3 is 1024 for all namespaces together, the host's included, and cannot be changed
-        from a child: stay below it with everything but PERMANENT, or the host learns no neighbour.
-        """
-        names = [many(number, family) for number in range(first, first + count)]
-        for nud in ("permanent", state) if state != "permanent" else ("permanent",):
-            lines = [f"neigh replace {name} lladdr {DEAD} nud {nud} dev db0" for name in names]
-            ip("-batch", "-", stdin="\n".join(lines))
-        return names
+        """Write many entries; return their addresses."""
+        return cable.fill(count, family, (f"nud {state}",), first=first)
 
     @staticmethod
     def table(*states):
@@ -141,13 +112,6 @@ def entries_everywhere():
     return sum(map(int, re.findall(r"entries (\d+)", ip("-s", "ntable"))))
 
 
-def many(number, family=4):
-    """Return the address of one of many."""
-    if family == 4:
-        return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-    return f"2001:db8:1::{number + 1:x}"
-
-
 @pytest.fixture
 def scene():
     """A fresh database host; the namespace pytest's own threads live in comes back after it."""
@@ -177,23 +141,14 @@ def wire(scene):
 @pytest.fixture(scope="session")
 def minion_opts(repo, tmp_path_factory):
     """The configuration of a masterless minion that takes its modules from this tree."""
-    root = tmp_path_factory.mktemp("minion")
-    opts = salt.config.DEFAULT_MINION_OPTS.copy()
-    opts.update(
-        root_dir=str(root),
-        cachedir=str(root / "cache"),
-        extension_modules=str(root / "extmods"),
-        conf_file=str(root / "minion"),
-        file_client="local",
-        id="db1",
-        module_dirs=[str(repo / "_modules")],
-        states_dirs=[str(repo / "_states")],
-        utils_dirs=[str(repo / "_utils")],
+    minion = configure(
+        tmp_path_factory.mktemp("minion"),
+        module_dirs=[str(repo)],
         file_roots={"base": [str(repo), str(repo / "salt")]},
         pillar_roots={"base": []},
         grains={"os": "Debian"},
     )
-    return opts
+    return salt.config.minion_config(str(minion))
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,9 @@ import subprocess
 import pytest
 import salt.client
 import salt.version
-import yaml
 from salt._logging.impl import shutdown_temp_handler
+
+from lab.saltstack import configure, file_roots
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 CRON = pathlib.Path("/etc/cron.d/arp_hygiene")
@@ -21,23 +22,8 @@ NO_PIP = {"install": "none"}  # the environment of the tests has it; one test le
 def caller(tmp_path_factory):
     """A masterless minion whose file roots are this tree, as the README says."""
     root = tmp_path_factory.mktemp("m")
-    files = root / "files"
-    files.mkdir()
-    for name in ("_modules", "_states", "_utils"):  # not .venv: it would be walked
-        (files / name).symlink_to(REPO / name)
-    config = root / "etc" / "minion"
-    config.parent.mkdir()
-    config.write_text(
-        yaml.safe_dump(
-            {
-                "id": "db1",
-                "root_dir": str(root),
-                "file_client": "local",
-                "file_roots": {"base": [str(files), str(REPO / "salt")]},
-                "enable_fqdns_grains": False,
-            }
-        )
-    )
+    options = {"file_roots": file_roots(root / "files"), "enable_fqdns_grains": False}
+    config = configure(root / "etc", root_dir=str(root), **options)
     shutdown_temp_handler()  # else Salt repeats every refusal on stderr when the tests are over
     salt.client.Caller(str(config)).cmd("saltutil.sync_all")
     return salt.client.Caller(str(config))

@@ -2,8 +2,9 @@
 
 import pytest
 import salt.client
-import yaml
 from formula import REPO
+
+from lab.saltstack import configure, pillar_roots
 
 
 @pytest.mark.parametrize(
@@ -21,16 +22,13 @@ from formula import REPO
     ],
 )
 def test_the_role_decides(tmp_path, name, grains, pillar, meant):
-    (tmp_path / "top.sls").write_text("base: {'*': [own]}")
-    (tmp_path / "own.sls").write_text(yaml.safe_dump(pillar))
-    options = {
-        "id": name,
-        "root_dir": str(tmp_path),
-        "file_client": "local",
-        "grains": grains,
-        "file_roots": {"base": [str(REPO / "salt")]},
-        "pillar_roots": {"base": [str(tmp_path)]},
-    }
-    (tmp_path / "minion").write_text(yaml.safe_dump(options))
-    top = salt.client.Caller(str(tmp_path / "minion")).cmd("state.show_top")
+    minion = configure(
+        tmp_path / "etc",
+        id=name,
+        root_dir=str(tmp_path),
+        grains=grains,
+        file_roots={"base": [str(REPO / "salt")]},
+        pillar_roots=pillar_roots(tmp_path / "pillar", pillar),
+    )
+    top = salt.client.Caller(str(minion)).cmd("state.show_top")
     assert top == ({"base": ["arp_hygiene"]} if meant else {})

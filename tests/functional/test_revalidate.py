@@ -8,6 +8,8 @@ import time
 import pytest
 from conftest import BORN, DEAD, ip
 
+from lab import cable
+
 PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
 
 
@@ -177,8 +179,7 @@ def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene):
 @pytest.mark.parametrize("rate", [0, 5000])
 def test_no_living_neighbour_fails_however_fast(arp, lively, rate):
     """600 living, 100 dead, two wrong: every one gets its verdict."""
-    ip("-n", "worker", "route", "add", "local", "10.0.0.0/16", "dev", "lo")
-    ip("route", "add", "10.0.0.0/16", "dev", "db0")
+    cable.inhabit("10.0.0.0/16")
     names = lively.fill(600)
     batch = "\n".join(f"neigh replace {n} lladdr {BORN} nud stale dev db0" for n in names[2:])
     ip("-batch", "-", stdin=batch)

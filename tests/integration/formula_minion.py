@@ -1,33 +1,20 @@
 """A minion that has the product on its own disk, as the formula's tests need it."""
 
-import yaml
-
-from lab.saltstack import Minion
-
-ROOMS = ("_modules", "_states", "_utils")  # and never .venv: it would be walked
+from lab.saltstack import Minion, file_roots, pillar_roots
 
 
 class Masterless(Minion):
     """A minion that has the product and its pillar on its own disk."""
 
-    def __init__(self, machine, root, repo, hygiene):
-        files, pillar = root / "files", root / "pillar"
-        for place in (files, pillar):
-            place.mkdir(parents=True)
-        for name in ROOMS:
-            (files / name).symlink_to(repo / name)
-        (pillar / "top.sls").write_text("base: {'*': [hygiene]}")
-        self.pillar = lambda tree: (pillar / "hygiene.sls").write_text(
-            yaml.safe_dump({"arp_hygiene": tree})
-        )
-        self.pillar(hygiene)
+    def __init__(self, machine, root, hygiene):
+        self.pillar = lambda tree: pillar_roots(root / "pillar", {"arp_hygiene": tree})
         super().__init__(
             machine,
             root,
             file_client="local",
             master_type="disable",
-            file_roots={"base": [str(files), str(repo / "salt")]},
-            pillar_roots={"base": [str(pillar)]},
+            file_roots=file_roots(root / "files"),
+            pillar_roots=self.pillar(hygiene),
         )
 
     def apply(self, function="state.highstate", *arguments):

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-BIN = os.path.dirname(sys.executable)
+from lab import cable
+from lab.saltstack import BIN, configure
 
 
 class Minion:
@@ -17,15 +18,7 @@ class Minion:
     def __init__(self, root, **config):
         self.root = root
         self.environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-        config = {
-            "root_dir": str(root),
-            "file_client": "local",
-            "log_level": "quiet",
-            "id": "db1",
-            "enable_gpu_grains": False,
-            **config,
-        }
-        (root / "minion").write_text(json.dumps(config), encoding="utf-8")
+        configure(root, log_level="quiet", enable_gpu_grains=False, **config)
 
     def run(self, *words, out="--out=json"):
         """Run salt-call; return the finished process."""
@@ -46,19 +39,13 @@ class Minion:
 
 
 @pytest.fixture
-def cable():
-    """One Ethernet device with two entries, in the private network."""
-
-    def ip(*words):
-        subprocess.run(["ip", *words], check=True)
-
-    ip("link", "add", "db0", "type", "veth", "peer", "name", "w0")
-    for device in ("db0", "w0"):
-        ip("link", "set", device, "up")
+def entries():
+    """Two, on a cable in the private network."""
+    cable.lay()
     for address in ("192.0.2.10", "2001:db8::10"):
-        ip("neigh", "add", address, "lladdr", "02:00:00:00:00:0a", "nud", "stale", "dev", "db0")
+        cable.ip(f"neigh add {address} lladdr {cable.DEAD} nud stale dev db0")
     yield
-    ip("link", "del", "db0")
+    cable.cut()
 
 
 def works(minion, *how):
@@ -73,7 +60,7 @@ def works(minion, *how):
     assert minion.call(*how, "arp.list_stale") == []
 
 
-@pytest.mark.usefixtures("cable")
+@pytest.mark.usefixtures("entries")
 def test_synced_from_file_roots(repo, tmp_path):
     minion = Minion(tmp_path, file_roots={"base": [str(repo), str(repo / "salt")]})
     synced = minion.call("saltutil.sync_all")
@@ -83,7 +70,7 @@ def test_synced_from_file_roots(repo, tmp_path):
     works(minion)
 
 
-@pytest.mark.usefixtures("cable")
+@pytest.mark.usefixtures("entries")
 def test_from_the_tree_by_module_dirs(repo, tmp_path):
     minion = Minion(tmp_path)
     works(minion, "-m", str(repo))
@@ -103,7 +90,7 @@ def site(repo, tmp_path_factory):
     return target
 
 
-@pytest.mark.usefixtures("cable")
+@pytest.mark.usefixtures("entries")
 def test_installed_by_pip_as_a_salt_extension(site, tmp_path):
     minion = Minion(tmp_path)
     minion.environment["PYTHONPATH"] = str(site)

@@ -6,21 +6,19 @@ network of its own. A worker of both is re-created while an application on each 
 
 import contextlib
 import itertools
-import shutil
+import json
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from saltfactories.daemons.minion import SaltMinion
 
 from lab.causes import Confirming, aged
-from lab.fabric import Fabric
+from lab.datacentre import Datacentre
 from lab.machines import poll, run
-from lab.management import HERE, Management
-from lab.observe import Service, connect
+from lab.observe import connect
+from lab.saltstack import file_roots
 
-TARGET = "db*"
 CLEAN = """\
 the neighbour table is clean:
   arp.clean:
@@ -29,88 +27,33 @@ the neighbour table is clean:
 """
 
 
-@pytest.fixture(scope="session")
-def salt_factories_default_root_dir():
-    """Short, as Salt's sockets live below it."""
-    root = Path(tempfile.mkdtemp(prefix="f", dir="/tmp"))
-    yield root
-    shutil.rmtree(root, ignore_errors=True)
-
-
-def minion_on(machine):
-    """Return a class of minions that run on this machine of the lab."""
-
-    class MinionOn(SaltMinion):
-        def cmdline(self, *args):
-            return ["ip", "netns", "exec", machine.name, *super().cmdline(*args)]
-
-    return MinionOn
-
-
 @pytest.fixture(scope="module")
-def state_tree(repo, tmp_path_factory):
-    """What the master serves: the product as it stands here, and one state."""
-    tree = tmp_path_factory.mktemp("tree")
-    for room in ("_modules", "_states", "_utils"):
-        shutil.copytree(repo / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
-    (tree / "clean.sls").write_text(CLEAN, encoding="utf-8")
-    return tree
-
-
-@pytest.fixture(scope="module")
-def fleet(salt_factories, state_tree):
+def fleet(tmp_path_factory):
     """Master, fabric, two databases with minions. ``salt`` runs a function on both."""
+    roots = file_roots(tmp_path_factory.mktemp("served") / "tree")
+    Path(roots["base"][0], "clean.sls").write_text(CLEAN, encoding="utf-8")
     with contextlib.ExitStack() as world:
         world.callback(forget_loopback)
-        management = world.enter_context(Management())
-        fabric = world.enter_context(Fabric())
-        master = salt_factories.salt_master_daemon(
-            "master",
-            overrides={
-                "interface": "0.0.0.0",
-                "file_roots": {"base": [str(state_tree)]},
-                "open_mode": True,
-            },
-        )
-        world.enter_context(master.started())
-        databases = []
-        for number in (11, 12):
-            database = fabric.database(f"db{number - 10}", number)
+        root = Path(world.enter_context(tempfile.TemporaryDirectory(dir="/tmp", prefix="f")))
+        centre = world.enter_context(Datacentre(root, file_roots=roots))
+        databases = [minion.machine for minion in centre.minions.values()]
+        for database in databases:
             database.set("base_reachable_time_ms", 2000)  # or a suspect takes a minute to show
-            management.connect(database, number)
-            world.enter_context(Service(database, database.ip))
-            databases.append(database)
-        minions = [_minion(salt_factories, master, database) for database in databases]
-        for minion in minions:
-            world.enter_context(minion.started())
-        cli = master.salt_cli(timeout=60)
 
-        def salt(*words, **arguments):
-            answer = cli.run(*words, minion_tgt=TARGET, **arguments)
-            assert set(answer.data) == {"db1", "db2"}, answer
-            return answer.data
+        def salt(function, *words, **options):
+            words += tuple(f"{key}={json.dumps(value)}" for key, value in options.items())
+            answer = centre.master.salt("db*", function, *words)
+            assert set(answer) == {"db1", "db2"}, answer
+            return answer
 
         salt("saltutil.sync_all")
-        yield SimpleNamespace(salt=salt, fabric=fabric, databases=databases)
+        yield SimpleNamespace(salt=salt, fabric=centre.fabric, databases=databases)
 
 
 def forget_loopback():
     """The master's own connections leave entries on lo; other tests want an empty table."""
     for state in ("down", "up"):
         run("ip", "link", "set", "lo", state)
-
-
-def _minion(salt_factories, master, database):
-    there = {"host": HERE}
-    return salt_factories.salt_minion_daemon(
-        database.label,
-        master=master,
-        overrides={
-            "master": HERE,
-            "pytest-minion": {"log": there, "returner_address": dict(there)},
-        },
-        factory_class=minion_on(database),
-    )
 
 
 _numbers = itertools.count(1)

@@ -61,11 +61,11 @@ def outage(fabric, database, number, stack):
     return worker
 
 
-def test_an_outage_heals_with_nobody_typing(fabric, repo, short):
+def test_an_outage_heals_with_nobody_typing(fabric, short):
     no_cron = cron_is_missing()
-    by_cron = Masterless(fabric.database("db1", 11), short / "1", repo, PILLAR)
-    by_salt = Masterless(fabric.database("db2", 12), short / "2", repo, SALT)
-    fails = Masterless(fabric.database("db3", 13), short / "3", repo, {**SALT, **NO_DEVICE})
+    by_cron = Masterless(fabric.database("db1", 11), short / "1", PILLAR)
+    by_salt = Masterless(fabric.database("db2", 12), short / "2", SALT)
+    fails = Masterless(fabric.database("db3", 13), short / "3", {**SALT, **NO_DEVICE})
     for minion in (by_salt, fails):
         minion.start()
     fails.apply()

@@ -10,10 +10,11 @@ import tempfile
 
 import pytest
 import yaml
-from formula_minion import ROOMS, changes
+from formula_minion import changes
 
 from lab.datacentre import Datacentre
 from lab.machines import run
+from lab.saltstack import ROOMS
 
 CRON = "the neighbour table is cleaned by cron"
 

@@ -13,9 +13,9 @@ import zipfile
 
 import pytest
 import yaml
-from formula_minion import ROOMS, changes
+from formula_minion import changes
 
-from lab.saltstack import BIN
+from lab.saltstack import BIN, configure, file_roots, pillar_roots
 
 USE = """\
 the neighbour table is clean in this very run:
@@ -55,28 +55,16 @@ def wheel_of_ours(directory):
 
 
 @pytest.fixture
-def minion(tmp_path, repo, cron_daemon):
+def minion(tmp_path, cron_daemon):
     """Return salt-call of a minion without pyroute2; its pillar names a directory of wheels."""
     wheel_of_ours(tmp_path / "wheels")
     files = tmp_path / "files"
-    files.mkdir()
-    for name in ROOMS:
-        (files / name).symlink_to(repo / name)
+    roots = file_roots(files)
     (files / "use.sls").write_text(USE)
     (files / "top.sls").write_text("base: {'*': [arp_hygiene, use]}")
     requirement = {"wheels": str(tmp_path / "wheels"), "uninstall": True}
-    pillar = tmp_path / "pillar"
-    pillar.mkdir()
-    (pillar / "top.sls").write_text("base: {'*': [own]}")
-    (pillar / "own.sls").write_text(yaml.safe_dump({"arp_hygiene": {"requirement": requirement}}))
-    options = {
-        "id": "db1",
-        "root_dir": str(tmp_path),
-        "file_client": "local",
-        "file_roots": {"base": [str(files), str(repo / "salt")]},
-        "pillar_roots": {"base": [str(pillar)]},
-    }
-    (tmp_path / "minion").write_text(yaml.safe_dump(options))
+    own = pillar_roots(tmp_path / "pillar", {"arp_hygiene": {"requirement": requirement}})
+    configure(tmp_path, file_roots=roots, pillar_roots=own)
     command = [str(bare_python(tmp_path / "py")), "-c", str(tmp_path), "--local", "--out=yaml"]
     # Whatever index or directory this machine's pip knows of: not here.
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}

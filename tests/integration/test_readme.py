@@ -3,13 +3,12 @@
 import ast
 import os
 import re
-import subprocess
 
 import pytest
 import yaml
 from test_delivery import Minion
 
-DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+from lab import cable
 
 
 @pytest.fixture(scope="module")
@@ -21,30 +20,19 @@ def readme(repo):
 def scene():
     """The scene the README describes: one re-created, one alive, one dead, one set by hand."""
 
-    def ip(line):
-        subprocess.run(["ip", *line.split()], check=True)
-
-    ip("netns add worker")
-    ip("link add eth0 type veth peer name w0 netns worker")
-    for line in (
-        "link set eth0 addrgenmode none",
-        "link set eth0 up",
-        "address add 192.0.2.2/24 dev eth0",
-        f"-n worker link set w0 address {BORN}",
-        "-n worker link set w0 up",
-        "-n worker address add 192.0.2.10/24 dev w0",
-        "-n worker address add 192.0.2.11/24 dev w0",
+    cable.lay("eth0", "192.0.2.2")
+    for address in ("192.0.2.10", "192.0.2.11"):
+        cable.ip(f"address add {address}/24 dev w0", namespace="worker")
+    cable.ip(
         "neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 nud permanent dev eth0",
-        f"neigh add 192.0.2.10 lladdr {DEAD} nud reachable dev eth0",
-        f"neigh add 192.0.2.11 lladdr {BORN} nud reachable dev eth0",
+        f"neigh add 192.0.2.10 lladdr {cable.DEAD} nud reachable dev eth0",
+        f"neigh add 192.0.2.11 lladdr {cable.BORN} nud reachable dev eth0",
         "neigh add 192.0.2.12 lladdr 02:00:00:00:00:0c nud stale dev eth0",
-    ):
-        ip(line)
+    )
     with open("/proc/sys/net/ipv4/neigh/eth0/mcast_resolicit", "w", encoding="ascii") as file:
         file.write("3")
     yield
-    ip("link del eth0")
-    ip("netns del worker")
+    cable.cut("eth0")
 
 
 def masked(text):
