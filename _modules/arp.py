@@ -23,6 +23,7 @@ except ImportError:  # installed by pip, not synced
 
 try:
     with arp_fresh.engine():
+        import arp_announce
         import arp_evidence
         import arp_flush
         import arp_revalidate
@@ -451,3 +452,70 @@ def diagnose(ip, dev=None, test=False):
     dst = _checked("diagnose", arp_evidence.parse_address, ip, dev)
     test = _checked("diagnose", arp_select.parse_flag, "test", test)
     return _call("diagnose", arp_evidence.diagnose, dst, dev, test)
+
+
+def announce(ip=None, dev=None, test=False, limit=100):
+    """Tell everybody on the link where this machine's own addresses are, three times in 2.2 s.
+
+    For the newcomer: whoever holds the MAC of the machine that had the address before takes this
+    one's at once, even where something vouches for the old one. IPv4: gratuitous ARP, a request
+    and a reply; IPv6: an unsolicited neighbour advertisement with Override. Corrects what others
+    hold and makes no new entries, unless they ask for that (``arp_accept``).
+
+    Own addresses only: any other is refused. Touches no entry of this machine's own.
+
+    Does not arrive where nobody hears anybody else's ARP: in clouds (a VPC of any vendor) and
+    behind ARP suppression (EVPN); there ask from the other side (:py:func:`arp.revalidate`). Is
+    not believed where ``drop_gratuitous_arp`` or ``drop_unsolicited_na`` is set, or by a switch
+    that inspects ARP.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt worker1 arp.announce dev=eth0
+        # worker1:
+        #     ----------
+        #     announced:
+        #         |_
+        #           ----------
+        #           dev:
+        #               eth0
+        #           ip:
+        #               192.0.2.90
+        #           mac:
+        #               02:00:00:00:00:0b
+        #     kept:
+        #         ----------
+        #     totals:
+        #         ----------
+        #         announced:
+        #             1
+        salt worker1 arp.announce 192.0.2.90,2001:db8::90 test=True
+
+    ip
+        Own address, a network in CIDR notation that holds one, or several of them. Default: all.
+    dev
+        Name or alternative name of a network device, or several. Default: all.
+    test
+        True: return ``would_announce`` instead of ``announced``; send nothing. Default: False.
+    limit
+        Rows in one list, at most; 0 for all. Default: 100. ``totals`` says how many there are.
+
+    Returns a dict: ``announced`` (list of ``ip``, ``dev``, ``mac``); ``totals`` (how long the
+    lists really are); ``kept`` (reason to count, of own addresses that nobody would hear of:
+    ``device is down``, ``no carrier``, ``device does no ARP``, ``scope host``: for this machine
+    alone, as a balancer's hosts hold their address); and, only where it could not be sent,
+    ``failed`` (list of ``ip``, ``dev``, ``error``), with exit code 1 under
+    ``--retcode-passthrough``. An IPv6 address that is still being tried (DAD) is not ours yet.
+
+    Raises SaltInvocationError for a bad argument and for an address that is not this machine's,
+    CommandExecutionError without CAP_NET_RAW.
+
+    The second and third time are for who changed an entry less than ``locktime`` (1 s) ago, and
+    for frames that get lost. What is ours no longer by then is not announced again.
+    """
+    networks, devices = _checked("announce", arp_select.parse_own, ip, dev)
+    test = _checked("announce", arp_select.parse_flag, "test", test)
+    limit = _checked("announce", arp_select.parse_limit, limit)
+    return _told(_call("announce", arp_announce.announce, devices, networks, test, limit))

@@ -11,20 +11,19 @@ import ipaddress
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import arp_devices as devices
 import arp_frames as frames
 import arp_pace
 import arp_packet as packet
 import arp_select as select
+import arp_table as tables
 import arp_wire as wire
 
 TIMES = 3
 APART_S = 1.1
 RATE = 1000  # frames a second: a receiver's backlog holds as many
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Own(NamedTuple):
@@ -54,29 +53,30 @@ class Own(NamedTuple):
 
 def announce(
     dev: Collection[str] | None = None,
-    ip: Collection[Network] | None = None,
+    ip: Collection[select.Network] | None = None,
     test: bool = False,
-    apart_s: float = APART_S,
+    limit: int = select.LIMIT,
     sleep: Callable[[float], None] = time.sleep,
-) -> dict:
+) -> dict[str, Any]:
     """Announce this machine's own addresses, TIMES times; return rows of what was announced.
 
     dev: names of devices, None for all. ip: networks in which addresses are meant, None for all;
-    ValueError where one holds no address of ours. test: return what would be announced.
+    select.Unknown where one holds no address of ours. test: return what would be announced.
     """
     with Speaker(sleep) as speaker:
-        speaker.check(dev)
-        meant = speaker.own(dev, ip)
+        named = None if dev is None else speaker.find(dev)
+        meant = speaker.own(named, ip)
         _refuse_others(meant, dev, ip)
         rows = [own.row() for own in meant if not own.why]
         kept = dict(sorted(Counter(own.why for own in meant if own.why).items()))
         if test:
-            return {"would_announce": rows, "kept": kept}
+            would = {"would_announce": rows, "kept": kept}
+            return tables.bounded(would, ["would_announce"], limit)
         failed: dict[tuple[str, str], str] = {}
         for number in range(TIMES if rows else 0):
             if number:
-                sleep(apart_s)
-                meant = speaker.own(dev, ip)  # what is ours no longer is not announced again
+                sleep(APART_S)
+                meant = speaker.own(named, ip)  # what is ours no longer is not announced again
             for own in meant:
                 error = own.why or speaker.tell(own)
                 if error:
@@ -87,7 +87,8 @@ def announce(
         for row in rows
         if row not in told
     ]
-    return {"announced": told, "kept": kept, **({"failed": lost} if lost else {})}
+    result = {"announced": told, "kept": kept, **({"failed": lost} if lost else {})}
+    return tables.bounded(result, [name for name in result if name != "kept"], limit)
 
 
 class Speaker:
@@ -108,19 +109,22 @@ class Speaker:
         for port in self._ports.values():
             port.close()
 
-    def check(self, dev: Collection[str] | None) -> None:
-        """Raise select.Unknown for a device that does not exist."""
-        names = self._devices.names()
-        for name in sorted(dev or ()):
-            if name not in names:
-                known = ", ".join(sorted(names))
-                raise select.Unknown(f"dev: no device {name!r} here; there are {known}")
+    def find(self, dev: Collection[str]) -> set[int]:
+        """Return the indexes of the devices that are named; select.Unknown where there is none."""
+        found = {name: self._devices.index(name) for name in sorted(dev)}
+        for name in (name for name, ifindex in found.items() if not ifindex):
+            known = ", ".join(sorted(self._devices.names()))
+            raise select.Unknown(f"dev: no device {name!r} here; there are {known}")
+        return set(found.values())
 
-    def own(self, dev: Collection[str] | None, ip: Collection[Network] | None) -> list[Own]:
+    def own(
+        self, named: Collection[int] | None, ip: Collection[select.Network] | None
+    ) -> list[Own]:
         """Return our own addresses that are meant, as they are now."""
         found, now = [], time.monotonic()
-        for name, ifindex in sorted(self._devices.names().items()):
-            device = self._devices.get(ifindex, since=now) if not dev or name in dev else None
+        for _name, ifindex in sorted(self._devices.names().items()):
+            meant = named is None or ifindex in named
+            device = self._devices.get(ifindex, since=now) if meant else None
             for address in device.addresses if device else ():
                 if ip is None or any(ipaddress.ip_address(address.ip) in net for net in ip):
                     found.append(Own(address.ip, device, _unsaid(device, address)))
@@ -157,12 +161,14 @@ def _unsaid(device: devices.Device, address: devices.Address) -> str:
 
 
 def _refuse_others(
-    meant: list[Own], dev: Collection[str] | None, ip: Collection[Network] | None
+    meant: list[Own], dev: Collection[str] | None, ip: Collection[select.Network] | None
 ) -> None:
-    """Raise ValueError for a network in which we have no address."""
+    """Raise select.Unknown for a network in which we have no address."""
     where = f" on {', '.join(sorted(dev))}" if dev else ""
     for network in ip or ():
         if not any(ipaddress.ip_address(own.ip) in network for own in meant):
             single = network.prefixlen == network.max_prefixlen
             text = f"{network.network_address} is" if single else f"{network} holds"
-            raise ValueError(f"ip: {text} no address of this machine{where}; others' are not ours")
+            raise select.Unknown(
+                f"ip: {text} no address of this machine{where}; others' are not ours"
+            )

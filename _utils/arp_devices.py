@@ -158,6 +158,10 @@ class Devices:
         """Return every device's name to its index."""
         return {name: ifindex for ifindex, name in socket.if_nameindex()}
 
+    def index(self, name: str) -> int:
+        """Return a device's index by its name or an alternative name; 0 where it has none."""
+        return self._channel.ifindex(name)
+
     def named(self, name: str) -> Device | None:
         """Return a device that was read before, by its name."""
         return self._by_name.get(name)

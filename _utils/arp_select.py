@@ -32,7 +32,7 @@ LIMIT = 100  # rows in one list of an answer
 
 
 class Unknown(ValueError):
-    """A device was named that this machine does not have."""
+    """What was named is not on this machine: a device, an address of its own."""
 
 
 class Addresses:
@@ -122,6 +122,14 @@ def parse_selectors(
         state=None if state is None else frozenset(_parse_states(state, verb)),
         exclude=unnamed and Addresses(unnamed),
         mac=None if mac is None else frozenset(_parse_macs(mac)),
+    )
+
+
+def parse_own(ip: Any = None, dev: Any = None) -> tuple[list[Network] | None, list[str] | None]:
+    """Return where this machine's own addresses are meant: networks, names of devices."""
+    return (
+        None if ip is None else _parse_networks("ip", ip),
+        None if dev is None else list(_parse_devices(dev)),
     )
 
 

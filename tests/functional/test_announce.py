@@ -1,5 +1,6 @@
 """Announcing: everybody on the link hears where this machine's own addresses are."""
 
+import contextlib
 import ipaddress
 import subprocess
 import sys
@@ -7,10 +8,15 @@ import sys
 import arp_announce
 import pytest
 from asking import do
-from conftest import DEAD, HOST, ip
+from conftest import BORN, DEAD, HOST, ip
+from salt.exceptions import SaltInvocationError
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP
 from wire import BROADCAST
+
+from lab.causes import Confirming
+from lab.fabric import Fabric
+from lab.machines import poll
 
 ADDRESSES = ["192.0.2.1", "2001:db8::1", "fe80::1"]
 EACH = pytest.mark.parametrize("address", ADDRESSES)
@@ -25,9 +31,10 @@ def networks(*texts):
 def announce(**options):
     """Announce without a pause."""
     result = arp_announce.announce(**{"sleep": lambda _seconds: None, **options})
-    for rows in result.values():
-        if isinstance(rows, list):
-            rows.sort(key=lambda row: row["ip"])
+    lists = {name: rows for name, rows in result.items() if isinstance(rows, list)}
+    assert result.pop("totals") == {name: len(rows) for name, rows in lists.items()}
+    for rows in lists.values():
+        rows.sort(key=lambda row: row["ip"])
     return result
 
 
@@ -74,6 +81,65 @@ def test_an_entry_that_is_vouched_for_believes_it(scene, wire, address):
     announce(ip=networks(address))
     [line] = ip("-n", "worker", "neigh", "show", "to", address).splitlines()
     assert HOST in line.split()
+
+
+@pytest.mark.parametrize("family", ["ip", "ip6"])
+def test_on_a_plain_switch_two_databases_believe_it_at_once(family):
+    """Both hold a dead MAC that an application vouches for; the first time it is said is enough."""
+    with Fabric("a-", "switch") as fabric, contextlib.ExitStack() as applications:
+        databases = [fabric.database(f"db{number}", number) for number in (10, 11)]
+        worker = fabric.worker("w1", 90, DEAD)
+        address = getattr(worker, family)
+
+        def held(*keys):
+            rows = [database.neighbour(address) or {} for database in databases]
+            return [[row.get(key) for key in keys] for row in rows]
+
+        for database in databases:
+            applications.enter_context(Confirming(database, address))
+        wrong = [[DEAD, ["REACHABLE"]]] * 2
+        poll("both know it", 5, lambda: held("lladdr", "state") == wrong)
+        born = fabric.recreate(worker, BORN)
+        assert held("lladdr", "state") == wrong
+        right = []
+
+        def pause(_seconds):
+            right.append(poll("both believe it", 1, lambda: held("lladdr") == [[BORN]] * 2))
+
+        with born.inside():
+            announce(ip=networks(address), sleep=pause)
+        assert right == [True, True]
+
+
+def test_it_is_called_as_operators_write(arp, scene, wire):
+    do("link property add dev db0 altname cable")
+    rows = {"announced": sorted(OWN[:2], key=str), "kept": {}, "totals": {"announced": 2}}
+    told = arp.announce("2001:db8::1,192.0.2.1", dev="cable")
+    assert {**told, "announced": sorted(told["announced"], key=str)} == rows
+    assert sorted(said(wire), key=str) == sorted((of("192.0.2.1") + of("2001:db8::1")) * 3, key=str)
+    told = arp.announce(dev=["db0"], test=True, limit=1)
+    assert (len(told["would_announce"]), told["totals"]) == (1, {"would_announce": 3})
+    assert said(wire) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ({"ip": "192.0.2.1,192.0.2.10"}, "ip: 192.0.2.10 is no address of this machine"),
+        ({"ip": "192.0.2.1", "dev": "db7"}, "dev: no device 'db7' here; there are db0, lo"),
+        ({"ip": "db1"}, "ip: 'db1' is not an IPv4 or IPv6 address"),
+        ({"dev": []}, "dev: the list is empty"),
+        ({"test": "yes"}, "test: 'yes' is neither True nor False"),
+        ({"limit": -1}, "limit: -1 is not a number of rows"),
+    ],
+    ids=str,
+)
+def test_what_is_written_wrong_is_one_line_and_nothing_is_said(arp, wire, words, line):
+    with pytest.raises(SaltInvocationError) as refused:
+        arp.announce(**words)
+    assert str(refused.value).startswith(f"arp.announce: {line}")
+    assert "\n" not in str(refused.value)
+    assert said(wire) == []
 
 
 @EACH
