@@ -1,15 +1,14 @@
-"""What the formula ``arp_hygiene`` does on this minion, computed from its pillar.
+"""The formula ``arp_hygiene`` on this minion: what it installs, and what is installed.
 
 The formula's Jinja computes nothing: it asks :func:`settings` and writes down what it gets.
 Everything in pillar is checked before anything is changed; nothing from pillar can become a
 command. Works before pyroute2 is installed: the standard library is enough.
 """
 
-import importlib.util
+import datetime
 import os
-import pwd
-import shutil
 import sys
+import time
 
 import salt.utils.systemd
 import salt.utils.yaml
@@ -21,12 +20,16 @@ except ImportError:  # installed by pip, not synced
     from saltext.arp_hygiene.utils import arp_fresh
 
 with arp_fresh.engine():
+    import arp_facts
+    import arp_job
+    import arp_memory
     import arp_pillar
     import arp_plan
+    import arp_record
+    import arp_schedule
 
 __virtualname__ = "arp_hygiene"
-
-_PROC = "/proc/sys/net"
+__outputter__ = {"status": "table"}
 
 
 def __virtual__():
@@ -61,7 +64,55 @@ def settings(defaults, pillar=None):
         checked = arp_pillar.check(defaults, pillar)
         return arp_plan.plan(checked, _facts(checked, found))
     except ValueError as bad:
-        return arp_plan.refused(f"pillar arp_hygiene:{bad}", _paths(), found)
+        return arp_plan.refused(
+            f"pillar arp_hygiene:{bad}", {**_paths(), "textfile": _textfile()}, found
+        )
+
+
+def status():
+    """Say what is installed here, and what its runs did. Touches nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' arp_hygiene.status
+
+    Returns a list of one dict, so that a fleet is one table: ``installed`` (the scheduler and
+    when, or empty), ``last`` (when the last run ended, UTC), ``said`` (its line), ``healed_7d``
+    (count, see :py:func:`arp_hygiene.healed`), ``next`` (when one is due, local time; empty where
+    only the scheduler knows), ``problem`` (the last run failed, the memory is torn, or empty).
+    """
+    memory, problem = arp_record.read(_paths()["record"])
+    last = memory["last"] or {"at": None, "said": "no run yet", "failed": ""}
+    backend, when, wait_s = _installed()
+    due = arp_schedule.next_due(when, wait_s, datetime.datetime.now()) if when else None
+    return [
+        {
+            "installed": f"{backend} {when}".strip(),
+            "last": arp_memory.utc(last["at"]),
+            "said": last["said"],
+            "healed_7d": len(arp_memory.recent(memory, time.time())),
+            "next": str(due or ""),
+            "problem": problem or ("the last run failed" if last["failed"] else ""),
+        }
+    ]
+
+
+def _installed():
+    """Return backend, when (cron's words) and wait in seconds of the job that is installed."""
+    paths = _paths()
+    for backend, path in (("cron", paths["cron"]), ("systemd", paths["timer"])):
+        try:
+            with open(path, encoding="utf-8") as file:
+                return (backend, *(arp_job.due(file.read()) or ("", 0)))
+        except FileNotFoundError:
+            continue
+    job = {**(__opts__.get("schedule") or {}), **(_saved_jobs() or {})}.get(arp_plan.NAME)
+    if not job:
+        return "", "", 0
+    when = job.get("cron") or f"every {job.get('minutes')} min"
+    return "salt", when, (job.get("splay") or {}).get("start", 0)
 
 
 def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
@@ -110,9 +161,12 @@ def traces():
     """
     paths = _paths()
     return {
-        "cron": any(os.path.lexists(paths[part]) for part in ("cron", "lock")),
+        "cron": os.path.lexists(paths["cron"]),
         "salt": arp_plan.NAME in {**(__opts__.get("schedule") or {}), **(_saved_jobs() or {})},
         "systemd": any(os.path.lexists(paths[unit]) for unit in ("service", "timer")),
+        "script": os.path.lexists(paths["script"]),
+        "textfile": bool(_textfile()),
+        "record": os.path.lexists(paths["record"]),
         "sysctl": os.path.lexists(paths["sysctl"]),
     }
 
@@ -148,60 +202,29 @@ def _config_dir():
 
 def _paths():
     """Return where each file of ours is."""
-    return arp_plan.paths(_config_dir(), __opts__["cachedir"])
+    return arp_plan.paths(_config_dir(), __opts__["root_dir"])
+
+
+def _textfile():
+    """Return the textfile that runs have left, or nothing."""
+    directory = arp_record.read(_paths()["record"])[0]["metrics"]
+    path = os.path.join(directory, arp_record.TEXTFILE) if directory else ""
+    return path if os.path.lexists(path) else ""
 
 
 def _facts(checked, found):
     """Return what is true of this minion, of all that the plan wants to know."""
-    # a minion's own PATH may lack the places where daemons are
-    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     return arp_plan.Facts(
         minion_id=__opts__["id"],
         config_dir=_config_dir(),
-        cachedir=__opts__["cachedir"],
+        root_dir=__opts__["root_dir"],
         os_family=__grains__.get("os_family", ""),
         booted=bool(salt.utils.systemd.booted()),
-        user_here=_is_user(checked.user),
-        salt_call=_salt_call(checked.salt_call),
-        cron_here=any(shutil.which(name, path=path) for name in ("crond", "cron")),
-        croniter_here=importlib.util.find_spec("croniter") is not None,
+        gid=arp_facts.gid(checked.user),
+        salt_call=arp_facts.salt_call(checked.salt_call),
+        cron_here=arp_facts.has_program("crond", "cron"),
+        croniter_here=arp_facts.has_library("croniter"),
         found=found,
-        sysctl={family: _sysctl_here(family, checked.sysctl) for family in ("ipv4", "ipv6")},
+        textfile=_textfile(),
+        sysctl=arp_facts.settings(checked.sysctl),
     )
-
-
-def _is_user(name):
-    try:
-        return bool(pwd.getpwnam(name))
-    except KeyError:
-        return False
-
-
-def _salt_call(path):
-    """Return salt-call: the one named, or the one that belongs to the minion's own Python."""
-    near = os.path.join(os.path.dirname(sys.executable), "salt-call")
-    choices = [path] if path else [near, "/usr/bin/salt-call", shutil.which("salt-call")]
-    for choice in choices:
-        if choice and os.path.isfile(choice) and os.access(choice, os.X_OK):
-            return choice
-    return ""
-
-
-def _sysctl_here(family, keys):
-    """Return which of these keys exist, by device, and why one cannot be written."""
-    base = f"{_PROC}/{family}/neigh"
-    scopes = os.listdir(base) if os.path.isdir(base) else []
-    here = {scope: {key: f"{base}/{scope}/{key}" for key in keys} for scope in scopes}
-    return {
-        scope: {key: _unwritable(path) for key, path in paths.items() if os.path.exists(path)}
-        for scope, paths in here.items()
-    }
-
-
-def _unwritable(path):
-    """Return why a kernel setting cannot be written here, or nothing."""
-    if os.access(path, os.W_OK):
-        return ""
-    if os.statvfs(path).f_flag & os.ST_RDONLY:
-        return "cannot be written here: /proc/sys is mounted read-only, as in a container"
-    return f"cannot be written by user {os.geteuid()}"

@@ -1,4 +1,4 @@
-"""The kernel's settings for neighbours, in force now.
+"""What the formula needs and Salt has not: kernel settings in force now, and a job that works.
 
 Salt's own ``sysctl.present`` needs procps, writes the file as well, and so tells another story in
 test mode than when it acts. This one reads and writes /proc/sys, through ``arp_hygiene.sysctl``.
@@ -48,3 +48,41 @@ def sysctl(name, settings):
         "changes": changes,
         "comment": comment,
     }
+
+
+def works(name, command, words):
+    """
+    The scheduled run works here: tried once, in its own test mode, which changes nothing.
+
+    name
+        A sentence that says so.
+    command
+        The command that is installed, with its user and environment, as a list of words; None
+        where the minion itself calls the function.
+    words
+        The arguments of :py:func:`arp_hygiene.run <arp_hygiene.run>`, for that.
+
+    Fails with the reason, one line, where a run would fail. No changes, ever.
+
+    .. code-block:: yaml
+
+        a run works here:
+          arp_hygiene.works:
+            - command: null
+            - words: {how: revalidate}
+    """
+    ret = {"name": name, "result": True, "changes": {}}
+    if __opts__["test"]:
+        return {**ret, "comment": "would be tried once, in test mode"}
+    if command is None:
+        done = __salt__["arp_hygiene.run"](**words, test=True)
+        if not done["success"]:
+            return {**ret, "result": False, "comment": f"a run fails here: {done['said']}"}
+    else:
+        done = __salt__["cmd.run_all"](
+            command, python_shell=False, ignore_retcode=True, output_loglevel="quiet", timeout=300
+        )
+        if done["retcode"]:
+            why = (done["stdout"] or done["stderr"]).strip().splitlines() or ["no word why"]
+            return {**ret, "result": False, "comment": f"a run fails here: {why[-1]}"}
+    return {**ret, "comment": "tried once, in test mode: it works"}

@@ -1,75 +1,148 @@
-"""The scheduled run as text: a command line, a cron file, a systemd service and timer.
+"""The scheduled run as text: a script, a cron file, a systemd service and timer.
 
 Everything that came from pillar has been checked before it gets here; it is quoted all the same,
 by the rules of the one who will read it (shell, cron, systemd). Standard library alone, no Salt.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import shlex
+from typing import Any
 
+FUNCTION = "arp_hygiene.run"
 BUSY = 75  # EX_TEMPFAIL: the former run has not finished, so this one is left out
-CRON_LIMIT = 998  # what cron keeps of a command, less the end; it cuts the rest off in silence
-
-_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 HEAD = "# Written by the Salt formula arp_hygiene; applying arp_hygiene.remove takes it away."
 
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+_DUE = re.compile(r"^# due: (?P<when>.+), (?P<wait_s>\d+) s later$", re.MULTILINE)
 
-def words(salt_call, config_dir, function, arguments):
+_SCRIPT = r"""#!/bin/sh
+{head}
+#
+# One run. What it found goes to syslog or the journal (tag arp_hygiene); nothing found, nothing
+# said. A failure is one line, the reason first: to the same place, and to cron's mail.
+# With test=True it proves that it could run, and changes nothing.
+
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH PYTHONWARNINGS=ignore
+
+tell() {{  # $1: the line; $2: the exit code
+    [ "$logged$test" ] || logger -t arp_hygiene -p daemon.err -- "$1" 2>/dev/null
+    [ "$JOURNAL_STREAM" ] || printf '%s\n' "$1"
+    exit "$2"
+}}
+
+last() {{  # run a command; print the last line it says, and its exit code
+    {{ "$@" 2>&1; printf '\nexit %s\n' $?; }} | grep -a . | tail -n 2 | cut -b -600
+}}
+
+run() {{  # never two at a time: the lock is this file
+    last flock -n -E {busy} "$0" {command} "$@"
+}}
+
+test=$* logged=
+trap 'tell "stopped by a signal before it was done" 143' HUP INT TERM
+[ -x {salt_call} ] || tell "{shown} is gone: apply arp_hygiene again" 127
+
+told=$(run "$@")
+case $told in
+*"'{function}' is not available"*)  # saltutil.clear_cache takes the modules away: get them again
+    last timeout -k 5 60 {sync} >/dev/null
+    told=$(run "$@") ;;
+esac
+code=${{told##*exit }}
+line=$(printf %s "${{told%exit *}}")
+case "$code $line" in
+"0 {{"*) exit 0 ;;
+*' {{"local": {{"success": false, "said": "'*)  # the run itself has told syslog
+    logged=yes line=${{line#*'"said": "'}}
+    tell "${{line%%'"'*}}" "$code" ;;
+0*|130*|137*|143*) tell "no answer: stopped by a signal before it was done" 143 ;;
+{busy}*) tell "left out: the run before has not finished" {busy} ;;
+*"'{function}' is not available"*)
+    tell "the modules are gone and syncing them failed: salt '<id>' saltutil.sync_all" "$code" ;;
+*) tell "${{line:-exit $code, and not a word why}}" "$code" ;;
+esac
+"""
+
+
+def words(salt_call: str, config_dir: str | None, arguments: dict[str, Any]) -> list[str]:
     """Return the command of one run, word by word, its arguments literal.
 
     ``--local``: no master is asked, so it runs during an outage too; but then there is no master
     pillar either, hence literal arguments. Values are JSON, so that YAML, by which salt-call
     reads them, cannot make a number of an address such as 1:2:3:4:5:6:7:8. ``--skip-grains``: no
-    dozen of subprocesses each time, and no name server that does not answer during an outage.
+    dozen of subprocesses each time, and no name server that does not answer during an outage. No
+    log file: a full or read-only disk must not stop it, and a failure is told once.
     """
     options = ["--local", "--skip-grains", "--retcode-passthrough", "--out=json", "--out-indent=-1"]
-    if config_dir:
-        options.append(f"--config-dir={config_dir}")
-    return [salt_call, *options, function] + [
+    return [*_salt_call(salt_call, config_dir), *options, FUNCTION] + [
         f"{key}={json.dumps(value)}" for key, value in arguments.items()
     ]
 
 
-def cron_lines(when, user, command, lock, wait_s):
-    """Return the lines of a file for /etc/cron.d.
+def _salt_call(path: str, config_dir: str | None) -> list[str]:
+    quiet = ["--log-level=quiet", "--log-file=/dev/null"]
+    return [path, *([f"--config-dir={config_dir}"] if config_dir else []), *quiet]
 
-    A success says nothing. A failure is printed, which cron mails, and goes to syslog: many hosts
-    have no mail, some have no syslog. The lock keeps a slow run from being overtaken by the next.
-    """
-    run = shlex.join(["flock", "-n", "-E", str(BUSY), lock, *command])
-    wait = f"sleep {wait_s}; " if wait_s else ""
-    failed = (
-        '{ out="exit $?: $out"; printf "%s\\n" "$out"; logger -t arp_hygiene -p cron.err "$out"; }'
+
+def script(salt_call: str, config_dir: str | None, arguments: dict[str, Any]) -> str:
+    """Return the text of the script that cron and systemd run."""
+    return _SCRIPT.format(
+        head=HEAD,
+        function=FUNCTION,
+        busy=BUSY,
+        command=shlex.join(words(salt_call, config_dir, arguments)),
+        # asks the master, or, on a minion that has none, its own disk
+        sync=shlex.join([*_salt_call(salt_call, config_dir), "saltutil.sync_all"]),
+        salt_call=shlex.quote(salt_call),
+        shown=re.sub(r"[^A-Za-z0-9_./-]", "?", salt_call),
     )
-    line = f"{wait}out=$({run} 2>&1) || {failed}"
-    line = line.replace("%", r"\%")  # cron makes a new line of a bare one
-    if len(line) > CRON_LIMIT:
-        raise ValueError(
-            f"clean: the command takes {len(line)} characters, cron keeps {CRON_LIMIT}: "
-            "name networks instead of addresses, or take backend 'systemd' or 'salt'"
-        )
-    return [
-        HEAD,
-        "# Success is silent. A failure goes to syslog (tag arp_hygiene) and to cron's mail;",
-        f"# exit {BUSY} is a run left out because the former one had not finished.",
-        "SHELL=/bin/sh",
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        f"{when} {user} {line}",
-    ]
 
 
-def _unit_word(word):
+def proof(path: str, user: str, gid: int, capable: bool) -> list[str]:
+    """Return the command that runs the script once in test mode, as the job's user would.
+
+    ``capable``: with the capability that the systemd unit gives to a user who is not root.
+    """
+    run = ["env", "-i", "HOME=/", "/bin/sh", path, "test=True"]
+    if user == "root":
+        return run
+    power = ["--inh-caps=+net_admin", "--ambient-caps=+net_admin"] if capable else []
+    return ["setpriv", f"--reuid={user}", f"--regid={gid}", "--init-groups", *power, *run]
+
+
+def due_line(when: str, wait_s: int) -> str:
+    """Return the comment that says in an installed file when a run is due."""
+    return f"# due: {when}, {wait_s} s later"
+
+
+def due(text: str) -> tuple[str, int] | None:
+    """Return what :func:`due_line` said in a file: cron's words, and the seconds after that."""
+    match = _DUE.search(text)
+    return (match["when"], int(match["wait_s"])) if match else None
+
+
+def cron_lines(when: str, user: str, path: str, wait_s: int) -> list[str]:
+    """Return the lines of a file for /etc/cron.d."""
+    wait = f"sleep {wait_s}; " if wait_s else ""
+    run = shlex.join(["/bin/sh", path]).replace("%", r"\%")  # cron makes a new line of a bare one
+    return [HEAD, due_line(when, wait_s), "SHELL=/bin/sh", f"{when} {user} {wait}{run}"]
+
+
+def _unit_word(word: str) -> str:
     """Quote one word of a systemd command: % and $ mean something there, even inside quotes."""
     text = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$").replace("%", "%%")
     return text if _PLAIN.fullmatch(text) else f'"{text}"'
 
 
-def service_lines(verb, user, command, wait_s):
+def service_lines(verb: str, user: str, path: str, wait_s: int) -> list[str]:
     """Return the lines of the systemd service that runs once and ends.
 
-    systemd never starts a service that is still running: no lock. What it says, and that it
-    failed, stands in the journal and in ``systemctl --failed``.
+    systemd never starts a service that is still running. That it failed stands in
+    ``systemctl --failed``, what it said in the journal.
     """
     lines = [
         HEAD,
@@ -85,16 +158,17 @@ def service_lines(verb, user, command, wait_s):
         lines.append("AmbientCapabilities=CAP_NET_ADMIN")
     if wait_s:
         lines.append(f"ExecStartPre=/bin/sleep {wait_s}")
-    return [*lines, "ExecStart=" + " ".join(_unit_word(word) for word in command)]
+    return [*lines, f"ExecStart=/bin/sh {_unit_word(path)}"]
 
 
-def timer_lines(verb, times):
+def timer_lines(verb: str, when: str, times: list[str], wait_s: int) -> list[str]:
     """Return the lines of the systemd timer; no times: once after each boot.
 
     Without AccuracySec systemd moves the moment by up to a minute, and undoes the splay.
     """
     return [
         HEAD,
+        due_line(when, wait_s),
         "[Unit]",
         f"Description=When to {verb} the neighbour (ARP) table",
         "",

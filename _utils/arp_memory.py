@@ -7,10 +7,8 @@ Standard library alone, no Salt.
 from __future__ import annotations
 
 import json
-import os
+import time
 from typing import Any
-
-LOADED = os.stat(__file__).st_mtime_ns  # _modules/arp_hygiene.py reloads a file changed since
 
 DAYS = 7
 HEALS = 1000  # rows, at most: about 120 kB
@@ -79,3 +77,8 @@ def recent(memory: Memory, now: float) -> list[dict[str, Any]]:
 def _count(answer: dict[str, Any], key: str) -> int:
     value = answer.get(key, 0)
     return answer.get("totals", {}).get(key, len(value)) if isinstance(value, list) else value
+
+
+def utc(at: float | None) -> str:
+    """Return a moment as text; empty for none."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)) if at else ""

@@ -6,10 +6,7 @@ library alone, no Salt, no Prometheus.
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple
-
-LOADED = os.stat(__file__).st_mtime_ns  # _modules/arp_hygiene.py reloads a file changed since
 
 # /proc/net/stat/NAME, one for each family: neigh_stat_seq_show in net/core/neighbour.c
 STAT_FILES = {"ipv4": "arp_cache", "ipv6": "ndisc_cache"}

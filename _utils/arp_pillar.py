@@ -35,7 +35,7 @@ _VERSION = re.compile(rf"{_ONE_VERSION}(,{_ONE_VERSION})*")
 _CARRIED = "the name of a device that a command can carry (letters, digits and _ . @ + -)"
 
 Checked = namedtuple(
-    "Checked", "verb arguments backend when splay user salt_call sysctl requirement"
+    "Checked", "how arguments backend when splay user salt_call event metrics sysctl requirement"
 )
 
 
@@ -43,16 +43,18 @@ def check(defaults, pillar):
     """Return everything pillar and defaults say, checked, whether it will be used or not."""
     tree, given = _merged(defaults, pillar)
     schedule = tree["schedule"]
-    verb, arguments = _clean(tree["clean"])
+    how, arguments = _clean(tree["clean"])
     when = _when(schedule, given["schedule"])
     return Checked(
-        verb=verb,
+        how=how,
         arguments=arguments,
         backend=_one_of("schedule:backend", schedule["backend"], BACKENDS),
         when=when,
         splay=_splay(schedule["splay"], when),
         user=_shaped("schedule:user", schedule["user"], _USER, "the name of a user"),
         salt_call=_salt_call(schedule["salt_call"]),
+        event=_flag("event", tree["event"]),
+        metrics=_path("metrics", tree["metrics"]),
         sysctl=_sysctl(tree["sysctl"]),
         requirement=_requirement(tree["requirement"]),
     )
@@ -60,9 +62,14 @@ def check(defaults, pillar):
 
 def _merged(defaults, pillar):
     """Return the tree of defaults with pillar laid over it, and what pillar itself gives."""
-    tree = {section: dict(keys) for section, keys in defaults.items()}
+    tree = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in defaults.items()
+    }
     given = {section: {} for section in defaults}
     for section, content in _mapping("", pillar, defaults).items():
+        if not isinstance(defaults[section], dict):
+            tree[section] = defaults[section] if content is None else content
+            continue
         keys = _mapping(f"{section}:", content, defaults[section])
         tree[section].update(keys)
         given[section] = {key: value for key, value in keys.items() if value is not None}
@@ -98,6 +105,12 @@ def _shaped(key, value, pattern, what):
 def _whole(key, value, low, high):
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{key}: {value!r} is not a whole number from {low} to {high}")
+    return value
+
+
+def _flag(key, value):
+    if not isinstance(value, bool):
+        raise ValueError(f"{key}: {value!r} is neither true nor false")
     return value
 
 
@@ -182,14 +195,15 @@ def _when(tree, given):
 def _requirement(tree):
     """Return how pyroute2 gets here."""
     version = "a version such as '>=0.7.2,<0.10'"
-    if not isinstance(tree["uninstall"], bool):
-        raise ValueError(f"requirement:uninstall: {tree['uninstall']!r} is neither true nor false")
     return {
         "install": _one_of("requirement:install", tree["install"], INSTALLS),
         "version": _shaped("requirement:version", tree["version"], _VERSION, version),
         "package": _shaped("requirement:package", tree["package"], _NAME, "a package's name"),
         "wheels": _path("requirement:wheels", tree["wheels"]),
-        "uninstall": tree["uninstall"],
+        "metrics_package": _shaped(
+            "requirement:metrics_package", tree["metrics_package"], _NAME, "a package's name"
+        ),
+        "uninstall": _flag("requirement:uninstall", tree["uninstall"]),
     }
 
 

@@ -15,7 +15,8 @@ former      parts to take away: what an earlier pillar had from us and this one 
 there       parts that have left something here: what ``arp_hygiene.remove`` takes away
 paths       where each file of ours is, by name
 job         the scheduled job in the backend's own words, see :func:`_job`; empty without one
-requirement ``id``, and either ``pip`` (arguments of pip.installed) or ``package`` (a name)
+requirement what is installed, a list: ``id``, ``name``, and either ``pip`` (arguments of
+            pip.installed) or ``package`` (a package's name)
 uninstall   removal takes away the requirement too
 require     what a state must require to come after the requirement; empty where none is wanted
 sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps them, ``skipped``
@@ -32,7 +33,7 @@ import arp_pillar
 import arp_schedule
 
 NAME = "arp_hygiene"  # of the job in Salt's own scheduler
-REQUIREMENT = "pyroute2 is installed"  # the ID the others require
+PROMETHEUS = "prometheus_client>=0.12,<1"
 PATHS = {
     "cron": "/etc/cron.d/arp_hygiene",
     "service": "/etc/systemd/system/arp-hygiene.service",
@@ -49,23 +50,26 @@ class Facts(NamedTuple):
 
     minion_id: str
     config_dir: str  # of the minion
-    cachedir: str  # where only the minion's user can make files
+    root_dir: str  # of Salt: "/" but in tests and odd installations
     os_family: str  # Salt's grain: Debian, RedHat, …
     booted: bool  # systemd is process 1
-    user_here: bool  # the user that pillar names exists
+    gid: int | None  # the group of the user that pillar names; None: no such user
     salt_call: str  # the program to run, empty where there is none
     cron_here: bool  # a cron daemon is installed
     croniter_here: bool  # Salt's scheduler can read cron's notation
     found: dict[str, bool]  # part of the formula -> it has left something here
+    textfile: str  # the metrics file that runs have left, or empty
     # family -> "default" or a device -> key -> why it cannot be written (empty: it can)
     sysctl: dict[str, dict[str, dict[str, str]]]
 
 
-def paths(config_dir: str, cachedir: str) -> dict[str, str]:
+def paths(config_dir: str, root_dir: str) -> dict[str, str]:
     """Return where each file of ours is on this minion."""
     return {
         **PATHS,
-        "lock": os.path.join(cachedir, "arp_hygiene.lock"),
+        # not below Salt's cache, which saltutil.clear_cache empties
+        "script": os.path.join(config_dir, "arp_hygiene.sh"),
+        "record": os.path.join(root_dir, "var/lib/arp_hygiene"),
         "schedule": os.path.join(config_dir, "minion.d", "_schedule.conf"),
     }
 
@@ -81,7 +85,7 @@ def refused(reason: str, places: dict[str, str], found: dict[str, bool]) -> Plan
         "there": [part for part, left in found.items() if left],
         "paths": places,
         "job": {},
-        "requirement": {"id": REQUIREMENT, "pip": None, "package": None},
+        "requirement": [],
         "uninstall": False,
         "require": [],
         "sysctl": {"settings": [], "lines": [], "skipped": []},
@@ -90,37 +94,47 @@ def refused(reason: str, places: dict[str, str], found: dict[str, bool]) -> Plan
 
 def plan(checked: arp_pillar.Checked, facts: Facts) -> Plan:
     """Return what to do on a minion of which these facts are true."""
-    places = paths(facts.config_dir, facts.cachedir)
-    install = checked.requirement["install"]
+    places = {**paths(facts.config_dir, facts.root_dir), "textfile": facts.textfile}
     settings = _sysctl(checked.sysctl, facts.sysctl)
-    kept = {checked.backend, *(["sysctl"] if settings["settings"] else [])}
-    former = [part for part, left in facts.found.items() if left and part not in kept]
-    wanted = (install != "none", checked.backend != "none", checked.sysctl, former)
+    requirement = _requirement(checked)
+    wanted = {
+        checked.backend: checked.backend != "none",
+        "script": checked.backend in ("cron", "systemd"),
+        "record": checked.backend != "none",
+        "textfile": bool(checked.metrics) and os.path.dirname(facts.textfile) == checked.metrics,
+        "sysctl": bool(settings["settings"]),
+    }
+    former = [part for part, left in facts.found.items() if left and not wanted.get(part)]
     return {
         **refused("", places, facts.found),
-        "idle": not any(wanted),
+        "idle": not (requirement or former or checked.sysctl or any(wanted.values())),
         "backend": checked.backend,
         "former": former,
         "job": _job(checked, facts, places),
-        "requirement": _requirement(checked.requirement),
-        "uninstall": checked.requirement["uninstall"] and install != "none",
-        "require": [{"id": REQUIREMENT}] if install != "none" else [],
+        "requirement": requirement,
+        "uninstall": checked.requirement["uninstall"] and bool(requirement),
+        "require": [{"id": each["id"]} for each in requirement],
         "sysctl": settings,
     }
 
 
-def _requirement(wanted: dict[str, Any]) -> Plan:
-    """Return how pyroute2 gets here: by pip, as a package, or by somebody else."""
-    pip = {
-        "name": f"pyroute2{wanted['version']}",
-        "no_index": wanted["wheels"] is not None,
-        "find_links": wanted["wheels"],
-    }
-    return {
-        "id": REQUIREMENT,
-        "pip": pip if wanted["install"] == "pip" else None,
-        "package": wanted["package"] if wanted["install"] == "package" else None,
-    }
+def _requirement(checked: arp_pillar.Checked) -> list[Plan]:
+    """Return how each library gets here: by pip, as a package, or by somebody else."""
+    how = checked.requirement
+    libraries = [("pyroute2", f"pyroute2{how['version']}", how["package"])]
+    if checked.metrics:
+        libraries.append(("prometheus_client", PROMETHEUS, how["metrics_package"]))
+    wheels = {"no_index": how["wheels"] is not None, "find_links": how["wheels"]}
+    return [
+        {
+            "id": f"{name} is installed",
+            "name": name,
+            "pip": {"name": pip, **wheels} if how["install"] == "pip" else None,
+            "package": package if how["install"] == "package" else None,
+        }
+        for name, pip, package in libraries
+        if how["install"] != "none"
+    ]
 
 
 def _sysctl(wanted: dict[str, dict[str, int]], here: dict[str, dict[str, dict[str, str]]]) -> Plan:
@@ -160,35 +174,54 @@ def _scopes(key: str, scope: str, here: dict[str, dict[str, str]]) -> list[str]:
 
 
 def _job(checked: arp_pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:
-    """Return the scheduled job in the words of the chosen backend.
+    """Return the scheduled job in the words of the chosen backend, and how to prove it.
 
-    cron: ``lines``, ``user``, ``package`` (the daemon, where there is none). systemd: ``service``
-    and ``timer``, lines each. salt: the arguments of schedule.present.
+    All: ``user``, ``arguments`` (of arp_hygiene.run), ``proof`` (a command, or None: the minion
+    calls the function). cron and systemd: ``script``, a text. cron: ``lines``, ``package`` (the
+    daemon, where there is none). systemd: ``service``, ``timer``, lines each. salt: ``present``,
+    the arguments of schedule.present.
     """
     if checked.backend == "none":
         return {}
+    arguments = {"how": checked.how, **checked.arguments, "event": checked.event}
+    if checked.metrics:
+        arguments["metrics"] = checked.metrics
     span = arp_schedule.span_s(checked.splay, *checked.when)
     wait_s = arp_schedule.splay_s(facts.minion_id, span)
     if checked.backend == "salt":
-        return _salt_job(checked, wait_s, facts.croniter_here)
-    if not facts.user_here:
+        present = _salt_job(checked, arguments, wait_s, facts.croniter_here)
+        return {
+            "user": checked.user,
+            "arguments": arguments,
+            "proof": None,
+            "present": present,
+        }
+    if facts.gid is None:
         raise ValueError(f"schedule:user: {checked.user!r} is no user here")
     if not facts.salt_call:
         raise ValueError(_no_salt_call(checked.salt_call))
+    path, by_systemd = places["script"], checked.backend == "systemd"
     # salt-call looks in /etc/salt by itself
     config_dir = None if facts.config_dir == "/etc/salt" else facts.config_dir
-    command = arp_job.words(facts.salt_call, config_dir, f"arp.{checked.verb}", checked.arguments)
+    job = {
+        "user": checked.user,
+        "arguments": arguments,
+        "script": arp_job.script(facts.salt_call, config_dir, arguments),
+        "proof": arp_job.proof(path, checked.user, facts.gid, capable=by_systemd),
+    }
     when = arp_schedule.cron_when(*checked.when)
-    if checked.backend == "systemd":
+    if by_systemd:
         if not facts.booted:
             raise ValueError("schedule:backend: 'systemd' does not run here; take cron or salt")
+        times = arp_schedule.calendar_when(when)
         return {
-            "service": arp_job.service_lines(checked.verb, checked.user, command, wait_s),
-            "timer": arp_job.timer_lines(checked.verb, arp_schedule.calendar_when(when)),
+            **job,
+            "service": arp_job.service_lines(checked.how, checked.user, path, wait_s),
+            "timer": arp_job.timer_lines(checked.how, when, times, wait_s),
         }
     return {
-        "lines": arp_job.cron_lines(when, checked.user, command, places["lock"], wait_s),
-        "user": checked.user,
+        **job,
+        "lines": arp_job.cron_lines(when, checked.user, path, wait_s),
         "package": None if facts.cron_here else _CRON_PACKAGES.get(facts.os_family, "cron"),
     }
 
@@ -199,7 +232,9 @@ def _no_salt_call(named: str | None) -> str:
     return "schedule:salt_call: no salt-call found beside the minion's Python or in PATH; name it"
 
 
-def _salt_job(checked: arp_pillar.Checked, wait_s: int, croniter_here: bool) -> Plan:
+def _salt_job(
+    checked: arp_pillar.Checked, arguments: Plan, wait_s: int, croniter_here: bool
+) -> Plan:
     """Return the arguments of schedule.present; Salt's scheduler does not understand all of it."""
     way, value = checked.when
     if checked.user != "root":
@@ -222,10 +257,10 @@ def _salt_job(checked: arp_pillar.Checked, wait_s: int, croniter_here: bool) -> 
             "cron's notation only where the Python package croniter is installed; take 'every'"
         )
     return {
-        "function": f"arp.{checked.verb}",
-        "job_kwargs": checked.arguments,
+        "function": arp_job.FUNCTION,
+        "job_kwargs": arguments,
         **time,
         "splay": {"start": wait_s, "end": wait_s},
         "maxrunning": 1,
-        "return_job": False,  # a failure stands in the minion's log; no news burdens no master
+        "return_job": False,  # syslog and the minion's log have it; no news burdens no master
     }

@@ -1,7 +1,7 @@
 """The border to syslog and to files: where a run's words, memory and metrics are put down.
 
-No decision here: text in, OSError out. Standard library alone, no Salt; the Prometheus client
-library, and only where metrics are wanted.
+No decision here: text in, OSError out. No Salt; the Prometheus client library, and that only where
+metrics are wanted.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from typing import Any
 
 import arp_memory
 import arp_metrics
-
-LOADED = os.stat(__file__).st_mtime_ns  # _modules/arp_hygiene.py reloads a file changed since
 
 TAG = "arp_hygiene"
 MEMORY = "memory.json"
@@ -120,7 +118,7 @@ def write_metrics(directory: str, metrics: list[arp_metrics.Metric]) -> None:
     kinds = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily}
 
     class Collector:
-        def collect(self):
+        def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
             for each in metrics:
                 family = kinds[each.kind](each.name, each.help, labels=each.labels)
                 for labels, value in each.samples:

@@ -8,6 +8,7 @@ Standard library alone, no Salt: it must work before anything is installed. Ever
 ValueError of one line that names the value and what is allowed.
 """
 
+import datetime
 import hashlib
 import re
 
@@ -186,6 +187,31 @@ def calendar_when(when):
     """Return the systemd calendar expressions of what :func:`cron_when` returned; none: at boot."""
     fields = SPECIALS[when] if when in SPECIALS else when.split()
     return calendar(fields) if fields else []
+
+
+def next_due(when: str, wait_s: int, now: datetime.datetime) -> datetime.datetime | None:
+    """Return when the next run is due, of cron's words and the seconds after that.
+
+    None where no calendar knows: at a boot, or an interval that is counted from a start. Local
+    time, and so an hour off for a moment when the clocks change.
+    """
+    fields = SPECIALS[when] if when in SPECIALS else when.split()
+    if fields is None or len(fields) != len(FIELDS):
+        return None
+    minutes, hours, days, months, weekdays = map(expand, FIELDS, fields)
+    either = not fields[2].startswith("*") and not fields[4].startswith("*")
+    wait = datetime.timedelta(seconds=wait_s)
+    day = (now - wait).date()
+    for _ in range(8 * 366):  # a 29th of February is at most eight years away
+        fits = [day.day in days, day.isoweekday() % 7 in weekdays]
+        if day.month in months and (any(fits) if either else all(fits)):
+            for hour in hours:
+                for minute in minutes:
+                    due = datetime.datetime.combine(day, datetime.time(hour, minute)) + wait
+                    if due > now:
+                        return due
+        day += datetime.timedelta(days=1)
+    return None
 
 
 def span_s(splay, way, value):

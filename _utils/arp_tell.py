@@ -5,11 +5,8 @@ A run that changed and found nothing says nothing. Standard library alone, no Sa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
-
-LOADED = os.stat(__file__).st_mtime_ns  # _modules/arp_hygiene.py reloads a file changed since
 
 LIMIT = 500  # bytes of a line: what a pager, a mail's subject and every syslog can take
 ROWS = 20  # rows in an event: a master's bus is no place for a thousand
@@ -81,8 +78,12 @@ def line(found: dict[str, Answer], warnings: list[str]) -> str:
 
 
 def one_line(text: str, limit: int = LIMIT) -> str:
-    """Return text as one printable line of at most ``limit`` bytes, cut at its end."""
-    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """Return text as one printable line of at most ``limit`` bytes, cut at its end.
+
+    Without double quotes and backslashes: a shell takes it out of JSON as it stands.
+    """
+    plain = text.replace('"', "'").replace("\\", "/")
+    words = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
     if len(words.encode()) <= limit:
         return words
     return words.encode()[: limit - 4].decode(errors="ignore").rstrip() + " ..."

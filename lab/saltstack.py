@@ -61,8 +61,12 @@ class Minion:
 
     def call(self, function, *arguments):
         """Run salt-call on the machine, return what it returned."""
+        return yaml.safe_load(self.machine.do(*self.words(function, *arguments)))["local"]
+
+    def words(self, function, *arguments):
+        """Return the command line of salt-call for a function."""
         words = [str(BIN / "salt-call"), "-c", str(self.root / "etc"), "--local", "--out=yaml"]
-        return yaml.safe_load(self.machine.do(*words, function, *arguments))["local"]
+        return [*words, function, *arguments]
 
     def start(self):
         """Start the daemon and wait until its event bus is there."""

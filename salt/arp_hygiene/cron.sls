@@ -2,6 +2,9 @@
     anybody else can be lost. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
+include:
+  - .script
+
 {%- if hygiene.job.package %}
 
 a cron daemon is installed:
@@ -11,13 +14,6 @@ a cron daemon is installed:
       - file: the neighbour table is cleaned by cron
 {%- endif %}
 
-only the job can take its lock:
-  file.managed:
-    - name: {{ hygiene.paths.lock | json }}
-    - user: {{ hygiene.job.user | json }}
-    - mode: '0600'
-    - replace: false
-
 the neighbour table is cleaned by cron:
   file.managed:
     - name: {{ hygiene.paths.cron | json }}
@@ -26,4 +22,5 @@ the neighbour table is cleaned by cron:
     - group: root
     - mode: '0644'
     - makedirs: true
-    - require: {{ ([{"file": "only the job can take its lock"}] + hygiene.require) | json }}
+    - require:
+      - file: one run is a script

@@ -4,9 +4,3 @@
 cron no longer cleans the neighbour table:
   file.absent:
     - name: {{ hygiene.paths.cron | json }}
-
-the cron job's lock is gone:
-  file.absent:
-    - name: {{ hygiene.paths.lock | json }}
-    - require:
-      - file: cron no longer cleans the neighbour table

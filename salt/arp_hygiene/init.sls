@@ -16,7 +16,9 @@ include:
   - .sysctl
 {%- endif %}
 {%- if hygiene.backend != "none" %}
+  - .record
   - .{{ hygiene.backend }}
+  - .proof
 {%- endif %}
 {%- for part in hygiene.former %}
   - .{{ part }}_absent

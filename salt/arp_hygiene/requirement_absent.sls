@@ -1,11 +1,14 @@
-{#- pyroute2 leaves this minion. -#}
+{#- What the job stood on leaves this minion. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-pyroute2 is removed:
-{%- if hygiene.requirement.pip %}
+{%- for library in hygiene.requirement %}
+
+{{ (library.name ~ " is removed") | json }}:
+{%- if library.pip %}
   pip.removed:
-    - name: pyroute2
+    - name: {{ library.name | json }}
 {%- else %}
   pkg.removed:
-    - name: {{ hygiene.requirement.package | json }}
+    - name: {{ library.package | json }}
 {%- endif %}
+{%- endfor %}

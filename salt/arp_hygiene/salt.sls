@@ -4,7 +4,7 @@
 the neighbour table is cleaned by the minion's scheduler:
   schedule.present:
     - name: {{ hygiene.name | json }}
-{%- for key, value in hygiene.job.items() %}
+{%- for key, value in hygiene.job.present.items() %}
     - {{ key | json }}: {{ value | json }}
 {%- endfor %}
     - require: {{ hygiene.require | json }}

@@ -1,6 +1,9 @@
 {#- The run is due by a systemd timer; what it said and whether it failed stands in the journal. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
+include:
+  - .script
+
 one run is a systemd service:
   file.managed:
     - name: {{ hygiene.paths.service | json }}
@@ -8,7 +11,8 @@ one run is a systemd service:
     - user: root
     - group: root
     - mode: '0644'
-    - require: {{ hygiene.require | json }}
+    - require:
+      - file: one run is a script
 
 a systemd timer says when:
   file.managed:

@@ -1,7 +1,11 @@
 """A masterless minion in this process that applies the formula: fixtures and what they return."""
 
+import contextlib
 import pathlib
+import shutil
+import socket
 import subprocess
+import sys
 
 import pytest
 import salt.client
@@ -11,7 +15,9 @@ from salt._logging.impl import shutdown_temp_handler
 from lab.saltstack import configure, file_roots
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(sys.executable).parent
 CRON = pathlib.Path("/etc/cron.d/arp_hygiene")
+WORKS = "a run works here"  # the state that tries a run once
 SYSCTL = pathlib.Path("/etc/sysctl.d/60-arp-hygiene.conf")
 UNITS = [pathlib.Path(f"/etc/systemd/system/arp-hygiene.{kind}") for kind in ("service", "timer")]
 KEEPS_NOTHING = salt.version.__version_info__[0] >= 3008  # before, a run sees former runs' pillar
@@ -54,9 +60,13 @@ def apply(caller, cron_daemon):
         return Applied(fresh.cmd("state.apply", sls, pillar=pillar, **kwargs))
 
     run.caller = caller
+    root = pathlib.Path(caller.opts["root_dir"])
+    run.script = root / "etc" / "arp_hygiene.sh"
+    run.record = root / "var" / "lib" / "arp_hygiene"
     yield run
-    for path in (CRON, SYSCTL, *UNITS):
+    for path in (CRON, SYSCTL, *UNITS, run.script):
         path.unlink(missing_ok=True)
+    shutil.rmtree(run.record, ignore_errors=True)
 
 
 def everything():
@@ -72,3 +82,45 @@ def veth():
     subprocess.run("ip link add v.1 type veth peer name v2", shell=True, check=True)
     yield "v.1"
     subprocess.run("ip link del v.1", shell=True, check=True)
+
+
+class Syslog:
+    """What a syslog daemon gets: a datagram for each line."""
+
+    def __init__(self, path):
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(str(path))
+
+    def lines(self):
+        """Return what came since the last call, without priority, time and host."""
+        lines = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                lines.append(self._socket.recv(65536).decode().rstrip("\0\n"))
+        return [line[line.index("arp_hygiene: ") :] for line in lines]
+
+    def close(self):
+        self._socket.close()
+
+
+@pytest.fixture
+def syslog(tmp_path):
+    """A real socket at /dev/log, in a /dev of this world alone."""
+    dev = tmp_path / "dev"
+    dev.mkdir()
+    mount("-t", "tmpfs", "tmpfs", dev)
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        (dev / name).touch()
+        mount("--bind", f"/dev/{name}", dev / name)
+    (dev / "fd").symlink_to("/proc/self/fd")
+    (dev / "shm").mkdir(mode=0o1777)
+    listening = Syslog(dev / "log")
+    mount("--rbind", dev, "/dev")
+    yield listening
+    listening.close()
+    subprocess.run(["umount", "-R", "-l", "/dev"], check=True)
+    subprocess.run(["umount", "-R", "-l", dev], check=True)
+
+
+def mount(*words):
+    subprocess.run(["mount", *map(str, words)], check=True)

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from formula import NO_PIP, SYSCTL, UNITS, apply, caller, veth  # noqa: F401
+from formula import NO_PIP, SYSCTL, UNITS, WORKS, apply, caller, veth  # noqa: F401
 
 from lab.bare import hidden, missing
 
@@ -84,7 +84,11 @@ def systemd(tmp_path):
 def test_systemd_verifies_the_units(apply, systemd, schedule, when):
     clean = {"exclude": ["192.0.2.1", "2001:db8::/64"], "dev": "v.1"}
     tree = {"schedule": {"backend": "systemd", **schedule}, "clean": clean, "requirement": NO_PIP}
-    for sentence in ("one run is a systemd service", "a systemd timer says when"):
+    for sentence in (
+        "one run is a script",
+        "one run is a systemd service",
+        "a systemd timer says when",
+    ):
         pillar = {"arp_hygiene": tree}
         done = apply.caller.cmd("state.sls_id", sentence, "arp_hygiene.systemd", pillar=pillar)
         assert all(state["result"] for state in done.values()), done
@@ -92,14 +96,14 @@ def test_systemd_verifies_the_units(apply, systemd, schedule, when):
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     service, timer = (unit.read_text() for unit in UNITS)
-    assert """ arp.revalidate "dev=\\"v.1\\"" """[:-1] in service
+    assert f"ExecStart=/bin/sh {apply.script}\n" in service
     assert all(line in timer for line in when)
 
 
 def test_without_systemd_there_is_no_starting_of_timers(apply, systemd):
     """The timer is a service like any other: what cannot start it says so, and the run fails."""
     done = apply({"schedule": {"backend": "systemd"}, "requirement": NO_PIP})
-    assert list(done.failed) == ["the neighbour table is cleaned by systemd"]
+    assert list(done.failed) == ["the neighbour table is cleaned by systemd", WORKS]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_the_requirement_comes_first(apply, install, state, name):
     assert first["__id__"] == "pyroute2 is installed"
     if install == "pip":
         assert (first["no_index"], first["find_links"]) == (True, "/srv/wheels")
-    (job,) = [chunk for chunk in low if chunk["__id__"] == "the neighbour table is cleaned by cron"]
+    (job,) = [chunk for chunk in low if chunk["__id__"] == "one run is a script"]
     assert {"id": "pyroute2 is installed"} in job["require"]
 
 

@@ -6,7 +6,10 @@ import pytest
 from formula import CRON, NO_PIP, Applied, apply, caller, everything  # noqa: F401
 
 BAD = [
-    (["cron"], " ['cron'] is not a mapping; schedule, clean, sysctl, requirement are allowed"),
+    (
+        ["cron"],
+        " ['cron'] is not a mapping; schedule, clean, event, metrics, sysctl",
+    ),
     ({"shedule": {}}, "'shedule': no such key; schedule, clean"),
     ({"schedule": {"minutes": 5}}, "schedule:'minutes': no such key; backend, every, minute"),
     ({"schedule": 5}, "schedule: 5 is not a mapping"),
@@ -45,6 +48,8 @@ BAD = [
     ({"clean": {"state": "PERMANENT"}}, "clean:state: PERMANENT is never touched"),
     ({"clean": {"family": "inet"}}, "clean:family: 'inet' is none of ipv4, ipv6"),
     ({"clean": {"rate": "fast"}}, "clean:rate: 'fast' is not a number"),
+    ({"event": "yes"}, "event: 'yes' is neither true nor false"),
+    ({"metrics": "textfiles"}, "metrics: 'textfiles' is not an absolute path"),
     ({"sysctl": {"gc_thresh4": 1}}, "sysctl:'gc_thresh4': no such key; mcast_resolicit"),
     ({"sysctl": {"locktime": "0; id"}}, "sysctl:locktime: '0; id' is not a whole number"),
     ({"sysctl": {"mcast_resolicit": {"../x": 3}}}, "sysctl:mcast_resolicit: '../x' is not the na"),

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 
 import pytest
+import yaml
 from formula_minion import Masterless
 
 from lab.bare import missing
@@ -22,7 +23,7 @@ from lab.observe import Service, connect
 DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 DUE_S = 90  # a minute, and what a loaded machine takes
 PILLAR = {"schedule": {"every": 1, "splay": 0}, "requirement": {"install": "none"}}
-NO_DEVICE = {"clean": {"dev": "eth9"}}
+NO_DEVICE, NO_DEVICE_HERE = {"clean": {"dev": "eth9"}}, "no device 'eth9' here"
 SALT = {**PILLAR, "schedule": {**PILLAR["schedule"], "backend": "salt"}}
 
 
@@ -68,7 +69,10 @@ def test_an_outage_heals_with_nobody_typing(fabric, short):
     fails = Masterless(fabric.database("db3", 13), short / "3", {**SALT, **NO_DEVICE})
     for minion in (by_salt, fails):
         minion.start()
-    fails.apply()
+    told = yaml.safe_load(fails.machine.do(*fails.words("state.highstate"), check=False))["local"]
+    (failed,) = [state for state in told.values() if state["result"] is False]
+    assert failed["__id__"] == "a run works here"
+    assert NO_DEVICE_HERE in failed["comment"]
     if not no_cron:
         by_cron.machine.start("cron", "-f")
     with contextlib.ExitStack() as stack:
@@ -82,7 +86,11 @@ def test_an_outage_heals_with_nobody_typing(fabric, short):
             poll(what, DUE_S, lambda w=worker, d=database: connect(w, d.ip))
             assert database.neighbour(worker.ip)["lladdr"] == BORN
     assert not by_salt.apply(), "a job in a running minion is found again as it was installed"
-    poll("the log says why", DUE_S, lambda: "no device 'eth9' here" in fails.log())
+    poll("the log says why", DUE_S, lambda: NO_DEVICE_HERE in fails.log())
+    (row,) = by_salt.call("arp_hygiene.status")
+    assert row["installed"].startswith("salt ")
+    assert row["healed_7d"] == 1
+    assert f"{DEAD} -> {BORN}" in row["said"] or row["said"] == ""
     what_salt_keeps_is_as_before(by_salt, short / "2/etc/minion.d/_schedule.conf")
     if no_cron:
         pytest.skip(f"healed by Salt's scheduler, not tried by cron: {no_cron}")

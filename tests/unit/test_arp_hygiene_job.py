@@ -1,25 +1,39 @@
 """The text a scheduler reads: whatever a word holds, its reader gets that word and no command."""
 
+import json
 import shlex
+import subprocess
 
 import arp_job
 import pytest
 
-HOSTILE = ["a b", "x;reboot", "$(id)", "`id`", "50%", 'q"q', "it's", "back\\slash", "$HOME"]
+HOSTILE = ["a b", "x;reboot", "$(id)", "`id`", "50%", 'q"q', "it's", "back\\slash", "$HOME", "{x}"]
 
 
 @pytest.mark.parametrize("word", HOSTILE)
-def test_a_shell_gets_the_word(word):
-    """Should a check ever miss something: cron hands the shell one quoted word."""
-    line = arp_job.cron_lines("* * * * *", "root", ["run", word], "/lock", 0)[-1]
-    command = line.split("$(", 1)[1].rsplit(" 2>&1", 1)[0]
-    assert "%" not in command.replace(r"\%", "")
-    assert shlex.split(command.replace(r"\%", "%"))[-2:] == ["run", word]
+def test_the_script_hands_over_the_word(word, tmp_path):
+    """Should a check ever miss something: the program gets one word, whatever is in it."""
+    program = tmp_path / "salt-call"
+    program.write_text(
+        f'#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done > {tmp_path}/words; echo "{{"\n'
+    )
+    program.chmod(0o755)
+    script = tmp_path / "script"
+    script.write_text(arp_job.script(str(program), None, {"dev": word}))
+    subprocess.run(["/bin/sh", script], check=True)
+    assert f"dev={json.dumps(word)}" in (tmp_path / "words").read_text().splitlines()
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_cron_gets_the_word(word):
+    line = arp_job.cron_lines("* * * * *", "root", f"/{word}", 0)[-1]
+    assert "%" not in line.replace(r"\%", "")
+    assert shlex.split(line.replace(r"\%", "%"))[-1] == f"/{word}"
 
 
 @pytest.mark.parametrize("word", HOSTILE)
 def test_systemd_gets_the_word(word):
-    line = arp_job.service_lines("flush", "root", ["/run", word], 0)[-1]
+    line = arp_job.service_lines("flush", "root", f"/{word}", 0)[-1]
     assert "$" not in line.replace("$$", "")
     assert "%" not in line.replace("%%", "")
     assert len(shlex.split(line)) == 2
@@ -27,12 +41,21 @@ def test_systemd_gets_the_word(word):
 
 def test_values_survive_the_yaml_of_salt_call():
     """1:2:3:4:5:6:7:8 and 10 are numbers to YAML; quoted as JSON they stay what they are."""
-    words = arp_job.words("/salt-call", None, "arp.flush", {"ip": ["1:2:3:4:5:6:7:8"], "dev": "10"})
+    words = arp_job.words("/salt-call", None, {"ip": ["1:2:3:4:5:6:7:8"], "dev": "10"})
     assert words[-2:] == ['ip=["1:2:3:4:5:6:7:8"]', 'dev="10"']
 
 
-def test_a_line_too_long_for_cron_is_refused():
-    """Cron cuts it off in silence."""
-    words = arp_job.words("/c", None, "arp.flush", {"ip": [f"192.0.2.{n}" for n in range(99)]})
-    with pytest.raises(ValueError, match=r"^clean: the command takes \d+ characters"):
-        arp_job.cron_lines("* * * * *", "root", words, "/lock", 0)
+def test_what_is_due_is_read_as_it_was_written():
+    for lines in (
+        arp_job.cron_lines("*/5 * * * *", "root", "/run", 7),
+        arp_job.timer_lines("flush", "*/5 * * * *", ["*-*-* *:0/5:00"], 7),
+    ):
+        assert arp_job.due("\n".join(lines)) == ("*/5 * * * *", 7)
+    assert arp_job.due("# nothing") is None
+
+
+def test_another_user_proves_the_job_with_the_rights_that_its_scheduler_gives():
+    by_cron, by_systemd = (arp_job.proof("/run", "ops", 9, capable) for capable in (False, True))
+    assert by_cron[:4] == ["setpriv", "--reuid=ops", "--regid=9", "--init-groups"]
+    assert "--ambient-caps=+net_admin" in by_systemd
+    assert arp_job.proof("/run", "root", 0, False)[0] == "env"

@@ -1,5 +1,6 @@
 """When a run is due: cron's notation, checked and told to systemd; and the splay."""
 
+import datetime
 import subprocess
 
 import arp_schedule
@@ -116,3 +117,25 @@ def test_a_wait_is_never_longer_than_half_an_interval():
     assert arp_schedule.span_s(60, "every", 1) == 30
     assert arp_schedule.span_s(60, "every", 5) == 60
     assert arp_schedule.span_s(600, "special", "@hourly") == 600
+
+
+@pytest.mark.parametrize(
+    ("when", "wait_s", "due"),
+    [
+        ("*/5 * * * *", 0, "2026-02-27 10:05:00"),
+        ("*/5 * * * *", 46, "2026-02-27 10:00:46"),  # 10:00 plus the wait is still to come
+        ("0 3 * * *", 10, "2026-02-28 03:00:10"),
+        ("@hourly", 0, "2026-02-27 11:00:00"),
+        ("0 0 29 2 *", 0, "2028-02-29 00:00:00"),
+        ("0 0 1 * sun", 0, "2026-03-01 00:00:00"),  # either: a Sunday, and the first
+        ("0 12 1-7 * sat", 0, "2026-02-28 12:00:00"),
+        ("0 0 */10 * mon", 0, "2026-05-11 00:00:00"),  # both, as one begins with a star
+        ("0 0 31 2 *", 0, None),
+        ("@reboot", 0, None),
+        ("every 7 min", 0, None),
+    ],
+)
+def test_when_the_next_run_is_due(when, wait_s, due):
+    now = datetime.datetime(2026, 2, 27, 10, 0, 30)
+    found = arp_schedule.next_due(when, wait_s, now)
+    assert (str(found) if found else None) == due

@@ -8,14 +8,15 @@ import yaml
 FACTS = arp_plan.Facts(
     minion_id="db1",
     config_dir="/etc/salt",
-    cachedir="/var/cache/salt/minion",
+    root_dir="/",
     os_family="Debian",
     booted=True,
-    user_here=True,
+    gid=0,
     salt_call="/usr/bin/salt-call",
     cron_here=True,
     croniter_here=True,
-    found={"cron": False, "salt": False, "systemd": False, "sysctl": False},
+    found={},
+    textfile="",
     sysctl={},
 )
 BOTH = {"mcast_resolicit": 3, "gc_thresh1": 0}
@@ -85,10 +86,36 @@ def test_a_cron_daemon_is_wanted_where_there_is_none(plan, family, here, package
 
 
 def test_what_an_earlier_pillar_had_from_us_goes(plan):
-    found = {"cron": True, "salt": True, "systemd": False, "sysctl": True}
-    told = plan({"sysctl": {"mcast_resolicit": None}}, found=found)
-    assert told["former"] == ["salt", "sysctl"]
-    assert told["there"] == ["cron", "salt", "sysctl"]
+    parts = ("cron", "salt", "script", "textfile", "record", "sysctl")
+    found = {**dict.fromkeys(parts, True), "systemd": False}
+    tree = {"sysctl": {"mcast_resolicit": None}}
+    told = plan(tree, found=found)
+    assert told["former"] == ["salt", "textfile", "sysctl"]
+    assert told["there"] == list(parts)
+    told = plan({**tree, "schedule": {"backend": "salt"}}, found=found)
+    assert told["former"] == ["cron", "script", "textfile", "sysctl"]
+
+
+def test_a_textfile_stays_where_pillar_wants_it(plan):
+    facts = {"found": {"textfile": True}, "textfile": "/srv/metrics/arp_hygiene.prom"}
+    assert plan({"metrics": "/srv/metrics"}, **facts)["former"] == []
+    assert plan({"metrics": "/srv/elsewhere"}, **facts)["former"] == ["textfile"]
+
+
+def test_metrics_bring_their_library(plan):
+    told = plan({"metrics": "/srv/metrics", "requirement": {"wheels": "/srv/wheels"}})
+    assert [each["pip"]["name"] for each in told["requirement"]] == [
+        "pyroute2>=0.7.2,<0.10",
+        arp_plan.PROMETHEUS,
+    ]
+    assert all(each["pip"]["find_links"] == "/srv/wheels" for each in told["requirement"])
+    assert told["job"]["arguments"]["metrics"] == "/srv/metrics"
+    assert len(told["require"]) == 2
+    packages = plan({"metrics": "/srv/metrics", "requirement": {"install": "package"}})
+    assert [each["package"] for each in packages["requirement"]] == [
+        "python3-pyroute2",
+        "python3-prometheus-client",
+    ]
 
 
 def test_nothing_wanted_and_nothing_there_is_idle(plan):
@@ -105,7 +132,7 @@ def test_nothing_wanted_and_nothing_there_is_idle(plan):
 @pytest.mark.parametrize(
     ("tree", "facts", "line"),
     [
-        ({}, {"user_here": False}, "schedule:user: 'root' is no user here"),
+        ({}, {"gid": None}, "schedule:user: 'root' is no user here"),
         ({}, {"salt_call": ""}, "schedule:salt_call: no salt-call found beside the minion's Pyt"),
         (
             {"salt_call": "/opt/salt-call"},

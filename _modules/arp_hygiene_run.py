@@ -1,0 +1,258 @@
+"""The scheduled run of the formula ``arp_hygiene``: it cleans, and it tells.
+
+Together with ``arp_hygiene.py`` this is Salt's module ``arp_hygiene``.
+"""
+
+import importlib
+import logging
+import os
+import sys
+import time
+
+import salt.utils.event
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    import arp_fresh
+except ImportError:  # installed by pip, not synced
+    from saltext.arp_hygiene.utils import arp_fresh
+
+with arp_fresh.engine():
+    import arp_facts
+    import arp_memory
+    import arp_metrics
+    import arp_pillar
+    import arp_plan
+    import arp_record
+    import arp_tell
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "arp_hygiene"
+__outputter__ = {"healed": "table"}
+
+_NO_PROMETHEUS = (
+    "prometheus_client is missing in Salt's own Python: salt-call pip.install prometheus_client"
+)
+
+
+def __virtual__():
+    """Load on Linux."""
+    if not sys.platform.startswith("linux"):
+        return False, "arp_hygiene manages the neighbour table of the Linux kernel"
+    return __virtualname__
+
+
+def run(
+    how="revalidate",
+    ip=None,
+    dev=None,
+    state=None,
+    family=None,
+    exclude=None,
+    mac=None,
+    rate=None,
+    event=True,
+    metrics=None,
+    test=False,
+):
+    """Clean the neighbour table as scheduled, and tell what came of it.
+
+    Calls :py:func:`arp.revalidate` or :py:func:`arp.flush`, never touches what they never touch.
+    What was healed, gone, claimed twice, undecided or refused, and a table nearly full, is one
+    line in syslog or the journal (tag ``arp_hygiene``), and is remembered for seven days.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' arp_hygiene.run
+        # db1:
+        #     ----------
+        #     checked:
+        #         97
+        #     ...
+        #     said:
+        #         1 healed: healed 192.0.2.90 on eth0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b
+
+    how
+        ``revalidate`` or ``flush``. Default: ``revalidate``.
+    ip, dev, state, family, exclude, mac, rate
+        As in :py:func:`arp.revalidate` or :py:func:`arp.flush`. Default: theirs.
+    event
+        True: each kind of news also goes to the master as event ``arp_hygiene/healed``,
+        ``/gone``, ``/duplicate``, ``/undecided``, ``/refused``, ``/flushed``, ``/full``,
+        ``/failed``, where a minion runs here. Default: True.
+    metrics
+        Directory in which to write ``arp_hygiene.prom``. Default: None, not written.
+    test
+        True: prove that a run could do and tell all that; change, ask and tell nothing.
+        Default: False.
+
+    Returns what :py:func:`arp.revalidate` or :py:func:`arp.flush` returned, and ``success``
+    (False where that failed, or the kernel refused a part), ``said`` (the line, or with a failure
+    the reason; empty without news), ``problems`` (lines: what could not be remembered or written).
+    A failure has exit code 1 under ``--retcode-passthrough``. It is not raised: salt-call leaves
+    a file behind for each exception.
+
+    Raises SaltInvocationError for a bad argument of its own.
+    """
+    _check_run(how, metrics, event=event, test=test)
+    words = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
+    words = {**words, "mac": mac, "rate": rate, "test": test}
+    words = {key: value for key, value in words.items() if value is not None}
+    if test:
+        return _told(**_proven(how, words, metrics))
+    outcome = {"how": how, "metrics": metrics, **_cleaned(how, words)}
+    problems = _recorded(outcome)
+    if event:
+        _send(outcome)
+    return _told(outcome["answer"], outcome["said"], outcome["failed"], problems)
+
+
+def _told(answer, said, failed, problems=()):
+    """Return what a run returns: the outcome first, so that a shell finds it."""
+    if failed:
+        __context__["retcode"] = 1
+    return {"success": not failed, "said": said, "problems": list(problems), **answer}
+
+
+def _check_run(how, metrics, **flags):
+    """Refuse an argument of a run's own; the others are the cleaning function's to check."""
+    if how not in arp_pillar.VERBS:
+        raise SaltInvocationError(f"arp_hygiene.run: how: {how!r} is none of revalidate, flush")
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise SaltInvocationError(
+                f"arp_hygiene.run: {name}: {flag!r} is neither true nor false"
+            )
+    if metrics is not None and not (isinstance(metrics, str) and os.path.isabs(metrics)):
+        raise SaltInvocationError(f"arp_hygiene.run: metrics: {metrics!r} is not an absolute path")
+
+
+def _cleaned(how, words):
+    """Clean; return what came of it, and what is to be said about that."""
+    answer, stats, warnings = {}, {}, []
+    try:
+        answer = _arp(how)(**words)
+        stats = _arp("stats")()
+        warnings = arp_tell.overflow(stats)
+        said = arp_tell.line(arp_tell.news(answer), warnings)
+        failed = said if answer.get("failed") else ""
+    except (CommandExecutionError, SaltInvocationError) as error:
+        failed = said = arp_tell.one_line(str(error))
+    return {"answer": answer, "stats": stats, "full": warnings, "said": said, "failed": failed}
+
+
+def _recorded(outcome):
+    """Put a run down in memory, metrics and log; return a line for what could not be."""
+    memory, problems = arp_record.remember(_record_dir(), time.time(), outcome)
+    if outcome["metrics"]:
+        problems += _write_metrics(outcome["metrics"], outcome["stats"], memory)
+    if outcome["failed"]:
+        log.error("%s", outcome["failed"])  # where a minion runs it, its own log has it too
+    if outcome["said"]:
+        arp_record.log(outcome["said"], failed=bool(outcome["failed"]))
+    for line in problems:
+        arp_record.log(arp_tell.one_line(line), failed=True)
+    return problems
+
+
+def healed():
+    """List what was healed in the last seven days, oldest first. Touches nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' arp_hygiene.healed
+
+    Returns a list of dicts: ``at`` (UTC), ``ip``, ``dev``, ``old`` and ``new`` MAC; at most 1000.
+
+    Raises CommandExecutionError where the memory cannot be read.
+    """
+    memory, problem = arp_record.read(_record_dir())
+    if problem:
+        raise CommandExecutionError(f"arp_hygiene.healed: {problem}")
+    rows = arp_memory.recent(memory, time.time())
+    return [{**row, "at": arp_memory.utc(row["at"])} for row in rows]
+
+
+def _record_dir():
+    """Return where this minion's runs leave what they did."""
+    return arp_plan.paths("", __opts__["root_dir"])["record"]
+
+
+def _arp(verb):
+    """Return a function of the module arp, or say why there is none."""
+    function = f"arp.{verb}"
+    if function in __salt__:
+        return __salt__[function]
+    try:
+        importlib.import_module("pyroute2.netlink.rtnl.ndmsg")
+    except ImportError:
+        raise CommandExecutionError(
+            "pyroute2 is missing in Salt's own Python: salt-call pip.install 'pyroute2<0.10'"
+        ) from None
+    raise CommandExecutionError(
+        f"{function} is not on this minion: salt '{__opts__['id']}' saltutil.sync_all"
+    )
+
+
+def _proven(how, words, metrics):
+    """Return what a run would do, or what would keep it from doing or telling that."""
+    try:
+        answer = _arp(how)(**words)
+        _check_place(metrics)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        reason = arp_tell.one_line(str(error))
+        return {"answer": {}, "said": reason, "failed": reason}
+    return {"answer": answer, "said": "", "failed": ""}
+
+
+def _check_place(metrics):
+    """Raise what would keep a run from changing the table, or from leaving word of it."""
+    record = _record_dir()
+    for place in [record, *([metrics] if metrics else [])]:
+        if not os.access(place, os.W_OK | os.X_OK):
+            why = "cannot be written" if os.path.isdir(place) else "is no directory"
+            raise CommandExecutionError(f"{place} {why}: a run could not leave there what it did")
+    if metrics and not arp_facts.has_library("prometheus_client"):
+        raise CommandExecutionError(_NO_PROMETHEUS)
+    if not arp_facts.may_change_network():
+        raise CommandExecutionError(
+            f"user {os.geteuid()} has no CAP_NET_ADMIN here: the kernel would refuse every change"
+        )
+
+
+def _write_metrics(directory, stats, memory):
+    """Write the textfile; return a line for what kept us from it."""
+    suspects = None
+    try:
+        if stats:
+            told = _arp("revalidate")(test=True)
+            suspects = told.get("totals", {}).get("suspects", len(told["suspects"]))
+        counters = arp_record.kernel_counters()
+        metrics = arp_metrics.families(stats, suspects, counters, memory)
+        arp_record.write_metrics(directory, metrics)
+    except ImportError:
+        return [_NO_PROMETHEUS]
+    except (CommandExecutionError, OSError) as bad:
+        return [f"no metrics in {directory}: {getattr(bad, 'strerror', None) or bad}"]
+    return []
+
+
+def _send(outcome):
+    """Tell the master, one event for each kind of news; where no minion runs, nobody."""
+    found = arp_tell.news(outcome["answer"])
+    if outcome["failed"] and not found:
+        found = {"failed": {"count": 1, "rows": []}}
+    if outcome["full"]:
+        found["full"] = {"count": len(outcome["full"]), "rows": []}
+    for kind, facts in found.items():
+        event = {"data": {**facts, "said": outcome["said"]}, "tag": f"arp_hygiene/{kind}"}
+        try:
+            with salt.utils.event.MinionEvent(__opts__, listen=False) as bus:
+                bus.fire_event({**event, "events": None, "pretag": None}, "fire_master")
+        except Exception as error:  # each transport of Salt's raises its own; the log has the news
+            log.debug("no event for the master: %s", error)

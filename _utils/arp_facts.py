@@ -1,0 +1,80 @@
+"""What is true of this machine, as the formula's plan wants to know it. Asks, and changes nothing.
+
+Standard library alone, no Salt: it works before anything is installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import sys
+from collections.abc import Iterable
+
+_PROC = "/proc/sys/net"
+_CAP_NET_ADMIN = 12  # linux/capability.h
+
+
+def gid(user: str) -> int | None:
+    """Return a user's group; None where there is no such user."""
+    try:
+        return pwd.getpwnam(user).pw_gid
+    except KeyError:
+        return None
+
+
+def salt_call(named: str | None) -> str:
+    """Return salt-call: the one named, or the one of this Python; empty where there is none."""
+    near = os.path.join(os.path.dirname(sys.executable), "salt-call")
+    for path in [named] if named else [near, "/usr/bin/salt-call", shutil.which("salt-call")]:
+        if path and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return ""
+
+
+def has_program(*names: str) -> bool:
+    """Tell whether one of these programs is installed, also where daemons are."""
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    return any(shutil.which(name, path=path) for name in names)
+
+
+def has_library(name: str) -> bool:
+    """Tell whether this Python can import a library."""
+    return importlib.util.find_spec(name) is not None
+
+
+def settings(keys: Iterable[str]) -> dict[str, dict[str, dict[str, str]]]:
+    """Return which of these kernel settings for neighbours this network namespace has.
+
+    Family to scope (``default`` or a device) to key to why it cannot be written; empty: it can.
+    """
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for family in ("ipv4", "ipv6"):
+        base = f"{_PROC}/{family}/neigh"
+        scopes = os.listdir(base) if os.path.isdir(base) else []
+        found[family] = {
+            scope: {
+                key: _unwritable(f"{base}/{scope}/{key}")
+                for key in keys
+                if os.path.exists(f"{base}/{scope}/{key}")
+            }
+            for scope in scopes
+        }
+    return found
+
+
+def _unwritable(path: str) -> str:
+    """Return why a kernel setting cannot be written here, or nothing."""
+    if os.access(path, os.W_OK):
+        return ""
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return "cannot be written here: /proc/sys is mounted read-only, as in a container"
+    return f"cannot be written by user {os.geteuid()}"
+
+
+def may_change_network() -> bool:
+    """Tell whether this process has CAP_NET_ADMIN."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        (held,) = (line.split()[1] for line in file if line.startswith("CapEff:"))
+    return bool(int(held, 16) & 1 << _CAP_NET_ADMIN)

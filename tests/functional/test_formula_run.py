@@ -1,0 +1,274 @@
+"""One scheduled run, started as cron would start it: what it tells, and how it fails.
+
+The installed line, the real script, a real salt-call and a real syslog socket. A failure is one
+line, the reason first, the same to syslog and to cron's mail, and nothing else.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from formula import BIN, CRON, NO_PIP, apply, caller, mount, syslog, veth  # noqa: F401
+
+DEAD = "02:00:00:00:00:0a"
+
+
+@pytest.fixture
+def installed(apply, veth):
+    """Return a function that installs the job without a wait, and fails where it cannot work."""
+
+    def install(**tree):
+        schedule = {"splay": 0, **tree.pop("schedule", {})}
+        done = apply({"requirement": NO_PIP, "sysctl": None, "schedule": schedule, **tree})
+        assert not done.failed
+        return apply
+
+    return install
+
+
+def command():
+    """What cron hands to the shell: all after five fields and the user, % no longer escaped."""
+    return CRON.read_text().splitlines()[-1].split(" ", 6)[-1].replace(r"\%", "%")
+
+
+def fire(*before):
+    """Run the installed line as cron would, in cron's own small environment; return its mail."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/root", "SHELL": "/bin/sh"}
+    words = [*before, "/bin/sh", "-c", command()]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert done.stderr == ""
+    assert bool(done.returncode) == bool(done.stdout)
+    return done.stdout
+
+
+def fails(syslog, *before):
+    """Run once, it must fail; return its one line, which mail and syslog have alike."""
+    mail = fire(*before)
+    line, *more = mail.splitlines()
+    assert more == []
+    assert 0 < len(mail.encode()) <= 500
+    assert syslog.lines() == [f"arp_hygiene: {line}"]
+    return line
+
+
+def neighbour(address, device="v.1", state="stale"):
+    words = f"ip neigh replace {address} lladdr {DEAD} nud {state} dev {device}"
+    subprocess.run(words.split(), check=True)
+
+
+def test_nothing_found_nothing_said(installed, syslog):
+    installed()
+    assert fire() == ""
+    assert syslog.lines() == []
+
+
+def test_what_was_found_is_one_line_and_is_remembered(installed, syslog, caller):
+    installed(clean={"how": "flush"})
+    subprocess.run("ip addr add 192.0.2.1/24 dev v.1", shell=True, check=True)
+    neighbour("192.0.2.10")
+    assert fire() == ""
+    assert syslog.lines() == ["arp_hygiene: 1 flushed"]
+    (row,) = caller.cmd("arp_hygiene.status")
+    assert row["installed"] == "cron */5 * * * *"
+    assert row["said"] == "1 flushed"
+    assert row["last"].endswith("Z")
+    assert row["next"]
+    assert (row["healed_7d"], row["problem"]) == (0, "")
+
+
+def test_a_device_that_is_gone(installed, syslog):
+    installed(clean={"dev": "v.1"})
+    subprocess.run("ip link set v.1 name v.2", shell=True, check=True)
+    try:
+        assert "dev: no device 'v.1' here" in fails(syslog)
+    finally:
+        subprocess.run("ip link set v.2 name v.1", shell=True, check=True)
+
+
+def test_without_the_right_to_change_the_network(installed, syslog):
+    installed(clean={"how": "flush"})
+    neighbour("192.0.2.10")
+    line = fails(syslog, "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+    assert "EPERM" in line
+    assert "CAP_NET_ADMIN" in line
+
+
+def test_after_the_cache_was_cleared_the_next_run_works(installed, syslog, caller):
+    installed()
+    assert list(pathlib.Path(caller.opts["extension_modules"]).rglob("arp_hygiene_run.py"))
+    caller.cmd("saltutil.clear_cache")
+    assert not list(pathlib.Path(caller.opts["extension_modules"]).rglob("arp_hygiene_run.py"))
+    assert fire() == ""
+    assert syslog.lines() == []
+
+
+def test_without_its_cache_directory_it_works(installed, syslog, caller):
+    installed()
+    shutil.rmtree(caller.opts["cachedir"])
+    assert fire() == ""
+    assert syslog.lines() == []
+
+
+@pytest.fixture
+def unsynced(caller):
+    """No module is on the minion, and none can be had."""
+    cache = pathlib.Path(caller.opts["extension_modules"])
+    files = pathlib.Path(caller.opts["file_roots"]["base"][0])
+    kept = {path: path.readlink() for path in files.iterdir() if path.is_symlink()}
+
+    def take():
+        for path in kept:
+            path.unlink()
+        shutil.rmtree(cache)
+
+    yield take
+    for path, target in kept.items():
+        path.symlink_to(target)
+    caller.cmd("saltutil.sync_all")
+
+
+def test_modules_that_cannot_be_had_again(installed, syslog, unsynced):
+    installed()
+    unsynced()
+    assert fails(syslog) == (
+        "the modules are gone and syncing them failed: salt '<id>' saltutil.sync_all"
+    )
+
+
+def test_without_pyroute2(installed, syslog, tmp_path):
+    import pyroute2
+
+    installed()
+    place = pathlib.Path(pyroute2.__file__).parent
+    mount("--bind", tmp_path, place)
+    try:
+        assert fails(syslog) == (
+            "pyroute2 is missing in Salt's own Python: salt-call pip.install 'pyroute2<0.10'"
+        )
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_without_salt_call(installed, syslog, tmp_path):
+    program = tmp_path / "salt-call"
+    program.symlink_to(BIN / "salt-call")
+    installed(schedule={"salt_call": str(program)})
+    program.unlink()
+    assert fails(syslog) == f"{program} is gone: apply arp_hygiene again"
+
+
+@pytest.mark.parametrize("how", ["read-only", "full"])
+def test_a_log_directory_that_takes_nothing_does_not_matter(installed, syslog, caller, how):
+    installed()
+    place = pathlib.Path(caller.opts["log_file"]).parent
+    place.mkdir(parents=True, exist_ok=True)
+    mount("-t", "tmpfs", "-o", "size=4k", "tmpfs", place)
+    try:
+        if how == "full":
+            with contextlib.suppress(OSError):
+                (place / "theirs").write_bytes(b"x" * 9000)
+        else:
+            mount("-o", "remount,ro", place)
+        before = sorted(place.rglob("*"))
+        assert fire() == ""
+        assert syslog.lines() == []
+        assert sorted(place.rglob("*")) == before
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_slow_run_is_not_overtaken(installed, syslog):
+    """While one run holds the lock, the next leaves itself out, and says so."""
+    with installed().script.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert fails(syslog) == "left out: the run before has not finished"
+    assert fire() == ""
+
+
+def salt_calls():
+    """Return the processes of salt-call that run our function."""
+    found = []
+    for place in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            if b"arp_hygiene.run" in words and b"flock" not in words[0]:
+                found.append(int(place.name))
+    return found
+
+
+def test_stopped_in_the_middle_it_says_so(installed, syslog):
+    """Salt's own answer to SIGTERM is exit code 0 and not a word."""
+    installed(clean={"rate": 0.01, "dev": "v.1"})
+    for last in range(10, 14):
+        neighbour(f"192.0.2.{last}")
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/root"}
+    run = subprocess.Popen(
+        ["/bin/sh", "-c", command()], stdout=subprocess.PIPE, text=True, env=environment
+    )
+
+    def asking():
+        shown = subprocess.check_output(["ip", "neigh", "show", "dev", "v.1"], text=True)
+        return not all(line.endswith("STALE") for line in shown.splitlines() if DEAD in line)
+
+    deadline = time.monotonic() + 30
+    while not (salt_calls() and asking()):
+        assert time.monotonic() < deadline, "no run was ever in its middle"
+        time.sleep(0.05)
+    for pid in salt_calls():
+        os.kill(pid, signal.SIGTERM)
+    mail, _ = run.communicate(timeout=30)
+    assert run.returncode == 143
+    assert mail == "no answer: stopped by a signal before it was done\n"
+    assert syslog.lines() == [f"arp_hygiene: {mail.strip()}"]
+
+
+def test_nothing_that_grows_is_left_behind(installed, syslog, caller):
+    installed(clean={"dev": "v.1"})
+    root = pathlib.Path(caller.opts["root_dir"])
+
+    def files():
+        return {str(path) for path in root.rglob("*") if path.is_file() and ".pyc" not in path.name}
+
+    fire()
+    before = files()
+    subprocess.run("ip link set v.1 name v.2", shell=True, check=True)
+    for _ in range(2):
+        fire()
+    subprocess.run("ip link set v.2 name v.1", shell=True, check=True)
+    assert files() == before
+
+
+def test_a_torn_memory_is_said_and_survived(installed, syslog, caller):
+    memory = installed().record / "memory.json"
+    memory.write_text('{"last": {"at": 17')
+    (row,) = caller.cmd("arp_hygiene.status")
+    assert "memory.json cannot be read, what it held is forgotten: torn" in row["problem"]
+    assert fire() == ""
+    (line,) = syslog.lines()
+    assert line.endswith("memory.json cannot be read, what it held is forgotten: torn")
+    assert json.loads(memory.read_text())["totals"]["runs"] == 1
+    assert fire() == ""
+    assert syslog.lines() == []
+
+
+def test_a_full_disk_is_said_and_survived(installed, syslog):
+    """The run itself still happens: its disk is not what it is about."""
+    record = installed(clean={"how": "flush"}).record
+    mount("-t", "tmpfs", "-o", "size=4k,mode=750", "tmpfs", record)
+    try:
+        with contextlib.suppress(OSError):
+            (record / "theirs").write_bytes(b"x" * 9000)
+        neighbour("192.0.2.10")
+        assert fire() == ""
+        done, problem = syslog.lines()
+        assert done == "arp_hygiene: 1 flushed"
+        assert problem.endswith("the run is not remembered: No space left on device")
+    finally:
+        subprocess.run(["umount", record], check=True)

@@ -1,0 +1,164 @@
+"""arp_hygiene.run on a real table: what it does, tells, remembers and counts."""
+
+import errno
+import pathlib
+import shutil
+import socket
+
+import pytest
+from conftest import BORN, DEAD
+from formula import syslog  # noqa: F401
+from salt.exceptions import SaltInvocationError
+
+HEALED = f"1 healed: healed 192.0.2.10 on db0: {DEAD} -> {BORN}"
+
+
+@pytest.fixture
+def hygiene(arp, loaders):
+    """The module, by Salt's real loader; what it remembered is gone afterwards."""
+    record = pathlib.Path(loaders.opts["root_dir"], "var/lib/arp_hygiene")
+
+    class Functions:
+        def __getattr__(self, name):
+            return loaders.modules[f"arp_hygiene.{name}"]
+
+    Functions.record = record
+    yield Functions()
+    shutil.rmtree(record, ignore_errors=True)
+
+
+@pytest.fixture
+def outage(scene):
+    """A worker of ours was re-created: we hold the MAC of the dead one."""
+    scene.quick()
+    scene.sysctl("ipv4.neigh.db0.mcast_resolicit", 3)
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    return scene
+
+
+def test_a_heal_is_told_and_remembered(hygiene, outage, syslog):
+    done = hygiene.run(family="ipv4")
+    assert (done["success"], done["said"], done["problems"]) == (True, HEALED, [])
+    assert done["healed"][0]["new"] == BORN
+    assert syslog.lines() == [f"arp_hygiene: {HEALED}"]
+    (row,) = hygiene.healed()
+    assert row.pop("at").endswith("Z")
+    assert row == {"ip": "192.0.2.10", "dev": "db0", "old": DEAD, "new": BORN}
+    (status,) = hygiene.status()
+    assert (status["said"], status["healed_7d"], status["problem"]) == (HEALED, 1, "")
+    assert status["installed"] == ""
+    again = hygiene.run(family="ipv4")
+    assert (again["said"], hygiene.status()[0]["healed_7d"]) == ("", 1)
+    assert syslog.lines() == []
+
+
+def test_in_test_mode_it_proves_and_does_nothing(hygiene, outage, syslog):
+    before = outage.table()
+    hygiene.record.mkdir(parents=True)
+    done = hygiene.run(family="ipv4", test=True)
+    assert (done["success"], done["would_check"]) == (True, 1)
+    assert outage.table() == before
+    assert list(hygiene.record.iterdir()) == []
+    assert syslog.lines() == []
+
+
+def test_a_place_that_is_not_there_is_found_in_test_mode(hygiene, outage):
+    done = hygiene.run(test=True)
+    assert not done["success"]
+    assert (
+        done["said"] == f"{hygiene.record} is no directory: a run could not leave there what it did"
+    )
+
+
+def test_before_a_first_run_there_is_nothing_to_say(hygiene):
+    (status,) = hygiene.status()
+    assert (status["last"], status["said"], status["problem"]) == ("", "no run yet", "")
+    assert hygiene.healed() == []
+
+
+def test_what_the_kernel_refuses_is_a_failure_that_tells_both_halves(
+    hygiene, scene, syslog, monkeypatch
+):
+    """The kernel does refuse single entries, but not to order."""
+    import arp_netlink  # what the loader has loaded
+    import arp_wire
+
+    scene.add("192.0.2.10")
+    scene.add("192.0.2.11")
+    original = arp_netlink.Channel.exchange
+
+    def exchange(channel, orders):
+        monkeypatch.setattr(arp_netlink.Channel, "exchange", original)
+        found, refusals = original(channel, orders)
+        entry = arp_wire.Entry(ifindex=2, dst=socket.inet_aton("192.0.2.11"))
+        return found, [*refusals, arp_netlink.Refusal(entry, errno.EBUSY, "")]
+
+    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    done = hygiene.run(how="flush", family="ipv4")
+    assert not done["success"]
+    assert done["said"].startswith("1 refused, 1 flushed: refused 192.0.2.11 on ")
+    assert "EBUSY" in done["said"]
+    assert syslog.lines() == [f"arp_hygiene: {done['said']}"]
+    assert hygiene.status()[0]["problem"] == "the last run failed"
+
+
+def test_a_table_nearly_full_is_told(hygiene, arp, scene, syslog, monkeypatch):
+    """At a thousandth of the limit: it is the whole machine's, and other tests live under it."""
+    scene.fill(20)
+    assert hygiene.run(ip="192.0.2.0/24")["said"] == ""
+    import arp_tell  # what the loader has loaded
+
+    monkeypatch.setattr(arp_tell, "FULL", 0.001)
+    limit = arp.stats()["ipv4"]["gc_thresh3"]
+    done = hygiene.run(ip="192.0.2.0/24")
+    assert "ipv4 neighbour table " in done["said"]
+    assert (
+        f" of gc_thresh3 {limit}, all namespaces together; set gc_thresh2 {limit}" in done["said"]
+    )
+    assert syslog.lines() == [f"arp_hygiene: {done['said']}"]
+
+
+def test_metrics_are_counted_and_written(hygiene, outage, tmp_path):
+    parser = pytest.importorskip("prometheus_client.parser")
+    for _ in range(2):
+        done = hygiene.run(family="ipv4", metrics=str(tmp_path))
+        assert done["problems"] == []
+    text = (tmp_path / "arp_hygiene.prom").read_text()
+    found = {
+        sample.name: sample.value
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert found["arp_hygiene_runs_total"] == 2
+    assert found["arp_hygiene_healed_total"] == 1
+    assert found["arp_hygiene_suspects"] == 0
+    assert found["arp_hygiene_last_run_success"] == 1
+    assert 'family="ipv4",state="REACHABLE"} 1.0' in text
+    assert "192.0.2" not in text, "no series for an address"
+    assert hygiene.traces()["textfile"]
+
+
+def test_metrics_that_cannot_be_written_do_not_stop_the_run(hygiene, outage, syslog, tmp_path):
+    done = hygiene.run(family="ipv4", metrics=str(tmp_path / "none"))
+    assert (done["success"], done["said"]) == (True, HEALED)
+    told = f"no metrics in {tmp_path}/none: No such file or directory"
+    assert done["problems"] == [told]
+    assert syslog.lines() == [f"arp_hygiene: {HEALED}", f"arp_hygiene: {told}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ({"how": "purge"}, "how: 'purge' is none of revalidate, flush"),
+        ({"event": "no"}, "event: 'no' is neither true nor false"),
+        ({"test": 1}, "test: 1 is neither true nor false"),
+        ({"metrics": "here"}, "metrics: 'here' is not an absolute path"),
+    ],
+    ids=str,
+)
+def test_a_wrong_word_changes_nothing(hygiene, outage, words, line):
+    before = outage.table()
+    with pytest.raises(SaltInvocationError, match=line):
+        hygiene.run(**words)
+    assert outage.table() == before

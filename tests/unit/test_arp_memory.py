@@ -1,0 +1,76 @@
+"""What a minion remembers: seven days of heals, totals, the last run; bounded, and never half."""
+
+import arp_memory as memory
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW = 1_800_000_000
+DAY = 86400
+HEAL = {"ip": "192.0.2.9", "dev": "eth0", "old": "02:00:00:00:00:0a", "new": "02:00:00:00:00:0b"}
+
+
+def run(failed="", said="", metrics=None, **answer):
+    return {
+        "how": "revalidate",
+        "said": said,
+        "failed": failed,
+        "metrics": metrics,
+        "answer": answer,
+    }
+
+
+def test_runs_add_up():
+    held = memory.after(
+        memory.empty(), NOW, run(said="1 healed", checked=9, healed=[HEAL], gone=[])
+    )
+    held = memory.after(held, NOW + 300, run(failed="EPERM", said="EPERM"))
+    held = memory.after(held, NOW + 600, run(checked=9, healed=[], gone=[HEAL], metrics="/srv/m"))
+    assert held["totals"] == {
+        "runs": 3, "failures": 1, "checked": 18, "healed": 1, "gone": 1, "flushed": 0,
+    }  # fmt: skip
+    assert held["last"] == {"at": NOW + 600, "how": "revalidate", "said": "", "failed": ""}
+    assert held["heals"] == [{"at": NOW, **HEAL}]
+    assert held["metrics"] == "/srv/m"
+    assert memory.parse(memory.dump(held)) == held
+
+
+def test_a_heal_is_forgotten_after_seven_days():
+    held = memory.after(memory.empty(), NOW, run(healed=[HEAL]))
+    assert len(memory.recent(held, NOW + 7 * DAY - 1)) == 1
+    assert memory.recent(held, NOW + 7 * DAY) == []
+    assert memory.after(held, NOW + 7 * DAY, run())["heals"] == []
+    assert memory.after(held, NOW + 7 * DAY, run())["totals"]["healed"] == 1
+
+
+def test_it_does_not_grow_without_end():
+    held = memory.empty()
+    for hour in range(3):
+        held = memory.after(held, NOW + hour, run(healed=[HEAL] * 800, totals={"healed": 5000}))
+    assert len(held["heals"]) == memory.HEALS
+    assert held["heals"][0]["at"] == NOW + 1, "the oldest go first"
+    assert held["totals"]["healed"] == 15000
+    assert len(memory.dump(held)) < 200_000
+
+
+@given(st.integers(min_value=0))
+def test_a_torn_one_is_refused(length):
+    whole = memory.dump(memory.after(memory.empty(), NOW, run(healed=[HEAL]))).strip()
+    torn = whole[: length % len(whole)]
+    with pytest.raises(ValueError, match=r"."):
+        memory.parse(torn)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{}", '{"heals": 5, "totals": {}}', '{"heals": [], "totals": {"runs": "x"}}',
+     '{"heals": [5], "totals": {}}', '{"heals": [], "totals": {}, "last": {}}'],
+)  # fmt: skip
+def test_what_is_no_memory_is_refused(text):
+    with pytest.raises(ValueError, match="no memory of ours"):
+        memory.parse(text)
+
+
+def test_a_moment_is_utc():
+    assert memory.utc(NOW) == "2027-01-15T08:00:00Z"
+    assert memory.utc(None) == ""

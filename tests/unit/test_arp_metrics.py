@@ -1,0 +1,111 @@
+"""The numbers of a host: every one there, none for an address, and Prometheus can read them."""
+
+import re
+
+import arp_memory
+import arp_metrics as metrics
+import arp_record
+import pytest
+
+# cat /proc/net/stat/arp_cache, Linux 6.1, two CPUs
+STAT = """\
+entries  allocs   destroys hash_grows lookups  hits     res_failed rcv_probes_mcast \
+rcv_probes_ucast periodic_gc_runs forced_gc_runs unresolved_discards table_fulls
+0000000c 0000001a 0000000e 00000001 000003e8 000003e7 00000002 00000000 00000000 \
+00000047 00000003 0000000a 00000002
+0000000c 00000003 00000000 00000000 000000c8 000000c8 00000000 00000000 00000000 \
+00000000 00000001 00000001 00000001
+"""
+STATS = {
+    "ipv4": {
+        "entries": 3,
+        "devices": {"eth0": {"REACHABLE": 2, "STALE": 1}},
+        "entries_all_namespaces": 12,
+        "gc_thresh1": 128,
+        "gc_thresh2": 512,
+        "gc_thresh3": 1024,
+    },
+    "ipv6": {"entries": 0, "devices": {}},
+}
+MEMORY = {
+    **arp_memory.empty(),
+    "last": {"at": 1_800_000_000, "how": "revalidate", "said": "", "failed": ""},
+    "totals": {"runs": 7, "failures": 1, "checked": 90, "healed": 2, "gone": 3, "flushed": 0},
+}
+
+
+def test_the_kernel_s_counters_of_all_processors():
+    assert metrics.kernel_counts(STAT) == {
+        "table_fulls": 3,
+        "forced_gc_runs": 4,
+        "unresolved_discards": 11,
+    }
+
+
+SAMPLE = r'(?P<name>[a-z_]+)(\{[a-z]+="[^"\\\\]*"(,[a-z]+="[^"\\\\]*")*\})? [0-9.e+]+'
+
+
+def check(text):
+    """The text format by its own grammar: HELP and TYPE, then the samples of that name alone."""
+    assert text.endswith("\n")
+    seen, name = set(), None
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            name = line.split()[2]
+            assert name not in seen
+            seen.add(name)
+        elif line.startswith("# TYPE "):
+            assert line.split()[2] == name
+            assert line.split()[3] == ("counter" if name.endswith("_total") else "gauge")
+        else:
+            assert re.fullmatch(SAMPLE, line)["name"] == name, line
+
+
+@pytest.fixture
+def written(tmp_path):
+    """The textfile as a scraper reads it: samples by name and labels."""
+    parser = pytest.importorskip("prometheus_client.parser")
+    counters = {"ipv4": metrics.kernel_counts(STAT)}
+    arp_record.write_metrics(str(tmp_path), metrics.families(STATS, 1, counters, MEMORY))
+    path = tmp_path / "arp_hygiene.prom"
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert path.stat().st_mode & 0o777 == 0o644
+    check(path.read_text())
+    families = list(parser.text_string_to_metric_families(path.read_text()))
+    assert all(family.documentation for family in families)
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_prometheus_reads_every_number(written):
+    assert written == {
+        ("arp_hygiene_entries", "eth0", "ipv4", "REACHABLE"): 2,
+        ("arp_hygiene_entries", "eth0", "ipv4", "STALE"): 1,
+        ("arp_hygiene_limit", "ipv4", "thresh1"): 128,
+        ("arp_hygiene_limit", "ipv4", "thresh2"): 512,
+        ("arp_hygiene_limit", "ipv4", "thresh3"): 1024,
+        ("arp_hygiene_entries_all_namespaces", "ipv4"): 12,
+        ("arp_hygiene_suspects",): 1,
+        ("arp_hygiene_table_fulls_total", "ipv4"): 3,
+        ("arp_hygiene_forced_gc_runs_total", "ipv4"): 4,
+        ("arp_hygiene_unresolved_discards_total", "ipv4"): 11,
+        ("arp_hygiene_runs_total",): 7,
+        ("arp_hygiene_failures_total",): 1,
+        ("arp_hygiene_checked_total",): 90,
+        ("arp_hygiene_healed_total",): 2,
+        ("arp_hygiene_gone_total",): 3,
+        ("arp_hygiene_flushed_total",): 0,
+        ("arp_hygiene_last_run_seconds",): 1_800_000_000,
+        ("arp_hygiene_last_run_success",): 1,
+    }
+
+
+def test_a_failure_before_anything_was_counted_shows_too():
+    memory = {**MEMORY, "last": {**MEMORY["last"], "failed": "EPERM"}}
+    told = {each.name: each.samples for each in metrics.families({}, None, {}, memory)}
+    assert told["arp_hygiene_last_run_success"] == [((), 0)]
+    assert "arp_hygiene_entries" not in told
+    assert "arp_hygiene_suspects" not in told

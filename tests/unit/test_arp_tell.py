@@ -1,0 +1,114 @@
+"""What is worth telling, and how it is said in one line."""
+
+import arp_tell as tell
+import pytest
+
+OLD, NEW = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+
+
+def healed(last):
+    return {"ip": f"192.0.2.{last}", "dev": "eth0", "old": OLD, "new": NEW}
+
+
+def gone(last):
+    return {"ip": f"192.0.2.{last}", "dev": "eth0", "mac": OLD}
+
+
+def line(answer, warnings=()):
+    return tell.line(tell.news(answer), list(warnings))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {
+            "checked": 97,
+            "confirmed": 97,
+            "undecided": 0,
+            "healed": [],
+            "gone": [],
+            "kept": {"x": 2},
+        },
+        {"flushed": 0, "kept": {}},
+    ],
+    ids=["empty", "revalidate", "flush"],
+)
+def test_nothing_happened_nothing_said(answer):
+    assert tell.news(answer) == {}
+    assert line(answer) == ""
+
+
+def test_a_heal_names_both_macs():
+    answer = {"checked": 9, "healed": [healed(90)], "gone": []}
+    assert line(answer) == f"1 healed: healed 192.0.2.90 on eth0: {OLD} -> {NEW}"
+
+
+def test_the_most_urgent_comes_first():
+    answer = {
+        "gone": [gone(7)],
+        "undecided": 2,
+        "healed": [healed(8)],
+        "duplicates": [{"ip": "192.0.2.9", "dev": "eth0", "macs": [OLD, NEW]}],
+        "failed": [{"ip": "192.0.2.6", "dev": "eth0", "error": "EPERM"}],
+    }
+    assert line(answer).split("; ") == [
+        "1 refused, 1 duplicate, 1 healed, 2 undecided, 1 gone: refused 192.0.2.6 on eth0: EPERM",
+        f"duplicate 192.0.2.9 on eth0: {OLD} and {NEW} answer",
+        f"healed 192.0.2.8 on eth0: {OLD} -> {NEW}",
+        "gone 192.0.2.7 on eth0: nobody answers",
+    ]
+    assert list(tell.news(answer)) == ["refused", "duplicate", "healed", "undecided", "gone"]
+
+
+def test_many_are_counted_a_few_are_named():
+    answer = {"healed": [healed(n) for n in range(200)], "gone": [gone(n) for n in range(50)]}
+    said = line(answer, ["ipv4 table full"])
+    assert len(said.encode()) <= tell.LIMIT
+    assert said.startswith("200 healed, 50 gone: healed 192.0.2.0 on eth0")
+    named = said.count("->") + said.count("nobody answers")
+    assert said.endswith(f"; and {250 - named} more; ipv4 table full")
+    assert len(tell.news(answer)["healed"]["rows"]) == tell.ROWS
+
+
+def test_an_answer_that_holds_a_part_still_counts_all():
+    answer = {"healed": [healed(1)], "totals": {"healed": 5000}}
+    assert tell.news(answer)["healed"]["count"] == 5000
+    assert line(answer).startswith("5000 healed: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a\nb\t c\0", "a b c"),
+        ('say "x\\y"', "say 'x/y'"),
+        ("ü" * 400, "ü" * 248 + " ..."),
+        ("x" * 500, "x" * 500),
+    ],
+    ids=["lines", "quotes", "long", "fits"],
+)
+def test_one_line_is_one_line(text, said):
+    assert tell.one_line(text) == said
+    assert len(said.encode()) <= tell.LIMIT
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        (818, []),
+        (
+            820,
+            [
+                "ipv4 neighbour table 80 % full: 820 of gc_thresh3 1024, all namespaces together; "
+                "set gc_thresh2 1024, gc_thresh3 2048"
+            ],
+        ),
+    ],
+)
+def test_a_table_nearly_full_is_told_with_the_sizes_to_set(entries, told):
+    stats = {
+        "ipv4": {"entries": 3, "entries_all_namespaces": entries, "gc_thresh3": 1024},
+        "ipv6": {"entries": 0},  # a family without a table
+    }
+    assert tell.overflow(stats) == told
+    assert line({}, told) == "".join(told)
