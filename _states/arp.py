@@ -21,9 +21,15 @@ def __virtual__():
     """Load where the execution module does; name the reason where it does not."""
     if "arp.flush" in __salt__:
         return "arp"
+    by_ssh = __opts__.get("root_dir", "").endswith("/running_data")  # what salt-ssh brought along
+    install = (
+        "master option `thin_extra_mods: pyroute2`, and one run of salt-ssh with -t"
+        if by_ssh
+        else "`salt-call pip.install 'pyroute2<0.10'`"
+    )
     return False, (
         "arp.clean: the execution module arp is not loaded: it needs Linux, and pyroute2 in "
-        "Salt's own Python (`salt-call pip.install 'pyroute2<0.10'`)"
+        f"Salt's own Python ({install})"
     )
 
 
@@ -36,12 +42,14 @@ def clean(
     family=None,
     exclude=None,
     rate=None,
+    mac=None,
 ):
     """Make every entry that the selectors name proven (revalidate) or gone (flush).
 
     Never touches what :py:func:`arp.flush <arp.flush>` never touches. In test mode it touches
-    nothing and asks nobody; as asking is the only way to know, the result is None only where a
-    flush would delete something, or where an entry is suspect.
+    nothing and asks nobody. As asking is the only way to know, the result is then None only where
+    a flush would delete something: a suspect entry is a question and no change, the comment names
+    it.
 
     .. code-block:: yaml
 
@@ -55,12 +63,14 @@ def clean(
         Any sentence.
     how
         ``revalidate`` or ``flush``. Default: ``revalidate``.
-    ip, dev, family, exclude
+    ip, dev, family, exclude, mac
         As in :py:func:`arp.flush <arp.flush>`. Quote addresses: YAML makes numbers of some.
         Default: all.
     nud
-        Neighbour state, or a list: what ``state`` is to :py:func:`arp.flush <arp.flush>`. Salt
-        itself uses the word ``state`` in every state declaration. Default: all.
+        Neighbour state, or a list, or ``all``: what ``state`` is to
+        :py:func:`arp.flush <arp.flush>`. Salt keeps the word ``state`` of every declaration to
+        itself, and what stands there is never seen: so with ``how: flush``, where that would
+        delete more than was meant, this word must be there. Default: all.
     rate
         With ``revalidate``: entries a second. Default: 100.
 
@@ -72,12 +82,18 @@ def clean(
         if how not in ("revalidate", "flush"):
             raise SaltInvocationError(f"arp.clean: how: {how!r} is none of revalidate, flush")
         words = {"ip": ip, "dev": dev, "state": nud, "family": family, "exclude": exclude}
+        words["mac"] = mac
+        if nud == "all":
+            words["state"] = None
         if how == "flush":
+            if nud is None:
+                raise SaltInvocationError(_NO_NUD)
             if rate is not None:
                 raise SaltInvocationError("arp.clean: rate: only revalidate is paced")
             words["rows"] = True
         elif rate is not None:
             words["rate"] = rate
+        words["limit"] = LIMIT
         answer = __salt__[f"arp.{how}"](test=__opts__["test"], **words)
     except (CommandExecutionError, SaltInvocationError) as error:
         return {**ret, "result": False, "comment": str(error)}
@@ -85,14 +101,39 @@ def clean(
     return report(ret, answer, __opts__["test"])
 
 
+_NO_NUD = (
+    "arp.clean: nud: with `how: flush` name the neighbour states, or `nud: all`; the word `state` "
+    "is eaten by Salt, and everything would be deleted"
+)
+
+
+def mod_watch(
+    name,
+    how="revalidate",
+    ip=None,
+    dev=None,
+    nud=None,
+    family=None,
+    exclude=None,
+    rate=None,
+    mac=None,
+    sfun=None,
+):
+    """Clean once more because something that is watched has changed, or is listened to.
+
+    Parameters as in :py:func:`arp.clean <salt.states.arp.clean>`; ``sfun`` is Salt's.
+    """
+    return clean(name, how, ip, dev, nud, family, exclude, rate, mac)
+
+
 def _flushed(ret, answer, test):
     """Report a flush, or the plan of one: the same rows, another tense."""
     rows = [{**row, "old": row["mac"], "new": None} for row in answer["entries"]]
-    ret["changes"] = _changes(rows)
+    ret["changes"] = _changes(rows, len(rows))
     if not rows and not answer.get("failed"):
         return {**ret, "comment": f"Already clean: nothing to delete{_kept(answer)}."}
     verb = "would be deleted" if test else "deleted"
-    ret["comment"] = f"{_entries(len(rows))} {verb}{_kept(answer)}: {_examples(rows)}."
+    ret["comment"] = f"{_entries(len(rows))} {verb}{_kept(answer)}: {_examples(rows, len(rows))}."
     return _ended(ret, answer, test)
 
 
@@ -100,17 +141,18 @@ def _revalidated(ret, answer, test):
     """Report a revalidation, or what one would ask about."""
     notes = "".join(f" {line}." for line in answer["warnings"])
     if test:
-        suspects = answer["suspects"]
-        rows = [{**row, "old": row["mac"], "new": "would be proven"} for row in suspects]
-        ret["changes"] = _changes(rows)
-        ret["result"] = None if suspects else True
+        suspects, total = answer["suspects"], answer["totals"]["suspects"]
         ret["comment"] = (
-            f"{_entries(answer['would_check'])} would be checked, "
-            f"{answer['totals']['suspects']} of them suspect{_kept(answer)}.{notes}"
+            f"{_entries(answer['would_check'])} would be checked, {total} of them suspect"
+            f"{_kept(answer)}"
+            f"{': ' + _examples(suspects, total) if total else ''}.{notes}"
         )
         return ret
     rows = answer["healed"] + [{**row, "old": row["mac"], "new": None} for row in answer["gone"]]
-    ret["changes"] = _changes(rows)
+    ret["changes"] = _changes(rows, answer["totals"]["healed"] + answer["totals"]["gone"])
+    twice = answer.get("duplicates", [])
+    if twice:
+        notes += f" Claimed twice, which no table can heal: {_examples(twice, len(twice))}."
     if not answer["checked"] and not answer.get("failed"):
         return {**ret, "comment": f"Already clean: nothing to check{_kept(answer)}."}
     ret["comment"] = (
@@ -134,14 +176,14 @@ def _ended(ret, answer, test):
     return ret
 
 
-def _changes(rows):
+def _changes(rows, total):
     """Return changes by address and device, at most LIMIT of them."""
     changes = {
         f"{row['ip']} on {row['dev']}": {"old": row["old"], "new": row["new"]}
         for row in rows[:LIMIT]
     }
-    if len(rows) > LIMIT:
-        changes["..."] = f"and {len(rows) - LIMIT} more"
+    if total > len(changes):
+        changes["..."] = f"and {total - len(changes)} more"
     return changes
 
 
@@ -155,10 +197,10 @@ def _kept(answer):
     return f", {sum(kept.values())} kept ({', '.join(kept)})" if kept else ""
 
 
-def _examples(rows):
+def _examples(rows, total):
     """Return a few rows as text, and how many more there are."""
     text = ", ".join(f"{row['ip']} on {row['dev']}" for row in rows[:EXAMPLES])
-    return text + _more(len(rows) - EXAMPLES)
+    return text + _more(total - min(len(rows), EXAMPLES))
 
 
 def _more(count):

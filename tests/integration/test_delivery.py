@@ -54,7 +54,9 @@ def works(minion, *how):
     assert [row["ip"] for row in rows] == ["192.0.2.10", "2001:db8::10"] or [
         row["ip"] for row in rows
     ] == ["2001:db8::10", "192.0.2.10"]
-    [ret] = minion.call(*how, "state.single", "arp.clean", "name=clean", "how=flush").values()
+    [ret] = minion.call(
+        *how, "state.single", "arp.clean", "name=clean", "how=flush", "nud=all"
+    ).values()
     assert ret["result"] is True
     assert set(ret["changes"]) == {"192.0.2.10 on db0", "2001:db8::10 on db0"}
     assert minion.call(*how, "arp.list_stale") == []

@@ -24,6 +24,7 @@ the neighbour table is clean:
   arp.clean:
     - dev: eth0
     - how: {{ pillar["how"] }}
+    - nud: all
 """
 
 
