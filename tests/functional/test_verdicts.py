@@ -263,6 +263,7 @@ def test_no_room_in_the_table(arp, scene, address, monkeypatch):
 
     scene.fill(5, family=6 if ":" in address else 4)
     monkeypatch.setattr(engine.netlink, "limits", small)
+    monkeypatch.setattr(engine, "_refused", lambda _family: 0)  # whatever this machine has seen
     assert arp.diagnose(address)["verdict"] == "no entry"  # nobody has been refused one
     monkeypatch.setattr(engine, "_refused", lambda _family: 3)
     answer = arp.diagnose(address)

@@ -99,6 +99,19 @@ def test_installed_by_pip_as_a_salt_extension(site, tmp_path):
     works(minion)
 
 
+@pytest.mark.usefixtures("entries")
+def test_synced_and_installed_at_once_the_synced_one_runs(repo, site, tmp_path):
+    """All of it: one file of the installed engine under a synced surface would be a mixture."""
+    broken = tmp_path / "site"
+    shutil.copytree(site, broken)
+    for path in (broken / "saltext" / "arp_hygiene" / "utils").glob("arp_*.py"):
+        path.write_text("raise RuntimeError('the installed one')\n", encoding="utf-8")
+    minion = Minion(tmp_path, file_roots={"base": [str(repo), str(repo / "salt")]})
+    minion.environment["PYTHONPATH"] = str(broken)
+    minion.call("saltutil.sync_all")
+    works(minion)
+
+
 def test_without_pyroute2_module_and_state_say_so(repo, tmp_path):
     fake = tmp_path / "fake"
     (fake / "pyroute2").mkdir(parents=True)

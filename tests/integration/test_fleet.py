@@ -7,6 +7,7 @@ network of its own. A worker of both is re-created while an application on each 
 import contextlib
 import itertools
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from lab.causes import Confirming, aged
 from lab.datacentre import Datacentre
 from lab.machines import poll, run
 from lab.observe import connect
-from lab.saltstack import file_roots
+from lab.saltstack import REPOSITORY
 
 CLEAN = """\
 the neighbour table is clean:
@@ -31,8 +32,11 @@ the neighbour table is clean:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     """Master, fabric, two databases with minions. ``salt`` runs a function on both."""
-    roots = file_roots(tmp_path_factory.mktemp("served") / "tree")
-    Path(roots["base"][0], "clean.sls").write_text(CLEAN, encoding="utf-8")
+    served = tmp_path_factory.mktemp("served")
+    (served / "clean.sls").write_text(CLEAN, encoding="utf-8")
+    for room in ("_modules", "_states", "_utils"):  # copies: one test serves a newer version
+        shutil.copytree(REPOSITORY / room, served / room)
+    roots = {"base": [str(served), str(REPOSITORY / "salt")]}
     with contextlib.ExitStack() as world:
         world.callback(forget_loopback)
         root = Path(world.enter_context(tempfile.TemporaryDirectory(dir="/tmp", prefix="f")))
@@ -48,7 +52,9 @@ def fleet(tmp_path_factory):
             return answer
 
         salt("saltutil.sync_all")
-        yield SimpleNamespace(salt=salt, fabric=centre.fabric, databases=databases)
+        yield SimpleNamespace(
+            salt=salt, fabric=centre.fabric, databases=databases, served=served
+        )
 
 
 def forget_loopback():
@@ -142,3 +148,19 @@ def test_state_clean_in_test_mode_touches_nothing(fleet, outage):
     assert [(each["lladdr"], each["state"]) for each in entries] == [
         (outage.old, ["REACHABLE"])
     ] * 2
+
+
+def test_a_new_version_that_is_synced_under_running_minions_is_the_one_that_runs(fleet):
+    """A minion's parent keeps what it has imported until it restarts; a surface does not."""
+    for answer in fleet.salt("arp.flush", test="maybe").values():
+        assert "neither True nor False" in answer
+    words = fleet.served / "_utils" / "arp_select.py"
+    old = words.read_text(encoding="utf-8")
+    words.write_text(old.replace("neither True nor False", "no flag"), encoding="utf-8")
+    fleet.salt("saltutil.sync_all")
+    for answer in fleet.salt("arp.flush", test="maybe").values():
+        assert "'maybe' is no flag" in answer
+    words.write_text(old, encoding="utf-8")
+    fleet.salt("saltutil.sync_all")
+    for answer in fleet.salt("arp.flush", test="maybe").values():
+        assert "neither True nor False" in answer
