@@ -29,7 +29,7 @@ test: lint unit functional integration
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff format --check .
 	.venv/lint/bin/ruff check .
-	.venv/lint/bin/salt-lint salt/top.sls salt/arp_hygiene/*.sls
+	.venv/lint/bin/salt-lint salt/arp_hygiene/*.sls
 
 integration: $(VENV)/picture  # the demo is tested too
 unit functional integration: $(VENV)/ready

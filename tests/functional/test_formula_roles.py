@@ -1,10 +1,10 @@
-"""Who gets the formula: what the top file of this tree says about a minion."""
+"""Who gets the formula: what the top file that we show says about a minion."""
 
 import pytest
 import salt.client
 from formula import REPO
 
-from lab.saltstack import configure, pillar_roots
+from lab.saltstack import configure, file_roots, pillar_roots
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,18 @@ def test_the_role_decides(tmp_path, name, grains, pillar, meant):
         id=name,
         root_dir=str(tmp_path),
         grains=grains,
-        file_roots={"base": [str(REPO / "salt")]},
+        file_roots=file_roots(tmp_path / "files"),
         pillar_roots=pillar_roots(tmp_path / "pillar", pillar),
     )
     top = salt.client.Caller(str(minion)).cmd("state.show_top")
     assert top == ({"base": ["arp_hygiene"]} if meant else {})
+
+
+def test_what_we_serve_has_no_top_file_and_every_room():
+    """A top file of ours would replace the operator's; a room without its link is not synced."""
+    served = REPO / "salt"
+    assert not list(served.rglob("top.sls"))
+    rooms = {path.parent.name for path in REPO.glob("_*/*.py")}
+    assert {path.name for path in served.glob("_*")} == rooms
+    for room in rooms:
+        assert (served / room).resolve() == REPO / room

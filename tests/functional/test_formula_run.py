@@ -15,7 +15,7 @@ import subprocess
 import time
 
 import pytest
-from formula import BIN, CRON, NO_PIP, apply, caller, mount, syslog, veth  # noqa: F401
+from formula import BIN, CRON, NO_PIP, REPO, apply, caller, mount, syslog, veth  # noqa: F401
 
 DEAD = "02:00:00:00:00:0a"
 
@@ -117,20 +117,18 @@ def test_without_its_cache_directory_it_works(installed, syslog, caller):
 
 
 @pytest.fixture
-def unsynced(caller):
+def unsynced(caller, tmp_path):
     """No module is on the minion, and none can be had."""
-    cache = pathlib.Path(caller.opts["extension_modules"])
-    files = pathlib.Path(caller.opts["file_roots"]["base"][0])
-    kept = {path: path.readlink() for path in files.iterdir() if path.is_symlink()}
+    rooms = [REPO / "_modules", REPO / "_utils"]
 
     def take():
-        for path in kept:
-            path.unlink()
-        shutil.rmtree(cache)
+        for room in rooms:
+            mount("--bind", tmp_path, room)
+        shutil.rmtree(caller.opts["extension_modules"])
 
     yield take
-    for path, target in kept.items():
-        path.symlink_to(target)
+    for room in rooms:
+        subprocess.run(["umount", room], check=True)
     caller.cmd("saltutil.sync_all")
 
 

@@ -16,22 +16,30 @@ from lab.datacentre import Datacentre
 from lab.machines import run
 from lab.saltstack import ROOMS
 
-CRON = "the neighbour table is cleaned by cron"
+CRON, MOTD = "the neighbour table is cleaned by cron", "his own state"
+HIS_SLS = """\
+his own state:
+  test.succeed_with_changes: []
+"""
 
 
 def from_readme(repo, key, root):
     """Return the master's options that the README shows, with our places for its places."""
     blocks = (repo / "README.md").read_text(encoding="utf-8").split("```yaml\n")[1:]
     (shown,) = [text for text in (block.split("```")[0] for block in blocks) if key in text]
-    for theirs in ("/srv/arp-hygiene", "https://git.example.com/arp-hygiene.git"):
-        ours = f"{root}/srv"
-        shown = shown.replace(theirs, ours if theirs[0] == "/" else f"file://{ours}")
+    for theirs, ours in (
+        ("/srv/arp-hygiene", f"{root}/srv"),
+        ("https://git.example.com/arp-hygiene.git", f"file://{root}/srv"),
+        ("/srv/salt ", f"{root}/his "),
+    ):
+        shown = shown.replace(theirs, ours)
     return yaml.safe_load(shown)
 
 
 def by_file_roots(repo, root):
     """Serve a plain directory."""
-    for name in (*ROOMS, "salt"):
+    shutil.copytree(repo / "salt", root / "srv" / "salt", symlinks=True)
+    for name in ROOMS:
         shutil.copytree(repo / name, root / "srv" / name)
     return from_readme(repo, "file_roots:", root)
 
@@ -42,31 +50,41 @@ def by_gitfs(repo, root):
     git = ["git", "-C", str(root / "srv"), "-c", "user.name=us", "-c", "user.email=us@example.com"]
     for words in ("init -q -b main", "add .", "commit -q -m all"):
         run(*git, *words.split())
-    return from_readme(repo, "gitfs_remotes:", root)
+    his = {"file_roots": {"base": [str(root / "his")]}}
+    return {**from_readme(repo, "gitfs_remotes:", root), **his}
 
 
 @pytest.fixture(params=[by_gitfs, by_file_roots], ids=["gitfs", "file_roots"])
 def fleet(request, repo, cron_daemon):
-    """A master and, each on its machine, the minions db1, db2 and web1."""
+    """A master whose operator has one state of his own, and the minions db1, db2 and web1."""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="f") as where:
         root = pathlib.Path(where)
+        (root / "his").mkdir()
+        (root / "his" / "motd.sls").write_text(HIS_SLS)
         names = ("db1", "db2", "web1")
         with Datacentre(root, names, **request.param(repo, root)) as centre:
-            yield centre.master, centre.minions
+            yield centre.master, centre.minions, root / "his" / "top.sls"
 
 
-def test_a_highstate_configures_the_databases_alone(fleet):
-    master, minions = fleet
+def test_a_highstate_configures_the_databases_alone(fleet, repo):
+    master, minions, top = fleet
+    ours = (repo / "top.example").read_text(encoding="utf-8")
+    top.write_text(ours)  # what README says where there is no top file yet
     told = master.salt("*", "state.highstate", "test=True")
     assert not any(list(minion.etc("cron.d").iterdir()) for minion in minions.values())
+    assert "No Top file or master_tops data matches found" in str(told["web1"])
+
+    lines = ours.split("base:\n")[1]  # and where there is one
+    top.write_text(f"base:\n  '*':\n    - motd\n{lines}")
     done = master.salt("*", "state.highstate")
     for name in ("db1", "db2"):
         assert CRON in changes(done[name])
-        assert sorted(changes(told[name])) == sorted(changes(done[name]))
+        assert MOTD in changes(done[name])
+        assert sorted([*changes(told[name]), MOTD]) == sorted(changes(done[name]))
         assert [path.name for path in minions[name].etc("cron.d").iterdir()] == ["arp_hygiene"]
     again = master.salt("db*", "state.highstate")
-    assert [changes(answer) for answer in again.values()] == [{}, {}]
-    assert "No Top file or master_tops data matches found" in str(done["web1"])
+    assert [list(changes(answer)) for answer in again.values()] == [[MOTD], [MOTD]]
+    assert list(changes(done["web1"])) == [MOTD], "his highstate is his"
     assert list(minions["web1"].etc("cron.d").iterdir()) == []
     assert list(minions["web1"].etc("sysctl.d").iterdir()) == []
     lines = {(minions[name].etc("cron.d") / "arp_hygiene").read_text() for name in ("db1", "db2")}
