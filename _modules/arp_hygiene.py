@@ -64,9 +64,8 @@ def settings(defaults, pillar=None):
         checked = arp_pillar.check(defaults, pillar)
         return arp_plan.plan(checked, _facts(checked, found))
     except ValueError as bad:
-        return arp_plan.refused(
-            f"pillar arp_hygiene:{bad}", {**_paths(), "textfile": _textfile()}, found
-        )
+        places = {**_paths(), "textfile": _textfile()}
+        return arp_plan.refused(f"pillar arp_hygiene:{bad}", places, found, _kept())
 
 
 def status():
@@ -205,6 +204,16 @@ def _paths():
     return arp_plan.paths(_config_dir(), __opts__["root_dir"])
 
 
+def _kept():
+    """Return the kernel settings in our file of them, by name."""
+    try:
+        with open(_paths()["sysctl"], encoding="utf-8") as file:
+            pairs = (line.split(" = ") for line in file.read().splitlines() if " = " in line)
+            return {name: value for name, value in pairs}
+    except FileNotFoundError:
+        return {}
+
+
 def _textfile():
     """Return the textfile that runs have left, or nothing."""
     directory = arp_record.read(_paths()["record"])[0]["metrics"]
@@ -226,5 +235,6 @@ def _facts(checked, found):
         croniter_here=arp_facts.has_library("croniter"),
         found=found,
         textfile=_textfile(),
+        kept=_kept(),
         sysctl=arp_facts.settings(checked.sysctl),
     )

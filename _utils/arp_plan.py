@@ -19,7 +19,9 @@ requirement what is installed, a list: ``id``, ``name``, and either ``pip`` (arg
             pip.installed) or ``package`` (a package's name)
 uninstall   removal takes away the requirement too
 require     what a state must require to come after the requirement; empty where none is wanted
-sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps them, ``skipped``
+sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps them; a line each:
+            ``skipped`` (cannot be set here), ``dropped`` (pillar no longer names it) and ``left``
+            (all that a removal leaves in force)
 =========== ==============================================================================
 """
 
@@ -59,6 +61,7 @@ class Facts(NamedTuple):
     croniter_here: bool  # Salt's scheduler can read cron's notation
     found: dict[str, bool]  # part of the formula -> it has left something here
     textfile: str  # the metrics file that runs have left, or empty
+    kept: dict[str, str]  # setting -> value, in our file of settings until now
     # family -> "default" or a device -> key -> why it cannot be written (empty: it can)
     sysctl: dict[str, dict[str, dict[str, str]]]
 
@@ -74,7 +77,9 @@ def paths(config_dir: str, root_dir: str) -> dict[str, str]:
     }
 
 
-def refused(reason: str, places: dict[str, str], found: dict[str, bool]) -> Plan:
+def refused(
+    reason: str, places: dict[str, str], found: dict[str, bool], kept: dict[str, str]
+) -> Plan:
     """Return the plan of a pillar that is wrong: what is there can still be taken away."""
     return {
         "refused": reason,
@@ -88,7 +93,13 @@ def refused(reason: str, places: dict[str, str], found: dict[str, bool]) -> Plan
         "requirement": [],
         "uninstall": False,
         "require": [],
-        "sysctl": {"settings": [], "lines": [], "skipped": []},
+        "sysctl": {
+            "settings": [],
+            "lines": [],
+            "skipped": [],
+            "dropped": [],
+            "left": _left(kept, []),
+        },
     }
 
 
@@ -96,6 +107,8 @@ def plan(checked: arp_pillar.Checked, facts: Facts) -> Plan:
     """Return what to do on a minion of which these facts are true."""
     places = {**paths(facts.config_dir, facts.root_dir), "textfile": facts.textfile}
     settings = _sysctl(checked.sysctl, facts.sysctl)
+    settings["dropped"] = _left(facts.kept, settings["settings"])
+    settings["left"] = _left(facts.kept, [])
     requirement = _requirement(checked)
     wanted = {
         checked.backend: checked.backend != "none",
@@ -106,7 +119,7 @@ def plan(checked: arp_pillar.Checked, facts: Facts) -> Plan:
     }
     former = [part for part, left in facts.found.items() if left and not wanted.get(part)]
     return {
-        **refused("", places, facts.found),
+        **refused("", places, facts.found, facts.kept),
         "idle": not (requirement or former or checked.sysctl or any(wanted.values())),
         "backend": checked.backend,
         "former": former,
@@ -155,7 +168,7 @@ def _sysctl(wanted: dict[str, dict[str, int]], here: dict[str, dict[str, dict[st
                         .get(key, "this network namespace has no such key")
                     )
                     if why:
-                        skipped.append(f"{shown}: {why}")
+                        skipped.append(f"skipped: {shown}: {why}")
                     else:
                         settings.append({"name": shown, "value": value})
     lines = [f"{each['name']} = {each['value']}" for each in settings]
@@ -164,6 +177,16 @@ def _sysctl(wanted: dict[str, dict[str, int]], here: dict[str, dict[str, dict[st
         "skipped": skipped,
         "lines": [arp_job.HEAD, *lines] if lines else [],
     }
+
+
+def _left(kept: dict[str, str], settings: list[Plan]) -> list[str]:
+    """Return a line for each setting that we had made and is not among these: it still holds."""
+    named = {each["name"] for each in settings}
+    return [
+        f"still in force until the next boot: {name} = {value}"
+        for name, value in kept.items()
+        if name not in named
+    ]
 
 
 def _scopes(key: str, scope: str, here: dict[str, dict[str, str]]) -> list[str]:

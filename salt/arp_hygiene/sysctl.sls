@@ -20,8 +20,8 @@ the settings for neighbours survive a boot:
       - arp_hygiene: the settings for neighbours are in force
 {%- endif %}
 
-{%- for skipped in hygiene.sysctl.skipped %}
+{%- for line in hygiene.sysctl.skipped + hygiene.sysctl.dropped %}
 
-{{ ("skipped: " ~ skipped) | json }}:
+{{ line | json }}:
   test.nop
 {%- endfor %}

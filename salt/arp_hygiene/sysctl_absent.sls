@@ -1,6 +1,12 @@
-{#- The next boot has the kernel's own settings for neighbours again. -#}
+{#- The next boot has the kernel's own settings for neighbours again; until then ours are in force. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 no settings for neighbours are kept for the next boot:
   file.absent:
     - name: {{ hygiene.paths.sysctl | json }}
+
+{%- for line in hygiene.sysctl.left %}
+
+{{ line | json }}:
+  test.nop
+{%- endfor %}

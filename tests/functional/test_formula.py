@@ -95,6 +95,14 @@ def test_pillar_says_what(apply, veth):
     ) in apply.script.read_text()
 
 
+def test_a_script_that_others_could_hold_is_theirs_no_more(apply):
+    """It is the lock of the job: who can open it can keep the job from running."""
+    apply({"requirement": NO_PIP})
+    apply.script.chmod(0o644)
+    assert list(apply({"requirement": NO_PIP}).changed) == ["one run is a script"]
+    assert apply.script.stat().st_mode & 0o777 == 0o500
+
+
 def test_none_takes_the_former_schedule_away(apply):
     apply({"requirement": NO_PIP})
     done = apply({"requirement": NO_PIP, "schedule": {"backend": "none"}})
@@ -119,6 +127,8 @@ def test_remove_leaves_everything_as_it_was(apply, veth):
     assert not done.failed
     assert sorted(told.pending) == sorted(done.changed)
     assert everything() == before
+    key = f"net.ipv4.neigh.{veth.replace('.', '/')}.mcast_resolicit"
+    assert f"still in force until the next boot: {key} = 3" in done.states
     again = apply({"requirement": NO_PIP}, sls="arp_hygiene.remove")
     assert (again.failed, again.changed) == ({}, {})
     assert list(again.states) == ["arp_hygiene has nothing to do here"]

@@ -49,8 +49,11 @@ def test_a_setting_that_drifted_is_set_again(apply, veth):
 def test_settings_that_are_off_are_not_kept(apply, veth):
     apply({"requirement": NO_PIP})
     assert SYSCTL.exists()
-    apply({"requirement": NO_PIP, "sysctl": {"mcast_resolicit": None}})
+    done = apply({"requirement": NO_PIP, "sysctl": {"mcast_resolicit": None}})
     assert not SYSCTL.exists()
+    key = f"net.ipv4.neigh.{veth.replace('.', '/')}.mcast_resolicit"
+    assert f"still in force until the next boot: {key} = 3" in done.states
+    assert live(veth, "mcast_resolicit") == 3, "and so it is"
 
 
 def test_a_device_that_is_not_there_is_skipped_with_a_word(apply):

@@ -1,4 +1,4 @@
-"""Bad pillar: the state run says so first, in one line that names the key, and changes nothing."""
+"""Bad pillar: one line that names the key, nothing of ours is changed, nobody else is stopped."""
 
 import pathlib
 
@@ -76,16 +76,18 @@ def test_bad_pillar_changes_nothing_and_is_named(apply, tree, told):
     assert everything() == before
 
 
-def test_bad_pillar_stops_a_whole_highstate_before_its_first_state(caller, apply, tmp_path):
-    """The refusal comes first, whatever the order in which the top file names things."""
+@pytest.mark.parametrize("order", ["other,arp_hygiene", "arp_hygiene,other"])
+def test_bad_pillar_stops_us_and_nobody_else(caller, apply, tmp_path, order):
     witness = tmp_path / "witness"
     (pathlib.Path(caller.opts["root_dir"]) / "files" / "other.sls").write_text(
         f"{witness}:\n  file.touch: []\n"
     )
     tree = {"clean": {"rate": -1}, "requirement": NO_PIP}
-    done = Applied(caller.cmd("state.apply", "other,arp_hygiene", pillar={"arp_hygiene": tree}))
+    done = Applied(caller.cmd("state.apply", order, pillar={"arp_hygiene": tree}))
     assert "clean:rate: -1" in done.states["the pillar of arp_hygiene is right"]["comment"]
-    assert not witness.exists()
+    assert witness.exists()
+    assert sorted(result["result"] for result in done.states.values()) == [False, True]
+    assert not CRON.exists()
 
 
 def test_bad_pillar_does_not_keep_what_is_there_from_being_removed(apply):

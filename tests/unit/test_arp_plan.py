@@ -17,6 +17,7 @@ FACTS = arp_plan.Facts(
     croniter_here=True,
     found={},
     textfile="",
+    kept={},
     sysctl={},
 )
 BOTH = {"mcast_resolicit": 3, "gc_thresh1": 0}
@@ -57,9 +58,9 @@ def test_a_container_has_devices_only(plan):
     told = plan({"sysctl": BOTH}, sysctl=container)["sysctl"]
     assert told["settings"] == [{"name": "net.ipv4.neigh.eth0/7.mcast_resolicit", "value": 3}]
     assert told["skipped"] == [
-        "net.ipv6.neigh.default.mcast_resolicit: this network namespace has no such key",
-        "net.ipv4.neigh.default.gc_thresh1: this network namespace has no such key",
-        "net.ipv6.neigh.default.gc_thresh1: this network namespace has no such key",
+        "skipped: net.ipv6.neigh.default.mcast_resolicit: this network namespace has no such key",
+        "skipped: net.ipv4.neigh.default.gc_thresh1: this network namespace has no such key",
+        "skipped: net.ipv6.neigh.default.gc_thresh1: this network namespace has no such key",
     ]
 
 
@@ -68,7 +69,7 @@ def test_a_key_that_cannot_be_written_is_skipped_with_the_reason(plan):
     told = plan({"sysctl": {"mcast_resolicit": 3}}, sysctl=here)["sysctl"]
     assert (told["settings"], told["lines"]) == ([], [])
     assert told["skipped"][0] == (
-        "net.ipv4.neigh.default.mcast_resolicit: cannot be written by user 7"
+        "skipped: net.ipv4.neigh.default.mcast_resolicit: cannot be written by user 7"
     )
 
 
@@ -94,6 +95,17 @@ def test_what_an_earlier_pillar_had_from_us_goes(plan):
     assert told["there"] == list(parts)
     told = plan({**tree, "schedule": {"backend": "salt"}}, found=found)
     assert told["former"] == ["cron", "script", "textfile", "sysctl"]
+
+
+def test_a_setting_that_pillar_drops_is_said_to_be_in_force(plan):
+    """In the run that drops it, and in a removal, whatever the pillar has become."""
+    kept = {"net.ipv4.neigh.default.mcast_resolicit": "3", "net.ipv4.neigh.default.locktime": "0"}
+    here = {"ipv4": {"default": {"mcast_resolicit": ""}}}
+    told = plan({"sysctl": {"mcast_resolicit": 3}}, kept=kept, sysctl=here)
+    line = "still in force until the next boot: net.ipv4.neigh.default.locktime = 0"
+    assert told["sysctl"]["dropped"] == [line]
+    assert len(told["sysctl"]["left"]) == 2, "a removal leaves both"
+    assert line in arp_plan.refused("why", {}, {}, kept)["sysctl"]["left"]
 
 
 def test_a_textfile_stays_where_pillar_wants_it(plan):
@@ -154,6 +166,6 @@ def test_what_does_not_fit_this_minion_is_one_line(plan, tree, facts, line):
 
 
 def test_every_plan_has_the_same_keys_and_the_docstring_names_them(plan):
-    refused = arp_plan.refused("why", arp_plan.paths("/etc/salt", "/c"), FACTS.found)
+    refused = arp_plan.refused("why", arp_plan.paths("/etc/salt", "/"), {}, {})
     assert set(refused) == set(plan())
     assert all(f"\n{key} " in arp_plan.__doc__ for key in refused)
