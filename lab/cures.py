@@ -14,15 +14,18 @@ SALT_CALL, SALT_MINION = str(BIN / "salt-call"), str(BIN / "salt-minion")
 
 EVERY_S = 5  # how often the schedule below runs; a real one runs each minute or hour
 NOTHING, STALE, ALL = "nothing", "ip neigh flush nud stale", "ip neigh flush all"
-ONE_BY_ONE, FLUSH, REVALIDATE = "arp -d, one by one", "arp.flush", "arp.revalidate"
-SCHEDULE = "arp.revalidate by schedule"
+ONE_BY_ONE, PROBE = "arp -d, one by one", "ip neigh change nud probe"
+FLUSH, REVALIDATE, SCHEDULE = "arp.flush", "arp.revalidate", "arp.revalidate by schedule"
 _LOOP = "arp -n | awk '/ether/ {print $1}' | xargs -r -n1 arp -d"
+# Each entry with the MAC it has; PERMANENT ones would not be PERMANENT any more.
+_PROBES = """ip neigh show | awk '/lladdr/ && !/PERMANENT|NOARP/ \
+    {print "neigh change", $1, "lladdr", $5, "dev", $3, "nud probe"}' | ip -force -batch -"""
 
 
 def available():
-    """Return the cures this host can play; the last one before ours needs net-tools."""
+    """Return the cures this host can play; one of them needs net-tools."""
     old = [ONE_BY_ONE] if shutil.which("arp") else []
-    return [NOTHING, STALE, ALL, *old, FLUSH, REVALIDATE, SCHEDULE]
+    return [NOTHING, STALE, ALL, *old, FLUSH, PROBE, REVALIDATE, SCHEDULE]
 
 
 def apply(machine, cure):
@@ -31,6 +34,8 @@ def apply(machine, cure):
         machine.do(cure)
     elif cure == ONE_BY_ONE:
         machine.do("sh", "-c", _LOOP)
+    elif cure == PROBE:
+        machine.do("sh", "-c", _PROBES)
     elif cure in (FLUSH, REVALIDATE):
         salt(machine, cure)
 

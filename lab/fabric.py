@@ -5,11 +5,12 @@ else. The fabric answers each request itself, from a table of who owns which add
 address moves to a new machine, no word of it reaches those who talked to the old one. Built here
 from a bridge that answers for its ports (``proxy_arp``) and forwards no ARP.
 
-The four kinds differ only in what happens to ARP:
+The kinds differ only in what happens to ARP:
 
 ``answers``   every request is answered
 ``lossy``     every second request is lost
 ``mute``      requests that are not broadcast get no answer, and every second broadcast is lost
+``random``    the same, but each broadcast is lost or not at random: four in a row are, sometimes
 ``switch``    a plain switch: requests reach everybody, the owner answers
 
 IPv6 has no such answering bridge; here the fabric hands each multicast solicitation to the present
@@ -29,11 +30,13 @@ from lab.machines import Failed, Machine
 SUBNET = "10.0.1"
 SUBNET6 = "2001:db8:1::"
 
-LOSE_EVERY_SECOND = "numgen inc mod 2 == 0 drop"
+LOSE_EVERY_SECOND, LOSE_HALF = "numgen inc mod 2 == 0 drop", "numgen random mod 2 == 0 drop"
+NO_UNICAST = "ether daddr != ff:ff:ff:ff:ff:ff drop"
 RULES = {
     "answers": [],
     "lossy": [LOSE_EVERY_SECOND],
-    "mute": ["ether daddr != ff:ff:ff:ff:ff:ff drop", LOSE_EVERY_SECOND],
+    "mute": [NO_UNICAST, LOSE_EVERY_SECOND],
+    "random": [NO_UNICAST, LOSE_HALF],
     "switch": [],
 }
 
@@ -42,7 +45,7 @@ class Fabric:
     """Build it, add machines, re-create them, close it. ``name`` prefixes its namespaces."""
 
     def __init__(self, name="", kind="answers"):
-        if kind in ("lossy", "mute") and missing("nft"):
+        if RULES[kind] and missing("nft"):
             raise Failed(missing("nft"))
         self.kind = kind
         self._name = name

@@ -27,10 +27,11 @@ HEADINGS = {
     DUPLICATE: "duplicate address",
 }
 FABRICS = {
-    ("answers", 0): "ARP always\nanswered",
-    ("lossy", 0): "every 2nd\nARP lost",
-    ("mute", 0): "no unicast,\n2nd lost",
-    ("mute", 3): "no unicast,\nresolicit 3",
+    "switch": "a plain\nswitch",
+    "answers": "ARP always\nanswered",
+    "lossy": "every 2nd\nARP lost",
+    "mute": "no unicast,\n2nd lost",
+    "random": "no unicast,\nrandom loss",
 }
 
 
@@ -40,7 +41,7 @@ def draw(outages, flows, cures, path):
     seen = {(row["cause"], row["cure"]): row for row in outages}
     causes = [cause for cause in HEADINGS if cause in {key[0] for key in seen}]
     names = [cure for cure in cures if cure in {key[1] for key in seen}]
-    fabrics = [key for key in FABRICS if key in {(row["kind"], row["resolicit"]) for row in flows}]
+    fabrics = [key for key in FABRICS if key in {row["kind"] for row in flows}]
     ratios = [1.7] * len(causes) + [max(0.95 * len(fabrics), 3.1)]
     figure, axes = plt.subplots(
         1,
@@ -56,7 +57,7 @@ def draw(outages, flows, cures, path):
         label.set_fontweight("bold" if label.get_text().startswith("arp.") else "normal")
     _harm(
         axes[-1],
-        {(row["kind"], row["resolicit"], row["cure"]): row for row in flows},
+        {(row["kind"], row["cure"]): row for row in flows},
         fabrics,
         names,
     )
@@ -104,7 +105,7 @@ def _harm(axis, seen, fabrics, names):
     """A field for each cure and fabric, coloured by whether a healthy flow lost anything."""
     for place, cure in enumerate(names):
         for column, fabric in enumerate(fabrics):
-            row = seen.get((*fabric, cure))
+            row = seen.get((fabric, cure))
             colour = PALE if row is None else FAILS if row["lost"] else WORKS
             text = "not\nplayed" if row is None else harm_cell(row).replace(" / ", " lost\n")
             axis.barh(place, 0.94, left=column + 0.03, height=0.86, color=colour, alpha=0.85)

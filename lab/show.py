@@ -5,14 +5,15 @@ python3 lab/private.py .venv/3008/bin/python -m lab.show CAUSE CURE
 CAUSE: plain, vouched, balanced, duplicate, "plain IPv6", "vouched IPv6".
 CURE, typed after three seconds: nothing, or a command such as "ip neigh flush all",
 "arp.revalidate", or "ip neigh change {ip} dev eth0 nud stale".
-Instead of both: stay, which shows that idle STALE entries stay.
+Instead of both: stay, which shows that idle STALE entries stay; or harm RUNS, which cures each
+fabric's database so often, each time beside a healthy flow of its own, by asking and by proving.
 """
 
 import contextlib
 import sys
 import time
 
-from lab import cures, scenes
+from lab import cures, film, scenes, table
 from lab.fabric import Fabric
 from lab.machines import refuse_outside
 from lab.observe import Attempts
@@ -68,10 +69,30 @@ def stay():
     )
 
 
+def harm(runs):
+    """Print what healthy flows lost in all runs together: by today's cures and by an older one."""
+    played = [
+        (scenes.harm, (kind, cure, 1))
+        for _run in range(runs)
+        for kind in film.FABRICS
+        for cure in (cures.PROBE, cures.REVALIDATE)
+    ]
+    together = {}
+    for seen in film.flows(played):
+        flow = together.setdefault((seen["kind"], seen["cure"]), {**seen, "sent": 0, "lost": 0})
+        flow["sent"], flow["lost"] = flow["sent"] + seen["sent"], flow["lost"] + seen["lost"]
+        flow["worst_ms"] = max(flow["worst_ms"], seen["worst_ms"])
+    flows = together.values()
+    print(table.harm_table(flows, cures.available()))
+    print(f"{runs} flows in each field together, {min(flow['sent'] for flow in flows):,} packets.")
+
+
 if __name__ == "__main__":
     refuse_outside()
     if sys.argv[1:] == ["stay"]:
         stay()
+    elif len(sys.argv) == 3 and sys.argv[1] == "harm":
+        harm(int(sys.argv[2]))
     elif len(sys.argv) == 3:
         show(*sys.argv[1:])
     else:

@@ -1,13 +1,14 @@
 """The film's results as tables, in words and columns."""
 
 from lab.cures import EVERY_S
-from lab.scenes import CURE_AFTER_S, DUPLICATE
+from lab.scenes import CURE_AFTER_S, CURES_APART_S, DUPLICATE
 
 FABRIC_NAMES = {
-    ("answers", 0): "answers all",
-    ("lossy", 0): "loses every 2nd",
-    ("mute", 0): "no unicast, loses",
-    ("mute", 3): "no unicast, resolicit 3",
+    "switch": "a switch",
+    "answers": "answers all",
+    "lossy": "loses every 2nd",
+    "mute": "no unicast, 2nd",
+    "random": "no unicast, random",
 }
 
 
@@ -42,15 +43,8 @@ def grid(corner, names, columns, cells):
 def tables(outages, flows, cures, causes):
     """Return both tables as text."""
     heals = {(seen["cure"], seen["cause"]): healing_cell(seen) for seen in outages}
-    harms = {
-        (seen["cure"], FABRIC_NAMES[seen["kind"], seen["resolicit"]]): harm_cell(seen)
-        for seen in flows
-    }
     played = {cause for _, cause in heals}
-    fabrics = [name for name in FABRIC_NAMES.values() if name in {key[1] for key in harms}]
     names = [cure for cure in cures if cure in {key[0] for key in heals}]
-    times = flows[0]["times"]
-    harming = [cure for cure in cures if cure in {key[0] for key in harms}]
     return "\n".join(
         [
             "Until a new worker can connect. Counted from Enter, Salt's own start included; for",
@@ -59,11 +53,24 @@ def tables(outages, flows, cures, causes):
             "",
             grid("cure", names, [cause for cause in causes if cause in played], heals),
             "",
-            "Harm to a healthy flow of 1,000 packets a second: packets lost / worst delay, while",
-            f"the table is cured {'once' if times == 1 else f'{times} times, 2 s apart'}.",
-            "`no unicast` loses every 2nd broadcast too; `resolicit`: mcast_resolicit, default 0.",
+            harm_table(flows, cures),
+        ]
+    )
+
+
+def harm_table(flows, cures):
+    """Return what healthy flows lost, as text."""
+    harms = {(seen["cure"], FABRIC_NAMES[seen["kind"]]): harm_cell(seen) for seen in flows}
+    fabrics = [name for name in FABRIC_NAMES.values() if name in {key[1] for key in harms}]
+    times = next(iter(flows))["times"]
+    return "\n".join(
+        [
+            "Harm to a healthy flow of 1,000 packets a second: packets lost / worst delay while the",
+            f"table is cured {'once' if times == 1 else f'{times} times, {CURES_APART_S:g} s apart'}. "
+            "Kernel defaults. `no unicast` answers broadcast",
+            "requests alone, and loses every 2nd of those, or half of them at random.",
             "",
-            grid("cure", harming, fabrics, harms),
+            grid("cure", [c for c in cures if c in {key[0] for key in harms}], fabrics, harms),
         ]
     )
 
