@@ -17,6 +17,7 @@ checked by columns (``block[offset::size]``), and unpacked or rewritten in one g
 fits no layout is a block of one, read by arp_wire; both agree: tests/unit/test_wire.py.
 """
 
+import functools
 import socket
 import struct
 import sys
@@ -35,6 +36,9 @@ from arp_kernel import (
 )
 from pyroute2.netlink import NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_NEWNEIGH
+
+# NamedTuple._make without its count of fields, which costs as much as the rest
+_head, _entry = (functools.partial(tuple.__new__, kind) for kind in (wire.Head, wire.Entry))
 
 FEW = 16  # messages; more of them are faster looked at by columns
 MANY = 1 << 18  # bytes of mixed messages; more of them at once are sorted no faster
@@ -129,7 +133,11 @@ class Layout:
         marks = self.marks(data)
         if self._are_alike(data, _HEAD):
             return {wire.Head(*marks, *self._heads.unpack_from(data))}
-        return {wire.Head(*marks, *rest) for rest in set(self._heads.iter_unpack(data))}
+        return set(map(_head, map(marks.__add__, set(self._heads.iter_unpack(data)))))
+
+    def each_head(self, data: bytes) -> Iterator[wire.Head]:
+        """Yield the head of each message."""
+        return map(_head, map(self.marks(data).__add__, self._heads.iter_unpack(data)))
 
     def tails(self, data: bytes) -> Iterator[tuple[Any, ...]]:
         """Yield of each message what an Entry has beside its head."""
@@ -141,7 +149,7 @@ class Layout:
 
     def entries(self, data: bytes) -> Iterator[wire.Entry]:
         """Yield the entries."""
-        return map(wire.Entry._make, map(self.marks(data).__add__, self._rows.iter_unpack(data)))
+        return map(_entry, map(self.marks(data).__add__, self._rows.iter_unpack(data)))
 
 
 class Block:
@@ -168,6 +176,10 @@ class Block:
     def heads(self) -> set[wire.Head]:
         """Return the heads that occur."""
         return self._layout.heads(self.data)
+
+    def each_head(self) -> Iterator[wire.Head]:
+        """Yield the head of each entry."""
+        return self._layout.each_head(self.data)
 
     def by_device(self) -> Iterator[tuple[int, Iterable[bytes]]]:
         """Yield the entries' addresses, device by device."""
@@ -231,6 +243,10 @@ class Single(Block):
     def heads(self) -> set[wire.Head]:
         """Return its head."""
         return {self._entry.head}
+
+    def each_head(self) -> Iterator[wire.Head]:
+        """Yield its head."""
+        yield self._entry.head
 
     def tails(self) -> Iterator[tuple[Any, ...]]:
         """Yield what it has beside its head."""
@@ -297,9 +313,10 @@ def _as_it_is(chunk: bytes, sort: Sort) -> Block | None:
     if not layout:
         return None
     heads = layout.heads(chunk)
-    if len(set(map(sort, heads))) > 1 and len(heads) * FEW <= len(chunk) // layout.size:
+    results = set(map(sort, heads))
+    if len(results) > 1 and len(heads) * FEW <= len(chunk) // layout.size:
         return None
-    return Block(layout, chunk, _shared(heads, sort))
+    return Block(layout, chunk, _only(results))
 
 
 class _Mixed:
@@ -342,7 +359,7 @@ class _Mixed:
         data = b"".join(messages)
         layout = _layout_of(data, sorted_already)
         if layout:
-            yield Block(layout, data, _shared(layout.heads(data), self._sort))
+            yield Block(layout, data, _only(set(map(self._sort, layout.heads(data)))))
         elif len(messages) > 1:
             for message in messages:
                 yield from self._joined([message])
@@ -352,9 +369,8 @@ class _Mixed:
                 yield Single(entry, self._sort(entry.head))
 
 
-def _shared(heads: Iterable[wire.Head], sort: Sort) -> Hashable:
+def _only(results: set[Hashable]) -> Hashable:
     """Return what all heads come to; None where they differ, or where each entry is looked at."""
-    results = set(map(sort, heads))
     return results.pop() if len(results) == 1 else None
 
 

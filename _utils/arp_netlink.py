@@ -69,6 +69,7 @@ from pyroute2.netlink.rtnl import (
 BATCH = 128  # messages a send, at most
 ROOM = 2048  # bytes of a receive buffer that one answer may take, its bookkeeping included
 CHUNK = 32768  # the kernel never writes more of a dump at once
+FIRST = 4096  # bytes: a table's own message is a few hundred, and comes first
 PATIENCE_S = 5.0  # a kernel that does not answer a dump that long is broken: say so
 
 _IFREQ = struct.Struct("=16si20x")  # struct ifreq: name, and here an index
@@ -302,7 +303,8 @@ def limits(families: Iterable[int]) -> dict[int, Limits]:
     """Return the limits of some families' tables, of those that exist (not with ipv6.disable=1).
 
     The table itself comes first in the kernel's answer, and a word about each device after it: on
-    a host with many, a bare socket that is closed again is cheaper than to hear them all.
+    a host with many, a bare socket that is closed again is cheaper than to hear them all, and one
+    that asks for little makes the kernel prepare no more.
     """
     found = {}
     for family in families:
@@ -310,7 +312,7 @@ def limits(families: Iterable[int]) -> dict[int, Limits]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(PATIENCE_S))
             sock.send(wire.dump_request(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0]), 1))
             try:
-                answer = sock.recv(CHUNK)
+                answer = sock.recv(FIRST)
             except BlockingIOError:
                 raise _late() from None
         if wire.HEADER.unpack_from(answer)[1] == RTM_NEWNEIGHTBL:

@@ -71,8 +71,8 @@ class Rows:
         if len(heads) == 1:
             self._write(owner, *heads, block.tails())
         else:
-            for entry in block.entries():
-                self._write(owner, entry.head, [entry[blocks.HEAD :]])
+            for head, tail in zip(block.each_head(), block.tails(), strict=True):
+                self._write(owner, head, (tail,))
 
     def drop(self, key: wire.Key) -> None:
         """Forget a row."""

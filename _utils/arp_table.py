@@ -40,7 +40,10 @@ class Table:
         self._devices: dict[int, Device | None] = {}  # as far as asked for
         self._timers: dict[int, dict[int, Timers]] = {}  # family to (ifindex to Timers)
         self._named = None if selectors.dev is None else self._find(sorted(selectors.dev))
-        self._by_head: dict[tuple[int, wire.Head], str | None] = {}
+        self._by_head = {
+            family: _Verdicts(functools.partial(self._verdict, family))
+            for family in selectors.families
+        }
         self._kept: defaultdict[int, dict[bytes, str]] = defaultdict(dict)  # ifindex to (dst: why)
 
     def _find(self, names: list[str]) -> set[int]:
@@ -61,7 +64,7 @@ class Table:
         first; ``complete`` mends the second.
         """
         for family in families or self.selectors.families:
-            sort = functools.partial(self._verdict_of, family)
+            sort = self._by_head[family].__getitem__
             for block in blocks.read(self._chunks(family), sort):
                 if block.shared is None:
                     yield from self._one_by_one(family, block)
@@ -91,21 +94,11 @@ class Table:
             return reason
         return judge.unprovable(entry, self.timers(family, entry.ifindex))
 
-    def _verdict_of(self, family: int, head: wire.Head) -> str | None:
-        """Return the verdict on all entries of a head; None: each is to be looked at."""
-        key = family, head
-        if key not in self._by_head:
-            try:
-                self._by_head[key] = self._verdict(family, head)
-            except judge.Individual:
-                self._by_head[key] = None
-        return self._by_head[key]
-
     def _one_by_one(self, family: int, block: blocks.Block) -> Iterator[tuple[str, blocks.Block]]:
         """Judge the entries of a block each by itself."""
-        verdicts = []
-        for entry in block.entries():
-            verdict = self._verdict_of(family, entry.head)
+        verdicts, by_head = [], self._by_head[family]
+        for head, entry in zip(block.each_head(), block.entries(), strict=True):
+            verdict = by_head[head]
             verdicts.append(self._verdict(family, entry) if verdict is None else verdict)
         for reason in set(verdicts) - {UNSELECTED}:
             yield reason, block.pick((verdict == reason for verdict in verdicts), reason)
@@ -218,6 +211,21 @@ class Table:
             with netlink.Channel() as channel:  # ours may be in the middle of a dump
                 self._timers[family] = channel.timers(family)
         return self._timers[family].get(ifindex, Timers())
+
+
+class _Verdicts(dict[wire.Head, str | None]):
+    """The verdict on all entries of a head, found once; None: each is to be looked at."""
+
+    def __init__(self, verdict: Callable[[wire.Head], str]) -> None:
+        self._verdict = verdict
+
+    def __missing__(self, head: wire.Head) -> str | None:
+        """Find it."""
+        try:
+            self[head] = verdict = self._verdict(head)
+        except judge.Individual:
+            self[head] = verdict = None
+        return verdict
 
 
 # --- how an operator is told
