@@ -100,7 +100,7 @@ class Channel:
     """One netlink socket, for one call: a socket that survives a fork loses messages."""
 
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
-        """Open it."""
+        """Open a socket of one protocol of netlink."""
         self._names: socket.socket | None = None  # what device() needs
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self._sock.bind((0, 0))

@@ -52,9 +52,7 @@ def fleet(tmp_path_factory):
             return answer
 
         salt("saltutil.sync_all")
-        yield SimpleNamespace(
-            salt=salt, fabric=centre.fabric, databases=databases, served=served
-        )
+        yield SimpleNamespace(salt=salt, fabric=centre.fabric, databases=databases, served=served)
 
 
 def forget_loopback():
