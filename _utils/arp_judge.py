@@ -40,17 +40,60 @@ class Individual(Exception):
 class Seen(Protocol):
     """What a rule may read: an entry, or the head of many."""
 
-    protocol: int  # NDA_PROTOCOL: who wrote it
-    ext: int  # NDA_FLAGS_EXT
-    ifindex: int
-    state: int
-    flags: int
-    kind: int  # RTN_*; 0 where the kernel does not say
-    dst: bytes
-    mac: bytes
-    confirmed: int  # ticks since ...
-    used: int
-    updated: int
+    @property
+    def protocol(self) -> int:
+        """NDA_PROTOCOL: who wrote it."""
+        ...
+
+    @property
+    def ext(self) -> int:
+        """NDA_FLAGS_EXT."""
+        ...
+
+    @property
+    def ifindex(self) -> int:
+        """Device."""
+        ...
+
+    @property
+    def state(self) -> int:
+        """NUD_*."""
+        ...
+
+    @property
+    def flags(self) -> int:
+        """NTF_*."""
+        ...
+
+    @property
+    def kind(self) -> int:
+        """RTN_*, of the address; 0 where the kernel does not say."""
+        ...
+
+    @property
+    def dst(self) -> bytes:
+        """Address, packed."""
+        ...
+
+    @property
+    def mac(self) -> bytes:
+        """Hardware address, empty while there is none."""
+        ...
+
+    @property
+    def confirmed(self) -> int:
+        """Ticks since somebody vouched for it."""
+        ...
+
+    @property
+    def used(self) -> int:
+        """Ticks since it was last looked up for a packet."""
+        ...
+
+    @property
+    def updated(self) -> int:
+        """Ticks since its state or MAC last changed."""
+        ...
 
 
 class Device(NamedTuple):

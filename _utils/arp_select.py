@@ -117,10 +117,10 @@ def parse_selectors(
         families = (_family_of(named[0]),)
     return Selectors(
         families=families,
-        ip=named and Addresses(named),
+        ip=Addresses(named) if named else None,
         dev=None if dev is None else frozenset(_parse_devices(dev)),
         state=None if state is None else frozenset(_parse_states(state, verb)),
-        exclude=unnamed and Addresses(unnamed),
+        exclude=Addresses(unnamed) if unnamed else None,
         mac=None if mac is None else frozenset(_parse_macs(mac)),
     )
 

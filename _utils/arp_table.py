@@ -56,14 +56,14 @@ class Table:
 
     # --- the loop
 
-    def judged(self, *families: int) -> Iterator[tuple[str, blocks.Block]]:
+    def judged(self) -> Iterator[tuple[str, blocks.Block]]:
         """Look once; yield ``(owner, block)`` of all that is selected. No owner: it is ours.
 
         A table that grows while it is read shows some entries twice and others not at all, without
         a word (no NLM_F_DUMP_INTR for neighbours). Who keys them by (ifindex, dst) mends the
         first; ``complete`` mends the second.
         """
-        for family in families or self.selectors.families:
+        for family in self.selectors.families:
             sort = self._by_head[family].__getitem__
             for block in blocks.read(self._chunks(family), sort):
                 if block.shared is None:
@@ -71,9 +71,9 @@ class Table:
                 elif block.shared != UNSELECTED:
                     yield str(block.shared), block
 
-    def ours(self, *families: int) -> Iterator[blocks.Block]:
+    def ours(self) -> Iterator[blocks.Block]:
         """Look once; yield what is selected and ours, and remember why the rest is kept."""
-        for reason, block in self.judged(*families):
+        for reason, block in self.judged():
             if reason:
                 for ifindex, addresses in block.by_device():
                     self._kept[ifindex].update(dict.fromkeys(addresses, reason))

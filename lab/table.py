@@ -63,12 +63,12 @@ def harm_table(flows, cures):
     harms = {(seen["cure"], FABRIC_NAMES[seen["kind"]]): harm_cell(seen) for seen in flows}
     fabrics = [name for name in FABRIC_NAMES.values() if name in {key[1] for key in harms}]
     times = next(iter(flows))["times"]
+    often = "once" if times == 1 else f"{times} times, {CURES_APART_S:g} s apart"
     return "\n".join(
         [
-            "Harm to a healthy flow of 1,000 packets a second: packets lost / worst delay while the",
-            f"table is cured {'once' if times == 1 else f'{times} times, {CURES_APART_S:g} s apart'}. "
-            "Kernel defaults. `no unicast` answers broadcast",
-            "requests alone, and loses every 2nd of those, or half of them at random.",
+            "Harm to a healthy flow of 1,000 packets a second: packets lost / worst delay while",
+            f"the table is cured {often}. Kernel defaults. `no unicast` answers",
+            "broadcast requests alone, and loses every 2nd of those, or half of them at random.",
             "",
             grid("cure", [c for c in cures if c in {key[0] for key in harms}], fabrics, harms),
         ]

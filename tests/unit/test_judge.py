@@ -105,7 +105,8 @@ def test_a_rule_that_asks_a_head_for_more_than_is_shared_is_told_so():
 
 
 def test_what_a_rule_may_read_is_what_an_entry_has():
-    assert set(judge.Seen.__annotations__) == set(wire.Entry._fields)
+    may = {name for name, value in vars(judge.Seen).items() if isinstance(value, property)}
+    assert may == set(wire.Entry._fields)
 
 
 def test_the_kernels_numbers_stand_in_one_file():
