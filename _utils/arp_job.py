@@ -105,12 +105,13 @@ def script(salt_call: str, config_dir: str | None, arguments: dict[str, Any]) ->
 def proof(path: str, user: str, gid: int, capable: bool) -> list[str]:
     """Return the command that runs the script once in test mode, as the job's user would.
 
-    ``capable``: with the capability that the systemd unit gives to a user who is not root.
+    ``capable``: with the capabilities that the systemd unit gives to a user who is not root.
     """
     run = ["env", "-i", "HOME=/", "/bin/sh", path, "test=True"]
     if user == "root":
         return run
-    power = ["--inh-caps=+net_admin", "--ambient-caps=+net_admin"] if capable else []
+    both = "+net_admin,+net_raw"
+    power = [f"--inh-caps={both}", f"--ambient-caps={both}"] if capable else []
     return ["setpriv", f"--reuid={user}", f"--regid={gid}", "--init-groups", *power, *run]
 
 
@@ -155,7 +156,7 @@ def service_lines(verb: str, user: str, path: str, wait_s: int) -> list[str]:
         "SyslogIdentifier=arp_hygiene",
     ]
     if user != "root":
-        lines.append("AmbientCapabilities=CAP_NET_ADMIN")
+        lines.append("AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW")
     if wait_s:
         lines.append(f"ExecStartPre=/bin/sleep {wait_s}")
     return [*lines, f"ExecStart=/bin/sh {_unit_word(path)}"]

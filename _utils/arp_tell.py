@@ -93,12 +93,14 @@ def overflow(stats: Answer) -> list[str]:
     """Return a line for each family whose table is nearly full, with the sizes to set.
 
     ``stats`` is the answer of arp.stats. The limit holds for all network namespaces together; at
-    it the kernel learns no new neighbour ("neighbour table overflow").
+    it the kernel learns no new neighbour ("neighbour table overflow"). It does not count what is
+    PERMANENT (neigh_alloc in net/core/neighbour.c); of other namespaces we cannot tell.
     """
     lines = []
     for family, told in sorted(stats.items()):
-        limit, entries = told.get("gc_thresh3"), told.get("entries_all_namespaces")
-        if not limit or not entries or entries < FULL * limit:
+        limit, entries = told.get("gc_thresh3", 0), told.get("entries_all_namespaces", 0)
+        entries -= told.get("states", {}).get("PERMANENT", 0)
+        if not limit or entries < FULL * limit:
             continue
         size = 1 << (2 * max(entries, limit) - 1).bit_length()
         lines.append(

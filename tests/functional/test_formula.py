@@ -22,7 +22,7 @@ def test_the_defaults_are_applied_once(apply):
     assert line.startswith("*/5 * * * * root sleep ")
     assert line.endswith(f"; /bin/sh {apply.script}")
     assert (
-        """ arp_hygiene.run 'how="revalidate"' rate=100 event=true """ in apply.script.read_text()
+        """ arp_hygiene.run 'how="revalidate"' rate=500 event=true """ in apply.script.read_text()
     )
     assert apply.script.stat().st_mode & 0o777 == 0o500, "nobody else can hold its lock"
     assert done.states[WORKS]["comment"] == "tried once, in test mode: it works"
@@ -37,7 +37,7 @@ def test_an_empty_pillar_means_the_defaults(apply, tree):
     done = apply(tree)
     assert not done.failed
     assert "already installed" in done.states["pyroute2 is installed"]["comment"]
-    assert """ arp_hygiene.run 'how="revalidate"' rate=100 """ in apply.script.read_text()
+    assert """ arp_hygiene.run 'how="revalidate"' rate=500 """ in apply.script.read_text()
 
 
 def test_pillar_example_is_valid_and_holds_the_defaults(apply):
@@ -120,7 +120,7 @@ def test_remove_leaves_everything_as_it_was(apply, veth):
     pathlib.Path("/etc/cron.d/theirs").write_text("# theirs\n0 0 * * * root true\n")
     pathlib.Path("/var/spool/cron/crontabs/root").write_text("@daily true # no newline at the end")
     before = everything()
-    apply({"requirement": NO_PIP})
+    apply({"requirement": NO_PIP, "sysctl": {"mcast_resolicit": 3}})
     assert len(everything()) == len(before) + 2, "a cron file and sysctl settings"
     told = apply({"requirement": NO_PIP}, sls="arp_hygiene.remove", test=True)
     done = apply({"requirement": NO_PIP}, sls="arp_hygiene.remove")

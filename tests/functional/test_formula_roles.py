@@ -2,6 +2,7 @@
 
 import pytest
 import salt.client
+import yaml
 from formula import REPO
 
 from lab.saltstack import configure, file_roots, pillar_roots
@@ -42,3 +43,9 @@ def test_what_we_serve_has_no_top_file_and_every_room():
     assert {path.name for path in served.glob("_*")} == rooms
     for room in rooms:
         assert (served / room).resolve() == REPO / room
+
+
+def test_the_formula_file_says_what_is_here():
+    told = yaml.safe_load((REPO / "FORMULA").read_text())
+    assert (REPO / "salt" / told["top_level_dir"] / "init.sls").exists()
+    assert f"version = {told['version']}\n" in (REPO / "setup.cfg").read_text()

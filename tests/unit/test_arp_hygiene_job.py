@@ -57,5 +57,5 @@ def test_what_is_due_is_read_as_it_was_written():
 def test_another_user_proves_the_job_with_the_rights_that_its_scheduler_gives():
     by_cron, by_systemd = (arp_job.proof("/run", "ops", 9, capable) for capable in (False, True))
     assert by_cron[:4] == ["setpriv", "--reuid=ops", "--regid=9", "--init-groups"]
-    assert "--ambient-caps=+net_admin" in by_systemd
+    assert "--ambient-caps=+net_admin,+net_raw" in by_systemd
     assert arp_job.proof("/run", "root", 0, False)[0] == "env"

@@ -89,11 +89,10 @@ def test_a_cron_daemon_is_wanted_where_there_is_none(plan, family, here, package
 def test_what_an_earlier_pillar_had_from_us_goes(plan):
     parts = ("cron", "salt", "script", "textfile", "record", "sysctl")
     found = {**dict.fromkeys(parts, True), "systemd": False}
-    tree = {"sysctl": {"mcast_resolicit": None}}
-    told = plan(tree, found=found)
+    told = plan(found=found)
     assert told["former"] == ["salt", "textfile", "sysctl"]
     assert told["there"] == list(parts)
-    told = plan({**tree, "schedule": {"backend": "salt"}}, found=found)
+    told = plan({"schedule": {"backend": "salt"}}, found=found)
     assert told["former"] == ["cron", "script", "textfile", "sysctl"]
 
 
@@ -131,11 +130,7 @@ def test_metrics_bring_their_library(plan):
 
 
 def test_nothing_wanted_and_nothing_there_is_idle(plan):
-    nothing = {
-        "schedule": {"backend": "none"},
-        "requirement": {"install": "none"},
-        "sysctl": {"mcast_resolicit": None},
-    }
+    nothing = {"schedule": {"backend": "none"}, "requirement": {"install": "none"}}
     assert plan(nothing)["idle"]
     assert not plan(nothing, found={"cron": True})["idle"]
     assert not plan()["idle"]

@@ -107,7 +107,11 @@ def test_one_line_is_one_line(text, said):
 )
 def test_a_table_nearly_full_is_told_with_the_sizes_to_set(entries, told):
     stats = {
-        "ipv4": {"entries": 3, "entries_all_namespaces": entries, "gc_thresh3": 1024},
+        "ipv4": {
+            "states": {"PERMANENT": 90},
+            "entries_all_namespaces": entries + 90,
+            "gc_thresh3": 1024,
+        },
         "ipv6": {"entries": 0},  # a family without a table
     }
     assert tell.overflow(stats) == told
