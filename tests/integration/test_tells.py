@@ -1,0 +1,63 @@
+"""A heal reaches the master: from the job as cron starts it, and from a minion's own run."""
+
+import json
+import pathlib
+import subprocess
+import tempfile
+
+import pytest
+
+from lab.causes import Confirming
+from lab.datacentre import Datacentre
+from lab.machines import poll
+from lab.observe import connect
+from lab.saltstack import BIN, file_roots
+
+DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+
+
+@pytest.fixture
+def centre():
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as where:
+        root = pathlib.Path(where)
+        with Datacentre(root, ("db1",), file_roots=file_roots(root / "his")) as built:
+            built.master.salt("*", "saltutil.sync_all")
+            yield built
+
+
+def heard(centre, tmp_path):
+    """Return what the master's event bus has told since this was first called."""
+    path = tmp_path / "events"
+    if not path.exists():
+        words = [BIN / "salt-run", "-c", centre.master.root / "etc", "state.event", "arp_hygiene/*"]
+        with path.open("w") as file:
+            listening = subprocess.Popen([*map(str, words)], stdout=file, stderr=file)
+        return listening
+    lines = [line.split("\t", 1) for line in path.read_text().splitlines() if "\t{" in line]
+    return [(tag, json.loads(data)) for tag, data in lines]
+
+
+@pytest.mark.parametrize("way", ["salt-call", "minion"])
+def test_a_heal_is_an_event_at_the_master(centre, tmp_path, way):
+    (db1,) = centre.minions.values()
+    database = db1.machine
+    worker = centre.fabric.worker("worker", 90, DEAD)
+    poll("the network works", 5, lambda: connect(worker, database.ip))
+    listening = heard(centre, tmp_path)
+    try:
+        with Confirming(database, worker.ip):
+            worker = centre.fabric.recreate(worker, BORN)
+            if way == "minion":
+                centre.master.salt("db1", "arp_hygiene.run")
+            else:
+                assert db1.call("arp_hygiene.run")["success"]
+            poll("the master has heard of it", 20, lambda: heard(centre, tmp_path))
+    finally:
+        listening.terminate()
+        listening.wait(20)
+    ((tag, event),) = heard(centre, tmp_path)
+    assert tag == "arp_hygiene/healed"
+    assert event["id"] == "db1", "the one thing that a master verifies"
+    (row,) = event["data"]["rows"]
+    assert (row["ip"], row["old"], row["new"]) == (worker.ip, DEAD, BORN)
+    assert f"{DEAD} -> {BORN}" in event["data"]["said"]
