@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import jobs, peers, report, scene
+from benchmarks import asking, jobs, many, peers, report, scene
 from benchmarks.minion import Minion
 from benchmarks.profile import profiles
 from benchmarks.work import Works
@@ -31,10 +31,12 @@ def main():
     look = peers.limit("list", 4)
     look_s = min(look() for _again in range(9)) if look else None
     # Before the large tables: a look at a hash costs its size, and it never shrinks.
-    rows = jobs.revalidate(minion, rounds) + jobs.scheduled(minion, rounds)
+    rows = asking.everything(minion, rounds) + jobs.scheduled(minion, rounds)
+    rows += many.devices(minion, rounds, 200 if asked.quick else 1000)
     shares = profiles(minion)
     works.run()
-    rows = works.rows + rows + jobs.memory(minion, works.sizes[-1])
+    rows = works.rows + rows + many.networks(minion, rounds)
+    rows += jobs.memory(minion, works.sizes[-1])
     text = "\n\n".join(
         ["", report.machine(rounds, look_s), report.table(rows), "### Everybody's medians",
          report.times(works.series), "### What could not be run", report.missing(),

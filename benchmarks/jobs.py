@@ -1,56 +1,11 @@
-"""What is not a matter of size: revalidation, a job of Salt's scheduler, memory."""
+"""What is not a matter of size: a job of Salt's scheduler, memory."""
 
 import os
-import subprocess
-import time
 
-from benchmarks import peers, scene
+from benchmarks import scene
 from benchmarks.race import OURS, Race, Row
 
 COUNT = 1000
-
-
-def revalidate(minion, rounds):
-    """Prove 1,000 living entries, as fast as is safe."""
-    scene.empty()
-    scene.slow_timers(False)
-    orders, failed = peers.probes(COUNT), {OURS: 0, "batch": 0}
-
-    def ours():
-        took, result = minion.call("arp.revalidate", rate=0)
-        if result["checked"] != COUNT:
-            raise AssertionError(f"revalidated {result['checked']} of {COUNT}")
-        failed[OURS] += COUNT - result["confirmed"]
-        return took
-
-    def batch():
-        return peers.ip_batch(orders)
-
-    def batch_and_look():
-        began = time.perf_counter()
-        peers.ip_batch(orders)
-        while subprocess.check_output([peers.IP, "neigh", "show", "nud", "probe"]):
-            pass
-        took = time.perf_counter() - began
-        failed["batch"] += scene.left("failed")
-        return took
-
-    runners = {OURS: ours, "batch": batch, "look": batch_and_look, "C": peers.limit("prove", 4)}
-    race = Race().run(
-        rounds,
-        lambda: scene.fill(COUNT, mac=scene.BORN),
-        {name: runner for name, runner in runners.items() if runner},
-    )
-    scene.empty()
-    work = "revalidate, 1,000 living, until proven"
-    note = f"living hosts FAILED: {failed[OURS]}, theirs {failed['batch']}"
-    if "C" in race.times:
-        limit = race.median("C") / race.median("batch")
-        note += f"; the same in C: {limit:.2f}, {race.median('C') * 1e3:.1f} ms"
-    return [
-        race.row(work, "batch", 0.7, "ip -batch, neigh change … nud probe; not waiting", note),
-        race.row(work, "look", None, "the same, and looking with ip neigh until proven", note),
-    ]
 
 
 def scheduled(minion, rounds):

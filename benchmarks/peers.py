@@ -18,6 +18,7 @@ from lab.cable import BORN, many
 
 IP = shutil.which("ip")
 ARP = shutil.which("arp")
+ARPING, ARP_SCAN = shutil.which("arping"), shutil.which("arp-scan")
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 NOBODY = os.open(os.devnull, os.O_RDWR)
 
@@ -105,6 +106,18 @@ def ip_list():
 def arp_list():
     """List with net-tools: IPv4, no ages, not parsed."""
     return spawn(ARP, "-an")
+
+
+def arp_scan(count):
+    """Ask so many hosts with arp-scan, as fast as it can; return its seconds and its finds."""
+    Path("/tmp/hosts").write_text("".join(f"{many(number)}\n" for number in range(count)))
+    words = [ARP_SCAN, "-q", "-I", "db0", "-B", "100M", "-f", "/tmp/hosts"]
+    with open("/tmp/found", "w+b") as found:
+        began = time.perf_counter()
+        subprocess.run(words, stdout=found, stderr=NOBODY, close_fds=False, check=True)
+        took = time.perf_counter() - began
+        found.seek(0)
+        return took, found.read().count(BORN.encode())
 
 
 def limit(what, family):

@@ -17,7 +17,7 @@ def profiles(minion):
         ("flush, 10,000 mixed", 10_000, scene.MIXED, "arp.flush", {}),
         ("flush, 10,000, rows told", 10_000, ("nud stale",), "arp.flush", {"rows": True}),
         ("list, 10,000", 10_000, ("nud stale",), "arp.list", {}),
-        ("revalidate, 1,000", 1000, ("nud stale",), "arp.revalidate", {"rate": 0}),
+        ("revalidate, 1,000 living", 1000, ("nud stale",), "arp.revalidate", {"rate": 0}),
     ):
         scene.slow_timers(how == scene.MIXED)
         profiler = cProfile.Profile()

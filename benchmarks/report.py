@@ -73,6 +73,9 @@ def missing():
     """Return what could not be run here, one line each."""
     lines = [f"{name}: not above {most:,} entries, it takes minutes" for name, most in MOST.items()]
     lines.append(f"{PYROUTE2}: has no call that flushes; its `get_neighbours` and `neigh('del')`")
+    for name, program in (("arping", peers.ARPING), ("arp-scan", peers.ARP_SCAN)):
+        if not program:
+            lines.append(f"{name} is not installed")
     if not peers.ARP:
         lines.append("net-tools is not installed")
     else:

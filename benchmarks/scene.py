@@ -1,5 +1,7 @@
 """A database host with one Ethernet device, and as many neighbours as one likes."""
 
+import functools
+
 from lab import cable
 from lab.cable import BORN, fill  # noqa: F401
 from lab.machines import run
@@ -19,9 +21,33 @@ def stage():
     """Lay the cable; nothing ages while we measure."""
     cable.lay()
     cable.inhabit("10.0.0.0/8")
+    # IPv6 answers for no network: one living address, and one of ours to ask it from
+    cable.ip("address add 2001:db8:1::ffff:1/64 dev db0 nodad")
+    cable.ip(f"address add {cable.many(0, 6)}/64 dev w0 nodad", namespace="worker")
     for family in ("ipv4", "ipv6"):
-        _set(family, "mcast_resolicit", 3)
         _set(family, "gc_stale_time", 36000)
+
+
+def pairs(count):
+    """Make so many devices where we stand: pairs that are each other's cable."""
+    cable.ip(
+        *(f"link add m{n} type veth peer name m{n + 1}" for n in range(0, count, 2)),
+        *(f"link set m{n} addrgenmode none up" for n in range(count)),
+    )
+
+
+def spread(count, each):
+    """Write ``each`` STALE entries on each of so many devices."""
+    run("ip", "-batch", "-", stdin=_spread(count, each))
+
+
+@functools.lru_cache(maxsize=1)
+def _spread(count, each):
+    return "\n".join(  # twice, as in cable.fill
+        f"neigh replace {cable.many(number)} lladdr {cable.DEAD} nud {state} dev m{number // each}"
+        for state in ("permanent", "stale")
+        for number in range(count * each)
+    )
 
 
 def slow_timers(slow):

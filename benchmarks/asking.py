@@ -1,0 +1,145 @@
+"""Revalidation: one wrong entry healed, many right ones confirmed, next to what others ask with."""
+
+import contextlib
+import functools
+import subprocess
+import time
+import types
+
+from benchmarks import peers, scene
+from benchmarks.race import OURS, Race, Row
+from lab import cable
+from lab.causes import Confirming
+from lab.machines import run
+
+HERE = types.SimpleNamespace(inside=contextlib.nullcontext)  # a lab's machine: ourselves
+LOCKTIME_S = 1.0  # a wrong entry that hurts anybody is older than this
+COUNT, WIRE = 1000, 4000
+
+
+def everything(minion, rounds):
+    """Return all rows."""
+    scene.slow_timers(False)
+    rows = [*healing(minion, rounds, 4), *healing(minion, rounds, 6)]
+    return rows + living(minion, rounds) + on_one_wire(minion, rounds)
+
+
+def healing(minion, rounds, family):
+    """Heal one wrong entry that an application vouches for."""
+    ip = cable.many(0, family)
+    healers = {
+        OURS: lambda: minion.call("arp.revalidate", ip=ip)[0],
+        "proven": lambda: _prove(ip),
+        "arping": lambda: peers.spawn(peers.ARPING, "-q", "-f", "-w2", "-Idb0", ip),
+    }
+    if not peers.ARPING or family == 6:
+        del healers["arping"]
+    with Confirming(HERE, ip):
+        race = Race().run(
+            rounds,
+            lambda: _break(ip, family),
+            {name: functools.partial(_heal, ip, healer) for name, healer in healers.items()},
+        )
+    scene.empty()
+    work = f"one vouched wrong entry healed, IPv{family}"
+    rows = [
+        Row(work, "ms", 50, None, race.median(OURS) * 1e3, None),
+        race.row(work, "proven", None, "ip neigh change … nud probe, and looking until proven"),
+    ]
+    if "arping" in healers:
+        rows.append(race.row(work, "arping", None, "arping -f, which must be told the address"))
+    return rows
+
+
+def _break(ip, family):
+    """Let the table hold a dead MAC, for longer than the kernel spares a new entry."""
+    scene.empty()
+    scene.fill(1, family, how=("nud reachable",))
+    time.sleep(LOCKTIME_S + 0.1)
+    _shows(ip, cable.DEAD)
+
+
+def _heal(ip, healer):
+    took = healer()
+    _shows(ip, cable.BORN)
+    return took
+
+
+def _shows(ip, mac):
+    shown = run("ip", "neigh", "show", "to", ip)
+    if mac not in shown:
+        raise AssertionError(f"not {mac}: {shown}")
+
+
+def _prove(ip):
+    """Put one entry into PROBE; look until the kernel has another MAC."""
+    began = time.perf_counter()
+    peers.spawn(peers.IP, *f"neigh change {ip} lladdr {cable.DEAD} nud probe dev db0".split())
+    while cable.BORN not in run("ip", "neigh", "show", "to", ip):
+        time.sleep(0.002)
+    return time.perf_counter() - began
+
+
+def living(minion, rounds):
+    """Confirm 1,000 living entries, as fast as is safe."""
+    scene.empty()
+    orders, failed = peers.probes(COUNT), {OURS: 0, "look": 0}
+
+    def batch_and_look():
+        began = time.perf_counter()
+        peers.ip_batch(orders)
+        while subprocess.check_output([peers.IP, "neigh", "show", "nud", "probe"]):
+            pass
+        took = time.perf_counter() - began
+        failed["look"] += scene.left("failed")
+        return took
+
+    runners = {
+        OURS: lambda: _confirms(minion, COUNT, failed),
+        "batch": lambda: peers.ip_batch(orders),
+        "look": batch_and_look,
+        "C": peers.limit("prove", 4),
+    }
+    race = Race().run(
+        rounds,
+        lambda: scene.fill(COUNT, mac=cable.BORN),
+        {name: runner for name, runner in runners.items() if runner},
+    )
+    scene.empty()
+    work = "revalidate, 1,000 living, rate 0"
+    note = f"living hosts FAILED: {failed[OURS]}, theirs {failed['look']}"
+    if "C" in race.times:
+        limit = race.median("C") / race.median("look")
+        note += f"; proving in C: {limit:.2f}, {race.median('C') * 1e3:.1f} ms"
+    return [
+        race.row(work, "look", 1.0, "ip -batch, neigh change … nud probe, until proven", note),
+        race.row(work, "batch", None, "the same, not waiting for any verdict"),
+    ]
+
+
+def _confirms(minion, count, failed):
+    """Revalidate so many living entries; write down how many were not confirmed, or FAILED."""
+    took, result = minion.call("arp.revalidate", rate=0)
+    if result["checked"] != count:
+        raise AssertionError(f"revalidated {result['checked']} of {count}: {result}")
+    failed[OURS] += max(count - result["confirmed"], scene.left("failed"))
+    return took
+
+
+def on_one_wire(minion, rounds):
+    """Ask 4,000 living hosts who they are, unpaced; each must be found."""
+    work, against = "4,000 living on one wire, unpaced", "arp-scan -q -B 100M"
+    if not peers.ARP_SCAN:
+        return []
+    failed, missed = {OURS: 0}, []
+
+    def scan():
+        took, found = peers.arp_scan(WIRE)
+        missed.append(WIRE - found)
+        return took
+
+    runners = {OURS: lambda: _confirms(minion, WIRE, failed), "scan": scan}
+    race = Race().run(rounds, lambda: scene.fill(WIRE, mac=cable.BORN), runners)
+    scene.empty()
+    note = f"not found: {failed[OURS]}, theirs {sum(missed)}; FAILED by us: {failed[OURS]}"
+    return [race.row(work, "scan", 1.0, against, note)]
