@@ -29,8 +29,6 @@ def scene():
         f"neigh add 192.0.2.11 lladdr {cable.BORN} nud reachable dev eth0",
         "neigh add 192.0.2.12 lladdr 02:00:00:00:00:0c nud stale dev eth0",
     )
-    with open("/proc/sys/net/ipv4/neigh/eth0/mcast_resolicit", "w", encoding="ascii") as file:
-        file.write("3")
     yield
     cable.cut("eth0")
 
