@@ -79,6 +79,7 @@ def test_a_network_that_needs_nft_says_so():
         ("answers", True),
         pytest.param("lossy", True, marks=needs("nft")),
         pytest.param("mute", False, marks=needs("nft")),
+        pytest.param("random", False, marks=needs("nft")),
         ("switch", False),
     ],
 )
