@@ -13,6 +13,7 @@ Answers to what is not asked are passed over, so a flood of them costs time and 
 """
 
 import contextlib
+import itertools
 import select
 import time
 from collections import defaultdict, deque
@@ -30,7 +31,7 @@ PATIENCE_S = 0.015  # for the one host that is asked alone; a living one takes l
 GAPS_S = (0.05, 0.1, *[0.15] * 7, 0.2)
 COLLECT_S = 0.01  # after the first answer to a broadcast, for a second one
 MOST_MACS = 8  # kept of one question; who claims more than these is lying
-EVERY = 32  # frames between two looks at what has come: the least buffer holds 256
+EVERY = 64  # frames between two looks at what has come: the least buffer holds 256
 DRAIN = 1024  # packets taken at once: a flood must not hold up the questions
 STALE = packet.RECEIVE_BUFFER // 256  # packets in a full buffer: the shortest takes up that much
 TELL_S = 1.0  # between two ticks
@@ -54,22 +55,19 @@ class Heard(NamedTuple):
 
 
 class _Asked:
-    """A question under way."""
+    """A question under way: there may be 100,000, so what nothing has happened to costs nothing."""
 
-    __slots__ = (
-        "answers", "broadcast", "carrier_changes", "claimed", "question", "started", "tries",
-        "unicast", "why",
-    )  # fmt: skip
+    started = 0.0  # when the first frame went
+    carrier_changes = -1  # of its device, by then
+    tries = 0  # the first goes to the host at the MAC we hold, the others to all
+    unicast = broadcast = 0
+    claimed = False  # somebody has answered a broadcast
+    why = ""
 
     def __init__(self, question: Question):
         self.question = question
-        self.started = 0.0  # when the first frame went
-        self.carrier_changes = -1  # of its device, by then
-        self.tries = 0  # the first goes to the host at the MAC we hold, the others to all
-        self.unicast = self.broadcast = 0
-        self.claimed = False  # somebody has answered a broadcast
+        self.key = question[:2]
         self.answers: dict[bytes, float] = {}
-        self.why = ""
 
 
 class Asker:
@@ -110,12 +108,12 @@ class Asker:
 
     def put(self, question: Question, first: bool = False) -> bool:
         """Ask a question, before all others that wait; False where it is under way already."""
-        key = question[:2]
-        if key in self._asked:
+        asked = _Asked(question)
+        if asked.key in self._asked:
             return False
         if not self._asked:
             self._listen()
-        self._asked[key] = asked = _Asked(question)
+        self._asked[asked.key] = asked
         (self._new.appendleft if first else self._new.append)(asked)
         return True
 
@@ -146,11 +144,10 @@ class Asker:
     def _send(self, now: float) -> None:
         """Send what is due, as far as pace and flight allow: first what was asked before."""
         room = min(EVERY, self._pace.may(now), self._flight.room(now))
+        due = list(itertools.islice(iter(lambda: self._again.pop(now), None), max(room, 0)))
+        due += [self._new.popleft() for _ in range(min(room - len(due), len(self._new)))]
         groups = defaultdict(list)
-        for _ in range(room):
-            asked = self._again.pop(now) or (self._new.popleft() if self._new else None)
-            if not asked:
-                break
+        for asked in due:
             groups[asked.question.ifindex, len(asked.question.dst)].append(asked)
         for (ifindex, _length), group in groups.items():
             self._send_group(ifindex, group)
@@ -170,16 +167,26 @@ class Asker:
                 self._finish(asked, why)
             return
         sources = self._devices.sources(device, [asked.question.dst for asked in group])
+        own = {address.ip for address in device.addresses}
+        sent = defaultdict(list)  # by how often it has been asked before
         for asked, source in zip(group, sources, strict=True):
-            if device.owns(asked.question.dst):
+            if asked.question.dst in own:
                 self._finish(asked, "our own address")
             else:
-                self._send_one(asked, device, source, port)
+                sent[self._send_one(asked, device, source, port)].append(asked)
+        now = self._clock()
+        for tries, alike in sent.items():
+            self._pace.spend(len(alike), now)
+            timers = self._ends if tries == len(GAPS_S) else self._again
+            timers.set(now + (GAPS_S[tries - 1] if tries else PATIENCE_S), alike)
 
     def _send_one(
         self, asked: _Asked, device: devices.Device, source: bytes, port: packet.Port
-    ) -> None:
-        """Send the next frame of one question; one that is refused is as good as lost."""
+    ) -> int:
+        """Send the next frame of one question; one that is refused is as good as lost.
+
+        Return how often it had been asked before.
+        """
         now, held = self._clock(), asked.question.mac
         if len(held) != len(device.mac):
             asked.tries = max(asked.tries, 1)  # nobody to be asked alone
@@ -195,10 +202,8 @@ class Asker:
             asked.unicast += alone
             asked.broadcast += not alone
             self._flight.sent(asked, now)
-        self._pace.spend(1, now)
-        timers = self._ends if asked.tries == len(GAPS_S) else self._again
-        timers.set(asked, now + (PATIENCE_S if alone else GAPS_S[asked.tries - 1]))
         asked.tries += 1
+        return asked.tries - 1
 
     def _port(self, family: int) -> packet.Port:
         """Return the socket for a family."""
@@ -234,29 +239,29 @@ class Asker:
         is_new = owner not in asked.answers
         if is_new and (len(asked.answers) < MOST_MACS or owner == held):
             asked.answers[owner] = round((now - asked.started) * 1000, 3)
-        self._flight.answered(asked)
         if asked.claimed:
             return
+        if owner == held and not asked.broadcast:
+            self._finish(asked)
+            return
+        self._flight.answered(asked)
         if asked.broadcast:
             asked.claimed = True
             self._again.clear(asked)
-            self._ends.set(asked, now + COLLECT_S)
-        elif owner == held:
-            self._finish(asked)
+            self._ends.set(now + COLLECT_S, [asked])
 
     # --- ending
 
     def _finish(self, asked: _Asked, why: str = "") -> None:
         """Write down what came of a question."""
-        question = asked.question
-        del self._asked[question[:2]]
+        del self._asked[asked.key]
         self._again.clear(asked)
         self._ends.clear(asked)
         self._flight.answered(asked)
         if not asked.answers and not why:
             why = asked.why if not asked.unicast + asked.broadcast else self._deaf(asked)
         heard = Heard(asked.unicast, asked.broadcast, asked.answers, why)
-        self._done.append((question, heard))
+        self._done.append((asked.question, heard))
         if not self._asked:  # what the kernel hears for itself need not wake us
             for port in self._ports.values():
                 self._ready.unregister(port)

@@ -16,6 +16,7 @@ A neighbour solicitation or advertisement (RFC 4861) behind its IPv6 header (RFC
 What is not exactly so is no answer: ``parse`` takes nothing on trust.
 """
 
+import functools
 import struct
 from typing import NamedTuple
 
@@ -76,8 +77,12 @@ def arp_announcement(operation: int, hardware: int, mac: bytes, source: bytes) -
 def _arp(
     hardware: int, operation: int, mac: bytes, source: bytes, target_mac: bytes, target: bytes
 ) -> bytes:
-    start = _ARP.pack(hardware, ETH_P_IP, len(mac), len(source), operation)
-    return start + mac + source + target_mac + target
+    return _arp_head(hardware, len(mac), operation) + mac + source + target_mac + target
+
+
+@functools.cache
+def _arp_head(hardware: int, hln: int, operation: int) -> bytes:
+    return _ARP.pack(hardware, ETH_P_IP, hln, 4, operation)
 
 
 def solicitation(mac: bytes, source: bytes, target: bytes, destination: bytes = b"") -> bytes:
@@ -145,31 +150,37 @@ def parse(packet: bytes, sender: tuple, own: bytes = b"") -> Answer | None:
         answer = _parse_advertisement(packet, source)
     else:
         return None
-    if answer and answer.mac and (not _can_be_owner(answer.mac, hardware) or answer.mac == own):
-        return None
-    return answer
+    if not answer or answer.mac in (source, b""):
+        return answer
+    return None if answer.mac == own or not _can_be_owner(answer.mac, hardware) else answer
 
 
 def _can_be_owner(mac: bytes, hardware: int) -> bool:
     """Tell whether a link-layer address is one host's: not zero, not a group's."""
-    if not any(mac):
+    if mac and mac[0] & 1 and hardware in (ARPHRD_ETHER, ARPHRD_IEEE802):
         return False
-    return not (hardware in (ARPHRD_ETHER, ARPHRD_IEEE802) and mac[0] & 1)
+    return any(mac)
 
 
 def _parse_arp(packet: bytes, source: bytes, hardware: int) -> Answer | None:
-    if len(packet) < _ARP.size:
-        return None
-    named, protocol, hln, pln, operation = _ARP.unpack_from(packet)
-    if (protocol, pln, operation) != (ETH_P_IP, 4, ARPOP_REPLY) or hln != len(source):
-        return None
+    hln = len(source)
     if len(packet) < _ARP.size + 2 * (hln + 4):  # longer is padding: Ethernet's least is 46
         return None
-    # The kernel takes either number for Ethernet's (net/ipv4/arp.c, arp_process).
-    if named != hardware and {named, hardware} != {ARPHRD_ETHER, ARPHRD_IEEE802}:
+    if packet[: _ARP.size] not in _reply_heads(hardware, hln):
         return None
     ip = _ARP.size + hln
     return Answer(packet[ip : ip + 4], packet[_ARP.size : ip], source, ETH_P_ARP)
+
+
+@functools.cache
+def _reply_heads(hardware: int, hln: int) -> frozenset[bytes]:
+    """Return how a reply on such hardware may begin.
+
+    The kernel takes either number for Ethernet's (net/ipv4/arp.c, arp_process).
+    """
+    ethernet = ARPHRD_ETHER, ARPHRD_IEEE802
+    numbers = ethernet if hardware in ethernet else (hardware,)
+    return frozenset(_arp_head(number, hln, ARPOP_REPLY) for number in numbers)
 
 
 def _parse_advertisement(packet: bytes, source: bytes) -> Answer | None:

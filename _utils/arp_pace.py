@@ -7,7 +7,7 @@ import heapq
 import itertools
 import sys
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 
 SLICE_S = 0.02  # what may go within this time may go at once: each waking costs CPU
@@ -76,9 +76,10 @@ class Flight:
 
     def answered(self, key: Hashable) -> None:
         """Write down that nothing more is to come of a key's questions."""
-        unanswered = self._unanswered.pop(key, [0])
-        self._count -= unanswered[0]
-        unanswered[0] = 0
+        unanswered = self._unanswered.pop(key, None)
+        if unanswered:
+            self._count -= unanswered[0]
+            unanswered[0] = 0
 
     def room(self, now: float) -> int:
         """Return how many more may go now."""
@@ -97,17 +98,18 @@ class Flight:
 
 
 class Timers:
-    """What is due when; each key has one time, or none."""
+    """What is due when; each key has one time, or none. Keys that are set together cost little."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Hashable]] = []
+        self._heap: list[tuple[float, int, deque[Hashable]]] = []
         self._valid: dict[Hashable, int] = {}  # key to the number of its last setting
         self._number = itertools.count()
 
-    def set(self, key: Hashable, due: float) -> None:
-        """Set a key's time, whatever it was before."""
-        self._valid[key] = number = next(self._number)
-        heapq.heappush(self._heap, (due, number, key))
+    def set(self, due: float, keys: Iterable[Hashable]) -> None:
+        """Set the time of some keys, whatever it was before."""
+        number, waiting = next(self._number), deque(keys)
+        self._valid.update(dict.fromkeys(waiting, number))
+        heapq.heappush(self._heap, (due, number, waiting))
 
     def clear(self, key: Hashable) -> None:
         """Forget a key."""
@@ -115,14 +117,19 @@ class Timers:
 
     def due(self) -> float:
         """Return the earliest time."""
-        while self._heap and self._valid.get(self._heap[0][2]) != self._heap[0][1]:
+        while self._heap:
+            due, number, waiting = self._heap[0]
+            while waiting and self._valid.get(waiting[0]) != number:
+                waiting.popleft()
+            if waiting:
+                return due
             heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else float("inf")
+        return float("inf")
 
     def pop(self, now: float) -> Hashable | None:
         """Return the key that is due first, and forget it; None where none is due."""
         if self.due() > now:
             return None
-        _due, _number, key = heapq.heappop(self._heap)
+        key = self._heap[0][2].popleft()
         del self._valid[key]
         return key

@@ -23,7 +23,7 @@ import arp_prove
 import arp_rows
 import arp_table as tables
 import arp_wire as wire
-from arp_kernel import TICKS
+from arp_kernel import REACHABLE, TICKS
 from arp_report import Report
 from arp_select import LIMIT, Selectors
 
@@ -63,6 +63,8 @@ def revalidate(
 
 
 def _is_suspect(table: tables.Table, entry: wire.Entry) -> bool:
+    if entry.state != REACHABLE:  # most: no need to know the device's timers
+        return False
     timers = table.timers(wire.family_of(entry.dst), entry.ifindex)
     return judge.is_suspect(entry.state, entry.confirmed, entry.updated, timers.base_reachable_s)
 
@@ -93,7 +95,7 @@ class _Run:
     def _asked(self, entries: Entries) -> dict[wire.Key, tuple[wire.Entry, bytes]]:
         """Ask; settle what is plain, and return what another MAC alone answered for."""
         others: dict[wire.Key, tuple[wire.Entry, bytes]] = {}
-        questions = [arp_ask.Question(*entry.key, entry.mac) for entry in entries.values()]
+        questions = (arp_ask.Question(e.ifindex, e.dst, e.mac) for e in entries.values())
         for key, heard in arp_ask.ask(questions, self._rate, self._tick).items():
             entry = entries[key]
             self.report.heard(entry, heard)

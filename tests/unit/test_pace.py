@@ -121,16 +121,27 @@ def test_timers_come_in_order_and_each_key_has_one():
     timers = arp_pace.Timers()
     assert (timers.due(), timers.pop(1e9)) == (float("inf"), None)
     for key, due in (("a", 3.0), ("b", 1.0), ("c", 2.0), ("b", 4.0), ("d", 2.0)):
-        timers.set(key, due)
+        timers.set(due, [key])
     timers.clear("c")
     timers.clear("nobody")
     assert (timers.due(), timers.pop(1.9)) == (2.0, None)
     assert [timers.pop(9), timers.pop(9), timers.pop(9), timers.pop(9)] == ["d", "a", "b", None]
 
 
+def test_timers_that_are_set_together_are_still_each_key_s_own():
+    timers = arp_pace.Timers()
+    timers.set(2.0, "abcd")
+    timers.set(1.0, "c")
+    timers.clear("a")
+    assert timers.due() == 1.0
+    assert [timers.pop(9) for _ in range(4)] == ["c", "b", "d", None]
+    assert not timers._heap
+    assert not timers._valid
+
+
 def test_timers_hold_what_is_set_and_no_more():
     timers = arp_pace.Timers()
     for number in range(10_000):
-        timers.set("a", number)
+        timers.set(number, "a")
         timers.due()
     assert len(timers._heap) == 1
