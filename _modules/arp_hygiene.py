@@ -20,6 +20,7 @@ except ImportError:  # installed by pip, not synced
     from saltext.arp_hygiene.utils import arp_fresh
 
 with arp_fresh.engine():
+    import arp_boot
     import arp_facts
     import arp_job
     import arp_memory
@@ -167,6 +168,7 @@ def traces():
         "textfile": bool(_textfile()),
         "record": os.path.lexists(paths["record"]),
         "sysctl": os.path.lexists(paths["sysctl"]),
+        "announce": bool(arp_boot.there()),
     }
 
 
@@ -237,4 +239,6 @@ def _facts(checked, found):
         textfile=_textfile(),
         kept=_kept(),
         sysctl=arp_facts.settings(checked.sysctl),
+        announce=arp_boot.there(),
+        conf=arp_facts.kernel_settings(arp_boot.SETTINGS),
     )

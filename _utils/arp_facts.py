@@ -64,6 +64,15 @@ def settings(keys: Iterable[str]) -> dict[str, dict[str, dict[str, str]]]:
     return found
 
 
+def kernel_settings(names: Iterable[str]) -> dict[str, str]:
+    """Return why each of these kernel settings cannot be written here; empty: it can."""
+    paths = {name: "/proc/sys/" + name.replace(".", "/") for name in names}
+    return {
+        name: _unwritable(path) if os.path.exists(path) else "this machine has no such key"
+        for name, path in paths.items()
+    }
+
+
 def _unwritable(path: str) -> str:
     """Return why a kernel setting cannot be written here, or nothing."""
     if os.access(path, os.W_OK):

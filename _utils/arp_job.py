@@ -68,7 +68,9 @@ esac
 """
 
 
-def words(salt_call: str, config_dir: str | None, arguments: dict[str, Any]) -> list[str]:
+def words(
+    salt_call: str, config_dir: str | None, arguments: dict[str, Any], function: str = FUNCTION
+) -> list[str]:
     """Return the command of one run, word by word, its arguments literal.
 
     ``--local``: no master is asked, so it runs during an outage too; but then there is no master
@@ -78,7 +80,7 @@ def words(salt_call: str, config_dir: str | None, arguments: dict[str, Any]) -> 
     log file: a full or read-only disk must not stop it, and a failure is told once.
     """
     options = ["--local", "--skip-grains", "--retcode-passthrough", "--out=json", "--out-indent=-1"]
-    return [*_salt_call(salt_call, config_dir), *options, FUNCTION] + [
+    return [*_salt_call(salt_call, config_dir), *options, function] + [
         f"{key}={json.dumps(value)}" for key, value in arguments.items()
     ]
 
@@ -133,7 +135,7 @@ def cron_lines(when: str, user: str, path: str, wait_s: int) -> list[str]:
     return [HEAD, due_line(when, wait_s), "SHELL=/bin/sh", f"{when} {user} {wait}{run}"]
 
 
-def _unit_word(word: str) -> str:
+def unit_word(word: str) -> str:
     """Quote one word of a systemd command: % and $ mean something there, even inside quotes."""
     text = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$").replace("%", "%%")
     return text if _PLAIN.fullmatch(text) else f'"{text}"'
@@ -159,7 +161,7 @@ def service_lines(verb: str, user: str, path: str, wait_s: int) -> list[str]:
         lines.append("AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW")
     if wait_s:
         lines.append(f"ExecStartPre=/bin/sleep {wait_s}")
-    return [*lines, f"ExecStart=/bin/sh {_unit_word(path)}"]
+    return [*lines, f"ExecStart=/bin/sh {unit_word(path)}"]
 
 
 def timer_lines(verb: str, when: str, times: list[str], wait_s: int) -> list[str]:

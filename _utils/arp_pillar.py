@@ -35,7 +35,8 @@ _VERSION = re.compile(rf"{_ONE_VERSION}(,{_ONE_VERSION})*")
 _CARRIED = "the name of a device that a command can carry (letters, digits and _ . @ + -)"
 
 Checked = namedtuple(
-    "Checked", "how arguments backend when splay user salt_call event metrics sysctl requirement"
+    "Checked",
+    "how arguments backend when splay user salt_call event metrics sysctl requirement announce",
 )
 
 
@@ -57,6 +58,7 @@ def check(defaults, pillar):
         metrics=_path("metrics", tree["metrics"]),
         sysctl=_sysctl(tree["sysctl"]),
         requirement=_requirement(tree["requirement"]),
+        announce=_announce(tree["announce"]),
     )
 
 
@@ -148,12 +150,31 @@ def _clean(tree):
             arp_select.parse_rate(tree["rate"])
     except ValueError as bad:
         raise ValueError(f"clean:{bad}") from None
-    devices = selectors["dev"] or []
-    for device in [devices] if isinstance(devices, str) else devices:
-        _shaped("clean:dev", device, _DEVICE, _CARRIED)
+    _carried("clean:dev", selectors["dev"])
     if verb == "revalidate":
         selectors["rate"] = tree["rate"]
     return verb, {key: value for key, value in selectors.items() if value is not None}
+
+
+def _announce(tree):
+    """Return what a newcomer announces: arguments of arp.announce, and how."""
+    selectors = {key: _stripped(tree[key]) for key in ("ip", "dev")}
+    try:
+        arp_select.parse_own(**selectors)
+    except ValueError as bad:
+        raise ValueError(f"announce:{bad}") from None
+    _carried("announce:dev", selectors["dev"])
+    return {
+        "arguments": {key: value for key, value in selectors.items() if value is not None},
+        "notify": _flag("announce:notify", tree["notify"]),
+        "wait": _whole("announce:wait", tree["wait"], 0, 3600),
+    }
+
+
+def _carried(key, devices):
+    """Check names of devices that a command shall carry."""
+    for device in [devices] if isinstance(devices, str) else devices or []:
+        _shaped(key, device, _DEVICE, _CARRIED)
 
 
 def _stripped(value):

@@ -19,6 +19,7 @@ requirement what is installed, a list: ``id``, ``name``, and either ``pip`` (arg
             pip.installed) or ``package`` (a package's name)
 uninstall   removal takes away the requirement too
 require     what a state must require to come after the requirement; empty where none is wanted
+announce    what ``arp_hygiene.announce`` does, see arp_boot; a part of its own, for newcomers
 sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps them; a line each:
             ``skipped`` (cannot be set here), ``dropped`` (pillar no longer names it) and ``left``
             (all that a removal leaves in force)
@@ -30,6 +31,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
+import arp_boot
 import arp_job
 import arp_pillar
 import arp_schedule
@@ -64,12 +66,15 @@ class Facts(NamedTuple):
     kept: dict[str, str]  # setting -> value, in our file of settings until now
     # family -> "default" or a device -> key -> why it cannot be written (empty: it can)
     sysctl: dict[str, dict[str, dict[str, str]]]
+    announce: list[str]  # parts of arp_hygiene.announce that have left something here
+    conf: dict[str, str]  # kernel settings of arp_hygiene.announce, likewise
 
 
 def paths(config_dir: str, root_dir: str) -> dict[str, str]:
     """Return where each file of ours is on this minion."""
     return {
         **PATHS,
+        **{f"announce_{part}": path for part, path in arp_boot.PATHS.items()},
         # not below Salt's cache, which saltutil.clear_cache empties
         "script": os.path.join(config_dir, "arp_hygiene.sh"),
         "record": os.path.join(root_dir, "var/lib/arp_hygiene"),
@@ -100,6 +105,7 @@ def refused(
             "dropped": [],
             "left": _left(kept, []),
         },
+        "announce": arp_boot.nothing(),
     }
 
 
@@ -117,7 +123,9 @@ def plan(checked: arp_pillar.Checked, facts: Facts) -> Plan:
         "textfile": bool(checked.metrics) and os.path.dirname(facts.textfile) == checked.metrics,
         "sysctl": bool(settings["settings"]),
     }
-    former = [part for part, left in facts.found.items() if left and not wanted.get(part)]
+    # another SLS has put arp_hygiene.announce there: an operator's word takes it away, not ours
+    ours = {part for part, left in facts.found.items() if left and part != "announce"}
+    former = [part for part in facts.found if part in ours and not wanted.get(part)]
     return {
         **refused("", places, facts.found, facts.kept),
         "idle": not (requirement or former or checked.sysctl or any(wanted.values())),
@@ -128,7 +136,22 @@ def plan(checked: arp_pillar.Checked, facts: Facts) -> Plan:
         "uninstall": checked.requirement["uninstall"] and bool(requirement),
         "require": [{"id": each["id"]} for each in requirement],
         "sysctl": settings,
+        "announce": _announce(checked, facts),
     }
+
+
+def _announce(checked: arp_pillar.Checked, facts: Facts) -> Plan:
+    """Return what a newcomer does; the same backend says what follows a boot."""
+    config_dir = _config_dir(facts)
+    arguments = checked.announce["arguments"]
+    command = arp_job.words(facts.salt_call, config_dir, arguments, arp_boot.FUNCTION)
+    backend, found = checked.backend, facts.announce
+    return arp_boot.plan(checked.announce, backend, command, facts.conf, found)
+
+
+def _config_dir(facts: Facts) -> str | None:
+    """Return the minion's directory, where salt-call must be told: in /etc/salt it looks itself."""
+    return None if facts.config_dir == "/etc/salt" else facts.config_dir
 
 
 def _requirement(checked: arp_pillar.Checked) -> list[Plan]:
@@ -224,8 +247,7 @@ def _job(checked: arp_pillar.Checked, facts: Facts, places: dict[str, str]) -> P
     if not facts.salt_call:
         raise ValueError(_no_salt_call(checked.salt_call))
     path, by_systemd = places["script"], checked.backend == "systemd"
-    # salt-call looks in /etc/salt by itself
-    config_dir = None if facts.config_dir == "/etc/salt" else facts.config_dir
+    config_dir = _config_dir(facts)
     job = {
         "user": checked.user,
         "arguments": arguments,

@@ -19,6 +19,8 @@ FACTS = arp_plan.Facts(
     textfile="",
     kept={},
     sysctl={},
+    announce=[],
+    conf={},
 )
 BOTH = {"mcast_resolicit": 3, "gc_thresh1": 0}
 

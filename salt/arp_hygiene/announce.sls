@@ -1,0 +1,92 @@
+{#- For workers on a plain network: they tell everybody where their addresses are. The kernel does so
+    when a device comes up or gets another MAC address (IPv6: also when an address has been tried),
+    not when an IPv4 address is added to a device that is up; so one announcement follows each boot.
+    Neither arrives in a cloud or behind ARP suppression (EVPN). No other part includes this one. -#}
+{%- from "./map.jinja" import hygiene with context %}
+{%- set announce = hygiene.announce %}
+
+{%- if hygiene.refused or announce.idle or hygiene.require %}
+
+include:
+  - .{{ "refused" if hygiene.refused else "nothing" if announce.idle else "requirement" }}
+{%- endif %}
+
+{%- if announce.cron %}
+
+{%- if hygiene.job.package %}
+
+a cron daemon is installed:
+  pkg.installed:
+    - name: {{ hygiene.job.package | json }}
+    - require_in:
+      - file: an announcement follows each boot
+{%- endif %}
+
+an announcement follows each boot:
+  file.managed:
+    - name: {{ hygiene.paths.announce_cron | json }}
+    - contents: {{ announce.cron | json }}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: true
+    - require: {{ hygiene.require | json }}
+{%- endif %}
+
+{%- if announce.service %}
+
+an announcement is a systemd service:
+  file.managed:
+    - name: {{ hygiene.paths.announce_service | json }}
+    - contents: {{ announce.service | json }}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require: {{ hygiene.require | json }}
+
+an announcement follows each boot:
+  service.enabled:
+    - name: arp-hygiene-announce
+    - require:
+      - file: an announcement is a systemd service
+{%- endif %}
+
+{%- if announce.settings %}
+
+the kernel announces what changes:
+  arp_hygiene.sysctl:
+    - settings: {{ announce.settings | json }}
+
+the kernel announces what changes after a boot too:
+  file.managed:
+    - name: {{ hygiene.paths.announce_sysctl | json }}
+    - contents: {{ announce.sysctl | json }}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: true
+    - require:
+      - arp_hygiene: the kernel announces what changes
+{%- endif %}
+
+{%- if "service" in announce.former %}
+
+systemd announces nothing after a boot:
+  service.dead:
+    - name: arp-hygiene-announce
+    - enable: false
+    - require_in:
+      - file: {{ hygiene.paths.announce_service | json }}
+{%- endif %}
+
+{%- for part in announce.former %}
+
+{{ hygiene.paths["announce_" ~ part] | json }}:
+  file.absent
+{%- endfor %}
+
+{%- for line in announce.skipped %}
+
+{{ line | json }}:
+  test.nop
+{%- endfor %}

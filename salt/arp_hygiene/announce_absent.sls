@@ -1,0 +1,15 @@
+{#- Nothing is announced after the next boot; what the kernel announces it goes on with until then. -#}
+{%- from "./map.jinja" import hygiene with context %}
+
+systemd announces nothing after a boot:
+  service.dead:
+    - name: arp-hygiene-announce
+    - enable: false
+    - require_in:
+      - file: {{ hygiene.paths.announce_service | json }}
+
+{%- for part in ("cron", "service", "sysctl") %}
+
+{{ hygiene.paths["announce_" ~ part] | json }}:
+  file.absent
+{%- endfor %}
