@@ -50,6 +50,9 @@ PROTOCOLS = {
 # --- the same header: RTN_*, the kind of an address that is not one host's
 KINDS = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast"}
 
+# --- the same header: what can be listened to
+RTNLGRP_LINK, RTNLGRP_NEIGH = 1, 3
+
 # --- include/uapi/linux/if.h
 IFF_LOOPBACK, IFF_POINTOPOINT, IFF_NOARP = 0x08, 0x10, 0x80
 # --- include/uapi/linux/if_link.h
@@ -60,7 +63,7 @@ SO_RCVBUFFORCE = 33
 SIOCGIFNAME, SIOCGIFFLAGS = 0x8910, 0x8913
 
 # --- include/uapi/linux/netlink.h
-SOL_NETLINK = 270
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 NLMSGERR_ATTR_MSG = 1
 NLA_TYPE_MASK, NLA_F_NESTED = 0x3FFF, 0x8000

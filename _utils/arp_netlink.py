@@ -21,7 +21,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from errno import EADDRINUSE, ENODEV, ENXIO, ETIMEDOUT
+from errno import EADDRINUSE, ENOBUFS, ENODEV, ENXIO, ETIMEDOUT
 from typing import NamedTuple
 
 import arp_blocks as blocks
@@ -42,10 +42,13 @@ from arp_kernel import (
     NDTPA_MCAST_REPROBES,
     NDTPA_RETRANS_TIME,
     NDTPA_UCAST_PROBES,
+    NETLINK_ADD_MEMBERSHIP,
     NLA_F_NESTED,
     NLM_F_ACK_TLVS,
     NLM_F_CAPPED,
     NLMSGERR_ATTR_MSG,
+    RTNLGRP_LINK,
+    RTNLGRP_NEIGH,
     SIOCGIFFLAGS,
     SIOCGIFNAME,
     SO_RCVBUFFORCE,
@@ -261,6 +264,34 @@ class Channel:
                 if ifindex:
                     found[ifindex] = timers
         return found
+
+
+class Listener(Channel):
+    """What the kernel tells of neighbours and devices as it happens. Never waits."""
+
+    def __init__(self) -> None:
+        """Join both groups."""
+        super().__init__()
+        for group in (RTNLGRP_LINK, RTNLGRP_NEIGH):
+            self._sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def fileno(self) -> int:
+        """Return what can be polled."""
+        return self._sock.fileno()
+
+    def drain(self, most: int) -> tuple[list[bytes], bool]:
+        """Return what has come, no more than ``most`` datagrams; and whether some were lost."""
+        heard, lost = [], False
+        for _ in range(most):
+            try:
+                heard.append(self._sock.recv(CHUNK, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != ENOBUFS:
+                    raise
+                lost = True
+        return heard, lost
 
 
 def _tables(chunk: bytes) -> Iterator[dict[int, bytes]]:

@@ -1,4 +1,4 @@
-"""The socket on the wire: ARP and neighbour discovery. The only file that opens one of these.
+"""The sockets on the wire: ARP, neighbour discovery, SYNs. The only file that opens one of these.
 
 One socket for each protocol, whatever the number of devices: the kernel waits 12 to 16 ms for every
 packet socket that is closed (synchronize_net), so one for each of 1,000 devices would cost 16 s.
@@ -25,6 +25,8 @@ from arp_kernel import SO_RCVBUFFORCE
 RECEIVE_BUFFER = 4 << 20
 LONGEST = 8  # bytes of a link-layer address that Python's packet sockets can name
 SO_ATTACH_FILTER = 26
+ETH_P_ALL = 3  # include/uapi/linux/if_ether.h
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6  # include/linux/socket.h, include/uapi/linux/if_packet.h
 
 # --- include/uapi/linux/bpf_common.h, filter.h: load a byte or two, compare, return
 _LOAD_1, _LOAD_2, _EQUAL, _GREATER, _RETURN = 0x30, 0x28, 0x15, 0x25, 0x06
@@ -34,6 +36,11 @@ _WHOM = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
 #: What must be so, or not greater: where to look, how, at what. Bytes count from behind the link
 #: header.
 _FOR_US = (_LOAD_1, _WHOM, _GREATER, frames.PACKET_MULTICAST)
+_TAPPED = {  # what a tap is bound to
+    socket.AF_INET: frames.ETH_P_IP,
+    socket.AF_INET6: frames.ETH_P_IPV6,
+    socket.AF_UNSPEC: ETH_P_ALL,
+}
 _PROTOCOLS = {socket.AF_INET: frames.ETH_P_ARP, socket.AF_INET6: frames.ETH_P_IPV6}
 _FILTERS = {
     socket.AF_INET: [_FOR_US, (_LOAD_2, 6, _EQUAL, frames.ARPOP_REPLY)],
@@ -72,9 +79,7 @@ class Port:
         kind = socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(self._protocol)
         self._sock = socket.socket(*kind)
         self._sock.setblocking(False)
-        program = ctypes.create_string_buffer(_program(_FILTERS[family]))
-        fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(program))
-        self._sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
+        _attach(self._sock, _program(_FILTERS[family]))
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         except PermissionError:  # no CAP_NET_ADMIN: as much as net.core.rmem_max allows
@@ -90,17 +95,7 @@ class Port:
 
     def drain(self, most: int) -> list[tuple[bytes, tuple]]:
         """Return ``(packet, sender)`` of what has come, no more than ``most``."""
-        heard, take = [], self._sock.recvfrom
-        for _ in range(most):
-            try:
-                heard.append(take(2048))
-            except BlockingIOError:
-                break
-            except (
-                UnicodeDecodeError
-            ):  # a device whose name Python cannot tell: not one we asked on
-                continue
-        return heard
+        return _drain(self._sock, most)
 
     def close(self) -> None:
         """Close it; the kernel's long farewell is not waited for, nor that a thread has begun.
@@ -111,6 +106,83 @@ class Port:
             _thread.start_new_thread(self._sock.close, ())
             return
         self._sock.close()
+
+
+class Tap:
+    """What a filter passes of one protocol's packets, on every device. Nothing is sent by it.
+
+    What bears the tag of a VLAN is heard on the VLAN's device, without it; what a bridge or a bond
+    takes is heard on theirs, as the table knows it.
+    """
+
+    def __init__(self, family: int, program: bytes):
+        """Open it: AF_INET, AF_INET6; AF_UNSPEC for both, and for what leaves too.
+
+        PermissionError without CAP_NET_RAW.
+        """
+        kind = socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_TAPPED[family])
+        self._sock = socket.socket(*kind)
+        self._sock.setblocking(False)
+        self.attach(program)
+
+    def attach(self, program: bytes) -> None:
+        """Let another filter take over. OSError ENOMEM where the kernel finds it too long."""
+        _attach(self._sock, program)
+
+    def fileno(self) -> int:
+        """Return what can be polled."""
+        return self._sock.fileno()
+
+    def drain(self, most: int) -> list[tuple[bytes, tuple]]:
+        """Return ``(packet, sender)`` of what has come, no more than ``most``."""
+        return _drain(self._sock, most)
+
+    def lost(self) -> int:
+        """Return how many found no room since this was asked last."""
+        return struct.unpack("=II", self._sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
+
+    def close(self) -> None:
+        """Close it."""
+        self._sock.close()
+
+
+class Raw:
+    """IP packets that are sent as they are, by the kernel's own routes. Hears nothing."""
+
+    def __init__(self) -> None:
+        """Open nothing yet."""
+        self._socks: dict[int, socket.socket] = {}  # by family
+
+    def send(self, family: int, packet: bytes, target: str) -> None:
+        """Send a packet to an address. OSError where it is not sent."""
+        if family not in self._socks:
+            sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            sock.setblocking(False)
+            self._socks[family] = sock
+        self._socks[family].sendto(packet, (target, 0))
+
+    def close(self) -> None:
+        """Close it."""
+        for sock in self._socks.values():
+            sock.close()
+
+
+def _attach(sock: socket.socket, code: bytes) -> None:
+    program = ctypes.create_string_buffer(code, len(code))
+    fprog = struct.pack("@HP", len(code) // 8, ctypes.addressof(program))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
+
+
+def _drain(sock: socket.socket, most: int) -> list[tuple[bytes, tuple]]:
+    heard, take = [], sock.recvfrom
+    for _ in range(most):
+        try:
+            heard.append(take(2048))
+        except BlockingIOError:
+            break
+        except UnicodeDecodeError:  # a device whose name Python cannot tell: not one we asked on
+            continue
+    return heard
 
 
 def _program(checks: list[tuple[int, int, int, int]]) -> bytes:

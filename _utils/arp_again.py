@@ -1,0 +1,89 @@
+"""A SYN once more: handed to our own stack, or sent again, after the entry was put right.
+
+The worker's SYN has been taken, and our SYN/ACK went to a dead MAC. The same SYN once more is for
+the kernel a client's retransmission (net/ipv4/tcp_minisocks.c: tcp_check_req): it answers at once.
+
+It arrives by ``lo``, where most firewalls let everything pass: unchecked it would open what no rule
+opens. So it is handed on only where sock_diag knows exactly this connection as SYN_RECV, which
+proves that the first one had passed; and not where a socket is bound to a device, as ``lo`` is
+another. No such socket (closed port, SYN cookies): nothing is sent, the client's own second SYN
+comes after a second. Outgoing: the same with SYN_SENT.
+"""
+
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+import arp_packet as packet
+import arp_sockets
+import arp_syn
+import arp_wire as wire
+
+LOOKS, NAP_S = 5, 0.001  # the tap hears a SYN before TCP does
+MOST = 256  # SYNs that wait for their socket
+
+
+class Again:
+    """What is to be sent once more, as soon as its socket is seen."""
+
+    def __init__(
+        self, sockets: arp_sockets.Sockets | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Take the kernel's list of sockets; without it nothing is ever sent."""
+        self._sockets, self._clock, self._raw = sockets, clock, packet.Raw()
+        self._waiting: deque[tuple[float, int, bool, arp_syn.Syn]] = deque()
+        self.sent = self.refused = 0
+
+    def close(self) -> None:
+        """Close it."""
+        self._raw.close()
+
+    def is_answered(self, syn: arp_syn.Syn) -> bool:
+        """Tell whether a listener of ours, bound to no device, has answered a SYN that came in."""
+        return self._state(syn, outgoing=False) == "SYN_RECV"
+
+    def is_waiting(self, syn: arp_syn.Syn) -> bool:
+        """Tell whether a socket of ours, bound to no device, still waits for what it asked."""
+        return self._state(syn, outgoing=True) == "SYN_SENT"
+
+    def put(self, syn: arp_syn.Syn, outgoing: bool = False) -> None:
+        """Send a SYN once more, if its socket is seen within a few milliseconds."""
+        if self._sockets and len(self._waiting) < MOST and arp_syn.again(syn.packet):
+            self._waiting.append((self._clock(), LOOKS, outgoing, syn))
+
+    def next_due(self) -> float:
+        """Return when ``step`` is due."""
+        return self._waiting[0][0] if self._waiting else float("inf")
+
+    def step(self) -> None:
+        """Send what may be sent."""
+        now = self._clock()
+        while self._waiting and self._waiting[0][0] <= now:
+            _due, looks, outgoing, syn = self._waiting.popleft()
+            if self._state(syn, outgoing) == ("SYN_SENT" if outgoing else "SYN_RECV"):
+                self._send(syn)
+            elif looks > 1 and not outgoing:
+                self._waiting.append((now + NAP_S, looks - 1, outgoing, syn))
+
+    def _state(self, syn: arp_syn.Syn, outgoing: bool) -> str:
+        """Return the state of exactly this connection's socket; empty for none that we may use."""
+        ours, theirs = (syn.target, syn.target_port), (syn.source, syn.source_port)
+        if outgoing:
+            ours, theirs = theirs, ours
+        found = self._sockets and self._sockets.lookup(*ours, *theirs)
+        if not found or found.ifindex:
+            return ""
+        if (found.local, found.local_port, found.peer, found.peer_port) != (*ours, *theirs):
+            return ""  # a listener
+        return found.state
+
+    def _send(self, syn: arp_syn.Syn) -> None:
+        again = arp_syn.again(syn.packet)
+        assert again
+        try:
+            family = wire.family_of(syn.target)
+            self._raw.send(family, again, socket.inet_ntop(family, syn.target))
+            self.sent += 1
+        except OSError:  # the client's own retransmission does it
+            self.refused += 1

@@ -1,0 +1,52 @@
+"""What a process may do: given up for good, where it is not needed. Standard library alone."""
+
+import ctypes
+import os
+import struct
+
+# --- include/uapi/linux/capability.h
+CAP_NET_RAW = 13
+_VERSION_3 = 0x20080522
+# --- include/uapi/linux/prctl.h
+_PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
+_PR_CAPBSET_DROP = 24
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def keep_only(*capabilities: int) -> None:
+    """Give up every other capability, in every set, of this thread and what it starts.
+
+    OSError where the kernel refuses.
+    """
+    for number in range(64):
+        if number not in capabilities and _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0):
+            break  # beyond the last one (EINVAL), or without CAP_SETPCAP: nothing to drop
+    _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    header = struct.pack("=Ii", _VERSION_3, 0)
+    words = _read(header)
+    mask = sum(1 << number for number in capabilities)
+    permitted = (words[1] | words[4] << 32) & mask
+    low, high = permitted & 0xFFFFFFFF, permitted >> 32
+    data = struct.pack("=6I", low, low, 0, high, high, 0)
+    if _libc.capset(header, data):
+        raise _error("capset")
+
+
+def kept() -> int:
+    """Return the capabilities that this thread may use, as a bit mask."""
+    words = _read(struct.pack("=Ii", _VERSION_3, 0))
+    return words[0] | words[3] << 32
+
+
+def _read(header: bytes) -> tuple[int, ...]:
+    data = ctypes.create_string_buffer(24)
+    if _libc.capget(header, data):
+        raise _error("capget")
+    return struct.unpack("=6I", data.raw)
+
+
+def _error(what: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"cannot give up capabilities: {what}: {os.strerror(number)}")

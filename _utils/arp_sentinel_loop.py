@@ -1,0 +1,309 @@
+"""The sentinel: hears of a wrong entry before anybody waits for it, asks, and tells. One loop.
+
+What it hears: SYNs (arp_taps), connections that retransmit (arp_symptom), the kernel's own words on
+neighbours and devices. What it makes of them: arp_watch. It only looks and asks: stopped, hung or
+killed it leaves everything as it would be without it.
+
+    python arp_sentinel_loop.py '{"dev": "eth0", "rate": 50}'
+
+is the sentinel as a process of its own, which tells on stdout; options: arp_options.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import arp_again
+import arp_ask
+import arp_blocks as blocks
+import arp_calls
+import arp_judge as judge
+import arp_merge
+import arp_netlink as netlink
+import arp_options
+import arp_packet as packet
+import arp_rights
+import arp_sockets
+import arp_symptom
+import arp_syn
+import arp_table as tables
+import arp_taps
+import arp_tell
+import arp_watch
+import arp_wire as wire
+from arp_kernel import FAMILY_NAMES
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
+
+RETRY_S = 60.0  # after something that cannot be helped by trying again at once
+LOOK_S, REST = 30.0, 100  # from one look at the whole table to the next; times as long as it took
+DATAGRAMS = 256  # of notifications read at once
+MOST_FILTERED = 1024  # entries that are tried to put into a filter
+_FAMILY_OFFSET = wire.HEADER.size  # of struct ifinfomsg
+
+
+class Sentinel:
+    """One sentinel of one network namespace."""
+
+    def __init__(
+        self,
+        options: arp_options.Options,
+        say: arp_merge.Say,
+        clock: Callable[[], float] = time.monotonic,
+        drop_rights: bool = False,
+    ) -> None:
+        """Take what is to be watched, and what is done with news: ``say(kind, line, facts)``.
+
+        drop_rights: give up every capability but CAP_NET_RAW when all is open.
+        """
+        self._options, self._clock, self._drop_rights = options, clock, drop_rights
+        self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._is_stopped = False
+        self.teller = arp_merge.Teller(say)
+
+    def stop(self) -> None:
+        """End ``run``; from a signal handler or another thread too."""
+        self._is_stopped = True
+        os.eventfd_write(self._stop, 1)
+
+    def run(self) -> None:
+        """Watch until stopped. What the kernel refuses is told, and tried again in a minute."""
+        while not self._is_stopped:
+            try:
+                with contextlib.closing(_Round(self)) as this:
+                    this.run()
+            except OSError as error:
+                why = packet.reason(error) if not error.strerror else error.strerror
+                line = f"cannot watch: {why}; again in {RETRY_S:g} s"
+                if isinstance(error, PermissionError):
+                    line = f"cannot watch: no CAP_NET_RAW here; again in {RETRY_S:g} s"
+                self.teller.tell("failed", line, self._clock(), why=why)
+                with contextlib.suppress(InterruptedError):
+                    select.select([self._stop], [], [], RETRY_S)
+
+
+class _Round:
+    """All that is open from one start to the next, and the loop over it."""
+
+    def __init__(self, sentinel: Sentinel) -> None:
+        self._sentinel, self._clock = sentinel, sentinel._clock
+        self._teller, options = sentinel.teller, sentinel._options
+        with contextlib.ExitStack() as opened:
+            self._families = [each for each in options.selectors.families if _exists(each)]
+            self._taps = arp_taps.Taps(self._families, options.reinject, self._clock)
+            opened.callback(self._taps.close)
+            self._listener = opened.enter_context(netlink.Listener())
+            self._sockets = self._sock_diag(opened)
+            self._channel = opened.enter_context(netlink.Channel())
+            self._again = arp_again.Again(self._sockets if options.reinject else None, self._clock)
+            opened.callback(self._again.close)
+            self._asker = arp_ask.Asker(options.rate, self._clock)
+            opened.callback(self._asker.close)
+            self._epoll = opened.enter_context(select.epoll())
+            self._close = opened.pop_all().close
+        self._host = arp_watch.Host(options.selectors, self._channel.device, self._channel.devices)
+        self._watch = arp_watch.Watch(
+            options.rate, self._again, self._teller, self._host, self._clock
+        )
+        self._symptoms = arp_symptom.Symptoms(self._sockets, self._clock)
+        self._calls = arp_calls.Calls()
+        self._look_due = float("-inf")
+        self._filtered = (-1, 0, False)  # what the filter was made of
+        self._full: set[int] = set()  # families whose table was told to be full
+        self._suspects: set[wire.Key] = set()  # that were told
+        for polled in (self._listener, self._asker, *self._taps.taps(), sentinel._stop):
+            self._epoll.register(polled, select.EPOLLIN)
+        if sentinel._drop_rights:
+            arp_rights.keep_only(arp_rights.CAP_NET_RAW)
+
+    def close(self) -> None:
+        """Close it all."""
+        self._close()
+
+    def _sock_diag(self, opened: contextlib.ExitStack) -> arp_sockets.Sockets | None:
+        """Return the kernel's list of sockets; told where it keeps none."""
+        try:
+            return opened.enter_context(arp_sockets.Sockets())
+        except OSError as error:
+            why = f"{error.strerror}; nothing is sent again, no symptom is seen"
+            self._teller.tell("failed", why, self._clock())
+            return None
+
+    def run(self) -> None:
+        """Hear, ask, tell."""
+        self._teller.tell("watching", "every SYN, connection and notification", self._clock())
+        was_paused = False
+        while not self._sentinel._is_stopped:
+            now = self._clock()
+            if now >= self._look_due:
+                self._look(now)
+            self._notifications()
+            self._syns()
+            self._symptoms_and_calls(now)
+            self._ask()
+            self._again.step()
+            self._refilter()
+            self._teller.flush(self._clock())
+            paused = self._taps.is_paused()
+            if paused != was_paused:
+                was_paused = paused
+                for tap in self._taps.taps():
+                    self._epoll.modify(tap, 0 if paused else select.EPOLLIN)
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait until something has come, or is due."""
+        asker_due = self._asker.next_due()
+        due = min(
+            self._look_due,
+            self._taps.next_due(),
+            self._symptoms.next_due(),
+            self._calls.next_due(),
+            self._watch.next_due(),
+            float("inf") if asker_due is None else asker_due,
+            self._again.next_due(),
+            self._teller.next_due(),
+        )
+        seconds = min(due - self._clock(), LOOK_S)
+        self._epoll.poll(max(seconds, 0))
+
+    # --- hearing
+
+    def _look(self, now: float) -> None:
+        """Read the whole table: at the start, when notifications were lost, and now and then."""
+        table = tables.Table(self._channel, self._sentinel._options.selectors._replace(dev=None))
+        entries: dict[wire.Key, wire.Entry] = {}
+
+        def look() -> None:
+            for family in self._families:
+                found = blocks.entries(*self._channel.neighbours(family))
+                entries.update((entry.key, entry) for entry in found)
+
+        table.complete(look)
+        for change in self._watch.known.read_anew(entries.values()):
+            self._watch.changed(change)
+        self._suspected(table, entries)
+        self._limits(now)
+        self._watch.aliases.forget(now)
+        self._look_due = now + max(LOOK_S, REST * (self._clock() - now))
+
+    def _suspected(self, table: tables.Table, entries: dict[wire.Key, wire.Entry]) -> None:
+        """Ask about entries that something else than ARP keeps alive; tell of new ones."""
+        suspects = set()
+        for key, entry in entries.items():
+            base_s = table.timers(wire.family_of(entry.dst), entry.ifindex).base_reachable_s
+            if judge.is_suspect(entry.state, entry.confirmed, entry.updated, base_s):
+                suspects.add(key)
+                self._watch.suspect(key)
+        self._suspects = suspects
+
+    def _limits(self, now: float) -> None:
+        """Tell of a table that is nearly full, once until it is no longer."""
+        limits = netlink.limits(self._families)
+        full = set()
+        for family, limit in limits.items():
+            facts = {"gc_thresh3": limit.gc_thresh3,
+                     "entries_all_namespaces": limit.entries_all_namespaces}  # fmt: skip
+            for line in arp_tell.overflow({FAMILY_NAMES[family]: facts}):
+                full.add(family)
+                if family not in self._full:
+                    self._teller.tell("full", line, now, **facts)
+        self._full = full
+
+    def _notifications(self) -> None:
+        """Follow what the kernel tells of neighbours and devices."""
+        while True:
+            heard, lost = self._listener.drain(DATAGRAMS)
+            for messages in heard:
+                if wire.HEADER.unpack_from(messages)[1] in (RTM_NEWLINK, RTM_DELLINK):
+                    self._device(messages)
+                else:
+                    for change in self._watch.known.take(messages):
+                        self._watch.changed(change)
+            if lost:
+                now = self._clock()
+                self._teller.tell("lost", "notifications; the table is read anew", now)
+                self._host.forget()
+                self._look(now)
+            if len(heard) < DATAGRAMS:
+                return
+
+    def _device(self, messages: bytes) -> None:
+        """Take a word on a device; a bridge speaks of its ports by the same messages."""
+        self._host.forget()
+        for kind, ifindex, family in _links(messages):
+            if kind == RTM_DELLINK and family == socket.AF_UNSPEC:
+                self._watch.known.forget_device(ifindex)
+
+    def _syns(self) -> None:
+        """Take the SYNs that have come and gone."""
+        came, left = self._taps.drain()
+        for data, sender in came:
+            syn, ifindex = arp_syn.parse(data), self._host.ifindex(sender[0])
+            if syn and ifindex:
+                self._watch.came(ifindex, sender[4], syn)
+        for data, sender in left:
+            syn, ifindex = arp_syn.parse(data), self._host.ifindex(sender[0])
+            if syn and ifindex and self._watch.called(ifindex, syn):
+                self._calls.put(syn, ifindex, self._clock())
+
+    def _symptoms_and_calls(self, now: float) -> None:
+        for socket_ in self._symptoms.step():
+            self._watch.stuck(socket_.peer)
+        for ifindex, syn in self._calls.waited(now):
+            self._watch.unanswered(ifindex, syn)
+
+    # --- asking
+
+    def _ask(self) -> None:
+        """Ask what is to be asked, and hear what is answered."""
+        while question := self._watch.next_question():
+            self._asker.put(question, first=True)
+        if not len(self._asker):
+            return
+        for question, heard in self._asker.step():
+            self._notifications()  # what the kernel has made of the answer
+            self._watch.answered(question, heard)
+
+    def _refilter(self) -> None:
+        """Put the table as it is now into the kernel's filter."""
+        flood = self._taps.is_flood()
+        made_of = (self._watch.known.version, len(self._watch.aliases), flood)
+        if (made_of != self._filtered or flood) and self._taps.may_refilter():
+            self._filtered = made_of
+            macs = self._watch.filter_for_kernel(flood, MOST_FILTERED)
+            self._taps.refilter(macs)
+
+
+def _links(messages: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield kind, ifindex and family of each word on a device."""
+    at = 0
+    while at + wire.HEADER.size + 16 <= len(messages):
+        size, kind = wire.HEADER.unpack_from(messages, at)[:2]
+        family = messages[at + _FAMILY_OFFSET]
+        ifindex = wire.LENGTH.unpack_from(messages, at + _FAMILY_OFFSET + 4)[0]
+        yield kind, ifindex, family
+        at += max(size, wire.HEADER.size) + 3 & ~3
+
+
+def _exists(family: int) -> bool:
+    """Tell whether this kernel speaks a family (IPv6 may be switched off)."""
+    return family in netlink.limits([family])
+
+
+def main() -> None:
+    """Be a process of its own."""
+    options = arp_options.parse(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {})
+    sentinel = Sentinel(options, lambda _k, line, _f: print(line, flush=True), drop_rights=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sentinel.stop())
+    sentinel.run()
+
+
+if __name__ == "__main__":
+    main()

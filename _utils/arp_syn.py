@@ -1,0 +1,92 @@
+"""The first packet of a TCP connection: read from bytes, and made ready to be sent once more.
+
+A SYN (RFC 9293, 3.1) without anything unusual about it::
+
+     0 IPv4 header, 20 bytes (RFC 791)          or IPv6 header, 40 bytes (RFC 8200)
+    20 source port:2  destination port:2  sequence:4  acknowledgment:4
+    32 data offset:4 bits  reserved  flags:1  window:2  checksum:2  urgent:2  options
+
+What has IP options, extension headers, fragments or data may be heard of, and is never sent again:
+there is always the client's own second SYN, a second later. Standard library alone.
+"""
+
+import struct
+from typing import NamedTuple
+
+TCP = 6  # protocol number
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+OPENS = FIN | SYN | RST | ACK  # of these a first packet has SYN alone; ECE and CWR may be there
+FRAGMENT = 0x3FFF  # "more fragments" and offset; the "reserved" and "don't fragment" bits are not
+LONGEST = 160  # bytes of a packet that are looked at: IPv4 60 and TCP 60, or IPv6 40 and TCP 60
+
+_IPV4 = struct.Struct("!BBHHHBBH4s4s")
+_IPV6 = struct.Struct("!IHBB16s16s")
+_PORTS = struct.Struct("!HH")
+_TCP_LEAST = 20
+
+
+class Syn(NamedTuple):
+    """A SYN: who wants what of whom. Addresses are packed."""
+
+    source: bytes
+    source_port: int
+    target: bytes
+    target_port: int
+    packet: bytes  # as it was heard
+
+    @property
+    def connection(self) -> tuple[bytes, int, bytes, int]:
+        """Return what tells this connection from others."""
+        return self[:4]
+
+
+def parse(packet: bytes) -> Syn | None:
+    """Return the SYN that a packet is; None where it is none, or not whole as far as is needed."""
+    if len(packet) < _IPV4.size:
+        return None
+    if packet[0] >> 4 == 4:
+        _v, _tos, total, _id, offset, _ttl, protocol, _sum, source, target = _IPV4.unpack_from(
+            packet
+        )
+        at = (packet[0] & 15) * 4
+        if offset & FRAGMENT or at < _IPV4.size:
+            return None
+    elif packet[0] >> 4 == 6 and len(packet) >= _IPV6.size:
+        _flow, length, protocol, _hops, source, target = _IPV6.unpack_from(packet)
+        at, total = _IPV6.size, _IPV6.size + length
+    else:
+        return None
+    if protocol != TCP or min(total, len(packet)) < at + _TCP_LEAST:
+        return None
+    if packet[at + 13] & OPENS != SYN:
+        return None
+    return Syn(source, _PORTS.unpack_from(packet, at)[0], target,
+               _PORTS.unpack_from(packet, at)[1], packet)  # fmt: skip
+
+
+def again(packet: bytes) -> bytes | None:
+    """Return a SYN's packet, fit to be sent once more; None where anything about it is unusual.
+
+    Its checksum is made anew: where a network card or a virtual cable counts it, the one that was
+    heard is not there yet. What stands behind the packet (Ethernet's padding) is taken off.
+    """
+    if not parse(packet):
+        return None
+    if packet[0] == 0x45:
+        at, end = _IPV4.size, _IPV4.unpack_from(packet)[2]
+    elif packet[0] >> 4 == 6:
+        at = _IPV6.size
+        end = at + _IPV6.unpack_from(packet)[1]
+    else:
+        return None
+    if end > len(packet) or (packet[at + 12] >> 4) * 4 != end - at:
+        return None
+    segment = packet[at : at + 16] + b"\0\0" + packet[at + 18 : end]
+    summed = _sum(packet[12:20] if at == _IPV4.size else packet[8:40], segment)
+    return packet[:at] + segment[:16] + struct.pack("!H", -summed % 0xFFFF) + segment[18:]
+
+
+def _sum(addresses: bytes, segment: bytes) -> int:
+    """Return the one's complement sum of a segment and its pseudo-header: see arp_frames."""
+    words = int.from_bytes(addresses, "big") + int.from_bytes(segment, "big")
+    return (words + len(segment) + TCP) % 0xFFFF

@@ -1,0 +1,327 @@
+"""What the sentinel makes of what it hears: a doubt, a question, and what the wire's answer means.
+
+No entry is written and none deleted. Asking is enough: where somebody answers, the kernel takes the
+answer into its table by itself (arp_ask); where nobody does, nothing happens. What belongs to
+somebody else (arp_judge) is never asked about, as an answer would change it.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import arp_again
+import arp_doubts
+import arp_judge as judge
+import arp_known
+import arp_pace
+import arp_select
+import arp_wire as wire
+from arp_ask import Heard, Question
+from arp_known import mac_of
+from arp_merge import Teller
+from arp_syn import Syn
+
+OPEN, OPEN_UNANSWERED = 12, 6  # questions under way: each unanswered one has ten frames to come
+LOOKS = 500.0  # for the sockets of what waits, a second
+LOOK_AGAIN_S = 0.1
+TRIES = 3  # where the wire says another MAC and the table does not take it (locktime)
+RIGHT_S = 10.0  # what the wire has confirmed loses its packets for another reason
+RIGHT_MOST = 4096
+FLAPS, FLAPS_S = 3, 60.0  # so many changes of MAC within this time
+FLAPS_MOST = 1024
+TRANSIENT = ("INCOMPLETE", "NONE")  # the kernel is asking by itself
+
+
+class Waiting(NamedTuple):
+    """A SYN that waits for its answer."""
+
+    is_ours: bool  # we sent it
+    syn: Syn
+
+
+Doubt = arp_doubts.Doubt[wire.Key, Waiting]
+
+
+class Watch:
+    """What is known, what is doubted, what is being asked."""
+
+    def __init__(
+        self,
+        rate: float,
+        again: arp_again.Again,
+        teller: Teller,
+        host: "Host",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take questions a second, and what it needs of the machine."""
+        self._again, self._teller, self._host, self._clock = again, teller, host, clock
+        self.known = arp_known.Known()
+        self.doubts: arp_doubts.Doubts[wire.Key, Waiting] = arp_doubts.Doubts(rate)
+        self.aliases: arp_doubts.Aliases[wire.Key] = arp_doubts.Aliases()
+        self._looks = arp_pace.Pace(LOOKS)
+        self._open: dict[wire.Key, Doubt] = {}
+        self._changed: dict[wire.Key, arp_known.Change] = {}  # of what is being asked about
+        self._right_until: OrderedDict[wire.Key, float] = OrderedDict()
+        self._flaps: OrderedDict[wire.Key, list[float]] = OrderedDict()
+
+    # --- what is heard
+
+    def came(self, ifindex: int, mac: bytes, syn: Syn) -> None:
+        """Compare a SYN that came in with the table."""
+        key, now = (ifindex, syn.source), self._clock()
+        entry = self._doubtful(key)
+        if not entry or mac == entry.mac or (key, mac) in self.aliases:
+            return
+        if owner := judge.owner(entry, self._host.device(ifindex)):
+            if owner not in TRANSIENT and self.aliases.add(key, mac, now):
+                text = f"{self._named(key)} is {entry.mac.hex(':')} ({owner}), a SYN came from"
+                self._tell("owned", key, f"{text} {mac.hex(':')}", held=entry.mac, seen=mac)
+            return
+        doubt = self._doubt(key, "syn", now)
+        if doubt:
+            doubt.add(mac, Waiting(False, syn))
+            self._prefer(doubt, syn, now)
+
+    def called(self, ifindex: int, syn: Syn) -> bool:
+        """Tell whether a SYN of ours goes to a neighbour whose entry may be wrong."""
+        key = ifindex, syn.target
+        return bool(self._doubtful(key)) and self._is_ours(key) and not self._is_right(key)
+
+    def unanswered(self, ifindex: int, syn: Syn) -> None:
+        """Doubt the entry of a neighbour that has not answered a SYN of ours."""
+        if self.called(ifindex, syn) and self._again.is_waiting(syn):
+            doubt = self._doubt((ifindex, syn.target), "no answer", self._clock())
+            if doubt:
+                doubt.add(b"", Waiting(True, syn))
+                self.doubts.prefer(doubt)
+
+    def stuck(self, peer: bytes) -> None:
+        """Doubt the entries of a peer whose connection waits for an answer."""
+        for entry in list(self.known.at(peer)):
+            key = entry.key
+            if self._doubtful(key) and self._is_ours(key) and not self._is_right(key):
+                doubt = self._doubt(key, "retransmits", self._clock())
+                if doubt:
+                    self.doubts.prefer(doubt)
+
+    def suspect(self, key: wire.Key) -> None:
+        """Doubt an entry that something else than ARP keeps alive."""
+        if self._doubtful(key) and self._is_ours(key):
+            self._doubt(key, "vouched for", self._clock())
+
+    def changed(self, change: arp_known.Change) -> None:
+        """Take a change of the table: a heal lets the SYNs go on that have waited for it."""
+        if not change.is_other_mac:
+            return
+        key, now = change.key, self._clock()
+        self.aliases.forget(now, key)
+        self._right_until.pop(key, None)
+        doubt = self._open.get(key) or self.doubts.drop(key)
+        if doubt:
+            for waiting in doubt.things:
+                self._again.put(waiting.syn, waiting.is_ours)
+            doubt.things = []
+        if key in self._open:
+            self._changed[key] = change
+        else:
+            self._tell_changed("changed", change)
+        self._flap(key, now)
+
+    # --- asking
+
+    def next_question(self) -> Question | None:
+        """Return what is to be asked about now."""
+        now = self._clock()
+        unanswered = sum(not doubt.answered for doubt in self._open.values())
+        if len(self._open) >= OPEN:
+            return None
+        doubt = self.doubts.next(now, answered_only=unanswered >= OPEN_UNANSWERED)
+        if not doubt:
+            return None
+        entry = self._doubtful(doubt.key)
+        if not entry or not self._is_ours(doubt.key):  # it has changed since
+            return None
+        self._open[doubt.key] = doubt
+        return Question(*doubt.key, entry.mac)
+
+    def next_due(self) -> float:
+        """Return when ``next_question`` may have one."""
+        return float("inf") if len(self._open) >= OPEN else self.doubts.due(self._clock())
+
+    def answered(self, question: Question, heard: Heard) -> None:
+        """Compare what the wire says with what the table has by now."""
+        key, now = (question.ifindex, question.dst), self._clock()
+        doubt, change = self._open.pop(key, None), self._changed.pop(key, None)
+        held, named = mac_of(self.known.get(key)), self._named(key)
+        if change:
+            self._tell_changed("healed" if held in heard.answers else "changed", change, doubt)
+        if not heard.answers:
+            self.doubts.silent(key, now)
+            if heard.why:
+                self._tell("unaskable", key, f"{named}: {heard.why}", why=heard.why)
+        elif held in heard.answers:
+            self._right(key, held, doubt, heard, now)
+        elif held and doubt and doubt.tries < TRIES:
+            self.doubts.put_back(doubt)
+        elif held:
+            macs = " and ".join(mac.hex(":") for mac in heard.answers)
+            text = f"{named}: {macs} answers, the table keeps {held.hex(':')}"
+            self._tell("disagreement", key, text, held=held, answers=list(heard.answers))
+
+    def _right(
+        self, key: wire.Key, held: bytes, doubt: Doubt | None, heard: Heard, now: float
+    ) -> None:
+        """Remember that the table is right, and what else comes from that address."""
+        named = self._named(key)
+        self._right_until[key] = now + RIGHT_S
+        self._right_until.move_to_end(key)
+        if len(self._right_until) > RIGHT_MOST:
+            self._right_until.popitem(last=False)
+        if len(heard.answers) > 1:
+            macs = " and ".join(sorted(mac.hex(":") for mac in heard.answers))
+            self._tell("duplicate", key, f"{named}: {macs} answer", answers=list(heard.answers))
+        for mac in (doubt.macs if doubt else set()) - {held}:
+            if self.aliases.add(key, mac, now):
+                text = f"{named} is {held.hex(':')}, and comes from {mac.hex(':')} too"
+                self._tell("alias", key, text, held=held, seen=mac)
+
+    # --- what decides
+
+    def filter_for_kernel(self, is_flood: bool, most: int) -> dict[bytes, frozenset[bytes]] | None:
+        """Return the MACs that are no news, by address; None where there are too many.
+
+        Under a flood without the addresses that may not be asked about yet.
+        """
+        if len(self.known) > most:
+            return None
+        found: dict[bytes, set[bytes]] = {}
+        for entry in self.known.entries():
+            if mac_of(entry) and self._host.is_selected(entry):
+                found.setdefault(entry.dst, set()).add(entry.mac)
+        for (_ifindex, dst), mac in self.aliases.pairs():
+            if dst in found:
+                found[dst].add(mac)
+        for _ifindex, dst in self.doubts.asked_lately(self._clock()) if is_flood else ():
+            found.pop(dst, None)
+        return {dst: frozenset(macs) for dst, macs in found.items()}
+
+    def _doubtful(self, key: wire.Key) -> wire.Entry | None:
+        """Return an entry that could be wrong: it has a MAC, and is selected."""
+        entry = self.known.get(key)
+        return entry if mac_of(entry) and entry and self._host.is_selected(entry) else None
+
+    def _is_ours(self, key: wire.Key) -> bool:
+        entry = self.known.get(key)
+        return bool(entry) and not judge.owner(entry, self._host.device(key[0]))
+
+    def _is_right(self, key: wire.Key) -> bool:
+        return self._right_until.get(key, float("-inf")) > self._clock()
+
+    def _doubt(self, key: wire.Key, why: str, now: float) -> Doubt | None:
+        return self._open.get(key) or self.doubts.put(key, why, now)
+
+    def _prefer(self, doubt: Doubt, syn: Syn, now: float) -> None:
+        """Let it go first if a listener of ours has answered; looked up only while others wait."""
+        if doubt.answered or len(self.doubts) < 2 or now < doubt.looked_at + LOOK_AGAIN_S:
+            return
+        if self._looks.may(now):
+            self._looks.spend(1, now)
+            doubt.looked_at = now
+            if self._again.is_answered(syn):
+                self.doubts.prefer(doubt)
+
+    def _flap(self, key: wire.Key, now: float) -> None:
+        """Notice an address that goes to and fro between MACs."""
+        times = [when for when in self._flaps.pop(key, []) if when > now - FLAPS_S] + [now]
+        if len(times) >= FLAPS:
+            text = f"{self._named(key)} has changed its MAC {len(times)} times in {FLAPS_S:g} s"
+            self._tell("alternates", key, text)
+            self.suspect(key)
+            times = []
+        self._flaps[key] = times
+        if len(self._flaps) > FLAPS_MOST:
+            self._flaps.popitem(last=False)
+
+    # --- telling
+
+    def _named(self, key: wire.Key) -> str:
+        return f"{wire.address(key[1])} on {self._host.name(key[0])}"
+
+    def _tell_changed(
+        self, kind: str, change: arp_known.Change, doubt: Doubt | None = None
+    ) -> None:
+        old, new = mac_of(change.old), mac_of(change.new)
+        text = f"{self._named(change.key)}: {old.hex(':')} -> {new.hex(':')}"
+        facts: dict[str, Any] = {"old": old, "new": new}
+        if doubt:
+            text += f" ({doubt.why})"
+            facts["why"] = doubt.why
+        self._tell(kind, change.key, text, **facts)
+
+    def _tell(self, kind: str, key: wire.Key, line: str, **facts: Any) -> None:
+        """Tell something about an address; MACs as text."""
+        told = {name: _as_text(value) for name, value in facts.items()}
+        ip, dev = wire.address(key[1]), self._host.name(key[0])
+        self._teller.tell(kind, line, self._clock(), ip=ip, dev=dev, **told)
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_text(each) for each in value]
+    return value.hex(":") if isinstance(value, bytes) else value
+
+
+class Host:
+    """What is known of the machine's devices, until the kernel says that it has changed."""
+
+    def __init__(
+        self,
+        selectors: arp_select.Selectors,
+        device: Callable[[int], judge.Device | None],
+        devices: Callable[[], Any],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take who tells a device by its index, and all devices as (index, name)."""
+        self._selectors, self._device, self._all = selectors, device, devices
+        self._clock = clock
+        self.forget()
+
+    def forget(self) -> None:
+        """Ask anew: devices have come, gone, or got another name."""
+        self._by_index: dict[int, judge.Device | None] = {}
+        self._by_name: dict[str, int] = {}
+        self._named: set[int] | None = None
+        self._is_read = False
+
+    def _read(self) -> None:
+        if not self._is_read:
+            self._is_read = True
+            self._by_name = {name: ifindex for ifindex, name in self._all()}
+            wanted = self._selectors.dev
+            if wanted is not None:
+                self._named = {self._by_name[name] for name in wanted if name in self._by_name}
+
+    def ifindex(self, name: str) -> int:
+        """Return a device's index; 0 where it is not known."""
+        self._read()
+        return self._by_name.get(name, 0)
+
+    def device(self, ifindex: int) -> judge.Device | None:
+        """Return a device; None where there is none."""
+        if ifindex not in self._by_index:
+            self._by_index[ifindex] = self._device(ifindex)
+        return self._by_index[ifindex]
+
+    def name(self, ifindex: int) -> str:
+        """Return a device's name; a number where it has none any more."""
+        device = self.device(ifindex)
+        return device.name if device else f"#{ifindex}"
+
+    def is_selected(self, entry: wire.Entry) -> bool:
+        """Tell whether an entry is one to be watched."""
+        self._read()
+        named = self._named if self._selectors.dev is not None else None
+        return wire.family_of(entry.dst) in self._selectors.families and self._selectors.matches(
+            entry, named
+        )
