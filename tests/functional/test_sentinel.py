@@ -1,135 +1,229 @@
-"""The sentinel: the first connection of a worker that was made anew, and what may go wrong."""
+"""The sentinel: the first connection of a worker that was made anew is not late."""
 
 import contextlib
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import BORN, DEAD
-from wire import namespace
+from sentry import (  # noqa: F401
+    OURS,
+    PAIR,
+    PORT,
+    Server,
+    connect,
+    database,
+    family,
+    guard,
+    loopback,
+    syn,
+)
+from wire import Wire, answer, namespace
 
-PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
-OURS = {4: "192.0.2.1", 6: "2001:db8::1"}
-PORT = 5432
-
-
-def family(address):
-    return 6 if ":" in address else 4
-
-
-class Guard:
-    """A sentinel as a process of its own, and what it says."""
-
-    def __init__(self, repo, *options):
-        self.lines = []
-        self.process = subprocess.Popen(
-            [sys.executable, str(repo / "_utils" / "arp_sentinel_loop.py"), *options],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.lines.append(line.strip())
-
-    def told(self, kind):
-        return [line for line in list(self.lines) if line.startswith(f"{kind}: ")]
-
-    def until(self, kind, count=1, seconds=10):
-        deadline = time.monotonic() + seconds
-        while len(self.told(kind)) < count:
-            assert time.monotonic() < deadline, self.lines
-            assert self.process.poll() is None, self.lines
-            time.sleep(0.01)
-        return self.told(kind)
-
-    def end(self, how=signal.SIGTERM):
-        self.process.send_signal(signal.SIGCONT)
-        self.process.send_signal(how)
-        self.process.wait(10)
-        self._reader.join()
-        return self.lines
+SECOND_SYN_S = 0.9  # the kernel's own second SYN, or SYN/ACK, comes after 1 s
+OTHER = "02:00:00:00:00:0c"
 
 
-@pytest.fixture
-def guard(repo, scene):
-    guards = []
-
-    def begin(*options, ready="watching"):
-        guards.append(Guard(repo, *options))
-        guards[-1].until(ready)
-        return guards[-1]
-
-    yield begin
-    for each in guards:
-        each.end()
-
-
-class Server:
-    """A listener that says one word to everybody who connects."""
-
-    def __init__(self, address, port=PORT, device=None):
-        kind = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.sock = socket.socket(kind)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if device:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-        self.sock.bind((address, port))
-        self.sock.listen(512)
-        self.thread = threading.Thread(target=self._serve)
-        self.thread.start()
-
-    def _serve(self):
-        with contextlib.suppress(OSError):
-            while True:
-                peer, _address = self.sock.accept()
-                with contextlib.suppress(OSError), peer:
-                    peer.sendall(b"word")
-
-    def close(self):
-        self.sock.shutdown(socket.SHUT_RDWR)
-        self.sock.close()
-        self.thread.join()
-
-
-@pytest.fixture
-def database(scene):
-    servers = [Server("192.0.2.1"), Server("2001:db8::1")]
-    yield servers
-    for server in servers:
-        server.close()
-
-
-def connect(source, target=None, port=PORT, patience=5.0):
-    """Connect from the worker's namespace and hear the word; return the seconds it took."""
-    with namespace("worker"):
-        sock = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET)
-    with sock:
-        sock.settimeout(patience)
-        sock.bind((source, 0))
-        began = time.monotonic()
-        sock.connect((target or OURS[family(source)], port))
-        assert sock.recv(4) == b"word"
-        return time.monotonic() - began
-
-
-# --- the first connection
+@pytest.fixture(autouse=True)
+def no_locktime(scene):
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)  # an entry just written shall be as good as an old
 
 
 @PAIR
 @pytest.mark.parametrize("state", ["reachable", "stale"])
-def test_the_first_connection_of_a_new_worker_is_not_late(scene, guard, database, address, state):
-    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+def test_the_first_connection_of_a_new_worker(scene, guard, database, address, state):
     scene.worker(address)
     scene.add(address, state, DEAD)
     begun = guard()
-    took = connect(address)
-    print("TOOK", took)
-    assert took < 0.9  # the kernel's own second SYN/ACK comes after 1 s
+    assert connect(address) < SECOND_SYN_S
     assert begun.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (syn)"]
     assert f"{address} db0 {BORN} REACHABLE" in scene.table()
+
+
+def test_also_where_an_application_vouches_for_the_dead_one(scene, guard, database):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    guard()
+    with scene.confirming("192.0.2.10"):
+        assert connect("192.0.2.10") < SECOND_SYN_S
+
+
+def test_also_where_nobody_answers_alone_and_every_second_broadcast_is_lost(scene, guard, database):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    with namespace("worker"):
+        scene.sysctl("ipv4.conf.all.arp_ignore", 8)
+    wire = Wire()
+    wire.when_asked(
+        lambda address, to_all, number: [answer(address)] if to_all and number % 2 else []
+    )
+    try:
+        guard()
+        assert connect("192.0.2.10") < SECOND_SYN_S
+    finally:
+        wire.close()
+
+
+def test_fifty_workers_at_once(scene, guard, database):
+    addresses = [f"192.0.2.{number}" for number in range(100, 150)]
+    for address in addresses:
+        scene.worker(address)
+        scene.add(address, "reachable", DEAD)
+    begun = guard()
+    with ThreadPoolExecutor(50) as pool:
+        assert max(pool.map(connect, addresses)) < 2  # the client's patience
+    assert begun.until("healed", 10)
+    assert all(f"{address} db0 {BORN} REACHABLE" in scene.table() for address in addresses)
+
+
+def test_within_locktime_it_takes_a_second_question(scene, guard, database):
+    scene.worker("192.0.2.10")
+    begun = guard()
+    scene.sysctl("ipv4.neigh.db0.locktime", 100)  # the kernel's default: ticks
+    scene.add("192.0.2.10", "reachable", DEAD)
+    assert connect("192.0.2.10") < 5
+    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]
+
+
+# --- no SYN of his comes
+
+
+@PAIR
+def test_an_outgoing_connection(scene, guard, address):
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    with namespace("worker"):
+        server = Server(address)
+    begun = guard()
+    began = time.monotonic()
+    with socket.create_connection((address, PORT), 5) as sock:
+        assert sock.recv(4) == b"word"
+    assert time.monotonic() - began < SECOND_SYN_S
+    server.close()
+    assert begun.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (no answer)"]
+
+
+@PAIR
+def test_an_established_connection_whose_path_turned_wrong(scene, guard, address):
+    scene.worker(address)
+    with namespace("worker"):
+        server = Server(address, echo=True)
+    begun = guard()
+    with socket.create_connection((address, PORT), 5) as sock:
+        sock.settimeout(10)
+        scene.add(address, "reachable", DEAD)
+        with scene.confirming(address) if "." in address else contextlib.nullcontext():
+            sock.sendall(b"are you there?")
+            assert sock.recv(14) == b"are you there?"
+    server.close()
+    assert begun.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (retransmits)"]
+
+
+def test_without_a_symptom_nobody_looks_at_the_sockets(scene, guard, database):
+    """Healthy connections are not asked about."""
+    scene.worker("192.0.2.10")
+    wire = Wire()
+    begun = guard()
+    for _ in range(50):
+        connect("192.0.2.10")
+    asked = len(wire.questions())
+    wire.close()
+    assert asked <= 2  # the kernel's own
+    assert begun.end() == begun.told("watching")
+
+
+# --- not wrong
+
+
+@PAIR
+def test_a_frame_of_another_mac_that_the_wire_does_not_confirm_is_an_alias(scene, guard, address):
+    scene.worker(address)
+    scene.add(address, "reachable", BORN)
+    wire = Wire()
+    begun = guard()
+    wire.say(syn(address, OTHER))
+    assert begun.until("alias") == [
+        f"alias: {address} on db0 is {BORN}, and comes from {OTHER} too"
+    ]
+    wire.questions()
+    for number in range(20):
+        wire.say(syn(address, OTHER, source_port=5000 + number))
+        time.sleep(0.06)
+    assert not wire.questions()
+    wire.close()
+    assert begun.told("alias") == begun.told("alias")[:1]
+    assert [row.split()[2] for row in scene.table() if row.startswith(address)] == [BORN]
+
+
+OWNED = {
+    "PERMANENT": ("permanent", ()),
+    "extern_learn": ("reachable", ("extern_learn",)),
+    "protocol zebra": ("reachable", ("proto", "zebra")),
+}
+
+
+@pytest.mark.parametrize("owner", OWNED)
+def test_an_entry_of_somebody_else_is_told_and_not_asked_about(scene, guard, owner):
+    state, words = OWNED[owner]
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", state, DEAD, "db0", *words)
+    before = scene.table()
+    wire = Wire()
+    begun = guard()
+    wire.say(*[syn("192.0.2.10", BORN, source_port=4000 + number) for number in range(5)])
+    told = f"owned: 192.0.2.10 on db0 is {DEAD} ({owner}), a SYN came from {BORN}"
+    assert begun.until("owned") == [told]
+    time.sleep(0.3)
+    assert "192.0.2.10" not in [question.pdst for question in wire.questions()]
+    wire.close()
+    assert begun.told("owned") == [told]
+    assert scene.table() == before
+
+
+def test_two_who_claim_an_address_are_told_and_the_held_one_stays(scene, guard):
+    scene.add("192.0.2.10", "reachable", BORN)
+    wire = Wire()
+    wire.when_asked(
+        lambda address, to_all, number: [answer(address), answer(address, OTHER)] * to_all
+    )
+    begun = guard()
+    wire.say(syn("192.0.2.10", OTHER))
+    assert begun.until("duplicate") == [f"duplicate: 192.0.2.10 on db0: {BORN} and {OTHER} answer"]
+    wire.close()
+
+
+def test_an_address_that_goes_to_and_fro_is_told(scene, guard):
+    scene.add("192.0.2.10", "reachable", BORN)
+    begun = guard()
+    for mac in (OTHER, BORN, OTHER):
+        scene.add("192.0.2.10", "reachable", mac)
+    assert begun.until("changed", 3)
+    assert begun.until("alternates") == [
+        "alternates: 192.0.2.10 on db0 has changed its MAC 3 times in 60 s"
+    ]
+
+
+# --- what is selected
+
+
+def test_what_is_excluded_is_left_alone(scene, guard, database):
+    for address in ("192.0.2.10", "192.0.2.11"):
+        scene.worker(address)
+        scene.add(address, "reachable", DEAD)
+    begun = guard('{"exclude": "192.0.2.10", "dev": "db0"}')
+    wire = Wire()
+    wire.say(syn("192.0.2.10"), syn("192.0.2.11"))
+    begun.until("healed")
+    wire.close()
+    assert f"192.0.2.10 db0 {DEAD} REACHABLE" in scene.table()
+    assert f"192.0.2.11 db0 {BORN} REACHABLE" in scene.table()
+
+
+def test_reinject_false_sends_nothing_once_more(scene, guard, database, loopback):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    begun = guard('{"reinject": false}')
+    assert connect("192.0.2.10") > SECOND_SYN_S
+    begun.until("healed")
+    assert not loopback.syns()

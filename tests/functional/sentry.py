@@ -1,0 +1,155 @@
+"""A sentinel as a process of its own, a database that answers, and clients beside it."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import BORN, HOST
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+from wire import ETH_P_ALL, namespace
+
+PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
+OURS = {4: "192.0.2.1", 6: "2001:db8::1"}
+PORT = 5432
+
+
+def family(address):
+    return 6 if ":" in address else 4
+
+
+class Guard:
+    """A sentinel as a process of its own, and what it says."""
+
+    def __init__(self, repo, *options):
+        self.lines = []
+        self.process = subprocess.Popen(
+            [sys.executable, str(repo / "_utils" / "arp_sentinel_loop.py"), *options],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.strip())
+
+    def told(self, kind):
+        return [line for line in list(self.lines) if line.startswith(f"{kind}: ")]
+
+    def until(self, kind, count=1, seconds=10):
+        deadline = time.monotonic() + seconds
+        while len(self.told(kind)) < count:
+            assert time.monotonic() < deadline, self.lines
+            assert self.process.poll() is None, self.lines
+            time.sleep(0.01)
+        return self.told(kind)
+
+    def end(self, how=signal.SIGTERM):
+        self.process.send_signal(signal.SIGCONT)
+        self.process.send_signal(how)
+        self.process.wait(10)
+        self._reader.join()
+        return self.lines
+
+
+@pytest.fixture
+def guard(repo, scene):
+    guards = []
+
+    def begin(*options, ready="watching"):
+        guards.append(Guard(repo, *options))
+        guards[-1].until(ready)
+        return guards[-1]
+
+    yield begin
+    for each in guards:
+        each.end()
+
+
+class Server:
+    """A listener that says one word to everybody who connects."""
+
+    def __init__(self, address, port=PORT, device=None, echo=False):
+        kind = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.sock = socket.socket(kind)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if device:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        self.sock.bind((address, port))
+        self.sock.listen(512)
+        self.echo = echo
+        self.thread = threading.Thread(target=self._serve)
+        self.thread.start()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                peer, _address = self.sock.accept()
+                with contextlib.suppress(OSError), peer:
+                    peer.sendall(peer.recv(64) if self.echo else b"word")
+
+    def close(self):
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        self.thread.join()
+
+
+@pytest.fixture
+def database(scene):
+    servers = [Server("192.0.2.1"), Server("2001:db8::1")]
+    yield servers
+    for server in servers:
+        server.close()
+
+
+def connect(source, target=None, port=PORT, patience=5.0):
+    """Connect from the worker's namespace and hear the word; return the seconds it took."""
+    with namespace("worker"):
+        sock = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET)
+    with sock:
+        sock.settimeout(patience)
+        sock.bind((source, 0))
+        began = time.monotonic()
+        sock.connect((target or OURS[family(source)], port))
+        assert sock.recv(4) == b"word"
+        return time.monotonic() - began
+
+
+def syn(address, mac=BORN, port=PORT, source_port=4000, **fields):
+    """Return a frame with a SYN from an address, of any MAC."""
+    layer = IPv6 if ":" in address else IP
+    header = layer(src=address, dst=OURS[family(address)])
+    return Ether(src=mac, dst=HOST) / header / TCP(sport=source_port, dport=port, **fields)
+
+
+class Loopback:
+    """SYNs that go over the database's own loopback: those that were sent once more."""
+
+    def __init__(self):
+        self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self.sock.bind(("lo", ETH_P_ALL))
+        self.sock.setblocking(False)
+
+    def syns(self):
+        seen = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                data, sender = self.sock.recvfrom(2048)
+                frame = Ether(data)
+                if sender[2] != socket.PACKET_OUTGOING and TCP in frame:
+                    seen += [frame] if frame[TCP].flags == "S" else []
+        return seen
+
+
+@pytest.fixture
+def loopback(scene):
+    watcher = Loopback()
+    yield watcher
+    watcher.sock.close()
