@@ -67,25 +67,29 @@ class Doubts(Generic[Key, Thing]):
         """Return what waits of an address."""
         return self._first.get(key) or self._rest.get(key)
 
-    def put(self, key: Key, why: str, now: float) -> Doubt[Key, Thing] | None:
-        """Return the doubt about an address, a new one if there is none; None: no room for it."""
+    def put(
+        self, key: Key, why: str, now: float, answered: bool = False
+    ) -> Doubt[Key, Thing] | None:
+        """Return the doubt about an address, a new one if there is none; None: no room for it.
+
+        answered: let it go first. For such a one what waits last of the others gives way.
+        """
         doubt = self.get(key)
         if doubt is None:
             if len(self) >= MOST:
                 self.dropped += 1
-                return None
+                if not answered or not self._rest:
+                    return None
+                self._rest.popitem()
             doubt = self._rest[key] = Doubt(key, why, now)
+        if answered and not doubt.answered:
+            doubt.answered = True
+            self._first[key] = self._rest.pop(key)
         return doubt
 
     def put_back(self, doubt: Doubt[Key, Thing]) -> None:
         """Ask once more, when the address may be asked about again."""
         (self._first if doubt.answered else self._rest)[doubt.key] = doubt
-
-    def prefer(self, doubt: Doubt[Key, Thing]) -> None:
-        """Let one that a listener has answered go first."""
-        doubt.answered = True
-        if self._rest.pop(doubt.key, None):
-            self._first[doubt.key] = doubt
 
     def drop(self, key: Key) -> Doubt[Key, Thing] | None:
         """Forget what waits of an address."""

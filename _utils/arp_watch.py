@@ -79,9 +79,10 @@ class Watch:
                 self._tell("owned", key, f"{text} {mac.hex(':')}", held=entry.mac, seen=mac)
             return
         doubt = self._doubt(key, "syn", now)
+        if self._is_preferred(doubt, syn, now):
+            doubt = self._doubt(key, "syn", now, answered=True)
         if doubt:
             doubt.add(mac, Waiting(False, syn))
-            self._prefer(doubt, syn, now)
 
     def called(self, ifindex: int, syn: Syn) -> bool:
         """Tell whether a SYN of ours goes to a neighbour whose entry may be wrong."""
@@ -91,19 +92,16 @@ class Watch:
     def unanswered(self, ifindex: int, syn: Syn) -> None:
         """Doubt the entry of a neighbour that has not answered a SYN of ours."""
         if self.called(ifindex, syn) and self._again.is_waiting(syn):
-            doubt = self._doubt((ifindex, syn.target), "no answer", self._clock())
+            doubt = self._doubt((ifindex, syn.target), "no answer", self._clock(), answered=True)
             if doubt:
                 doubt.add(b"", Waiting(True, syn))
-                self.doubts.prefer(doubt)
 
     def stuck(self, peer: bytes) -> None:
         """Doubt the entries of a peer whose connection waits for an answer."""
         for entry in list(self.known.at(peer)):
             key = entry.key
             if self._doubtful(key) and self._is_ours(key) and not self._is_right(key):
-                doubt = self._doubt(key, "retransmits", self._clock())
-                if doubt:
-                    self.doubts.prefer(doubt)
+                self._doubt(key, "retransmits", self._clock(), answered=True)
 
     def suspect(self, key: wire.Key) -> None:
         """Doubt an entry that something else than ARP keeps alive."""
@@ -218,18 +216,19 @@ class Watch:
     def _is_right(self, key: wire.Key) -> bool:
         return self._right_until.get(key, float("-inf")) > self._clock()
 
-    def _doubt(self, key: wire.Key, why: str, now: float) -> Doubt | None:
-        return self._open.get(key) or self.doubts.put(key, why, now)
+    def _doubt(self, key: wire.Key, why: str, now: float, answered: bool = False) -> Doubt | None:
+        return self._open.get(key) or self.doubts.put(key, why, now, answered)
 
-    def _prefer(self, doubt: Doubt, syn: Syn, now: float) -> None:
-        """Let it go first if a listener of ours has answered; looked up only while others wait."""
-        if doubt.answered or len(self.doubts) < 2 or now < doubt.looked_at + LOOK_AGAIN_S:
-            return
-        if self._looks.may(now):
-            self._looks.spend(1, now)
+    def _is_preferred(self, doubt: Doubt | None, syn: Syn, now: float) -> bool:
+        """Tell whether a listener of ours has answered; looked up only while others wait."""
+        if doubt and (doubt.answered or now < doubt.looked_at + LOOK_AGAIN_S):
+            return False
+        if len(self.doubts) < 2 or not self._looks.may(now):
+            return False
+        self._looks.spend(1, now)
+        if doubt:
             doubt.looked_at = now
-            if self._again.is_answered(syn):
-                self.doubts.prefer(doubt)
+        return self._again.is_answered(syn)
 
     def _flap(self, key: wire.Key, now: float) -> None:
         """Notice an address that goes to and fro between MACs."""

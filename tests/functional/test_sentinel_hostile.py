@@ -1,0 +1,236 @@
+"""The sentinel cannot be used against us: forged SYNs, closed ports, and its own death."""
+
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import BORN, DEAD, HOST
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
+from sentry import (  # noqa: F401
+    OURS,
+    PAIR,
+    PORT,
+    Server,
+    connect,
+    database,
+    guard,
+    loopback,
+    syn,
+)
+from wire import Wire, tagged
+
+OTHER = "02:00:00:00:00:0c"
+CLOSED = 5433
+
+
+@pytest.fixture
+def wire(scene):
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    wire = Wire()
+    yield wire
+    wire.close()
+
+
+def healed(begun, wire, *frames):
+    """Send frames of a worker whose entry is wrong; wait until it is right."""
+    wire.say(*frames)
+    begun.until("healed")
+    time.sleep(0.1)
+
+
+# --- what is sent once more, and what is not
+
+
+@PAIR
+def test_a_syn_that_a_listener_has_answered_is_sent_once_more(
+    scene, wire, guard, database, loopback, address
+):
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    healed(guard(), wire, syn(address))
+    assert [frame[TCP].sport for frame in loopback.syns()] == [4000]
+
+
+@PAIR
+def test_one_for_a_closed_port_is_not(scene, wire, guard, database, loopback, address):
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    healed(guard(), wire, syn(address, port=CLOSED))
+    assert not loopback.syns()
+
+
+def test_one_for_a_listener_that_is_bound_to_a_device_is_not(scene, wire, guard, loopback):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    server = Server("192.0.2.1", device="db0")
+    healed(guard(), wire, syn("192.0.2.10"))
+    server.close()
+    assert not loopback.syns()
+
+
+@pytest.mark.parametrize("always", [0, 2], ids=["no cookies", "cookies for all"])
+def test_with_syn_cookies_there_is_no_socket_and_nothing_is_sent(
+    scene, wire, guard, database, loopback, always
+):
+    scene.sysctl("ipv4.tcp_syncookies", always)
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    healed(guard(), wire, syn("192.0.2.10"))
+    assert len(loopback.syns()) == (0 if always else 1)
+
+
+def unusual(address="192.0.2.10"):
+    """Return frames with SYNs that are not as a client's stack makes them."""
+    ours = {"src": address, "dst": OURS[4]}
+    link, tcp = Ether(src=BORN, dst=HOST), TCP(sport=4000, dport=PORT, flags="S")
+    options = b"\x07\x07\x04" + bytes(4) + b"\0"  # record route
+    source_route = b"\x83\x07\x04" + socket.inet_aton("192.0.2.1") + b"\0"
+    return {
+        "IP options": link / IP(**ours, options=[], ihl=7) / Raw(options + bytes(tcp)),
+        "source route": link / IP(**ours, ihl=7) / Raw(source_route + bytes(tcp)),
+        "data": link / IP(**ours) / tcp / Raw(b"x" * 10),
+        "a first fragment": link / IP(**ours, flags="MF") / tcp,
+        "a later fragment": link / IP(**ours, frag=1) / Raw(bytes(tcp)),
+        "an unfinished header": link / IP(**ours) / Raw(bytes(tcp)[:13]),
+        "options cut short": link / IP(**ours) / TCP(sport=4000, dport=PORT, dataofs=15, flags="S"),
+        "SYN and FIN": link / IP(**ours) / TCP(sport=4000, dport=PORT, flags="SF"),
+        "SYN and ACK": link / IP(**ours) / TCP(sport=4000, dport=PORT, flags="SA"),
+        "UDP": link / IP(**ours) / UDP(sport=4000, dport=PORT) / Raw(bytes(tcp)),
+        "a length beyond its end": link / IP(**ours, len=400) / tcp,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", unusual())
+def test_nothing_unusual_is_sent_once_more(scene, wire, guard, database, loopback, kind):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    begun = guard()
+    wire.say(unusual()[kind])
+    healed(begun, wire, syn("192.0.2.10", port=CLOSED, source_port=4001))
+    assert not loopback.syns()
+    assert connect("192.0.2.10") < 0.9  # the sentinel lives
+
+
+def test_nor_what_has_ipv6_extension_headers(scene, wire, guard, database, loopback):
+    address = "2001:db8::10"
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    begun = guard()
+    header = IPv6(src=address, dst=OURS[6]) / IPv6ExtHdrDestOpt()
+    wire.say(Ether(src=BORN, dst=HOST) / header / TCP(sport=4000, dport=PORT, flags="S"))
+    healed(begun, wire, syn(address, port=CLOSED, source_port=4001))
+    assert not loopback.syns()
+
+
+# --- forged
+
+
+@PAIR
+def test_a_vlan_that_this_machine_has_not_is_not_mistaken(scene, wire, guard, address):
+    scene.worker(address)
+    scene.add(address, "reachable", BORN)
+    begun = guard()
+    wire.say(tagged(syn(address, OTHER), 7))
+    time.sleep(0.3)
+    assert not begun.told("alias")
+    wire.say(syn(address, OTHER))
+    begun.until("alias")
+
+
+def test_a_flood_costs_a_bounded_number_of_questions_and_changes_nothing(
+    scene, wire, guard, database
+):
+    """40 living hosts, every SYN from another MAC; and the newcomer among them is served."""
+    living = [f"192.0.2.{number}" for number in range(100, 140)]
+    for address in [*living, "192.0.2.10"]:
+        scene.worker(address)
+        scene.add(address, "reachable", BORN)
+    scene.add("192.0.2.10", "reachable", DEAD)
+    begun = guard('{"rate": 50}')
+    frames = [bytearray(bytes(syn(address, port=CLOSED))) for address in living]
+    wire.questions()
+    began, sent = time.monotonic(), 0
+    while time.monotonic() < began + 3:
+        for frame in frames:
+            frame[6:12] = struct.pack("!HI", 0x0600, sent)
+            wire.sock.send(frame)
+            sent += 1
+    took = time.monotonic() - began
+    asked = [question.pdst for question in wire.questions() if question.type == 0x0806]
+    assert sent > 5000
+    assert len(asked) <= 50 * took + 10
+    assert max(asked.count(address) for address in living) <= took + 2
+    assert connect("192.0.2.10") < 2
+    macs = {row.split()[0]: row.split()[2] for row in scene.table()}
+    assert {macs[address] for address in living} == {BORN}
+    lines = begun.end()
+    assert len(lines) < 30, lines
+
+
+def test_known_pairs_do_not_wake_anybody(scene, wire, guard, database):
+    """10,000 SYNs of a peer whose entry is right: none of them comes out of the kernel."""
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", BORN)
+    begun = guard()
+    time.sleep(0.2)
+    frame, before = bytes(syn("192.0.2.10", port=CLOSED)), cpu_ticks(begun)
+    for _ in range(10_000):
+        wire.sock.send(frame)
+    time.sleep(0.2)
+    assert cpu_ticks(begun) - before <= 5  # hundredths of a second
+
+
+def cpu_ticks(begun):
+    with open(f"/proc/{begun.process.pid}/stat", encoding="ascii") as file:
+        return sum(map(int, file.read().split()[13:15]))
+
+
+# --- its own end
+
+
+@pytest.mark.parametrize("how", ["hung", "killed", "ended"])
+def test_without_it_everything_is_as_it_would_be(scene, guard, database, how):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", BORN)
+    begun = guard()
+    for number in range(60):
+        if number == 20 and how == "hung":
+            subprocess.run(["kill", "-STOP", str(begun.process.pid)], check=True)
+        elif number == 20:
+            begun.process.kill() if how == "killed" else begun.process.terminate()
+        assert connect("192.0.2.10") < 0.9
+
+
+def test_it_gives_up_what_it_does_not_need(guard):
+    begun = guard()
+    with open(f"/proc/{begun.process.pid}/status", encoding="ascii") as file:
+        status = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm")} == {1 << 13}
+    assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+
+
+WITHOUT_RIGHTS = """
+import sys; sys.path.insert(0, sys.argv[1])
+import arp_rights; arp_rights.keep_only()
+sys.argv[1:] = []
+import arp_sentinel_loop; arp_sentinel_loop.main()
+"""
+
+
+def test_without_the_rights_it_says_so_in_one_line(scene, repo):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_RIGHTS, str(repo / "_utils")],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    line = process.stdout.readline()
+    process.terminate()
+    rest, _ = process.communicate(timeout=10)
+    assert line == "failed: cannot watch: no CAP_NET_RAW here; again in 60 s\n"
+    assert not rest

@@ -1,0 +1,136 @@
+"""The sentinel in all weathers: devices, families, lost notifications, a second sentinel."""
+
+import subprocess
+import time
+
+import pytest
+from conftest import BORN, DEAD, ip
+from sentry import (  # noqa: F401
+    PAIR,
+    PORT,
+    Server,
+    connect,
+    database,
+    guard,
+    loopback,
+    syn,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_locktime(scene):
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+
+
+def begin_anew(scene, address="192.0.2.10"):
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+
+
+def test_a_device_that_is_renamed(scene, guard, database):
+    begun = guard()
+    for words in ("db0 down", "db0 name db1", "db1 up"):
+        ip("link", "set", *words.split())
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD, "db1")
+    assert connect("192.0.2.10") < 0.9
+    assert begun.until("healed") == [f"healed: 192.0.2.10 on db1: {DEAD} -> {BORN} (syn)"]
+
+
+def test_a_device_that_goes_and_comes_back(scene, guard):
+    begin_anew(scene)
+    begun = guard()
+    ip("link", "del", "db0")
+    scene.__init__()
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    server = Server("192.0.2.1")
+    begin_anew(scene)
+    assert connect("192.0.2.10") < 0.9
+    server.close()
+    assert begun.until("healed")
+
+
+def test_a_device_that_is_enslaved(scene, guard, database):
+    """What the table knows then is the bridge's."""
+    begun = guard()
+    for words in (
+        "link add br0 type bridge forward_delay 0 mcast_snooping 0",
+        "link set br0 address 02:00:00:00:00:01",
+        "address flush dev db0",
+        "link set db0 master br0",
+        "link set br0 up",
+        "address add 192.0.2.1/24 dev br0",
+    ):
+        ip(*words.split())
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD, "br0")
+    scene.sysctl("ipv4.neigh.br0.locktime", 0)
+    assert connect("192.0.2.10") < 0.9
+    assert begun.until("healed") == [f"healed: 192.0.2.10 on br0: {DEAD} -> {BORN} (syn)"]
+
+
+def test_no_ipv6(scene, guard, database):
+    scene.sysctl("ipv6.conf.all.disable_ipv6", 1)
+    guard()
+    begin_anew(scene)
+    assert connect("192.0.2.10") < 0.9
+
+
+def test_no_ipv4(scene, guard, database):
+    ip("address", "del", "192.0.2.1/24", "dev", "db0")
+    guard()
+    begin_anew(scene, "2001:db8::10")
+    assert connect("2001:db8::10") < 0.9
+
+
+def test_lost_notifications_are_told_and_the_table_is_read_anew(scene, guard, database):
+    begun = guard()
+    subprocess.run(["kill", "-STOP", str(begun.process.pid)], check=True)
+    for _ in range(6):
+        scene.fill(800, "permanent")
+        ip("neigh", "flush", "nud", "permanent", "dev", "db0")
+    begin_anew(scene)
+    subprocess.run(["kill", "-CONT", str(begun.process.pid)], check=True)
+    begun.until("lost")
+    assert connect("192.0.2.10") < 0.9
+
+
+@PAIR
+def test_a_table_too_large_for_the_kernel_s_filter(scene, guard, database, address):
+    scene.fill(1500, "permanent", 6 if ":" in address else 4)
+    begun = guard()
+    begin_anew(scene, address)
+    assert connect(address) < 0.9
+    assert begun.until("healed")
+
+
+def test_two_sentinels_at_once(scene, guard, database):
+    begun = [guard(), guard()]
+    for number in range(10, 20):
+        begin_anew(scene, f"192.0.2.{number}")
+        assert connect(f"192.0.2.{number}") < 0.9
+    assert any(each.told("healed") for each in begun)
+
+
+def test_an_address_that_moves_between_two_macs(scene, guard, database):
+    """A VRRP address: the first connection after each failover."""
+    address = "192.0.2.10"
+    guard()
+    for _failover in range(4):
+        begin_anew(scene, address)
+        with scene.confirming(address):
+            assert connect(address) < 0.9
+        ip("-n", "worker", "address", "del", f"{address}/24", "dev", "w0")
+
+
+def test_a_suspect_entry_is_asked_about_without_any_traffic(scene, guard):
+    """Kept REACHABLE by somebody who vouches for it, for longer than ARP alone would."""
+    begin_anew(scene)
+    scene.sysctl("ipv4.neigh.db0.base_reachable_time_ms", 100)
+    with scene.confirming("192.0.2.10"):
+        scene.until(lambda: f"192.0.2.10 db0 {DEAD} REACHABLE" in scene.table(), 5)
+        time.sleep(1)
+        begun = guard()
+        assert begun.until("healed") == [
+            f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (vouched for)"
+        ]

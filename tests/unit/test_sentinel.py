@@ -1,0 +1,245 @@
+"""The sentinel's parts without a kernel: SYNs from bytes, who is asked first, what is merged."""
+
+import itertools
+import random
+
+import arp_calls
+import arp_doubts
+import arp_filter
+import arp_known
+import arp_merge
+import arp_options
+import arp_syn
+import arp_wire as wire
+import pytest
+from arp_kernel import PERMANENT
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.packet import Raw
+
+V4 = {"src": "192.0.2.10", "dst": "192.0.2.1"}
+V6 = {"src": "2001:db8::10", "dst": "2001:db8::1"}
+TCP_OPTIONS = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (7, 0)), ("NOP", 0), ("WScale", 7)]
+
+
+def syn(ip=None, **tcp):
+    return (ip or IP(**V4)) / TCP(**{"sport": 4000, "dport": 5432, "flags": "S", **tcp})
+
+
+# --- arp_syn
+
+
+@pytest.mark.parametrize("header", [IP(**V4), IPv6(**V6)], ids=["v4", "v6"])
+@pytest.mark.parametrize("flags", ["S", "SEC"], ids=["plain", "ECN"])
+def test_a_syn_is_understood_and_made_again_with_its_checksum(header, flags):
+    right = bytes(syn(header, flags=flags, options=TCP_OPTIONS))
+    found = arp_syn.parse(right)
+    assert (found.source_port, found.target_port) == (4000, 5432)
+    assert found.source[-1] == 0x10 if len(found.source) == 16 else 10
+    at = 40 if header.version == 6 else 20
+    broken = right[: at + 16] + b"\x12\x34" + right[at + 18 :] + bytes(6)  # and padding behind it
+    assert arp_syn.again(broken) == right
+
+
+@pytest.mark.parametrize("flags", ["SA", "A", "R", "SF", "", "SR"])
+def test_other_flags_are_no_syn(flags):
+    assert arp_syn.parse(bytes(syn(flags=flags))) is None
+
+
+def test_no_bytes_make_it_fail():
+    chance = random.Random(12)
+    whole = bytes(syn(options=TCP_OPTIONS)), bytes(syn(IPv6(**V6)))
+    for _ in range(20_000):
+        packet = bytearray(chance.choice(whole)[: chance.randrange(70)])
+        for _change in range(chance.randrange(4)):
+            if packet:
+                packet[chance.randrange(len(packet))] = chance.randrange(256)
+        again = arp_syn.again(bytes(packet))
+        assert again is None or arp_syn.parse(again)
+
+
+def test_data_is_not_sent_again():
+    assert arp_syn.parse(bytes(syn() / Raw(b"x")))
+    assert arp_syn.again(bytes(syn() / Raw(b"x"))) is None
+
+
+# --- arp_filter
+
+
+def test_a_program_has_no_more_instructions_than_the_kernel_takes():
+    many = {number.to_bytes(4, "big"): frozenset({bytes(6)}) for number in range(600)}
+    with pytest.raises(ValueError, match="instructions, 4096 are allowed"):
+        arp_filter.incoming(4, many)
+    assert len(arp_filter.incoming(4, dict(list(many.items())[:500]))) <= 8 * 4096
+
+
+# --- arp_doubts
+
+
+def doubts(rate=100.0, **waiting):
+    made = arp_doubts.Doubts(rate)
+    for key in waiting:
+        made.put(key, "syn", 0.0)
+    return made
+
+
+def played(made, until, step=0.001, **next_words):
+    """Return which key was asked about when."""
+    asked, now = [], 0.0
+    while now < until:
+        doubt = made.next(now, **next_words)
+        if doubt:
+            asked.append((round(now, 3), doubt.key))
+        else:
+            now += step
+    return asked
+
+
+def test_one_address_is_asked_about_at_most_once_a_second():
+    made, times, now = doubts(), [], 0.0
+    while now < 5:
+        made.put("a", "syn", now)
+        if made.next(now):
+            times.append(now)
+        now += 0.01
+    assert len(times) == 5
+    assert min(b - a for a, b in itertools.pairwise(times)) >= 1
+
+
+def test_never_more_than_the_rate_and_half_of_it_for_what_nobody_has_answered():
+    made = doubts(rate=100.0)
+    for number in range(1000):
+        made.put(number, "syn", 0.0)
+    assert 45 <= len(played(made, 1.0)) <= 55
+
+
+def test_what_a_listener_has_answered_goes_first_through_a_flood():
+    made = doubts()
+    for number in range(2000):
+        made.put(number, "syn", 0.0)
+    assert len(made) == arp_doubts.MOST
+    assert made.dropped == 2000 - arp_doubts.MOST
+    made.put(arp_doubts.MOST - 1, "syn", 0.0, answered=True)
+    assert played(made, 0.1)[0][1] == arp_doubts.MOST - 1
+
+
+def test_a_newcomer_finds_room_in_a_queue_that_forged_ones_have_filled():
+    made = doubts()
+    for number in range(2000):
+        made.put(number, "syn", 0.0)
+    newcomer = made.put("new", "no answer", 0.0, answered=True)
+    assert newcomer
+    assert played(made, 0.1)[0][1] == "new"
+
+
+def test_who_is_silent_is_left_alone_for_longer():
+    made = doubts(a=1)
+    made.next(0.0)
+    made.silent("a", 1.2)
+    made.put("a", "syn", 1.3)
+    assert not made.next(4.0)
+    assert made.due(4.0) == pytest.approx(4.2)
+    assert made.next(4.3)
+
+
+def test_what_is_due_is_due():
+    """A loop that sleeps until ``due`` is never too early twice, and never late."""
+    made = doubts(rate=10.0)
+    for number in range(50):
+        made.put(number, "syn", 0.0)
+    now, asked, wakes = 0.0, 0, 0
+    while len(made):
+        wakes += 1
+        now = made.due(now)
+        while made.next(now):
+            asked += 1
+    assert asked == 50
+    assert wakes <= 51
+
+
+def test_of_one_address_only_so_many_syns_and_macs_are_kept():
+    doubt = arp_doubts.Doubt("a", "syn", 0.0)
+    for number in range(100):
+        doubt.add(bytes([number]), number)
+    assert (len(doubt.macs), doubt.things[-1]) == (arp_doubts.SYNS, 99)
+    assert len(doubt.things) == arp_doubts.SYNS
+
+
+def test_aliases_are_bounded_and_forgotten():
+    aliases = arp_doubts.Aliases()
+    for number in range(10_000):
+        assert aliases.add("a", number.to_bytes(6, "big"), number / 1000)
+    assert len(aliases) == arp_doubts.ALIASES
+    assert ("a", (9999).to_bytes(6, "big")) in aliases
+    aliases.forget(10 + arp_doubts.ALIAS_S)
+    assert not len(aliases)
+
+
+# --- arp_merge
+
+
+def test_a_flood_of_news_is_one_line_a_minute():
+    said = []
+    teller = arp_merge.Teller(lambda kind, line, facts: said.append(line))
+    for number in range(60_000):
+        teller.tell("healed", str(number), number / 1000)
+    teller.flush(1000)
+    assert len(said) == 11
+    assert said[0] == "healed: 0"
+    assert said[10] == "healed: 59990 more within 60 s, the latest: 59999"
+    assert teller.totals == {"healed": 60_000}
+
+
+# --- arp_known
+
+
+def entry(**fields):
+    fields = {"ifindex": 2, "state": PERMANENT, "dst": bytes(4), "mac": bytes(6), **fields}
+    return wire.Entry(**fields)
+
+
+def test_reading_anew_tells_what_has_changed_meanwhile():
+    known = arp_known.Known()
+    assert known.read_anew([entry()]) == []
+    [change] = known.read_anew([entry(mac=b"other!"), entry(ifindex=3)])
+    assert (change.old.mac, change.new.mac) == (bytes(6), b"other!")
+    assert {found.ifindex for found in known.at(bytes(4))} == {2, 3}
+    known.forget_device(2)
+    assert [found.ifindex for found in known.at(bytes(4))] == [3]
+
+
+# --- arp_calls
+
+
+def test_calls_wait_for_their_answer_and_no_longer():
+    calls = arp_calls.Calls()
+    for port in range(1000):
+        found = arp_syn.parse(bytes(syn(sport=port)))
+        calls.put(found, 2, 0.0)
+        calls.put(found, 2, 0.04)  # sent again
+    assert len(calls) == arp_calls.MOST
+    assert calls.waited(0.049) == []
+    assert len(calls.waited(0.051)) == arp_calls.MOST
+    assert calls.next_due() == float("inf")
+
+
+# --- arp_options
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"rate": 0}, "rate: 0: the sentinel needs a limit"),
+        ({"reinject": "no"}, "reinject: 'no' is neither True nor False"),
+        ({"devices": "eth0"}, "sentinel: no option 'devices'; there are dev, ip"),
+        ({"ip": "10.0.0.0/33"}, "ip: "),
+    ],
+)
+def test_what_is_wrong_is_named(words, said):
+    with pytest.raises(ValueError, match=said.replace("(", "\\(")):
+        arp_options.parse(words)
+
+
+def test_the_defaults():
+    options = arp_options.parse()
+    assert (options.rate, options.reinject, options.selectors.ip) == (100.0, True, None)
