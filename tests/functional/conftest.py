@@ -67,9 +67,13 @@ class Scene:
         return sorted(rows)
 
     @staticmethod
-    def sysctl(name, value):
-        """Set one key below net."""
-        with open(f"/proc/sys/net/{name.replace('.', '/')}", "w", encoding="ascii") as file:
+    def sysctl(name, value, namespace=None):
+        """Set one key below net, here or there. Without procps: not every host has it."""
+        path = f"/proc/sys/net/{name.replace('.', '/')}"
+        if namespace:
+            ip("netns", "exec", namespace, "sh", "-c", f"echo {value} >{path}")
+            return
+        with open(path, "w", encoding="ascii") as file:
             file.write(str(value))
 
     @staticmethod

@@ -117,9 +117,9 @@ def test_wrong_and_not_corrected_as_locktime_is_long(arp, scene):
 
 def test_wrong_and_not_corrected_as_a_proxy_may_not_override(arp, scene):
     """RFC 4861, 7.2.8: who answers in the name of another does not set the Override flag."""
-    ip("netns", "exec", "worker", "sysctl", "-qw", "net.ipv6.conf.w0.proxy_ndp=1")
-    ip("netns", "exec", "worker", "sysctl", "-qw", "net.ipv6.conf.w0.forwarding=1")
-    ip("netns", "exec", "worker", "sysctl", "-qw", "net.ipv6.neigh.w0.proxy_delay=0")
+    scene.sysctl("ipv6.conf.w0.proxy_ndp", 1, "worker")
+    scene.sysctl("ipv6.conf.w0.forwarding", 1, "worker")
+    scene.sysctl("ipv6.neigh.w0.proxy_delay", 0, "worker")
     ip("-n", "worker", "neigh", "add", "proxy", V6, "dev", "w0")
     scene.add(V6, "reachable", DEAD)
     answer = arp.diagnose(V6)
