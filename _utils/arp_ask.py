@@ -13,7 +13,6 @@ Answers to what is not asked are passed over, so a flood of them costs time and 
 """
 
 import contextlib
-import itertools
 import select
 import time
 from collections import defaultdict, deque
@@ -134,7 +133,7 @@ class Asker:
         self._hear()
         self._send(self._clock())
         self._hear()
-        while asked := self._ends.pop(self._clock()):
+        for asked in self._ends.pop(self._clock(), len(self._asked)):
             self._finish(asked)
         done, self._done = self._done, []
         return done
@@ -144,7 +143,7 @@ class Asker:
     def _send(self, now: float) -> None:
         """Send what is due, as far as pace and flight allow: first what was asked before."""
         room = min(EVERY, self._pace.may(now), self._flight.room(now))
-        due = list(itertools.islice(iter(lambda: self._again.pop(now), None), max(room, 0)))
+        due = self._again.pop(now, room)
         due += [self._new.popleft() for _ in range(min(room - len(due), len(self._new)))]
         groups = defaultdict(list)
         for asked in due:
@@ -224,31 +223,33 @@ class Asker:
         """Take what has come."""
         if self._ports and self._ready.poll(0):
             now = self._clock()
-            for port in self._ports.values():
-                for message, sender in port.drain(DRAIN):
-                    self._take(message, sender, now)
+            heard = [one for port in self._ports.values() for one in port.drain(DRAIN)]
+            claimed = [asked for one in heard if (asked := self._take(*one, now))]
+            if claimed:
+                self._ends.set(now + COLLECT_S, claimed)
 
-    def _take(self, message: bytes, sender: tuple, now: float) -> None:
-        """Take one packet, if it answers what is asked."""
+    def _take(self, message: bytes, sender: tuple, now: float) -> _Asked | None:
+        """Take one packet, if it answers what is asked; return what is claimed by it."""
         device = self._devices.named(sender[0])
         answer = device and frames.parse(message, sender, device.mac)
         asked = answer and self._asked.get((device.ifindex, answer.ip))
         if not asked or asked.carrier_changes < 0:
-            return
+            return None
         held, owner = asked.question.mac, answer.owner
         is_new = owner not in asked.answers
         if is_new and (len(asked.answers) < MOST_MACS or owner == held):
             asked.answers[owner] = round((now - asked.started) * 1000, 3)
         if asked.claimed:
-            return
+            return None
         if owner == held and not asked.broadcast:
             self._finish(asked)
-            return
+            return None
         self._flight.answered(asked)
-        if asked.broadcast:
-            asked.claimed = True
-            self._again.clear(asked)
-            self._ends.set(now + COLLECT_S, [asked])
+        if not asked.broadcast:
+            return None
+        asked.claimed = True
+        self._again.clear(asked)
+        return asked
 
     # --- ending
 

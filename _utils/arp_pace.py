@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Hashable, Iterable
 from pathlib import Path
+from typing import Any
 
 SLICE_S = 0.02  # what may go within this time may go at once: each waking costs CPU
 # An answer that takes longer than this comes alone, and not in the burst of the others.
@@ -126,10 +127,14 @@ class Timers:
             heapq.heappop(self._heap)
         return float("inf")
 
-    def pop(self, now: float) -> Hashable | None:
-        """Return the key that is due first, and forget it; None where none is due."""
-        if self.due() > now:
-            return None
-        key = self._heap[0][2].popleft()
-        del self._valid[key]
-        return key
+    def pop(self, now: float, most: int) -> list[Any]:
+        """Return the keys that are due, no more than ``most``, the first one first; forget them."""
+        popped: list[Any] = []
+        while len(popped) < most and self.due() <= now:
+            _due, number, waiting = self._heap[0]
+            while waiting and len(popped) < most:
+                key = waiting.popleft()
+                if self._valid.get(key) == number:
+                    del self._valid[key]
+                    popped.append(key)
+        return popped

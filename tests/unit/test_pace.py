@@ -2,7 +2,7 @@
 
 import arp_pace
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -25,6 +25,7 @@ def test_the_rate_is_kept_and_used(rate):
     assert 20 * rate - late <= len(times) - pace.burst <= 20 * rate + 1
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, 10_000), st.integers(1, 64), st.lists(st.floats(0, 3), max_size=60))
 def test_no_window_holds_more_than_rate_and_burst(rate, burst, pauses):
     pace, now, times = arp_pace.Pace(rate, burst), 0.0, []
@@ -90,6 +91,7 @@ def test_several_questions_of_one_key():
     assert not flight._unanswered
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.floats(0, 0.01))))
 def test_in_flight_never_holds_more_than_it_may(events):
     flight, now = arp_pace.Flight(4), 0.0
@@ -119,13 +121,14 @@ def test_an_unknown_backlog_is_taken_for_a_small_one(tmp_path):
 
 def test_timers_come_in_order_and_each_key_has_one():
     timers = arp_pace.Timers()
-    assert (timers.due(), timers.pop(1e9)) == (float("inf"), None)
+    assert (timers.due(), timers.pop(1e9, 9)) == (float("inf"), [])
     for key, due in (("a", 3.0), ("b", 1.0), ("c", 2.0), ("b", 4.0), ("d", 2.0)):
         timers.set(due, [key])
     timers.clear("c")
     timers.clear("nobody")
-    assert (timers.due(), timers.pop(1.9)) == (2.0, None)
-    assert [timers.pop(9), timers.pop(9), timers.pop(9), timers.pop(9)] == ["d", "a", "b", None]
+    assert (timers.due(), timers.pop(1.9, 9)) == (2.0, [])
+    assert timers.pop(3.5, 9) == ["d", "a"]
+    assert timers.pop(9, 9) == ["b"]
 
 
 def test_timers_that_are_set_together_are_still_each_key_s_own():
@@ -134,7 +137,9 @@ def test_timers_that_are_set_together_are_still_each_key_s_own():
     timers.set(1.0, "c")
     timers.clear("a")
     assert timers.due() == 1.0
-    assert [timers.pop(9) for _ in range(4)] == ["c", "b", "d", None]
+    assert (timers.pop(9, 0), timers.pop(9, -1)) == ([], [])
+    assert (timers.pop(9, 2), timers.pop(9, 2)) == (["c", "b"], ["d"])
+    assert timers.due() == float("inf")
     assert not timers._heap
     assert not timers._valid
 
