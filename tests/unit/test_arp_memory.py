@@ -2,7 +2,7 @@
 
 import arp_memory as memory
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 NOW = 1_800_000_000
@@ -53,6 +53,7 @@ def test_it_does_not_grow_without_end():
     assert len(memory.dump(held)) < 200_000
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0))
 def test_a_torn_one_is_refused(length):
     whole = memory.dump(memory.after(memory.empty(), NOW, run(healed=[HEAL]))).strip()

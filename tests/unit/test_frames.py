@@ -4,7 +4,7 @@ import ipaddress
 
 import arp_frames as frames
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet6 import (
     ICMPv6ND_NA,
@@ -57,6 +57,7 @@ def test_arp_announcements(operation, name):
 
 
 @pytest.mark.parametrize("unicast", [False, True], ids=["to the group", "to one host"])
+@settings(deadline=None)
 @given(last=st.binary(min_size=8, max_size=8), mac=st.binary(min_size=6, max_size=6))
 def test_solicitations(unicast, last, mac):
     target = YOU6[:8] + last
@@ -222,11 +223,13 @@ def test_another_protocol_is_no_answer():
     assert frames.parse(reply(), sender(0x0800), OURS) is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=120), st.sampled_from([frames.ETH_P_ARP, frames.ETH_P_IPV6]))
 def test_nothing_makes_it_fail(packet, protocol):
     frames.parse(packet, sender(protocol), OURS)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 71), st.integers(0, 7))
 def test_no_flipped_bit_of_an_advertisement_is_believed(at, bit):
     """All but class and flow is checked or summed."""
