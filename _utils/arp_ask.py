@@ -238,7 +238,7 @@ class Asker:
         held, owner = asked.question.mac, answer.owner
         is_new = owner not in asked.answers
         if is_new and (len(asked.answers) < MOST_MACS or owner == held):
-            asked.answers[owner] = round((now - asked.started) * 1000, 3)
+            asked.answers[owner] = (now - asked.started) * 1000
         if asked.claimed:
             return None
         if owner == held and not asked.broadcast:

@@ -196,7 +196,7 @@ class _Look:
             unicast_asked=sum(one.unicast_asked for one in heard),
             broadcast_asked=sum(one.broadcast_asked for one in heard),
             cannot_ask="" if answers else heard[-1].why,
-            answers={mac.hex(":"): ms for mac, ms in answers.items()},
+            answers={mac.hex(":"): round(ms, 3) for mac, ms in answers.items()},
             entry_after=after and self._row(after),
             witnesses=self._witnesses(answers) if len(answers) > 1 else {},
             own_macs=_own_macs(self._channel) if answers else {},

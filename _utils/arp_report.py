@@ -39,7 +39,7 @@ class Report:
         row["unicast_asked"] += heard.unicast_asked
         row["broadcast_asked"] += heard.broadcast_asked
         for mac, ms in heard.answers.items():
-            row["answers"].setdefault(mac.hex(":"), ms)
+            row["answers"].setdefault(mac.hex(":"), round(ms, 3))
 
     def verdict(self, entry: wire.Entry, verdict: str) -> None:
         """Take an outcome that is a count: confirmed, undecided, kept."""
