@@ -118,7 +118,8 @@ def list_(ip=None, dev=None, state=None, family=None, exclude=None, mac=None):
     ``dev``; ``state``; ``confirmed_s``, ``used_s``, ``updated_s`` (seconds since somebody vouched
     for the entry, since it was last looked up for a packet, since its state or MAC last changed);
     ``suspect`` (True: REACHABLE for longer than ARP alone would keep it, so something else
-    vouches for it, rightly or wrongly); ``owner`` (why it is never touched, or empty).
+    vouches for it, rightly or wrongly); ``owner`` (why it is never touched, or empty). Sorted by
+    device and address up to 1000 rows; more are in the kernel's order.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
 
@@ -371,7 +372,9 @@ def stats(ip=None, dev=None, family=None, exclude=None, mac=None):
     Returns a dict by family (``ipv4``, ``ipv6``): ``entries``, ``states`` (state to count),
     ``devices`` (device to state to count) and, where the kernel has such a table, ``gc_thresh1``,
     ``gc_thresh2``, ``gc_thresh3`` and ``entries_all_namespaces``: the limits hold for all network
-    namespaces together, so a container can be refused an entry though its own table is small.
+    namespaces together, so a container can be refused an entry though its own table is small. Each
+    family has also ``warnings``: a list, with one line from 80 % of ``gc_thresh3`` on, which says
+    how full the table is and which sizes to set. Every key of the dict itself is a family.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
     """

@@ -136,7 +136,7 @@ def _cleaned(how, words):
     try:
         answer = _arp(how)(**words)
         stats = _arp("stats")()
-        warnings = arp_tell.overflow(stats)
+        warnings = [line for told in stats.values() for line in told["warnings"]]
         said = arp_tell.line(arp_tell.news(answer), warnings)
         failed = said if answer.get("failed") else ""
     except (CommandExecutionError, SaltInvocationError) as error:

@@ -12,6 +12,7 @@ import arp_blocks as blocks
 import arp_judge as judge
 import arp_netlink as netlink
 import arp_table as tables
+import arp_tell
 import arp_wire as wire
 from arp_kernel import FAMILY_NAMES, REACHABLE, TICKS
 from arp_select import Selectors
@@ -159,4 +160,6 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
             counts["entries"] += 1
             counts["states"][state] = counts["states"].get(state, 0) + 1
             by_device[state] = by_device.get(state, 0) + 1
+    for family, told in result.items():
+        told["warnings"] = arp_tell.overflow(family, told)
     return result

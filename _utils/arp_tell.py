@@ -89,22 +89,20 @@ def one_line(text: str, limit: int = LIMIT) -> str:
     return words.encode()[: limit - 4].decode(errors="ignore").rstrip() + " ..."
 
 
-def overflow(stats: Answer) -> list[str]:
-    """Return a line for each family whose table is nearly full, with the sizes to set.
+def overflow(family: str, told: Answer) -> list[str]:
+    """Return a line where the table of a family is nearly full, with the sizes to set.
 
-    ``stats`` is the answer of arp.stats. The limit holds for all network namespaces together; at
-    it the kernel learns no new neighbour ("neighbour table overflow"). It does not count what is
-    PERMANENT (neigh_alloc in net/core/neighbour.c); of other namespaces we cannot tell.
+    ``told`` is what arp.stats says of that family. The limit holds for all network namespaces
+    together; at it the kernel learns no new neighbour ("neighbour table overflow"). It does not
+    count what is PERMANENT (neigh_alloc in net/core/neighbour.c); how many of these there are in
+    other namespaces, or beside what selectors name, we cannot tell: then this is early.
     """
-    lines = []
-    for family, told in sorted(stats.items()):
-        limit, entries = told.get("gc_thresh3", 0), told.get("entries_all_namespaces", 0)
-        entries -= told.get("states", {}).get("PERMANENT", 0)
-        if not limit or entries < FULL * limit:
-            continue
-        size = 1 << (2 * max(entries, limit) - 1).bit_length()
-        lines.append(
-            f"{family} neighbour table {100 * entries // limit} % full: {entries} of gc_thresh3 "
-            f"{limit}, all namespaces together; set gc_thresh2 {size // 2}, gc_thresh3 {size}"
-        )
-    return lines
+    limit, entries = told.get("gc_thresh3", 0), told.get("entries_all_namespaces", 0)
+    entries -= told["states"].get("PERMANENT", 0)
+    if not limit or entries < FULL * limit:
+        return []
+    size = 1 << (2 * max(entries, limit) - 1).bit_length()
+    return [
+        f"{family} neighbour table {100 * entries // limit} % full: {entries} of gc_thresh3 "
+        f"{limit}, all namespaces together; set gc_thresh2 {size // 2}, gc_thresh3 {size}"
+    ]

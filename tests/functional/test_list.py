@@ -1,5 +1,6 @@
 """arp.list, arp.list_stale, arp.stats: the table as it is."""
 
+import ipaddress
 import json
 import os
 import subprocess
@@ -148,6 +149,36 @@ def test_stats_counts_against_the_limits(arp, scene):
         assert limits[0] > 0
         assert stats[family]["entries_all_namespaces"] >= stats[family]["entries"]
     assert set(arp.stats(family="ipv6")) == {"ipv6"}
+
+
+def test_what_a_person_can_still_read_is_sorted(arp, scene):
+    scene.fill(500)
+    listed = [ipaddress.ip_address(row["ip"]) for row in arp.list(family="ipv4", dev="db0")]
+    assert len(listed) == 500
+    assert listed == sorted(listed)
+
+
+@pytest.mark.parametrize(("percent", "warns"), [(79, False), (80, True)], ids=str)
+def test_stats_warns_before_the_kernel_refuses(arp, scene, monkeypatch, percent, warns):
+    """The limit is the whole machine's, and other tests live under it: it is patched."""
+    import arp_netlink
+
+    original = arp_netlink.limits
+
+    def limits(families):
+        found = original(families)
+        full = found[2].entries_all_namespaces - 1  # the one that is PERMANENT does not count
+        return {**found, 2: found[2]._replace(gc_thresh3=full * 100 // percent)}
+
+    monkeypatch.setattr(arp_netlink, "limits", limits)
+    scene.fill(200)
+    scene.add("192.0.2.10", "permanent")
+    stats = arp.stats()
+    assert set(stats) == {"ipv4", "ipv6"}, "every key is a family"
+    assert stats["ipv6"]["warnings"] == []
+    told = stats["ipv4"]["warnings"]
+    assert len(told) == warns
+    assert all(line.startswith("ipv4 neighbour table 80 % full: ") for line in told)
 
 
 def test_list_shows_an_ipv6_link_local_router(arp, scene):
