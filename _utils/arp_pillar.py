@@ -5,9 +5,12 @@ no Salt. Every refusal is a ValueError of one line that begins with the key, suc
 ``schedule:minute: '5; reboot' is not …``, and nothing of what was refused is used.
 """
 
+from __future__ import annotations
+
 import os
 import re
-from collections import namedtuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import arp_schedule
 import arp_select
@@ -34,13 +37,27 @@ _ONE_VERSION = r"(===?|~=|!=|[<>]=?)[0-9][0-9a-z.*+]*"
 _VERSION = re.compile(rf"{_ONE_VERSION}(,{_ONE_VERSION})*")
 _CARRIED = "the name of a device that a command can carry (letters, digits and _ . @ + -)"
 
-Checked = namedtuple(
-    "Checked",
-    "how arguments backend when splay user salt_call event metrics sysctl requirement announce",
-)
+Tree = dict[str, Any]
 
 
-def check(defaults, pillar):
+class Checked(NamedTuple):
+    """Everything that pillar and defaults say, and all of it is right."""
+
+    how: str  # one of VERBS
+    arguments: Tree  # of that function
+    backend: str  # one of BACKENDS
+    when: arp_schedule.When
+    splay: int  # seconds
+    user: str
+    salt_call: str | None  # an absolute path
+    event: bool
+    metrics: str | None  # a directory
+    sysctl: dict[str, dict[str, int]]  # key to device or "default" to value
+    requirement: Tree
+    announce: Tree  # arguments, notify, wait
+
+
+def check(defaults: Tree, pillar: Any) -> Checked:
     """Return everything pillar and defaults say, checked, whether it will be used or not."""
     tree, given = _merged(defaults, pillar)
     schedule = tree["schedule"]
@@ -62,7 +79,7 @@ def check(defaults, pillar):
     )
 
 
-def _merged(defaults, pillar):
+def _merged(defaults: Tree, pillar: Any) -> tuple[Tree, Tree]:
     """Return the tree of defaults with pillar laid over it, and what pillar itself gives."""
     tree = {
         key: dict(value) if isinstance(value, dict) else value for key, value in defaults.items()
@@ -78,7 +95,7 @@ def _merged(defaults, pillar):
     return tree, given
 
 
-def _mapping(where, value, allowed):
+def _mapping(where: str, value: Any, allowed: Iterable[str]) -> Tree:
     """Return a mapping whose keys are all allowed; nothing at all is an empty one."""
     if value is None:
         return {}
@@ -91,37 +108,37 @@ def _mapping(where, value, allowed):
     return value
 
 
-def _one_of(key, value, allowed):
+def _one_of(key: str, value: Any, allowed: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{key}: {value!r} is none of {', '.join(allowed)}")
     return value
 
 
-def _shaped(key, value, pattern, what):
+def _shaped(key: str, value: Any, pattern: re.Pattern[str], what: str) -> str:
     """Return a string that has the shape it must have."""
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise ValueError(f"{key}: {value!r} is not {what}")
     return value
 
 
-def _whole(key, value, low, high):
+def _whole(key: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{key}: {value!r} is not a whole number from {low} to {high}")
     return value
 
 
-def _flag(key, value):
+def _flag(key: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{key}: {value!r} is neither true nor false")
     return value
 
 
-def _path(key, value):
+def _path(key: str, value: Any) -> str | None:
     """Return an absolute path, or None."""
     return None if value is None else _shaped(key, value, _FILE, "an absolute path")
 
 
-def _salt_call(value):
+def _salt_call(value: Any) -> str | None:
     """Return the path of salt-call, or None: the one program of the line that pillar may name."""
     path = _path("schedule:salt_call", value)
     if path and os.path.basename(path) != "salt-call":
@@ -129,7 +146,7 @@ def _salt_call(value):
     return path
 
 
-def _splay(value, when):
+def _splay(value: Any, when: arp_schedule.When) -> int:
     """Return the splay in seconds: within the interval, or runs would queue up in their sleep."""
     seconds = _whole("schedule:splay", value, 0, 3600)
     way, minutes = when
@@ -140,7 +157,7 @@ def _splay(value, when):
     return seconds
 
 
-def _clean(tree):
+def _clean(tree: Tree) -> tuple[str, Tree]:
     """Return what each run calls: revalidate or flush, and its arguments."""
     verb = _one_of("clean:how", tree["how"], VERBS)
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev", "state", "family", "exclude")}
@@ -156,7 +173,7 @@ def _clean(tree):
     return verb, {key: value for key, value in selectors.items() if value is not None}
 
 
-def _announce(tree):
+def _announce(tree: Tree) -> Tree:
     """Return what a newcomer announces: arguments of arp.announce, and how."""
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev")}
     try:
@@ -171,20 +188,20 @@ def _announce(tree):
     }
 
 
-def _carried(key, devices):
+def _carried(key: str, devices: Any) -> None:
     """Check names of devices that a command shall carry."""
     for device in [devices] if isinstance(devices, str) else devices or []:
         _shaped(key, device, _DEVICE, _CARRIED)
 
 
-def _stripped(value):
+def _stripped(value: Any) -> Any:
     """Return strings without the blanks and newlines that YAML's block style leaves round them."""
     if isinstance(value, list):
         return [_stripped(item) for item in value]
     return value.strip() if isinstance(value, str) else value
 
 
-def _when(tree, given):
+def _when(tree: Tree, given: Tree) -> arp_schedule.When:
     """Return what of every, special and the five fields holds; pillar beats the defaults.
 
     ``hour: 3`` alone means three o'clock: nobody means every minute of that hour.
@@ -213,7 +230,7 @@ def _when(tree, given):
         raise ValueError(f"schedule:{key}: {bad}") from None
 
 
-def _requirement(tree):
+def _requirement(tree: Tree) -> Tree:
     """Return how pyroute2 gets here."""
     version = "a version such as '>=0.7.2,<0.10'"
     return {
@@ -228,7 +245,7 @@ def _requirement(tree):
     }
 
 
-def _sysctl(tree):
+def _sysctl(tree: Tree) -> dict[str, dict[str, int]]:
     """Return ``{key: {device or "default": value}}`` of what is not off."""
     wanted = {}
     for key, value in tree.items():

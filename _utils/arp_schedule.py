@@ -8,9 +8,17 @@ Standard library alone, no Salt: it must work before anything is installed. Ever
 ValueError of one line that names the value and what is allowed.
 """
 
+from __future__ import annotations
+
 import datetime
 import hashlib
 import re
+from collections.abc import Sequence
+from typing import Any
+
+# How pillar says when: "every" and minutes, "special" and a nickname, "fields" and five of them.
+When = tuple[str, Any]
+Fields = tuple[str, ...]
 
 FIELDS = ("minute", "hour", "daymonth", "month", "dayweek")
 _BOUNDS = {
@@ -27,8 +35,8 @@ _NAMES = {
     "dayweek": {name: number for number, name in enumerate(_DAYS)},
 }
 # The nicknames cron knows, with the five fields they stand for. A boot is no moment of a calendar.
-SPECIALS = {
-    "@reboot": None,
+SPECIALS: dict[str, Fields] = {
+    "@reboot": (),
     "@hourly": ("0", "*", "*", "*", "*"),
     "@daily": ("0", "0", "*", "*", "*"),
     "@midnight": ("0", "0", "*", "*", "*"),
@@ -44,7 +52,7 @@ EVEN_HOURS = [n * 60 for n in range(1, 25) if 24 % n == 0]
 _ITEM = re.compile(r"(\*|(?P<low>[a-z0-9]+)(-(?P<high>[a-z0-9]+))?)(/(?P<step>[0-9]+))?")
 
 
-def _number(field, text):
+def _number(field: str, text: str) -> int | None:
     """Return the number a name or digits stand for; None when it is neither or out of bounds."""
     low, high = _BOUNDS[field]
     number = _NAMES.get(field, {}).get(text)
@@ -53,7 +61,7 @@ def _number(field, text):
     return number if number is not None and low <= number <= high else None
 
 
-def _item_values(field, item):
+def _item_values(field: str, item: str) -> range | None:
     """Return the numbers one comma-separated item stands for; None when it is not one."""
     match = _ITEM.fullmatch(item)
     if not match:
@@ -73,7 +81,7 @@ def _item_values(field, item):
     return range(low, high + 1, step)
 
 
-def expand(field, text):
+def expand(field: str, text: str) -> list[int]:
     """Return the sorted numbers a cron field stands for, Sunday always as 0.
 
     Raises ValueError when ``text`` is not what cron allows in that field.
@@ -94,7 +102,7 @@ def expand(field, text):
     return sorted(numbers)
 
 
-def parse_field(field, value):
+def parse_field(field: str, value: Any) -> str:
     """Return one of cron's five fields as text, checked; YAML may have made it a number."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
@@ -105,14 +113,14 @@ def parse_field(field, value):
     return text
 
 
-def parse_every(value):
+def parse_every(value: Any) -> int:
     """Return an interval in minutes, checked: a whole number from one minute to one day."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1440:
         raise ValueError(f"{value!r} is not an interval: whole minutes from 1 to 1440 are allowed")
     return value
 
 
-def every_fields(every):
+def every_fields(every: int) -> Fields:
     """Return the five cron fields of an interval in minutes."""
     if every in EVEN_MINUTES:
         return ("*" if every == 1 else f"*/{every}", "*", "*", "*", "*")
@@ -126,14 +134,14 @@ def every_fields(every):
     )
 
 
-def parse_special(value):
+def parse_special(value: Any) -> str:
     """Return one of cron's nicknames, checked."""
     if not isinstance(value, str) or value not in SPECIALS:
         raise ValueError(f"{value!r} is not a nickname of cron: {', '.join(SPECIALS)} are allowed")
     return value
 
 
-def _spell(field, numbers):
+def _spell(field: str, numbers: list[int]) -> str:
     """Return sorted numbers in systemd's notation, as short as it goes."""
     low, high = _BOUNDS[field]
     if numbers == list(range(low, high + 1)):
@@ -147,7 +155,7 @@ def _spell(field, numbers):
     return ",".join(str(number) for number in numbers)
 
 
-def calendar(fields):
+def calendar(fields: Sequence[str]) -> list[str]:
     """Return the systemd calendar expressions that mean the same as five cron fields.
 
     Usually one. Two where day of month and day of week are both restricted: cron runs when
@@ -163,12 +171,12 @@ def calendar(fields):
     return [f"{days}*-{month}-{day} {time}"]
 
 
-def is_even(way, value):
+def is_even(way: str, value: Any) -> bool:
     """Tell whether cron can say it: an interval must divide an hour, or a day in whole hours."""
     return way != "every" or value in EVEN_MINUTES + EVEN_HOURS
 
 
-def fields_of(way, value):
+def fields_of(way: str, value: Any) -> Fields:
     """Return the five fields of an interval, a nickname (not a boot) or five fields."""
     if way == "every":
         try:
@@ -178,12 +186,12 @@ def fields_of(way, value):
     return SPECIALS[value] if way == "special" else value
 
 
-def cron_when(way, value):
+def cron_when(way: str, value: Any) -> str:
     """Return what stands before the user in a cron line: five fields or a nickname."""
     return value if way == "special" else " ".join(fields_of(way, value))
 
 
-def calendar_when(when):
+def calendar_when(when: str) -> list[str]:
     """Return the systemd calendar expressions of what :func:`cron_when` returned; none: at boot."""
     fields = SPECIALS[when] if when in SPECIALS else when.split()
     return calendar(fields) if fields else []
@@ -196,7 +204,7 @@ def next_due(when: str, wait_s: int, now: datetime.datetime) -> datetime.datetim
     time, and so an hour off for a moment when the clocks change.
     """
     fields = SPECIALS[when] if when in SPECIALS else when.split()
-    if fields is None or len(fields) != len(FIELDS):
+    if len(fields) != len(FIELDS):
         return None
     minutes, hours, days, months, weekdays = map(expand, FIELDS, fields)
     either = not fields[2].startswith("*") and not fields[4].startswith("*")
@@ -214,12 +222,12 @@ def next_due(when: str, wait_s: int, now: datetime.datetime) -> datetime.datetim
     return None
 
 
-def span_s(splay, way, value):
+def span_s(splay: int, way: str, value: Any) -> int:
     """Return the splay, no longer than half an interval: a run must not wait for the next one."""
     return min(splay, value * 30) if way == "every" else splay
 
 
-def splay_s(minion_id, splay):
+def splay_s(minion_id: str, splay: int) -> int:
     """Return the seconds, 0 to ``splay``, this minion waits before each run: always the same.
 
     A random wait lets two members of a replica set meet by chance. Members are usually numbered,

@@ -27,7 +27,6 @@ MAY_IMPORT = {
 ALSO = {"_utils/arp_record.py": {"prometheus_client"}}  # where metrics are wanted
 #: The files that may open a socket.
 MAY_OPEN = {"_utils/arp_netlink.py", "_utils/arp_packet.py"}
-UNTYPED = {"arp_pillar", "arp_schedule"}
 #: Lines of code, comments and docstrings not counted: a file is one sitting.
 SITTING = 300
 
@@ -74,7 +73,7 @@ def test_the_engine_knows_no_salt_and_says_true_what_it_needs(stem):
         assert needed <= STDLIB | ENGINE
 
 
-@pytest.mark.parametrize("stem", sorted(ENGINE - UNTYPED))
+@pytest.mark.parametrize("stem", sorted(ENGINE))
 def test_the_engine_has_type_hints_throughout(stem):
     tree = ast.parse((REPO / "_utils" / f"{stem}.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
