@@ -21,6 +21,9 @@ try:
 except ImportError:  # installed by pip, not synced
     from saltext.arp_hygiene.utils import arp_fresh
 
+with arp_fresh.engine():
+    import arp_facts
+
 try:
     with arp_fresh.engine():
         import arp_announce
@@ -47,10 +50,7 @@ def __virtual__():
     if not sys.platform.startswith("linux"):
         return False, "arp: neighbour tables are read by netlink, which only Linux has"
     if not HAS_PYROUTE2:
-        return False, (
-            "arp: pyroute2 is missing in Salt's own Python; install it with "
-            "`salt-call pip.install 'pyroute2<0.10'`"
-        )
+        return False, f"arp: {arp_facts.missing('pyroute2', __opts__['root_dir'])}"
     return __virtualname__
 
 

@@ -31,10 +31,6 @@ log = logging.getLogger(__name__)
 __virtualname__ = "arp_hygiene"
 __outputter__ = {"healed": "table"}
 
-_NO_PROMETHEUS = (
-    "prometheus_client is missing in Salt's own Python: salt-call pip.install prometheus_client"
-)
-
 
 def __virtual__():
     """Load on Linux."""
@@ -191,12 +187,14 @@ def _arp(verb):
     try:
         importlib.import_module("pyroute2.netlink.rtnl.ndmsg")
     except ImportError:
-        raise CommandExecutionError(
-            "pyroute2 is missing in Salt's own Python: salt-call pip.install 'pyroute2<0.10'"
-        ) from None
+        raise CommandExecutionError(_missing("pyroute2")) from None
     raise CommandExecutionError(
         f"{function} is not on this minion: salt '{__opts__['id']}' saltutil.sync_all"
     )
+
+
+def _missing(library):
+    return arp_facts.missing(library, __opts__["root_dir"])
 
 
 def _proven(how, words, metrics):
@@ -218,7 +216,7 @@ def _check_place(metrics):
             why = "cannot be written" if os.path.isdir(place) else "is no directory"
             raise CommandExecutionError(f"{place} {why}: a run could not leave there what it did")
     if metrics and not arp_facts.has_library("prometheus_client"):
-        raise CommandExecutionError(_NO_PROMETHEUS)
+        raise CommandExecutionError(_missing("prometheus_client"))
     if not arp_facts.may_change_network():
         raise CommandExecutionError(
             f"user {os.geteuid()} has no CAP_NET_ADMIN here: the kernel would refuse every change"
@@ -236,7 +234,7 @@ def _write_metrics(directory, stats, memory):
         metrics = arp_metrics.families(stats, suspects, counters, memory)
         arp_record.write_metrics(directory, metrics)
     except ImportError:
-        return [_NO_PROMETHEUS]
+        return [_missing("prometheus_client")]
     except (CommandExecutionError, OSError) as bad:
         return [f"no metrics in {directory}: {getattr(bad, 'strerror', None) or bad}"]
     return []

@@ -21,16 +21,8 @@ def __virtual__():
     """Load where the execution module does; name the reason where it does not."""
     if "arp.flush" in __salt__:
         return "arp"
-    by_ssh = __opts__.get("root_dir", "").endswith("/running_data")  # what salt-ssh brought along
-    install = (
-        "master option `thin_extra_mods: pyroute2`, and one run of salt-ssh with -t"
-        if by_ssh
-        else "`salt-call pip.install 'pyroute2<0.10'`"
-    )
-    return False, (
-        "arp.clean: the execution module arp is not loaded: it needs Linux, and pyroute2 in "
-        f"Salt's own Python ({install})"
-    )
+    why = __salt__.value().missing_fun_string("arp.flush")  # what the module itself says
+    return False, f"arp.clean needs the execution module arp: {why}"
 
 
 def clean(

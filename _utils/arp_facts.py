@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable
 
 _PROC = "/proc/sys/net"
+_FROM_PIP = {"pyroute2": "pyroute2<0.10", "prometheus_client": "prometheus_client"}
 _CAP_NET_ADMIN = 12  # linux/capability.h
 
 
@@ -42,6 +43,18 @@ def has_program(*names: str) -> bool:
 def has_library(name: str) -> bool:
     """Tell whether this Python can import a library."""
     return importlib.util.find_spec(name) is not None
+
+
+def missing(library: str, root_dir: str) -> str:
+    """Return the line for a library that Salt's own Python lacks, and how it gets there.
+
+    ``root_dir`` is Salt's. salt-ssh brings a Python of its own along: nothing can be installed
+    into that, what it lacks is packed on the master.
+    """
+    how = f"salt-call pip.install '{_FROM_PIP[library]}'"
+    if root_dir.endswith("/running_data"):
+        how = f"master option `thin_extra_mods: {library}`, then salt-ssh once with -t"
+    return f"{library} is missing in Salt's own Python: {how}"
 
 
 def settings(keys: Iterable[str]) -> dict[str, dict[str, dict[str, str]]]:
