@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import struct
 
 # --- include/uapi/linux/capability.h
@@ -9,7 +10,7 @@ CAP_NET_RAW = 13
 _VERSION_3 = 0x20080522
 # --- include/uapi/linux/prctl.h
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
-_PR_CAPBSET_DROP = 24
+_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP = 1, 24
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -34,10 +35,9 @@ def keep_only(*capabilities: int) -> None:
         raise _error("capset")
 
 
-def kept() -> int:
-    """Return the capabilities that this thread may use, as a bit mask."""
-    words = _read(struct.pack("=Ii", _VERSION_3, 0))
-    return words[0] | words[3] << 32
+def end_with_parent() -> None:
+    """Let this process end (SIGTERM) when the one that started it does, however that ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def _read(header: bytes) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import arp_again
 import arp_ask
@@ -30,6 +31,7 @@ import arp_options
 import arp_packet as packet
 import arp_rights
 import arp_sockets
+import arp_status
 import arp_symptom
 import arp_syn
 import arp_table as tables
@@ -37,11 +39,12 @@ import arp_taps
 import arp_tell
 import arp_watch
 import arp_wire as wire
-from arp_kernel import FAMILY_NAMES
+from arp_kernel import FAMILY_NAMES, REACHABLE
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
 RETRY_S = 60.0  # after something that cannot be helped by trying again at once
 LOOK_S, REST = 30.0, 100  # from one look at the whole table to the next; times as long as it took
+SUSPECT_S = 300.0  # from one question about an entry that is vouched for to the next
 DATAGRAMS = 256  # of notifications read at once
 MOST_FILTERED = 1024  # entries that are tried to put into a filter
 _FAMILY_OFFSET = wire.HEADER.size  # of struct ifinfomsg
@@ -56,11 +59,14 @@ class Sentinel:
         say: arp_merge.Say,
         clock: Callable[[], float] = time.monotonic,
         drop_rights: bool = False,
+        status_path: str = "",
     ) -> None:
         """Take what is to be watched, and what is done with news: ``say(kind, line, facts)``.
 
         drop_rights: give up every capability but CAP_NET_RAW when all is open.
+        status_path: the file in which it says now and then that it lives; empty for none.
         """
+        self.status_path, self._since = status_path, time.time()
         self._options, self._clock, self._drop_rights = options, clock, drop_rights
         self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_stopped = False
@@ -70,6 +76,17 @@ class Sentinel:
         """End ``run``; from a signal handler or another thread too."""
         self._is_stopped = True
         os.eventfd_write(self._stop, 1)
+
+    def write_status(self, **more: Any) -> None:
+        """Say that it lives; what cannot be written is told."""
+        if self.status_path:
+            status = {"pid": os.getpid(), "since": self._since, "at": time.time(), **more}
+            try:
+                arp_status.write(self.status_path, {**status, "told": dict(self.teller.totals)})
+            except OSError as error:
+                line = f"cannot write {self.status_path}: {error.strerror}"
+                self.status_path = ""
+                self.teller.tell("failed", line, self._clock())
 
     def run(self) -> None:
         """Watch until stopped. What the kernel refuses is told, and tried again in a minute."""
@@ -115,7 +132,7 @@ class _Round:
         self._look_due = float("-inf")
         self._filtered = (-1, 0, False)  # what the filter was made of
         self._full: set[int] = set()  # families whose table was told to be full
-        self._suspects: set[wire.Key] = set()  # that were told
+        self._suspects: dict[wire.Key, float] = {}  # when they are asked about next
         for polled in (self._listener, self._asker, *self._taps.taps(), sentinel._stop):
             self._epoll.register(polled, select.EPOLLIN)
         if sentinel._drop_rights:
@@ -187,20 +204,26 @@ class _Round:
         table.complete(look)
         for change in self._watch.known.read_anew(entries.values()):
             self._watch.changed(change)
-        self._suspected(table, entries)
+        self._suspected(table, entries, now)
         self._limits(now)
         self._watch.aliases.forget(now)
+        self._sentinel.write_status(entries=len(entries), sent_again=self._again.sent)
         self._look_due = now + max(LOOK_S, REST * (self._clock() - now))
 
-    def _suspected(self, table: tables.Table, entries: dict[wire.Key, wire.Entry]) -> None:
-        """Ask about entries that something else than ARP keeps alive; tell of new ones."""
-        suspects = set()
+    def _suspected(
+        self, table: tables.Table, entries: dict[wire.Key, wire.Entry], now: float
+    ) -> None:
+        """Ask about entries that something else than ARP keeps alive, when they become so."""
+        before, self._suspects = self._suspects, {}
         for key, entry in entries.items():
+            if entry.state != REACHABLE:
+                continue
             base_s = table.timers(wire.family_of(entry.dst), entry.ifindex).base_reachable_s
             if judge.is_suspect(entry.state, entry.confirmed, entry.updated, base_s):
-                suspects.add(key)
-                self._watch.suspect(key)
-        self._suspects = suspects
+                self._suspects[key] = before.get(key, now)
+                if self._suspects[key] <= now:
+                    self._suspects[key] = now + SUSPECT_S
+                    self._watch.suspect(key)
 
     def _limits(self, now: float) -> None:
         """Tell of a table that is nearly full, once until it is no longer."""
@@ -298,8 +321,16 @@ def _exists(family: int) -> bool:
 
 def main() -> None:
     """Be a process of its own."""
-    options = arp_options.parse(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {})
-    sentinel = Sentinel(options, lambda _k, line, _f: print(line, flush=True), drop_rights=True)
+    try:
+        options = arp_options.parse(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {})
+    except ValueError as bad:
+        sys.exit(str(bad))
+    sentinel = Sentinel(
+        options,
+        lambda _kind, line, _facts: print(line, flush=True),
+        drop_rights=True,
+        status_path=arp_status.PATH,
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sentinel.stop())
     sentinel.run()

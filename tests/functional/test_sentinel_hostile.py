@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import BORN, DEAD, HOST
@@ -24,6 +25,8 @@ from sentry import (  # noqa: F401
     syn,
 )
 from wire import Wire, tagged
+
+from lab.bare import missing
 
 OTHER = "02:00:00:00:00:0c"
 CLOSED = 5433
@@ -126,6 +129,50 @@ def test_nor_what_has_ipv6_extension_headers(scene, wire, guard, database, loopb
     wire.say(Ether(src=BORN, dst=HOST) / header / TCP(sport=4000, dport=PORT, flags="S"))
     healed(begun, wire, syn(address, port=CLOSED, source_port=4001))
     assert not loopback.syns()
+
+
+FIREWALL = """
+table inet filter {
+  chain input {
+    type filter hook input priority filter; policy drop;
+    iif lo accept
+    ct state established,related accept
+    tcp dport 5432 accept
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+  }
+}
+"""
+
+
+def refused(address):
+    """Tell whether a connection to the closed port fails, its second SYN included."""
+    try:
+        connect(address, port=CLOSED, patience=1.5)
+    except TimeoutError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("network", ["192.0.2", "2001:db8:"], ids=["v4", "v6"])
+def test_a_firewall_that_trusts_lo_is_not_opened(scene, wire, guard, database, loopback, network):
+    """Listeners behind a port that no rule opens; workers with wrong entries knock."""
+    if lacking := missing("nft"):
+        pytest.skip(lacking)
+    subprocess.run(["nft", "-f", "-"], input=FIREWALL, text=True, check=True)
+    ours, dot = (OURS[6], ":") if ":" in network else (OURS[4], ".")
+    addresses = [f"{network}{dot}{number}" for number in range(10, 50)]
+    for address in addresses:
+        scene.worker(address)
+        scene.add(address, "reachable", DEAD)
+    server = Server(ours, CLOSED)
+    begun = guard()
+    with ThreadPoolExecutor(40) as pool:
+        assert all(pool.map(refused, addresses[:30]))
+        assert begun.until("healed")
+        assert not loopback.syns()
+        assert max(pool.map(connect, addresses[30:])) < 0.9  # and the open one is open
+    server.close()
+    assert loopback.syns()
 
 
 # --- forged

@@ -1,0 +1,112 @@
+"""The engine as a minion loads it, the service as systemd reads it, and whether it lives."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import arp_sentinel_unit
+import arp_status
+import pytest
+import salt.engines
+import salt.loader
+from conftest import BORN, DEAD
+from sentry import connect, database, guard  # noqa: F401
+
+OPTIONS = {"dev": "db0", "rate": 50}
+
+
+@pytest.fixture
+def engine(scene, minion_opts, repo, tmp_path):
+    """The engine in a process of its own, as the minion starts it; events fall into a file."""
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    started = []
+
+    def begin(options):
+        opts = {**minion_opts, "engines_dirs": [str(repo / "_engines")], "__role": "minion"}
+        heard = tmp_path / "events"
+
+        def send(tag, data):
+            with open(heard, "a", encoding="utf-8") as file:
+                print(json.dumps([tag, data]), file=file)
+
+        functions = salt.loader.minion_mods(opts)
+        functions["event.send"] = send
+        process = salt.engines.Engine(
+            opts, "arp_sentinel.start", options, functions, {}, None, name="Engine"
+        )
+        process.start()
+        started.append(process)
+        return lambda: [json.loads(line) for line in heard.read_text().splitlines()]
+
+    yield begin
+    for process in started:
+        process.terminate()
+        process.join(10)
+        assert not process.is_alive()
+
+
+def test_the_engine_heals_and_tells_by_event(scene, engine, database):
+    events = engine(OPTIONS)
+    scene.until(lambda: os.path.exists(arp_status.PATH), 20)
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    assert connect("192.0.2.10") < 0.9
+    scene.until(lambda: len(events()) >= 2)
+    [tag, data] = events()[1]
+    assert tag == "arp_hygiene/sentinel/healed"
+    assert {key: data[key] for key in ("ip", "dev", "old", "new", "why")} == {
+        "ip": "192.0.2.10", "dev": "db0", "old": DEAD, "new": BORN, "why": "syn",
+    }  # fmt: skip
+
+
+def test_the_service_is_one_that_systemd_understands(tmp_path, repo):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is missing (Debian: apt-get install systemd)")
+    unit = tmp_path / "arp-hygiene-sentinel.service"
+    options = {"exclude": ["10.0.0.1"], "dev": 'a%b$c"d'}
+    unit.write_text("\n".join(arp_sentinel_unit.service_lines(sys.executable, options)) + "\n")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert "arp-hygiene-sentinel" not in done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_engine_s_configuration_is_yaml():
+    import yaml
+
+    lines = arp_sentinel_unit.engine_lines(OPTIONS)
+    assert yaml.safe_load("\n".join(lines)) == {"engines": [{"arp_sentinel": OPTIONS}]}
+
+
+def test_bad_options_end_it_with_one_line(repo):
+    script = arp_sentinel_unit.SCRIPT
+    done = subprocess.run(
+        [sys.executable, script, '{"rate": 0}'], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "rate: 0: the sentinel needs a limit, in questions a second\n"
+
+
+def test_whether_it_lives(scene, guard):
+    arp_status.forget(arp_status.PATH)
+    now = time.time
+    assert arp_status.read(arp_status.PATH, now())["why"] == "it has never run since boot"
+    begun = guard()
+    scene.until(lambda: os.path.exists(arp_status.PATH))
+    alive = arp_status.read(arp_status.PATH, now())
+    assert (alive["lives"], alive["pid"], alive["told"]) == (
+        True, begun.process.pid, {"watching": 1},
+    )  # fmt: skip
+    hung = arp_status.read(arp_status.PATH, now() + 1000)
+    assert not hung["lives"]
+    assert "has said nothing for 1000 s" in hung["why"]
+    begun.end()
+    dead = arp_status.read(arp_status.PATH, now())
+    assert dead["why"] == f"its process {begun.process.pid} has ended"
+    with open(arp_status.PATH, "w", encoding="utf-8") as file:
+        file.write('{"pid":')
+    assert arp_status.read(arp_status.PATH, now())["why"].endswith("cannot be read")
