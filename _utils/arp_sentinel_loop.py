@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import arp_again
@@ -39,7 +39,7 @@ import arp_taps
 import arp_tell
 import arp_watch
 import arp_wire as wire
-from arp_kernel import FAMILY_NAMES, REACHABLE
+from arp_kernel import FAMILY_NAMES, PERMANENT, REACHABLE
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
 RETRY_S = 60.0  # after something that cannot be helped by trying again at once
@@ -205,7 +205,7 @@ class _Round:
         for change in self._watch.known.read_anew(entries.values()):
             self._watch.changed(change)
         self._suspected(table, entries, now)
-        self._limits(now)
+        self._limits(now, entries.values())
         self._watch.aliases.forget(now)
         self._sentinel.write_status(entries=len(entries), sent_again=self._again.sent)
         self._look_due = now + max(LOOK_S, REST * (self._clock() - now))
@@ -225,14 +225,17 @@ class _Round:
                     self._suspects[key] = now + SUSPECT_S
                     self._watch.suspect(key)
 
-    def _limits(self, now: float) -> None:
+    def _limits(self, now: float, entries: Collection[wire.Entry]) -> None:
         """Tell of a table that is nearly full, once until it is no longer."""
         limits = netlink.limits(self._families)
         full = set()
         for family, limit in limits.items():
             facts = {"gc_thresh3": limit.gc_thresh3,
                      "entries_all_namespaces": limit.entries_all_namespaces}  # fmt: skip
-            for line in arp_tell.overflow({FAMILY_NAMES[family]: facts}):
+            ours = (entry for entry in entries if wire.family_of(entry.dst) == family)
+            permanent = sum(entry.state == PERMANENT for entry in ours)
+            told = {**facts, "states": {"PERMANENT": permanent}}
+            for line in arp_tell.overflow(FAMILY_NAMES[family], told):
                 full.add(family)
                 if family not in self._full:
                     self._teller.tell("full", line, now, **facts)
