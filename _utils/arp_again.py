@@ -21,6 +21,9 @@ import arp_syn
 import arp_wire as wire
 
 LOOKS, NAP_S = 5, 0.001  # the tap hears a SYN before TCP does
+# The kernel answers one SYN more than the first in 0.5 s (tcp_invalid_ratelimit), and the client's
+# second one may have been that: what is not answered after the first try is tried once more.
+PATIENCE_S = 0.6
 MOST = 256  # SYNs that wait for their socket
 
 
@@ -33,6 +36,7 @@ class Again:
         """Take the kernel's list of sockets; without it nothing is ever sent."""
         self._sockets, self._clock, self._raw = sockets, clock, packet.Raw()
         self._waiting: deque[tuple[float, int, bool, arp_syn.Syn]] = deque()
+        self._later: deque[tuple[float, int, bool, arp_syn.Syn]] = deque()
         self.sent = self.refused = 0
 
     def close(self) -> None:
@@ -54,17 +58,24 @@ class Again:
 
     def next_due(self) -> float:
         """Return when ``step`` is due."""
-        return self._waiting[0][0] if self._waiting else float("inf")
+        queues = [queue for queue in (self._waiting, self._later) if queue]
+        return min((queue[0][0] for queue in queues), default=float("inf"))
 
     def step(self) -> None:
         """Send what may be sent."""
         now = self._clock()
-        while self._waiting and self._waiting[0][0] <= now:
-            _due, looks, outgoing, syn = self._waiting.popleft()
-            if self._state(syn, outgoing) == ("SYN_SENT" if outgoing else "SYN_RECV"):
-                self._send(syn)
-            elif looks > 1 and not outgoing:
-                self._waiting.append((now + NAP_S, looks - 1, outgoing, syn))
+        for queue in (self._waiting, self._later):
+            while queue and queue[0][0] <= now:
+                self._look(now, *queue.popleft()[1:])
+
+    def _look(self, now: float, looks: int, outgoing: bool, syn: arp_syn.Syn) -> None:
+        """Look for a SYN's socket; looks: how many may be needed, 0: it was sent once."""
+        if self._state(syn, outgoing) == ("SYN_SENT" if outgoing else "SYN_RECV"):
+            self._send(syn)
+            if looks and not outgoing and len(self._later) < MOST:
+                self._later.append((now + PATIENCE_S, 0, False, syn))
+        elif looks > 1 and not outgoing:
+            self._waiting.append((now + NAP_S, looks - 1, outgoing, syn))
 
     def _state(self, syn: arp_syn.Syn, outgoing: bool) -> str:
         """Return the state of exactly this connection's socket; empty for none that we may use."""

@@ -125,10 +125,10 @@ class Doubts(Generic[Key, Thing]):
         """Leave an address alone for longer: nobody has answered for it."""
         self._not_before[key] = now + SILENT_S
 
-    def asked_lately(self, now: float) -> Iterable[Key]:
-        """Return the addresses that may not be asked about yet."""
+    def busy(self, now: float) -> Iterable[Key]:
+        """Return the addresses that wait, or may not be asked about yet."""
         self._forget(now)
-        return self._not_before.keys()
+        return [*self._not_before, *self._first, *self._rest]
 
     def _ripe(
         self, waiting: OrderedDict[Key, Doubt[Key, Thing]], now: float

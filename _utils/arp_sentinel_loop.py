@@ -131,6 +131,7 @@ class _Round:
         self._calls = arp_calls.Calls()
         self._look_due = float("-inf")
         self._filtered = (-1, 0, False)  # what the filter was made of
+        self._filter_due = float("inf")
         self._full: set[int] = set()  # families whose table was told to be full
         self._suspects: dict[wire.Key, float] = {}  # when they are asked about next
         for polled in (self._listener, self._asker, *self._taps.taps(), sentinel._stop):
@@ -178,6 +179,7 @@ class _Round:
         asker_due = self._asker.next_due()
         due = min(
             self._look_due,
+            self._filter_due,
             self._taps.next_due(),
             self._symptoms.next_due(),
             self._calls.next_due(),
@@ -297,13 +299,19 @@ class _Round:
             self._watch.answered(question, heard)
 
     def _refilter(self) -> None:
-        """Put the table as it is now into the kernel's filter."""
+        """Put the table as it is now into the kernel's filter, as soon as that is cheap again."""
         flood = self._taps.is_flood()
         made_of = (self._watch.known.version, len(self._watch.aliases), flood)
-        if (made_of != self._filtered or flood) and self._taps.may_refilter():
+        self._filter_due = float("inf")
+        if made_of == self._filtered and not flood:
+            return
+        if self._clock() >= self._taps.filter_due():
             self._filtered = made_of
-            macs = self._watch.filter_for_kernel(flood, MOST_FILTERED)
-            self._taps.refilter(macs)
+            self._taps.refilter(self._watch.filter_for_kernel(flood, MOST_FILTERED))
+        elif made_of != self._filtered:
+            self._filter_due = self._taps.filter_due()
+            if not flood:
+                self._taps.open_up()
 
 
 def _links(messages: bytes) -> Iterator[tuple[int, int, int]]:

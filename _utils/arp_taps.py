@@ -82,9 +82,16 @@ class Taps:
             self._pause_until, self._flood_until = now + PAUSE_S, now + FLOOD_S
         return came, left
 
-    def may_refilter(self) -> bool:
-        """Tell whether making a filter now costs no more than it may."""
-        return self._clock() >= self._filter_due
+    def filter_due(self) -> float:
+        """Return from when on making a filter costs no more than it may."""
+        return self._filter_due
+
+    def open_up(self) -> None:
+        """Let all SYNs pass until the next filter is made: this one no longer fits the table."""
+        for family, tap in self._in.items():
+            if self._filtered[family] is not None:
+                self._attach(tap, LENGTHS[family], None)
+                self._filtered[family] = None
 
     def refilter(self, known: arp_filter.Macs | None) -> None:
         """Put a table into the filters; where it is too large, let all SYNs pass."""

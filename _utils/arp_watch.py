@@ -153,7 +153,8 @@ class Watch:
         doubt, change = self._open.pop(key, None), self._changed.pop(key, None)
         held, named = mac_of(self.known.get(key)), self._named(key)
         if change:
-            self._tell_changed("healed" if held in heard.answers else "changed", change, doubt)
+            is_answer = mac_of(change.new) in heard.answers
+            self._tell_changed("healed" if is_answer else "changed", change, doubt)
         if not heard.answers:
             self.doubts.silent(key, now)
             if heard.why:
@@ -189,7 +190,8 @@ class Watch:
     def filter_for_kernel(self, is_flood: bool, most: int) -> dict[bytes, frozenset[bytes]] | None:
         """Return the MACs that are no news, by address; None where there are too many.
 
-        Under a flood without the addresses that may not be asked about yet.
+        Under a flood without the addresses that are asked about, will be, or may not be yet: one
+        SYN more of theirs would change nothing.
         """
         if len(self.known) > most:
             return None
@@ -200,8 +202,9 @@ class Watch:
         for (_ifindex, dst), mac in self.aliases.pairs():
             if dst in found:
                 found[dst].add(mac)
-        for _ifindex, dst in self.doubts.asked_lately(self._clock()) if is_flood else ():
-            found.pop(dst, None)
+        if is_flood:
+            for _ifindex, dst in (*self.doubts.busy(self._clock()), *self._open):
+                found.pop(dst, None)
         return {dst: frozenset(macs) for dst, macs in found.items()}
 
     def _doubtful(self, key: wire.Key) -> wire.Entry | None:

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import asking, jobs, many, peers, report, scene
+from benchmarks import asking, jobs, many, peers, report, scene, sentinel
 from benchmarks.minion import Minion
 from benchmarks.profile import profiles
 from benchmarks.work import Works
@@ -40,6 +40,7 @@ def main():
     text = "\n\n".join(
         ["", report.machine(rounds, look_s), report.table(rows), "### Everybody's medians",
          report.times(works.series), "### What could not be run", report.missing(),
+         "### The sentinel", sentinel.section(asked.quick).rstrip(),
          "### What the time is made of", shares]
     )  # fmt: skip
     print(text)
