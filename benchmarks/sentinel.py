@@ -334,7 +334,7 @@ def idle_sockets(count):
     """Hold so many established TCP sockets, by as many processes as it takes."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    each = min(count, most - 200, 18_000)
+    each = count // -(-count // min(most - 200, 18_000))
     there, done = os.pipe(), os.pipe()
     children = []
     for number in range(count // each):
