@@ -48,26 +48,6 @@ def between(arp, monkeypatch):
     return ask_then
 
 
-@contextlib.contextmanager
-def answering(wire, respond):
-    """Let the worker answer questions until the block ends."""
-    done = threading.Event()
-    wire.when_asked(respond)
-
-    def answer_all():
-        while not done.is_set():
-            if not wire.answer():
-                time.sleep(0.001)
-
-    worker = threading.Thread(target=answer_all)
-    worker.start()
-    try:
-        yield
-    finally:
-        done.set()
-        worker.join()
-
-
 # --- what is heard
 
 
@@ -113,8 +93,8 @@ def test_a_right_entry_costs_one_frame_to_its_owner(arp, scene, wire, address):
 @PAIR
 def test_two_who_answer_are_duplicates_and_never_a_heal(arp, scene, wire, address):
     scene.add(address, "stale", DEAD)
-    with answering(
-        wire, lambda ip, to_all, _number: [answer(ip, BORN), answer(ip, OTHER)] if to_all else []
+    with wire.answering(
+        lambda ip, to_all, _number: [answer(ip, BORN), answer(ip, OTHER)] if to_all else []
     ):
         result = arp.revalidate(address)
     [row] = result["duplicates"]
@@ -150,7 +130,7 @@ def test_a_locktime_that_lasts_for_ever_is_said_and_no_heal_is_told(arp, scene, 
 
 def test_an_advertisement_that_may_not_override_heals_nothing(arp, scene, wire):
     scene.add("2001:db8::10", "reachable", DEAD)
-    with answering(wire, lambda ip, to_all, _n: [answer(ip, BORN, O=0)] if to_all else []):
+    with wire.answering(lambda ip, to_all, _n: [answer(ip, BORN, O=0)] if to_all else []):
         result = arp.revalidate("2001:db8::10")
     assert (result["healed"], result["undecided"], len(result["warnings"])) == ([], 1, 1)
 

@@ -55,14 +55,14 @@ def test_also_where_nobody_answers_alone_and_every_second_broadcast_is_lost(scen
     with namespace("worker"):
         scene.sysctl("ipv4.conf.all.arp_ignore", 8)
     wire = Wire()
-    wire.when_asked(
-        lambda address, to_all, number: [answer(address)] if to_all and number % 2 else []
-    )
-    try:
+    with (
+        contextlib.closing(wire),
+        wire.answering(
+            lambda address, to_all, number: [answer(address)] if to_all and number % 2 else []
+        ),
+    ):
         guard()
         assert connect("192.0.2.10") < SECOND_SYN_S
-    finally:
-        wire.close()
 
 
 def test_fifty_workers_at_once(scene, guard, database):
@@ -184,13 +184,17 @@ def test_an_entry_of_somebody_else_is_told_and_not_asked_about(scene, guard, own
 def test_two_who_claim_an_address_are_told_and_the_held_one_stays(scene, guard):
     scene.add("192.0.2.10", "reachable", BORN)
     wire = Wire()
-    wire.when_asked(
-        lambda address, to_all, number: [answer(address), answer(address, OTHER)] * to_all
-    )
-    begun = guard()
-    wire.say(syn("192.0.2.10", OTHER))
-    assert begun.until("duplicate") == [f"duplicate: 192.0.2.10 on db0: {BORN} and {OTHER} answer"]
-    wire.close()
+    with (
+        contextlib.closing(wire),
+        wire.answering(
+            lambda address, to_all, _number: [answer(address), answer(address, OTHER)] * to_all
+        ),
+    ):
+        begun = guard()
+        wire.say(syn("192.0.2.10", OTHER))
+        assert begun.until("duplicate") == [
+            f"duplicate: 192.0.2.10 on db0: {BORN} and {OTHER} answer"
+        ]
 
 
 def test_an_address_that_goes_to_and_fro_is_told(scene, guard):

@@ -5,6 +5,8 @@ import ctypes
 import ipaddress
 import os
 import socket
+import threading
+import time
 
 from conftest import BORN, CLONE_NEWNET, HOST
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
@@ -95,6 +97,25 @@ class Wire:
             said += self._respond(*key, self._counts[key])
         self.say(*said)
         return bool(said)
+
+    @contextlib.contextmanager
+    def answering(self, respond):
+        """Answer by ``respond`` (see ``when_asked``), as it comes, until the block ends."""
+        done = threading.Event()
+        self.when_asked(respond)
+
+        def answer_all():
+            while not done.is_set():
+                if not self.answer():
+                    time.sleep(0.001)
+
+        voice = threading.Thread(target=answer_all)
+        voice.start()
+        try:
+            yield
+        finally:
+            done.set()
+            voice.join()
 
     def close(self):
         self.sock.close()
