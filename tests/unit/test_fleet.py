@@ -1,0 +1,317 @@
+"""The comparison of tables and interfaces: pure, so every case is written down."""
+
+import arp_claims
+import arp_fleet
+import arp_tally
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+DEAD, BORN, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
+IP, IP6 = "192.0.2.90", "2001:db8::90"
+
+
+def interface(mac, *ips):
+    """One interface as network.interfaces tells it."""
+    rows = [{"address": ip} for ip in ips]
+    return {
+        "hwaddr": mac,
+        "up": True,
+        "inet": [row for row in rows if ":" not in row["address"]],
+        "inet6": [row for row in rows if ":" in row["address"]],
+    }
+
+
+def asked(mac, *ips, **more):
+    return arp_claims.from_interfaces({"eth0": interface(mac, *ips), **more})
+
+
+def remembered(mac, *ips, age_s=60):
+    return arp_claims.from_interfaces({"eth0": interface(mac, *ips)}, live=False, age_s=age_s)
+
+
+def row(ip=IP, mac=DEAD, dev="eth0", state="REACHABLE", **more):
+    """One row as arp.list returns it."""
+    return {
+        "ip": ip, "mac": mac, "dev": dev, "state": state, "suspect": False, "owner": "",
+        "confirmed_s": 0.1, "used_s": 0.1, "updated_s": 7.0, **more,
+    }  # fmt: skip
+
+
+def compared(rows, facts, accepted=None, former=None, **scope):
+    networks = {key: arp_claims.parse_networks(key, value) for key, value in scope.items()}
+    fleet = arp_fleet.Fleet(
+        facts, set(facts) if accepted is None else accepted, former, arp_fleet.Scope(**networks)
+    )
+    return arp_fleet.compare({"db1": rows}, fleet)
+
+
+def found(verdict):
+    """Return what was found as three sets of addresses."""
+    return tuple(
+        {each["ip"] for each in rows} for rows in (verdict.wrong, verdict.twice, verdict.gone)
+    )
+
+
+NOTHING = (set(), set(), set())
+
+
+@pytest.mark.parametrize("ip", [IP, IP6])
+def test_a_wrong_entry_is_named_with_all_there_is_to_know(ip):
+    verdict = compared([row(ip, suspect=True)], {"worker": remembered(BORN, ip, age_s=42)})
+    assert verdict.wrong == [
+        {
+            "minion": "db1", "ip": ip, "dev": "eth0", "mac": DEAD, "state": "REACHABLE",
+            "suspect": True, "owner": "", "unchanged_s": 7.0, "mac_true": BORN,
+            "machine": "worker", "truth": "cached", "truth_age_s": 42,
+        }
+    ]  # fmt: skip
+
+
+def test_a_right_entry_is_not():
+    verdict = compared([row(mac=BORN.upper())], {"worker": asked(BORN, IP)})
+    assert (found(verdict), verdict.counts["agree"]) == (NOTHING, 1)
+
+
+def test_another_interface_of_the_same_machine_is_no_outage():
+    facts = {"worker": asked(BORN, IP, eth1=interface(OTHER))}
+    verdict = compared([row(mac=OTHER)], facts)
+    assert (found(verdict), verdict.counts["flux"]) == (NOTHING, 1)
+
+
+def test_a_secondary_address_is_the_machines_too():
+    eth0 = interface(BORN)
+    eth0["secondary"] = [{"type": "inet", "address": IP, "label": "eth0:1"}]
+    assert found(compared([row()], {"w": arp_claims.from_interfaces({"eth0": eth0})}))[0] == {IP}
+
+
+def test_two_machines_claim_an_address_and_a_database_holds_one_of_them():
+    verdict = compared([row(mac=BORN)], {"w1": asked(BORN, IP), "w2": asked(OTHER, IP)})
+    assert found(verdict) == (set(), {IP}, set())
+    assert verdict.twice == [
+        {"ip": IP, "machines": ["w1", "w2"], "macs": [BORN, OTHER], "count": 2, "held": 1}
+    ]
+
+
+def test_an_address_that_every_machine_has_for_itself_is_one_row_and_no_outage():
+    facts = {f"w{number}": asked(BORN, "172.17.0.1") for number in range(50)}
+    verdict = compared([], facts)
+    assert [(each["count"], each["held"]) for each in verdict.twice] == [(50, 0)]
+    fleet = arp_fleet.Fleet(facts, set(facts))
+    told = arp_tally.told(verdict, fleet, {}, {}, 100)
+    assert told["retcode"] == 0
+    assert "1 address claimed twice that no database holds (172.17.0.1)." in told["summary"]
+
+
+def test_the_old_id_of_a_machine_made_again_does_not_contest_the_new_one():
+    facts = {"old": remembered(DEAD, IP, age_s=9000), "new": asked(BORN, IP)}
+    verdict = compared([row(mac=DEAD)], facts)
+    assert found(verdict) == ({IP}, set(), set())
+    assert verdict.wrong[0]["machine"] == "new"
+
+
+def test_what_nobody_has_is_a_strangers():
+    verdict = compared([row("192.0.2.1")], {"worker": asked(BORN, IP)})
+    assert (found(verdict), verdict.counts["strangers"]) == (NOTHING, 1)
+
+
+@pytest.mark.parametrize(
+    ("facts", "accepted", "former", "scope", "why"),
+    [
+        ({}, set(), {"w": remembered(DEAD, IP)}, {}, "was w's, whose key is no longer accepted"),
+        ({"w": asked(DEAD, IP6)}, None, {}, {}, "w has this MAC, and was asked"),
+        ({"w": asked(BORN, IP6)}, None, {}, {"networks": "192.0.2.0/24"}, "all were heard"),
+    ],
+    ids=["key deleted", "moved away", "closed network"],
+)
+def test_gone_is_said_only_with_the_reason_it_is_known_by(facts, accepted, former, scope, why):
+    verdict = compared([row()], facts, accepted, former, **scope)
+    assert why in verdict.gone[0]["why"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "accepted"),
+    [
+        ({}, {"silent"}),
+        ({"silent": remembered(DEAD, IP6)}, {"silent"}),
+        ({"w": asked(BORN, IP6)}, {"w", "silent"}),
+    ],
+    ids=["no data", "remembered only", "one of two unheard"],
+)
+def test_no_data_is_not_gone(facts, accepted):
+    verdict = compared([row()], facts, accepted, networks="192.0.2.0/24")
+    assert (found(verdict), verdict.counts["strangers"]) == (NOTHING, 1)
+
+
+def test_only_accepted_keys_count():
+    verdict = compared([row()], {"rejected": asked(BORN, IP)}, accepted=set())
+    assert found(verdict) == NOTHING
+
+
+def test_what_is_excluded_is_not_compared():
+    verdict = compared([row()], {"w1": asked(BORN, IP), "w2": asked(OTHER, IP)}, exclude=IP)
+    assert (found(verdict), verdict.counts["not_compared"]) == (NOTHING, 1)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        row("fe80::1"), row("127.0.0.1", "00:00:00:00:00:00"), row(mac="", state="FAILED"),
+        row("192.0.2.255", "ff:ff:ff:ff:ff:ff", owner="broadcast"), row("224.0.0.1"),
+        row(owner="NOARP"), row("not an address"),
+    ],
+    ids=lambda entry: f"{entry['ip']} {entry['owner']}",
+)  # fmt: skip
+def test_what_names_no_machine_is_not_compared(entry):
+    facts = {"w": asked(BORN, IP, "192.0.2.255")}
+    verdict = compared([entry], facts, networks="0.0.0.0/0")
+    assert (found(verdict), verdict.counts["not_compared"]) == (NOTHING, 1)
+
+
+def test_an_entry_that_somebody_set_is_named_with_its_owner():
+    verdict = compared([row(owner="PERMANENT", state="PERMANENT")], {"worker": asked(BORN, IP)})
+    assert verdict.wrong[0]["owner"] == "PERMANENT"
+
+
+def test_grains_say_the_same_as_interfaces():
+    grains = {
+        "hwaddr_interfaces": {"eth0": BORN.upper(), "lo": "00:00:00:00:00:00"},
+        "ip4_interfaces": {"eth0": [IP], "lo": ["127.0.0.1"]},
+        "ip6_interfaces": {"eth0": [IP6, "fe80::1"], "lo": ["::1"]},
+    }
+    told = arp_claims.from_grains(grains, live=True, age_s=0)
+    assert told == asked(BORN, IP, IP6, "fe80::1", lo=interface("00:00:00:00:00:00", "127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (None, "its interfaces are missing"),
+        ("lies", "its interfaces are no dictionary (str)"),
+        ({"eth0": [1]}, "interface 'eth0' is no dictionary (list)"),
+        ({5: {}}, "interface '5'"),
+        (
+            {"eth0": interface(BORN, *[f"10.{n >> 8}.{n & 255}.1" for n in range(5000)])},
+            "5000 addr",
+        ),
+        (
+            {
+                f"eth{dev}": interface(BORN, *[f"10.{dev}.{n >> 8}.{n & 255}" for n in range(900)])
+                for dev in range(9)
+            },
+            "more than 4096 are not believed",
+        ),
+    ],
+    ids=["nothing", "text", "list", "number", "5000 on one", "8100 on nine"],
+)
+def test_interfaces_of_absurd_shape_are_refused_in_one_line(told, line):
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as refused:
+        arp_claims.from_interfaces(told)
+    assert line in str(refused.value)
+
+
+KEYS = ["ip", "mac", "dev", "state", "owner", "updated_s", "hwaddr", "inet", "address", "eth0"]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.binary(max_size=4)
+    | st.floats() | st.sampled_from([IP, IP6, DEAD]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(KEYS)
+        | st.integers(),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(ANYTHING)
+def test_whatever_a_minion_says_of_its_interfaces_is_claims_or_one_line(told):
+    for parse in (arp_claims.from_interfaces, arp_claims.from_grains):
+        try:
+            facts = parse(told)
+        except ValueError as error:
+            refused = str(error)
+        else:
+            refused = ""
+            assert all(arp_claims.address(ip) == ip for ip, _, _ in facts.addresses)
+        assert "\n" not in refused
+
+
+@given(st.lists(ANYTHING, max_size=4), ANYTHING)
+def test_whatever_a_minion_says_of_its_table_the_others_are_compared(rows, instead):
+    fleet = arp_fleet.Fleet({"worker": asked(BORN, IP)}, {"worker"})
+    tables = {"db1": [row()], "evil": rows, "worse": instead}
+    verdict = arp_fleet.compare(tables, fleet)
+    assert ("db1", IP) in {(each["minion"], each["ip"]) for each in verdict.wrong}
+
+
+MACHINES = st.dictionaries(
+    st.sampled_from(["w1", "w2", "w3"]),
+    st.tuples(st.sampled_from([DEAD, BORN, OTHER]), st.sets(st.sampled_from([IP, IP6]))),
+)
+
+
+@given(MACHINES, st.lists(st.tuples(st.sampled_from([IP, IP6]), st.sampled_from([DEAD, BORN]))))
+def test_wrong_means_that_nobody_who_has_the_address_has_the_mac(machines, entries):
+    """The same said in another way, one entry and one machine at a time."""
+    facts = {name: asked(mac, *ips) for name, (mac, ips) in machines.items()}
+    verdict = compared([row(ip, mac) for ip, mac in entries], facts)
+    expected = [
+        (ip, mac)
+        for ip, mac in entries
+        if any(ip in ips for _, ips in machines.values())
+        and not any(ip in ips and mac == own for own, ips in machines.values())
+    ]
+    assert sorted((each["ip"], each["mac"]) for each in verdict.wrong) == sorted(expected)
+    assert sum(verdict.counts[key] for key in ("agree", "flux", "strangers")) + len(
+        verdict.wrong
+    ) + len(verdict.gone) == len(entries)
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (None, "no answer"),
+        ({"ret": "Traceback\n  x\nOSError: refused\n"}, "OSError: refused"),
+        ({"ret": "'arp.list' is not available."}, "'arp.list' is not available."),
+        ({"ret": False}, "answered False"),
+        ({"ret": []}, ""),
+    ],
+    ids=["silent", "traceback", "missing", "False", "an empty table"],
+)
+def test_why_an_answer_is_none(told, line):
+    assert arp_tally.failure(told) == line
+
+
+@pytest.mark.parametrize(
+    ("rows", "silent", "code"),
+    [([row(mac=BORN)], {}, 0), ([row()], {}, 2), ([], {"db2": "x"}, 4), ([row()], {"d": "x"}, 6)],
+    ids=["clean", "wrong", "silent", "both"],
+)
+def test_exit_codes_add_up(rows, silent, code):
+    facts = {"worker": asked(BORN, IP)}
+    fleet = arp_fleet.Fleet(facts, set(facts))
+    verdict = arp_fleet.compare({"db1": rows}, fleet)
+    assert arp_tally.told(verdict, fleet, {"db1": rows}, silent, 100)["retcode"] == code
+
+
+def test_lists_are_bounded_and_say_how_long_they_are():
+    rows = [row(f"192.0.2.{number}") for number in range(1, 50)]
+    facts = {"worker": asked(BORN, *(each["ip"] for each in rows))}
+    fleet = arp_fleet.Fleet(facts, set(facts))
+    told = arp_tally.told(arp_fleet.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 10)
+    assert (len(told["wrong"]), told["totals"]["wrong"]) == (10, 49)
+
+
+def test_behind_a_row_are_those_who_were_not_asked_yet():
+    facts = {"w1": remembered(BORN, IP), "w2": asked(OTHER, IP6)}
+    fleet = arp_fleet.Fleet(facts, set(facts))
+    verdict = arp_fleet.compare({"db1": [row(), row(IP6)]}, fleet)
+    assert arp_tally.behind(verdict, fleet) == {"w1"}
+
+
+@pytest.mark.parametrize("value", [5, "10.0.0.1/8", "ten", [None], [], {}], ids=str)
+def test_networks_that_are_none_are_refused_by_name(value):
+    with pytest.raises(ValueError, match=r"^networks: .* is not a network"):
+        arp_claims.parse_networks("networks", value)
