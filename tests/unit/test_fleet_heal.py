@@ -1,0 +1,267 @@
+"""Who is asked when, what it costs, and what is known at any moment."""
+
+import arp_fleet
+import arp_heal
+import arp_page
+import arp_tally
+import arp_waves
+import arp_words
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+OLD, NEW = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+
+
+def wrong(minion, ip="192.0.2.90", dev="eth0", owner=""):
+    return {
+        "minion": minion, "ip": ip, "dev": dev, "mac": OLD, "state": "REACHABLE",
+        "suspect": True, "owner": owner, "unchanged_s": 61.0, "mac_true": NEW,
+        "machine": "worker", "truth": "live", "truth_age_s": 0,
+    }  # fmt: skip
+
+
+def verdict(*rows):
+    return arp_fleet.Verdict(list(rows), [], [], {}, {})
+
+
+def answer(*ips, dev="eth0", verdict="healed", **more):
+    """What arp.revalidate returns on one minion."""
+    return {
+        "ret": {
+            "checked": len(ips),
+            "healed": [{"ip": ip, "dev": dev, "old": OLD, "new": NEW} for ip in ips],
+            "gone": [],
+            "duplicates": [],
+            "entries": [
+                {"ip": ip, "dev": dev, "verdict": verdict, "unicast_asked": 1, "broadcast_asked": 1}
+                for ip in ips
+            ],
+            **more,
+        }
+    }
+
+
+def told(heal, silent=()):
+    return heal.told(dict(silent), 0)
+
+
+IDS = st.builds(
+    lambda word, number: f"{word}{number}",
+    st.sampled_from(["db", "pg-", "web1x"]),
+    st.integers(0, 9),
+)
+
+
+@given(st.sets(IDS), st.sets(IDS), st.sampled_from(["1/3", 0.5, 1, 0.01]), st.integers(1, 12))
+def test_never_more_than_a_share_of_one_role_and_nobody_is_forgotten(asked, others, share, batch):
+    everybody = asked | others
+    parsed = arp_words.share(share)
+    waves = list(arp_waves.waves(asked, everybody, parsed, batch))
+    assert sorted(minion for wave in waves for minion in wave) == sorted(asked)
+    sizes = {}
+    for minion in everybody:
+        sizes.setdefault(arp_waves.role(minion), []).append(minion)
+    for wave in waves:
+        assert 0 < len(wave) <= batch
+        for role, members in sizes.items():
+            together = sum(arp_waves.role(minion) == role for minion in wave)
+            assert together <= max(1, len(members) * parsed + 1e-6)
+
+
+def test_members_go_in_the_order_of_their_numbers():
+    minions = [f"db{number}" for number in (10, 2, 1)]
+    assert list(arp_waves.waves(minions, minions, 0.34, 9)) == [["db1"], ["db2"], ["db10"]]
+
+
+def test_exactly_these_entries_on_exactly_these_minions():
+    rows = [wrong("db1"), wrong("db2"), wrong("db1", "192.0.2.91"), wrong("db2", dev="eth1")]
+    assert arp_waves.jobs(rows, ["db1", "db2"], 500) == {
+        ("eth0", ("192.0.2.90", "192.0.2.91")): ["db1"],
+        ("eth0", ("192.0.2.90",)): ["db2"],
+        ("eth1", ("192.0.2.90",)): ["db2"],
+    }
+    assert arp_waves.jobs(rows, ["db3"], 500) == {}
+
+
+def test_minions_that_hold_the_same_share_one_job():
+    rows = [wrong(f"db{number}") for number in range(5)]
+    jobs = arp_waves.jobs(rows, [each["minion"] for each in rows], 500)
+    assert list(jobs) == [("eth0", ("192.0.2.90",))]
+
+
+def test_a_job_holds_so_many_addresses_and_no_more():
+    rows = [wrong("db1", f"192.0.2.{number}") for number in range(7)]
+    assert [len(ips) for _, ips in arp_waves.jobs(rows, ["db1"], 3)] == [3, 3, 1]
+
+
+def run(heal, wave, answers, most=500):
+    for (dev, ips), minions in heal.jobs(wave, most).items():
+        heal.begun(minions, dev, ips)
+        for minion in minions:
+            heal.answered(minion, dev, ips, answers.get(minion), arp_tally.failure)
+
+
+def test_healed_is_told_and_costs_what_it_cost():
+    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    run(heal, ["db1"], {"db1": answer("192.0.2.90")})
+    heal.looked_again([])
+    done = told(heal)
+    assert done["healed"] == [
+        {"minion": "db1", "ip": "192.0.2.90", "dev": "eth0", "old": OLD, "new": NEW}
+    ]
+    assert (done["retcode"], done["requests"], done["not_reached"]) == (0, 2, [])
+
+
+def test_one_failing_minion_does_not_end_the_run():
+    heal = arp_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 100)
+    run(
+        heal,
+        ["db1", "db2", "db3"],
+        {
+            "db1": {"ret": "ERROR: arp.revalidate: Operation not permitted"},
+            "db3": answer("192.0.2.90"),
+        },
+    )
+    done = told(heal)
+    assert [row["minion"] for row in done["healed"]] == ["db3"]
+    assert done["not_reached"] == [
+        {"minion": "db1", "why": "ERROR: arp.revalidate: Operation not permitted"},
+        {"minion": "db2", "why": "no answer"},
+    ]
+    assert done["retcode"] == 4
+
+
+def test_the_budget_is_never_exceeded_and_who_was_left_out_is_named():
+    rows = [wrong(f"db{number}") for number in range(5)]
+    heal = arp_heal.Heal(verdict(*rows), 25)
+    everybody = [each["minion"] for each in rows]
+    run(heal, everybody, {})  # nobody tells what it cost: 11 each
+    done = told(heal)
+    assert (done["asked"], done["requests"]) == (2, 22)
+    assert [row["minion"] for row in done["not_reached"]] == everybody
+    assert sum("budget" in row["why"] for row in done["not_reached"]) == 3
+
+
+def test_what_was_not_needed_of_the_budget_is_there_for_the_next_wave():
+    rows = [wrong(f"db{number}") for number in range(3)]
+    heal = arp_heal.Heal(verdict(*rows), 15)
+    for each in rows:
+        run(heal, [each["minion"]], {each["minion"]: answer("192.0.2.90")})
+    assert (told(heal)["asked"], told(heal)["requests"]) == (3, 6)
+
+
+def test_what_an_interrupted_run_did_not_come_to_is_named():
+    heal = arp_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 100)
+    run(heal, ["db1"], {"db1": answer("192.0.2.90")})
+    [(job, minions)] = heal.jobs(["db2"], 500).items()
+    heal.begun(minions, *job)  # here it is interrupted
+    done = told(heal)
+    assert [row["minion"] for row in done["healed"]] == ["db1"]
+    assert done["not_reached"] == [
+        {"minion": "db2", "why": "its answer was not waited for"},
+        {"minion": "db3", "why": "the run ended before"},
+    ]
+
+
+def test_an_entry_that_somebody_set_is_never_asked_about():
+    heal = arp_heal.Heal(verdict(wrong("db1", owner="PERMANENT")), 100)
+    assert heal.rows == []
+    done = told(heal)
+    assert [row["why"] for row in done["still_wrong"]] == ["never touched: PERMANENT"]
+    assert done["retcode"] == 2
+
+
+def test_a_machine_that_claims_what_it_does_not_answer_for_is_told():
+    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    confirmed = answer("192.0.2.90", verdict="confirmed", healed=[])
+    run(heal, ["db1"], {"db1": confirmed})
+    heal.looked_again([wrong("db1")])
+    assert [row["why"] for row in told(heal)["still_wrong"]] == [
+        "who is held answers for it, and not the machine that claims it"
+    ]
+
+
+def test_what_is_wrong_still_is_told():
+    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    run(heal, ["db1"], {"db1": answer(healed=[])})
+    heal.looked_again([wrong("db1"), wrong("db1", "192.0.2.7")])  # the second is another's
+    done = told(heal)
+    assert [(row["ip"], row["why"]) for row in done["still_wrong"]] == [
+        ("192.0.2.90", "asking did not correct it")
+    ]
+
+
+def test_two_that_answer_are_told_with_their_macs():
+    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    twice = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD, "macs": [OLD, NEW]}]
+    run(heal, ["db1"], {"db1": answer("192.0.2.90", healed=[], duplicates=twice)})
+    assert f"{OLD}, {NEW}" in told(heal)["still_wrong"][0]["why"]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+        lambda inner: st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["healed", "gone", "duplicates", "entries", "ip", "macs", "verdict"]),
+            inner,
+        ),
+    )
+)
+def test_whatever_a_minion_answers_the_run_goes_on(ret):
+    heal = arp_heal.Heal(verdict(wrong("evil"), wrong("db2")), 100)
+    run(heal, ["evil", "db2"], {"evil": {"ret": ret}, "db2": answer("192.0.2.90")})
+    done = told(heal)
+    assert "db2" in {row["minion"] for row in done["healed"]}
+    assert done["requests"] <= 100
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda: arp_words.share("2/1"), "share: '2/1' is not more than 0 and at most 1 (1/3)"),
+        (lambda: arp_words.share("1/0"), "share: '1/0' is not"),
+        (lambda: arp_words.share("third"), "share: 'third' is not"),
+        (lambda: arp_words.whole("batch", 0, 1, 9), "batch: 0 is not a whole number from 1 to 9"),
+        (lambda: arp_words.whole("batch", 1.5, 1, 9), "batch: 1.5 is not a whole number"),
+        (lambda: arp_words.whole("batch", True, 1, 9), "batch: True is not a whole number"),
+        (lambda: arp_words.number("pause", "nan", 0, 9), "pause: 'nan' is not a number from 0"),
+        (lambda: arp_words.flag("test", "yes"), "test: 'yes' is neither True nor False"),
+        (lambda: arp_words.one_of("truth", "x", ("live",)), "truth: 'x' is not one of live"),
+        (lambda: arp_words.text("tgt", [1], "a target"), "tgt: [1] is not a target"),
+        (lambda: arp_words.page("report.html"), "report: 'report.html' is not the absolute path"),
+        (lambda: arp_words.page("/nowhere/x.html"), "its directory does not exist"),
+        (lambda: arp_words.page("/"), "report: '/' is not the absolute path of a file"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_bad_word_is_one_line(call, line):
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as refused:
+        call()
+    assert line in str(refused.value)
+
+
+EVIL = "<script>alert(1)</script>\u202e\x1b[2J"
+
+
+def test_what_a_minion_sends_is_text_on_the_page_and_never_markup():
+    row = {**wrong(EVIL), "machine": EVIL, "dev": EVIL, "state": EVIL}
+    heal = {
+        "wrong": [row],
+        "gone": [{**row, "why": EVIL}],
+        "silent": [{"minion": EVIL, "why": EVIL}],
+    }
+    page = arp_page.page({**heal, "summary": [EVIL], "retcode": 2, "jid": EVIL}, 1.8e9)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "\u202e" not in page
+    assert "\x1b" not in page
+
+
+def test_the_page_needs_nothing_from_elsewhere():
+    page = arp_page.page({"wrong": [wrong("db1")], "summary": ["one"], "retcode": 2}, 1.8e9)
+    assert "default-src 'none'" in page
+    for word in ("http://", "https://", "src=", "<script", "@import", "url("):
+        assert word not in page.replace("default-src=", "")
+    assert "unchanged since 2027-01-15 07:58:59 UTC, 1 min" in page
