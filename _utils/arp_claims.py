@@ -96,9 +96,11 @@ def from_grains(told: Any, live: bool = False, age_s: int | None = None) -> Fact
         if not isinstance(told, dict):
             raise ValueError(f"the grain {key} is {_kind(told)}")
         for dev, ips in told.items():
+            if not isinstance(dev, str) or not isinstance(ips, (list, tuple)):
+                raise ValueError(f"{key} of {str(dev)[:40]!r} is no list ({type(ips).__name__})")
+            _bounded(ips)
             mac = hardware(hardwares.get(dev))
-            if mac and isinstance(dev, str) and isinstance(ips, (list, tuple)):
-                _bounded(ips)
+            if mac:
                 addresses += [(ip, dev, mac) for ip in map(address, ips) if ip]
                 _bounded(addresses)
     macs = frozenset(filter(None, map(hardware, hardwares.values())))

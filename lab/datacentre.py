@@ -28,7 +28,7 @@ class Datacentre:
 
     def __init__(self, root, names=("db1", "db2"), kind="answers", **master):
         with contextlib.ExitStack() as world:
-            management = world.enter_context(Management())
+            management = self.management = world.enter_context(Management())
             self.fabric = world.enter_context(Fabric(kind=kind))
             self.master = Master(root / "m", interface=HERE, **master)
             world.callback(self.master.stop)

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "_states": {"salt"},  # through __salt__ alone
     "_engines": {"salt", "saltext"} | ENGINE,
     "_runners": {"salt", "saltext"} | ENGINE,
+    "_output": set(),  # Salt gives it no path to the engine
     "lab": {"lab", "matplotlib", "salt", "setproctitle", "yaml"},  # the world, not the product
 }
 #: What one file may import that its room may not.

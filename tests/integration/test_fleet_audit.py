@@ -1,0 +1,152 @@
+"""End to end: a real master, five minions, a worker made again; found, healed, and clean."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+
+import pytest
+from fleet_centre import Answer, Bus, Centre, command, run_on
+
+from lab.causes import Confirming
+from lab.observe import Service, connect
+
+DATABASES = ("db1", "db2", "db3")
+
+
+@pytest.fixture(scope="module")
+def centre(repo):
+    """Three databases, two workers, a minion on each; the product is everywhere."""
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp", prefix="f") as where,
+        Centre(pathlib.Path(where), repo, DATABASES) as centre,
+        contextlib.ExitStack() as services,
+    ):
+        for name in DATABASES:
+            machine = centre.fabric.machines[name]
+            machine.set("base_reachable_time_ms", 2000)  # or a suspect takes a minute to show
+            services.enter_context(Service(machine, machine.ip6))
+        for number, name in enumerate(("worker1", "worker2"), 90):
+            centre.worker(name, number, f"02:00:00:00:00:{number}")
+        centre.wait_for("worker1", "worker2")
+        centre.sync()
+        yield centre
+
+
+_macs = (f"02:00:00:00:01:{number:02x}" for number in itertools.count(1))
+
+
+def address(machine, family):
+    return machine.ip6 if family == "ipv6" else machine.ip
+
+
+@contextlib.contextmanager
+def black_hole(centre, family):
+    """Worker 1 is made again while an application on each database vouches for the dead one."""
+    worker, other = (centre.fabric.machines[name] for name in ("worker1", "worker2"))
+    databases = [centre.fabric.machines[name] for name in DATABASES]
+    ip, old = address(worker, family), worker.mac
+    with contextlib.ExitStack() as vouching:
+        for database in databases:
+            database.do("ip neigh flush dev eth0")
+            for each in (worker, other):
+                assert connect(each, address(database, family))
+            vouching.enter_context(Confirming(database, ip))
+        new = next(_macs)
+        worker = centre.worker("worker1", 90, new)
+        centre.wait_for("worker1")
+        assert not any(connect(worker, address(each, family), timeout_s=1) for each in databases)
+        yield worker, databases, ip, old, new
+
+
+def rows(answer, name, *keys):
+    return sorted(tuple(row[key] for key in keys) for row in answer.data[name])
+
+
+@pytest.mark.parametrize("truth", ["live", "cached"])
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_audit_names_the_black_hole_heal_heals_it_and_a_second_audit_is_clean(
+    centre, family, truth, tmp_path
+):
+    with black_hole(centre, family) as (worker, databases, ip, old, new):
+        seen = centre.run("arp.audit", f"truth={truth}")
+        assert rows(
+            seen, "wrong", "minion", "ip", "dev", "mac", "mac_true", "machine", "truth"
+        ) == [(name, ip, "eth0", old, new, "worker1", "live") for name in DATABASES]
+        assert (seen.data["twice"], seen.data["gone"], seen.data["silent"]) == ([], [], [])
+        assert seen.code == seen.data["retcode"] == 2
+
+        told = centre.run("arp.heal", f"truth={truth}", "test=True")
+        assert [row["minion"] for row in told.data["would_ask"]] == list(DATABASES)
+        assert told.data["would_waves"] == 3, "never more than a third of db#"
+        assert not any(connect(worker, address(each, family), timeout_s=1) for each in databases)
+
+        page = tmp_path / "page.html"
+        done = centre.run("arp.heal", f"truth={truth}", "pause=0", f"report={page}")
+        assert rows(done, "healed", "minion", "ip", "old", "new") == [
+            (name, ip, old, new) for name in DATABASES
+        ]
+        assert (done.data["still_wrong"], done.data["not_reached"]) == ([], [])
+        assert done.data["waves"] == done.data["asked"] == 3
+        assert 3 <= done.data["requests"] <= 33
+        assert done.code == 0
+        assert ip in page.read_text(encoding="utf-8")
+
+        assert all(connect(worker, address(each, family)) for each in databases)
+        again = centre.run("arp.audit", f"truth={truth}")
+        assert (again.code, again.data["wrong"]) == (0, [])
+
+
+def test_people_get_tables_and_the_jid(centre):
+    seen = centre.run("arp.audit", "db*", "glob", out=None)
+    assert "entries of 3 databases: 0 wrong" in seen.text
+    assert "jid 20" in seen.text
+    assert "Traceback" not in seen.text
+
+
+def test_a_minion_that_hangs_and_one_that_is_down_are_named_and_are_not_gone(centre):
+    down = centre.minions["db3"]
+    down.machine.do("ip link set mgmt down")
+    try:
+        seen = centre.run("arp.audit", "timeout=3")
+    finally:
+        down.machine.do("ip link set mgmt up")
+    assert seen.code == 4
+    assert rows(seen, "silent", "minion", "why") == [
+        ("db3", "no answer: it is down, or not connected")
+    ]
+    assert (seen.data["wrong"], seen.data["gone"]) == ([], [])
+    centre.wait_for("db3")
+
+
+def test_a_run_that_is_interrupted_tells_what_it_knows(centre):
+    with black_hole(centre, "ipv4") as (_, _, ip, old, new), Bus(centre.master) as bus:
+        words = [*command(centre.master), "--out=json", "arp.heal", "pause=600"]
+        with subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as run:
+            bus.heard("salt/run/", lambda found: any("wave" in each["data"] for each in found))
+            os.kill(run.pid, signal.SIGINT)
+            text, noise = run.communicate(timeout=60)
+        answer = Answer(run.returncode, text, noise).data
+        assert run.returncode == 130
+        assert answer["interrupted"] is True
+        assert [(row["ip"], row["old"], row["new"]) for row in answer["healed"]] == [(ip, old, new)]
+        assert [row["why"] for row in answer["not_reached"]] == ["the run ended before"] * 2
+
+
+def test_a_machine_whose_key_is_deleted_does_not_count_and_its_address_is_gone(centre):
+    """In a network of which the operator says that all of it is the fleet's. The last test."""
+    worker = centre.fabric.machines["worker2"]
+    assert connect(worker, centre.fabric.machines["db1"].ip)
+    centre.minions["worker2"].machine.do("ip link set mgmt down")  # or it asks for a new key
+    run_on(centre.master, "salt-key", "-y", "-d", "worker2")
+    seen = centre.run("arp.audit", "networks=10.0.1.0/24")
+    assert ("db1", worker.ip, worker.mac) in rows(seen, "gone", "minion", "ip", "mac")
+    assert seen.code == 2
+    open_world = centre.run("arp.audit")
+    assert open_world.data["gone"] == []
+    assert open_world.data["counts"]["strangers"] > 0
