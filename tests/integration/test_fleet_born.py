@@ -1,0 +1,241 @@
+"""A machine starts, and nobody types: the databases ask about its addresses. And its abuse."""
+
+import contextlib
+import datetime
+import itertools
+import json
+import pathlib
+import tempfile
+import time
+
+import pytest
+from fleet_centre import Bus, Centre
+
+from lab.causes import Confirming
+from lab.machines import poll
+from lab.observe import Service, connect
+
+DATABASES = ("db1", "db2")
+NETWORKS = ["10.0.1.0/24", "10.9.0.0/16", "2001:db8:1::/64"]
+HOSTILE = pathlib.Path(__file__).parent / "hostile"
+
+
+@pytest.fixture(scope="module")
+def centre(repo):
+    """Two databases, a worker and a minion that is not ours any more; the engine on the master."""
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp", prefix="f") as where,
+        Centre(
+            pathlib.Path(where),
+            repo,
+            DATABASES,
+            engines=[{"arp_born": {"networks": NETWORKS, "again": 2}}],
+            engines_dirs=[str(repo / "_engines")],
+            utils_dirs=[str(repo / "_utils")],
+        ) as centre,
+        contextlib.ExitStack() as services,
+    ):
+        for name in DATABASES:
+            machine = centre.fabric.machines[name]
+            services.enter_context(Service(machine, machine.ip6))
+        centre.sync()
+        centre.worker("worker1", 90, "02:00:00:00:00:90")
+        centre.worker("evil", 66, "02:00:00:00:00:66", module_dirs=[str(HOSTILE)])
+        centre.wait_for("worker1", "evil")
+        yield centre
+
+
+@pytest.fixture
+def bus(centre):
+    """Hear what is said from now on."""
+    with Bus(centre.master) as bus:
+        yield bus
+
+
+_macs = (f"02:00:00:00:01:{number:02x}" for number in itertools.count(1))
+
+
+def mac_of(database, ip):
+    entry = database.neighbour(ip)
+    return entry and entry.get("lladdr")
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_a_worker_made_again_is_reached_and_nobody_typed(centre, bus, family):
+    worker = centre.fabric.machines["worker1"]
+    databases = [centre.fabric.machines[name] for name in DATABASES]
+    ip = worker.ip6 if family == "ipv6" else worker.ip
+    with contextlib.ExitStack() as vouching:
+        for database in databases:
+            assert connect(worker, database.ip6 if family == "ipv6" else database.ip)
+            vouching.enter_context(Confirming(database, ip))
+        new = next(_macs)
+        worker = centre.worker("worker1", 90, new)
+        poll(
+            "every database has the new MAC",
+            60,
+            lambda: all(mac_of(database, ip) == new for database in databases),
+            every_s=0.02,
+        )
+        healed = time.time()
+        heard = bus.heard("", lambda found: any(e["tag"] == "arp/born/asked" for e in found))
+        [start] = [e for e in heard if e["tag"] == "salt/minion/worker1/start"]
+        stamp = datetime.datetime.fromisoformat(start["data"]["_stamp"])
+        stamp = stamp.replace(tzinfo=datetime.timezone.utc).timestamp()
+        print(f"{family}: from the start event to the healed entries {healed - stamp:.2f} s")
+        asked = next(e["data"] for e in heard if e["tag"] == "arp/born/asked")
+        assert asked["machines"] == ["worker1"]
+        assert set(asked["addresses"]) == {worker.ip, worker.ip6}, "these only"
+        answers = bus.heard("arp/born/answered", lambda found: len(found) == 2)
+        assert {each["data"]["minion"] for each in answers} == set(DATABASES)
+        assert all(each["data"]["healed"] >= 1 for each in answers)
+        for database in databases:
+            assert connect(worker, database.ip6 if family == "ipv6" else database.ip)
+
+
+THOUSAND = [f"sim{number:04}" for number in range(1000)]
+
+
+@pytest.fixture
+def accepted(centre):
+    """A thousand machines whose keys are accepted."""
+    keys = next(centre.master.root.glob("**/pki/master/minions"))
+    some = (keys / "worker1").read_bytes()
+    for name in THOUSAND:
+        (keys / name).write_bytes(some)
+    yield
+    for name in THOUSAND:
+        (keys / name).unlink()
+
+
+def start_event(name, *ips):
+    """A start event as the master fires it, with start_event_grains."""
+    grains = {
+        "hwaddr_interfaces": {"eth0": "02:00:00:00:00:01"},
+        "ip4_interfaces": {"eth0": list(ips)},
+    }
+    load = {"id": name, "cmd": "_minion_event", "pretag": None, "data": "started"}
+    return f"salt/minion/{name}/start", {**load, "grains": grains}
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_thousand_starts_at_once_bounded_jobs_none_lost_and_the_last_address_counts(bus):
+    last = {}
+    for host in (10, 20):  # each starts twice, the second time with another address
+        for number, name in enumerate(THOUSAND):
+            last[name] = f"10.9.{number % 250}.{host + number // 250}"
+            bus.fire(*start_event(name, last[name]))
+
+    def all_asked(found):
+        newest = {}
+        for event in found:
+            newest.update(dict.fromkeys(event["data"]["machines"], event["data"]["addresses"]))
+        return all(last[name] in newest.get(name, ()) for name in THOUSAND)
+
+    jobs = [event["data"] for event in bus.heard("arp/born/asked", all_asked)]
+    print(f"2,000 starts of 1,000 machines: {len(jobs)} jobs")
+    assert len(jobs) <= 8
+    assert all(len(job["addresses"]) <= 500 for job in jobs)
+
+
+def tables(centre):
+    """Return which MAC each database holds for each address."""
+    found = {}
+    for name in DATABASES:
+        text = centre.fabric.machines[name].do("ip neigh show dev eth0")
+        lines = [line.split() for line in text.splitlines() if "lladdr" in line]
+        found[name] = {words[0]: words[words.index("lladdr") + 1] for words in lines}
+    return found
+
+
+@pytest.fixture
+def unharmed(centre, bus):
+    """After whatever was sent: same tables, nothing was run, the master and the engine work."""
+    worker = centre.fabric.machines["worker1"]
+    for name in DATABASES:
+        assert connect(worker, centre.fabric.machines[name].ip)
+    before = tables(centre)
+    assert all(worker.ip in table for table in before.values())
+    yield
+    time.sleep(3)  # a window, and what a job that should not be takes
+    after = tables(centre)
+    for name, table in before.items():
+        assert {ip: after[name].get(ip) for ip in table} == table
+    assert not pathlib.Path("/tmp/owned-by-a-minion").exists()
+    assert centre.master.salt("db1", "test.ping") == {"db1": True}
+    bus.fire(*start_event("worker1", worker.ip))
+    bus.heard("arp/born/asked", lambda found: found and "worker1" in found[-1]["data"]["machines"])
+
+
+def sent(centre, kind):
+    victims = [centre.fabric.machines[name].ip for name in ("db2", "worker1")]
+    assert centre.master.salt("evil", "hostile.send", kind, f"victims={victims}") == {"evil": True}
+
+
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize(
+    ("kind", "who", "why"),
+    [
+        ("injection", "evil", "sent a start event of somebody else"),
+        ("50,000 addresses", "evil", "claims 50000 addresses"),
+        ("100,000 addresses", "evil", "is no list (str)"),  # Salt cuts an event of more than 1 MB
+        ("other tags", "evil", "somebody else: 'salt/minion/db1/start'"),
+        ("absurd types", "evil", "hwaddr_interfaces is no dictionary"),
+    ],
+    ids=lambda value: value.replace(" ", "_"),
+)
+def test_a_hostile_minions_events_are_told_by_name_and_do_nothing(centre, bus, kind, who, why):
+    sent(centre, kind)
+    told = bus.heard("arp/born/refused", lambda found: why in str(found))
+    assert any(why in event["data"].get(who, "") for event in told)
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_others_addresses_are_asked_about_at_most(centre, bus):
+    """What the master itself remembers of a minion counts; the event's addresses do not."""
+    sent(centre, "others' addresses")
+    [asked] = bus.heard("arp/born/asked", lambda found: found)
+    evil = centre.fabric.machines["evil"]
+    assert set(asked["data"]["addresses"]) == {evil.ip, evil.ip6}
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_an_event_in_the_name_of_another_only_asks_about_his_real_addresses(centre, bus):
+    """Salt verifies the id of a minion's event, and not those of a list of events."""
+    sent(centre, "another's id")
+    [asked] = bus.heard("arp/born/asked", lambda found: found)
+    db1 = centre.fabric.machines["db1"]
+    assert asked["data"]["machines"] == ["db1"]
+    assert set(asked["data"]["addresses"]) == {db1.ip, db1.ip6}
+
+
+LIES = [
+    ("a router's address", lambda centre: interfaces("10.0.1.254")),
+    ("a database's address", lambda centre: interfaces(centre.fabric.machines["db2"].ip)),
+    ("another worker's", lambda centre: interfaces(centre.fabric.machines["worker1"].ip)),
+    ("text", lambda centre: "{{ 7 * 7 }}"),
+    ("addresses that are none", lambda centre: interfaces("10.0.1.5; reboot", None, {}, 5)),
+    (
+        "8192 addresses",
+        lambda centre: interfaces(*(f"10.9.{n >> 8}.{n & 255}" for n in range(8192))),
+    ),
+]
+
+
+def interfaces(*ips):
+    inet = [{"address": ip} for ip in ips]
+    return {"eth0": {"hwaddr": "02:00:00:00:66:66", "inet": inet}}
+
+
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize(("lie", "make"), LIES, ids=[lie for lie, _ in LIES])
+def test_lies_about_interfaces_cause_questions_at_most(centre, lie, make):
+    pathlib.Path("/tmp/lies").write_text(json.dumps(make(centre)), encoding="utf-8")
+    healed = centre.run("arp.heal", "pause=0")
+    assert healed.code in (0, 2, 4, 6), healed.text
+    for row in healed.data["still_wrong"]:
+        assert row["machine"] == "evil"
+        assert "not the machine that claims it" in row["why"]
+    if lie in ("text", "8192 addresses"):
+        assert [row["minion"] for row in healed.data["silent"]] == ["evil"]
+    assert healed.data["healed"] == []

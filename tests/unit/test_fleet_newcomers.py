@@ -1,0 +1,226 @@
+"""Who has started and is still to be asked about: told the time, so nobody waits for anything."""
+
+import arp_claims
+import arp_newcomers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+MAC = "02:00:00:00:00:0a"
+
+
+def newcomers(window_s=1.0, again_s=10.0, most=500, networks="192.0.2.0/24,2001:db8::/32"):
+    return arp_newcomers.Newcomers(
+        window_s, again_s, most, arp_claims.parse_networks("networks", networks)
+    )
+
+
+def event(machine, *ips, **more):
+    """A start event as a master fires it, with start_event_grains."""
+    grains = {"hwaddr_interfaces": {"eth0": MAC}, "ip4_interfaces": {"eth0": list(ips)}}
+    return f"salt/minion/{machine}/start", {
+        "id": machine, "cmd": "_minion_event", "grains": grains, **more,
+    }  # fmt: skip
+
+
+def nothing(_machine):
+    """A master that remembers nothing."""
+    return []
+
+
+class Everybody:
+    def __contains__(self, _machine):
+        return True
+
+
+def test_starts_within_a_window_are_one_job():
+    waiting = newcomers()
+    for number in range(3):
+        waiting.started(*event(f"w{number}", f"192.0.2.{number}"), now=number / 10)
+    assert waiting.take(0.9, Everybody(), nothing) is None
+    assert waiting.wait_s(0.9) == pytest.approx(0.1)
+    job = waiting.take(1.0, Everybody(), nothing)
+    assert job.machines == ["w0", "w1", "w2"]
+    assert job.addresses == ["192.0.2.0", "192.0.2.1", "192.0.2.2"]
+    assert waiting.wait_s(1.0) is None
+
+
+def test_the_last_address_announced_is_the_one_that_is_asked_about():
+    waiting = newcomers()
+    for number in (1, 2, 3):
+        waiting.started(*event("w", f"192.0.2.{number}"), now=0)
+    assert waiting.take(1, Everybody(), nothing).addresses == ["192.0.2.3"]
+
+
+def test_what_the_master_remembers_counts_more_than_an_event():
+    """Its id may be forged: an event in the name of another cannot displace his address."""
+    waiting = newcomers()
+    waiting.started(*event("victim", "192.0.2.66"), now=0)
+    job = waiting.take(1, Everybody(), {"victim": ["192.0.2.90"]}.get)
+    assert job.addresses == ["192.0.2.90"]
+
+
+def test_a_machine_that_starts_again_too_soon_is_later_and_not_forgotten():
+    waiting = newcomers()
+    waiting.started(*event("w", "192.0.2.1"), now=0)
+    assert waiting.take(1, Everybody(), nothing)
+    waiting.started(*event("w", "192.0.2.2"), now=2)
+    assert waiting.take(3, Everybody(), nothing) is None
+    assert waiting.wait_s(3) == 8
+    assert waiting.take(11, Everybody(), nothing).addresses == ["192.0.2.2"]
+
+
+def test_what_is_too_much_for_one_job_is_in_the_next():
+    waiting = newcomers(most=2)
+    for number in range(5):
+        waiting.started(*event(f"w{number}", f"192.0.2.{number}"), now=0)
+    jobs = [waiting.take(now, Everybody(), nothing) for now in (1, 2, 3)]
+    assert [job.machines for job in jobs] == [["w0", "w1"], ["w2", "w3"], ["w4"]]
+    assert waiting.wait_s(4) is None
+
+
+def test_a_job_that_could_not_be_sent_is_had_again():
+    waiting = newcomers()
+    waiting.started(*event("w", "192.0.2.1"), now=0)
+    job = waiting.take(1, Everybody(), nothing)
+    waiting.put_back(job, 5)
+    assert waiting.take(6, Everybody(), nothing).addresses == ["192.0.2.1"]
+
+
+def test_what_was_said_meanwhile_is_newer_than_what_is_put_back():
+    waiting = newcomers()
+    waiting.started(*event("w", "192.0.2.1"), now=0)
+    job = waiting.take(1, Everybody(), nothing)
+    waiting.started(*event("w", "192.0.2.2"), now=2)
+    waiting.put_back(job, 3)
+    assert waiting.take(4, Everybody(), nothing).addresses == ["192.0.2.2"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 200), st.floats(0, 0.5)), max_size=60),
+    st.integers(1, 10),
+)
+def test_none_is_lost_jobs_are_bounded_and_the_last_address_counts(starts, most):
+    """Whatever the order and the pauses: each last address is in the last job of its machine."""
+    waiting, now, jobs, last = newcomers(again_s=0, most=most), 0.0, [], {}
+    for number, host, pause_s in starts:
+        now += pause_s
+        waiting.started(*event(f"w{number}", f"192.0.2.{host}"), now=now)
+        last[f"w{number}"] = f"192.0.2.{host}"
+        jobs.append(waiting.take(now, Everybody(), nothing))
+    while (wait_s := waiting.wait_s(now)) is not None:
+        now += wait_s + 0.001
+        jobs.append(waiting.take(now, Everybody(), nothing))
+    jobs = [job for job in jobs if job]
+    assert all(len(job.addresses) <= most for job in jobs)
+    assert len(jobs) <= now + 1 + len(starts) / most, "no more than one for each window"
+    for machine, address in last.items():
+        assert address in [job for job in jobs if machine in job.machines][-1].addresses
+    assert len(waiting) == 0
+
+
+@pytest.mark.parametrize(
+    ("tag", "data", "who", "why"),
+    [
+        ("salt/minion/w/start", None, "tag 'salt/minion/w/start'", "no machine's id: 'None'"),
+        ("salt/minion/w/start", ["id"], "tag 'salt/minion/w/start'", "no machine's id: 'None'"),
+        ("salt/minion/w/start", {"id": 5}, "tag 'salt/minion/w/start'", "no machine's id: '5'"),
+        ("salt/minion//start", {"id": ""}, "tag 'salt/minion//start'", "no machine's id: ''"),
+        ("salt/minion/a\nb/start", {"id": "a\nb"}, "tag 'salt/minion/a\\nb/start'", "'a\\nb'"),
+        ("salt/minion/db1/start", {"id": "evil"}, "evil", "somebody else: 'salt/minion/db1/start'"),
+        (*event("evil", grains="lies"), "evil", "hwaddr_interfaces is missing"),
+        (*event("evil", grains={"hwaddr_interfaces": []}), "evil", "no dictionary (list)"),
+    ],
+    ids=["no data", "a list", "a number", "empty", "two lines", "another's tag", "text", "list"],
+)
+def test_hostile_events_are_refused_by_name(tag, data, who, why):
+    waiting = newcomers()
+    waiting.started(tag, data, now=0)
+    assert waiting.wait_s(0) == 1, "it is told at the window's end"
+    told = waiting.complaints()
+    assert why in told[who]
+    assert waiting.complaints() == {}, "told once"
+    job = waiting.take(1, Everybody(), nothing)
+    assert job is None or job.addresses == []
+
+
+def test_100000_addresses_are_refused_by_name():
+    waiting = newcomers()
+    waiting.started(
+        *event("evil", *[f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(10**5)]), 0
+    )
+    assert "claims 100000 addresses" in waiting.complaints()["evil"]
+    assert waiting.take(1, Everybody(), nothing).addresses == []
+
+
+def test_of_one_machine_so_many_addresses_are_asked_about_and_no_more():
+    waiting = newcomers()
+    waiting.started(*event("evil", *[f"192.0.2.{number}" for number in range(200)]), now=0)
+    assert len(waiting.take(1, Everybody(), nothing).addresses) == arp_newcomers.MOST_EACH
+    assert waiting.complaints() == {"evil": "200 addresses; the first 64 are asked about"}
+
+
+def test_addresses_outside_the_networks_are_not_asked_about():
+    waiting = newcomers()
+    waiting.started(*event("evil", "198.51.100.1", "203.0.113.9"), now=0)
+    waiting.started(*event("docker", "192.0.2.7", "172.17.0.1"), now=0)
+    assert waiting.take(1, Everybody(), nothing).addresses == ["192.0.2.7"]
+    assert waiting.complaints() == {"evil": "none of its 2 addresses lies in the networks"}
+
+
+def test_what_is_no_address_is_never_passed_on():
+    waiting = newcomers()
+    waiting.started(
+        *event("evil", "192.0.2.1; reboot", "{{ 7*7 }}", "192.0.2.0/24", ["x"], None, "192.0.2.5"),
+        0,
+    )
+    assert waiting.take(1, Everybody(), nothing).addresses == ["192.0.2.5"]
+
+
+def test_only_accepted_keys_count():
+    waiting = newcomers()
+    waiting.started(*event("stranger", "192.0.2.1"), now=0)
+    assert waiting.take(1, {"w"}, nothing) is None
+    assert waiting.complaints() == {"stranger": "its key is not accepted"}
+
+
+def test_what_waits_is_bounded(monkeypatch):
+    monkeypatch.setattr(arp_newcomers, "MOST_WAITING", 3)
+    waiting = newcomers()
+    for number in range(5):
+        waiting.started(*event(f"forged{number}"), now=0)
+    assert len(waiting) == 3
+    assert "2 starts were not noted" in waiting.complaints()["many"]
+
+
+def test_complaints_are_bounded():
+    waiting = newcomers()
+    for number in range(500):
+        waiting.started("salt/minion/x/start", {"id": f"forged{number}"}, now=0)
+    assert len(waiting.complaints()) == arp_newcomers.MOST_TOLD
+
+
+def returned(jid, minion, told):
+    return f"salt/job/{jid}/ret/{minion}", {"jid": jid, "id": minion, "return": told}
+
+
+def test_answers_are_counted_and_the_silent_named():
+    jobs = arp_newcomers.Jobs()
+    jobs.sent("1", ["db1", "db2", "db3"], now=0)
+    assert jobs.answered(*returned("1", "db1", {"healed": [{}], "gone": []})) == {
+        "jid": "1", "minion": "db1", "healed": 1, "gone": 0,
+    }  # fmt: skip
+    assert jobs.answered(*returned("1", "db2", "ERROR: no"))["failed"] == "ERROR: no"
+    assert jobs.answered(*returned("1", "db1", {})) is None, "once"
+    assert jobs.answered(*returned("2", "db1", {})) is None, "not our job"
+    assert jobs.answered("salt/job/1/ret/db3", {"jid": "1", "id": "evil"}) is None
+    assert jobs.silent(now=60) == {}
+    assert jobs.silent(now=61) == {"1": ["db3"]}
+    assert jobs.silent(now=99) == {}
+
+
+def test_jobs_are_bounded():
+    jobs = arp_newcomers.Jobs()
+    for number in range(500):
+        jobs.sent(str(number), ["db1"], now=0)
+    assert len(jobs.silent(now=99)) == arp_newcomers.MOST_JOBS
