@@ -21,7 +21,7 @@ import salt.client
 import salt.key
 import salt.utils.event
 import salt.utils.minions
-from salt.exceptions import SaltClientError
+from salt.exceptions import SaltException
 
 try:
     import arp_fresh
@@ -43,6 +43,7 @@ __virtualname__ = "arp"
 DATABASES = "G@role:database or G@roles:database or I@role:database or I@roles:database or db*"
 MOST_IPS = 500  # addresses in one job
 INTERRUPTED = 130  # the exit code of what Ctrl-C ended
+INTERRUPTIONS = KeyboardInterrupt, SystemExit  # Salt makes the second of SIGINT and SIGTERM
 ERROR = 1
 
 
@@ -202,6 +203,9 @@ def _parsed(words):
     }.items():
         if key in words:
             words[key] = parse(words[key])
+    for key in ("tgt", "machines"):
+        if isinstance(words[key], list):
+            words[f"{key}_type"] = "list"
     return words
 
 
@@ -209,7 +213,7 @@ def _answer(verb, run):
     """Return an answer with its exit code; an error is one line, and exit code 1."""
     try:
         answer = run()
-    except (ValueError, SaltClientError, OSError) as error:
+    except (ValueError, SaltException, OSError) as error:
         answer = {"error": f"arp.{verb}: {error}", "retcode": ERROR}
     __context__["retcode"] = answer["retcode"]
     return {**answer, "outputter": "arp_fleet"}
@@ -228,7 +232,7 @@ def _heal(words):
         answer = {**seen.answer(words["limit"]), "test": words["test"]}
         chosen = arp_heal.Heal(seen.verdict, words["budget"])
         waves = list(chosen.waves(seen.tables, words["share"], words["batch"]))
-        if words["test"]:
+        if words["test"] or seen.interrupted:
             would = {"would_ask": chosen.rows, "would_waves": len(waves), "waves": waves}
             return _finished({**answer, **would}, words)
         interrupted = _in_waves(ask, seen, chosen, waves, words)
@@ -248,7 +252,7 @@ def _in_waves(ask, seen, chosen, waves, words):
             _progress({"wave": number, "of": len(waves), **chosen.counts()})
             if number < len(waves):
                 time.sleep(words["pause"])
-    except (KeyboardInterrupt, SystemExit):  # Salt makes the second of SIGINT and SIGTERM
+    except INTERRUPTIONS:
         return True
     return False
 
@@ -310,6 +314,7 @@ class _Look:
     def __init__(self, ask, words):
         self._ask, self._words = ask, words
         self.silent = {}  # minion to why
+        self.interrupted = False
         accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
         self._accepted = accepted & self._meant(words["machines"], words["machines_type"])
         self.tables = self._tables(accepted)
@@ -346,8 +351,7 @@ class _Look:
 
     def _why_silent(self, missing, tgt, tgt_type):
         """Return why, of those who were meant: they are asked whether they are, and are there."""
-        kind = "list" if isinstance(tgt, list) else tgt_type
-        answers, _ = self._ask.ask(missing, "list", f"match.{kind}", arg=(tgt,))
+        answers, _ = self._ask.ask(missing, "list", f"match.{tgt_type}", arg=(tgt,))
         for name in missing:
             if name not in answers:
                 yield name, "no answer: it is down, or not connected"
@@ -366,13 +370,18 @@ class _Look:
         return self._all_remembered(memory, self._accepted), self._all_remembered(memory, former)
 
     def _ask_machines(self, names):
-        """Ask machines for their interfaces, some at a time."""
-        for first in range(0, len(names), self._words["batch"]):
-            some = names[first : first + self._words["batch"]]
-            answers, _ = self._ask.ask(some, "list", "network.interfaces")
+        """Ask machines for their interfaces, some at a time; an end before that is no loss."""
+        batch = self._words["batch"]
+        for first in range(0, len(names), batch):
+            some, answers = names[first : first + batch], {}
+            try:
+                if not self.interrupted:
+                    answers, _ = self._ask.ask(some, "list", "network.interfaces")
+                    _progress({"interfaces": first + len(some), "of": len(names)})
+            except INTERRUPTIONS:
+                self.interrupted = True
             for name in some:
                 self._note(name, answers.get(name))
-            _progress({"interfaces": first + len(some), "of": len(names)})
 
     def _note(self, name, told):
         why = arp_tally.failure(told) if told else "no answer for its interfaces"
@@ -396,6 +405,9 @@ class _Look:
     def answer(self, limit):
         """Return it as plain data."""
         told = arp_tally.told(self.verdict, self.fleet, self.tables, self.silent, limit)
+        if self.interrupted:
+            told["retcode"] = INTERRUPTED
+            told["summary"].append("Interrupted: not everybody was asked.")
         return {**told, "jid": globals().get("__jid__", ""), "jobs": self._ask.jids}
 
 
@@ -435,12 +447,21 @@ def _progress(data):
 
 
 def _finished(answer, words):
-    """Write the page, if one is wanted: all of it or nothing."""
+    """Write the page, if one is wanted: all of it or nothing. The answer is kept either way."""
     if words["report"]:
-        place = os.path.dirname(words["report"])
-        with tempfile.NamedTemporaryFile("w", dir=place, delete=False, encoding="utf-8") as file:
-            file.write(arp_page.page(answer, time.time()))
-        os.chmod(file.name, 0o640)
-        os.replace(file.name, words["report"])
         answer["report"] = words["report"]
+        try:
+            _write(words["report"], arp_page.page(answer, time.time()))
+        except OSError as error:
+            answer["summary"].append(f"The page could not be written: {error}")
+            answer["retcode"] = answer["retcode"] or ERROR
     return answer
+
+
+def _write(path, text):
+    with tempfile.NamedTemporaryFile(
+        "w", dir=os.path.dirname(path), delete=False, encoding="utf-8"
+    ) as file:
+        file.write(text)
+    os.chmod(file.name, 0o640)
+    os.replace(file.name, path)

@@ -100,6 +100,13 @@ def test_audit_names_the_black_hole_heal_heals_it_and_a_second_audit_is_clean(
         assert (again.code, again.data["wrong"]) == (0, [])
 
 
+def test_a_page_that_cannot_be_written_loses_no_answer(centre):
+    seen = centre.run("arp.audit", "['db1', 'db2']", "report=/proc/page.html")
+    assert seen.data["counts"]["databases"] == 2
+    assert "The page could not be written" in seen.data["summary"][-1]
+    assert seen.code == 1
+
+
 def test_people_get_tables_and_the_jid(centre):
     seen = centre.run("arp.audit", "db*", "glob", out=None)
     assert "entries of 3 databases: 0 wrong" in seen.text
