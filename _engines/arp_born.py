@@ -40,7 +40,7 @@ with arp_fresh.engine():
 log = logging.getLogger(__name__)
 
 DATABASES = "G@role:database or G@roles:database or I@role:database or I@roles:database or db*"
-LEADER_S = 30.0  # how long an answer to "who leads" is believed
+LEADER_S = 10.0  # how long an answer to "who leads" is believed
 RETRY_S = 5.0  # after a job that could not be sent
 TAG = "arp/born"  # what we tell on the event bus: asked, answered, silent, refused
 
@@ -150,6 +150,8 @@ class _Born:
 
     def _ask(self):
         now = time.monotonic()
+        if not self.led:
+            self._leads(now)
         for jid, minions in self.jobs.silent(now).items():
             log.warning("arp_born: job %s: no answer from %s", jid, _few(minions))
             self._tell("silent", {"jid": jid, "minions": minions})

@@ -12,7 +12,7 @@ import pytest
 from fleet_centre import Bus, Centre
 
 from lab.causes import Confirming
-from lab.machines import poll
+from lab.machines import Failed, poll
 from lab.observe import Service, connect
 
 DATABASES = ("db1", "db2")
@@ -29,7 +29,8 @@ def centre(repo):
             pathlib.Path(where),
             repo,
             DATABASES,
-            engines=[{"arp_born": {"networks": NETWORKS, "again": 2}}],
+            engines=[{"reactor": {}}, {"arp_born": {"networks": NETWORKS, "again": 2}}],
+            reactor=[{"nobody/says/this": ["/nowhere.sls"]}],  # there is a reactor system
             engines_dirs=[str(repo / "_engines")],
             utils_dirs=[str(repo / "_utils")],
         ) as centre,
@@ -91,6 +92,26 @@ def test_a_worker_made_again_is_reached_and_nobody_typed(centre, bus, family):
         assert all(each["data"]["healed"] >= 1 for each in answers)
         for database in databases:
             assert connect(worker, database.ip6 if family == "ipv6" else database.ip)
+
+
+def asks(centre, bus):
+    """Tell whether a start makes this master act."""
+    bus.fire(*start_event("worker1"))
+    try:
+        return bus.heard("arp/born/asked", bool, seconds=4)
+    except Failed:
+        return []
+
+
+def test_only_the_leader_acts_and_a_new_one_catches_up(centre, bus):
+    assert asks(centre, bus)
+    assert centre.run("reactor.set_leader", "False").code == 0
+    poll("it does not act any more", 60, lambda: not asks(centre, bus))
+    centre.master.salt("worker1", "saltutil.refresh_pillar", "wait=True")  # as a start does
+    assert not asks(centre, bus)
+    centre.run("reactor.set_leader", "True")
+    [asked] = bus.heard("arp/born/asked", bool)  # nobody started since
+    assert "worker1" in asked["data"]["machines"]
 
 
 THOUSAND = [f"sim{number:04}" for number in range(1000)]
