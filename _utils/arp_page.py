@@ -23,7 +23,9 @@ p { margin: .2rem 0; } .dim { color: var(--dim); font-size: .85rem; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .4rem; }
 table { border-collapse: collapse; font-size: .85rem; }
 th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: left; }
-th:first-child { position: sticky; left: 0; background: Canvas; }
+th:first-child { position: sticky; left: 0; background: Canvas; min-width: 9rem;
+  max-width: 9rem; overflow-wrap: anywhere; }
+th.up { writing-mode: vertical-rl; vertical-align: top; white-space: nowrap; }
 td.mark { text-align: center; font-weight: bold; color: #fff; }
 td.wrong, td.still { background: var(--bad); } td.gone { background: #8a5a00; }
 td.healed { background: var(--good); } td.up { background: #5a6b1e; }
@@ -52,12 +54,11 @@ def page(answer: Mapping[str, Any], now: float) -> str:
         _dim(f"{_utc(now)} · job {answer.get('jid', '')}"),
         *(f'<p class="{"bad" if code else "good"}">{_text(line)}</p>' for line in _lines(answer)),
         _picture(marks),
+        _list("Still wrong", map(_why, _rows(answer, "still_wrong"))),
+        _list("Not reached", map(_silent, _rows(answer, "not_reached"))),
         _list("Wrong", (_wrong(row, now, marks) for row in _rows(answer, "wrong"))),
         _list("Of machines that are gone", (_gone(row, now) for row in _rows(answer, "gone"))),
         _list("Claimed by several machines", map(_twice, _rows(answer, "twice"))),
-        _list("Healed", map(_healed, _rows(answer, "healed"))),
-        _list("Still wrong", map(_why, _rows(answer, "still_wrong"))),
-        _list("Not reached", map(_silent, _rows(answer, "not_reached"))),
         _list("Gave no answer", map(_silent, _rows(answer, "silent"))),
     ]
     return (
@@ -88,8 +89,9 @@ def _picture(marks: Mapping[tuple[str, str], str]) -> str:
     if not marks:
         return ""
     ips = list(dict.fromkeys(ip for ip, _ in marks))
-    minions = sorted({minion for _, minion in marks})
-    head = "".join(f"<th>{_text(minion)}</th>" for minion in minions[:MOST])
+    healed = {minion for (_, minion), kind in marks.items() if kind == "healed"}
+    minions = sorted({minion for _, minion in marks}, key=lambda name: (name in healed, name))
+    head = "".join(f'<th class="up">{_text(minion)}</th>' for minion in minions[:MOST])
     lines = [
         f"<tr><th><code>{_text(ip)}</code></th>"
         + "".join(_mark(marks.get((ip, minion))) for minion in minions[:MOST])
@@ -152,13 +154,6 @@ def _twice(row: Row) -> str:
     macs = " ".join(_code(mac) for mac in row["macs"])
     held = f"held by {row['held']} databases" if row["held"] else "no database holds it"
     return f"{_code(row['ip'])}: {_text(names)} {macs}{_dim(held)}"
-
-
-def _healed(row: Row) -> str:
-    return (
-        f"<b>{_text(row['minion'])}</b> {_code(row['ip'])} on {_text(row['dev'])}: "
-        f'{_code(row["old"])} → <span class="good">{_code(row["new"])}</span>'
-    )
 
 
 def _why(row: Row) -> str:
