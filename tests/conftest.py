@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +26,20 @@ def pytest_configure():
 def repo():
     """The repository: what a minion gets as file_roots."""
     return REPO
+
+
+@pytest.fixture(scope="session")
+def site(repo, tmp_path_factory):
+    """A site directory with what `pip install .` installs."""
+    source = tmp_path_factory.mktemp("source") / "tree"
+    shutil.copytree(repo, source, ignore=shutil.ignore_patterns(".venv", ".git", "__pycache__"))
+    target = tmp_path_factory.mktemp("site")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
+         "--no-build-isolation", "--target", target, "."],
+        cwd=source, check=True,
+    )  # fmt: skip
+    return target
 
 
 @pytest.fixture(scope="module")

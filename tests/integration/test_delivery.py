@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 
@@ -78,20 +77,6 @@ def test_synced_from_file_roots(repo, tmp_path):
 def test_from_the_tree_by_module_dirs(repo, tmp_path):
     minion = Minion(tmp_path)
     works(minion, "-m", str(repo))
-
-
-@pytest.fixture(scope="session")
-def site(repo, tmp_path_factory):
-    """A site directory with what `pip install .` installs."""
-    source = tmp_path_factory.mktemp("source") / "tree"
-    shutil.copytree(repo, source, ignore=shutil.ignore_patterns(".venv", ".git", "__pycache__"))
-    target = tmp_path_factory.mktemp("site")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
-         "--no-build-isolation", "--target", target, "."],
-        cwd=source, check=True,
-    )  # fmt: skip
-    return target
 
 
 @pytest.mark.usefixtures("entries")

@@ -1,0 +1,181 @@
+"""Salt's real loaders find what is for the master, on a master and nowhere else."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import salt.config
+import salt.loader
+import salt.output
+import salt.template
+
+LOADED = """
+import json, sys
+import salt.config, salt.loader
+opts = salt.config.master_config("/nowhere")
+opts["extension_modules"] = ""
+opts["__role"] = "master"
+utils = salt.loader.utils(opts)
+runners = salt.loader.runner(opts, utils=utils)
+engines = salt.loader.engines(opts, {}, runners, utils)
+outputters = salt.loader.outputters(opts)
+print(json.dumps({
+    "runners": sorted(name for name in runners if name.startswith("arp.")),
+    "engines": sorted(name for name in engines if name.startswith("arp_born.")),
+    "output": "arp_fleet" in outputters,
+    "from": runners["arp.audit"].__globals__["arp_fleet"].__file__,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def master_opts(repo, tmp_path_factory):
+    """The configuration of a master that takes its files from this tree."""
+    root = tmp_path_factory.mktemp("master")
+    opts = salt.config.master_config("/nowhere")
+    opts.update(
+        root_dir=str(root),
+        cachedir=str(root / "cache"),
+        sock_dir=str(root),
+        pki_dir=str(root / "pki"),
+        extension_modules=str(root / "extmods"),
+        runner_dirs=[str(repo / "_runners")],
+        engines_dirs=[str(repo / "_engines")],
+        outputter_dirs=[str(repo / "_output")],
+        utils_dirs=[str(repo / "_utils")],
+        __role="master",
+    )
+    return opts
+
+
+@pytest.fixture
+def runners(master_opts):
+    return salt.loader.runner(master_opts, utils=salt.loader.utils(master_opts))
+
+
+def test_a_master_has_the_runner_and_nothing_else_of_it(runners):
+    assert sorted(name for name in runners if name.startswith("arp.")) == ["arp.audit", "arp.heal"]
+
+
+@pytest.mark.parametrize(("role", "there"), [("master", True), ("minion", False)])
+def test_the_engine_is_a_masters(master_opts, runners, role, there):
+    opts = {**master_opts, "__role": role}
+    engines = salt.loader.engines(opts, {}, runners, salt.loader.utils(opts))
+    assert ("arp_born.start" in engines) is there
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ({"tgt": 5}, "arp.audit: tgt: 5 is not a target"),
+        ({"tgt_type": "regex"}, "arp.audit: tgt_type: 'regex' is not one of glob, pcre, list"),
+        ({"truth": "mine"}, "arp.audit: truth: 'mine' is not one of live, cached"),
+        ({"networks": "10.0.0.1/8"}, "arp.audit: networks: '10.0.0.1/8' is not a network"),
+        ({"exclude": 10}, "arp.audit: exclude: 10 is not a network"),
+        ({"report": "x.html"}, "arp.audit: report: 'x.html' is not the absolute path"),
+        ({"limit": -1}, "arp.audit: limit: -1 is not a whole number from 0"),
+        ({"timeout": "soon"}, "arp.audit: timeout: 'soon' is not a whole number from 1"),
+        ({"batch": 0}, "arp.audit: batch: 0 is not a whole number from 1"),
+        ({"share": 2}, "arp.heal: share: 2 is not more than 0 and at most 1 (1/3)"),
+        ({"pause": -1}, "arp.heal: pause: -1 is not a number from 0 to 3600"),
+        ({"budget": 0}, "arp.heal: budget: 0 is not a whole number from 1"),
+        ({"rate": "fast"}, "arp.heal: rate: 'fast' is not a number from 0"),
+        ({"test": "yes"}, "arp.heal: test: 'yes' is neither True nor False"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_a_bad_word_is_one_line_before_anybody_is_asked(runners, words, line):
+    """There is no master to ask: so it was refused before."""
+    answer = runners[line.partition(":")[0]](**words)
+    assert answer["error"].startswith(line)
+    assert "\n" not in answer["error"]
+    assert answer["retcode"] == 1
+
+
+def shown_to_people(answer, opts):
+    return salt.output.out_format(answer, "arp_fleet", {**opts, "color": False})
+
+
+def test_people_see_tables_and_no_control_character(master_opts):
+    answer = {
+        "summary": ["1 wrong."], "jid": "2027", "twice": [],
+        "wrong": [{"minion": "db1\x1b[2J", "ip": "192.0.2.1"}],
+        "silent": [{"minion": "db2", "why": "no answer"}],
+    }  # fmt: skip
+    text = shown_to_people(answer, master_opts)
+    assert text.splitlines()[0] == "1 wrong."
+    assert "\x1b" not in text
+    assert "minion" in text
+    assert "twice" not in text
+    assert text.splitlines()[-1] == "jid 2027"
+
+
+def test_people_see_an_error_as_one_line(master_opts):
+    error = {"error": "arp.audit: no", "retcode": 1}
+    assert shown_to_people(error, master_opts) == "arp.audit: no"
+
+
+def test_installed_by_pip_a_master_has_all_of_it(site):
+    """And the runner's engine is the installed one."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOADED],
+        capture_output=True, text=True, check=True, env={"PYTHONPATH": str(site), "PATH": "/bin"},
+    )  # fmt: skip
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told.pop("from").startswith(str(site))
+    assert told == {
+        "runners": ["arp.audit", "arp.heal"], "engines": ["arp_born.start"], "output": True,
+    }  # fmt: skip
+
+
+def shown(repo):
+    """Return the reactor that the documentation shows."""
+    text = (repo / "docs" / "fleet.md").read_text(encoding="utf-8")
+    (block,) = [part for part in text.split("```") if "local.arp.revalidate" in part]
+    return block.removeprefix("yaml\n")
+
+
+HOSTILE = [
+    "10.0.0.1\n    - fun: cmd.run", "{{ 7 * 7 }}", "10.0.0.1; reboot", "'", '"', "]", "10.0.0.0/8",
+    "8.8.8.8", ["10.0.0.9"], {"a": 1}, None, 5,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "asked"),
+    [
+        ({"grains": {"ipv4": ["10.0.0.1", "127.0.0.1"]}}, ["10.0.0.1", "127.0.0.1"]),
+        ({"grains": {"ipv4": [*HOSTILE, "10.0.0.2"]}}, ["10.0.0.2"]),
+        ({"grains": {"ipv4": [f"10.0.0.{number}" for number in range(200)]}}, 8),
+        ({"grains": {"ipv4": "10.0.0.1"}}, None),
+        ({"grains": {"ipv4": 5}}, None),
+        ({"grains": "x"}, None),
+        ({"grains": None}, None),
+        ({}, None),
+    ],
+    ids=["plain", "hostile", "200", "text", "number", "no mapping", "null", "no grains"],
+)
+def test_the_plain_reactor_in_the_documentation_asks_and_nothing_else(
+    loaders, repo, tmp_path, data, asked
+):
+    """Rendered by Salt, from what any minion may send."""
+    (tmp_path / "reactor.sls").write_text(shown(repo), encoding="utf-8")
+    low = salt.template.compile_template(
+        str(tmp_path / "reactor.sls"),
+        salt.loader.render(loaders.opts, loaders.modules),
+        "jinja|yaml",
+        [],
+        [],
+        data=data,
+        tag="salt/minion/evil/start",
+    )
+    if asked is None:
+        assert low == {}
+        return
+    assert list(low) == ["ask about a machine that has started"]
+    [(function, words)] = low["ask about a machine that has started"].items()
+    assert function == "local.arp.revalidate"
+    assert words[0] == {"tgt": "db*"}
+    [(name, ips)] = words[1]["kwarg"].items()
+    assert (name, ips if isinstance(asked, list) else len(ips)) == ("ip", asked)
