@@ -3,6 +3,7 @@
 import ast
 import configparser
 import io
+import re
 import sys
 import tokenize
 from pathlib import Path
@@ -123,3 +124,13 @@ def test_version_is_in_the_changelog():
     config = configparser.ConfigParser()
     config.read(REPO / "setup.cfg")
     assert config["metadata"]["version"] in (REPO / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_each_line_of_the_threat_model_has_its_test():
+    text = (REPO / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    for line in lines:
+        named = re.findall(r"`([a-z]+/test_\w+\.py)::(test_\w+)`", line)
+        assert named, line
+        for file, test in named:
+            assert f"def {test}(" in (REPO / "tests" / file).read_text(encoding="utf-8"), test
