@@ -161,8 +161,9 @@ def heal(
     pause
         Seconds between two waves. Default: 1.
     budget
-        ARP requests (and neighbour solicitations), at most, in the whole run. An entry counts 11
-        until its database says what it took. Default: 10000.
+        ARP requests (and neighbour solicitations), at most, in the whole run, the kernel's own
+        included. An entry counts 39, the most it can take, until its database says what it took;
+        a living one takes 2. Default: 10000.
     rate
         Requests a second on one database. Default: 500.
     test
@@ -248,7 +249,9 @@ def _in_waves(ask, seen, chosen, waves, words):
     """Have every wave asked about; return whether somebody ended that before its time."""
     try:
         for number, wave in enumerate(waves, 1):
-            _wave(ask, seen, chosen, wave, words["rate"])
+            while _wave(ask, seen, chosen, wave, words["rate"]):
+                pass  # the budget may allow what it did not before the first answers
+            chosen.waves_done = number
             _progress({"wave": number, "of": len(waves), **chosen.counts()})
             if number < len(waves):
                 time.sleep(words["pause"])
@@ -258,7 +261,7 @@ def _in_waves(ask, seen, chosen, waves, words):
 
 
 def _wave(ask, seen, chosen, wave, rate):
-    """Have one wave asked about, then look again."""
+    """Have one wave asked about, then look again; return whether there was anything to ask."""
     sent = []
     for (dev, ips), minions in chosen.jobs(wave, MOST_IPS).items():
         words = {"ip": list(ips), "dev": dev, "rate": rate, "limit": 0, "rows": True}
@@ -272,7 +275,8 @@ def _wave(ask, seen, chosen, wave, rate):
     if ips:
         tables, _ = ask.ask(wave, "list", "arp.list", {"ip": ips})
         good = {name: told["ret"] for name, told in tables.items() if not arp_tally.failure(told)}
-        chosen.looked_again(arp_fleet.compare(good, seen.fleet).wrong)
+        chosen.looked_again(arp_fleet.compare(good, seen.fleet).wrong, good)
+    return bool(ips)
 
 
 class _Ask:

@@ -55,7 +55,8 @@ def answer():
             ret = {"healed": [], "entries": []}
         heal.begun([row["minion"]], "eth0", [row["ip"]])
         heal.answered(row["minion"], "eth0", [row["ip"]], {"ret": ret}, arp_tally.failure)
-    heal.looked_again([row for row in rows if row["minion"].startswith("db7.")])
+    left = [row for row in rows if row["minion"].startswith("db7.")]
+    heal.looked_again(left, {row["minion"] for row in rows})
     return {**told, **heal.told(silent, 0), "jid": "20270115080000000000"}
 
 

@@ -34,7 +34,14 @@ def answer(*ips, dev="eth0", verdict="healed", **more):
             "gone": [],
             "duplicates": [],
             "entries": [
-                {"ip": ip, "dev": dev, "verdict": verdict, "unicast_asked": 1, "broadcast_asked": 1}
+                {
+                    "ip": ip,
+                    "dev": dev,
+                    "mac": OLD,
+                    "verdict": verdict,
+                    "unicast_asked": 1,
+                    "broadcast_asked": 1,
+                }
                 for ip in ips
             ],
             **more,
@@ -96,16 +103,18 @@ def test_a_job_holds_so_many_addresses_and_no_more():
 
 
 def run(heal, wave, answers, most=500):
-    for (dev, ips), minions in heal.jobs(wave, most).items():
-        heal.begun(minions, dev, ips)
-        for minion in minions:
-            heal.answered(minion, dev, ips, answers.get(minion), arp_tally.failure)
+    """One wave, as the runner has it."""
+    while jobs := heal.jobs(wave, most):
+        for (dev, ips), minions in jobs.items():
+            heal.begun(minions, dev, ips)
+            for minion in minions:
+                heal.answered(minion, dev, ips, answers.get(minion), arp_tally.failure)
 
 
 def test_healed_is_told_and_costs_what_it_cost():
     heal = arp_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90")})
-    heal.looked_again([])
+    heal.looked_again([], ["db1"])
     done = told(heal)
     assert done["healed"] == [
         {"minion": "db1", "ip": "192.0.2.90", "dev": "eth0", "old": OLD, "new": NEW}
@@ -114,7 +123,7 @@ def test_healed_is_told_and_costs_what_it_cost():
 
 
 def test_one_failing_minion_does_not_end_the_run():
-    heal = arp_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 100)
+    heal = arp_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 1000)
     run(
         heal,
         ["db1", "db2", "db3"],
@@ -134,26 +143,48 @@ def test_one_failing_minion_does_not_end_the_run():
 
 def test_the_budget_is_never_exceeded_and_who_was_left_out_is_named():
     rows = [wrong(f"db{number}") for number in range(5)]
-    heal = arp_heal.Heal(verdict(*rows), 25)
+    heal = arp_heal.Heal(verdict(*rows), 80)
     everybody = [each["minion"] for each in rows]
-    run(heal, everybody, {})  # nobody tells what it cost: 11 each
+    run(heal, everybody, {})  # nobody tells what it cost: 39 each
     done = told(heal)
-    assert (done["asked"], done["requests"]) == (2, 22)
+    assert (done["asked"], done["requests"]) == (2, 78)
     assert [row["minion"] for row in done["not_reached"]] == everybody
     assert sum("budget" in row["why"] for row in done["not_reached"]) == 3
 
 
 def test_what_was_not_needed_of_the_budget_is_there_for_the_next_wave():
     rows = [wrong(f"db{number}") for number in range(3)]
-    heal = arp_heal.Heal(verdict(*rows), 15)
+    heal = arp_heal.Heal(verdict(*rows), 45)
     for each in rows:
         run(heal, [each["minion"]], {each["minion"]: answer("192.0.2.90")})
     assert (told(heal)["asked"], told(heal)["requests"]) == (3, 6)
 
 
+def test_more_entries_than_the_budget_holds_at_once_are_asked_about_all_the_same():
+    ips = [f"192.0.2.{number}" for number in range(50)]
+    heal = arp_heal.Heal(verdict(*(wrong("db1", ip) for ip in ips)), 200)
+
+    while jobs := heal.jobs(["db1"], 500):
+        for (dev, some), minions in jobs.items():
+            assert len(some) <= 5
+            heal.begun(minions, dev, some)
+            heal.answered("db1", dev, some, answer(*some), arp_tally.failure)
+    done = told(heal)
+    assert (len(done["healed"]), done["requests"], done["not_reached"]) == (50, 100, [])
+
+
+def test_what_nobody_answers_costs_the_kernels_own_probes_too():
+    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    gone = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD}]
+    run(heal, ["db1"], {"db1": answer("192.0.2.90", verdict="gone", healed=[], gone=gone)})
+    assert told(heal)["requests"] == 2 + 6
+    assert [row["ip"] for row in told(heal)["given_up"]] == ["192.0.2.90"]
+
+
 def test_what_an_interrupted_run_did_not_come_to_is_named():
     heal = arp_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90")})
+    heal.looked_again([], ["db1"])
     [(job, minions)] = heal.jobs(["db2"], 500).items()
     heal.begun(minions, *job)  # here it is interrupted
     done = told(heal)
@@ -176,7 +207,7 @@ def test_a_machine_that_claims_what_it_does_not_answer_for_is_told():
     heal = arp_heal.Heal(verdict(wrong("db1")), 100)
     confirmed = answer("192.0.2.90", verdict="confirmed", healed=[])
     run(heal, ["db1"], {"db1": confirmed})
-    heal.looked_again([wrong("db1")])
+    heal.looked_again([wrong("db1")], ["db1"])
     assert [row["why"] for row in told(heal)["still_wrong"]] == [
         "who is held answers for it, and not the machine that claims it"
     ]
@@ -185,10 +216,30 @@ def test_a_machine_that_claims_what_it_does_not_answer_for_is_told():
 def test_what_is_wrong_still_is_told():
     heal = arp_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer(healed=[])})
-    heal.looked_again([wrong("db1"), wrong("db1", "192.0.2.7")])  # the second is another's
+    heal.looked_again([wrong("db1"), wrong("db1", "192.0.2.7")], ["db1"])  # the second is another's
     done = told(heal)
     assert [(row["ip"], row["why"]) for row in done["still_wrong"]] == [
         ("192.0.2.90", "asking did not correct it")
+    ]
+
+
+def test_what_was_right_before_it_was_asked_about_is_no_contradiction():
+    """Cron was there first: the MAC that is confirmed is not the one the audit saw."""
+    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    right = answer("192.0.2.90", verdict="confirmed", healed=[])
+    right["ret"]["entries"][0]["mac"] = NEW
+    run(heal, ["db1"], {"db1": right})
+    heal.looked_again([], ["db1"])
+    done = told(heal)
+    assert (done["still_wrong"], done["not_reached"], done["retcode"]) == ([], [], 0)
+
+
+def test_who_does_not_show_its_table_again_is_told():
+    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    run(heal, ["db1"], {"db1": answer("192.0.2.90", verdict="undecided", healed=[])})
+    heal.looked_again([], [])
+    assert told(heal)["not_reached"] == [
+        {"minion": "db1", "why": "was asked, and did not show its table again"}
     ]
 
 
