@@ -73,8 +73,7 @@ class Newcomers:
         self.note(machine, self._claimed(machine, data), now)
 
     def note(self, machine: str, addresses: list[str], now: float) -> None:
-        """Remember a machine until there was a job for it."""
-        self._waiting.pop(machine, None)
+        """Remember a machine until there was a job for it; who waits keeps his place."""
         self._waiting[machine] = addresses
         if self._due is None:
             self._due = now + self._window_s

@@ -284,6 +284,19 @@ def test_why_an_answer_is_none(told, line):
     assert arp_tally.failure(told) == line
 
 
+def test_an_interface_without_a_mac_claims_nothing():
+    facts = {"w": arp_claims.from_interfaces({"tun0": interface("00:00:00:00:00:00", IP)})}
+    assert (found(compared([row()], facts)), facts["w"].macs) == (NOTHING, frozenset())
+
+
+def test_an_address_that_is_held_and_claimed_twice_is_an_exit_code():
+    facts = {"w1": asked(BORN, IP), "w2": asked(OTHER, IP)}
+    fleet = arp_fleet.Fleet(facts, set(facts))
+    rows = [row(mac=BORN)]
+    told = arp_tally.told(arp_fleet.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 0)
+    assert told["retcode"] == 2
+
+
 @pytest.mark.parametrize(
     ("rows", "silent", "code"),
     [([row(mac=BORN)], {}, 0), ([row()], {}, 2), ([], {"db2": "x"}, 4), ([row()], {"d": "x"}, 6)],

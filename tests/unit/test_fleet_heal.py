@@ -173,6 +173,17 @@ def test_more_entries_than_the_budget_holds_at_once_are_asked_about_all_the_same
     assert (len(done["healed"]), done["requests"], done["not_reached"]) == (50, 100, [])
 
 
+@pytest.mark.parametrize(
+    "entries",
+    [[], None, [{"unicast_asked": 0, "broadcast_asked": 0}], [{"unicast_asked": -9}], ["free"]],
+    ids=str,
+)
+def test_who_says_that_questions_cost_nothing_is_charged_in_full(entries):
+    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    run(heal, ["db1"], {"db1": answer("192.0.2.90", entries=entries)})
+    assert told(heal)["requests"] == 39
+
+
 def test_what_nobody_answers_costs_the_kernels_own_probes_too():
     heal = arp_heal.Heal(verdict(wrong("db1")), 100)
     gone = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD}]

@@ -70,6 +70,13 @@ def test_a_machine_that_starts_again_too_soon_is_later_and_not_forgotten():
     assert waiting.take(11, Everybody(), nothing).addresses == ["192.0.2.2"]
 
 
+def test_who_starts_again_and_again_keeps_his_place():
+    waiting = newcomers(most=1)
+    for name in ("w1", "w2", "w1"):
+        waiting.started(*event(name, f"192.0.2.{name[1]}"), now=0)
+    assert waiting.take(1, Everybody(), nothing).machines == ["w1"]
+
+
 def test_what_is_too_much_for_one_job_is_in_the_next():
     waiting = newcomers(most=2)
     for number in range(5):
