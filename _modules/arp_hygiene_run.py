@@ -32,6 +32,9 @@ __virtualname__ = "arp_hygiene"
 __outputter__ = {"healed": "table"}
 
 
+_NEEDS = {"revalidate": ("CAP_NET_ADMIN", "CAP_NET_RAW"), "flush": ("CAP_NET_ADMIN",)}
+
+
 def __virtual__():
     """Load on Linux."""
     if not sys.platform.startswith("linux"):
@@ -201,15 +204,19 @@ def _proven(how, words, metrics):
     """Return what a run would do, or what would keep it from doing or telling that."""
     try:
         answer = _arp(how)(**words)
-        _check_place(metrics)
+        _check_place(how, metrics)
     except (CommandExecutionError, SaltInvocationError) as error:
         reason = arp_tell.one_line(str(error))
         return {"answer": {}, "said": reason, "failed": reason}
     return {"answer": answer, "said": "", "failed": ""}
 
 
-def _check_place(metrics):
-    """Raise what would keep a run from changing the table, or from leaving word of it."""
+def _check_place(how, metrics):
+    """Raise what would keep a run from its work, or from leaving word of it.
+
+    Without the right to ask a run would still make the kernel prove everything. That is for one
+    bad day, and no way to install it.
+    """
     record = _record_dir()
     for place in [record, *([metrics] if metrics else [])]:
         if not os.access(place, os.W_OK | os.X_OK):
@@ -217,10 +224,8 @@ def _check_place(metrics):
             raise CommandExecutionError(f"{place} {why}: a run could not leave there what it did")
     if metrics and not arp_facts.has_library("prometheus_client"):
         raise CommandExecutionError(_missing("prometheus_client"))
-    if not arp_facts.may_change_network():
-        raise CommandExecutionError(
-            f"user {os.geteuid()} has no CAP_NET_ADMIN here: the kernel would refuse every change"
-        )
+    if lacking := arp_facts.lacking(_NEEDS[how]):
+        raise CommandExecutionError(f"user {os.geteuid()} has no {' and no '.join(lacking)} here")
 
 
 def _write_metrics(directory, stats, memory):

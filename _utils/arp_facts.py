@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 _PROC = "/proc/sys/net"
 _FROM_PIP = {"pyroute2": "pyroute2<0.10", "prometheus_client": "prometheus_client"}
-_CAP_NET_ADMIN = 12  # linux/capability.h
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}  # linux/capability.h
 
 
 def gid(user: str) -> int | None:
@@ -48,13 +48,17 @@ def has_library(name: str) -> bool:
 def missing(library: str, root_dir: str) -> str:
     """Return the line for a library that Salt's own Python lacks, and how it gets there.
 
-    ``root_dir`` is Salt's. salt-ssh brings a Python of its own along: nothing can be installed
-    into that, what it lacks is packed on the master.
+    Nothing can be installed into what salt-ssh brings along: that is packed on the master.
     """
     how = f"salt-call pip.install '{_FROM_PIP[library]}'"
-    if root_dir.endswith("/running_data"):
+    if by_ssh(root_dir):
         how = f"master option `thin_extra_mods: {library}`, then salt-ssh once with -t"
     return f"{library} is missing in Salt's own Python: {how}"
+
+
+def by_ssh(root_dir: str) -> bool:
+    """Tell whether salt-ssh brought this Salt along, whose ``root_dir`` this is."""
+    return root_dir.endswith("/running_data")
 
 
 def settings(keys: Iterable[str]) -> dict[str, dict[str, dict[str, str]]]:
@@ -95,8 +99,8 @@ def _unwritable(path: str) -> str:
     return f"cannot be written by user {os.geteuid()}"
 
 
-def may_change_network() -> bool:
-    """Tell whether this process has CAP_NET_ADMIN."""
+def lacking(capabilities: Iterable[str]) -> list[str]:
+    """Return which of these capabilities this process does not have."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
         (held,) = (line.split()[1] for line in file if line.startswith("CapEff:"))
-    return bool(int(held, 16) & 1 << _CAP_NET_ADMIN)
+    return [name for name in capabilities if not int(held, 16) & 1 << _CAPABILITIES[name]]

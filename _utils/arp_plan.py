@@ -32,6 +32,7 @@ import os
 from typing import Any, NamedTuple
 
 import arp_boot
+import arp_facts
 import arp_job
 import arp_pillar
 import arp_schedule
@@ -232,6 +233,8 @@ def _job(checked: arp_pillar.Checked, facts: Facts, places: dict[str, str]) -> P
     arguments = {"how": checked.how, **checked.arguments, "event": checked.event}
     if checked.metrics:
         arguments["metrics"] = checked.metrics
+    if arp_facts.by_ssh(facts.root_dir):
+        raise ValueError(_BY_SSH.format(checked.backend))
     span = arp_schedule.span_s(checked.splay, *checked.when)
     wait_s = arp_schedule.splay_s(facts.minion_id, span)
     if checked.backend == "salt":
@@ -269,6 +272,12 @@ def _job(checked: arp_pillar.Checked, facts: Facts, places: dict[str, str]) -> P
         "lines": arp_job.cron_lines(when, checked.user, path, wait_s),
         "package": None if facts.cron_here else _CRON_PACKAGES.get(facts.os_family, "cron"),
     }
+
+
+_BY_SSH = (
+    "schedule:backend: {!r} needs a Salt that stays here, and salt-ssh leaves none; give 'none', "
+    "and let the master's cron call `salt-ssh ... arp_hygiene.run`"
+)
 
 
 def _no_salt_call(named: str | None) -> str:

@@ -27,6 +27,7 @@ PACKAGES = {
     "sysctl": "procps",
     "systemctl": "systemd",
     "systemd-analyze": "systemd",
+    "sshd": "openssh-server",
 }
 _DPKG = Path("/var/lib/dpkg/status")
 

@@ -148,6 +148,11 @@ def test_nothing_wanted_and_nothing_there_is_idle(plan):
             {"salt_call": ""},
             "schedule:salt_call: '/opt/salt-call' is not a program here",
         ),
+        (
+            {},
+            {"root_dir": "/var/tmp/.root_0a1b_salt/running_data", "salt_call": ""},
+            "schedule:backend: 'cron' needs a Salt that stays here, and salt-ssh leaves none",
+        ),
         ({"backend": "systemd"}, {"booted": False}, "schedule:backend: 'systemd' does not run"),
         (
             {"backend": "salt", "hour": "3"},
