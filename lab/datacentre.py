@@ -23,10 +23,11 @@ FIRST = 11  # the number of the first machine: its address is 10.0.1.11
 class Datacentre:
     """Build it, use ``fabric``, ``master`` and ``minions`` (by name), close it.
 
-    ``root`` is a directory for the daemons' files; its path must be short (sockets).
+    ``root`` is a directory for the daemons' files; its path must be short (sockets). ``minion`` are
+    options of every minion, further words are the master's.
     """
 
-    def __init__(self, root, names=("db1", "db2"), kind="answers", **master):
+    def __init__(self, root, names=("db1", "db2"), kind="answers", minion=(), **master):
         with contextlib.ExitStack() as world:
             management = self.management = world.enter_context(Management())
             self.fabric = world.enter_context(Fabric(kind=kind))
@@ -37,9 +38,9 @@ class Datacentre:
                 machine = self.fabric.database(name, number)
                 management.connect(machine, number)
                 world.enter_context(Service(machine, machine.ip))
-                minion = Minion(machine, root / name, master=HERE, acceptance_wait_time=1)
-                minion.start()
-                self.minions[name] = minion
+                options = {"master": HERE, "acceptance_wait_time": 1, **dict(minion)}
+                self.minions[name] = Minion(machine, root / name, **options)
+                self.minions[name].start()
             poll("the minions answer", 60, lambda: self.master.up() == set(names), every_s=1)
             self._world = world.pop_all()
 
