@@ -22,6 +22,7 @@ OPTIONS = {"dev": "db0", "rate": 50}
 def engine(scene, minion_opts, repo, tmp_path):
     """The engine in a process of its own, as the minion starts it; events fall into a file."""
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    arp_status.forget(arp_status.PATH)
     started = []
 
     def begin(options):

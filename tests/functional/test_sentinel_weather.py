@@ -1,9 +1,14 @@
 """The sentinel in all weathers: devices, families, lost notifications, a second sentinel."""
 
+import socket
 import subprocess
+import threading
 import time
 
+import arp_options
+import arp_sentinel_loop as loop
 import pytest
+from arp_netlink import Limits
 from conftest import BORN, DEAD, ip
 from sentry import (  # noqa: F401
     PAIR,
@@ -134,3 +139,32 @@ def test_a_suspect_entry_is_asked_about_without_any_traffic(scene, guard):
         assert begun.until("healed") == [
             f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (vouched for)"
         ]
+
+
+def test_a_table_that_is_nearly_full_is_told_once(scene, monkeypatch):
+    """The limit is the host's, and no test may reach it: only its numbers are made up."""
+    scene.fill(5, "permanent")
+    entries = iter([*[905] * 3, 100, *[905] * 100])
+
+    def limits(families):
+        return {socket.AF_INET: Limits(128, 512, 1024, next(entries), (0, 0))}
+
+    said = []
+    sentinel = loop.Sentinel(arp_options.parse({}), lambda *words: said.append(words[:2]))
+    monkeypatch.setattr(loop, "LOOK_S", 0.01)
+    monkeypatch.setattr(loop, "REST", 0)
+    monkeypatch.setattr(loop.netlink, "limits", limits)
+    monkeypatch.setattr(loop.tables.Table, "complete", lambda _table, look: look())
+    runner = threading.Thread(target=sentinel.run)
+    runner.start()
+    try:
+        scene.until(lambda: sum(kind == "full" for kind, _line in said) == 2)
+        time.sleep(0.2)
+    finally:
+        sentinel.stop()
+        runner.join()
+    full = [line for kind, line in said if kind == "full"]
+    assert full == 2 * [
+        "full: ipv4 neighbour table 87 % full: 900 of gc_thresh3 1024, all namespaces together; "
+        "set gc_thresh2 1024, gc_thresh3 2048"
+    ]
