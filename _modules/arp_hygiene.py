@@ -144,7 +144,8 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
                     file.seek(0)
                     file.write(f"{new}\n")
         except (OSError, ValueError) as error:
-            raise CommandExecutionError(f"{name} cannot be set to {new}: {error}") from None
+            why = getattr(error, "strerror", None) or error
+            raise CommandExecutionError(f"{name} cannot be set to {new}: {why}") from None
         changes[name] = {"old": old, "new": new}
     return changes
 

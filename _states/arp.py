@@ -64,7 +64,7 @@ def clean(
         itself, and what stands there is never seen: so with ``how: flush``, where that would
         delete more than was meant, this word must be there. Default: all.
     rate
-        With ``revalidate``: entries a second. Default: 100.
+        With ``revalidate``: questions a second. Default: 500.
 
     Changes map ``IP on DEVICE`` to ``old`` and ``new`` MAC; ``new`` is None for what is gone or
     was deleted. An empty ``old`` stands for an entry without a MAC.
