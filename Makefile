@@ -35,8 +35,9 @@ integration: $(VENV)/picture  # the demo is tested too
 unit functional integration: $(VENV)/ready
 	$(PYTEST) tests/$@
 
-# 500 random tables instead of 30: both paths judge alike.
-test-long: $(VENV)/ready
+# What takes longer than a cup of tea: whole fleets, and 500 random tables instead of 30.
+test-long: $(VENV)/picture
+	$(PYTEST) -m long tests/integration
 	ARP_TABLES=500 $(PYTEST) tests/functional/test_alike.py
 
 # The functional tests as if this machine lacked every program that nobody must have (lab/bare.py).

@@ -14,6 +14,8 @@ from fleet_centre import Answer, Bus, Centre, command, run_on
 from lab.causes import Confirming
 from lab.observe import Service, connect
 
+pytestmark = pytest.mark.long
+
 DATABASES = ("db1", "db2", "db3")
 
 

@@ -15,6 +15,8 @@ from lab.causes import Confirming
 from lab.machines import Failed, poll
 from lab.observe import Service, connect
 
+pytestmark = pytest.mark.long
+
 DATABASES = ("db1", "db2")
 NETWORKS = ["10.0.1.0/24", "10.9.0.0/16", "2001:db8:1::/64"]
 HOSTILE = pathlib.Path(__file__).parent / "hostile"

@@ -12,6 +12,8 @@ import arp_page
 import arp_tally
 import pytest
 
+pytestmark = pytest.mark.long
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 PHONE = 390  # pixels wide

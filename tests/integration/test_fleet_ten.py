@@ -8,6 +8,8 @@ from fleet_centre import Centre
 
 from lab.observe import connect
 
+pytestmark = pytest.mark.long
+
 NAMES = tuple(f"db{number}" for number in range(1, 9))
 EVERYBODY = {*NAMES, "worker1", "worker2"}
 

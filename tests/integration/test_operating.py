@@ -17,6 +17,8 @@ from lab.machines import poll, run
 from lab.observe import connect
 from lab.saltstack import BIN, REPOSITORY
 
+pytestmark = pytest.mark.long
+
 DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 TEXT = (REPOSITORY / "docs" / "operating.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", TEXT, re.DOTALL))

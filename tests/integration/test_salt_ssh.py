@@ -16,7 +16,10 @@ from lab.bare import missing
 from lab.machines import poll, run
 from lab.saltstack import BIN, REPOSITORY
 
-pytestmark = pytest.mark.skipif(bool(missing("sshd")), reason=missing("sshd"))
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(bool(missing("sshd")), reason=missing("sshd")),
+]
 
 SSHD = """\
 ListenAddress 127.0.0.1

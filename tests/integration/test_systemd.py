@@ -10,6 +10,8 @@ import yaml
 from lab.saltstack import BIN, REPOSITORY, configure, pillar_roots
 from lab.systemd import cannot_boot, with_systemd
 
+pytestmark = pytest.mark.long
+
 DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 PILLAR = {
     "schedule": {"backend": "systemd", "every": 1, "splay": 0},
