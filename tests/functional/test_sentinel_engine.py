@@ -50,10 +50,10 @@ def engine(scene, minion_opts, repo, tmp_path):
 
 
 def test_the_engine_heals_and_tells_by_event(scene, engine, database):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)  # before: what it has just been told it may not know
     events = engine(OPTIONS)
     scene.until(lambda: os.path.exists(arp_status.PATH), 20)
-    scene.worker("192.0.2.10")
-    scene.add("192.0.2.10", "reachable", DEAD)
     assert connect("192.0.2.10") < 0.9
     scene.until(lambda: len(events()) >= 2)
     [tag, data] = events()[1]
