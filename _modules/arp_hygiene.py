@@ -28,6 +28,8 @@ with arp_fresh.engine():
     import arp_plan
     import arp_record
     import arp_schedule
+    import arp_sentinel_unit
+    import arp_status
 
 __virtualname__ = "arp_hygiene"
 __outputter__ = {"status": "table"}
@@ -81,11 +83,14 @@ def status():
     Returns a list of one dict, so that a fleet is one table: ``installed`` (the scheduler and
     when, or empty), ``last`` (when the last run ended, UTC), ``said`` (its line), ``healed_7d``
     (count, see :py:func:`arp_hygiene.healed`), ``next`` (when one is due, local time; empty where
-    only the scheduler knows), ``problem`` (the last run failed, the memory is torn, or empty).
+    only the scheduler knows), ``sentinel`` (``lives``, and what it told last, as of half a minute
+    ago; empty where there is none), ``problem`` (the last run failed, the memory is torn, the
+    sentinel does not live, or empty).
     """
     memory, problem = arp_record.read(_paths()["record"])
     last = memory["last"] or {"at": None, "said": "no run yet", "failed": ""}
     backend, when, wait_s = _installed()
+    sentinel, dead = _sentinel_status()
     due = arp_schedule.next_due(when, wait_s, datetime.datetime.now()) if when else None
     return [
         {
@@ -94,9 +99,20 @@ def status():
             "said": last["said"],
             "healed_7d": len(arp_memory.recent(memory, time.time())),
             "next": str(due or ""),
-            "problem": problem or ("the last run failed" if last["failed"] else ""),
+            "sentinel": sentinel,
+            "problem": problem or ("the last run failed" if last["failed"] else dead),
         }
     ]
+
+
+def _sentinel_status():
+    """Return what the sentinel said last, and why it does not live where it should."""
+    seen = arp_status.read(arp_status.PATH, time.time())
+    if seen["lives"]:
+        return f"lives; {seen.get('last', '')}", ""
+    if not _sentinel_files():
+        return "", ""
+    return "does not live", f"the sentinel: {seen['why']}"
 
 
 def _installed():
@@ -170,6 +186,7 @@ def traces():
         "record": os.path.lexists(paths["record"]),
         "sysctl": os.path.lexists(paths["sysctl"]),
         "announce": bool(arp_boot.there()),
+        "sentinel": bool(_sentinel_files()),
     }
 
 
@@ -207,6 +224,37 @@ def _paths():
     return arp_plan.paths(_config_dir(), __opts__["root_dir"])
 
 
+def _sentinel_files():
+    """Return in which ways a sentinel is installed here."""
+    paths = _paths()
+    return [way for way in arp_sentinel_unit.WAYS if os.path.lexists(paths[f"sentinel_{way}"])]
+
+
+def _sentinel_here(checked):
+    """Return what is true of this minion for a sentinel."""
+    salt_call, found = arp_facts.salt_call(checked.salt_call), _sentinel_files()
+    engines = __opts__.get("engines") or []
+    names = [name for each in engines for name in ([each] if isinstance(each, str) else each)]
+    # the service of that name is the minion that is configured there
+    restart = (
+        (checked.sentinel or "engine" in found)
+        and salt_call
+        and _config_dir() == "/etc/salt"
+        and "service.available" in __salt__
+        and __salt__["service.available"]("salt-minion")
+    )
+    words = [salt_call, "--local", "service.restart", "salt-minion"]
+    return arp_sentinel_unit.Here(
+        booted=bool(salt.utils.systemd.booted()),
+        by_ssh=arp_facts.by_ssh(__opts__["root_dir"]),
+        python=sys.executable,
+        code=arp_sentinel_unit.code(),
+        found=found,
+        engines=[name for name in names if name != "arp_sentinel"],
+        restart=words if restart else [],
+    )
+
+
 def _kept():
     """Return the kernel settings in our file of them, by name."""
     try:
@@ -242,4 +290,5 @@ def _facts(checked, found):
         sysctl=arp_facts.settings(checked.sysctl),
         announce=arp_boot.there(),
         conf=arp_facts.kernel_settings(arp_boot.SETTINGS),
+        sentinel=_sentinel_here(checked),
     )

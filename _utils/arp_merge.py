@@ -20,7 +20,8 @@ class Teller:
 
     def __init__(self, say: Say) -> None:
         """Take what is done with a line."""
-        self._say = say
+        self._say = self._remember(say)
+        self.last = ""  # line
         self.totals: Counter[str] = Counter()
         self._window = float("-inf")  # when it ends
         self._told: Counter[str] = Counter()  # in this window
@@ -36,6 +37,13 @@ class Teller:
         else:
             count, _line = self._withheld.get(kind, (0, ""))
             self._withheld[kind] = count + 1, line
+
+    def _remember(self, say: Say) -> Say:
+        def both(kind: str, line: str, facts: Row) -> None:
+            self.last = line
+            say(kind, line, facts)
+
+        return both
 
     def next_due(self) -> float:
         """Return when ``flush`` has something to tell."""

@@ -12,11 +12,14 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import arp_options
 import arp_schedule
 import arp_select
+import arp_sentinel_unit
 
 BACKENDS = ("cron", "salt", "systemd", "none")
 INSTALLS = ("pip", "package", "none")
+SENTINEL = ("dev", "ip", "exclude", "family", "rate", "reinject", "as")
 VERBS = ("revalidate", "flush")
 THRESHOLDS = ("gc_thresh1", "gc_thresh2", "gc_thresh3")  # one number each for the whole host
 _TOP = 2**31 - 1
@@ -55,6 +58,7 @@ class Checked(NamedTuple):
     sysctl: dict[str, dict[str, int]]  # key to device or "default" to value
     requirement: Tree
     announce: Tree  # arguments, notify, wait
+    sentinel: Tree | None  # as (service, engine, or None), options
 
 
 def check(defaults: Tree, pillar: Any) -> Checked:
@@ -76,6 +80,7 @@ def check(defaults: Tree, pillar: Any) -> Checked:
         sysctl=_sysctl(tree["sysctl"]),
         requirement=_requirement(tree["requirement"]),
         announce=_announce(tree["announce"]),
+        sentinel=_sentinel(tree["sentinel"]),
     )
 
 
@@ -186,6 +191,25 @@ def _announce(tree: Tree) -> Tree:
         "notify": _flag("announce:notify", tree["notify"]),
         "wait": _whole("announce:wait", tree["wait"], 0, 3600),
     }
+
+
+def _sentinel(value: Any) -> Tree | None:
+    """Return what the sentinel is told, and as what it runs; None: there shall be none."""
+    if value is False:
+        return None
+    if value is not True and not isinstance(value, dict):
+        names = ", ".join(SENTINEL)
+        raise ValueError(f"sentinel: {value!r} is neither true nor false nor a mapping of {names}")
+    given = _mapping("sentinel:", {} if value is True else value, SENTINEL)
+    options = {key: _stripped(each) for key, each in given.items() if each is not None}
+    way = options.pop("as", None)
+    if way is not None:
+        _one_of("sentinel:as", way, arp_sentinel_unit.WAYS)
+    try:
+        arp_options.parse(options)
+    except ValueError as bad:
+        raise ValueError(f"sentinel:{bad}") from None
+    return {"as": way, "options": options}
 
 
 def _carried(key: str, devices: Any) -> None:

@@ -20,6 +20,7 @@ requirement what is installed, a list: ``id``, ``name``, and either ``pip`` (arg
 uninstall   removal takes away the requirement too
 require     what a state must require to come after the requirement; empty where none is wanted
 announce    what ``arp_hygiene.announce`` does, see arp_boot; a part of its own, for newcomers
+sentinel    how one is started, see arp_sentinel_unit
 sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps them; a line each:
             ``skipped`` (cannot be set here), ``dropped`` (pillar no longer names it) and ``left``
             (all that a removal leaves in force)
@@ -36,6 +37,7 @@ import arp_facts
 import arp_job
 import arp_pillar
 import arp_schedule
+import arp_sentinel_unit
 
 NAME = "arp_hygiene"  # of the job in Salt's own scheduler
 PROMETHEUS = "prometheus_client>=0.12,<1"
@@ -44,6 +46,7 @@ PATHS = {
     "service": "/etc/systemd/system/arp-hygiene.service",
     "timer": "/etc/systemd/system/arp-hygiene.timer",
     "sysctl": "/etc/sysctl.d/60-arp-hygiene.conf",
+    "sentinel_service": arp_sentinel_unit.SERVICE,
 }
 _CRON_PACKAGES = {"Debian": "cron", "RedHat": "cronie", "Suse": "cronie", "Arch": "cronie"}
 
@@ -69,6 +72,7 @@ class Facts(NamedTuple):
     sysctl: dict[str, dict[str, dict[str, str]]]
     announce: list[str]  # parts of arp_hygiene.announce that have left something here
     conf: dict[str, str]  # kernel settings of arp_hygiene.announce, likewise
+    sentinel: arp_sentinel_unit.Here
 
 
 def paths(config_dir: str, root_dir: str) -> dict[str, str]:
@@ -80,6 +84,7 @@ def paths(config_dir: str, root_dir: str) -> dict[str, str]:
         "script": os.path.join(config_dir, "arp_hygiene.sh"),
         "record": os.path.join(root_dir, "var/lib/arp_hygiene"),
         "schedule": os.path.join(config_dir, "minion.d", "_schedule.conf"),
+        "sentinel_engine": os.path.join(config_dir, "minion.d", arp_sentinel_unit.ENGINE),
     }
 
 
@@ -107,6 +112,7 @@ def refused(
             "left": _left(kept, []),
         },
         "announce": arp_boot.nothing(),
+        "sentinel": arp_sentinel_unit.nothing(),
     }
 
 
@@ -123,6 +129,7 @@ def plan(checked: arp_pillar.Checked, facts: Facts) -> Plan:
         "record": checked.backend != "none",
         "textfile": bool(checked.metrics) and os.path.dirname(facts.textfile) == checked.metrics,
         "sysctl": bool(settings["settings"]),
+        "sentinel": checked.sentinel is not None,
     }
     # another SLS has put arp_hygiene.announce there: an operator's word takes it away, not ours
     ours = {part for part, left in facts.found.items() if left and part != "announce"}
@@ -138,6 +145,7 @@ def plan(checked: arp_pillar.Checked, facts: Facts) -> Plan:
         "require": [{"id": each["id"]} for each in requirement],
         "sysctl": settings,
         "announce": _announce(checked, facts),
+        "sentinel": arp_sentinel_unit.plan(checked.sentinel, facts.sentinel),
     }
 
 

@@ -82,7 +82,10 @@ class Sentinel:
         if self.status_path:
             status = {"pid": os.getpid(), "since": self._since, "at": time.time(), **more}
             try:
-                arp_status.write(self.status_path, {**status, "told": dict(self.teller.totals)})
+                arp_status.write(
+                    self.status_path,
+                    {**status, "told": dict(self.teller.totals), "last": self.teller.last},
+                )
             except OSError as error:
                 line = f"cannot write {self.status_path}: {error.strerror}"
                 self.status_path = ""

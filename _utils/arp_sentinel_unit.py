@@ -1,20 +1,81 @@
 """How a sentinel is started: the text of a systemd service, or of a minion's configuration.
 
-By the rules of the one who will read it. Standard library alone, no Salt.
+By the rules of the one who will read it; and the formula's plan for it. Standard library alone, no
+Salt.
+
+A plan is a dict: ``way`` (``service``, ``engine``, or empty: there shall be none), ``lines`` of its
+file, ``former`` (ways that have left a file and are not wanted any more), ``restart`` (a command
+that restarts the minion, empty where somebody must do so by hand).
 """
 
+import hashlib
 import json
 import os
+import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "arp_sentinel_loop.py")
 SERVICE = "/etc/systemd/system/arp-hygiene-sentinel.service"
 ENGINE = "arp_hygiene_sentinel.conf"  # in the minion's minion.d
+WAYS = ("service", "engine")
 
 _HEAD = "# Managed by Salt (arp_hygiene): changes are overwritten."
 # To open what it needs; it gives up all but CAP_NET_RAW by itself, which takes CAP_SETPCAP.
 _RIGHTS = "CAP_NET_RAW CAP_NET_ADMIN CAP_SETPCAP"
+
+
+class Here(NamedTuple):
+    """What is true of this minion."""
+
+    booted: bool  # systemd is process 1
+    by_ssh: bool
+    python: str  # that runs the minion
+    code: str  # see code()
+    found: list[str]  # ways that have left a file
+    engines: list[str]  # of other people, in the minion's configuration
+    restart: list[str]  # words of a command that restarts the minion's service; none: it has none
+
+
+def nothing() -> dict[str, Any]:
+    """Return the plan to have none."""
+    return {"way": "", "lines": [], "former": [], "restart": ""}
+
+
+def plan(wanted: Mapping[str, Any] | None, here: Here) -> dict[str, Any]:
+    """Return what to do. wanted: ``as`` and ``options``, checked; None: no sentinel.
+
+    ValueError where this minion cannot have it that way.
+    """
+    told = {**nothing(), "restart": shlex.join(here.restart)}
+    if wanted is None:
+        return told
+    way = wanted["as"] or ("service" if here.booted else "engine")
+    if here.by_ssh:
+        raise ValueError("sentinel: it needs a Salt that stays here, and salt-ssh leaves none")
+    if way == "service" and not here.booted:
+        raise ValueError("sentinel:as: 'service': systemd does not run here; take engine")
+    if way == "engine" and here.engines:
+        raise ValueError(
+            f"sentinel:as: 'engine': the minion's `engines` is one list, and {here.engines[0]} "
+            "is in it already; "
+            + ("take service" if here.booted else "add arp_sentinel there yourself")
+        )
+    options = wanted["options"]
+    lines = service_lines(here.python, options) if way == "service" else engine_lines(options)
+    # another sync is another file, and another file a restart
+    lines = [lines[0], f"# It runs the code {here.code}.", *lines[1:]]
+    return {**told, "way": way, "lines": lines, "former": [w for w in here.found if w != way]}
+
+
+def code(directory: str = os.path.dirname(SCRIPT)) -> str:
+    """Return a short word for what a sentinel would run now: other files, another word."""
+    digest = hashlib.sha256()
+    for name in sorted(os.listdir(directory)):
+        if name.startswith("arp_") and name.endswith(".py"):
+            with open(os.path.join(directory, name), "rb") as file:
+                digest.update(file.read())
+    return digest.hexdigest()[:16]
 
 
 def service_lines(python: str, options: Mapping[str, Any], script: str = SCRIPT) -> list[str]:

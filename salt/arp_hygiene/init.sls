@@ -20,6 +20,9 @@ include:
   - .{{ hygiene.backend }}
   - .proof
 {%- endif %}
+{%- if hygiene.sentinel.way %}
+  - .sentinel
+{%- endif %}
 {%- for part in hygiene.former %}
   - .{{ part }}_absent
 {%- endfor %}

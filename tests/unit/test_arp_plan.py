@@ -2,6 +2,7 @@
 
 import arp_pillar
 import arp_plan
+import arp_sentinel_unit
 import pytest
 import yaml
 
@@ -21,6 +22,15 @@ FACTS = arp_plan.Facts(
     sysctl={},
     announce=[],
     conf={},
+    sentinel=arp_sentinel_unit.Here(
+        booted=True,
+        by_ssh=False,
+        python="/opt/saltstack/salt/bin/python3",
+        code="c0de",
+        found=[],
+        engines=[],
+        restart=["/usr/bin/salt-call", "--local", "service.restart", "salt-minion"],
+    ),
 )
 BOTH = {"mcast_resolicit": 3, "gc_thresh1": 0}
 
@@ -171,3 +181,69 @@ def test_every_plan_has_the_same_keys_and_the_docstring_names_them(plan):
     refused = arp_plan.refused("why", arp_plan.paths("/etc/salt", "/"), {}, {})
     assert set(refused) == set(plan())
     assert all(f"\n{key} " in arp_plan.__doc__ for key in refused)
+
+
+# --- the sentinel
+
+
+def here(**facts):
+    return {"sentinel": FACTS.sentinel._replace(**facts)}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "booted", "way"),
+    [
+        (None, True, ""),
+        (False, True, ""),
+        (True, True, "service"),
+        (True, False, "engine"),
+        ({}, True, "service"),
+        ({"as": "engine"}, True, "engine"),
+        ({"dev": "eth0", "as": None}, False, "engine"),
+    ],
+)
+def test_a_sentinel_is_a_service_where_systemd_runs(plan, wanted, booted, way):
+    told = plan({"sentinel": wanted}, **here(booted=booted))["sentinel"]
+    assert (told["way"], bool(told["lines"])) == (way, bool(way))
+
+
+def test_it_is_told_what_pillar_says_and_runs_anew_with_other_code(plan):
+    wanted = {"dev": [" eth0\n"], "exclude": "10.0.0.1", "rate": 50, "reinject": False}
+    lines = plan({"sentinel": wanted})["sentinel"]["lines"]
+    [start] = [line for line in lines if line.startswith("ExecStart=")]
+    assert start.startswith('ExecStart="/opt/saltstack/salt/bin/python3" "')
+    word = r"{\"dev\": [\"eth0\"], \"exclude\": \"10.0.0.1\", \"rate\": 50, \"reinject\": false}"
+    assert start.endswith(f'arp_sentinel_loop.py" "{word}"')
+    assert lines != plan({"sentinel": wanted}, **here(code="other"))["sentinel"]["lines"]
+
+
+def test_what_it_was_before_goes(plan):
+    both = here(found=["service", "engine"])
+    assert plan({"sentinel": True}, **both)["sentinel"]["former"] == ["engine"]
+    assert plan({"sentinel": {"as": "engine"}}, **both)["sentinel"]["former"] == ["service"]
+    found = {"found": {"sentinel": True}}
+    assert plan({"sentinel": True}, **found)["former"] == []
+    assert plan(**found)["former"] == ["sentinel"]
+    assert plan()["sentinel"]["restart"] == "/usr/bin/salt-call --local service.restart salt-minion"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "facts", "line"),
+    [
+        ("yes", {}, "sentinel: 'yes' is neither true nor false nor a mapping of dev, ip, exclude"),
+        ([], {}, "sentinel: \\[\\] is neither true nor false"),
+        ({"device": "eth0"}, {}, "sentinel:'device': no such key; dev, ip, exclude, family, rate"),
+        ({"rate": 0}, {}, "sentinel:rate: 0: the sentinel needs a limit"),
+        ({"dev": "a b"}, {}, "sentinel:dev: 'a b' is not the name of a network device"),
+        ({"ip": "db1"}, {}, "sentinel:ip: 'db1' is not an IPv4 or IPv6 address"),
+        ({"reinject": 1}, {}, "sentinel:reinject: 1 is neither True nor False"),
+        ({"as": "cron"}, {}, "sentinel:as: 'cron' is none of service, engine"),
+        ({"as": "service"}, {"booted": False}, "sentinel:as: 'service': systemd does not run here"),
+        ({"as": "engine"}, {"engines": ["reactor"]}, "sentinel:as: 'engine': .* reactor is in it"),
+        (True, {"by_ssh": True}, "sentinel: it needs a Salt that stays here"),
+    ],
+    ids=str,
+)
+def test_a_sentinel_that_cannot_be_is_one_line(plan, wanted, facts, line):
+    with pytest.raises(ValueError, match=f"^{line}"):
+        plan({"sentinel": wanted}, **here(**facts))

@@ -1,0 +1,17 @@
+{#- Nobody listens any more: the service ends now, an engine when the minion restarts. -#}
+{%- from "./map.jinja" import hygiene with context %}
+{%- set sentinel, changed = hygiene.sentinel, hygiene.paths.sentinel_engine %}
+
+the sentinel watches no longer:
+  service.dead:
+    - name: arp-hygiene-sentinel
+    - enable: false
+    - require_in:
+      - file: {{ hygiene.paths.sentinel_service | json }}
+
+{%- for way in ("service", "engine") %}
+
+{{ hygiene.paths["sentinel_" ~ way] | json }}:
+  file.absent
+{%- endfor %}
+{%- include "./sentinel_restart.jinja" with context %}

@@ -1,0 +1,155 @@
+"""The formula's sentinel: as an engine, as a service, and its removal."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+import arp_status
+import pytest
+import yaml
+from conftest import Scene
+from formula import BIN, NO_PIP, apply, caller, everything, mount  # noqa: F401
+
+from lab.bare import missing
+
+UNIT = pathlib.Path("/etc/systemd/system/arp-hygiene-sentinel.service")
+BY_HAND = "the minion must be restarted by hand, it reads its engines when it starts"
+OPTIONS = {"dev": "db0", "rate": 50}
+
+
+def tree(sentinel=True):
+    return {"requirement": NO_PIP, "schedule": {"backend": "none"}, "sentinel": sentinel}
+
+
+@pytest.fixture
+def engine(apply):
+    """The file of the engine; afterwards nothing of this part is left."""
+    path = pathlib.Path(apply.caller.opts["conf_file"]).parent / "minion.d"
+    yield path / "arp_hygiene_sentinel.conf"
+    for left in (path / "arp_hygiene_sentinel.conf", UNIT):
+        left.unlink(missing_ok=True)
+
+
+def test_without_systemd_it_is_an_engine_until_it_is_switched_off(apply, engine):
+    before = everything()
+    told = apply(tree(OPTIONS), test=True)
+    assert not engine.exists()
+    done = apply(tree(OPTIONS))
+    assert not done.failed
+    assert sorted(done.changed) == ["the sentinel is configured"]
+    assert BY_HAND in done.states
+    assert "no service salt-minion" in done.states[BY_HAND]["comment"]
+    assert set(done.changed) <= set(told.pending)
+    assert yaml.safe_load(engine.read_text()) == {"engines": [{"arp_sentinel": OPTIONS}]}
+    assert not apply(tree(OPTIONS)).changed
+    assert list(apply(tree(False)).changed) == [str(engine)]
+    assert not engine.exists()
+    assert everything() == before
+    assert list(apply(tree(False)).states) == ["arp_hygiene has nothing to do here"]
+
+
+def test_the_formula_s_removal_takes_it_away(apply, engine):
+    before = everything()
+    assert not apply(tree()).failed
+    UNIT.parent.mkdir(parents=True, exist_ok=True)
+    UNIT.write_text("[Unit]\n")
+    assert apply.caller.cmd("arp_hygiene.traces")["sentinel"]
+    done = apply(tree("nonsense"), "arp_hygiene.remove")  # whatever the pillar has become
+    assert not done.failed
+    assert set(done.changed) == {str(engine), str(UNIT)}
+    assert everything() == before
+
+
+SERVICE = """#!/bin/sh
+# chkconfig: 345 20 80
+### BEGIN INIT INFO
+# Provides: salt-minion
+# Default-Start: 2 3 4 5
+# Default-Stop: 0 1 6
+### END INIT INFO
+echo "$1" >>/run/told
+"""
+
+
+@pytest.fixture
+def etc_salt(apply):
+    """A minion of this machine: configured in /etc/salt, and a service that is no systemd one."""
+    if not shutil.which("update-rc.d"):
+        pytest.skip("update-rc.d is missing (Debian: apt-get install init-system-helpers)")
+    etc, script = pathlib.Path("/etc/salt"), pathlib.Path("/etc/init.d/salt-minion")
+    theirs = pathlib.Path(apply.caller.opts["conf_file"]).parent
+    made = not etc.exists()
+    etc.mkdir(exist_ok=True)
+    mount("--bind", theirs, etc)
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(SERVICE)
+    script.chmod(0o755)
+    yield etc
+    script.unlink()
+    subprocess.run(["umount", "-l", etc], check=True)
+    if made:
+        etc.rmdir()
+
+
+def test_a_minion_that_is_a_service_restarts_when_the_run_is_over(apply, engine, etc_salt):
+    told = pathlib.Path("/run/told")
+    words = [str(BIN / "salt-call"), "--local", "-c", "/etc/salt", "--out=json"]
+    pillar = f"pillar={json.dumps({'arp_hygiene': tree()})}"
+    run = [*words, "state.apply", "arp_hygiene", pillar]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    states = json.loads(done.stdout)["local"]
+    [last] = [state for state in states.values() if state["__run_num__"] == len(states) - 1]
+    assert last["__id__"] == "the minion restarts when this run is over"
+    Scene.until(lambda: told.exists() and "start" in told.read_text(), 30)
+    told.unlink()
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert not any(state["changes"] for state in json.loads(done.stdout)["local"].values())
+    assert not told.exists()
+
+
+@pytest.mark.parametrize("bad", ["yes", {"rate": 0}, {"as": "service"}, {"dev": "a b"}], ids=str)
+def test_a_bad_word_is_one_line_and_nothing_is_done(apply, engine, bad):
+    before = everything()
+    done = apply(tree(bad))
+    assert len(done.failed) == len(done.states) == 1
+    [state] = done.states.values()
+    assert state["comment"].startswith("pillar arp_hygiene:sentinel:")
+    assert everything() == before
+    assert not engine.exists()
+
+
+@pytest.mark.skipif(bool(missing("systemd-analyze")), reason=missing("systemd-analyze"))
+def test_systemd_verifies_the_unit(apply, engine):
+    sign = pathlib.Path("/run/systemd/system")
+    sign.mkdir(parents=True)
+    try:
+        pillar = {"arp_hygiene": tree(OPTIONS)}
+        words = "the sentinel is configured", "arp_hygiene.sentinel"
+        done = apply.caller.cmd("state.sls_id", *words, pillar=pillar)
+    finally:
+        sign.rmdir()
+    assert all(state["result"] for state in done.values()), done
+    verify = ["systemd-analyze", "verify", str(UNIT)]
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
+    assert "arp-hygiene-sentinel" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    [start] = [line for line in UNIT.read_text().splitlines() if line.startswith("ExecStart=")]
+    assert os.path.exists(start.split('"')[3])
+
+
+def test_status_says_whether_it_lives(apply, engine):
+    status = lambda: apply.caller.cmd("arp_hygiene.status")[0]  # noqa: E731
+    arp_status.forget(arp_status.PATH)
+    assert (status()["sentinel"], status()["problem"]) == ("", "")
+    apply(tree())
+    assert status()["sentinel"] == "does not live"
+    assert status()["problem"] == "the sentinel: it has never run since boot"
+    news = "healed: 192.0.2.10 on db0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b (syn)"
+    arp_status.write(arp_status.PATH, {"pid": os.getpid(), "at": time.time(), "last": news})
+    assert (status()["sentinel"], status()["problem"]) == (f"lives; {news}", "")
+    assert json.dumps(status())
+    arp_status.forget(arp_status.PATH)
