@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 from lab.machines import poll
@@ -16,6 +18,8 @@ EVERY_S = 5  # how often the schedule below runs; a real one runs each minute or
 NOTHING, STALE, ALL = "nothing", "ip neigh flush nud stale", "ip neigh flush all"
 ONE_BY_ONE, PROBE = "arp -d, one by one", "ip neigh change nud probe"
 FLUSH, REVALIDATE, SCHEDULE = "arp.flush", "arp.revalidate", "arp.revalidate by schedule"
+SENTINEL = "the sentinel"
+BY_ITSELF = (NOTHING, SCHEDULE, SENTINEL)  # nobody types anything
 _LOOP = "arp -n | awk '/ether/ {print $1}' | xargs -r -n1 arp -d"
 # Each entry with the MAC it has; PERMANENT ones would not be PERMANENT any more.
 _PROBES = """ip neigh show | awk '/lladdr/ && !/PERMANENT|NOARP/ \
@@ -25,7 +29,7 @@ _PROBES = """ip neigh show | awk '/lladdr/ && !/PERMANENT|NOARP/ \
 def available():
     """Return the cures this host can play; one of them needs net-tools."""
     old = [ONE_BY_ONE] if shutil.which("arp") else []
-    return [NOTHING, STALE, ALL, *old, FLUSH, PROBE, REVALIDATE, SCHEDULE]
+    return [NOTHING, STALE, ALL, *old, FLUSH, PROBE, REVALIDATE, SCHEDULE, SENTINEL]
 
 
 def apply(machine, cure):
@@ -57,6 +61,24 @@ def schedule(machine):
     log = Path(root, "log")
     began = "Running scheduled job: arp"
     poll("the schedule runs", 40, lambda: log.exists() and began in log.read_text(), every_s=0.2)
+
+
+def sentinel(machine):
+    """Start the sentinel on the machine, a process of its own; return once it watches."""
+    script = str(REPOSITORY / "_utils" / "arp_sentinel_loop.py")
+    with tempfile.NamedTemporaryFile("r", prefix="sentinel-") as told:
+        words = sys.executable, script, '{"dev": "eth0"}'
+        with open(told.name, "w", encoding="utf-8") as out:
+            machine.start(*words, stdout=out, stderr=subprocess.STDOUT)
+        poll("the sentinel watches", 40, lambda: "watching" in Path(told.name).read_text())
+
+
+def prepare(machine, cure):
+    """Start what must be there before the outage."""
+    if cure == SCHEDULE:
+        schedule(machine)
+    elif cure == SENTINEL:
+        sentinel(machine)
 
 
 def salt_words(function, *arguments, out=("--out=json",)):

@@ -38,7 +38,7 @@ def _play(fast, path):
     wrong = [] if story.play() else ["the story did not end as it should"]
     lacking = bare.missing("nft", "arping")
     if lacking:
-        say(f"Not played: the film, six causes under eight cures: {lacking}.")
+        say(f"Not played: the film, six causes under nine cures: {lacking}.")
         return wrong
     outages, flows = film.play(fast)
     from lab import picture  # takes a second: not before it is needed  # noqa: PLC0415

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from lab import cures
-from lab.cures import ALL, FLUSH, NOTHING, ONE_BY_ONE, PROBE, REVALIDATE, STALE
+from lab.cures import ALL, FLUSH, NOTHING, ONE_BY_ONE, PROBE, REVALIDATE, SENTINEL, STALE
 from lab.scenes import (
     BALANCED,
     DUPLICATE,
@@ -37,8 +37,9 @@ APART_S, FLOWS_APART_S, SALT_CALLS_AT_ONCE = 1.1, 0.9, 3
 def plan(fast):
     """Return the scenes: (function, arguments) rows."""
     if fast:
-        causes, played = [PLAIN, VOUCHED, DUPLICATE], [NOTHING, STALE, FLUSH, PROBE, REVALIDATE]
-        fabrics, harming = ["lossy", "mute"], [FLUSH, PROBE, REVALIDATE]
+        causes = [PLAIN, VOUCHED, DUPLICATE]
+        played = [NOTHING, STALE, FLUSH, PROBE, REVALIDATE, SENTINEL]
+        fabrics, harming = ["lossy", "mute"], [FLUSH, PROBE, REVALIDATE, SENTINEL]
     else:
         causes, played = CAUSES, cures.available()
         fabrics, harming = FABRICS, cures.available()
@@ -59,9 +60,9 @@ def play(fast):
     title("The same outage, several causes, several cures")
     say(f"""{len(healing)} outages at once. A worker is re-created with its address and a new MAC;
         a client on it connects to the database every quarter of a second, with 2 s of patience.
-        The cure is typed 3 s after the new worker's birth. Causes: a plain STALE entry; an
-        application that vouches for it (MSG_CONFIRM); a balancer that keeps client addresses, whose
-        TCP progress vouches for it; a duplicate address.""")
+        The cure is typed 3 s after the new worker's birth; the sentinel is there before. Causes: a
+        plain STALE entry; an application that vouches for it (MSG_CONFIRM); a balancer that keeps
+        client addresses, whose TCP progress vouches for it; a duplicate address.""")
     outages = _all(healing, _starts(healing))
     say(f"""{len(harming)} healthy flows at once, 1,000 packets a second from a database to a worker
         whose entry is right, while the database's table is cured. Fabrics: a plain switch; one
@@ -136,6 +137,9 @@ def broken(outages, flows):
         if (seen["works_s"] is not None) != _heals(seen["cause"], seen["cure"]):
             healed = "healed" if seen["works_s"] is not None else "was not healed"
             wrong.append(f"{name}: {healed}, against expectation")
+        failed = sum(took is None for _when, took in seen["attempts"])
+        if seen["cure"] == SENTINEL and seen["cause"] != DUPLICATE and failed:
+            wrong.append(f"{name}: {failed} connections failed, none should")
         if seen["cause"] == DUPLICATE and seen["owners"] != [OLD, NEW]:
             wrong.append(f"{name}: two machines should answer, these did: {seen['owners']}")
     for seen in flows:

@@ -13,7 +13,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 
-from lab.cures import NOTHING, SCHEDULE
+from lab.cures import BY_ITSELF, SENTINEL
 from lab.scenes import BALANCED, CURE_AFTER_S, DUPLICATE, PLAIN, VOUCHED
 from lab.table import harm_cell
 
@@ -54,7 +54,8 @@ def draw(outages, flows, cures, path):
         _timelines(axis, [seen.get((cause, cure)) for cure in names], HEADINGS[cause])
     axes[0].set_yticks(range(len(names)), names)
     for label in axes[0].get_yticklabels():
-        label.set_fontweight("bold" if label.get_text().startswith("arp.") else "normal")
+        ours = label.get_text().startswith("arp.") or label.get_text() == SENTINEL
+        label.set_fontweight("bold" if ours else "normal")
     _harm(
         axes[-1],
         {(row["kind"], row["cure"]): row for row in flows},
@@ -79,7 +80,7 @@ def _timelines(axis, rows, heading):
         late = (row["applied_s"] or CURE_AFTER_S) - CURE_AFTER_S
         for began, width, colour in _spans(row["attempts"], late):
             axis.barh(place, width, left=began, height=0.62, color=colour, linewidth=0)
-        if row["cure"] not in (NOTHING, SCHEDULE):
+        if row["cure"] not in BY_ITSELF:
             axis.plot([CURE_AFTER_S] * 2, [place - 0.42, place + 0.42], color="black", linewidth=2)
     axis.set(title=heading, xlim=(0, 13), ylim=(len(rows) - 0.4, -0.6), yticks=[])
     axis.set_xticks([0, 3, 6, 9, 12])

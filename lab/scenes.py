@@ -22,6 +22,9 @@ PLAIN6, VOUCHED6 = "plain IPv6", "vouched IPv6"
 # heals by itself has healed after 12.5 s. With the kernel's default, 30 s, it is 53 s.
 BASE_REACHABLE_S = 3
 CURE_AFTER_S = 3.0
+# No worker dies as soon as his address is learnt: the kernel believes nobody else for a second then
+# (locktime).
+LEARNT_S = 1.3
 # The kernel's own questions to one neighbour take 3 s, and the flow must see what they end in: a
 # lost broadcast costs it one second more.
 CURES_APART_S = 4.5
@@ -43,8 +46,7 @@ def heal(name, cause, cure, watch_s, turn=None):
     ``turn`` lets few salt-calls run at once: what is measured is the cure, not our crowd.
     """
     with contextlib.ExitStack() as scene:
-        prepare = cures.schedule if cure == cures.SCHEDULE else None
-        began, outage = break_network(scene, cause, name, prepare)
+        began, outage = break_network(scene, cause, name, cure)
         attempts = scene.enter_context(Attempts(outage.client, outage.database_ip))
         with turn if cure.startswith("arp.") and turn else contextlib.nullcontext():
             time.sleep(max(0, began + CURE_AFTER_S - time.monotonic()))
@@ -55,7 +57,7 @@ def heal(name, cause, cure, watch_s, turn=None):
         attempts.close()
         owners = _owners(outage) if cause == DUPLICATE else []  # asking changes the table
         works = attempts.works_since()
-        own = cure in (cures.NOTHING, cures.SCHEDULE)
+        own = cure in cures.BY_ITSELF
         return {
             "cause": cause,
             "cure": cure,
@@ -70,7 +72,7 @@ def heal(name, cause, cure, watch_s, turn=None):
         }
 
 
-def break_network(scene, cause, name, prepare=None):
+def break_network(scene, cause, name, cure=cures.NOTHING):
     """Build the network, let it work, break it. Returns when the new worker was born."""
     six = cause in (PLAIN6, VOUCHED6)
     fabric = scene.enter_context(Fabric(name, "switch" if cause == DUPLICATE else "answers"))
@@ -80,8 +82,7 @@ def break_network(scene, cause, name, prepare=None):
     worker = fabric.worker("worker", 90, OLD)
     database_ip, ip = (database.ip6, worker.ip6) if six else (database.ip, worker.ip)
     scene.enter_context(Service(database, database_ip))
-    if prepare:
-        prepare(database)
+    cures.prepare(database, cure)
     # A crowded machine, or a kernel whose neighbour table others have filled, needs a moment.
     poll(
         f"{cause}: a connection before the outage (dmesg: table overflow?)",
@@ -93,9 +94,9 @@ def break_network(scene, cause, name, prepare=None):
     if cause == BALANCED:
         balancer = fabric.worker("balancer", 90, OTHER, published=False)
         scene.enter_context(Balanced(fabric, database, balancer))
-    time.sleep(0.5)
     if cause in (PLAIN, PLAIN6):
         aged(database, ip)
+    time.sleep(LEARNT_S)
     client = _awake(fabric, twin) if twin else fabric.recreate(worker, NEW)
     return time.monotonic(), Outage(database, client, database_ip, ip)
 
@@ -133,8 +134,7 @@ def harm(name, kind, cure, times=2, turn=None):
         database = fabric.database("db", 10)
         worker = fabric.worker("worker", 80, "02:00:00:00:00:80")
         scene.enter_context(Service(database, database.ip))
-        if cure == cures.SCHEDULE:
-            cures.schedule(database)
+        cures.prepare(database, cure)
         poll("a connection before the flow", 20, lambda: connect(worker, database.ip))
         with Flow(database, worker) as flow:
             time.sleep(1)

@@ -47,8 +47,8 @@ def tables(outages, flows, cures, causes):
     names = [cure for cure in cures if cure in {key[0] for key in heals}]
     return "\n".join(
         [
-            "Until a new worker can connect. Counted from Enter, Salt's own start included; for",
-            f"`nothing` and the schedule from the worker's birth, {CURE_AFTER_S:g} s earlier. That",
+            "Until a new worker can connect. Counted from Enter, Salt's own start included; where",
+            f"nobody types anything from the worker's birth, {CURE_AFTER_S:g} s earlier. The",
             f"schedule is Salt's own, every {EVERY_S} s.",
             "",
             grid("cure", names, [cause for cause in causes if cause in played], heals),
