@@ -86,6 +86,29 @@ def test_within_locktime_it_takes_a_second_question(scene, guard, database):
     assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]
 
 
+@PAIR
+def test_a_client_with_one_second_of_patience(scene, guard, database, address):
+    """kube-ovn's fixed address: the first request of the Pod that was made anew must succeed."""
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    guard()
+    connect(address, patience=1.0)
+
+
+@PAIR
+def test_one_that_is_restarted_between_two_connections(scene, guard, database, address):
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    first = guard()
+    assert connect(address) < SECOND_SYN_S
+    first.until("healed")
+    first.end()
+    scene.add(address, "reachable", DEAD)
+    second = guard()
+    assert connect(address) < SECOND_SYN_S
+    assert second.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (syn)"]
+
+
 # --- no SYN of his comes
 
 
