@@ -24,7 +24,9 @@ film:
 bench: $(VENV)/picture
 	$(PRIVATE) $(VENV)/bin/python -m benchmarks $(if $(filter 1,$(QUICK)),--quick)
 
-test: lint unit functional integration
+# The last two wait more than they work: side by side, each heard as a whole when it is over.
+test: lint unit
+	$(MAKE) --no-print-directory -j2 --output-sync=target functional integration
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff format --check .
