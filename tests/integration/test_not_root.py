@@ -49,8 +49,8 @@ def call(repo, tmp_path_factory):
 def test_without_capabilities_it_reads_and_says_what_it_lacks(call):
     (row,) = call([], "arp.list", "192.0.2.10")
     assert row["state"] == "STALE"
-    assert call([], "arp.stats")["ipv4"]["entries"] == 1
-    assert call([], "arp.revalidate", "test=True")["would_check"] == 1
+    assert call([], "arp.stats", "192.0.2.10")["ipv4"]["entries"] == 1
+    assert call([], "arp.revalidate", "192.0.2.10", "test=True")["would_check"] == 1
     assert "no CAP_NET_RAW" in call([], "arp.diagnose", "192.0.2.10")["sentence"]
     assert "EPERM: Operation not permitted; this needs CAP_NET_ADMIN" in call([], "arp.flush")
     assert "no CAP_NET_RAW" in call([], "arp.announce", "192.0.2.1")
