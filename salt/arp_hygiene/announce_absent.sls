@@ -5,6 +5,9 @@ systemd announces nothing after a boot:
   service.dead:
     - name: arp-hygiene-announce
     - enable: false
+    - onlyif:
+      - fun: file.file_exists
+        path: {{ hygiene.paths.announce_service | json }}
     - require_in:
       - file: {{ hygiene.paths.announce_service | json }}
 

@@ -6,6 +6,9 @@ the sentinel watches no longer:
   service.dead:
     - name: arp-hygiene-sentinel
     - enable: false
+    - onlyif:
+      - fun: file.file_exists
+        path: {{ hygiene.paths.sentinel_service | json }}
     - require_in:
       - file: {{ hygiene.paths.sentinel_service | json }}
 

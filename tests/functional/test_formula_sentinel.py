@@ -16,6 +16,7 @@ from formula import BIN, NO_PIP, apply, caller, everything, mount  # noqa: F401
 from lab.bare import missing
 
 UNIT = pathlib.Path("/etc/systemd/system/arp-hygiene-sentinel.service")
+NEEDS_SYSTEMCTL = pytest.mark.skipif(bool(missing("systemctl")), reason=missing("systemctl"))
 BY_HAND = "the minion must be restarted by hand, it reads its engines when it starts"
 OPTIONS = {"dev": "db0", "rate": 50}
 
@@ -51,6 +52,7 @@ def test_without_systemd_it_is_an_engine_until_it_is_switched_off(apply, engine)
     assert list(apply(tree(False)).states) == ["arp_hygiene has nothing to do here"]
 
 
+@NEEDS_SYSTEMCTL
 def test_the_formula_s_removal_takes_it_away(apply, engine):
     before = everything()
     assert not apply(tree()).failed
@@ -94,6 +96,7 @@ def etc_salt(apply):
         etc.rmdir()
 
 
+@NEEDS_SYSTEMCTL
 def test_a_minion_that_is_a_service_restarts_when_the_run_is_over(apply, engine, etc_salt):
     told = pathlib.Path("/run/told")
     words = [str(BIN / "salt-call"), "--local", "-c", "/etc/salt", "--out=json"]
