@@ -30,7 +30,7 @@ from arp_kernel import FAMILY_NAMES, INCOMPLETE, PROBE, TICKS, VALID
 OLDEST_KERNEL = (4, 2)
 RESOLICIT = 3  # three broadcasts: where every second one gets lost, one is heard
 LOCK = "arp_hygiene: mcast_resolicit"  # one at a time raises it and puts it back
-LOCK_S = 10.0  # another run holds it for no longer than its verdicts take
+LOCK_S = 30.0  # another run holds it for as long as its verdicts take, mostly 7 s
 VERDICT_S = 60.0  # a verdict is not waited for longer: a router can set the timer to days
 GRACE_S = 0.25  # FAILED lasts no longer where traffic makes the kernel ask again by broadcast
 POLL_S = 0.05  # between two looks
@@ -74,7 +74,16 @@ class Prover:
             yield from (Proven(entry, "undecided") for entry in todo)
             return
         devices = {(wire.family_of(entry.dst), entry.ifindex) for entry in todo}
-        with self._everybody_is_asked(devices if todo else set()):
+        if not todo:
+            return
+        with self._everybody_is_asked(devices) as may_prove:
+            if not may_prove:
+                self.warnings.append(
+                    f"another revalidation has been proving entries for {LOCK_S:g} s: what nobody "
+                    "answered for is left as it is; try again"
+                )
+                yield from (Proven(entry, "undecided") for entry in todo)
+                todo.clear()
             while todo or self._pending:
                 now = time.monotonic()
                 room = min(self._pace.may(now), self._flight.room(now), self._table.channel.batch)
@@ -173,20 +182,20 @@ class Prover:
         return "confirmed" if current.confirmed <= elapsed_s * TICKS + 2 else "waiting"
 
     @contextlib.contextmanager
-    def _everybody_is_asked(self, devices: set[tuple[int, int]]) -> Iterator[None]:
-        """Let the kernel ask by broadcast too before it gives up, where it would not."""
-        off = {
-            (family, ifindex)
-            for family, ifindex in devices
-            if not self._table.timers(family, ifindex).mcast_resolicit
-        }
-        if not off:
-            yield
-            return
+    def _everybody_is_asked(self, devices: set[tuple[int, int]]) -> Iterator[bool]:
+        """Let the kernel ask by broadcast too before it gives up, where it would not.
+
+        False: another run does that now, and has done it for longer than we wait.
+        """
         with netlink.only_one(LOCK, LOCK_S) as alone, netlink.Channel() as channel:
+            if not alone:  # whoever holds it puts 0 back when he is done: in the middle of our wait
+                yield False
+                return
             raised, refused = [], {}
-            # where another run holds it, it has raised what we would raise
-            for family, ifindex in sorted(off) if alone else ():
+            now = {family: channel.timers(family) for family, _ifindex in devices}
+            for family, ifindex in sorted(devices):
+                if ifindex not in now[family] or now[family][ifindex].mcast_resolicit:
+                    continue
                 try:
                     channel.set_mcast_resolicit(family, ifindex, RESOLICIT)
                     raised.append((family, ifindex))
@@ -199,7 +208,7 @@ class Prover:
                     "unicast requests, a living entry fails before the kernel asks everybody"
                 )
             try:
-                yield
+                yield True
             finally:
                 for family, ifindex in raised:
                     with contextlib.suppress(OSError):  # the device is gone, and its setting too

@@ -252,6 +252,25 @@ def test_two_at_once_put_back_what_was_there(arp, scene, wire):
     assert resolicit() == 0
 
 
+def test_who_finds_another_proving_waits_and_hurts_nobody(arp, scene, wire, monkeypatch):
+    """The other one puts 0 back when he is done: in the middle of our wait a living entry fails."""
+    import arp_netlink
+    import arp_prove
+
+    monkeypatch.setattr(arp_prove, "LOCK_S", 0.1)
+    scene.sysctl("ipv4.neigh.db0.mcast_resolicit", 3)  # as the other has set it
+    scene.add("192.0.2.10", "stale", DEAD)
+    with arp_netlink.only_one(arp_prove.LOCK, 0) as other:
+        assert other
+        result = arp.revalidate("192.0.2.10")
+    assert (result["undecided"], result["gone"]) == (1, [])
+    [line] = result["warnings"]
+    assert line.startswith("another revalidation has been proving entries")
+    assert scene.table() == [f"192.0.2.10 db0 {DEAD} STALE"]
+    assert [row["ip"] for row in arp.revalidate("192.0.2.10")["gone"]] == ["192.0.2.10"]
+    assert resolicit() == 3
+
+
 def test_who_is_killed_leaves_no_lock_and_a_kernel_that_asks_more_and_nothing_else(
     arp, scene, wire, repo
 ):
