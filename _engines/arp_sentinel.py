@@ -11,9 +11,10 @@ In the minion's configuration:
           rate: 100            # questions a second, at most
           reinject: true       # a SYN once more after a heal
 
-It asks on the wire and writes nothing: no entry is changed but by the answer, none is deleted, and
-none that belongs to somebody else is asked about. It ends with the minion; beside it, as a service
-of its own, it outlives it: docs/sentinel.md.
+It asks on the wire and writes nothing: no entry is changed but by the answer. One that the wire
+has shown to be wrong is deleted where the kernel believes no answer yet (locktime). None that
+belongs to somebody else is asked about. It ends with the minion; beside it, as a service of its
+own, it outlives it: docs/sentinel.md.
 """
 
 import logging

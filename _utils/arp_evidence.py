@@ -223,17 +223,13 @@ class _Look:
             time.sleep(NAP_S)
 
     def _is_locked(self, after: wire.Entry | None, answers: Mapping[bytes, float]) -> bool:
-        """Tell whether the kernel may have dropped the answer; wait until it would take one.
-
-        For ``locktime`` after a change it believes no other MAC (net/ipv4/arp.c: arp_process).
-        """
+        """Tell whether the kernel may have dropped the answer; wait until it would take one."""
         if not after or not answers or after.mac in answers or self._owner(after):
             return False
-        locktime_s = self._table.timers(self._family, self._key[0]).locktime_s
-        left_s = min(locktime_s, LOCKTIME_S) - after.updated / TICKS
-        if len(after.dst) != 4 or left_s <= 0:
+        left_s = judge.locked_s(after, self._table.timers(self._family, self._key[0]))
+        if not left_s:
             return False
-        time.sleep(left_s + 1 / TICKS)
+        time.sleep(min(left_s, LOCKTIME_S) + 1 / TICKS)
         return True
 
     def _witnesses(self, answers: Mapping[bytes, float]) -> dict[str, list[str]]:

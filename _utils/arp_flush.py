@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import arp_blocks as blocks
+import arp_judge as judge
 import arp_netlink as netlink
 import arp_rows as rows
 import arp_table as tables
@@ -36,6 +37,23 @@ def flush(
     if work.failed:
         result["failed"] = list(work.failed.values())
     return tables.bounded(result, ("failed",), limit) if work.failed else result
+
+
+def delete_locked(table: tables.Table, key: wire.Key, mac: bytes) -> bool:
+    """Delete one entry that still has this MAC, is ours, and takes no other yet (locktime).
+
+    False: it is not so, nothing was done. OSError where the kernel refuses.
+    """
+    entry = table.read_again([key]).get(key)
+    if not entry or entry.mac != mac or not table.is_ours_still(entry):
+        return False
+    if not judge.locked_s(entry, table.timers(wire.family_of(entry.dst), entry.ifindex)):
+        return False
+    _none, refusals = table.channel.exchange(wire.delete_message(*key))
+    for refusal in refusals:
+        if not tables.already_gone(refusal):
+            raise tables.refused("delete", refusal, table)
+    return True
 
 
 class _Removed:
@@ -161,7 +179,7 @@ class _Flush(_Plan):
             if tables.already_gone(refusal):
                 continue
             if refusal.errno == errno.EPERM and not self.count and len(refusals) == self._waiting:
-                raise tables.denied("delete", refusal, self.table)
+                raise tables.refused("delete", refusal, self.table)
             self.failed[key] = tables.failure(refusal, self.table)
         self.count += self._waiting - len(refusals)
         self._orders, self._waiting = bytearray(), 0

@@ -167,6 +167,15 @@ def unprovable(entry: Seen, timers: Timers) -> str:
     return "" if timers.solicits else "its device sends no probes"
 
 
+def locked_s(entry: Seen, timers: Timers) -> float:
+    """Return for how long yet the kernel believes no other MAC, in seconds; 0: it would take one.
+
+    It takes none within ``locktime`` of the entry's last change of state or MAC
+    (net/ipv4/arp.c: arp_process); IPv6 has no such time.
+    """
+    return max(timers.locktime_s - entry.updated / TICKS, 0.0) if len(entry.dst) == 4 else 0.0
+
+
 def is_suspect(state: int, confirmed: int, updated: int, base_reachable_s: float) -> bool:
     """Tell whether hints, and not ARP, keep an entry REACHABLE. Ages in ticks.
 

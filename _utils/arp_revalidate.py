@@ -132,17 +132,12 @@ class _Run:
         return locked
 
     def _wait_for_locktime(self, entries: Iterable[wire.Entry]) -> None:
-        """Wait until the kernel believes another answer.
-
-        It takes none that differs within ``locktime`` of the entry's last change
-        (net/ipv4/arp.c: arp_process).
-        """
+        """Wait until the kernel believes another answer."""
         longest = max(
-            self._table.timers(wire.family_of(entry.dst), entry.ifindex).locktime_s
-            - entry.updated / TICKS
+            judge.locked_s(entry, self._table.timers(wire.family_of(entry.dst), entry.ifindex))
             for entry in entries
         )
-        time.sleep(min(max(longest, 0) + 2 / TICKS, LOCKTIME_S))
+        time.sleep(min(longest + 2 / TICKS, LOCKTIME_S))
 
     def prove(self) -> None:
         """Make the kernel prove what nobody answered for."""
@@ -158,7 +153,7 @@ class _Run:
             else:
                 self.report.verdict(proven.entry, proven.verdict)
         if refusal and refusal.errno == errno.EPERM and self.report.is_nothing_but_failed():
-            raise tables.denied("revalidate", refusal, self._table)
+            raise tables.refused("revalidate", refusal, self._table)
         self.warnings += prover.warnings
 
     def _keep(self, reason: str, entry: wire.Entry) -> None:

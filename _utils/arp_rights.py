@@ -6,7 +6,7 @@ import signal
 import struct
 
 # --- include/uapi/linux/capability.h
-CAP_NET_RAW = 13
+CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
 _VERSION_3 = 0x20080522
 # --- include/uapi/linux/prctl.h
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4

@@ -1,8 +1,8 @@
 """The sentinel: hears of a wrong entry before anybody waits for it, asks, and tells. One loop.
 
 What it hears: SYNs (arp_taps), connections that retransmit (arp_symptom), the kernel's own words on
-neighbours and devices. What it makes of them: arp_watch. It only looks and asks: stopped, hung or
-killed it leaves everything as it would be without it.
+neighbours and devices. What it makes of them: arp_watch. It stands beside the traffic: stopped,
+hung or killed it leaves everything as it would be without it.
 
     python arp_sentinel_loop.py '{"dev": "eth0", "rate": 50}'
 
@@ -24,6 +24,7 @@ import arp_again
 import arp_ask
 import arp_blocks as blocks
 import arp_calls
+import arp_flush
 import arp_judge as judge
 import arp_merge
 import arp_netlink as netlink
@@ -63,7 +64,7 @@ class Sentinel:
     ) -> None:
         """Take what is to be watched, and what is done with news: ``say(kind, line, facts)``.
 
-        drop_rights: give up every capability but CAP_NET_RAW when all is open.
+        drop_rights: give up every capability but CAP_NET_ADMIN and CAP_NET_RAW when all is open.
         status_path: the file in which it says now and then that it lives; empty for none.
         """
         self.status_path, self._since = status_path, time.time()
@@ -128,7 +129,7 @@ class _Round:
             self._close = opened.pop_all().close
         self._host = arp_watch.Host(options.selectors, self._channel.device, self._channel.devices)
         self._watch = arp_watch.Watch(
-            options.rate, self._again, self._teller, self._host, self._clock
+            options.rate, self._again, self._teller, self._host, self._delete, self._clock
         )
         self._symptoms = arp_symptom.Symptoms(self._sockets, self._clock)
         self._calls = arp_calls.Calls()
@@ -140,7 +141,7 @@ class _Round:
         for polled in (self._listener, self._asker, *self._taps.taps(), sentinel._stop):
             self._epoll.register(polled, select.EPOLLIN)
         if sentinel._drop_rights:
-            arp_rights.keep_only(arp_rights.CAP_NET_RAW)
+            arp_rights.keep_only(arp_rights.CAP_NET_ADMIN, arp_rights.CAP_NET_RAW)
 
     def close(self) -> None:
         """Close it all."""
@@ -198,7 +199,7 @@ class _Round:
 
     def _look(self, now: float) -> None:
         """Read the whole table: at the start, when notifications were lost, and now and then."""
-        table = tables.Table(self._channel, self._sentinel._options.selectors._replace(dev=None))
+        table = self._table()
         entries: dict[wire.Key, wire.Entry] = {}
 
         def look() -> None:
@@ -300,6 +301,18 @@ class _Round:
         for question, heard in self._asker.step():
             self._notifications()  # what the kernel has made of the answer
             self._watch.answered(question, heard)
+
+    def _delete(self, key: wire.Key, mac: bytes) -> bool:
+        """Delete what the wire has shown to be wrong, where the table takes no answer yet."""
+        try:
+            return arp_flush.delete_locked(self._table(), key, mac)
+        except OSError as error:
+            self._teller.tell("failed", str(error.strerror), self._clock())
+            return False
+
+    def _table(self) -> tables.Table:
+        """Return the table as it is now; a device that is named need not be there."""
+        return tables.Table(self._channel, self._sentinel._options.selectors._replace(dev=None))
 
     def _refilter(self) -> None:
         """Put the table as it is now into the kernel's filter, as soon as that is cheap again."""

@@ -21,7 +21,7 @@ ENGINE = "arp_hygiene_sentinel.conf"  # in the minion's minion.d
 WAYS = ("service", "engine")
 
 _HEAD = "# Managed by Salt (arp_hygiene): changes are overwritten."
-# To open what it needs; it gives up all but CAP_NET_RAW by itself, which takes CAP_SETPCAP.
+# To open what it needs; it gives up the last one by itself, which takes CAP_SETPCAP.
 _RIGHTS = "CAP_NET_RAW CAP_NET_ADMIN CAP_SETPCAP"
 
 

@@ -277,10 +277,8 @@ def failure(refusal: netlink.Refusal, table: Table) -> Row:
     }
 
 
-def denied(verb: str, refusal: netlink.Refusal, table: Table) -> PermissionError:
-    """Return the exception for a kernel that lets us touch nothing."""
-    return PermissionError(
-        refusal.errno,
-        f"cannot {verb} {wire.address(refusal.entry.dst)} on {table.name(refusal.entry.ifindex)}: "
-        f"{errno_text(refusal)}; this needs CAP_NET_ADMIN, run the minion as root",
-    )
+def refused(verb: str, refusal: netlink.Refusal, table: Table) -> OSError:
+    """Return the exception for what the kernel refused: a PermissionError for EPERM."""
+    what = f"{wire.address(refusal.entry.dst)} on {table.name(refusal.entry.ifindex)}"
+    advice = "; this needs CAP_NET_ADMIN, run the minion as root" * (refusal.errno == errno.EPERM)
+    return OSError(refusal.errno, f"cannot {verb} {what}: {errno_text(refusal)}{advice}")

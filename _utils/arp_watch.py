@@ -1,12 +1,18 @@
 """What the sentinel makes of what it hears: a doubt, a question, and what the wire's answer means.
 
-No entry is written and none deleted. Asking is enough: where somebody answers, the kernel takes the
-answer into its table by itself (arp_ask); where nobody does, nothing happens. What belongs to
-somebody else (arp_judge) is never asked about, as an answer would change it.
+No entry is written. Asking is enough: where somebody answers, the kernel takes the answer into its
+table by itself (arp_ask); where nobody does, nothing happens. What belongs to somebody else
+(arp_judge) is never asked about, as an answer would change it.
+
+But the kernel believes no answer about an entry that has changed less than ``locktime`` ago (a
+second, IPv4), and our own SYN/ACK changes a STALE one, to DELAY. So where another host has
+answered, the host at the MAC we hold has not, neither alone nor among all, and the table keeps it
+for ``locktime``: that entry is deleted. The kernel then asks by itself, and so do we, as its one
+broadcast may get lost.
 """
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,7 +31,7 @@ from arp_syn import Syn
 OPEN, OPEN_UNANSWERED = 12, 6  # questions under way: each unanswered one has ten frames to come
 LOOKS = 500.0  # for the sockets of what waits, a second
 LOOK_AGAIN_S = 0.1
-TRIES = 3  # where the wire says another MAC and the table does not take it (locktime)
+TRIES = 3  # where the wire says another MAC, and the table neither takes it nor lets us delete
 RIGHT_S = 10.0  # what the wire has confirmed loses its packets for another reason
 RIGHT_MOST = 4096
 FLAPS, FLAPS_S = 3, 60.0  # so many changes of MAC within this time
@@ -52,10 +58,16 @@ class Watch:
         again: arp_again.Again,
         teller: Teller,
         host: "Host",
+        delete: Callable[[wire.Key, bytes], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take questions a second, and what it needs of the machine."""
+        """Take questions a second, and what it needs of the machine.
+
+        delete: deletes an entry that has this MAC and takes no other yet; False where it did not.
+        """
         self._again, self._teller, self._host, self._clock = again, teller, host, clock
+        self._delete = delete
+        self._next: deque[Doubt] = deque()  # entries were deleted: everybody is asked, now
         self.known = arp_known.Known()
         self.doubts: arp_doubts.Doubts[wire.Key, Waiting] = arp_doubts.Doubts(rate)
         self.aliases: arp_doubts.Aliases[wire.Key] = arp_doubts.Aliases()
@@ -117,9 +129,7 @@ class Watch:
         self._right_until.pop(key, None)
         doubt = self._open.get(key) or self.doubts.drop(key)
         if doubt:
-            for waiting in doubt.things:
-                self._again.put(waiting.syn, waiting.is_ours)
-            doubt.things = []
+            self._go_on(doubt)
         if key in self._open:
             self._changed[key] = change
         else:
@@ -130,6 +140,9 @@ class Watch:
 
     def next_question(self) -> Question | None:
         """Return what is to be asked about now."""
+        if self._next:
+            doubt = self._next.popleft()
+            return Question(*doubt.key)
         now = self._clock()
         unanswered = sum(not doubt.answered for doubt in self._open.values())
         if len(self._open) >= OPEN:
@@ -145,6 +158,8 @@ class Watch:
 
     def next_due(self) -> float:
         """Return when ``next_question`` may have one."""
+        if self._next:
+            return self._clock()
         return float("inf") if len(self._open) >= OPEN else self.doubts.due(self._clock())
 
     def answered(self, question: Question, heard: Heard) -> None:
@@ -161,12 +176,35 @@ class Watch:
                 self._tell("unaskable", key, f"{named}: {heard.why}", why=heard.why)
         elif held in heard.answers:
             self._right(key, held, doubt, heard, now)
+        elif held and doubt and self._delete(key, held):
+            self._deleted(key, held, doubt, heard, now)
         elif held and doubt and doubt.tries < TRIES:
             self.doubts.put_back(doubt)
         elif held:
             macs = " and ".join(mac.hex(":") for mac in heard.answers)
             text = f"{named}: {macs} answers, the table keeps {held.hex(':')}"
             self._tell("disagreement", key, text, held=held, answers=list(heard.answers))
+
+    def _deleted(self, key: wire.Key, held: bytes, doubt: Doubt, heard: Heard, now: float) -> None:
+        """Let what waited for the truth go on: the kernel asks, and so do we.
+
+        That belongs to the question which is over: its address is not asked about again sooner.
+        """
+        macs = " and ".join(mac.hex(":") for mac in heard.answers)
+        text = f"{self._named(key)}: {held.hex(':')} deleted, {macs} answers ({doubt.why})"
+        answers = list(heard.answers)
+        self._tell("healed", key, text, old=held, new=answers[0], why=doubt.why, deleted=True)
+        self.aliases.forget(now, key)
+        self._go_on(doubt)
+        self._open[key] = doubt
+        self._next.append(doubt)
+        self._flap(key, now)
+
+    def _go_on(self, doubt: Doubt) -> None:
+        """Let the SYNs that have waited for a heal go on."""
+        for waiting in doubt.things:
+            self._again.put(waiting.syn, waiting.is_ours)
+        doubt.things = []
 
     def _right(
         self, key: wire.Key, held: bytes, doubt: Doubt | None, heard: Heard, now: float

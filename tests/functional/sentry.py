@@ -1,6 +1,7 @@
 """A sentinel as a process of its own, a database that answers, and clients beside it."""
 
 import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -24,13 +25,24 @@ def family(address):
     return 6 if ":" in address else 4
 
 
+WITH_FEWER_RIGHTS = """
+import json, sys; sys.path.insert(0, sys.argv[1])
+import arp_rights; arp_rights.keep_only(*json.loads(sys.argv[2]))
+sys.argv[1:3] = []
+import arp_sentinel_loop; arp_sentinel_loop.main()
+"""
+
+
 class Guard:
     """A sentinel as a process of its own, and what it says."""
 
-    def __init__(self, repo, *options):
+    def __init__(self, repo, *options, capabilities=None):
         self.lines = []
+        words = [str(repo / "_utils" / "arp_sentinel_loop.py")]
+        if capabilities is not None:
+            words = ["-c", WITH_FEWER_RIGHTS, str(repo / "_utils"), json.dumps(capabilities)]
         self.process = subprocess.Popen(
-            [sys.executable, str(repo / "_utils" / "arp_sentinel_loop.py"), *options],
+            [sys.executable, *words, *options],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read)
@@ -63,8 +75,8 @@ class Guard:
 def guard(repo, scene):
     guards = []
 
-    def begin(*options, ready="watching"):
-        guards.append(Guard(repo, *options))
+    def begin(*options, ready="watching", **how):
+        guards.append(Guard(repo, *options, **how))
         guards[-1].until(ready)
         return guards[-1]
 

@@ -23,11 +23,21 @@ from wire import Wire, answer, namespace
 
 SECOND_SYN_S = 0.9  # the kernel's own second SYN, or SYN/ACK, comes after 1 s
 OTHER = "02:00:00:00:00:0c"
+CAP_NET_RAW = 13
 
 
 @pytest.fixture(autouse=True)
 def no_locktime(scene):
     scene.sysctl("ipv4.neigh.db0.locktime", 0)  # an entry just written shall be as good as an old
+
+
+@pytest.fixture
+def locktime(scene, no_locktime):
+    scene.sysctl("ipv4.neigh.db0.locktime", 100)  # the kernel's default: ticks
+
+
+def healed_within_locktime(address, why="syn"):
+    return f"healed: {address} on db0: {DEAD} deleted, {BORN} answers ({why})"
 
 
 @PAIR
@@ -41,6 +51,26 @@ def test_the_first_connection_of_a_new_worker(scene, guard, database, address, s
     assert f"{address} db0 {BORN} REACHABLE" in scene.table()
 
 
+def test_an_old_stale_entry_that_our_own_answer_locks(scene, guard, database, locktime):
+    """Our SYN/ACK makes it DELAY, and that is a change: for a second it takes no other MAC."""
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "stale", DEAD)
+    time.sleep(1.1)
+    begun = guard()
+    assert connect("192.0.2.10") < SECOND_SYN_S
+    assert begun.until("healed") == [healed_within_locktime("192.0.2.10")]
+    assert f"192.0.2.10 db0 {BORN} REACHABLE" in scene.table()
+
+
+def test_an_old_entry_that_nothing_locks_is_not_deleted(scene, guard, database, locktime):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    time.sleep(1.1)
+    begun = guard()
+    assert connect("192.0.2.10") < SECOND_SYN_S
+    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]
+
+
 def test_also_where_an_application_vouches_for_the_dead_one(scene, guard, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
@@ -49,8 +79,13 @@ def test_also_where_an_application_vouches_for_the_dead_one(scene, guard, databa
         assert connect("192.0.2.10") < SECOND_SYN_S
 
 
-def test_also_where_nobody_answers_alone_and_every_second_broadcast_is_lost(scene, guard, database):
+@pytest.mark.parametrize("ticks", [0, 100], ids=["old", "locked"])
+@pytest.mark.parametrize("heard", [0, 1], ids=["first-lost", "first-heard"])
+def test_also_where_nobody_answers_alone_and_every_second_broadcast_is_lost(
+    scene, guard, database, ticks, heard
+):
     scene.worker("192.0.2.10")
+    scene.sysctl("ipv4.neigh.db0.locktime", ticks)
     scene.add("192.0.2.10", "reachable", DEAD)
     with namespace("worker"):
         scene.sysctl("ipv4.conf.all.arp_ignore", 8)
@@ -58,7 +93,7 @@ def test_also_where_nobody_answers_alone_and_every_second_broadcast_is_lost(scen
     with (
         contextlib.closing(wire),
         wire.answering(
-            lambda address, to_all, number: [answer(address)] if to_all and number % 2 else []
+            lambda address, to_all, number: [answer(address)] * (to_all and number % 2 == heard)
         ),
     ):
         guard()
@@ -77,13 +112,76 @@ def test_fifty_workers_at_once(scene, guard, database):
     assert all(f"{address} db0 {BORN} REACHABLE" in scene.table() for address in addresses)
 
 
-def test_within_locktime_it_takes_a_second_question(scene, guard, database):
+def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, database, locktime):
     scene.worker("192.0.2.10")
-    begun = guard()
-    scene.sysctl("ipv4.neigh.db0.locktime", 100)  # the kernel's default: ticks
+    begun = guard(capabilities=[CAP_NET_RAW])
     scene.add("192.0.2.10", "reachable", DEAD)
-    assert connect("192.0.2.10") < 5
+    assert connect("192.0.2.10") > SECOND_SYN_S
     assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]
+    assert begun.told("failed")[0].startswith("failed: cannot delete 192.0.2.10 on db0: EPERM: ")
+
+
+def test_within_locktime_two_who_answer_are_told_and_nothing_is_deleted(scene, guard, locktime):
+    scene.add("192.0.2.10", "reachable", DEAD)
+    wire = Wire()
+    with (
+        contextlib.closing(wire),
+        wire.answering(
+            lambda address, to_all, _number: [answer(address, OTHER), answer(address, DEAD)]
+            * to_all
+        ),
+    ):
+        begun = guard()
+        wire.say(syn("192.0.2.10", OTHER))
+        begun.until("duplicate")
+    assert not begun.told("healed")
+    assert f"192.0.2.10 db0 {DEAD} REACHABLE" in scene.table()
+
+
+def test_what_somebody_takes_over_within_locktime_is_not_deleted(scene, guard, locktime):
+    """The answer names another, and meanwhile an owner has made the entry his."""
+    wire = Wire()
+
+    def taken(address, to_all, _number):
+        scene.add("192.0.2.10", "reachable", DEAD, "db0", "extern_learn")
+        return [answer(address, OTHER)] * to_all
+
+    begun = guard()
+    scene.add("192.0.2.10", "reachable", DEAD)
+    with contextlib.closing(wire), wire.answering(taken):
+        wire.say(syn("192.0.2.10", OTHER))
+        time.sleep(0.5)
+    assert not begun.told("healed")
+    assert f"192.0.2.10 db0 {DEAD} extern_learn REACHABLE" in scene.table()
+
+
+def test_an_ipv6_answer_that_may_not_override_deletes_nothing(scene, guard, locktime):
+    scene.add("2001:db8::10", "reachable", DEAD)
+    wire = Wire()
+    begun = guard()
+
+    def modest(address, to_all, _number):
+        return [answer(address, OTHER, O=0)] * to_all
+
+    with contextlib.closing(wire), wire.answering(modest):
+        wire.say(syn("2001:db8::10", OTHER))
+        told = f"2001:db8::10 on db0: {OTHER} answers, the table keeps {DEAD}"
+        assert begun.until("disagreement") == [f"disagreement: {told}"]
+    assert not begun.told("healed")
+
+
+def test_with_locktime_an_outgoing_connection(scene, guard, locktime):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "stale", DEAD)
+    with namespace("worker"):
+        server = Server("192.0.2.10")
+    begun = guard()
+    began = time.monotonic()
+    with socket.create_connection(("192.0.2.10", PORT), 5) as sock:
+        assert sock.recv(4) == b"word"
+    assert time.monotonic() - began < SECOND_SYN_S
+    server.close()
+    assert begun.until("healed") == [healed_within_locktime("192.0.2.10", "no answer")]
 
 
 @PAIR
