@@ -5,10 +5,10 @@ table by itself (arp_ask); where nobody does, nothing happens. What belongs to s
 (arp_judge) is never asked about, as an answer would change it.
 
 But the kernel believes no answer about an entry that has changed less than ``locktime`` ago (a
-second, IPv4), and our own SYN/ACK changes a STALE one, to DELAY. So where another host has
-answered, the host at the MAC we hold has not, neither alone nor among all, and the table keeps it
-for ``locktime``: that entry is deleted. The kernel then asks by itself, and so do we, as its one
-broadcast may get lost.
+second, IPv4), and our own SYN/ACK changes a STALE one, to DELAY. So where a connection waits,
+another host has answered, the host at the MAC we hold has not, neither alone nor among all, and the
+table keeps it for ``locktime``: that entry is deleted. The kernel then asks by itself, and so do
+we, as its one broadcast may get lost.
 """
 
 import time
@@ -176,7 +176,7 @@ class Watch:
                 self._tell("unaskable", key, f"{named}: {heard.why}", why=heard.why)
         elif held in heard.answers:
             self._right(key, held, doubt, heard, now)
-        elif held and doubt and self._delete(key, held):
+        elif held and doubt and _is_urgent(doubt) and self._delete(key, held):
             self._deleted(key, held, doubt, heard, now)
         elif held and doubt and doubt.tries < TRIES:
             self.doubts.put_back(doubt)
@@ -304,6 +304,11 @@ class Watch:
         told = {name: _as_text(value) for name, value in facts.items()}
         ip, dev = wire.address(key[1]), self._host.name(key[0])
         self._teller.tell(kind, line, self._clock(), ip=ip, dev=dev, **told)
+
+
+def _is_urgent(doubt: Doubt) -> bool:
+    """Tell whether a connection waits: else there is time to ask again when locktime is over."""
+    return doubt.answered or bool(doubt.things)
 
 
 def _as_text(value: Any) -> Any:

@@ -112,6 +112,18 @@ def test_fifty_workers_at_once(scene, guard, database):
     assert all(f"{address} db0 {BORN} REACHABLE" in scene.table() for address in addresses)
 
 
+def test_where_no_connection_waits_there_is_time_for_locktime(scene, guard, locktime):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", BORN)
+    begun = guard()
+    wire = Wire()
+    for mac in (DEAD, BORN, DEAD):  # announced, which is believed at once
+        wire.say(answer("192.0.2.10", mac, pdst="192.0.2.10", hwdst=mac))
+    wire.close()
+    begun.until("alternates")
+    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (vouched for)"]
+
+
 def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, database, locktime):
     scene.worker("192.0.2.10")
     begun = guard(capabilities=[CAP_NET_RAW])

@@ -1,0 +1,290 @@
+"""What the sentinel costs, and that it hurts nobody: CPU, memory, the connections beside it."""
+
+import contextlib
+import functools
+import os
+import random
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+
+from benchmarks.guarded import (
+    BORN,
+    HOST,
+    PORT,
+    REPO,
+    Guard,
+    address,
+    batch,
+    connect,
+    in_worker,
+    recreations,
+    summary,
+)
+
+CLOSED = 5433
+HOUR = 6_400 * 3600  # SYNs that are looked at, at most, in an hour of flood
+
+
+def costs(seconds, sockets):
+    """Return a table of what it costs."""
+    rows = ["| what happens | CPU of a core | |", "|---|---|---|"]
+    peers = [address(number) for number in range(100)]
+    lines = [f"neigh replace {name} lladdr {BORN} nud permanent dev db0" for name in peers]
+    lines += [line.replace("permanent", "reachable") for line in lines]
+    with Guard() as guard:
+        rows.append(f"| nothing | {percent(guard, lambda: time.sleep(seconds))} | |")
+        batch(lines)
+        time.sleep(1)
+        sent = []
+        share = percent(guard, lambda: sent.append(syns(peers, 2000, seconds)))
+        rows.append(f"| {sent[0]:,} SYNs a second of 100 known peers | {share} | |")
+        with idle_sockets(sockets) as opened:
+            time.sleep(2)
+            share = percent(guard, lambda: time.sleep(seconds))
+            rows.append(f"| {opened:,} idle sockets | {share} | |")
+    with Guard() as guard:
+        rows.append(flooded(guard, peers, lines, seconds))
+    return "\n".join(rows) + "\n"
+
+
+def percent(guard, work):
+    """Return how much of a core it uses meanwhile."""
+    before, began = guard.cpu_s(), time.monotonic()
+    work()
+    return f"{100 * (guard.cpu_s() - before) / (time.monotonic() - began):.2f} %"
+
+
+def syns(sources, rate, seconds, forged=False):
+    """Send SYNs from the worker's end, of any MACs if forged; return how many a second."""
+    with in_worker():
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        sock.bind(("w0", 0x0800))
+    frames = [frame(source, CLOSED) for source in sources]
+    chance, sent, began = random.Random(1), 0, time.monotonic()
+    with sock:
+        while (now := time.monotonic()) < began + seconds:
+            for _ in range(min(64, int((now - began) * rate) - sent)):
+                data = frames[sent % len(frames)]
+                if forged:
+                    data[6:12] = struct.pack("!HI", 0x0600, chance.getrandbits(32))
+                with contextlib.suppress(BlockingIOError, InterruptedError):
+                    sock.send(data)
+                sent += 1
+            if rate < 10_000:
+                time.sleep(0.002)
+    return int(sent / (time.monotonic() - began))
+
+
+def frame(source, port):
+    """Return a frame with a SYN of the worker."""
+    ip = struct.pack(
+        "!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0,
+        socket.inet_aton(source), socket.inet_aton("10.0.0.1"),
+    )  # fmt: skip
+    tcp = struct.pack("!HHIIBBHHH", 4000, port, 1, 0, 0x50, 2, 1024, 0, 0)
+    ip = ip[:10] + checksum(ip) + ip[12:]
+    tcp = tcp[:16] + checksum(ip[12:20] + struct.pack("!HH", 6, 20) + tcp) + tcp[18:]
+    mac = bytes.fromhex((HOST + BORN).replace(":", ""))
+    return bytearray(mac + b"\x08\x00" + ip + tcp)
+
+
+def checksum(data):
+    """Return the Internet checksum."""
+    return struct.pack("!H", -int.from_bytes(data, "big") % 0xFFFF)
+
+
+@contextlib.contextmanager
+def idle_sockets(count):
+    """Hold so many established TCP sockets, by as many processes as it takes."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    each = count // -(-count // min(most - 200, 18_000))
+    there, done = os.pipe(), os.pipe()
+    children = []
+    for number in range(count // each):
+        child = os.fork()
+        if not child:
+            os.close(done[1])
+            held = pairs(f"127.0.1.{number + 1}", each // 2)
+            os.write(there[1], b"x")
+            os.read(done[0], 1)
+            os._exit(len(held) == 0)
+        children.append(child)
+    for _child in children:
+        os.read(there[0], 1)
+    try:
+        yield each * len(children)
+    finally:
+        os.close(done[1])
+        for child in children:
+            os.waitpid(child, 0)
+
+
+def pairs(host, count):
+    """Return both ends of so many connections to oneself."""
+    server = socket.create_server((host, PORT), backlog=64)
+    held = [server]
+    for _number in range(count):
+        client = socket.socket()
+        client.connect(server.getsockname())
+        held += [client, server.accept()[0]]
+    return held
+
+
+def flooded(guard, peers, lines, seconds):
+    """Return the row of a flood that is aimed at the table, with newcomers in the midst of it."""
+    batch(lines)
+    time.sleep(1)
+    child = os.fork()
+    if not child:
+        print(syns(peers, 50_000, seconds, forged=True), file=open("/tmp/flooded", "w"), flush=True)  # noqa: SIM115
+        os._exit(0)
+    took, memory = [], guard.memory_kb()
+
+    def work():
+        time.sleep(1)
+        took.extend(recreations(10 * seconds, 4, False, first=1000))
+        os.waitpid(child, 0)
+
+    share = percent(guard, work)
+    rate = int(Path("/tmp/flooded").read_text(encoding="ascii"))
+    more = guard.memory_kb() - memory
+    return (
+        f"| {rate:,} forged SYNs a second, aimed at 100 addresses in the table | {share} | "
+        f"first connections meanwhile: {summary(took).replace(' | ', ', ')}; {more:+,} kB |"
+    )
+
+
+# --- the connections beside it
+
+
+def healthy(count):
+    """Return a table of connections of workers that are known rightly, whatever becomes of it."""
+    rows = [
+        f"| {count:,} connections of healthy clients beside a sentinel that is | failed | median | 99 % | worst |",  # noqa: E501
+        "|---|---|---|---|---|",
+    ]
+    name = address(7)
+    batch([f"neigh replace {name} lladdr {BORN} dev db0 nud permanent"])
+    batch([f"neigh replace {name} lladdr {BORN} dev db0 nud reachable"])
+    for what, begin in BESIDE.items():
+        with contextlib.ExitStack() as stack:
+            change = begin(stack)
+            took = [_calmly(name) for _ in range(count // 4)]
+            meanwhile = threading.Thread(target=change)
+            meanwhile.start()
+            took += [_calmly(name) for _ in range(count - len(took))]
+            meanwhile.join()
+        rows.append(f"| {what} | {summary(took, 2)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _calmly(name):
+    """Connect, a moment after the one before: a sentinel needs a second to start."""
+    time.sleep(0.002)
+    return connect(name)
+
+
+def _watching(stack):
+    return stack.enter_context(Guard())
+
+
+BESIDE = {
+    "not there": lambda _stack: lambda: None,
+    "watching": lambda stack: [_watching(stack)] and (lambda: None),
+    "starting": lambda stack: lambda: _watching(stack),
+    "stopped": lambda stack: functools.partial(_watching(stack).signal, signal.SIGTERM),
+    "killed": lambda stack: functools.partial(_watching(stack).signal, signal.SIGKILL),
+    "hung": lambda stack: functools.partial(_watching(stack).signal, signal.SIGSTOP),
+}
+
+
+# --- an hour of it
+
+
+def hour(events):
+    """Return a line on its memory after so many forged SYNs as it looks at in an hour of flood.
+
+    All of it but the sockets, told the time: half come from addresses in the table, half from any;
+    each from another MAC and port. The true hosts answer every other question.
+    """
+    sys.path.insert(0, str(REPO / "_utils"))
+    import arp_merge  # noqa: PLC0415
+    import arp_options  # noqa: PLC0415
+    import arp_syn  # noqa: PLC0415
+    import arp_watch  # noqa: PLC0415
+
+    flood = _Flood()
+    host = arp_watch.Host(
+        arp_options.parse({}).selectors, flood.channel.device, flood.channel.devices
+    )
+    watch = arp_watch.Watch(
+        100, flood, arp_merge.Teller(lambda *_told: None), host, lambda *_entry: False, flood.now
+    )
+    watch.known.read_anew(flood.entries)
+    asked, sizes = 0, []
+    for number in range(events):
+        mac, data = flood.next()
+        watch.came(flood.ifindex, mac, arp_syn.parse(data))
+        if not number % 64:
+            while question := watch.next_question():
+                asked += 1
+                watch.answered(question, flood.heard(question, asked))
+            watch.aliases.forget(flood.now())
+        if number % (events // 20) == events // 20 - 1:
+            sizes.append(_rss_kb())
+    return (
+        f"An hour of that flood ({events:,} SYNs looked at, simulated): {asked:,} questions, "
+        f"memory {sizes[1]:,} kB after six minutes, {max(sizes[2:]):,} kB at most after that, "
+        f"{sizes[-1]:,} kB at the end.\n"
+    )
+
+
+class _Flood:
+    """Forged SYNs, and the time at which each comes."""
+
+    def __init__(self):
+        import arp_blocks  # noqa: PLC0415
+        import arp_netlink  # noqa: PLC0415
+
+        batch([f"neigh replace {address(n)} lladdr {BORN} dev db0 nud stale" for n in range(100)])
+        self.channel, self.ifindex = arp_netlink.Channel(), socket.if_nametoindex("db0")
+        self.entries = arp_blocks.entries(*self.channel.neighbours(socket.AF_INET))
+        self._frame, self._chance, self._sent = frame(address(0), CLOSED)[14:], random.Random(1), 0
+
+    def now(self):
+        """Return the time: 6,400 come in a second."""
+        return self._sent * 3600 / HOUR
+
+    def next(self):
+        """Return the next: from which MAC, and the packet."""
+        self._sent += 1
+        bits = self._chance.getrandbits(80)
+        number = bits % 100 if bits & 1 << 79 else bits >> 8 & 0xFFFF
+        self._frame[12:16] = socket.inet_aton(address(number))
+        self._frame[20:22] = struct.pack("!H", bits >> 24 & 0xFFFF)
+        return struct.pack("!HI", 0x0600, bits >> 40 & 0xFFFFFFFF), bytes(self._frame)
+
+    def heard(self, question, number):
+        """Return what is answered."""
+        import arp_ask  # noqa: PLC0415
+
+        return arp_ask.Heard(1, number % 2 * 10, {question.mac: 0.2} if number % 2 else {})
+
+    def is_answered(self, _syn):
+        """Tell whether a listener has answered: there is none."""
+        return False
+
+    def put(self, _syn, _outgoing):
+        """Send nothing once more."""
+
+
+def _rss_kb():
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmRSS:")[1].split()[0])
