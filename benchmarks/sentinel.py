@@ -44,6 +44,7 @@ def main():
         print(established(3 if quick else 30), flush=True)
         print(burden.healthy(200 if quick else 1000), flush=True)
         print(burden.costs(6 if quick else 10, 5_000 if quick else 100_000), flush=True)
+        print(burden.leaving(*((3, 50_000) if quick else (11, 200_000))), flush=True)
     print(burden.hour(20_000 if quick else burden.HOUR))
 
 
