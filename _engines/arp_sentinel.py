@@ -30,6 +30,7 @@ except ImportError:  # installed by pip, not synced
 
 try:
     with arp_fresh.engine():
+        import arp_merge
         import arp_options
         import arp_record
         import arp_rights
@@ -43,7 +44,6 @@ log = logging.getLogger(__name__)
 
 TAG = "arp_hygiene/sentinel"
 WAITING = 100  # events that wait to be sent: more of them are in the log alone
-LOUD = ("failed", "lost", "full", "duplicate", "disagreement")
 
 __virtualname__ = "arp_sentinel"
 
@@ -82,9 +82,11 @@ def start(**options):
         signal.pause()  # who ends is started again, and would say it again
         return
     teller = _Teller(__salt__["event.send"])
-    arp_sentinel_loop.Sentinel(
-        parsed, teller.say, drop_rights=True, status_path=arp_status.PATH
-    ).run()
+    sentinel = arp_sentinel_loop.Sentinel(
+        parsed, teller.say, drop_rights=True, status_path=arp_status.PATH, way="engine"
+    )
+    signal.signal(signal.SIGTERM, lambda *_: sentinel.stop())  # Salt's own leaves no last word
+    sentinel.run()
 
 
 class _Teller:
@@ -97,13 +99,13 @@ class _Teller:
 
     def say(self, kind, line, facts):
         """Tell one thing."""
-        (log.warning if kind in LOUD else log.info)("arp_sentinel: %s", line)
-        arp_record.log(line, failed=kind in LOUD)
+        (log.warning if kind in arp_merge.LOUD else log.info)("arp_sentinel: %s", line)
+        arp_record.log(line, failed=kind in arp_merge.LOUD)
         if not self._thread:
             self._thread = threading.Thread(target=self._forward, daemon=True)
             self._thread.start()
         try:
-            self._events.put_nowait((f"{TAG}/{kind}", {"line": line, **facts}))
+            self._events.put_nowait((f"{TAG}/{kind}", {"said": line, **facts}))
         except queue.Full:
             log.info("arp_sentinel: no event for this, %s wait", WAITING)
 

@@ -83,14 +83,16 @@ def status():
     Returns a list of one dict, so that a fleet is one table: ``installed`` (the scheduler and
     when, or empty), ``last`` (when the last run ended, UTC), ``said`` (its line), ``healed_7d``
     (count, see :py:func:`arp_hygiene.healed`), ``next`` (when one is due, local time; empty where
-    only the scheduler knows), ``sentinel`` (``lives``, and what it told last, as of half a minute
-    ago; empty where there is none), ``problem`` (the last run failed, the memory is torn, the
+    only the scheduler knows), ``sentinel`` (``lives``, and what it told last; empty where there
+    is none), ``problem`` (the last run failed, the memory is torn, the
     sentinel does not live, or empty).
     """
     memory, problem = arp_record.read(_paths()["record"])
     last = memory["last"] or {"at": None, "said": "no run yet", "failed": ""}
     backend, when, wait_s = _installed()
-    sentinel, dead = _sentinel_status()
+    seen = arp_status.read(arp_status.PATH, time.monotonic())
+    memory = arp_memory.joined(memory, seen.get("heals", []))
+    sentinel, dead = _sentinel_status(seen)
     due = arp_schedule.next_due(when, wait_s, datetime.datetime.now()) if when else None
     return [
         {
@@ -105,12 +107,11 @@ def status():
     ]
 
 
-def _sentinel_status():
+def _sentinel_status(seen):
     """Return what the sentinel said last, and why it does not live where it should."""
-    seen = arp_status.read(arp_status.PATH, time.time())
     if seen["lives"]:
         return f"lives; {seen.get('last', '')}", ""
-    if not _sentinel_files():
+    if not arp_sentinel_unit.found(_paths()):
         return "", ""
     return "does not live", f"the sentinel: {seen['why']}"
 
@@ -186,7 +187,7 @@ def traces():
         "record": os.path.lexists(paths["record"]),
         "sysctl": os.path.lexists(paths["sysctl"]),
         "announce": bool(arp_boot.there()),
-        "sentinel": bool(_sentinel_files()),
+        "sentinel": bool(arp_sentinel_unit.found(paths)),
     }
 
 
@@ -224,15 +225,9 @@ def _paths():
     return arp_plan.paths(_config_dir(), __opts__["root_dir"])
 
 
-def _sentinel_files():
-    """Return in which ways a sentinel is installed here."""
-    paths = _paths()
-    return [way for way in arp_sentinel_unit.WAYS if os.path.lexists(paths[f"sentinel_{way}"])]
-
-
 def _sentinel_here(checked):
     """Return what is true of this minion for a sentinel."""
-    salt_call, found = arp_facts.salt_call(checked.salt_call), _sentinel_files()
+    salt_call, found = arp_facts.salt_call(checked.salt_call), arp_sentinel_unit.found(_paths())
     engines = __opts__.get("engines") or []
     names = [name for each in engines for name in ([each] if isinstance(each, str) else each)]
     # the service of that name is the minion that is configured there

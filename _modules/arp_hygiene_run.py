@@ -24,6 +24,8 @@ with arp_fresh.engine():
     import arp_pillar
     import arp_plan
     import arp_record
+    import arp_sentinel_unit
+    import arp_status
     import arp_tell
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,8 @@ def run(
 
     Calls :py:func:`arp.revalidate` or :py:func:`arp.flush`, never touches what they never touch.
     What was healed, gone, claimed twice, undecided or refused, and a table nearly full, is one
-    line in syslog or the journal (tag ``arp_hygiene``), and is remembered for seven days.
+    line in syslog or the journal (tag ``arp_hygiene``), and is remembered for seven days; so is
+    what a sentinel has healed since the run before.
 
     CLI Example:
 
@@ -81,7 +84,8 @@ def run(
     event
         True: each kind of news also goes to the master as event ``arp_hygiene/healed``,
         ``/gone``, ``/duplicate``, ``/undecided``, ``/refused``, ``/flushed``, ``/full``,
-        ``/failed``, where a minion runs here. Default: True.
+        ``/failed``, where a minion runs here; and as ``/sentinel/healed`` what a sentinel that is
+        a service has healed since. Default: True.
     metrics
         Directory in which to write ``arp_hygiene.prom``. Default: None, not written.
     test
@@ -102,10 +106,13 @@ def run(
     words = {key: value for key, value in words.items() if value is not None}
     if test:
         return _told(**_proven(how, words, metrics))
+    seen = arp_status.read(arp_status.PATH, time.monotonic())
     outcome = {"how": how, "metrics": metrics, **_cleaned(how, words)}
-    problems = _recorded(outcome)
+    outcome["sentinel"] = seen.get("heals", [])
+    found = _news(outcome, seen)
+    problems = _recorded(outcome, seen)
     if event:
-        _send(outcome)
+        _send(found)
     return _told(outcome["answer"], outcome["said"], outcome["failed"], problems)
 
 
@@ -143,11 +150,11 @@ def _cleaned(how, words):
     return {"answer": answer, "stats": stats, "full": warnings, "said": said, "failed": failed}
 
 
-def _recorded(outcome):
+def _recorded(outcome, seen):
     """Put a run down in memory, metrics and log; return a line for what could not be."""
     memory, problems = arp_record.remember(_record_dir(), time.time(), outcome)
     if outcome["metrics"]:
-        problems += _write_metrics(outcome["metrics"], outcome["stats"], memory)
+        problems += _write_metrics(outcome["metrics"], outcome["stats"], memory, _expected(seen))
     if outcome["failed"]:
         log.error("%s", outcome["failed"])  # where a minion runs it, its own log has it too
     if outcome["said"]:
@@ -166,20 +173,30 @@ def healed():
 
         salt 'db*' arp_hygiene.healed
 
-    Returns a list of dicts: ``at`` (UTC), ``ip``, ``dev``, ``old`` and ``new`` MAC; at most 1000.
+    Returns a list of dicts: ``at`` (UTC), ``ip``, ``dev``, ``old`` and ``new`` MAC, ``by``
+    (``run`` or ``sentinel``); at most 1000.
 
     Raises CommandExecutionError where the memory cannot be read.
     """
     memory, problem = arp_record.read(_record_dir())
     if problem:
         raise CommandExecutionError(f"arp_hygiene.healed: {problem}")
-    rows = arp_memory.recent(memory, time.time())
-    return [{**row, "at": arp_memory.utc(row["at"])} for row in rows]
+    seen = arp_status.read(arp_status.PATH, time.monotonic())
+    rows = arp_memory.recent(arp_memory.joined(memory, seen.get("heals", [])), time.time())
+    return [{"by": "run", **row, "at": arp_memory.utc(row["at"])} for row in rows]
 
 
 def _record_dir():
     """Return where this minion's runs leave what they did."""
     return arp_plan.paths("", __opts__["root_dir"])["record"]
+
+
+def _expected(seen):
+    """Return what the sentinel says; None where there is none, and shall be none."""
+    paths = arp_plan.paths(os.path.dirname(__opts__["conf_file"]), __opts__["root_dir"])
+    if arp_sentinel_unit.found(paths) or (seen.get("pid") and not seen.get("stopped")):
+        return seen
+    return None
 
 
 def _arp(verb):
@@ -228,7 +245,7 @@ def _check_place(how, metrics):
         raise CommandExecutionError(f"user {os.geteuid()} has no {' and no '.join(lacking)} here")
 
 
-def _write_metrics(directory, stats, memory):
+def _write_metrics(directory, stats, memory, sentinel):
     """Write the textfile; return a line for what kept us from it."""
     suspects = None
     try:
@@ -236,7 +253,7 @@ def _write_metrics(directory, stats, memory):
             told = _arp("revalidate")(test=True)
             suspects = told.get("totals", {}).get("suspects", len(told["suspects"]))
         counters = arp_record.kernel_counters()
-        metrics = arp_metrics.families(stats, suspects, counters, memory)
+        metrics = arp_metrics.families(stats, suspects, counters, memory, sentinel)
         arp_record.write_metrics(directory, metrics)
     except ImportError:
         return [_missing("prometheus_client")]
@@ -245,15 +262,29 @@ def _write_metrics(directory, stats, memory):
     return []
 
 
-def _send(outcome):
-    """Tell the master, one event for each kind of news; where no minion runs, nobody."""
+def _news(outcome, seen):
+    """Return what the master is to be told: by kind, what and how it is said.
+
+    A sentinel that is a service has no way to the master: its heals go with the next run.
+    """
     found = arp_tell.news(outcome["answer"])
     if outcome["failed"] and not found:
         found = {"failed": {"count": 1, "rows": []}}
     if outcome["full"]:
         found["full"] = {"count": len(outcome["full"]), "rows": []}
+    found = {kind: {**facts, "said": outcome["said"]} for kind, facts in found.items()}
+    memory, _problem = arp_record.read(_record_dir())
+    rows = arp_memory.unknown(memory, outcome["sentinel"])
+    if rows and seen.get("as") != "engine":
+        healed = arp_tell.news({"healed": rows})
+        found["sentinel/healed"] = {**healed["healed"], "said": arp_tell.line(healed, [])}
+    return found
+
+
+def _send(found):
+    """Tell the master, one event for each kind of news; where no minion runs, nobody."""
     for kind, facts in found.items():
-        event = {"data": {**facts, "said": outcome["said"]}, "tag": f"arp_hygiene/{kind}"}
+        event = {"data": facts, "tag": f"arp_hygiene/{kind}"}
         try:
             with salt.utils.event.MinionEvent(__opts__, listen=False) as bus:
                 bus.fire_event({**event, "events": None, "pretag": None}, "fire_master")

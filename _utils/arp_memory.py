@@ -1,4 +1,4 @@
-"""What a minion remembers of its scheduled runs: the last one, seven days of heals, totals.
+"""What a minion remembers: its last scheduled run, seven days of heals (a sentinel's too), totals.
 
 A plain, bounded value that goes through JSON; where it is kept is another file's business.
 Standard library alone, no Salt.
@@ -15,6 +15,7 @@ HEALS = 1000  # rows, at most: about 120 kB
 _TOTALS = ("runs", "failures", "checked", "healed", "gone", "flushed")
 
 Memory = dict[str, Any]
+Row = dict[str, Any]
 
 
 def empty() -> Memory:
@@ -53,12 +54,13 @@ def after(memory: Memory, now: float, run: dict[str, Any]) -> Memory:
     """Return the memory after one more run.
 
     ``run`` has ``how``, ``said`` (the line, or empty), ``failed`` (the reason, or empty),
-    ``metrics`` (the directory of the textfile, or None) and ``answer`` (of arp.revalidate or
-    arp.flush; empty after a failure).
+    ``metrics`` (the directory of the textfile, or None), ``answer`` (of arp.revalidate or
+    arp.flush; empty after a failure) and ``sentinel`` (see :func:`joined`).
     """
     answer = run["answer"]
     healed = answer.get("healed", [])
-    heals = [*recent(memory, now), *({"at": int(now), **row} for row in healed)]
+    memory = joined(memory, run["sentinel"])
+    heals = [*recent(memory, now), *({"at": int(now), **row, "by": "run"} for row in healed)]
     counts = {key: _count(answer, key) for key in ("checked", "healed", "gone", "flushed")}
     counts.update(runs=1, failures=int(bool(run["failed"])))
     return {
@@ -69,7 +71,19 @@ def after(memory: Memory, now: float, run: dict[str, Any]) -> Memory:
     }
 
 
-def recent(memory: Memory, now: float) -> list[dict[str, Any]]:
+def joined(memory: Memory, rows: list[Row]) -> Memory:
+    """Return the memory with the heals of a sentinel too, as its status has them."""
+    heals = [*memory["heals"], *unknown(memory, rows)]
+    return {**memory, "heals": sorted(heals, key=lambda row: row["at"])[-HEALS:]}
+
+
+def unknown(memory: Memory, rows: list[Row]) -> list[Row]:
+    """Return those of these heals that are not remembered yet."""
+    known = {tuple(sorted(row.items())) for row in memory["heals"]}
+    return [row for row in rows if tuple(sorted(row.items())) not in known]
+
+
+def recent(memory: Memory, now: float) -> list[Row]:
     """Return the heals of the last seven days, oldest first."""
     return [row for row in memory["heals"] if row["at"] > now - DAYS * 86400]
 

@@ -11,6 +11,11 @@ WINDOW_S = 60.0
 AT_ONCE = 10  # of one kind that are told at once in a window
 LONGEST = 500  # bytes of a line
 
+LOUD = ("failed", "lost", "full", "duplicate", "disagreement")
+WORDS = (
+    *LOUD, "watching", "healed", "changed", "alias", "owned", "alternates", "unaskable",
+)  # fmt: skip
+
 Row = dict[str, Any]
 Say = Callable[[str, str, Row], None]  # kind, line, the facts
 
@@ -18,11 +23,9 @@ Say = Callable[[str, str, Row], None]  # kind, line, the facts
 class Teller:
     """Tells the first few of a kind at once, and how many more there were when a minute is over."""
 
-    def __init__(self, say: Say) -> None:
-        """Take what is done with a line."""
-        self._say = self._remember(say)
-        self.last = ""  # line
-        self.totals: Counter[str] = Counter()
+    def __init__(self, say: Say, note: Say | None = None) -> None:
+        """Take what is done with a line; note: with each one, also where it is withheld."""
+        self._say, self._note = say, note
         self._window = float("-inf")  # when it ends
         self._told: Counter[str] = Counter()  # in this window
         self._withheld: dict[str, tuple[int, str]] = {}  # how many more, and the latest
@@ -30,20 +33,15 @@ class Teller:
     def tell(self, kind: str, line: str, now: float, **facts: Any) -> None:
         """Tell one thing, now or merged with others."""
         self.flush(now)
-        self.totals[kind] += 1
+        text, row = f"{kind}: {line}"[:LONGEST], {"kind": kind, **facts}
+        if self._note:
+            self._note(kind, text, row)
         if self._told[kind] < AT_ONCE:
             self._told[kind] += 1
-            self._say(kind, f"{kind}: {line}"[:LONGEST], {"kind": kind, **facts})
+            self._say(kind, text, row)
         else:
             count, _line = self._withheld.get(kind, (0, ""))
             self._withheld[kind] = count + 1, line
-
-    def _remember(self, say: Say) -> Say:
-        def both(kind: str, line: str, facts: Row) -> None:
-            self.last = line
-            say(kind, line, facts)
-
-        return both
 
     def next_due(self) -> float:
         """Return when ``flush`` has something to tell."""

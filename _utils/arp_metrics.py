@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import arp_merge
+
 # /proc/net/stat/NAME, one for each family: neigh_stat_seq_show in net/core/neighbour.c
 STAT_FILES = {"ipv4": "arp_cache", "ipv6": "ndisc_cache"}
 _STATS = {
@@ -44,6 +46,7 @@ def families(
     suspects: int | None,
     counters: dict[str, dict[str, int]],
     memory: dict[str, Any],
+    sentinel: dict[str, Any] | None = None,
 ) -> list[Metric]:
     """Return every metric of a host.
 
@@ -55,6 +58,8 @@ def families(
         Family to :func:`kernel_counts`; empty in a network namespace that has no such file.
     memory
         What ``arp_memory`` remembers, this run included.
+    sentinel
+        What ``arp_status`` reads; None where there is no sentinel, and shall be none.
     """
     entries = [
         ((family, device, state), count)
@@ -85,6 +90,7 @@ def families(
         ),
         *_of_the_kernel(counters),
         *_of_the_runs(memory),
+        *(_of_the_sentinel(sentinel) if sentinel else []),
     ]
     if suspects is not None:
         what = "Entries kept REACHABLE for longer than ARP alone would."
@@ -127,3 +133,21 @@ def _of_the_runs(memory: dict[str, Any]) -> list[Metric]:
             Metric("last_run_success", "1: the last run did not fail.", "gauge", (), [((), well)])
         )
     return found
+
+
+def _of_the_sentinel(status: dict[str, Any]) -> list[Metric]:
+    """Return what a sentinel counts; one that does not live keeps what it had counted."""
+    told, counts = status.get("told", {}), status.get("counts", {})
+    kinds = [((kind,), told.get(kind, 0)) for kind in sorted(arp_merge.WORDS)]
+    lives = [((), int(status["lives"]))]
+    return [
+        Metric("sentinel_up", "1: the sentinel lives and watches.", "gauge", (), lives),
+        Metric("sentinel_told", "What it has told since boot.", "counter", ("kind",), kinds),
+        *(
+            Metric(f"sentinel_{name}", what, "counter", (), [((), counts.get(name, 0))])
+            for name, what in (
+                ("questions", "Addresses it has asked about."),
+                ("sent_again", "SYNs it has sent once more after a heal."),
+            )
+        ),
+    ]

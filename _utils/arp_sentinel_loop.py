@@ -61,51 +61,50 @@ class Sentinel:
         clock: Callable[[], float] = time.monotonic,
         drop_rights: bool = False,
         status_path: str = "",
+        way: str = "",
     ) -> None:
         """Take what is to be watched, and what is done with news: ``say(kind, line, facts)``.
 
         drop_rights: give up every capability but CAP_NET_ADMIN and CAP_NET_RAW when all is open.
         status_path: the file in which it says now and then that it lives; empty for none.
+        way: how it was started, for that file.
         """
-        self.status_path, self._since = status_path, time.time()
         self._options, self._clock, self._drop_rights = options, clock, drop_rights
         self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_stopped = False
-        self.teller = arp_merge.Teller(say)
+        self.diary = arp_status.Diary(status_path, way, clock)
+        self.teller = arp_merge.Teller(say, self.diary.note)
 
     def stop(self) -> None:
         """End ``run``; from a signal handler or another thread too."""
         self._is_stopped = True
         os.eventfd_write(self._stop, 1)
 
-    def write_status(self, **more: Any) -> None:
-        """Say that it lives; what cannot be written is told."""
-        if self.status_path:
-            status = {"pid": os.getpid(), "since": self._since, "at": time.time(), **more}
-            try:
-                arp_status.write(
-                    self.status_path,
-                    {**status, "told": dict(self.teller.totals), "last": self.teller.last},
-                )
-            except OSError as error:
-                line = f"cannot write {self.status_path}: {error.strerror}"
-                self.status_path = ""
-                self.teller.tell("failed", line, self._clock())
+    def write_down(self, **more: Any) -> None:
+        """Say in a file that it lives, and what it has done; what cannot be written is told."""
+        if line := self.diary.write(**more):
+            self.teller.tell("failed", line, self._clock())
 
     def run(self) -> None:
         """Watch until stopped. What the kernel refuses is told, and tried again in a minute."""
-        while not self._is_stopped:
-            try:
-                with contextlib.closing(_Round(self)) as this:
-                    this.run()
-            except OSError as error:
-                why = packet.reason(error) if not error.strerror else error.strerror
-                line = f"cannot watch: {why}; again in {RETRY_S:g} s"
-                if isinstance(error, PermissionError):
-                    line = f"cannot watch: no CAP_NET_RAW here; again in {RETRY_S:g} s"
-                self.teller.tell("failed", line, self._clock(), why=why)
-                with contextlib.suppress(InterruptedError):
-                    select.select([self._stop], [], [], RETRY_S)
+        try:
+            while not self._is_stopped:
+                try:
+                    with contextlib.closing(_Round(self)) as this:
+                        this.run()
+                except OSError as error:
+                    self._failed(error)
+        finally:
+            self.diary.close()
+
+    def _failed(self, error: OSError) -> None:
+        """Tell why nobody watches, and wait."""
+        why = packet.reason(error) if not error.strerror else error.strerror
+        why = "no CAP_NET_RAW here" if isinstance(error, PermissionError) else why
+        line = f"cannot watch: {why}; again in {RETRY_S:g} s"
+        self.teller.tell("failed", line, self._clock(), why=why)
+        self.write_down(failed=f"cannot watch: {why}")
+        select.select([self._stop], [], [], RETRY_S)
 
 
 class _Round:
@@ -133,6 +132,7 @@ class _Round:
         )
         self._symptoms = arp_symptom.Symptoms(self._sockets, self._clock)
         self._calls = arp_calls.Calls()
+        self._again.sent = sentinel.diary.counts["sent_again"]
         self._look_due = float("-inf")
         self._filtered = (-1, 0, False)  # what the filter was made of
         self._filter_due = float("inf")
@@ -171,6 +171,8 @@ class _Round:
             self._again.step()
             self._refilter()
             self._teller.flush(self._clock())
+            if self._sentinel.diary.due() <= now:
+                self._write_down()
             paused = self._taps.is_paused()
             if paused != was_paused:
                 was_paused = paused
@@ -191,9 +193,14 @@ class _Round:
             float("inf") if asker_due is None else asker_due,
             self._again.next_due(),
             self._teller.next_due(),
+            self._sentinel.diary.due(),
         )
         seconds = min(due - self._clock(), LOOK_S)
         self._epoll.poll(max(seconds, 0))
+
+    def _write_down(self) -> None:
+        self._sentinel.diary.counts["sent_again"] = self._again.sent
+        self._sentinel.write_down(entries=len(self._watch.known))
 
     # --- hearing
 
@@ -213,7 +220,6 @@ class _Round:
         self._suspected(table, entries, now)
         self._limits(now, entries.values())
         self._watch.aliases.forget(now)
-        self._sentinel.write_status(entries=len(entries), sent_again=self._again.sent)
         self._look_due = now + max(LOOK_S, REST * (self._clock() - now))
 
     def _suspected(
@@ -295,7 +301,7 @@ class _Round:
     def _ask(self) -> None:
         """Ask what is to be asked, and hear what is answered."""
         while question := self._watch.next_question():
-            self._asker.put(question, first=True)
+            self._sentinel.diary.counts["questions"] += self._asker.put(question, first=True)
         if not len(self._asker):
             return
         for question, heard in self._asker.step():
@@ -346,6 +352,12 @@ def _exists(family: int) -> bool:
     return family in netlink.limits([family])
 
 
+def _print(kind: str, line: str, _facts: arp_merge.Row) -> None:
+    """Tell on stdout; where that is the journal, as urgently as a scheduled run tells syslog."""
+    urgency = f"<{3 if kind in arp_merge.LOUD else 5}>" if "JOURNAL_STREAM" in os.environ else ""
+    print(urgency + line, flush=True)
+
+
 def main() -> None:
     """Be a process of its own."""
     try:
@@ -354,9 +366,10 @@ def main() -> None:
         sys.exit(str(bad))
     sentinel = Sentinel(
         options,
-        lambda _kind, line, _facts: print(line, flush=True),
+        _print,
         drop_rights=True,
         status_path=arp_status.PATH,
+        way="service",
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sentinel.stop())

@@ -37,6 +37,11 @@ class Here(NamedTuple):
     restart: list[str]  # words of a command that restarts the minion's service; none: it has none
 
 
+def found(paths: Mapping[str, str]) -> list[str]:
+    """Return in which ways a sentinel is installed here; paths: see arp_plan."""
+    return [way for way in WAYS if os.path.lexists(paths[f"sentinel_{way}"])]
+
+
 def nothing() -> dict[str, Any]:
     """Return the plan to have none."""
     return {"way": "", "lines": [], "former": [], "restart": ""}

@@ -6,7 +6,9 @@ device, ``db0``; the other end of the cable, ``w0``, is in the namespace ``worke
 
 import contextlib
 import ctypes
+import pathlib
 import re
+import shutil
 import socket
 import threading
 import time
@@ -173,3 +175,17 @@ def arp(loaders, scene):
             return loaders.modules[f"arp.{name}"]
 
     return Functions()
+
+
+@pytest.fixture
+def hygiene(arp, loaders):
+    """The module, by Salt's real loader; what it remembered is gone afterwards."""
+    record = pathlib.Path(loaders.opts["root_dir"], "var/lib/arp_hygiene")
+
+    class Functions:
+        def __getattr__(self, name):
+            return loaders.modules[f"arp_hygiene.{name}"]
+
+    Functions.record = record
+    yield Functions()
+    shutil.rmtree(record, ignore_errors=True)

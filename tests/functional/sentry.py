@@ -1,7 +1,6 @@
 """A sentinel as a process of its own, a database that answers, and clients beside it."""
 
 import contextlib
-import json
 import signal
 import socket
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import threading
 import time
 
+import arp_status
 import pytest
 from conftest import BORN, HOST
 from scapy.layers.inet import IP, TCP
@@ -25,26 +25,20 @@ def family(address):
     return 6 if ":" in address else 4
 
 
-WITH_FEWER_RIGHTS = """
-import json, sys; sys.path.insert(0, sys.argv[1])
-import arp_rights; arp_rights.keep_only(*json.loads(sys.argv[2]))
-sys.argv[1:3] = []
-import arp_sentinel_loop; arp_sentinel_loop.main()
-"""
-
-
 class Guard:
     """A sentinel as a process of its own, and what it says."""
 
-    def __init__(self, repo, *options, capabilities=None):
+    def __init__(self, repo, *options, patch=""):
         self.lines = []
-        words = [str(repo / "_utils" / "arp_sentinel_loop.py")]
-        if capabilities is not None:
-            words = ["-c", WITH_FEWER_RIGHTS, str(repo / "_utils"), json.dumps(capabilities)]
+        words = [str(repo / "_utils" / "arp_sentinel_loop.py"), *options]
+        if patch:  # a misfortune that the real thing will not produce
+            begin = (
+                "import sys; sys.path.insert(0, sys.argv.pop(1)); import arp_sentinel_loop as loop"
+            )
+            words = ["-c", f"{begin}\n{patch}\nloop.main()", str(repo / "_utils"), *options]
         self.process = subprocess.Popen(
-            [sys.executable, *words, *options],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -75,14 +69,15 @@ class Guard:
 def guard(repo, scene):
     guards = []
 
-    def begin(*options, ready="watching", **how):
-        guards.append(Guard(repo, *options, **how))
+    def begin(*options, ready="watching", patch=""):
+        guards.append(Guard(repo, *options, patch=patch))
         guards[-1].until(ready)
         return guards[-1]
 
     yield begin
     for each in guards:
         each.end()
+    arp_status.forget(arp_status.PATH)
 
 
 class Server:

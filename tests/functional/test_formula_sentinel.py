@@ -152,7 +152,9 @@ def test_status_says_whether_it_lives(apply, engine):
     assert status()["sentinel"] == "does not live"
     assert status()["problem"] == "the sentinel: it has never run since boot"
     news = "healed: 192.0.2.10 on db0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b (syn)"
-    arp_status.write(arp_status.PATH, {"pid": os.getpid(), "at": time.time(), "last": news})
+    arp_status.write(
+        arp_status.PATH, {"pid": os.getpid(), "uptime_s": time.monotonic(), "last": news}
+    )
     assert (status()["sentinel"], status()["problem"]) == (f"lives; {news}", "")
     assert json.dumps(status())
     arp_status.forget(arp_status.PATH)

@@ -1,8 +1,6 @@
 """arp_hygiene.run on a real table: what it does, tells, remembers and counts."""
 
 import errno
-import pathlib
-import shutil
 import socket
 
 import pytest
@@ -11,20 +9,6 @@ from formula import syslog  # noqa: F401
 from salt.exceptions import SaltInvocationError
 
 HEALED = f"1 healed: healed 192.0.2.10 on db0: {DEAD} -> {BORN}"
-
-
-@pytest.fixture
-def hygiene(arp, loaders):
-    """The module, by Salt's real loader; what it remembered is gone afterwards."""
-    record = pathlib.Path(loaders.opts["root_dir"], "var/lib/arp_hygiene")
-
-    class Functions:
-        def __getattr__(self, name):
-            return loaders.modules[f"arp_hygiene.{name}"]
-
-    Functions.record = record
-    yield Functions()
-    shutil.rmtree(record, ignore_errors=True)
 
 
 @pytest.fixture
@@ -44,7 +28,7 @@ def test_a_heal_is_told_and_remembered(hygiene, outage, syslog):
     assert syslog.lines() == [f"arp_hygiene: {HEALED}"]
     (row,) = hygiene.healed()
     assert row.pop("at").endswith("Z")
-    assert row == {"ip": "192.0.2.10", "dev": "db0", "old": DEAD, "new": BORN}
+    assert row == {"ip": "192.0.2.10", "dev": "db0", "old": DEAD, "new": BORN, "by": "run"}
     (status,) = hygiene.status()
     assert (status["said"], status["healed_7d"], status["problem"]) == (HEALED, 1, "")
     assert status["installed"] == ""

@@ -23,7 +23,6 @@ from wire import Wire, answer, namespace
 
 SECOND_SYN_S = 0.9  # the kernel's own second SYN, or SYN/ACK, comes after 1 s
 OTHER = "02:00:00:00:00:0c"
-CAP_NET_RAW = 13
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +125,7 @@ def test_where_no_connection_waits_there_is_time_for_locktime(scene, guard, lock
 
 def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, database, locktime):
     scene.worker("192.0.2.10")
-    begun = guard(capabilities=[CAP_NET_RAW])
+    begun = guard(patch="import arp_rights; arp_rights.keep_only(arp_rights.CAP_NET_RAW)")
     scene.add("192.0.2.10", "reachable", DEAD)
     assert connect("192.0.2.10") > SECOND_SYN_S
     assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -47,6 +48,8 @@ def engine(scene, minion_opts, repo, tmp_path):
         process.terminate()
         process.join(10)
         assert not process.is_alive()
+    assert arp_status.read(arp_status.PATH, time.monotonic())["why"] == "it was stopped"
+    arp_status.forget(arp_status.PATH)
 
 
 def test_the_engine_heals_and_tells_by_event(scene, engine, database):
@@ -94,7 +97,7 @@ def test_bad_options_end_it_with_one_line(repo):
 
 def test_whether_it_lives(scene, guard):
     arp_status.forget(arp_status.PATH)
-    now = time.time
+    now = time.monotonic
     assert arp_status.read(arp_status.PATH, now())["why"] == "it has never run since boot"
     begun = guard()
     scene.until(lambda: os.path.exists(arp_status.PATH))
@@ -105,7 +108,7 @@ def test_whether_it_lives(scene, guard):
     hung = arp_status.read(arp_status.PATH, now() + 1000)
     assert not hung["lives"]
     assert "has said nothing for 1000 s" in hung["why"]
-    begun.end()
+    begun.end(signal.SIGKILL)
     dead = arp_status.read(arp_status.PATH, now())
     assert dead["why"] == f"its process {begun.process.pid} has ended"
     with open(arp_status.PATH, "w", encoding="utf-8") as file:

@@ -3,15 +3,18 @@
 import json
 import pathlib
 import subprocess
+import sys
 import tempfile
+import time
 
+import arp_status
 import pytest
 
 from lab.causes import Confirming
 from lab.datacentre import Datacentre
 from lab.machines import poll
 from lab.observe import connect
-from lab.saltstack import BIN, file_roots
+from lab.saltstack import BIN, REPOSITORY, file_roots
 
 DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 
@@ -61,3 +64,29 @@ def test_a_heal_is_an_event_at_the_master(centre, tmp_path, way):
     (row,) = event["data"]["rows"]
     assert (row["ip"], row["old"], row["new"]) == (worker.ip, DEAD, BORN)
     assert f"{DEAD} -> {BORN}" in event["data"]["said"]
+
+
+def test_a_heal_of_a_sentinel_beside_the_minion_goes_with_the_next_run(centre, tmp_path):
+    (db1,) = centre.minions.values()
+    database = db1.machine
+    database.start(sys.executable, str(REPOSITORY / "_utils" / "arp_sentinel_loop.py"))
+    status = lambda: arp_status.read(arp_status.PATH, time.monotonic())  # noqa: E731
+    poll("the sentinel watches", 20, lambda: status()["lives"])
+    worker = centre.fabric.worker("worker", 90, DEAD)
+    poll("the network works", 5, lambda: connect(worker, database.ip))
+    worker = centre.fabric.recreate(worker, BORN)
+    poll("it has healed", 10, lambda: connect(worker, database.ip) and status()["heals"])
+    listening = heard(centre, tmp_path)
+    try:
+        for _again in range(2):
+            assert db1.call("arp_hygiene.run")["success"]
+        poll("the master has heard of it", 20, lambda: heard(centre, tmp_path))
+    finally:
+        listening.terminate()
+        listening.wait(20)
+    ((tag, event),) = heard(centre, tmp_path)
+    assert (tag, event["id"]) == ("arp_hygiene/sentinel/healed", "db1")
+    (row,) = event["data"]["rows"]
+    assert (row["ip"], row["old"], row["new"]) == (worker.ip, DEAD, BORN)
+    assert event["data"]["said"].startswith(f"1 healed: healed {worker.ip} on ")
+    assert [each["by"] for each in db1.call("arp_hygiene.healed")] == ["sentinel"]

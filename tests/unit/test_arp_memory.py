@@ -10,8 +10,9 @@ DAY = 86400
 HEAL = {"ip": "192.0.2.9", "dev": "eth0", "old": "02:00:00:00:00:0a", "new": "02:00:00:00:00:0b"}
 
 
-def run(failed="", said="", metrics=None, **answer):
+def run(failed="", said="", metrics=None, sentinel=(), **answer):
     return {
+        "sentinel": list(sentinel),
         "how": "revalidate",
         "said": said,
         "failed": failed,
@@ -30,7 +31,7 @@ def test_runs_add_up():
         "runs": 3, "failures": 1, "checked": 18, "healed": 1, "gone": 1, "flushed": 0,
     }  # fmt: skip
     assert held["last"] == {"at": NOW + 600, "how": "revalidate", "said": "", "failed": ""}
-    assert held["heals"] == [{"at": NOW, **HEAL}]
+    assert held["heals"] == [{"at": NOW, **HEAL, "by": "run"}]
     assert held["metrics"] == "/srv/m"
     assert memory.parse(memory.dump(held)) == held
 
@@ -41,6 +42,18 @@ def test_a_heal_is_forgotten_after_seven_days():
     assert memory.recent(held, NOW + 7 * DAY) == []
     assert memory.after(held, NOW + 7 * DAY, run())["heals"] == []
     assert memory.after(held, NOW + 7 * DAY, run())["totals"]["healed"] == 1
+
+
+def test_a_sentinel_s_heals_are_taken_once_and_stand_where_they_belong():
+    early, late = ({"at": NOW + at, **HEAL, "by": "sentinel"} for at in (-5, 5))
+    held = memory.after(memory.empty(), NOW, run(healed=[HEAL], sentinel=[early]))
+    assert memory.unknown(held, [early, late]) == [late]
+    for _again in range(2):
+        held = memory.after(held, NOW + 300, run(sentinel=[early, late]))
+    own = {"at": NOW, **HEAL, "by": "run"}
+    assert held["heals"] == [early, own, late]
+    assert held["totals"]["healed"] == 1, "of the runs; the sentinel counts for itself"
+    assert memory.after(held, NOW + 7 * DAY, run(sentinel=[early, late]))["heals"] == [late]
 
 
 def test_it_does_not_grow_without_end():

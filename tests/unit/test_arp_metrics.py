@@ -103,6 +103,21 @@ def test_prometheus_reads_every_number(written):
     }
 
 
+def test_a_sentinel_that_has_died_shows_and_keeps_its_counts():
+    died = {"lives": False, "why": "its process 7 has ended", "told": {"healed": 3, "failed": 1},
+            "counts": {"questions": 9}}  # fmt: skip
+    for status, lives in ((died, 0), ({**died, "lives": True}, 1)):
+        found = metrics.families(STATS, 1, {}, MEMORY, status)
+        told = {each.name: dict(each.samples) for each in found}
+        assert told["arp_hygiene_sentinel_up"] == {(): lives}
+        assert told["arp_hygiene_sentinel_questions"] == {(): 9}
+        assert told["arp_hygiene_sentinel_sent_again"] == {(): 0}
+        kinds = told["arp_hygiene_sentinel_told"]
+        assert (kinds["healed",], kinds["failed",], kinds["alias",]) == (3, 1, 0)
+    never = metrics.families(STATS, 1, {}, MEMORY, {"lives": False, "why": "never"})
+    assert {each.name: dict(each.samples) for each in never}["arp_hygiene_sentinel_up"] == {(): 0}
+
+
 def test_a_failure_before_anything_was_counted_shows_too():
     memory = {**MEMORY, "last": {**MEMORY["last"], "failed": "EPERM"}}
     told = {each.name: each.samples for each in metrics.families({}, None, {}, memory)}

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 
 import arp_calls
 import arp_doubts
@@ -180,14 +181,27 @@ def test_aliases_are_bounded_and_forgotten():
 
 def test_a_flood_of_news_is_one_line_a_minute():
     said = []
-    teller = arp_merge.Teller(lambda kind, line, facts: said.append(line))
+    noted = []
+    teller = arp_merge.Teller(
+        lambda kind, line, facts: said.append(line), lambda *words: noted.append(words)
+    )
     for number in range(60_000):
         teller.tell("healed", str(number), number / 1000)
     teller.flush(1000)
     assert len(said) == 11
     assert said[0] == "healed: 0"
     assert said[10] == "healed: 59990 more within 60 s, the latest: 59999"
-    assert teller.totals == {"healed": 60_000}
+    assert len(noted) == 60_000
+    assert noted[-1] == ("healed", "healed: 59999", {"kind": "healed"})
+
+
+def test_every_word_that_is_told_is_one_that_is_counted(repo):
+    told = set()
+    for path in (repo / "_utils").glob("arp_*.py"):
+        text = path.read_text(encoding="utf-8")
+        told |= set(re.findall(r'(?:_teller|teller|self)\._?tell(?:_changed)?\(\s*"(\w+)"', text))
+    told |= {"healed", "changed"}  # one of them, as it turns out
+    assert told == set(arp_merge.WORDS)
 
 
 # --- arp_known
