@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -43,7 +44,7 @@ import arp_wire as wire
 from arp_kernel import FAMILY_NAMES, PERMANENT, REACHABLE
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
-RETRY_S = 60.0  # after something that cannot be helped by trying again at once
+RETRY_S, LONGEST_RETRY_S = 1.0, 60.0  # after what ended it; twice as long each time, until it holds
 LOOK_S, REST = 30.0, 100  # from one look at the whole table to the next; times as long as it took
 SUSPECT_S = 300.0  # from one question about an entry that is vouched for to the next
 DATAGRAMS = 256  # of notifications read at once
@@ -86,25 +87,28 @@ class Sentinel:
             self.teller.tell("failed", line, self._clock())
 
     def run(self) -> None:
-        """Watch until stopped. What the kernel refuses is told, and tried again in a minute."""
+        """Watch until stopped. What ends that otherwise is told, and it begins anew."""
+        pause_s = 0.0
         try:
             while not self._is_stopped:
+                began = self._clock()
                 try:
                     with contextlib.closing(_Round(self)) as this:
                         this.run()
-                except OSError as error:
-                    self._failed(error)
+                except Exception as error:
+                    held = self._clock() - began > LONGEST_RETRY_S
+                    pause_s = RETRY_S if held else min(2 * pause_s or RETRY_S, LONGEST_RETRY_S)
+                    self._failed(error, pause_s)
         finally:
             self.diary.close()
 
-    def _failed(self, error: OSError) -> None:
+    def _failed(self, error: Exception, pause_s: float) -> None:
         """Tell why nobody watches, and wait."""
-        why = packet.reason(error) if not error.strerror else error.strerror
-        why = "no CAP_NET_RAW here" if isinstance(error, PermissionError) else why
-        line = f"cannot watch: {why}; again in {RETRY_S:g} s"
+        why = _reason(error)
+        line = f"cannot watch: {why}; again in {pause_s:g} s"
         self.teller.tell("failed", line, self._clock(), why=why)
         self.write_down(failed=f"cannot watch: {why}")
-        select.select([self._stop], [], [], RETRY_S)
+        select.select([self._stop], [], [], pause_s)
 
 
 class _Round:
@@ -345,6 +349,18 @@ def _links(messages: bytes) -> Iterator[tuple[int, int, int]]:
         ifindex = wire.LENGTH.unpack_from(messages, at + _FAMILY_OFFSET + 4)[0]
         yield kind, ifindex, family
         at += max(size, wire.HEADER.size) + 3 & ~3
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line what went wrong; what is not the kernel's word is ours, and says where."""
+    if isinstance(error, PermissionError):
+        return "no CAP_NET_RAW here"
+    if isinstance(error, OSError):
+        return error.strerror or packet.reason(error)
+    where = [step for step in traceback.extract_tb(error.__traceback__) if "arp_" in step.filename]
+    told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    at = f"{os.path.basename(where[-1].filename)}:{where[-1].lineno}" if where else "?"
+    return arp_tell.one_line(f"{told} ({at})", 300)
 
 
 def _exists(family: int) -> bool:

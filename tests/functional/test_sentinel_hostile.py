@@ -265,4 +265,4 @@ def test_it_keeps_the_right_to_ask_and_to_delete_and_no_other(guard):
 
 def test_without_the_rights_it_says_so_in_one_line(guard):
     begun = guard(patch="import arp_rights; arp_rights.keep_only()", ready="failed")
-    assert begun.end() == ["failed: cannot watch: no CAP_NET_RAW here; again in 60 s"]
+    assert begun.end() == ["failed: cannot watch: no CAP_NET_RAW here; again in 1 s"]

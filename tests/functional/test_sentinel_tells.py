@@ -1,12 +1,14 @@
-"""What a sentinel has done: in its status, in the runs' memory and metrics."""
+"""What a sentinel has done: in status, memory and metrics of the runs; and its own failures."""
 
+import re
 import signal
 import time
 
+import arp_sentinel_loop as loop
 import arp_status
 import pytest
 from conftest import BORN, DEAD
-from sentry import connect, database, guard  # noqa: F401
+from sentry import connect, database, guard, syn  # noqa: F401
 
 ROW = {"ip": "192.0.2.10", "dev": "db0", "old": DEAD, "new": BORN, "by": "sentinel"}
 
@@ -92,3 +94,57 @@ def test_the_clock_is_set_by_an_hour_and_nobody_takes_it_for_dead(
         assert hygiene.status()[0]["problem"] == ""
         begun.end()
         assert hygiene.status()[0]["healed_7d"] >= 1
+
+
+BROKEN = """
+parse = loop.arp_syn.parse
+def broken(data, left=[{times}]):
+    left[0] -= 1
+    if left[0] >= 0:
+        raise ZeroDivisionError("made up")
+    return parse(data)
+loop.arp_syn.parse = broken
+"""
+
+
+def test_what_ends_it_otherwise_is_told_and_it_watches_again(scene, guard, database):
+    """Its rights are given up by then: what it opens anew must do without them."""
+    begun = guard(patch=BROKEN.format(times=1))
+    assert connect("192.0.2.10") < 5, "this SYN is lost on it, the client's next one is not"
+    begun.until("healed")
+    [line] = begun.told("failed")
+    why = r"ZeroDivisionError: made up \(arp_sentinel_loop\.py:\d+\)"
+    assert re.fullmatch(f"failed: cannot watch: {why}; again in 1 s", line)
+    assert len(begun.told("watching")) == 2
+    scene.until(lambda: status()["lives"])
+
+
+def test_each_time_it_waits_longer_and_says_that_it_does_not_watch(scene, wire, guard):
+    begun = guard(patch="loop.RETRY_S = 0.05\n" + BROKEN.format(times=1000))
+
+    def heard():
+        wire.sock.send(bytes(syn("192.0.2.10")))
+        return len(begun.told("failed")) >= 3
+
+    scene.until(heard)
+    waits = [float(line.split()[-2]) for line in begun.told("failed")]
+    assert waits[:3] == [0.05, 0.1, 0.2]
+    scene.until(lambda: status().get("failed"))
+    assert status()["why"].startswith("cannot watch: ZeroDivisionError: made up (")
+
+
+def test_no_wait_is_longer_than_a_minute(monkeypatch):
+    waits = []
+
+    class Broken:
+        def __init__(self, sentinel):
+            if len(waits) == 9:
+                sentinel.stop()
+            raise MemoryError
+
+    monkeypatch.setattr(loop, "_Round", Broken)
+    monkeypatch.setattr(loop.select, "select", lambda *words: waits.append(words[-1]))
+    said = []
+    loop.Sentinel(None, lambda *words: said.append(words[1])).run()
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert said[0].startswith("failed: cannot watch: MemoryError (")
