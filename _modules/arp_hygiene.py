@@ -5,6 +5,7 @@ Everything in pillar is checked before anything is changed; nothing from pillar 
 command. Works before pyroute2 is installed: the standard library is enough.
 """
 
+import contextlib
 import datetime
 import os
 import sys
@@ -167,6 +168,43 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
     return changes
 
 
+def sentinel_code(test=False):
+    """
+    Put the code that the sentinel's service runs where no cleared cache takes it away.
+
+    One file in the minion's directory, made of the modules that were synced or installed last.
+    Touches nothing else; who runs the former one is not restarted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' arp_hygiene.sentinel_code test=True
+
+    test
+        Tell, and change nothing.
+
+    Returns ``{}`` where it was so, else ``old`` and ``new``, a short word for each code.
+
+    Raises CommandExecutionError where it cannot be written.
+    """
+    path, data, old = _paths()["sentinel_code"], arp_sentinel_unit.bundle(), ""
+    try:
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            old = arp_sentinel_unit.code(file.read())
+        new = arp_sentinel_unit.code(data)
+        if old == new:
+            return {}
+        if not test:
+            with open(f"{path}.new", "wb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(data)
+            os.replace(f"{path}.new", path)
+    except OSError as error:
+        raise CommandExecutionError(f"{path} cannot be written: {error.strerror}") from None
+    return {"old": old, "new": new}
+
+
 def traces():
     """
     Return which parts of the formula have left something on this minion.
@@ -187,7 +225,7 @@ def traces():
         "record": os.path.lexists(paths["record"]),
         "sysctl": os.path.lexists(paths["sysctl"]),
         "announce": bool(arp_boot.there()),
-        "sentinel": bool(arp_sentinel_unit.found(paths)),
+        "sentinel": bool(arp_sentinel_unit.found(paths)) or os.path.lexists(paths["sentinel_code"]),
     }
 
 
@@ -243,7 +281,8 @@ def _sentinel_here(checked):
         booted=bool(salt.utils.systemd.booted()),
         by_ssh=arp_facts.by_ssh(__opts__["root_dir"]),
         python=sys.executable,
-        code=arp_sentinel_unit.code(),
+        code=arp_sentinel_unit.code(arp_sentinel_unit.bundle()),
+        bundle=_paths()["sentinel_code"],
         found=found,
         engines=[name for name in names if name != "arp_sentinel"],
         restart=words if restart else [],

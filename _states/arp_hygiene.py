@@ -1,4 +1,4 @@
-"""What the formula needs and Salt has not: kernel settings in force now, and a job that works.
+"""What the formula needs and Salt has not: settings in force now, code kept safe, a job that works.
 
 Salt's own ``sysctl.present`` needs procps, writes the file as well, and so tells another story in
 test mode than when it acts. This one reads and writes /proc/sys, through ``arp_hygiene.sysctl``.
@@ -48,6 +48,28 @@ def sysctl(name, settings):
         "changes": changes,
         "comment": comment,
     }
+
+
+def sentinel_code(name):
+    """
+    The code that the sentinel's service runs is here, as it was synced last.
+
+    name
+        A sentence that says so.
+
+    .. code-block:: yaml
+
+        the sentinel's code is here:
+          arp_hygiene.sentinel_code
+    """
+    test = __opts__["test"]
+    try:
+        changes = __salt__["arp_hygiene.sentinel_code"](test=test)
+    except CommandExecutionError as error:
+        return {"name": name, "result": False, "changes": {}, "comment": str(error)}
+    comment = f"{'would be' if test else 'is'} {changes['new']}" if changes else "already so"
+    result = None if test and changes else True
+    return {"name": name, "result": result, "changes": changes, "comment": comment}
 
 
 def works(name, command, words):

@@ -38,6 +38,7 @@ import arp_job
 import arp_pillar
 import arp_schedule
 import arp_sentinel_unit
+import arp_status
 
 NAME = "arp_hygiene"  # of the job in Salt's own scheduler
 PROMETHEUS = "prometheus_client>=0.12,<1"
@@ -84,6 +85,8 @@ def paths(config_dir: str, root_dir: str) -> dict[str, str]:
         "script": os.path.join(config_dir, "arp_hygiene.sh"),
         "record": os.path.join(root_dir, "var/lib/arp_hygiene"),
         "schedule": os.path.join(config_dir, "minion.d", "_schedule.conf"),
+        "sentinel_code": os.path.join(config_dir, arp_sentinel_unit.BUNDLE),
+        "sentinel_status": os.path.dirname(arp_status.PATH),
         "sentinel_engine": os.path.join(config_dir, "minion.d", arp_sentinel_unit.ENGINE),
     }
 

@@ -9,13 +9,16 @@ that restarts the minion, empty where somebody must do so by hand).
 """
 
 import hashlib
+import io
 import json
 import os
 import shlex
+import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "arp_sentinel_loop.py")
+BUNDLE = "arp_hygiene_sentinel.pyz"  # in the minion's directory: the code a service runs
 SERVICE = "/etc/systemd/system/arp-hygiene-sentinel.service"
 ENGINE = "arp_hygiene_sentinel.conf"  # in the minion's minion.d
 WAYS = ("service", "engine")
@@ -32,6 +35,7 @@ class Here(NamedTuple):
     by_ssh: bool
     python: str  # that runs the minion
     code: str  # see code()
+    bundle: str  # where the code is that a service runs
     found: list[str]  # ways that have left a file
     engines: list[str]  # of other people, in the minion's configuration
     restart: list[str]  # words of a command that restarts the minion's service; none: it has none
@@ -67,26 +71,38 @@ def plan(wanted: Mapping[str, Any] | None, here: Here) -> dict[str, Any]:
             + ("take service" if here.booted else "add arp_sentinel there yourself")
         )
     options = wanted["options"]
-    lines = service_lines(here.python, options) if way == "service" else engine_lines(options)
+    if way == "service":
+        lines = service_lines(here.python, options, here.bundle)
+    else:
+        lines = engine_lines(options)
     # another sync is another file, and another file a restart
     lines = [lines[0], f"# It runs the code {here.code}.", *lines[1:]]
     return {**told, "way": way, "lines": lines, "former": [w for w in here.found if w != way]}
 
 
-def code(directory: str = os.path.dirname(SCRIPT)) -> str:
-    """Return a short word for what a sentinel would run now: other files, another word."""
-    digest = hashlib.sha256()
-    for name in sorted(os.listdir(directory)):
-        if name.startswith("arp_") and name.endswith(".py"):
-            with open(os.path.join(directory, name), "rb") as file:
-                digest.update(file.read())
-    return digest.hexdigest()[:16]
+def bundle(directory: str = os.path.dirname(SCRIPT)) -> bytes:
+    """Return the engine as one file that Python runs: what Salt has synced may be gone tomorrow."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name in sorted(os.listdir(directory)):
+            if name.startswith("arp_") and name.endswith(".py"):
+                with open(os.path.join(directory, name), "rb") as file:
+                    archive.writestr(zipfile.ZipInfo(name), file.read())
+        main = "import arp_sentinel_loop\n\narp_sentinel_loop.main()\n"
+        archive.writestr(zipfile.ZipInfo("__main__.py"), main)
+    return data.getvalue()
+
+
+def code(data: bytes) -> str:
+    """Return a short word for a bundle: other code, another word."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def service_lines(python: str, options: Mapping[str, Any], script: str = SCRIPT) -> list[str]:
     """Return the lines of a systemd service that lives beside the minion, not below it.
 
-    python: the minion's own, which has pyroute2. options: see arp_options.
+    python: the minion's own, which has pyroute2. options: see arp_options. script: a bundle, or
+    this directory's.
     """
     words = [python, script, json.dumps(dict(options), sort_keys=True)]
     return [
@@ -98,7 +114,7 @@ def service_lines(python: str, options: Mapping[str, Any], script: str = SCRIPT)
         "[Service]",
         "ExecStart=" + " ".join(map(_word, words)),
         "SyslogIdentifier=arp_hygiene",
-        "Restart=on-failure",
+        "Restart=always",  # whoever ended it; systemctl stop is final all the same
         "RestartSec=10",
         "RuntimeDirectory=arp_hygiene",
         "RuntimeDirectoryPreserve=yes",

@@ -15,12 +15,16 @@ the sentinel is configured:
     - require: {{ hygiene.require | json }}
 {%- if sentinel.way == "service" %}
 
+the sentinel's code is here:
+  arp_hygiene.sentinel_code
+
 the sentinel watches:
   service.running:
     - name: arp-hygiene-sentinel
     - enable: true
     - watch:
       - file: the sentinel is configured
+      - arp_hygiene: the sentinel's code is here
 {%- endif %}
 
 {%- if "service" in sentinel.former %}
@@ -31,6 +35,11 @@ the sentinel is no service any more:
     - enable: false
     - require_in:
       - file: {{ hygiene.paths.sentinel_service | json }}
+
+{{ hygiene.paths.sentinel_code | json }}:
+  file.absent:
+    - require:
+      - service: the sentinel is no service any more
 {%- endif %}
 
 {%- for way in sentinel.former %}

@@ -12,9 +12,9 @@ the sentinel watches no longer:
     - require_in:
       - file: {{ hygiene.paths.sentinel_service | json }}
 
-{%- for way in ("service", "engine") %}
+{%- for part in ("service", "engine", "code", "status") %}
 
-{{ hygiene.paths["sentinel_" ~ way] | json }}:
+{{ hygiene.paths["sentinel_" ~ part] | json }}:
   file.absent
 {%- endfor %}
 {%- include "./sentinel_restart.jinja" with context %}

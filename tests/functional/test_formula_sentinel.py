@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import time
 
 import arp_status
@@ -17,6 +18,7 @@ from lab.bare import missing
 
 UNIT = pathlib.Path("/etc/systemd/system/arp-hygiene-sentinel.service")
 NEEDS_SYSTEMCTL = pytest.mark.skipif(bool(missing("systemctl")), reason=missing("systemctl"))
+CODE = "arp_hygiene_sentinel.pyz"
 BY_HAND = "the minion must be restarted by hand, it reads its engines when it starts"
 OPTIONS = {"dev": "db0", "rate": 50}
 
@@ -30,7 +32,7 @@ def engine(apply):
     """The file of the engine; afterwards nothing of this part is left."""
     path = pathlib.Path(apply.caller.opts["conf_file"]).parent / "minion.d"
     yield path / "arp_hygiene_sentinel.conf"
-    for left in (path / "arp_hygiene_sentinel.conf", UNIT):
+    for left in (path / "arp_hygiene_sentinel.conf", UNIT, path.parent / CODE):
         left.unlink(missing_ok=True)
 
 
@@ -58,10 +60,13 @@ def test_the_formula_s_removal_takes_it_away(apply, engine):
     assert not apply(tree()).failed
     UNIT.parent.mkdir(parents=True, exist_ok=True)
     UNIT.write_text("[Unit]\n")
+    code = engine.parents[1] / CODE
+    code.touch()
+    arp_status.write(arp_status.PATH, {})
     assert apply.caller.cmd("arp_hygiene.traces")["sentinel"]
     done = apply(tree("nonsense"), "arp_hygiene.remove")  # whatever the pillar has become
     assert not done.failed
-    assert set(done.changed) == {str(engine), str(UNIT)}
+    assert set(done.changed) == {*map(str, (engine, UNIT, code)), "/run/arp_hygiene"}
     assert everything() == before
 
 
@@ -141,7 +146,7 @@ def test_systemd_verifies_the_unit(apply, engine):
     assert "arp-hygiene-sentinel" not in done.stderr
     assert done.returncode == 0, done.stderr
     [start] = [line for line in UNIT.read_text().splitlines() if line.startswith("ExecStart=")]
-    assert os.path.exists(start.split('"')[3])
+    assert start.split('"')[3] == str(engine.parents[1] / CODE)
 
 
 def test_status_says_whether_it_lives(apply, engine):
@@ -158,3 +163,39 @@ def test_status_says_whether_it_lives(apply, engine):
     assert (status()["sentinel"], status()["problem"]) == (f"lives; {news}", "")
     assert json.dumps(status())
     arp_status.forget(arp_status.PATH)
+
+
+def test_the_service_s_code_outlives_the_cache_and_follows_the_next_sync(apply, engine, scene):
+    """It is one file of its own, and runs where nothing of ours is on the path."""
+    caller, path = apply.caller, engine.parents[1] / CODE
+    told = caller.cmd("arp_hygiene.sentinel_code", test=True)
+    assert not path.exists()
+    assert caller.cmd("arp_hygiene.sentinel_code") == told
+    assert told["old"] == ""
+    assert caller.cmd("arp_hygiene.sentinel_code") == {}
+    words = [sys.executable, "-I", str(path)]
+    done = subprocess.run([*words, '{"rate": 0}'], capture_output=True, text=True, check=False)
+    assert done.stderr == "rate: 0: the sentinel needs a limit, in questions a second\n"
+    process = subprocess.Popen([*words, '{"dev": "db0"}'], stdout=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    process.terminate()
+    assert process.wait(10) == 0
+    process.stdout.close()
+    assert line.startswith("watching: ")
+    path.write_bytes(b"of a former sync")
+    again = caller.cmd("arp_hygiene.sentinel_code")
+    assert (again["new"], again["old"] != "") == (told["new"], True)
+    arp_status.forget(arp_status.PATH)
+
+
+def test_code_that_cannot_be_written_is_one_line(apply, engine):
+    path = engine.parents[1] / CODE
+    path.mkdir()
+    try:
+        done = apply.caller.cmd("state.single", "arp_hygiene.sentinel_code", "the code is here")
+    finally:
+        path.rmdir()
+    [state] = done.values()
+    assert (state["result"], state["comment"]) == (
+        False, f"{path} cannot be written: Is a directory",
+    )  # fmt: skip

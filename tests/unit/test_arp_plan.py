@@ -27,6 +27,7 @@ FACTS = arp_plan.Facts(
         by_ssh=False,
         python="/opt/saltstack/salt/bin/python3",
         code="c0de",
+        bundle="/etc/salt/arp_hygiene_sentinel.pyz",
         found=[],
         engines=[],
         restart=["/usr/bin/salt-call", "--local", "service.restart", "salt-minion"],
@@ -213,7 +214,7 @@ def test_it_is_told_what_pillar_says_and_runs_anew_with_other_code(plan):
     [start] = [line for line in lines if line.startswith("ExecStart=")]
     assert start.startswith('ExecStart="/opt/saltstack/salt/bin/python3" "')
     word = r"{\"dev\": [\"eth0\"], \"exclude\": \"10.0.0.1\", \"rate\": 50, \"reinject\": false}"
-    assert start.endswith(f'arp_sentinel_loop.py" "{word}"')
+    assert start.endswith(f'arp_hygiene_sentinel.pyz" "{word}"')
     assert lines != plan({"sentinel": wanted}, **here(code="other"))["sentinel"]["lines"]
 
 
