@@ -34,7 +34,7 @@ class Diary:
         self._told: Counter[str] = Counter(former.get("told", {}))
         self._heals: deque[Status] = deque(former.get("heals", []), HEALS)
         self._last = ""
-        self._due = float("-inf")
+        self._due = self._wrote = float("-inf")
         self._is_refused = False
 
     def note(self, kind: str, line: str, facts: Status) -> None:
@@ -44,7 +44,7 @@ class Diary:
         if kind == "healed":
             row = {name: facts[name] for name in ("ip", "dev", "old", "new")}
             self._heals.append({"at": int(time.time()), **row, "by": "sentinel"})
-        self._due = min(self._due, self._clock() + NEWS_S)
+        self._due = min(self._due, self._wrote + NEWS_S)
 
     def due(self) -> float:
         """Return when it is to be written down."""
@@ -52,10 +52,11 @@ class Diary:
 
     def write(self, **more: Any) -> str:
         """Write it down; return why that is refused, once until it is not."""
-        self._due = self._clock() + WRITE_S
+        self._wrote = now = self._clock()
+        self._due = now + WRITE_S
         status = {
             **self._ours,
-            "uptime_s": self._clock(),
+            "uptime_s": now,
             "last": self._last,
             "told": dict(self._told),
             "counts": dict(self.counts),

@@ -1,0 +1,201 @@
+"""The sentinel under a real systemd: installed, killed, left alone by its minion, switched, removed."""
+
+import json
+import pathlib
+import sys
+import tempfile
+
+import pytest
+import yaml
+
+from lab.saltstack import BIN, REPOSITORY, configure
+from lab.systemd import cannot_boot, with_systemd
+
+pytestmark = pytest.mark.long
+
+HOST, DEAD, BORN = "02:00:00:00:00:01", "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+LISTEN = (
+    "import socket; s = socket.create_server(('192.0.2.1', 5432))\nwhile 1: s.accept()[0].close()"
+)
+CALL = "import socket; socket.create_connection(('192.0.2.1', 5432), 2)"
+SCRIPT = """\
+ip link set lo up
+ip link add db0 type veth peer name w0
+ip link set db0 up
+ip link set db0 address {host}
+ip link set w0 address {born}
+ip address add 192.0.2.1/24 dev db0
+echo 0 >/proc/sys/net/ipv4/neigh/db0/locktime
+mkdir -p /run/netns
+ip netns add worker
+ip link set w0 netns worker
+ip -n worker link set w0 up
+ip -n worker address add 192.0.2.10/24 dev w0
+# a worker that asks first who the database is heals its entry by that alone
+ip -n worker neigh add 192.0.2.1 lladdr {host} nud permanent dev w0
+{python} -c "{listen}" &
+mkdir -p /etc/salt
+mount --bind {root} /etc/salt
+cat >/run/systemd/system/salt-minion.service <<END
+[Service]
+Environment=HOME=/tmp PYTHONWARNINGS=ignore
+ExecStart={bin}/salt-minion -l quiet
+KillMode=mixed
+END
+call() {{ {bin}/salt-call --local -l quiet --out=json "$@" 2>/dev/null; }}
+apply() {{ call state.apply arp_hygiene pillar="{{arp_hygiene: {{$base, sentinel: $1}}}}"; }}
+base='requirement: {{install: none}}, schedule: {{backend: none}}'
+part() {{ printf '\\n== %s\\n' "$1"; }}
+until_() {{ for tenth in $(seq 600); do eval "$1" && return; sleep 0.1; done; echo "never: $1"; }}
+pid() {{ systemctl show -P MainPID arp-hygiene-sentinel; }}
+watching() {{ call arp_hygiene.status | grep -q '"sentinel": "lives'; }}
+processes() {{ ss -0Hp | grep -o 'pid=[0-9]*' | sort -u | wc -l; }}
+first_connection() {{
+    ip neigh replace 192.0.2.10 lladdr {dead} nud reachable dev db0
+    sleep 0.5  # its filter must know that
+    ip netns exec worker {python} -c "{call}" && ip neigh show 192.0.2.10
+}}
+systemctl start salt-minion
+call saltutil.sync_all >/dev/null
+part apply
+apply '{{dev: db0}}'
+part service
+systemctl is-enabled arp-hygiene-sentinel
+until_ watching
+systemctl is-active arp-hygiene-sentinel
+part first
+first_connection
+part killed
+before=$(pid)
+kill -9 $before
+until_ '[ $(pid) != 0 ] && [ $(pid) != '$before' ]'
+until_ watching
+first_connection
+part minion
+before=$(pid)
+systemctl kill -s KILL salt-minion
+until_ '[ "$(systemctl is-active salt-minion)" != active ]'
+first_connection
+[ $(pid) = $before ] && echo the same
+systemctl start salt-minion
+part cleared
+call saltutil.clear_cache >/dev/null
+systemctl restart arp-hygiene-sentinel
+until_ '[ "$(processes)" = 1 ]'
+sleep 1
+first_connection
+call saltutil.sync_all >/dev/null
+part status
+call arp_hygiene.status
+part journal
+journalctl -t arp_hygiene --no-pager -o json --output-fields=MESSAGE,PRIORITY
+part again
+apply '{{dev: db0}}'
+part engine
+apply '{{as: engine}}'
+until_ 'grep -sq \\"engine\\" /run/arp_hygiene/sentinel.json'
+until_ watching
+processes
+systemctl list-unit-files 'arp-hygiene*' --no-legend
+first_connection
+part service_again
+apply true
+until_ '[ "$(processes)" = 1 ]'
+until_ watching
+grep -o '"as": "[a-z]*"' /run/arp_hygiene/sentinel.json
+first_connection
+part off
+apply false
+until_ '[ "$(processes)" = 0 ]'
+processes
+call arp_hygiene.status
+part remove
+apply '{{as: engine}}' >/dev/null
+until_ 'grep -sq \\"engine\\" /run/arp_hygiene/sentinel.json'
+apply true >/dev/null
+call state.apply arp_hygiene.remove
+until_ '[ "$(processes)" = 0 ]'
+until_ '[ "$(systemctl is-active salt-minion)" = active ]'
+part left
+sleep 3
+processes
+find /etc /run /var/lib -path '*/var/cache' -prune -o -name '*arp?hygiene*' -print
+systemctl list-units --all 'arp-hygiene*' --no-legend
+"""
+
+
+@pytest.fixture(scope="module")
+def told():
+    """What a machine told that systemd runs, part by part."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="d") as where:
+        why = cannot_boot(where)
+        if why:
+            pytest.skip(why)
+        root = pathlib.Path(where, "m")
+        roots = {"file_roots": {"base": [str(REPOSITORY / "salt")]}, "master_type": "disable"}
+        configure(root, **roots, enable_fqdns_grains=False)
+        log = pathlib.Path(where, "log")
+        script = SCRIPT.format(
+            bin=BIN, python=sys.executable, listen=LISTEN, call=CALL,
+            root=root, host=HOST, dead=DEAD, born=BORN,
+        )  # fmt: skip
+        with_systemd(script, log, where, 400)
+        text = log.read_text()
+        assert "never: " not in text, text
+        yield dict(part.split("\n", 1) for part in text.split("\n== ")[1:])
+
+
+def states(text):
+    return {state["__id__"]: state for state in json.loads(text)["local"].values()}
+
+
+def test_it_is_installed_and_watches(told):
+    done = states(told["apply"])
+    assert all(state["result"] for state in done.values()), done
+    assert told["service"].split() == ["enabled", "active"]
+
+
+@pytest.mark.parametrize(
+    "part", ["first", "killed", "minion", "cleared", "engine", "service_again"]
+)
+def test_a_first_connection_does_not_fail(told, part):
+    assert f"192.0.2.10 dev db0 lladdr {BORN}" in told[part]
+
+
+def test_a_dying_minion_does_not_take_it_along(told):
+    assert told["minion"].splitlines()[-1] == "the same"
+
+
+def test_journal_and_status_tell(told):
+    lines = [json.loads(line) for line in told["journal"].splitlines()]
+    urgency = {line["MESSAGE"].split(":")[0]: line["PRIORITY"] for line in lines}
+    assert urgency.keys() >= {"watching", "healed"}
+    assert set(urgency.values()) == {"5"}, "as a run's"
+    healed = [line["MESSAGE"] for line in lines if line["MESSAGE"].startswith("healed")]
+    line = f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} ("
+    assert healed[0] == f"{line}syn)"
+    assert [each[: len(line)] for each in healed] == [line] * 4
+    (status,) = yaml.safe_load(told["status"])["local"]
+    assert (status["healed_7d"], status["problem"]) == (4, "")
+    assert status["sentinel"].startswith("lives; ")
+
+
+def test_applied_again_it_is_left_alone(told):
+    assert not any(state["changes"] for state in states(told["again"]).values())
+
+
+def test_switched_there_is_one(told):
+    assert "1" in told["engine"].splitlines()
+    assert "arp-hygiene" not in told["engine"].split("\n1\n")[1], "no unit"
+    assert '"as": "service"' in told["service_again"]
+
+
+def test_switched_off_there_is_none(told):
+    answer = told["off"].split("\n0\n")
+    (status,) = yaml.safe_load(answer[1])["local"]
+    assert (status["sentinel"], status["problem"]) == ("", "")
+
+
+def test_nothing_is_left(told):
+    assert all(state["result"] for state in states(told["remove"]).values())
+    assert told["left"].split() == ["0"]
