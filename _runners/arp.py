@@ -12,6 +12,7 @@ not do that.
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -19,7 +20,6 @@ import time
 import salt.cache
 import salt.client
 import salt.key
-import salt.utils.event
 import salt.utils.minions
 from salt.exceptions import SaltException
 
@@ -234,8 +234,8 @@ def _heal(words):
         chosen = arp_heal.Heal(seen.verdict, words["budget"])
         waves = list(chosen.waves(seen.tables, words["share"], words["batch"]))
         if words["test"] or seen.interrupted:
-            would = {"would_ask": chosen.rows, "would_waves": len(waves), "waves": waves}
-            return _finished({**answer, **would}, words)
+            answer |= {"would_ask": chosen.rows, "would_waves": len(waves), "waves": waves}
+            return _finished(answer, words)
         interrupted = _in_waves(ask, seen, chosen, waves, words)
         done = chosen.told(seen.silent, words["limit"])
         done["totals"] = {**answer["totals"], **done["totals"]}
@@ -444,8 +444,13 @@ def _progress(data):
     """Tell how far a run is: on the event bus, and to people who look on."""
     event = globals().get("__jid_event__")
     if event is not None:
-        tag = salt.utils.event.tagify("progress", base=globals()["__tag__"])
-        event.event.fire_event(data, tag)  # not event.fire_event: that prints, amid the JSON
+        # Ctrl-C amid an event would break Salt's bus, and our answer: held back for a moment
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            # not event.fire_event: that prints, amid the JSON
+            event.event.fire_event(data, f"{globals()['__tag__']}/progress")
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if sys.stderr.isatty():
         print(", ".join(f"{key} {value}" for key, value in data.items()), file=sys.stderr)
 

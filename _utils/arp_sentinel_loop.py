@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
 
 import arp_again
@@ -49,7 +49,6 @@ LOOK_S, REST = 30.0, 100  # from one look at the whole table to the next; times 
 SUSPECT_S = 300.0  # from one question about an entry that is vouched for to the next
 DATAGRAMS = 256  # of notifications read at once
 MOST_FILTERED = 1024  # entries that are tried to put into a filter
-_FAMILY_OFFSET = wire.HEADER.size  # of struct ifinfomsg
 
 
 class Sentinel:
@@ -278,7 +277,7 @@ class _Round:
     def _device(self, messages: bytes) -> None:
         """Take a word on a device; a bridge speaks of its ports by the same messages."""
         self._host.forget()
-        for kind, ifindex, family in _links(messages):
+        for kind, ifindex, family in wire.links(messages):
             if kind == RTM_DELLINK and family == socket.AF_UNSPEC:
                 self._watch.known.forget_device(ifindex)
 
@@ -338,17 +337,6 @@ class _Round:
             self._filter_due = self._taps.filter_due()
             if not flood:
                 self._taps.open_up()
-
-
-def _links(messages: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield kind, ifindex and family of each word on a device."""
-    at = 0
-    while at + wire.HEADER.size + 16 <= len(messages):
-        size, kind = wire.HEADER.unpack_from(messages, at)[:2]
-        family = messages[at + _FAMILY_OFFSET]
-        ifindex = wire.LENGTH.unpack_from(messages, at + _FAMILY_OFFSET + 4)[0]
-        yield kind, ifindex, family
-        at += max(size, wire.HEADER.size) + 3 & ~3
 
 
 def _reason(error: Exception) -> str:

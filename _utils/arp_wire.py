@@ -122,6 +122,17 @@ def parse(message: bytes) -> Entry | None:
     return Entry(protocol, ext, *head, dst, mac, *ages)
 
 
+def links(messages: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield kind, ifindex and family of each word on a device (struct ifinfomsg)."""
+    at = 0
+    while at + HEADER.size + 16 <= len(messages):
+        size, kind = HEADER.unpack_from(messages, at)[:2]
+        family = messages[at + HEADER.size]
+        ifindex = LENGTH.unpack_from(messages, at + HEADER.size + 4)[0]
+        yield kind, ifindex, family
+        at += max(size, HEADER.size) + 3 & ~3
+
+
 def family_of(dst: bytes) -> int:
     """Return the address family of a packed address."""
     return socket.AF_INET if len(dst) == 4 else socket.AF_INET6

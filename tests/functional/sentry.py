@@ -92,7 +92,7 @@ class Server:
         self.sock.bind((address, port))
         self.sock.listen(512)
         self.echo = echo
-        self.thread = threading.Thread(target=self._serve)
+        self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
 
     def _serve(self):

@@ -151,17 +151,19 @@ def test_within_locktime_two_who_answer_are_told_and_nothing_is_deleted(scene, g
 
 def test_what_somebody_takes_over_within_locktime_is_not_deleted(scene, guard, locktime):
     """The answer names another, and meanwhile an owner has made the entry his."""
-    wire = Wire()
+    wire, said = Wire(), []
 
     def taken(address, to_all, _number):
         scene.add("192.0.2.10", "reachable", DEAD, "db0", "extern_learn")
+        said.append(to_all)
         return [answer(address, OTHER)] * to_all
 
     begun = guard()
     scene.add("192.0.2.10", "reachable", DEAD)
     with contextlib.closing(wire), wire.answering(taken):
         wire.say(syn("192.0.2.10", OTHER))
-        time.sleep(0.5)
+        scene.until(lambda: True in said)
+        time.sleep(0.2)
     assert not begun.told("healed")
     assert f"192.0.2.10 db0 {DEAD} extern_learn REACHABLE" in scene.table()
 

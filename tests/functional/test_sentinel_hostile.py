@@ -169,7 +169,7 @@ def test_a_firewall_that_trusts_lo_is_not_opened(scene, wire, guard, database, l
         assert all(pool.map(refused, addresses[:100]))
         assert begun.until("healed")
         assert not loopback.syns()
-        assert max(pool.map(connect, addresses[100:])) < 0.9  # and the open one is open
+        assert max(pool.map(connect, addresses[100:])) < 2  # and the open one is open
     server.close()
     assert loopback.syns()
 

@@ -1,4 +1,4 @@
-"""The sentinel under a real systemd: installed, killed, left alone by its minion, switched, removed."""
+"""The sentinel under a real systemd: installed, killed, outliving its minion, switched, removed."""
 
 import json
 import pathlib
