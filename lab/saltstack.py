@@ -99,7 +99,7 @@ class Master:
     def up(self):
         """Tell which minions answer; a master that is only starting knows of none."""
         try:
-            answers = self.salt("*", "test.ping")
+            answers = self.salt("*", "test.ping", "--timeout=3")  # who only starts never answers
         except json.JSONDecodeError:
             return set()
         return {name for name, answer in answers.items() if answer is True}

@@ -29,7 +29,8 @@ def tree(sentinel=True):
 
 @pytest.fixture
 def engine(apply):
-    """The file of the engine; afterwards nothing of this part is left."""
+    """The file of the engine; before and afterwards nothing of this part is there."""
+    shutil.rmtree(os.path.dirname(arp_status.PATH), ignore_errors=True)
     path = pathlib.Path(apply.caller.opts["conf_file"]).parent / "minion.d"
     yield path / "arp_hygiene_sentinel.conf"
     for left in (path / "arp_hygiene_sentinel.conf", UNIT, path.parent / CODE):

@@ -44,8 +44,7 @@ class Site:
     def start(self):
         """Start the minion; return when the master hears it, who would wait long for an answer."""
         self.minion.start()
-        ping = lambda: self.centre.master.salt("db1", "test.ping", "--timeout=3")  # noqa: E731
-        poll("the minion answers", 90, lambda: ping().get("db1") is True)
+        poll("the minion answers", 90, lambda: self.centre.master.up() == {"db1"}, every_s=1)
 
     def end(self, how):
         """End the minion's first process, and wait until all that it began has ended too."""
