@@ -9,108 +9,16 @@ import ctypes
 import pathlib
 import re
 import shutil
-import socket
-import threading
-import time
 
 import pytest
 import salt.config
 from saltfactories.utils.functional import Loaders
+from stage import Scene, ip
 
-from lab import cable
 from lab.cable import BORN, DEAD, HOST, many  # noqa: F401
-from lab.machines import run
 from lab.saltstack import configure
 
 CLONE_NEWNET = 0x40000000
-
-
-def ip(*words, stdin=None, check=True):
-    """Run iproute2; return what it prints."""
-    return run("ip", *words, stdin=stdin, check=check)
-
-
-class Scene:
-    """What a test can stage, and the whole table as text."""
-
-    def __init__(self):
-        ip("netns", "del", "worker", check=False)
-        cable.lay()
-
-    @staticmethod
-    def worker(address):
-        """Give the worker, a living host with the MAC BORN, an address."""
-        length, extra = ("64", ["nodad"]) if ":" in address else ("24", [])
-        ip("-n", "worker", "address", "add", f"{address}/{length}", "dev", "w0", *extra)
-
-    @staticmethod
-    def add(address, state="stale", mac=DEAD, dev="db0", *extra):
-        """Write one entry: as PERMANENT first, see ``cable.fill``."""
-        ip("neigh", "replace", address, "lladdr", mac or DEAD, "nud", "permanent", "dev", dev)
-        lladdr = ["lladdr", mac] if mac else []
-        ip("neigh", "replace", address, *lladdr, "nud", state, "dev", dev, *extra)
-
-    @staticmethod
-    def fill(count, state="stale", family=4, first=0):
-        """Write many entries; return their addresses."""
-        return cable.fill(count, family, (f"nud {state}",), first=first)
-
-    @staticmethod
-    def table(*states):
-        """Return the unicast rows of the table as sorted text lines: ``ip dev mac state``."""
-        rows = []
-        for line in ip("neigh", "show", "nud", *(states or ["all"])).splitlines():
-            words = line.split()
-            if not words[0].startswith("ff0"):
-                dev = words[words.index("dev") + 1]
-                mac = words[words.index("lladdr") + 1] if "lladdr" in words else "-"
-                flags = [w for w in words if w in ("router", "extern_learn", "managed", "zebra")]
-                rows.append(" ".join([words[0], dev, mac, *flags, words[-1]]))
-        return sorted(rows)
-
-    @staticmethod
-    def sysctl(name, value, namespace=None):
-        """Set one key below net, here or there. Without procps: not every host has it."""
-        path = f"/proc/sys/net/{name.replace('.', '/')}"
-        if namespace:
-            ip("netns", "exec", namespace, "sh", "-c", f"echo {value} >{path}")
-            return
-        with open(path, "w", encoding="ascii") as file:
-            file.write(str(value))
-
-    @staticmethod
-    @contextlib.contextmanager
-    def confirming(*addresses):
-        """Let an application vouch for addresses (MSG_CONFIRM) until the block ends."""
-        done = threading.Event()
-
-        def send():
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-                while not done.wait(0.02):
-                    for address in addresses:
-                        sender.sendto(b"x", socket.MSG_CONFIRM, (address, 9))
-
-        sender = threading.Thread(target=send)
-        sender.start()
-        try:
-            yield
-        finally:
-            done.set()
-            sender.join()
-
-    @staticmethod
-    def until(holds, seconds=10):
-        """Wait until something holds, and no longer than that."""
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < deadline, "it never came true"
-            time.sleep(0.01)
-
-    def quick(self, dev="db0"):
-        """Shorten the device's timers: a verdict in three tenths of a second and not in three."""
-        for family in ("ipv4", "ipv6"):
-            self.sysctl(f"{family}.neigh.{dev}.retrans_time_ms", 100)
-        self.sysctl(f"ipv4.neigh.{dev}.locktime", 0)
 
 
 def entries_everywhere():

@@ -5,21 +5,7 @@ import subprocess
 
 import pytest
 from conftest import DEAD, ip, many
-
-OWNED = [
-    ("192.0.2.20", ["nud", "permanent"], "PERMANENT"),
-    ("192.0.2.21", ["nud", "noarp"], "NOARP"),
-    ("192.0.2.22", ["nud", "reachable", "extern_learn"], "extern_learn"),
-    ("192.0.2.23", ["nud", "stale", "protocol", "zebra"], "protocol zebra"),
-    ("192.0.2.24", ["nud", "stale", "protocol", "static"], "protocol static"),
-    ("2001:db8::20", ["nud", "permanent"], "PERMANENT"),
-    ("2001:db8::22", ["nud", "stale", "extern_learn"], "extern_learn"),
-]
-
-
-def own(rows=OWNED):
-    for address, words, _reason in rows:
-        ip("neigh", "add", address, "lladdr", DEAD, "dev", "db0", *words)
+from stage import own
 
 
 def without_multicast(kept):

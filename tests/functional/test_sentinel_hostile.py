@@ -23,6 +23,7 @@ from sentry import (  # noqa: F401
     loopback,
     syn,
 )
+from stage import FIREWALL
 from wire import Wire, tagged
 
 from lab.bare import missing
@@ -128,19 +129,6 @@ def test_nor_what_has_ipv6_extension_headers(scene, wire, guard, database, loopb
     wire.say(Ether(src=BORN, dst=HOST) / header / TCP(sport=4000, dport=PORT, flags="S"))
     healed(begun, wire, syn(address, port=CLOSED, source_port=4001))
     assert not loopback.syns()
-
-
-FIREWALL = """
-table inet filter {
-  chain input {
-    type filter hook input priority filter; policy drop;
-    iif lo accept
-    ct state established,related accept
-    tcp dport 5432 accept
-    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
-  }
-}
-"""
 
 
 def refused(address):
