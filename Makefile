@@ -8,7 +8,7 @@ PICTURE ?= build/outage
 PRIVATE = $(PYTHON) lab/private.py
 PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 
-.PHONY: demo film bench test test-long lint unit functional integration bare matrix clean
+.PHONY: demo film bench test test-long kernels lint unit functional integration bare matrix clean
 .DELETE_ON_ERROR:
 
 # The outage, its causes and its cures; FAST=1 plays fewer. Leaves a picture.
@@ -42,6 +42,12 @@ test-long: $(VENV)/picture
 	$(PYTEST) -m long tests/integration
 	ARP_TABLES=500 $(PYTEST) tests/functional/test_alike.py
 
+# The sentinel, flush and revalidate on Debian's own kernels, in an emulator (lab/kernels.py): ten
+# minutes. KERNEL=6.1: that one alone.
+kernels: $(VENV)/kernels
+	$(PYTHON) -m lab.kernels fetch $(KERNEL)
+	$(PRIVATE) $(VENV)/bin/python -m lab.kernels play $(KERNEL)
+
 # The functional tests as if this machine lacked every program that nobody must have (lab/bare.py).
 bare: $(VENV)/ready
 	$(PRIVATE) $(PYTHON) -m lab.bare $(VENV)/bin/python -m pytest tests/functional
@@ -70,8 +76,8 @@ elsewhere = $(filter-out $(CURDIR),$(file <$(1)))
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(packages)
 	@echo '$(CURDIR)' >$@
 
-.venv/%/picture: requirements/picture.txt .venv/%/ready
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+.venv/%/picture .venv/%/kernels: .venv/%/ready requirements/$$(@F).txt
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/$(@F).txt
 	@touch $@
 
 .PHONY: need-venv moved

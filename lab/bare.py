@@ -32,14 +32,14 @@ PACKAGES = {
 _DPKG = Path("/var/lib/dpkg/status")
 
 
-def missing(*programs):
+def missing(*programs, packages=PACKAGES):
     """Say in one line which of these programs are missing and what brings them, or nothing."""
     lacking = [program for program in programs if not shutil.which(program)]
     if not lacking:
         return ""
-    packages = " ".join(PACKAGES[program] for program in lacking)
+    bringing = " ".join(packages[program] for program in lacking)
     are = "is" if len(lacking) == 1 else "are"
-    return f"{' and '.join(lacking)} {are} missing (Debian: apt-get install {packages})"
+    return f"{' and '.join(lacking)} {are} missing (Debian: apt-get install {bringing})"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,208 @@
+"""Debian's own kernels, each in an emulator: brought, booted, and heard while it plays the scenes.
+
+    python3 -m lab.kernels fetch
+    python3 lab/private.py .venv/3008/bin/python -m lab.kernels play
+
+``fetch`` keeps all it brings below ``build/kernels``, with lists of its own: the host's apt and its
+``/lib/modules`` stay as they are. ``play`` boots each kernel on this very file system, where what
+it writes is gone with it, and has it run ``tests/kernels``. Nothing here needs root, or a processor
+that virtualizes: it is slow, so each step has an end.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from lab.bare import missing
+from lab.machines import Failed, run
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PLACE = REPOSITORY / "build" / "kernels"
+MIRROR = "http://deb.debian.org"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+#: What each is called here, and where Debian has it.
+SUITES = {
+    "6.1": ("debian bookworm main", "debian-security bookworm-security main"),
+    "6.12": ("debian bookworm-backports main",),
+}
+#: Program to the Debian package that brings it.
+PACKAGES = {
+    "apt-get": "apt",
+    "busybox": "busybox-static",
+    "depmod": "kmod",
+    "dpkg": "dpkg",
+    "file": "file",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "qemu-system-x86_64": "qemu-system-x86",
+}
+UP_S, SCENES_S = 120, 480  # until it answers, until it has played: 10 s, and 280 s as a rule
+MARK = "== "  # a line of the scenes' own, among those of the kernel
+UP, OK, FAILED, OVER = "up", "ok", "FAILED", "over"
+
+
+def fetch(name):
+    """Bring a kernel as its suite has it today; without a network, as it was the last time."""
+    place = PLACE / name
+    for part in ("lists/partial", "archives/partial"):
+        (place / part).mkdir(parents=True, exist_ok=True)
+    lines = [f"deb [signed-by={KEYRING}] {MIRROR}/{suite}\n" for suite in SUITES[name]]
+    (place / "sources.list").write_text("".join(lines), encoding="ascii")
+    _apt(place, "apt-get", "update")
+    told = _apt(place, "apt-cache", "depends", "linux-image-amd64", check=False)
+    depends = re.search(r"Depends: (linux-image-\S+)", told)
+    if not depends:
+        raise Failed(f"kernel {name}: not to be had from {MIRROR}, and none was brought before")
+    package = depends.group(1)
+    deb = place / _apt(place, "apt-get", "--print-uris", "download", package).split()[1]
+    if not deb.with_suffix("").exists():
+        print(f"bringing {package} (100 MB)", flush=True)
+        _apt(place, "apt-get", "download", package)
+        half = place / "half"
+        run("dpkg", "-x", str(deb), str(half))
+        for older in place.glob("linux-image-*"):
+            run("rm", "-r", str(older))
+        half.rename(deb.with_suffix(""))
+
+
+def _apt(place, program, *words, check=True):
+    """Run apt on lists of our own."""
+    settings = {
+        "Dir::Etc::SourceList": place / "sources.list",
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State::Lists": place / "lists",
+        "Dir::State::Status": "/dev/null",
+        "Dir::Cache": place,
+        "Acquire::Languages": "none",
+        "APT::Sandbox::User": "root",  # whoever we are: its own user may not write here
+    }
+    options = [f"--option={key}={value}" for key, value in settings.items()]
+    done = subprocess.run(
+        [program, *options, *words],
+        cwd=place, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    if check and done.returncode:
+        raise Failed(f"{program} {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+class Heard:
+    """What one kernel has said, line by line, and what to make of it."""
+
+    def __init__(self, name):
+        self.name = name
+        self.up = self.over = False
+        self.played = self.failed = 0
+        self.last = ""
+        self._noise = deque(maxlen=15)
+
+    def hear(self, line):
+        """Take a line; return what a person should see of it, if anything."""
+        line = line.strip()
+        if not line.startswith(MARK):
+            self._noise.append(line)
+            return ""
+        word, _, text = line[len(MARK) :].partition(" ")
+        if word == UP:
+            self.up, self.name = True, text.split("-")[0]
+            return f"{self.name}: Debian's {text}"
+        if word == OVER:
+            self.over = True
+            return ""
+        self.played += 1
+        self.failed += word != OK
+        self.last = text
+        return f"{self.name}: {text}" if word == OK else f"{self.name}: FAILED: {text}"
+
+    def verdict(self, seconds, timed_out=False):
+        """Return the closing line, and whether all is well."""
+        if self.over:
+            failed = f", {self.failed} FAILED" if self.failed else ""
+            line = f"{self.name}: {self.played} scenes in {seconds:.0f} s{failed}"
+            return line, not self.failed and self.played > 0
+        end = f"stopped after {seconds:.0f} s" if timed_out else f"ended after {seconds:.0f} s"
+        after = f"; the last scene: {self.last}" if self.last else ""
+        state = f"it did not finish its scenes{after}" if self.up else "it did not come up"
+        return "\n".join([f"{self.name}: FAILED: {end}, {state}; it said", *self._noise]), False
+
+
+def play(name):
+    """Boot a kernel, let it play, tell what it says; return whether all was as it should be."""
+    heard, began, guest = Heard(name), time.monotonic(), _boot(name)
+    with _ended(guest, UP_S) as up, _ended(guest, UP_S + SCENES_S) as all_played:
+        for line in guest.stdout:
+            if told := heard.hear(line):
+                print(told, flush=True)
+            if heard.up:
+                up.cancel()
+        guest.wait()
+    line, well = heard.verdict(time.monotonic() - began, up.passed or all_played.passed)
+    print(line, flush=True)
+    return well
+
+
+def _boot(name):
+    """Start a kernel that plays and then ends; all it says is its output."""
+    images = list(PLACE.glob(f"{name}/linux-image-*/boot/vmlinuz-*"))
+    if not images:
+        raise Failed(f"kernel {name} is not there: python3 -m lab.kernels fetch {name}")
+    tools = str(Path(sys.executable).parent)
+    words = [
+        f"{tools}/vng", "--run", str(images[0]), "--cpus", "2", "--memory", "2G", "--user", "root",
+        "--disable-kvm", "--disable-microvm", "--force-9p", "--verbose", "--",
+        "env", "ARP_LAB_PRIVATE=1", "PYTHONDONTWRITEBYTECODE=1",
+        sys.executable, "-m", "tests.kernels",
+    ]  # fmt: skip
+    return subprocess.Popen(
+        words, cwd=REPOSITORY, env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace", start_new_session=True,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _ended(process, seconds):
+    """End a process and all its children when the time has passed, unless that is cancelled."""
+
+    def end():
+        timer.passed = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(seconds, end)
+    timer.passed = False
+    timer.start()
+    try:
+        yield timer
+    finally:
+        timer.cancel()
+
+
+def main(verb, *names):
+    """Fetch or play the kernels that are named, or all."""
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    if lacking := missing(*PACKAGES, packages=PACKAGES):
+        raise Failed(lacking)
+    if not KEYRING.exists():
+        raise Failed(f"{KEYRING} is missing (Debian: apt-get install debian-archive-keyring)")
+    if unknown := set(names) - set(SUITES):
+        raise Failed(f"no such kernel: {' '.join(unknown)} (there are {' '.join(SUITES)})")
+    if verb == "fetch":
+        for name in names or SUITES:
+            fetch(name)
+        return 0
+    return 0 if all([play(name) for name in names or SUITES]) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except Failed as failed:
+        sys.exit(f"kernels: {failed}")
