@@ -87,13 +87,13 @@ def arp(loaders, scene):
 
 @pytest.fixture
 def hygiene(arp, loaders):
-    """The module, by Salt's real loader; what it remembered is gone afterwards."""
+    """The module, by Salt's real loader; it remembers nothing yet."""
     record = pathlib.Path(loaders.opts["root_dir"], "var/lib/arp_hygiene")
+    shutil.rmtree(record, ignore_errors=True)
 
     class Functions:
         def __getattr__(self, name):
             return loaders.modules[f"arp_hygiene.{name}"]
 
     Functions.record = record
-    yield Functions()
-    shutil.rmtree(record, ignore_errors=True)
+    return Functions()
