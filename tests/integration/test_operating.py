@@ -12,6 +12,7 @@ import yaml
 from formula_minion import changes
 
 from lab.causes import Confirming
+from lab.cures import sentinel
 from lab.datacentre import Datacentre
 from lab.machines import poll, run
 from lab.observe import connect
@@ -175,6 +176,7 @@ def test_metrics_have_the_names_that_alerts_ask_for(centre):
     db1 = centre.minions["db1"]
     (states,) = centre.master.salt("db1", "state.apply", "arp_hygiene").values()
     changes(states)
+    sentinel(db1.machine)
     db1.machine.do("sh", str(db1.root / "etc/arp_hygiene.sh"))
     text = (centre.root / "prom/arp_hygiene.prom").read_text()
     names = {
