@@ -63,17 +63,24 @@ class Site:
         lines = self.database.do("ss -0Hp").split("pid=")[1:]
         return {int(line.partition(",")[0]) for line in lines}
 
-    def watches(self):
-        """Tell whether exactly one watches, and says so."""
-        status = arp_status.read(arp_status.PATH, time.monotonic())
-        return status["lives"] and self.sentinels() == {status["pid"]} and status
+    @staticmethod
+    def status():
+        """Return what the sentinel has written last."""
+        return arp_status.read(arp_status.PATH, time.monotonic())
+
+    def watches(self, former=0):
+        """Return the status where exactly one watches, and not a former one; else nothing."""
+        status = self.status()
+        alone = status["lives"] and self.sentinels() == {status["pid"]} != {former}
+        return status if alone else None
 
     def heals(self):
         """Re-create the worker: its first connection succeeds, and that is the sentinel's doing."""
-        before = len(arp_status.read(arp_status.PATH, time.monotonic())["heals"])
+        before = len(self.status()["heals"])
         self.worker = self.centre.fabric.recreate(self.worker, next(MACS))
         assert connect(self.worker, self.database.ip), self.minion.log()
-        poll("it has told", 5, lambda: len(self.watches()["heals"]) == before + 1)
+        poll("it has told", 5, lambda: len(self.status()["heals"]) == before + 1)
+        assert self.watches()
 
 
 @pytest.fixture
@@ -114,7 +121,5 @@ def test_one_that_is_killed_is_started_again_by_its_minion(site):
     site.start()
     former = poll("exactly one watches", 20, site.watches)
     os.kill(former["pid"], signal.SIGKILL)
-    poll(
-        "another one watches", 60, lambda: site.watches() and site.watches()["pid"] != former["pid"]
-    )
+    poll("another one watches", 60, lambda: site.watches(former["pid"]))
     site.heals()
