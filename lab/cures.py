@@ -70,7 +70,7 @@ def sentinel(machine):
         words = sys.executable, script, '{"dev": "eth0"}'
         with open(told.name, "w", encoding="utf-8") as out:
             machine.start(*words, stdout=out, stderr=subprocess.STDOUT)
-        poll("the sentinel watches", 40, lambda: "watching" in Path(told.name).read_text())
+        poll("the sentinel watches", 120, lambda: "watching" in Path(told.name).read_text())
 
 
 def prepare(machine, cure):
