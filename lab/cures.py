@@ -63,14 +63,14 @@ def schedule(machine):
     poll("the schedule runs", 40, lambda: log.exists() and began in log.read_text(), every_s=0.2)
 
 
-def sentinel(machine):
+def sentinel(machine, within_s=40):
     """Start the sentinel on the machine, a process of its own; return once it watches."""
     script = str(REPOSITORY / "_utils" / "arp_sentinel_loop.py")
     with tempfile.NamedTemporaryFile("r", prefix="sentinel-") as told:
         words = sys.executable, script, '{"dev": "eth0"}'
         with open(told.name, "w", encoding="utf-8") as out:
             machine.start(*words, stdout=out, stderr=subprocess.STDOUT)
-        poll("the sentinel watches", 120, lambda: "watching" in Path(told.name).read_text())
+        poll("the sentinel watches", within_s, lambda: "watching" in Path(told.name).read_text())
 
 
 def prepare(machine, cure):

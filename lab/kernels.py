@@ -43,7 +43,7 @@ PACKAGES = {
     "nft": "nftables",
     "qemu-system-x86_64": "qemu-system-x86",
 }
-UP_S, SCENES_S = 120, 480  # until it answers, until it has played: 10 s, and 280 s as a rule
+UP_S, SCENES_S = 120, 600  # until it answers, until it has played: 10 s and 300 s as a rule
 MARK = "== "  # a line of the scenes' own, among those of the kernel
 UP, OK, FAILED, OVER = "up", "ok", "FAILED", "over"
 
