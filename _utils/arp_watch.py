@@ -32,7 +32,8 @@ OPEN, OPEN_UNANSWERED = 12, 6  # questions under way: each unanswered one has te
 LOOKS = 500.0  # for the sockets of what waits, a second
 LOOK_AGAIN_S = 0.1
 TRIES = 3  # where the wire says another MAC, and the table neither takes it nor lets us delete
-RIGHT_S = 10.0  # what the wire has confirmed loses its packets for another reason
+RIGHT_S = 1.0, 10.0  # what the wire has confirmed loses its packets for another reason: the
+# first rest of its symptoms, twice as long each time it is confirmed again, and the longest
 RIGHT_MOST = 4096
 FLAPS, FLAPS_S = 3, 60.0  # so many changes of MAC within this time
 FLAPS_MOST = 1024
@@ -74,7 +75,7 @@ class Watch:
         self._looks = arp_pace.Pace(LOOKS)
         self._open: dict[wire.Key, Doubt] = {}
         self._changed: dict[wire.Key, arp_known.Change] = {}  # of what is being asked about
-        self._right_until: OrderedDict[wire.Key, float] = OrderedDict()
+        self._right: OrderedDict[wire.Key, tuple[float, float]] = OrderedDict()  # until, rest
         self._flaps: OrderedDict[wire.Key, list[float]] = OrderedDict()
 
     # --- what is heard
@@ -126,7 +127,7 @@ class Watch:
             return
         key, now = change.key, self._clock()
         self.aliases.forget(now, key)
-        self._right_until.pop(key, None)
+        self._right.pop(key, None)
         doubt = self._open.get(key) or self.doubts.drop(key)
         if doubt:
             self._go_on(doubt)
@@ -175,7 +176,7 @@ class Watch:
             if heard.why:
                 self._tell("unaskable", key, f"{named}: {heard.why}", why=heard.why)
         elif held in heard.answers:
-            self._right(key, held, doubt, heard, now)
+            self._confirmed(key, held, doubt, heard, now)
         elif held and doubt and _is_urgent(doubt) and self._delete(key, held):
             self._deleted(key, held, doubt, heard, now)
         elif held and doubt and doubt.tries < TRIES:
@@ -206,15 +207,17 @@ class Watch:
             self._again.put(waiting.syn, waiting.is_ours)
         doubt.things = []
 
-    def _right(
+    def _confirmed(
         self, key: wire.Key, held: bytes, doubt: Doubt | None, heard: Heard, now: float
     ) -> None:
         """Remember that the table is right, and what else comes from that address."""
         named = self._named(key)
-        self._right_until[key] = now + RIGHT_S
-        self._right_until.move_to_end(key)
-        if len(self._right_until) > RIGHT_MOST:
-            self._right_until.popitem(last=False)
+        first_s, longest_s = RIGHT_S
+        until, rest_s = self._right.pop(key, (float("-inf"), 0.0))
+        rest_s = min(2 * rest_s, longest_s) if now < until + longest_s else first_s
+        self._right[key] = now + rest_s, rest_s
+        if len(self._right) > RIGHT_MOST:
+            self._right.popitem(last=False)
         if len(heard.answers) > 1:
             macs = " and ".join(sorted(mac.hex(":") for mac in heard.answers))
             self._tell("duplicate", key, f"{named}: {macs} answer", answers=list(heard.answers))
@@ -255,7 +258,7 @@ class Watch:
         return bool(entry) and not judge.owner(entry, self._host.device(key[0]))
 
     def _is_right(self, key: wire.Key) -> bool:
-        return self._right_until.get(key, float("-inf")) > self._clock()
+        return self._right.get(key, (float("-inf"),))[0] > self._clock()
 
     def _doubt(self, key: wire.Key, why: str, now: float, answered: bool = False) -> Doubt | None:
         return self._open.get(key) or self.doubts.put(key, why, now, answered)

@@ -239,6 +239,21 @@ def test_an_outgoing_connection(scene, guard, address):
 
 
 @PAIR
+def test_outgoing_connections_to_one_who_is_made_anew_again_and_again(scene, guard, address):
+    scene.worker(address)
+    with namespace("worker"):
+        server = Server(address)
+    begun = guard()
+    for times in (1, 2, 3):
+        scene.add(address, "reachable", DEAD)
+        time.sleep(1.1)  # one address is asked about once a second
+        with socket.create_connection((address, PORT), 2) as sock:
+            assert sock.recv(4) == b"word"
+        begun.until("healed", times)
+    server.close()
+
+
+@PAIR
 def test_an_established_connection_whose_path_turned_wrong(scene, guard, address):
     scene.worker(address)
     with namespace("worker"):

@@ -13,7 +13,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from arp_watch import RIGHT_S
+from arp_doubts import AGAIN_S
 from stage import FIREWALL
 
 from lab.causes import Confirming, aged
@@ -24,9 +24,7 @@ from lab.observe import PORT, Service, connect
 from lab.scenes import LEARNT_S
 
 ROUNDS = 5
-#: What the wire has confirmed is not asked about because a call of ours gets no answer; and it may
-#: be asked about once more after a heal.
-REST_S = RIGHT_S + 2
+REST_S = AGAIN_S + 1  # one address is not asked about sooner
 START_S = 200  # the engine's import, there: 20 s, and minutes on a busy host
 CLOSED = PORT + 1
 PLAIN, VOUCHED = "plain", "vouched"
