@@ -101,15 +101,20 @@ class _Plan:
         self._began = time.monotonic()
 
     def run(self) -> None:
+        """Work off one family's table after the other: each has a hash of its own."""
+        for family in self.table.selectors.families:
+            self._run([family])
+
+    def _run(self, families: list[int]) -> None:
         """Look and delete until a complete look finds nothing to do, at most ROUNDS times."""
-        hashes = self.table.hashes()
+        hashes = self.table.hashes(families)
         for again in range(ROUNDS):
             before = self.count
-            for block in self.table.ours():
+            for block in self.table.ours(families):
                 self._take(block, again)
             self._drain()
             if self.count == before:
-                grown, hashes = hashes, self.table.hashes()
+                grown, hashes = hashes, self.table.hashes(families)
                 if grown == hashes:
                     return
 

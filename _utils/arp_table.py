@@ -9,7 +9,7 @@ import errno
 import functools
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import arp_blocks as blocks
@@ -56,14 +56,16 @@ class Table:
 
     # --- the loop
 
-    def judged(self) -> Iterator[tuple[str, blocks.Block]]:
+    def judged(self, families: Collection[int] | None = None) -> Iterator[tuple[str, blocks.Block]]:
         """Look once; yield ``(owner, block)`` of all that is selected. No owner: it is ours.
+
+        families: fewer than are selected.
 
         A table that grows while it is read shows some entries twice and others not at all, without
         a word (no NLM_F_DUMP_INTR for neighbours). Who keys them by (ifindex, dst) mends the
         first; ``complete`` mends the second.
         """
-        for family in self.selectors.families:
+        for family in families or self.selectors.families:
             sort = self._by_head[family].__getitem__
             for block in blocks.read(self._chunks(family), sort):
                 if block.shared is None:
@@ -71,9 +73,9 @@ class Table:
                 elif block.shared != UNSELECTED:
                     yield str(block.shared), block
 
-    def ours(self) -> Iterator[blocks.Block]:
+    def ours(self, families: Collection[int] | None = None) -> Iterator[blocks.Block]:
         """Look once; yield what is selected and ours, and remember why the rest is kept."""
-        for reason, block in self.judged():
+        for reason, block in self.judged(families):
             if reason:
                 for ifindex, addresses in block.by_device():
                     self._kept[ifindex].update(dict.fromkeys(addresses, reason))
@@ -118,9 +120,9 @@ class Table:
             before = after
         raise OSError(errno.EAGAIN, f"the table grew during each of {LOOKS} looks; try again")
 
-    def hashes(self) -> dict[int, tuple[int, int]]:
+    def hashes(self, families: Collection[int] | None = None) -> dict[int, tuple[int, int]]:
         """Return what changes whenever a table's hash grows."""
-        limits = netlink.limits(self.selectors.families)
+        limits = netlink.limits(families or self.selectors.families)
         return {family: limit.hash for family, limit in limits.items()}
 
     def read_ours(self) -> dict[wire.Key, wire.Entry]:

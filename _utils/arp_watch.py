@@ -177,10 +177,11 @@ class Watch:
                 self._tell("unaskable", key, f"{named}: {heard.why}", why=heard.why)
         elif held in heard.answers:
             self._confirmed(key, held, doubt, heard, now)
-        elif held and doubt and _is_urgent(doubt) and self._delete(key, held):
-            self._deleted(key, held, doubt, heard, now)
         elif held and doubt and doubt.tries < TRIES:
-            self.doubts.put_back(doubt)
+            if _is_urgent(doubt) and self._delete(key, held):
+                self._deleted(key, held, doubt, heard, now)
+            else:
+                self.doubts.put_back(doubt)
         elif held:
             macs = " and ".join(mac.hex(":") for mac in heard.answers)
             text = f"{named}: {macs} answers, the table keeps {held.hex(':')}"
@@ -197,6 +198,7 @@ class Watch:
         self._tell("healed", key, text, old=held, new=answers[0], why=doubt.why, deleted=True)
         self.aliases.forget(now, key)
         self._go_on(doubt)
+        doubt.tries += 1
         self._open[key] = doubt
         self._next.append(doubt)
         self._flap(key, now)

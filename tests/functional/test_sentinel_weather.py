@@ -20,6 +20,7 @@ from sentry import (  # noqa: F401
     loopback,
     syn,
 )
+from wire import Wire, answer
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +119,7 @@ def test_two_sentinels_at_once(scene, guard, database):
 
 
 def test_an_address_that_moves_between_two_macs(scene, guard, database):
-    """A VRRP address: the first connection after each failover."""
+    """keepalived#160: a VRRP address fails over while an application vouches for the old MAC."""
     address = "192.0.2.10"
     guard()
     for _failover in range(4):
@@ -126,6 +127,26 @@ def test_an_address_that_moves_between_two_macs(scene, guard, database):
         with scene.confirming(address):
             assert connect(address) < 0.9
         ip("-n", "worker", "address", "del", f"{address}/24", "dev", "w0")
+
+
+def test_an_announcement_that_locktime_drops_and_the_second_one(scene, guard, database):
+    """metallb#172: the first is not believed, the second comes 1.1 s later: nobody waits for it."""
+    address = "192.0.2.10"
+    scene.worker(address)
+    begun, wire = guard(), Wire()
+    scene.sysctl("ipv4.neigh.db0.locktime", 100)
+    scene.add(address, "reachable", DEAD)
+    wire.say(answer(address))
+    time.sleep(0.05)
+    assert f"{address} db0 {DEAD} REACHABLE" in scene.table()
+    assert connect(address) < 0.9
+    told = begun.until("healed")
+    time.sleep(1.1)
+    wire.say(answer(address))
+    wire.close()
+    assert connect(address) < 0.9
+    assert f"{address} db0 {BORN} REACHABLE" in scene.table()
+    assert begun.end() == ["watching: every SYN, connection and notification", *told]
 
 
 def test_a_suspect_entry_is_asked_about_without_any_traffic(scene, guard):
