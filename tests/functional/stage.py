@@ -95,11 +95,12 @@ class Scene:
     @staticmethod
     @contextlib.contextmanager
     def confirming(*addresses):
-        """Let an application vouch for addresses (MSG_CONFIRM) until the block ends."""
+        """Let an application vouch for addresses of one family until the block ends."""
         done = threading.Event()
+        family = socket.AF_INET6 if ":" in addresses[0] else socket.AF_INET
 
         def send():
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            with socket.socket(family, socket.SOCK_DGRAM) as sender:
                 while not done.wait(0.02):
                     for address in addresses:
                         sender.sendto(b"x", socket.MSG_CONFIRM, (address, 9))

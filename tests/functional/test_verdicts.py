@@ -1,9 +1,7 @@
 """arp.diagnose: each verdict by its real cause, IPv4 and IPv6."""
 
-import contextlib
 import importlib
 import socket
-import threading
 
 import pytest
 from conftest import BORN, DEAD, ip
@@ -41,26 +39,6 @@ def move_to_another_machine():
     ip("-n", "copy", "link", "set", "m0", "addrgenmode", "none", "up")
 
 
-@contextlib.contextmanager
-def vouching(address):
-    """Let an application vouch for an address until the block ends."""
-    done = threading.Event()
-
-    def send():
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as sender:
-            while not done.wait(0.02):
-                sender.sendto(b"x", socket.MSG_CONFIRM, (address, 9))
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        yield
-    finally:
-        done.set()
-        sender.join()
-
-
 @PAIR
 def test_right(arp, scene, address):
     scene.worker(address)
@@ -79,7 +57,7 @@ def test_wrong_and_corrected(arp, scene, address):
     scene.worker(address)
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
     scene.add(address, "reachable", DEAD)
-    with vouching(address):
+    with scene.confirming(address):
         answer = arp.diagnose(address)
     assert answer["verdict"] == "wrong, now corrected by asking"
     assert (answer["entry"]["mac"], answer["entry_after"]["mac"]) == (DEAD, BORN)
@@ -182,7 +160,7 @@ def test_nobody_answers(arp, scene, address, state):
 @PAIR
 def test_silent_but_vouched_for(arp, scene, address):
     scene.add(address, "reachable", DEAD)
-    with vouching(address):
+    with scene.confirming(address):
         answer = arp.diagnose(address)
     assert answer["verdict"] == "silent but vouched for"
     assert answer["cure"] == f"salt-call arp.revalidate {address} dev=db0"
