@@ -56,6 +56,23 @@ def test_a_device_that_goes_and_comes_back(scene, guard):
     assert begun.until("healed")
 
 
+def test_what_a_bridge_learns_is_no_neighbour(scene, guard, database):
+    """It tells of it by the same messages: two MACs behind one port are no change of an entry."""
+    begin_anew(scene)
+    ip("link", "add", "br0", "up", "type", "bridge")
+    ip("link", "add", "port0", "master", "br0", "up", "type", "veth", "peer", "name", "pod0")
+    ip("link", "set", "pod0", "up")
+    scene.until(lambda: "state forwarding" in ip("-d", "link", "show", "port0"))
+    begun = guard()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        sock.bind(("pod0", 0))
+        for number in range(3):
+            sock.send(b"\xff" * 6 + bytes([2, 0, 0, 0, 3, number]) + b"\x88\xb5" + bytes(46))
+    assert connect("192.0.2.10") < 0.9
+    begun.until("healed")
+    assert len(begun.end()) == 2, begun.lines  # and that it watches
+
+
 def test_a_device_that_is_enslaved(scene, guard, database):
     """What the table knows then is the bridge's."""
     begun = guard()
