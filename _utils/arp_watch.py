@@ -197,6 +197,7 @@ class Watch:
         answers = list(heard.answers)
         self._tell("healed", key, text, old=held, new=answers[0], why=doubt.why, deleted=True)
         self.aliases.forget(now, key)
+        self._right.pop(key, None)
         self._go_on(doubt)
         doubt.tries += 1
         self._open[key] = doubt

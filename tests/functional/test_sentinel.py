@@ -19,6 +19,7 @@ from sentry import (  # noqa: F401
     loopback,
     syn,
 )
+from stage import ip
 from wire import Wire, answer, namespace
 
 SECOND_SYN_S = 0.9  # the kernel's own second SYN, or SYN/ACK, comes after 1 s
@@ -250,6 +251,26 @@ def test_outgoing_connections_to_one_who_is_made_anew_again_and_again(scene, gua
         with socket.create_connection((address, PORT), 2) as sock:
             assert sock.recv(4) == b"word"
         begun.until("healed", times)
+    server.close()
+
+
+def test_within_locktime_too_one_who_is_made_anew_again_and_again(scene, guard, locktime):
+    """That the wire has confirmed the former one delays nothing."""
+    scene.worker("192.0.2.10")
+    with namespace("worker"):
+        server = Server("192.0.2.10")
+    scene.add("192.0.2.10", "stale", DEAD)
+    begun = guard()
+    for times in (1, 2, 3, 4):
+        began = time.monotonic()
+        with socket.create_connection(("192.0.2.10", PORT), 5) as sock:
+            assert sock.recv(4) == b"word"
+        assert time.monotonic() - began < SECOND_SYN_S
+        assert " deleted, " in begun.until("healed", times)[-1]
+        [held] = [row.split()[2] for row in scene.table() if row.startswith("192.0.2.10 ")]
+        ip("-n", "worker", "link", "set", "w0", "address", f"02:00:00:00:01:0{times}")
+        time.sleep(1.1)  # one address is asked about once a second
+        scene.add("192.0.2.10", "stale", held)
     server.close()
 
 
