@@ -274,7 +274,7 @@ def _news(outcome, seen):
         found["full"] = {"count": len(outcome["full"]), "rows": []}
     found = {kind: {**facts, "said": outcome["said"]} for kind, facts in found.items()}
     memory, _problem = arp_record.read(_record_dir())
-    rows = arp_memory.unknown(memory, outcome["sentinel"])
+    rows = arp_memory.untold(memory, outcome["sentinel"], time.time())
     if rows and seen.get("as") != "engine":
         healed = arp_tell.news({"healed": rows})
         found["sentinel/healed"] = {**healed["healed"], "said": arp_tell.line(healed, [])}

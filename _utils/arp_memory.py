@@ -78,9 +78,18 @@ def joined(memory: Memory, rows: list[Row]) -> Memory:
 
 
 def unknown(memory: Memory, rows: list[Row]) -> list[Row]:
-    """Return those of these heals that are not remembered yet."""
+    """Return those of these heals that are not remembered yet.
+
+    A memory that is full has forgotten all that is older.
+    """
     known = {tuple(sorted(row.items())) for row in memory["heals"]}
-    return [row for row in rows if tuple(sorted(row.items())) not in known]
+    since = memory["heals"][0]["at"] if len(memory["heals"]) == HEALS else float("-inf")
+    return [row for row in rows if row["at"] > since and tuple(sorted(row.items())) not in known]
+
+
+def untold(memory: Memory, rows: list[Row], now: float) -> list[Row]:
+    """Return those of these heals that no run has told: what it has forgotten, it has told."""
+    return unknown(memory, recent({**memory, "heals": rows}, now))
 
 
 def recent(memory: Memory, now: float) -> list[Row]:

@@ -56,6 +56,20 @@ def test_a_sentinel_s_heals_are_taken_once_and_stand_where_they_belong():
     assert memory.after(held, NOW + 7 * DAY, run(sentinel=[early, late]))["heals"] == [late]
 
 
+def test_what_a_sentinel_keeps_for_longer_than_we_is_told_once():
+    """Its rows stand in its status until the next boot."""
+    old = {"at": NOW, **HEAL, "by": "sentinel"}
+    held = memory.after(memory.empty(), NOW, run(sentinel=[old]))
+    for later in (300, 7 * DAY + 300, 7 * DAY + 600):
+        assert memory.untold(held, [old], NOW + later) == []
+        held = memory.after(held, NOW + later, run(sentinel=[old]))
+    rows = [{"at": NOW + at, **HEAL, "by": "sentinel"} for at in range(memory.HEALS)]
+    held = memory.after(memory.empty(), NOW + 2000, run(sentinel=rows, healed=[HEAL] * 9))
+    assert memory.untold(held, rows, NOW + 2300) == []
+    new = {"at": NOW + 2200, **HEAL, "by": "sentinel"}
+    assert memory.untold(held, [*rows, new], NOW + 2300) == [new]
+
+
 def test_it_does_not_grow_without_end():
     held = memory.empty()
     for hour in range(3):
