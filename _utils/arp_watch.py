@@ -178,7 +178,8 @@ class Watch:
         elif held in heard.answers:
             self._confirmed(key, held, doubt, heard, now)
         elif held and doubt and doubt.tries < TRIES:
-            if _is_urgent(doubt) and self._delete(key, held):
+            was_asked = held == question.mac  # alone, too: who is new here by now was not
+            if was_asked and _is_urgent(doubt) and self._delete(key, held):
                 self._deleted(key, held, doubt, heard, now)
             else:
                 self.doubts.put_back(doubt)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import BORN, DEAD
+from scapy.layers.l2 import ARP, Ether
 from sentry import (  # noqa: F401
     OURS,
     PAIR,
@@ -20,10 +21,11 @@ from sentry import (  # noqa: F401
     syn,
 )
 from stage import ip
-from wire import Wire, answer, namespace
+from wire import BROADCAST, Wire, answer, namespace
 
 SECOND_SYN_S = 0.9  # the kernel's own second SYN, or SYN/ACK, comes after 1 s
 OTHER = "02:00:00:00:00:0c"
+THIRD = "02:00:00:00:00:0d"
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +150,31 @@ def test_within_locktime_two_who_answer_are_told_and_nothing_is_deleted(scene, g
         begun.until("duplicate")
     assert not begun.told("healed")
     assert f"192.0.2.10 db0 {DEAD} REACHABLE" in scene.table()
+
+
+def test_who_announces_himself_meanwhile_is_asked_first_and_not_deleted(scene, guard, locktime):
+    """The one we held is silent, another one answers; and a third, who lives, is believed."""
+    scene.add("192.0.2.10", "reachable", DEAD)
+    address = "192.0.2.10"
+    hello = Ether(src=THIRD, dst=BROADCAST) / ARP(op=1, hwsrc=THIRD, psrc=address, pdst=address)
+    asked = []
+
+    def respond(address, to_all, number):
+        asked.append(to_all)
+        if not to_all:
+            return [answer(address, THIRD)] * number  # the first is for the dead one
+        return [answer(address, OTHER), hello] if number == 0 else []
+
+    wire = Wire()
+    begun = guard()
+    with contextlib.closing(wire), wire.answering(respond), socket.socket() as sock:
+        sock.setblocking(False)
+        sock.connect_ex((address, PORT))
+        begun.until("changed")
+        scene.until(lambda: asked.count(False) == 2)
+        time.sleep(0.1)
+    assert not begun.told("healed")
+    assert f"{address} db0 {THIRD} REACHABLE" in scene.table()
 
 
 def test_what_somebody_takes_over_within_locktime_is_not_deleted(scene, guard, locktime):
