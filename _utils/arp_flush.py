@@ -44,10 +44,12 @@ def delete_locked(table: tables.Table, key: wire.Key, mac: bytes) -> bool:
 
     False: it is not so, nothing was done. OSError where the kernel refuses.
     """
+    timers = table.timers(wire.family_of(key[1]), key[0])  # which takes longer than all the rest
+    table.device(key[0])
     entry = table.read_again([key]).get(key)
     if not entry or entry.mac != mac or not table.is_ours_still(entry):
         return False
-    if not judge.locked_s(entry, table.timers(wire.family_of(entry.dst), entry.ifindex)):
+    if not judge.locked_s(entry, timers):
         return False
     _none, refusals = table.channel.exchange(wire.delete_message(*key))
     for refusal in refusals:

@@ -3,6 +3,10 @@
 import socket
 import subprocess
 
+import arp_flush
+import arp_netlink
+import arp_options
+import arp_table
 import pytest
 from conftest import DEAD, ip, many
 from stage import own
@@ -38,6 +42,24 @@ def test_what_is_somebodys_stays(arp, scene):
     assert [row.rsplit(" ", 1)[0] for row in scene.table()] == [
         row.rsplit(" ", 1)[0] for row in before
     ]
+
+
+def test_an_owner_who_comes_while_the_timers_are_read_is_seen(scene, monkeypatch):
+    """There are as many of them as devices; nothing long is between the last look and the order."""
+    timers = arp_table.Table.timers
+
+    def meanwhile(table, family, ifindex):
+        found = timers(table, family, ifindex)
+        scene.add("192.0.2.10", "reachable", DEAD, "db0", "extern_learn")
+        return found
+
+    scene.add("192.0.2.10", "reachable", DEAD)
+    monkeypatch.setattr(arp_table.Table, "timers", meanwhile)
+    key = socket.if_nametoindex("db0"), socket.inet_aton("192.0.2.10")
+    with arp_netlink.Channel() as channel:
+        table = arp_table.Table(channel, arp_options.parse({}).selectors)
+        assert not arp_flush.delete_locked(table, key, bytes.fromhex(DEAD.replace(":", "")))
+    assert scene.table() == [f"192.0.2.10 db0 {DEAD} extern_learn REACHABLE"]
 
 
 def test_proxy_entries_stay(arp, scene):
