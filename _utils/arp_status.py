@@ -97,9 +97,11 @@ def read(path: str, now: float) -> Status:
         with open(path, encoding="utf-8") as file:
             status = json.load(file)
         pid, silent_s = int(status["pid"]), now - float(status["uptime_s"])
+        if not _is_whole(status):
+            raise ValueError
     except FileNotFoundError:
         return never
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {"lives": False, "why": f"{path} cannot be read"}
     if silent_s < 0:  # of another boot
         return never
@@ -111,6 +113,18 @@ def read(path: str, now: float) -> Status:
     elif silent_s > SILENT_S:
         why = f"its process {pid} has said nothing for {silent_s:.0f} s"
     return {**status, "lives": not why, **({"why": why} if why else {})}
+
+
+def _is_whole(status: Status) -> bool:
+    """Tell whether what is counted and kept is as we write it: who comes next goes on with that."""
+    counts = [status.get(name, {}) for name in ("told", "counts")]
+    heals = status.get("heals", [])
+    return (
+        all(isinstance(each, dict) for each in counts)
+        and all(isinstance(number, int) for each in counts for number in each.values())
+        and isinstance(heals, list)
+        and all(isinstance(row, dict) and {"at", "ip"} <= row.keys() for row in heals)
+    )
 
 
 def forget(path: str) -> None:

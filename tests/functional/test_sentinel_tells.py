@@ -1,5 +1,7 @@
 """What a sentinel has done: in status, memory and metrics of the runs; and its own failures."""
 
+import json
+import pathlib
 import re
 import signal
 import time
@@ -74,6 +76,25 @@ def test_one_that_is_stopped_and_not_installed_is_no_alarm(scene, hygiene, guard
     assert status()["why"] == "it was stopped"
     assert hygiene.status()[0]["problem"] == ""
     assert metrics(hygiene, tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "torn",
+    ["", "[]", "[" * 100_000, '{"heals": null}', '{"heals": [5]}', '{"told": []}',
+     '{"counts": {"questions": "x"}}'],
+)  # fmt: skip
+def test_who_finds_a_status_that_is_none_begins_a_new_one(scene, hygiene, guard, torn):
+    begun = guard()
+    scene.until(lambda: status()["lives"])
+    begun.end()
+    if ":" in torn:
+        torn = json.dumps({**status(), **json.loads(torn)})
+    pathlib.Path(arp_status.PATH).write_text(torn, encoding="utf-8")
+    assert status() == {"lives": False, "why": f"{arp_status.PATH} cannot be read"}
+    assert hygiene.run(family="ipv4")["problems"] == []
+    guard()
+    scene.until(lambda: status()["lives"])
+    assert status()["told"] == {"watching": 1}
 
 
 def test_the_clock_is_set_by_an_hour_and_nobody_takes_it_for_dead(
