@@ -66,6 +66,7 @@ systemctl is-active arp-hygiene-sentinel
 part first
 first_connection
 part killed
+until_ 'grep -sq \\"healed\\" /run/arp_hygiene/sentinel.json'
 before=$(pid)
 kill -9 $before
 until_ '[ $(pid) != 0 ] && [ $(pid) != '$before' ]'
