@@ -345,9 +345,11 @@ def _reason(error: Exception) -> str:
         return "no CAP_NET_RAW here"
     if isinstance(error, OSError):
         return error.strerror or packet.reason(error)
-    where = [step for step in traceback.extract_tb(error.__traceback__) if "arp_" in step.filename]
+    # without the lines themselves: a service's code may be another by now (arp_sentinel_unit)
+    steps = [(step.f_code.co_filename, at) for step, at in traceback.walk_tb(error.__traceback__)]
+    where = [(path, at) for path, at in steps if "arp_" in path]
     told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    at = f"{os.path.basename(where[-1].filename)}:{where[-1].lineno}" if where else "?"
+    at = f"{os.path.basename(where[-1][0])}:{where[-1][1]}" if where else "?"
     return arp_tell.one_line(f"{told} ({at})", 300)
 
 

@@ -4,9 +4,13 @@ import json
 import pathlib
 import re
 import signal
+import subprocess
+import sys
 import time
+import zipfile
 
 import arp_sentinel_loop as loop
+import arp_sentinel_unit
 import arp_status
 import pytest
 from conftest import BORN, DEAD
@@ -138,6 +142,25 @@ def test_what_ends_it_otherwise_is_told_and_it_watches_again(scene, guard, datab
     assert re.fullmatch(f"failed: cannot watch: {why}; again in 1 s", line)
     assert len(begun.told("watching")) == 2
     scene.until(lambda: status()["lives"])
+
+
+def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_path):
+    """A service runs one file, and the formula puts another in its place before it restarts it."""
+    path, begin = tmp_path / "sentinel.pyz", "import arp_sentinel_loop as loop\n"
+    path.write_bytes(arp_sentinel_unit.bundle())
+    with zipfile.ZipFile(path, "a") as bundle, pytest.warns(UserWarning, match="Duplicate name"):
+        bundle.writestr("__main__.py", begin + BROKEN.format(times=1) + "loop.main()\n")
+    words = [sys.executable, str(path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as service:
+        assert service.stdout.readline().startswith(b"watching: ")
+        (tmp_path / "new").write_bytes(path.read_bytes()[:100])
+        (tmp_path / "new").replace(path)
+        wire.say(syn("192.0.2.10"))
+        said = [service.stdout.readline() for _line in range(2)]
+        service.terminate()
+    assert said[0].startswith(b"failed: cannot watch: ZeroDivisionError: made up (arp_")
+    assert said[1].startswith(b"watching: ")
+    arp_status.forget(arp_status.PATH)
 
 
 def test_each_time_it_waits_longer_and_says_that_it_does_not_watch(scene, wire, guard):
