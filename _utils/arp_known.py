@@ -4,15 +4,12 @@ What was lost (ENOBUFS) makes all of it uncertain: then the table is read anew. 
 policy: entries in, changes out. It is as large as the kernel's table and no larger.
 """
 
-import socket
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import arp_wire as wire
-from arp_kernel import VALID
+from arp_kernel import FAMILY_NAMES, VALID
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_NEWNEIGH
-
-FAMILIES = socket.AF_INET, socket.AF_INET6  # a bridge tells what it learns by the same messages
 
 
 class Change(NamedTuple):
@@ -77,8 +74,8 @@ class Known:
                 return
             message = messages[at : at + size]
             at += size + 3 & ~3
-            if message[wire.HEADER.size] not in FAMILIES:
-                continue
+            if message[wire.HEADER.size] not in FAMILY_NAMES:
+                continue  # a bridge tells what it learns by the same messages
             if kind == RTM_NEWNEIGH:
                 yield self._put(wire.parse(message))
             elif kind == RTM_DELNEIGH:

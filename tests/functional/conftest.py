@@ -6,10 +6,12 @@ device, ``db0``; the other end of the cable, ``w0``, is in the namespace ``worke
 
 import contextlib
 import ctypes
+import os
 import pathlib
 import re
 import shutil
 
+import arp_status
 import pytest
 import salt.config
 from saltfactories.utils.functional import Loaders
@@ -87,9 +89,10 @@ def arp(loaders, scene):
 
 @pytest.fixture
 def hygiene(arp, loaders):
-    """The module, by Salt's real loader; it remembers nothing yet."""
+    """The module, by Salt's real loader; it remembers nothing yet, and no sentinel was here."""
     record = pathlib.Path(loaders.opts["root_dir"], "var/lib/arp_hygiene")
-    shutil.rmtree(record, ignore_errors=True)
+    for path in (record, os.path.dirname(arp_status.PATH)):
+        shutil.rmtree(path, ignore_errors=True)
 
     class Functions:
         def __getattr__(self, name):
