@@ -80,7 +80,7 @@ def check(defaults: Tree, pillar: Any) -> Checked:
         sysctl=_sysctl(tree["sysctl"]),
         requirement=_requirement(tree["requirement"]),
         announce=_announce(tree["announce"]),
-        sentinel=_sentinel(tree["sentinel"]),
+        sentinel=_sentinel(tree["sentinel"], arguments.get("exclude")),
     )
 
 
@@ -193,8 +193,11 @@ def _announce(tree: Tree) -> Tree:
     }
 
 
-def _sentinel(value: Any) -> Tree | None:
-    """Return what the sentinel is told, and as what it runs; None: there shall be none."""
+def _sentinel(value: Any, never: Any) -> Tree | None:
+    """Return what the sentinel is told, and as what it runs; None: there shall be none.
+
+    never: what no run touches. Nor does the sentinel, whatever else it is told to leave alone.
+    """
     if value is False:
         return None
     if value is not True and not isinstance(value, dict):
@@ -209,6 +212,11 @@ def _sentinel(value: Any) -> Tree | None:
         arp_options.parse(options)
     except ValueError as bad:
         raise ValueError(f"sentinel:{bad}") from None
+    if never is not None:
+        lists = [never, options.get("exclude", [])]
+        options["exclude"] = [
+            word for each in lists for word in (each if isinstance(each, list) else [each])
+        ]
     return {"as": way, "options": options}
 
 

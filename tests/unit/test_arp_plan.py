@@ -218,6 +218,24 @@ def test_it_is_told_what_pillar_says_and_runs_anew_with_other_code(plan):
     assert lines != plan({"sentinel": wanted}, **here(code="other"))["sentinel"]["lines"]
 
 
+def _watched(told):
+    [start] = [line for line in told["sentinel"]["lines"] if line.startswith("ExecStart=")]
+    return start
+
+
+@pytest.mark.parametrize(
+    ("own", "all_of_it"),
+    [
+        (True, ["192.0.2.1", "10.0.0.0/8, 10.9.0.0/16"]),
+        ({"exclude": "192.0.2.9"}, ["192.0.2.1", "10.0.0.0/8, 10.9.0.0/16", "192.0.2.9"]),
+    ],
+)
+def test_what_no_run_touches_the_sentinel_leaves_alone(plan, own, all_of_it):
+    never = ["192.0.2.1", "10.0.0.0/8, 10.9.0.0/16"]
+    told = plan({"clean": {"exclude": never}, "sentinel": own})
+    assert all(word in _watched(told) for each in all_of_it for word in each.split(", "))
+
+
 def test_what_it_was_before_goes(plan):
     both = here(found=["service", "engine"])
     assert plan({"sentinel": True}, **both)["sentinel"]["former"] == ["engine"]
