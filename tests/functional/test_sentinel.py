@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import BORN, DEAD
-from scapy.layers.l2 import ARP, Ether
 from sentry import (  # noqa: F401
     OURS,
     PAIR,
@@ -20,26 +19,15 @@ from sentry import (  # noqa: F401
     loopback,
     syn,
 )
-from stage import ip
-from wire import BROADCAST, Wire, answer, namespace
+from wire import Wire, answer, namespace
 
 SECOND_SYN_S = 0.9  # the kernel's own second SYN, or SYN/ACK, comes after 1 s
 OTHER = "02:00:00:00:00:0c"
-THIRD = "02:00:00:00:00:0d"
 
 
 @pytest.fixture(autouse=True)
 def no_locktime(scene):
     scene.sysctl("ipv4.neigh.db0.locktime", 0)  # an entry just written shall be as good as an old
-
-
-@pytest.fixture
-def locktime(scene, no_locktime):
-    scene.sysctl("ipv4.neigh.db0.locktime", 100)  # the kernel's default: ticks
-
-
-def healed_within_locktime(address, why="syn"):
-    return f"healed: {address} on db0: {DEAD} deleted, {BORN} answers ({why})"
 
 
 @PAIR
@@ -51,26 +39,6 @@ def test_the_first_connection_of_a_new_worker(scene, guard, database, address, s
     assert connect(address) < SECOND_SYN_S
     assert begun.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (syn)"]
     assert f"{address} db0 {BORN} REACHABLE" in scene.table()
-
-
-def test_an_old_stale_entry_that_our_own_answer_locks(scene, guard, database, locktime):
-    """Our SYN/ACK makes it DELAY, and that is a change: for a second it takes no other MAC."""
-    scene.worker("192.0.2.10")
-    scene.add("192.0.2.10", "stale", DEAD)
-    time.sleep(1.1)
-    begun = guard()
-    assert connect("192.0.2.10") < SECOND_SYN_S
-    assert begun.until("healed") == [healed_within_locktime("192.0.2.10")]
-    assert f"192.0.2.10 db0 {BORN} REACHABLE" in scene.table()
-
-
-def test_an_old_entry_that_nothing_locks_is_not_deleted(scene, guard, database, locktime):
-    scene.worker("192.0.2.10")
-    scene.add("192.0.2.10", "reachable", DEAD)
-    time.sleep(1.1)
-    begun = guard()
-    assert connect("192.0.2.10") < SECOND_SYN_S
-    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]
 
 
 def test_also_where_an_application_vouches_for_the_dead_one(scene, guard, database):
@@ -112,117 +80,6 @@ def test_fifty_workers_at_once(scene, guard, database):
         assert max(pool.map(connect, addresses)) < 2  # the client's patience
     assert begun.until("healed", 10)
     assert all(f"{address} db0 {BORN} REACHABLE" in scene.table() for address in addresses)
-
-
-def test_where_no_connection_waits_there_is_time_for_locktime(scene, guard, locktime):
-    scene.worker("192.0.2.10")
-    scene.add("192.0.2.10", "reachable", BORN)
-    begun = guard()
-    wire = Wire()
-    for mac in (DEAD, BORN, DEAD):  # announced, which is believed at once
-        wire.say(answer("192.0.2.10", mac, pdst="192.0.2.10", hwdst=mac))
-    wire.close()
-    begun.until("alternates")
-    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (vouched for)"]
-
-
-def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, database, locktime):
-    scene.worker("192.0.2.10")
-    begun = guard(patch="import arp_rights; arp_rights.keep_only(arp_rights.CAP_NET_RAW)")
-    scene.add("192.0.2.10", "reachable", DEAD)
-    assert connect("192.0.2.10") > SECOND_SYN_S
-    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]
-    assert begun.told("failed")[0].startswith("failed: cannot delete 192.0.2.10 on db0: EPERM: ")
-
-
-def test_within_locktime_two_who_answer_are_told_and_nothing_is_deleted(scene, guard, locktime):
-    scene.add("192.0.2.10", "reachable", DEAD)
-    wire = Wire()
-    with (
-        contextlib.closing(wire),
-        wire.answering(
-            lambda address, to_all, _number: [answer(address, OTHER), answer(address, DEAD)]
-            * to_all
-        ),
-    ):
-        begun = guard()
-        wire.say(syn("192.0.2.10", OTHER))
-        begun.until("duplicate")
-    assert not begun.told("healed")
-    assert f"192.0.2.10 db0 {DEAD} REACHABLE" in scene.table()
-
-
-def test_who_announces_himself_meanwhile_is_asked_first_and_not_deleted(scene, guard, locktime):
-    """The one we held is silent, another one answers; and a third, who lives, is believed."""
-    scene.add("192.0.2.10", "reachable", DEAD)
-    address = "192.0.2.10"
-    hello = Ether(src=THIRD, dst=BROADCAST) / ARP(op=1, hwsrc=THIRD, psrc=address, pdst=address)
-    asked = []
-
-    def respond(address, to_all, number):
-        asked.append(to_all)
-        if not to_all:
-            return [answer(address, THIRD)] * number  # the first is for the dead one
-        return [answer(address, OTHER), hello] if number == 0 else []
-
-    wire = Wire()
-    begun = guard()
-    with contextlib.closing(wire), wire.answering(respond), socket.socket() as sock:
-        sock.setblocking(False)
-        sock.connect_ex((address, PORT))
-        begun.until("changed")
-        scene.until(lambda: asked.count(False) == 2)
-        time.sleep(0.1)
-    assert not begun.told("healed")
-    assert f"{address} db0 {THIRD} REACHABLE" in scene.table()
-
-
-def test_what_somebody_takes_over_within_locktime_is_not_deleted(scene, guard, locktime):
-    """The answer names another, and meanwhile an owner has made the entry his."""
-    wire, said = Wire(), []
-
-    def taken(address, to_all, _number):
-        scene.add("192.0.2.10", "reachable", DEAD, "db0", "extern_learn")
-        said.append(to_all)
-        return [answer(address, OTHER)] * to_all
-
-    begun = guard()
-    scene.add("192.0.2.10", "reachable", DEAD)
-    with contextlib.closing(wire), wire.answering(taken):
-        wire.say(syn("192.0.2.10", OTHER))
-        scene.until(lambda: True in said)
-        time.sleep(0.2)
-    assert not begun.told("healed")
-    assert f"192.0.2.10 db0 {DEAD} extern_learn REACHABLE" in scene.table()
-
-
-def test_an_ipv6_answer_that_may_not_override_deletes_nothing(scene, guard, locktime):
-    scene.add("2001:db8::10", "reachable", DEAD)
-    wire = Wire()
-    begun = guard()
-
-    def modest(address, to_all, _number):
-        return [answer(address, OTHER, O=0)] * to_all
-
-    with contextlib.closing(wire), wire.answering(modest):
-        wire.say(syn("2001:db8::10", OTHER))
-        told = f"2001:db8::10 on db0: {OTHER} answers, the table keeps {DEAD}"
-        assert begun.until("disagreement") == [f"disagreement: {told}"]
-    assert not begun.told("healed")
-
-
-def test_with_locktime_an_outgoing_connection(scene, guard, locktime):
-    scene.worker("192.0.2.10")
-    scene.add("192.0.2.10", "stale", DEAD)
-    with namespace("worker"):
-        server = Server("192.0.2.10")
-    begun = guard()
-    began = time.monotonic()
-    with socket.create_connection(("192.0.2.10", PORT), 5) as sock:
-        assert sock.recv(4) == b"word"
-    assert time.monotonic() - began < SECOND_SYN_S
-    server.close()
-    assert begun.until("healed") == [healed_within_locktime("192.0.2.10", "no answer")]
 
 
 @PAIR
@@ -278,26 +135,6 @@ def test_outgoing_connections_to_one_who_is_made_anew_again_and_again(scene, gua
         with socket.create_connection((address, PORT), 2) as sock:
             assert sock.recv(4) == b"word"
         begun.until("healed", times)
-    server.close()
-
-
-def test_within_locktime_too_one_who_is_made_anew_again_and_again(scene, guard, locktime):
-    """That the wire has confirmed the former one delays nothing."""
-    scene.worker("192.0.2.10")
-    with namespace("worker"):
-        server = Server("192.0.2.10")
-    scene.add("192.0.2.10", "stale", DEAD)
-    begun = guard()
-    for times in (1, 2, 3, 4):
-        began = time.monotonic()
-        with socket.create_connection(("192.0.2.10", PORT), 5) as sock:
-            assert sock.recv(4) == b"word"
-        assert time.monotonic() - began < SECOND_SYN_S
-        assert " deleted, " in begun.until("healed", times)[-1]
-        [held] = [row.split()[2] for row in scene.table() if row.startswith("192.0.2.10 ")]
-        ip("-n", "worker", "link", "set", "w0", "address", f"02:00:00:00:01:0{times}")
-        time.sleep(1.1)  # one address is asked about once a second
-        scene.add("192.0.2.10", "stale", held)
     server.close()
 
 
