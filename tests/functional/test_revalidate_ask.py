@@ -147,25 +147,15 @@ def test_forged_answers_heal_nothing_that_the_table_does_not_hold(arp, scene, wi
         for address in (*addresses[15:], "192.0.2.200", "203.0.113.1")
         for mac in (OTHER, DEAD, "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "02:00:00:00:00:01")
     ]
-    done = threading.Event()
-
-    def lie():
-        while not done.is_set():
-            wire.say(*lies)
-
-    liar = threading.Thread(target=lie)
-    liar.start()
-    try:
+    with wire.saying(*lies):
         result = arp.revalidate()
-    finally:
-        done.set()
-        liar.join()
     table = {row.split()[0]: row.split()[2] for row in scene.table()}
-    assert {row["ip"] for row in result["healed"]} >= set(addresses[:10])
-    for row in result["healed"]:
-        assert row["new"] in (BORN, OTHER)
-        if row["ip"] in addresses[:15]:
-            assert table[row["ip"]] == row["new"]
+    assert {(row["ip"], row["new"]) for row in result["healed"]} == {
+        (address, BORN) for address in addresses[:10]
+    }
+    assert all(table[address] == BORN for address in addresses[:10])
+    assert {row["ip"] for row in result["gone"]} == set(addresses[10:15])
+    assert {row["ip"] for row in result["duplicates"]} == set(addresses[15:])
     assert "203.0.113.1" not in table
 
 
