@@ -60,7 +60,7 @@ def minion_opts(repo, tmp_path_factory):
     minion = configure(
         tmp_path_factory.mktemp("minion"),
         module_dirs=[str(repo)],
-        file_roots={"base": [str(repo), str(repo / "salt")]},
+        file_roots={"base": [str(repo / "salt")]},
         pillar_roots={"base": []},
         grains={"os": "Debian"},
     )

@@ -65,7 +65,7 @@ def works(minion, *how):
 
 @pytest.mark.usefixtures("entries")
 def test_synced_from_file_roots(repo, tmp_path):
-    minion = Minion(tmp_path, file_roots={"base": [str(repo), str(repo / "salt")]})
+    minion = Minion(tmp_path, file_roots={"base": [str(repo / "salt")]})
     synced = minion.call("saltutil.sync_all")
     assert "modules.arp" in synced["modules"]
     assert "states.arp" in synced["states"]
@@ -93,7 +93,7 @@ def test_synced_and_installed_at_once_the_synced_one_runs(repo, site, tmp_path):
     shutil.copytree(site, broken)
     for path in (broken / "saltext" / "arp_hygiene" / "utils").glob("arp_*.py"):
         path.write_text("raise RuntimeError('the installed one')\n", encoding="utf-8")
-    minion = Minion(tmp_path, file_roots={"base": [str(repo), str(repo / "salt")]})
+    minion = Minion(tmp_path, file_roots={"base": [str(repo / "salt")]})
     minion.environment["PYTHONPATH"] = str(broken)
     minion.call("saltutil.sync_all")
     works(minion)
