@@ -10,6 +10,7 @@ from conftest import BORN, DEAD
 from sentry import (  # noqa: F401
     OURS,
     PAIR,
+    PATIENT,
     PORT,
     Server,
     connect,
@@ -224,7 +225,7 @@ def test_two_who_claim_an_address_are_told_and_the_held_one_stays(scene, guard):
             lambda address, to_all, _number: [answer(address), answer(address, OTHER)] * to_all
         ),
     ):
-        begun = guard()
+        begun = guard(patch=PATIENT)
         wire.say(syn("192.0.2.10", OTHER))
         assert begun.until("duplicate") == [
             f"duplicate: 192.0.2.10 on db0: {BORN} and {OTHER} answer"
