@@ -79,6 +79,10 @@ def loaders(minion_opts):
 def arp(loaders, scene):
     """The execution module, loaded by Salt, on a fresh database host."""
     loaders.opts["test"] = False
+    # Salt keeps one module of a name in a process: another minion's loader has made ours its own.
+    loaded_for = loaders.modules["arp_hygiene.status"].__globals__["__opts__"]
+    if loaded_for["root_dir"] != loaders.opts["root_dir"]:
+        loaders.reload_all()
 
     class Functions:
         def __getattr__(self, name):
