@@ -181,10 +181,13 @@ class _Born:
     def _known(self, machine):
         """Return the addresses that the master itself remembers of a machine."""
         for bank, key in (("grains", machine), (f"minions/{machine}", "data")):  # 3008; before
-            data = self.cache.fetch(bank, key)
-            grains = data.get("grains") if bank != "grains" and isinstance(data, dict) else data
+            grains = None
             try:
+                data = self.cache.fetch(bank, key)
+                grains = data.get("grains") if bank != "grains" and isinstance(data, dict) else data
                 return [ip for ip, _, _ in arp_claims.from_grains(grains).addresses]
+            except SaltException as error:  # a torn file of the master's own
+                self.newcomers.refuse(machine, f"what is remembered of it: {error}")
             except ValueError as error:
                 if grains:
                     self.newcomers.refuse(machine, str(error))

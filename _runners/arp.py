@@ -428,15 +428,15 @@ class _Memory:
     def facts(self, name):
         """Return the claims of one, and how old they are; None where nothing is remembered."""
         for bank, key in (("grains", name), (f"minions/{name}", "data")):  # 3008; before
-            data = self._cache.fetch(bank, key)
-            if data:
-                updated = self._cache.updated(bank, key)
-                age_s = None if updated is None else max(0, int(time.time() - updated))
-                try:
+            try:
+                data = self._cache.fetch(bank, key)
+                if data:
+                    updated = self._cache.updated(bank, key)
+                    age_s = None if updated is None else max(0, int(time.time() - updated))
                     grains = data if bank == "grains" else data.get("grains")
                     return arp_claims.from_grains(grains, age_s=age_s)
-                except (ValueError, AttributeError) as error:
-                    log.warning("arp: what is remembered of %s: %s", name, error)
+            except (ValueError, AttributeError, SaltException) as error:  # or its file is torn
+                log.warning("arp: what is remembered of %s: %s", name, error)
         return None
 
 

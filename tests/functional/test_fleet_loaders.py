@@ -1,10 +1,13 @@
 """Salt's real loaders find what is for the master, on a master and nowhere else."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import salt.cache
 import salt.config
 import salt.loader
 import salt.output
@@ -63,6 +66,36 @@ def test_the_engine_is_a_masters(master_opts, runners, role, there):
     opts = {**master_opts, "__role": role}
     engines = salt.loader.engines(opts, {}, runners, salt.loader.utils(opts))
     assert ("arp_born.start" in engines) is there
+
+
+@pytest.fixture(params=["grains", "minions/torn"])  # Salt 3008; before
+def torn(request, master_opts):
+    """A master's cache in which a power cut has left half of what it remembers of a minion."""
+    bank = request.param
+    place = Path(master_opts["cachedir"]) / bank
+    place.mkdir(parents=True)
+    (place / ("torn.p" if bank == "grains" else "data.p")).write_bytes(b"\x85\xa3ab")
+    yield salt.cache.factory({**master_opts, "cache": "localfs"})
+    shutil.rmtree(place)
+
+
+def test_a_torn_memory_of_one_machine_is_no_end_of_an_audit(runners, torn):
+    memory = runners["arp.audit"].__globals__["_Memory"]
+    memory = memory.__new__(memory)
+    memory._cache = torn
+    assert memory.facts("torn") is None
+
+
+def test_a_torn_memory_of_one_machine_holds_up_no_newcomer(master_opts, runners, torn):
+    engines = salt.loader.engines(master_opts, {}, runners, salt.loader.utils(master_opts))
+    words = engines["arp_born.start"].__globals__
+    born = words["_Born"].__new__(words["_Born"])
+    born.cache, born.newcomers = torn, words["arp_newcomers"].Newcomers(1, 10, 500)
+    for name in ("torn", "whole"):
+        born.newcomers.note(name, ["192.0.2.7"], now=0)
+    job = born.newcomers.take(1, {"torn", "whole"}, born._known)
+    assert job.machines == ["torn", "whole"]
+    assert "what is remembered of it" in born.newcomers.complaints()["torn"]
 
 
 @pytest.mark.parametrize(
