@@ -26,7 +26,7 @@ import arp_wire as wire
 from arp_ask import Heard, Question, ask
 from arp_devices import IFF_UP
 from arp_diagnose import Evidence, Load, Route, Row, is_owned, kept_alive_by, verdict
-from arp_kernel import NOARP, NTF_EXT_LEARNED, PERMANENT, TICKS
+from arp_kernel import NOARP, PERMANENT, TICKS
 from arp_rows import Rows
 from arp_select import LIMIT, parse_selectors
 from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGHTBL
@@ -169,9 +169,9 @@ class _Look:
             return Load()
         spared = 0
         if _release() >= _SPARES:
-            for block in blocks.read(self._channel.neighbours(self._family), _is_spared):
+            for block in blocks.read(self._channel.neighbours(self._family), judge.is_spared):
                 if block.shared is None:
-                    spared += sum(map(_is_spared, block.entries()))
+                    spared += sum(map(judge.is_spared, block.entries()))
                 elif block.shared:
                     spared += len(block)
         return Load(limits.entries_all_namespaces, spared, *limits[:3])
@@ -243,11 +243,6 @@ class _Look:
             wire.address(dst): [mac.hex(":") for mac in one.answers]
             for (_ifindex, dst), one in ask(questions).items()
         }
-
-
-def _is_spared(entry: judge.Seen) -> bool:
-    """Tell whether no limit counts an entry (net/core/neighbour.c: neigh_update_gc_list)."""
-    return bool(entry.state & PERMANENT or entry.flags & NTF_EXT_LEARNED)
 
 
 def _release() -> tuple[int, ...]:

@@ -159,6 +159,11 @@ def _without_arp(entry: Seen, device: Device | None) -> str:
     return ""
 
 
+def is_spared(entry: Seen) -> bool:
+    """Tell whether no limit counts an entry (net/core/neighbour.c: neigh_update_gc_list)."""
+    return bool(entry.state & PERMANENT or entry.flags & NTF_EXT_LEARNED)
+
+
 def unprovable(entry: Seen, timers: Timers) -> str:
     """Return why there is nothing to prove about an entry, or nobody to ask; or an empty string."""
     if not entry.state & VALID:

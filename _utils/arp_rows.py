@@ -141,12 +141,16 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
     """Return how full the tables are, by family, device and state, against their limits."""
     result: dict[str, dict[str, Any]] = {}
     seen: dict[wire.Key, int] = {}
+    spared: dict[int, set[wire.Key]] = {family: set() for family in selectors.families}
     with netlink.Channel() as channel:
         table = tables.Table(channel, selectors)
 
         def look() -> None:
             for _owner, block in table.judged():
-                seen.update((entry.key, entry.state) for entry in block.entries())
+                for entry in block.entries():
+                    seen[entry.key] = entry.state
+                    if judge.is_spared(entry):
+                        spared[wire.family_of(entry.dst)].add(entry.key)
 
         table.complete(look)
         limits = netlink.limits(selectors.families)
@@ -160,6 +164,7 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
             counts["entries"] += 1
             counts["states"][state] = counts["states"].get(state, 0) + 1
             by_device[state] = by_device.get(state, 0) + 1
-    for family, told in result.items():
-        told["warnings"] = arp_tell.overflow(family, told)
+    for family in selectors.families:
+        told = result[FAMILY_NAMES[family]]
+        told["warnings"] = arp_tell.overflow(FAMILY_NAMES[family], told, len(spared[family]))
     return result

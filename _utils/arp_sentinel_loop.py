@@ -41,7 +41,7 @@ import arp_taps
 import arp_tell
 import arp_watch
 import arp_wire as wire
-from arp_kernel import FAMILY_NAMES, PERMANENT, REACHABLE
+from arp_kernel import FAMILY_NAMES, REACHABLE
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
 RETRY_S, LONGEST_RETRY_S = 1.0, 60.0  # after what ended it; twice as long each time, until it holds
@@ -248,9 +248,8 @@ class _Round:
             facts = {"gc_thresh3": limit.gc_thresh3,
                      "entries_all_namespaces": limit.entries_all_namespaces}  # fmt: skip
             ours = (entry for entry in entries if wire.family_of(entry.dst) == family)
-            permanent = sum(entry.state == PERMANENT for entry in ours)
-            told = {**facts, "states": {"PERMANENT": permanent}}
-            for line in arp_tell.overflow(FAMILY_NAMES[family], told):
+            spared = sum(map(judge.is_spared, ours))
+            for line in arp_tell.overflow(FAMILY_NAMES[family], facts, spared):
                 full.add(family)
                 if family not in self._full:
                     self._teller.tell("full", line, now, **facts)

@@ -89,16 +89,15 @@ def one_line(text: str, limit: int = LIMIT) -> str:
     return words.encode()[: limit - 4].decode(errors="ignore").rstrip() + " ..."
 
 
-def overflow(family: str, told: Answer) -> list[str]:
+def overflow(family: str, told: Answer, spared: int) -> list[str]:
     """Return a line where the table of a family is nearly full, with the sizes to set.
 
-    ``told`` is what arp.stats says of that family. The limit holds for all network namespaces
-    together; at it the kernel learns no new neighbour ("neighbour table overflow"). It does not
-    count what is PERMANENT (neigh_alloc in net/core/neighbour.c); how many of these there are in
-    other namespaces, or beside what selectors name, we cannot tell: then this is early.
+    ``told`` is what arp.stats says of that family, ``spared`` how many of its entries no limit
+    counts (arp_judge). The limit holds for all network namespaces together; at it the kernel learns
+    no new neighbour ("neighbour table overflow"). How many are spared in other namespaces, or
+    beside what selectors name, we cannot tell: then this is early.
     """
-    limit, entries = told.get("gc_thresh3", 0), told.get("entries_all_namespaces", 0)
-    entries -= told["states"].get("PERMANENT", 0)
+    limit, entries = told.get("gc_thresh3", 0), told.get("entries_all_namespaces", 0) - spared
     if not limit or entries < FULL * limit:
         return []
     size = 1 << (2 * max(entries, limit) - 1).bit_length()

@@ -158,8 +158,9 @@ def test_what_a_person_can_still_read_is_sorted(arp, scene):
     assert listed == sorted(listed)
 
 
+@pytest.mark.parametrize("spared", ["permanent", "stale extern_learn"])
 @pytest.mark.parametrize(("percent", "warns"), [(79, False), (80, True)], ids=str)
-def test_stats_warns_before_the_kernel_refuses(arp, scene, monkeypatch, percent, warns):
+def test_stats_warns_before_the_kernel_refuses(arp, scene, monkeypatch, percent, warns, spared):
     """The limit is the whole machine's, and other tests live under it: it is patched."""
     import arp_netlink
 
@@ -167,12 +168,14 @@ def test_stats_warns_before_the_kernel_refuses(arp, scene, monkeypatch, percent,
 
     def limits(families):
         found = original(families)
-        full = found[2].entries_all_namespaces - 1  # the one that is PERMANENT does not count
+        full = found[2].entries_all_namespaces - 20  # those that no limit counts
         return {**found, 2: found[2]._replace(gc_thresh3=full * 100 // percent)}
 
     monkeypatch.setattr(arp_netlink, "limits", limits)
     scene.fill(200)
-    scene.add("192.0.2.10", "permanent")
+    state, *extra = spared.split()
+    for number in range(10, 30):
+        scene.add(f"192.0.2.{number}", state, DEAD, "db0", *extra)
     stats = arp.stats()
     assert set(stats) == {"ipv4", "ipv6"}, "every key is a family"
     assert stats["ipv6"]["warnings"] == []

@@ -106,14 +106,10 @@ def test_one_line_is_one_line(text, said):
     ],
 )
 def test_a_table_nearly_full_is_told_with_the_sizes_to_set(entries, told):
-    stats = {
-        "states": {"PERMANENT": 90},
-        "entries_all_namespaces": entries + 90,
-        "gc_thresh3": 1024,
-    }
-    assert tell.overflow("ipv4", stats) == told
+    stats = {"entries_all_namespaces": entries + 90, "gc_thresh3": 1024}
+    assert tell.overflow("ipv4", stats, spared=90) == told
     assert line({}, told) == "".join(told)
 
 
 def test_a_family_without_a_table_is_never_full():
-    assert tell.overflow("ipv6", {"entries": 0, "states": {}}) == []
+    assert tell.overflow("ipv6", {"entries": 0, "states": {}}, spared=0) == []
