@@ -192,7 +192,8 @@ class Prover:
                 yield False
                 return
             raised, refused = [], {}
-            now = {family: channel.timers(family) for family, _ifindex in devices}
+            families = {family for family, _ifindex in devices}
+            now = {family: channel.timers(family) for family in families}  # of all devices at once
             for family, ifindex in sorted(devices):
                 if ifindex not in now[family] or now[family][ifindex].mcast_resolicit:
                     continue

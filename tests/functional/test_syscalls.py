@@ -80,3 +80,24 @@ def test_a_device_without_neighbours_costs_nothing(arp, scene, monkeypatch):
     assert arp.flush()["flushed"] == 3
     assert set(asked) <= {"db0", "lo"}
     assert len(asked) == len(set(asked))
+
+
+def test_the_timers_of_many_devices_are_read_at_once(arp, scene, monkeypatch):
+    import arp_netlink
+
+    for number in range(4):
+        ip("link", "add", f"v{number}", "type", "veth", "peer", "name", f"w{number}")
+        for name in (f"v{number}", f"w{number}"):
+            ip("link", "set", name, "up")
+        ip("address", "add", f"198.51.{number}.1/24", "dev", f"v{number}")
+        scene.quick(f"v{number}")
+        scene.add(f"198.51.{number}.9", dev=f"v{number}")
+    asked, original = [], arp_netlink.Channel.timers
+
+    def timers(channel, family):
+        asked.append(family)
+        return original(channel, family)
+
+    monkeypatch.setattr(arp_netlink.Channel, "timers", timers)
+    assert len(arp.revalidate(family="ipv4")["gone"]) == 4
+    assert len(asked) == 2  # when it judges, and when the kernel is made to prove
