@@ -22,7 +22,6 @@ from pyroute2.netlink import NLM_F_REQUEST, NLMSG_ERROR
 from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE
 
 FACTS_S = 0.25  # what is known of a device is read again after this: its MAC may change
-BATCH = 64  # routes asked for at once: their answers must fit into the least receive buffer
 MOST_KNOWN = 4096  # devices remembered: containers come and go for as long as a sentinel lives
 
 # --- include/uapi/linux/if.h
@@ -183,9 +182,9 @@ class Devices:
         senders = device.senders(wire.family_of(targets[0]))
         if len(senders) == 1 or len(targets[0]) == 16:
             return [senders[0].ip] * len(targets)
-        routed: list[bytes] = []
-        for at in range(0, len(targets), BATCH):
-            routed += self._channel.route_sources(device.ifindex, targets[at : at + BATCH])
+        routed, batch = list[bytes](), self._channel.batch  # whose answers fit into our buffer
+        for at in range(0, len(targets), batch):
+            routed += self._channel.route_sources(device.ifindex, targets[at : at + batch])
         return [
             source if device.owns(source) else _selected(senders, target)
             for source, target in zip(routed, targets, strict=True)

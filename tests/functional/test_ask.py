@@ -9,6 +9,7 @@ import sys
 
 import arp_ask
 import arp_devices
+import arp_netlink
 import arp_pace
 import pytest
 from arp_ask import Question
@@ -262,6 +263,24 @@ def test_the_source_is_the_one_the_kernel_would_use(scene, wire):
             asker.put(question(target))
         play(asker, clock)
     assert {frame[ARP].pdst: frame[ARP].psrc for frame in wire.questions()} == kernel
+
+
+def test_routes_are_asked_for_in_little_memory(scene, monkeypatch):
+    """net.core.rmem_max can be as small as 2304, and a container may not exceed it."""
+    do("address add 198.51.100.1/24 dev db0")
+    enlarge = arp_netlink.Channel._make_room
+
+    def make_room(channel):
+        full = enlarge(channel)
+        assert full > 2
+        channel._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+        return channel._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // arp_netlink.ROOM
+
+    monkeypatch.setattr(arp_netlink.Channel, "_make_room", make_room)
+    with contextlib.closing(arp_devices.Devices()) as devices:
+        device = devices.get(socket.if_nametoindex("db0"))
+        targets = [bytes([198, 51, 100, number]) for number in range(2, 66)]
+        assert devices.sources(device, targets) == 64 * [socket.inet_aton("198.51.100.1")]
 
 
 def test_a_new_mac_of_the_device_is_told_and_not_the_old_one(scene, wire):
