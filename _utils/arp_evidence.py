@@ -97,8 +97,9 @@ class _Look:
 
     def __init__(self, channel: netlink.Channel, dst: bytes, dev: str | None) -> None:
         self._channel, self._dst = channel, dst
-        self._table = tables.Table(channel, parse_selectors(dev=dev, verb="list"))
-        oif = channel.ifindex(dev) if dev else 0
+        selectors = parse_selectors(dev=dev, verb="list")
+        self._table = tables.Table(channel, selectors)
+        oif = channel.ifindex(*selectors.dev) if selectors.dev else 0
         self._way = arp_route.find(channel, dst, oif)
         device = self._table.device(oif) if oif else None
         if self._way.why_not and device and not device.flags & IFF_UP:

@@ -52,6 +52,17 @@ def test_right(arp, scene, address):
     assert answer["asked"] == {"unicast": 0, "broadcast": 2}
 
 
+def test_the_device_that_is_named_is_gone_by(arp, scene):
+    """Blanks round a word are no part of it, here as everywhere."""
+    ip("link", "add", "db1", "type", "veth", "peer", "name", "w1")
+    for name in ("db1", "w1"):
+        ip("link", "set", name, "up")
+    ip("address", "add", "198.51.100.1/24", "dev", "db1")
+    for dev in ("db1", " db1"):
+        route = arp.diagnose(V4, dev=dev, test=True)["route"]
+        assert (route["dev"], route["source"]) == ("db1", "198.51.100.1")
+
+
 @PAIR
 def test_wrong_and_corrected(arp, scene, address):
     scene.worker(address)
