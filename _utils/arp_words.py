@@ -23,7 +23,7 @@ def number(key: str, value: Any, least: float, most: float, whole: bool = False)
         found = int(value) if whole else float(value)
         if not least <= found <= most or (whole and found != float(value)):
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{key}: {value!r} is not {kind} from {least:g} to {most:g}") from None
     return found
 

@@ -288,6 +288,8 @@ def test_whatever_a_minion_answers_the_run_goes_on(ret):
         (lambda: arp_words.whole("batch", 0, 1, 9), "batch: 0 is not a whole number from 1 to 9"),
         (lambda: arp_words.whole("batch", 1.5, 1, 9), "batch: 1.5 is not a whole number"),
         (lambda: arp_words.whole("batch", True, 1, 9), "batch: True is not a whole number"),
+        (lambda: arp_words.whole("limit", float("inf"), 0, 9), "limit: inf is not a whole number"),
+        (lambda: arp_words.number("rate", 10**400, 0, 9), "is not a number from 0 to 9"),
         (lambda: arp_words.number("pause", "nan", 0, 9), "pause: 'nan' is not a number from 0"),
         (lambda: arp_words.flag("test", "yes"), "test: 'yes' is neither True nor False"),
         (lambda: arp_words.one_of("truth", "x", ("live",)), "truth: 'x' is not one of live"),
