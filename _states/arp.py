@@ -144,7 +144,8 @@ def _revalidated(ret, answer, test):
     ret["changes"] = _changes(rows, answer["totals"]["healed"] + answer["totals"]["gone"])
     twice = answer.get("duplicates", [])
     if twice:
-        notes += f" Claimed twice, which no table can heal: {_examples(twice, len(twice))}."
+        examples = _examples(twice, answer["totals"]["duplicates"])
+        notes += f" Claimed twice, which no table can heal: {examples}."
     if not answer["checked"] and not answer.get("failed"):
         return {**ret, "comment": f"Already clean: nothing to check{_kept(answer)}."}
     ret["comment"] = (

@@ -43,6 +43,22 @@ def test_revalidate_heals(clean, lively):
     assert (again["result"], again["changes"]) == (True, {})
 
 
+def test_what_is_claimed_twice_is_counted_where_not_all_is_listed(clean, scene, monkeypatch):
+    import arp_revalidate
+
+    rows = [
+        {"ip": f"192.0.2.{n}", "dev": "db0", "mac": DEAD, "macs": [DEAD, BORN]} for n in range(9)
+    ]
+    told = {"checked": 5000, "confirmed": 0, "undecided": 0, "healed": [], "gone": []}
+    told |= {"duplicates": rows, "totals": {"healed": 0, "gone": 0, "duplicates": 5000}}
+    told |= {"kept": {}, "warnings": []}
+    monkeypatch.setattr(arp_revalidate, "revalidate", lambda *_words: told)
+    assert clean()["comment"].endswith(
+        "Claimed twice, which no table can heal: 192.0.2.0 on db0, 192.0.2.1 on db0, "
+        "192.0.2.2 on db0 and 4997 more."
+    )
+
+
 def test_nothing_there_is_clean(clean, scene):
     assert clean()["comment"] == "Already clean: nothing to check."
     assert clean(how="flush", nud="all")["comment"] == "Already clean: nothing to delete."
