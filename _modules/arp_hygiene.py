@@ -293,8 +293,8 @@ def _kept():
     """Return the kernel settings in our file of them, by name."""
     try:
         with open(_paths()["sysctl"], encoding="utf-8") as file:
-            pairs = (line.split(" = ") for line in file.read().splitlines() if " = " in line)
-            return {name: value for name, value in pairs}
+            pairs = (line.split(" = ", 1) for line in file.read().splitlines() if " = " in line)
+            return {name: value for name, value in pairs if not name.startswith("#")}
     except FileNotFoundError:
         return {}
 

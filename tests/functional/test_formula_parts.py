@@ -61,6 +61,14 @@ def test_settings_that_are_off_are_not_kept(apply, veth):
     assert live(veth, "mcast_resolicit") == 3, "and so it is"
 
 
+def test_a_line_of_somebody_else_in_the_file_of_settings_stops_nothing(apply, veth):
+    apply(RESOLICIT)
+    with SYSCTL.open("a", encoding="utf-8") as file:
+        file.write("# was: net.ipv4.neigh.eth9.locktime = 0 = off\n")
+    assert not apply(sls="arp_hygiene.remove").failed
+    assert not SYSCTL.exists()
+
+
 def test_a_device_that_is_not_there_is_skipped_with_a_word(apply):
     done = apply({"requirement": NO_PIP, "sysctl": {"mcast_resolicit": {"eth9": 3}}})
     assert not done.failed
