@@ -236,17 +236,16 @@ def _heal(words):
         if words["test"] or seen.interrupted:
             answer |= {"would_ask": chosen.rows, "would_waves": len(waves), "waves": waves}
             return _finished(answer, words)
-        interrupted = _in_waves(ask, seen, chosen, waves, words)
+        code, ended = _in_waves(ask, seen, chosen, waves, words)
         done = chosen.told(seen.silent, words["limit"])
         done["totals"] = {**answer["totals"], **done["totals"]}
-        done["summary"] = answer["summary"] + done["summary"]
-        if interrupted:
-            done["retcode"] = INTERRUPTED
-        return _finished({**answer, **done, "interrupted": interrupted}, words)
+        done["summary"] = answer["summary"] + done["summary"] + ended
+        done["retcode"] = code if code == INTERRUPTED else done["retcode"] or code
+        return _finished({**answer, **done, "interrupted": code == INTERRUPTED}, words)
 
 
 def _in_waves(ask, seen, chosen, waves, words):
-    """Have every wave asked about; return whether somebody ended that before its time."""
+    """Have every wave asked about; return exit code and line of what ended that too soon."""
     try:
         for number, wave in enumerate(waves, 1):
             while _wave(ask, seen, chosen, wave, words["rate"]):
@@ -256,8 +255,10 @@ def _in_waves(ask, seen, chosen, waves, words):
             if number < len(waves):
                 time.sleep(words["pause"])
     except INTERRUPTIONS:
-        return True
-    return False
+        return INTERRUPTED, []
+    except SaltException as error:  # the master's own; what was done is told all the same
+        return ERROR, [f"Ended before its time: {error}"]
+    return 0, []
 
 
 def _wave(ask, seen, chosen, wave, rate):

@@ -1,5 +1,6 @@
 """Salt's real loaders find what is for the master, on a master and nowhere else."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -8,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import salt.cache
+import salt.client
 import salt.config
 import salt.loader
 import salt.output
 import salt.template
+from conftest import BORN, DEAD
+from salt.exceptions import SaltClientError
 
 LOADED = """
 import json, sys
@@ -96,6 +100,49 @@ def test_a_torn_memory_of_one_machine_holds_up_no_newcomer(master_opts, runners,
     job = born.newcomers.take(1, {"torn", "whole"}, born._known)
     assert job.machines == ["torn", "whole"]
     assert "what is remembered of it" in born.newcomers.complaints()["torn"]
+
+
+def test_a_heal_that_ends_before_its_time_tells_what_it_has_done(runners, monkeypatch):
+    """The master does not answer any more when the second wave is sent."""
+    words = runners["arp.heal"].__globals__
+    arp_fleet = words["arp_fleet"]
+    held = {"ip": "192.0.2.9", "dev": "db0", "mac": DEAD}
+    rows = [{**held, "minion": name, "owner": ""} for name in ("db1", "db2")]
+
+    class Look:
+        verdict = arp_fleet.Verdict(rows, [], [], {}, {})
+        tables, silent, interrupted = {"db1": [], "db2": []}, {}, False
+        fleet = arp_fleet.Fleet({}, [])
+
+        def __init__(self, *_words):
+            pass
+
+        def answer(self, _limit):
+            return {"summary": ["2 wrong."], "totals": {}, "retcode": 2}
+
+    class Ask:
+        def __init__(self, *_words):
+            pass
+
+        def publish(self, minions, *_words):
+            if "db2" in minions:
+                raise SaltClientError("the master is away")
+
+        def gather(self, _job):
+            healed = [{**held, "old": DEAD, "new": BORN}]
+            return {"db1": {"ret": {"healed": healed, "entries": []}}}
+
+        def ask(self, *_words):
+            return {"db1": {"ret": []}}, {"db1"}
+
+    monkeypatch.setitem(words, "_Look", Look)
+    monkeypatch.setitem(words, "_Ask", Ask)
+    monkeypatch.setattr(salt.client, "get_local_client", lambda **_words: contextlib.nullcontext())
+    answer = runners["arp.heal"](pause=0)
+    assert [row["minion"] for row in answer["healed"]] == ["db1"]
+    assert [row["minion"] for row in answer["not_reached"]] == ["db2"]
+    assert answer["summary"][-1] == "Ended before its time: the master is away"
+    assert (answer["retcode"], answer["interrupted"]) == (4, False)
 
 
 @pytest.mark.parametrize(
