@@ -129,7 +129,8 @@ class _Round:
             opened.callback(self._asker.close)
             self._epoll = opened.enter_context(select.epoll())
             self._close = opened.pop_all().close
-        self._host = arp_watch.Host(options.selectors, self._channel.device, self._channel.devices)
+        ask = self._channel
+        self._host = arp_watch.Host(options.selectors, ask.device, ask.devices, ask.ifindex)
         self._watch = arp_watch.Watch(
             options.rate, self._again, self._teller, self._host, self._delete, self._clock
         )

@@ -332,11 +332,14 @@ class Host:
         selectors: arp_select.Selectors,
         device: Callable[[int], judge.Device | None],
         devices: Callable[[], Any],
-        clock: Callable[[], float] = time.monotonic,
+        find: Callable[[str], int],
     ) -> None:
-        """Take who tells a device by its index, and all devices as (index, name)."""
-        self._selectors, self._device, self._all = selectors, device, devices
-        self._clock = clock
+        """Take who tells a device by its index, all devices as (index, name), and one by name.
+
+        find: by an alternative name too; 0 where there is none.
+        """
+        self._selectors, self._device = selectors, device
+        self._all, self._find = devices, find
         self.forget()
 
     def forget(self) -> None:
@@ -352,7 +355,7 @@ class Host:
             self._by_name = {name: ifindex for ifindex, name in self._all()}
             wanted = self._selectors.dev
             if wanted is not None:
-                self._named = {self._by_name[name] for name in wanted if name in self._by_name}
+                self._named = {ifindex for ifindex in map(self._find, wanted) if ifindex}
 
     def ifindex(self, name: str) -> int:
         """Return a device's index; 0 where it is not known."""

@@ -249,9 +249,8 @@ def hour(events):
     import arp_watch  # noqa: PLC0415
 
     flood = _Flood()
-    host = arp_watch.Host(
-        arp_options.parse({}).selectors, flood.channel.device, flood.channel.devices
-    )
+    ask = flood.channel
+    host = arp_watch.Host(arp_options.parse({}).selectors, ask.device, ask.devices, ask.ifindex)
     watch = arp_watch.Watch(
         100, flood, arp_merge.Teller(lambda *_told: None), host, lambda *_entry: False, flood.now
     )

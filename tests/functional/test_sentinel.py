@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import BORN, DEAD
+from conftest import BORN, DEAD, ip
 from sentry import (  # noqa: F401
     OURS,
     PAIR,
@@ -40,6 +40,14 @@ def test_the_first_connection_of_a_new_worker(scene, guard, database, address, s
     assert connect(address) < SECOND_SYN_S
     assert begun.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (syn)"]
     assert f"{address} db0 {BORN} REACHABLE" in scene.table()
+
+
+def test_on_a_device_that_is_named_by_its_alternative_name(scene, guard, database):
+    ip("link", "property", "add", "dev", "db0", "altname", "uplink")
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    guard('{"dev": "uplink"}')
+    assert connect("192.0.2.10") < SECOND_SYN_S
 
 
 def test_also_where_an_application_vouches_for_the_dead_one(scene, guard, database):
