@@ -18,27 +18,36 @@ import arp_frames as frames
 import arp_netlink as netlink
 import arp_packet as packet
 import arp_wire as wire
+from arp_kernel import (
+    IFF_LOOPBACK,
+    IFF_NOARP,
+    IFF_POINTOPOINT,
+    IFF_RUNNING,
+    IFF_UP,
+    IFLA_ADDRESS,
+    IFLA_AF_SPEC,
+    IFLA_BROADCAST,
+    IFLA_CARRIER_CHANGES,
+    IFLA_EXT_MASK,
+    IFLA_IFNAME,
+    IFLA_INET6_CONF,
+    RTA_DST,
+    RTA_OIF,
+    RTA_PREFSRC,
+)
 from pyroute2.netlink import NLM_F_REQUEST, NLMSG_ERROR
 from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE
 
 FACTS_S = 0.25  # what is known of a device is read again after this: its MAC may change
 MOST_KNOWN = 4096  # devices remembered: containers come and go for as long as a sentinel lives
 
-# --- include/uapi/linux/if.h
-IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x01, 0x08, 0x10, 0x40, 0x80
-# --- include/uapi/linux/if_link.h
-IFLA_ADDRESS, IFLA_BROADCAST, IFLA_IFNAME, IFLA_AF_SPEC = 1, 2, 3, 26
-IFLA_EXT_MASK, IFLA_CARRIER_CHANGES, IFLA_INET6_CONF = 29, 35, 2
 RTEXT_FILTER_SKIP_STATS = 8  # include/uapi/linux/rtnetlink.h
 DEVCONF_FORWARDING = 0  # include/uapi/linux/ipv6.h
 # --- include/uapi/linux/if_addr.h
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x08, 0x40
-# --- include/uapi/linux/rtnetlink.h
-RTA_DST, RTA_OIF, RTA_PREFSRC = 1, 4, 7
-RT_SCOPE_LINK = 253
+RT_SCOPE_LINK = 253  # include/uapi/linux/rtnetlink.h
 
-_IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _RTMSG = struct.Struct("=BB10x")  # family, length of the target's prefix; the rest zero
 _LINK_LOCAL = 0xFE80 >> 6  # RFC 4291, 2.5.6: fe80::/10
@@ -205,12 +214,14 @@ class _Channel(netlink.Channel):
     def device_facts(self, ifindex: int) -> Device | None:
         """Return one device; None where it is gone."""
         no_counters = wire.attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
-        question = RTM_GETLINK, _IFINFO.pack(0, 0, ifindex, 0, 0) + no_counters
+        question = RTM_GETLINK, wire.IFINFOMSG.pack(0, 0, ifindex, 0, 0) + no_counters
         [message] = self._answers([question])
         if not message:
             return None
-        _family, hardware, _index, flags, _change = _IFINFO.unpack_from(message, wire.HEADER.size)
-        values = _values(message, _IFINFO)
+        _family, hardware, _index, flags, _change = wire.IFINFOMSG.unpack_from(
+            message, wire.HEADER.size
+        )
+        values = _values(message, wire.IFINFOMSG)
         return Device(
             ifindex,
             values[IFLA_IFNAME].rstrip(b"\0").decode(errors="backslashreplace"),

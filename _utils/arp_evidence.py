@@ -24,9 +24,8 @@ import arp_sockets
 import arp_table as tables
 import arp_wire as wire
 from arp_ask import Heard, Question, ask
-from arp_devices import IFF_UP
 from arp_diagnose import Evidence, Load, Route, Row, is_owned, kept_alive_by, verdict
-from arp_kernel import NOARP, PERMANENT, TICKS
+from arp_kernel import IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, NOARP, PERMANENT, TICKS
 from arp_rows import Rows
 from arp_select import LIMIT, parse_selectors
 from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGHTBL
@@ -39,8 +38,6 @@ LOCKTIME_S = 2.0  # it is waited for no longer, though an administrator may set 
 TAKES_NONE = PERMANENT | NOARP  # states in which the kernel takes no answer
 
 _NDTA_STATS, _TABLE_FULLS = 7, 10 * 8  # struct ndt_stats: the eleventh of its counters
-_IFLA_ADDRESS, _IFLA_IFNAME = 1, 3
-_IFINFOMSG = struct.Struct("=16x")
 _SPARES = (5, 0)  # kernels before it count PERMANENT and extern_learn entries like all others
 
 
@@ -274,17 +271,17 @@ def _refused(family: int) -> int:
 def _own_macs(channel: netlink.Channel) -> dict[str, str]:
     """Return the MACs of this machine, each with a device that has it."""
     found = {}
-    for chunk in channel.dump(RTM_GETLINK, _IFINFOMSG.pack()):
+    for chunk in channel.dump(RTM_GETLINK, bytes(wire.IFINFOMSG.size)):
         at = 0
         while at < len(chunk):
             size = wire.LENGTH.unpack_from(chunk, at)[0]
-            start = at + wire.HEADER.size + _IFINFOMSG.size
+            start = at + wire.HEADER.size + wire.IFINFOMSG.size
             values = {
                 name: chunk[begin:end]
                 for name, begin, end in wire.attributes(chunk, start, at + size)
-                if name in (_IFLA_ADDRESS, _IFLA_IFNAME)
+                if name in (IFLA_ADDRESS, IFLA_IFNAME)
             }
-            name = values[_IFLA_IFNAME].rstrip(b"\0").decode(errors="backslashreplace")
-            found[values.get(_IFLA_ADDRESS, b"").hex(":")] = name
+            name = values[IFLA_IFNAME].rstrip(b"\0").decode(errors="backslashreplace")
+            found[values.get(IFLA_ADDRESS, b"").hex(":")] = name
             at += size + 3 & ~3
     return found

@@ -12,9 +12,11 @@ import shutil
 import sys
 from collections.abc import Iterable
 
+from arp_kernel import CAP_NET_ADMIN, CAP_NET_RAW
+
 _PROC = "/proc/sys/net"
 _FROM_PIP = {"pyroute2": "pyroute2<0.10", "prometheus_client": "prometheus_client"}
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}  # linux/capability.h
+_CAPABILITIES = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_NET_RAW": CAP_NET_RAW}
 
 
 def gid(user: str) -> int | None:

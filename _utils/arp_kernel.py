@@ -1,4 +1,6 @@
-"""The kernel's numbers for neighbours, each with the header it stands in.
+"""The kernel's numbers that several files know, each with the header it stands in.
+
+One that a single file knows (of packet sockets, say) may stand there, with its header too.
 
 What pyroute2 names in every release we support (RTM_*, NLM_F_*, NLMSG_*) is taken from there by
 who needs it. What is here must be known before pyroute2 is installed (the formula checks pillar
@@ -53,10 +55,16 @@ KINDS = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast"}
 # --- the same header: what can be listened to
 RTNLGRP_LINK, RTNLGRP_NEIGH = 1, 3
 
+# --- the same header: attributes of a route
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_VIA = 1, 4, 5, 7, 18
+
 # --- include/uapi/linux/if.h
-IFF_LOOPBACK, IFF_POINTOPOINT, IFF_NOARP = 0x08, 0x10, 0x80
-# --- include/uapi/linux/if_link.h
-IFLA_ALT_IFNAME = 53
+IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x01, 0x08, 0x10, 0x40, 0x80
+# --- include/uapi/linux/if_link.h: attributes of a device
+IFLA_ADDRESS, IFLA_BROADCAST, IFLA_IFNAME, IFLA_AF_SPEC = 1, 2, 3, 26
+IFLA_EXT_MASK, IFLA_CARRIER_CHANGES, IFLA_ALT_IFNAME, IFLA_INET6_CONF = 29, 35, 53, 2
+# --- include/uapi/linux/capability.h
+CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
 # --- include/uapi/asm-generic/socket.h; Python does not name it
 SO_RCVBUFFORCE = 33
 # --- include/uapi/linux/sockios.h

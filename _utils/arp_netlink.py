@@ -76,7 +76,6 @@ FIRST = 4096  # bytes: a table's own message is a few hundred, and comes first
 PATIENCE_S = 5.0  # a kernel that does not answer a dump that long is broken: say so
 
 _IFREQ = struct.Struct("=16si20x")  # struct ifreq: name, and here an index
-_IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg
 _TRAILER = struct.pack("=IH", 20, NLMSG_DONE)
 _CONFIG = struct.Struct("=4xI8xII")  # of struct ndt_config: entries, hash_rnd, hash_mask
 
@@ -233,11 +232,11 @@ class Channel:
             if other == name:
                 return ifindex
         # an alternative name (5.5) may be longer than the call above takes
-        body = _IFINFOMSG.pack(0, 0, 0, 0, 0)
+        body = wire.IFINFOMSG.pack(0, 0, 0, 0, 0)
         body += wire.attribute(IFLA_ALT_IFNAME, name.encode(errors="replace") + b"\0")
         with contextlib.suppress(OSError):
             answer = self.request(RTM_GETLINK, 0, body)
-            return _IFINFOMSG.unpack_from(answer, wire.HEADER.size)[2]
+            return wire.IFINFOMSG.unpack_from(answer, wire.HEADER.size)[2]
         return 0
 
     @staticmethod

@@ -5,9 +5,7 @@ import os
 import signal
 import struct
 
-# --- include/uapi/linux/capability.h
-CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
-_VERSION_3 = 0x20080522
+_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
 # --- include/uapi/linux/prctl.h
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP = 1, 24

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import arp_netlink as netlink
 import arp_wire as wire
+from arp_kernel import RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC, RTA_VIA
 from pyroute2.netlink.rtnl import RTM_GETROUTE
 
-# --- include/uapi/linux/rtnetlink.h
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_VIA = 1, 4, 5, 7, 18
-RTN_UNICAST = 1
+RTN_UNICAST = 1  # include/uapi/linux/rtnetlink.h
 #: What is sent to an address of these kinds asks no neighbour.
 NO_NEIGHBOUR = {
     2: "it is this machine's own address",

@@ -41,7 +41,7 @@ import arp_taps
 import arp_tell
 import arp_watch
 import arp_wire as wire
-from arp_kernel import FAMILY_NAMES, REACHABLE
+from arp_kernel import CAP_NET_ADMIN, CAP_NET_RAW, FAMILY_NAMES, REACHABLE
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
 RETRY_S, LONGEST_RETRY_S = 1.0, 60.0  # after what ended it; twice as long each time, until it holds
@@ -145,7 +145,7 @@ class _Round:
         for polled in (self._listener, self._asker, *self._taps.taps(), sentinel._stop):
             self._epoll.register(polled, select.EPOLLIN)
         if sentinel._drop_rights:
-            arp_rights.keep_only(arp_rights.CAP_NET_ADMIN, arp_rights.CAP_NET_RAW)
+            arp_rights.keep_only(CAP_NET_ADMIN, CAP_NET_RAW)
 
     def close(self) -> None:
         """Close it all."""

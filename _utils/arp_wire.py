@@ -26,6 +26,7 @@ from pyroute2.netlink.rtnl.ndmsg import NUD_PROBE
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 NDMSG = struct.Struct("=B3xiHBB")  # struct ndmsg
+IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 START = HEADER.size + NDMSG.size  # where attributes begin
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr
 LENGTH = struct.Struct("=I")

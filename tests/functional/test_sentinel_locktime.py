@@ -71,7 +71,9 @@ def test_where_no_connection_waits_there_is_time_for_locktime(scene, guard):
 def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "stale", DEAD)
-    begun = guard(patch="import arp_rights; arp_rights.keep_only(arp_rights.CAP_NET_RAW)")
+    begun = guard(
+        patch="import arp_kernel, arp_rights; arp_rights.keep_only(arp_kernel.CAP_NET_RAW)"
+    )
     assert connect("192.0.2.10") > SECOND_SYN_S
     assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]
     assert begun.told("failed")[0].startswith("failed: cannot delete 192.0.2.10 on db0: EPERM: ")

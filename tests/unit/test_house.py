@@ -96,6 +96,17 @@ def test_a_surface_falls_back_to_the_installed_package_in_one_place():
             assert "with arp_fresh.engine():" in text
 
 
+def test_a_number_of_the_kernel_stands_once():
+    where = {}
+    for stem in sorted(ENGINE):
+        text = (REPO / "_utils" / f"{stem}.py").read_text(encoding="utf-8")
+        for line in re.findall(r"^(_?(?:CAP|IFA|IFF|IFLA|NDA|NDTA|NTF|RTA|SO)_.+?) =", text, re.M):
+            for number in line.split(", "):
+                where.setdefault(number.lstrip("_"), []).append(stem)
+    assert len(where) > 40
+    assert not {number: stems for number, stems in where.items() if len(stems) > 1}
+
+
 def code_lines(path):
     """Count the lines that hold code: no blank ones, no comments, no docstrings."""
     text = path.read_text(encoding="utf-8")
