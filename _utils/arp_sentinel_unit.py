@@ -17,6 +17,8 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import arp_job
+
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "arp_sentinel_loop.py")
 BUNDLE = "arp_hygiene_sentinel.pyz"  # in the minion's directory: the code a service runs
 SERVICE = "/etc/systemd/system/arp-hygiene-sentinel.service"
@@ -112,7 +114,7 @@ def service_lines(python: str, options: Mapping[str, Any], script: str = SCRIPT)
         "After=network.target",
         "",
         "[Service]",
-        "ExecStart=" + " ".join(map(_word, words)),
+        "ExecStart=" + " ".join(map(arp_job.unit_word, words)),
         "SyslogIdentifier=arp_hygiene",
         "Restart=always",  # whoever ended it; systemctl stop is final all the same
         "RestartSec=10",
@@ -141,9 +143,3 @@ def engine_lines(options: Mapping[str, Any]) -> list[str]:
     A minion's ``engines`` is one list: the file that is read last has it alone.
     """
     return [_HEAD, "engines:", f"  - arp_sentinel: {json.dumps(dict(options), sort_keys=True)}"]
-
-
-def _word(word: str) -> str:
-    """Quote one word of a systemd command: % and $ mean something there, even inside quotes."""
-    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$").replace("%", "%%")
-    return f'"{text}"'

@@ -212,9 +212,9 @@ def test_it_is_told_what_pillar_says_and_runs_anew_with_other_code(plan):
     wanted = {"dev": [" eth0\n"], "exclude": "10.0.0.1", "rate": 50, "reinject": False}
     lines = plan({"sentinel": wanted})["sentinel"]["lines"]
     [start] = [line for line in lines if line.startswith("ExecStart=")]
-    assert start.startswith('ExecStart="/opt/saltstack/salt/bin/python3" "')
+    assert start.startswith("ExecStart=/opt/saltstack/salt/bin/python3 ")
     word = r"{\"dev\": [\"eth0\"], \"exclude\": \"10.0.0.1\", \"rate\": 50, \"reinject\": false}"
-    assert start.endswith(f'arp_hygiene_sentinel.pyz" "{word}"')
+    assert start.endswith(f'arp_hygiene_sentinel.pyz "{word}"')
     assert lines != plan({"sentinel": wanted}, **here(code="other"))["sentinel"]["lines"]
 
 
