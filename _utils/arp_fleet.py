@@ -23,6 +23,7 @@ import arp_claims as claims
 from arp_claims import Facts, Network
 
 Row = dict[str, Any]
+OLDEST_S = 2**32  # the kernel's own ages are 32 bits of a smaller unit
 NAMED = 5  # machines named of those that claim one address; their number is told
 #: Owners of entries that no machine can be held against: they are of several, or of none.
 NOBODYS = {"broadcast", "multicast", "anycast", "local", "proxy", "NOARP", "INCOMPLETE", "NONE"}
@@ -189,7 +190,7 @@ def _entry(minion: str, ip: str, mac: str, owner: str, row: Row) -> Row:
         "state": row["state"],
         "suspect": row.get("suspect") is True,
         "owner": owner,
-        "unchanged_s": age if isinstance(age, (int, float)) else None,
+        "unchanged_s": age if isinstance(age, (int, float)) and 0 <= age <= OLDEST_S else None,
     }
 
 

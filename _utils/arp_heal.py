@@ -164,7 +164,7 @@ class Heal:
             asked = [row.get(key) for key in ("unicast_asked", "broadcast_asked")]
             if all(type(each) is int and each >= 0 for each in asked) and sum(asked) > 0:
                 told += 1
-                cost += sum(asked) + (0 if row.get("verdict") in HEARD else PROBES)
+                cost += sum(asked) + (0 if str(row.get("verdict")) in HEARD else PROBES)
         cost = min(cost + WORST * max(0, count - told), reserved)  # silence is not believed
         self.requests += cost
         self._left += reserved - cost

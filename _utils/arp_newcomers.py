@@ -196,7 +196,8 @@ class Jobs:
     def answered(self, tag: str, data: Any) -> dict[str, Any] | None:
         """Return what a database answered to one of our jobs, counts alone; None for others."""
         jid, minion = (data.get("jid"), data.get("id")) if isinstance(data, dict) else (None, None)
-        if not isinstance(jid, str) or tag != f"salt/job/{jid}/ret/{minion}":
+        texts = isinstance(jid, str) and isinstance(minion, str)
+        if not texts or tag != f"salt/job/{jid}/ret/{minion}":
             return None
         _, missing = self._missing.get(jid, (0.0, set()))
         if minion not in missing:

@@ -2,6 +2,7 @@
 
 import arp_claims
 import arp_fleet
+import arp_page
 import arp_tally
 import pytest
 from hypothesis import given
@@ -236,6 +237,14 @@ def test_whatever_a_minion_says_of_its_interfaces_is_claims_or_one_line(told):
             refused = ""
             assert all(arp_claims.address(ip) == ip for ip, _, _ in facts.addresses)
         assert "\n" not in refused
+
+
+@pytest.mark.parametrize("age", [float("nan"), float("inf"), 1e300, 2**63, -1, "old"], ids=str)
+def test_an_age_that_no_kernel_has_is_none_and_stops_no_page(age):
+    verdict = compared([row(updated_s=age)], {"worker": asked(BORN, IP)})
+    [wrong] = verdict.wrong
+    assert wrong["unchanged_s"] is None
+    assert IP in arp_page.page({"wrong": [wrong]}, 1.8e9)
 
 
 @given(st.lists(ANYTHING, max_size=4), ANYTHING)

@@ -261,6 +261,13 @@ def test_two_that_answer_are_told_with_their_macs():
     assert f"{OLD}, {NEW}" in told(heal)["still_wrong"][0]["why"]
 
 
+@pytest.mark.parametrize("lie", [[], {}, ["healed"], None], ids=str)
+def test_a_verdict_that_is_no_word_ends_nothing_and_is_charged_in_full(lie):
+    heal = arp_heal.Heal(verdict(wrong("evil"), wrong("db2")), 100)
+    run(heal, ["evil", "db2"], {"evil": answer("192.0.2.90", verdict=lie), "db2": answer()})
+    assert told(heal)["requests"] >= 2 + arp_heal.PROBES
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=9),

@@ -221,6 +221,7 @@ def test_answers_are_counted_and_the_silent_named():
     assert jobs.answered(*returned("1", "db1", {})) is None, "once"
     assert jobs.answered(*returned("2", "db1", {})) is None, "not our job"
     assert jobs.answered("salt/job/1/ret/db3", {"jid": "1", "id": "evil"}) is None
+    assert jobs.answered(*returned("1", ["db3"], {})) is None, "no name at all"
     assert jobs.silent(now=60) == {}
     assert jobs.silent(now=61) == {"1": ["db3"]}
     assert jobs.silent(now=99) == {}
