@@ -32,8 +32,8 @@ def parse(text: str) -> Memory:
         and isinstance(read.get("totals"), dict)
         and isinstance(read.get("metrics"), str | None)
         and all(isinstance(number, int) for number in read["totals"].values())
-        and all(isinstance(row, dict) and "at" in row and "ip" in row for row in read["heals"])
-        and (read.get("last") is None or (isinstance(read["last"], dict) and "at" in read["last"]))
+        and all(map(is_heal, read["heals"]))
+        and (read.get("last") is None or _is_dated(read["last"], ("how", "said", "failed")))
     )
     if not whole:
         raise ValueError("it is no memory of ours")
@@ -43,6 +43,21 @@ def parse(text: str) -> Memory:
         "heals": read["heals"][-HEALS:],
         "totals": {key: read["totals"].get(key, 0) for key in _TOTALS},
     }
+
+
+def is_heal(row: Any) -> bool:
+    """Tell whether a value is a heal as we write it, in the memory or a sentinel's status."""
+    return _is_dated(row, ("ip", "dev", "old", "new")) and isinstance(row.get("by", ""), str)
+
+
+def _is_dated(row: Any, texts: tuple[str, ...]) -> bool:
+    """Tell whether a value is a moment, and these texts about it."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("at"), int)
+        and 0 <= row["at"] < 2**40
+        and all(isinstance(row.get(key), str) for key in texts)
+    )
 
 
 def dump(memory: Memory) -> str:

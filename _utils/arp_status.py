@@ -12,6 +12,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
+import arp_memory
+
 PATH = "/run/arp_hygiene/sentinel.json"
 SILENT_S = 300.0  # who has not written for longer than this is hung
 WRITE_S, NEWS_S = 30.0, 1.0  # from one writing to the next: without news, and with some
@@ -123,7 +125,7 @@ def _is_whole(status: Status) -> bool:
         all(isinstance(each, dict) for each in counts)
         and all(isinstance(number, int) for each in counts for number in each.values())
         and isinstance(heals, list)
-        and all(isinstance(row, dict) and {"at", "ip"} <= row.keys() for row in heals)
+        and all(map(arp_memory.is_heal, heals))
     )
 
 

@@ -92,7 +92,12 @@ def test_a_torn_one_is_refused(length):
 @pytest.mark.parametrize(
     "text",
     ["[]", "{}", '{"heals": 5, "totals": {}}', '{"heals": [], "totals": {"runs": "x"}}',
-     '{"heals": [5], "totals": {}}', '{"heals": [], "totals": {}, "last": {}}'],
+     '{"heals": [5], "totals": {}}', '{"heals": [], "totals": {}, "last": {}}',
+     '{"heals": [], "totals": {}, "last": {"at": 5}}',
+     '{"heals": [], "totals": {}, "last": {"at": "5", "how": "", "said": "", "failed": ""}}',
+     '{"heals": [{"at": 5, "ip": "192.0.2.1"}], "totals": {}}',
+     '{"heals": [{"at": null, "ip": "", "dev": "", "old": "", "new": ""}], "totals": {}}',
+     '{"heals": [{"at": 5, "ip": [], "dev": "", "old": "", "new": ""}], "totals": {}}'],
 )  # fmt: skip
 def test_what_is_no_memory_is_refused(text):
     with pytest.raises(ValueError, match="no memory of ours"):
