@@ -8,7 +8,7 @@ PICTURE ?= build/outage
 PRIVATE = $(PYTHON) lab/private.py
 PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 
-.PHONY: demo film bench test test-long kernels lint unit functional integration bare matrix clean
+.PHONY: demo film bench test test-long kernels lint unit functional integration delivery bare matrix clean
 .DELETE_ON_ERROR:
 
 # The outage, its causes and its cures; FAST=1 plays fewer. Leaves a picture.
@@ -54,8 +54,12 @@ bare: $(VENV)/ready
 
 # The other Salt release lines we support, each with another line of pyroute2.
 matrix:
-	$(MAKE) unit functional SALT=3006
-	$(MAKE) unit functional SALT=3007
+	$(MAKE) unit functional delivery SALT=3006
+	$(MAKE) unit functional delivery SALT=3007
+
+# Every way by which the files get to a minion; a part of `integration`.
+delivery: $(VENV)/ready
+	$(PYTEST) tests/integration/test_delivery.py
 
 # An environment is ready when its stamp is newer than what it was made from, and names this place:
 # the programs in it know the path of their Python. One that is there is completed and never wiped,
