@@ -79,11 +79,12 @@ class _Run:
 
     def ask(self, entries: Entries) -> None:
         """Ask about entries; and again about those whose right answer the kernel dropped."""
-        for _time in range(LOCKED):
+        for again in range(LOCKED):
+            if again:
+                self._wait_for_locktime(entries.values())
             entries = self._compared(self._asked(entries))
             if not entries:
                 return
-            self._wait_for_locktime(entries.values())
         for entry in entries.values():
             self.report.verdict(entry, "undecided")
         devices = {self._table.name(entry.ifindex) for entry in entries.values()}

@@ -118,10 +118,15 @@ def test_a_locktime_that_lasts_for_ever_is_said_and_no_heal_is_told(arp, scene, 
     import arp_revalidate
 
     monkeypatch.setattr(arp_revalidate, "LOCKTIME_S", 0.05)
+    wait, waited = arp_revalidate._Run._wait_for_locktime, []
+    monkeypatch.setattr(
+        arp_revalidate._Run, "_wait_for_locktime", lambda *w: waited.append(wait(*w))
+    )
     scene.sysctl("ipv4.neigh.db0.locktime", 360_000)
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
     result = arp.revalidate()
+    assert len(waited) == arp_revalidate.LOCKED - 1, "between two questions, and not after the last"
     assert (result["healed"], result["undecided"]) == ([], 1)
     [line] = result["warnings"]
     assert line.startswith("the kernel did not take the answer for 1 entries on db0: locktime")
