@@ -108,7 +108,10 @@ class _Plan:
             self._run([family])
 
     def _run(self, families: list[int]) -> None:
-        """Look and delete until a complete look finds nothing to do, at most ROUNDS times."""
+        """Look and delete until a complete look finds nothing to do.
+
+        OSError where the table never stands still for one: what is hidden is still there.
+        """
         hashes = self.table.hashes(families)
         for again in range(ROUNDS):
             before = self.count
@@ -119,6 +122,8 @@ class _Plan:
                 grown, hashes = hashes, self.table.hashes(families)
                 if grown == hashes:
                     return
+        looks = f"the table grew during each of {ROUNDS} looks"
+        raise OSError(errno.EAGAIN, f"{looks}: {self.count} entries so far; run it again")
 
     def _take(self, block: blocks.Block, again: int) -> None:
         """Order what is due of a block to be deleted.

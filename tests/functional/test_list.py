@@ -250,6 +250,8 @@ def test_a_table_that_never_stops_growing_is_an_error_and_no_half_truth(arp, sce
     doubling[2] = 1000
     with pytest.raises(CommandExecutionError, match="the table grew during each of 10 looks"):
         arp.list()
+    with pytest.raises(CommandExecutionError, match="10 looks: 0 entries so far; run it again"):
+        arp.flush(family="ipv4")
 
 
 def test_a_list_is_complete_while_the_table_grows(arp, scene):
