@@ -36,9 +36,11 @@ try:
         import arp_rights
         import arp_sentinel_loop
         import arp_status
-    MISSING = ""
+    HAS_PYROUTE2 = True
 except ImportError as missing:
-    MISSING = str(missing)
+    if (missing.name or "pyroute2").partition(".")[0] != "pyroute2":
+        raise
+    HAS_PYROUTE2 = False
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +54,8 @@ def __virtual__():
     """Load on Linux, where pyroute2 is installed."""
     if not sys.platform.startswith("linux"):
         return False, "arp_sentinel watches the neighbour table of the Linux kernel"
-    if MISSING:
-        return False, f"arp_sentinel needs pyroute2: {MISSING}"
+    if not HAS_PYROUTE2:
+        return False, "arp_sentinel needs pyroute2"
     return __virtualname__
 
 
