@@ -3,11 +3,14 @@
 {%- from "./map.jinja" import hygiene with context %}
 
 include:
+{%- if hygiene.unsynced is defined %}
+  - .refused
+{%- endif %}
 {%- for part in hygiene.there %}
   - .{{ part }}_absent
 {%- endfor %}
 {%- if hygiene.uninstall %}
   - .requirement_absent
-{%- elif not hygiene.there %}
+{%- elif not hygiene.there and hygiene.unsynced is not defined %}
   - .nothing
 {%- endif %}

@@ -3,7 +3,10 @@
 import pathlib
 
 import pytest
+import salt.client
 from formula import CRON, NO_PIP, Applied, apply, caller, everything  # noqa: F401
+
+from lab.saltstack import configure, file_roots
 
 BAD = [
     (
@@ -96,3 +99,16 @@ def test_bad_pillar_does_not_keep_what_is_there_from_being_removed(apply):
     done = apply({"schedule": {"every": "often"}}, sls="arp_hygiene.remove")
     assert not done.failed
     assert not CRON.exists()
+
+
+@pytest.mark.parametrize("part", ["", ".remove", ".announce"])
+def test_a_minion_without_our_modules_is_told_to_sync_in_one_line(tmp_path, part):
+    config = configure(tmp_path / "etc", file_roots=file_roots(tmp_path / "files"))
+    before = everything()
+    done = Applied(salt.client.Caller(str(config)).cmd("state.apply", f"arp_hygiene{part}"))
+    (state,) = done.failed.values()
+    assert list(done.states) == ["the modules of arp_hygiene are here"]
+    assert state["comment"].endswith(
+        "are not on this minion yet: run saltutil.sync_all, or a highstate"
+    )
+    assert everything() == before
