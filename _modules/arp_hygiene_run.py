@@ -79,8 +79,10 @@ def run(
 
     how
         ``revalidate`` or ``flush``. Default: ``revalidate``.
-    ip, dev, state, family, exclude, mac, rate
+    ip, dev, state, family, exclude, mac
         As in :py:func:`arp.revalidate` or :py:func:`arp.flush`. Default: theirs.
+    rate
+        As in :py:func:`arp.revalidate`, and only with that.
     event
         True: each kind of news also goes to the master as event ``arp_hygiene/healed``,
         ``/gone``, ``/duplicate``, ``/undecided``, ``/refused``, ``/flushed``, ``/full``,
@@ -101,6 +103,8 @@ def run(
     Raises SaltInvocationError for a bad argument of its own.
     """
     _check_run(how, metrics, event=event, test=test)
+    if how == "flush" and rate is not None:
+        raise SaltInvocationError("arp_hygiene.run: rate: only revalidate is paced")
     words = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
     words = {**words, "mac": mac, "rate": rate, "test": test}
     words = {key: value for key, value in words.items() if value is not None}

@@ -138,6 +138,7 @@ def test_metrics_that_cannot_be_written_do_not_stop_the_run(hygiene, outage, sys
         ({"event": "no"}, "event: 'no' is neither true nor false"),
         ({"test": 1}, "test: 1 is neither true nor false"),
         ({"metrics": "here"}, "metrics: 'here' is not an absolute path"),
+        ({"how": "flush", "rate": 5}, "rate: only revalidate is paced"),
     ],
     ids=str,
 )
