@@ -115,9 +115,9 @@ class _Look:
             sockets_unknown=unknown,
             kernel=os.uname().release,
         )
-        if self._way.why_not:
-            return seen
         refused = _refused(self._family)
+        if self._way.why_not:
+            return replace(seen, load=self._load()._replace(refused=refused))
         load, before = self._load(), self._entry()
         seen = replace(seen, entry=before and self._row(before))
         if not test:

@@ -291,6 +291,7 @@ def test_there_is_no_neighbour_to_ask(arp, scene, address, why):
     assert answer["verdict"] == "cannot be asked here"
     assert why in answer["route"]["why_not"]
     assert answer["judged"] == ""
+    assert answer["table"]["gc_thresh3"] > 0
 
 
 @PAIR
