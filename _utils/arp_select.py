@@ -206,6 +206,12 @@ def _parse_states(value: Any, verb: str) -> Iterator[int]:
 def _parse_macs(value: Any) -> Iterator[bytes]:
     """Return packed hardware addresses, of six bytes or more (InfiniBand: 20)."""
     what = "a hardware address (02:00:00:00:00:0a)"
+    for each in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(each, int) and not isinstance(each, bool):  # 52:54:00:12:34:56, by base 60
+            raise ValueError(
+                f"mac: {each} is not {what} but a number, which YAML makes of one without letters; "
+                "write it with dashes (52-54-00-12-34-56)"
+            )
     for word in _listed("mac", value, what):
         digits = word.lower()
         if not _MAC.fullmatch(digits):

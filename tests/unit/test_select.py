@@ -5,6 +5,7 @@ import socket
 import arp_select as select
 import arp_wire as wire
 import pytest
+import yaml
 
 
 def entry(**words):
@@ -66,6 +67,15 @@ def test_several_are_a_list_or_one_word_with_commas():
 def test_what_is_no_hardware_address(mac):
     with pytest.raises(ValueError, match=r"^mac: "):
         select.parse_selectors(mac=mac)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_hardware_address_that_yaml_took_for_a_number(several):
+    number = yaml.safe_load("52:54:00:12:34:56")
+    with pytest.raises(ValueError, match=r"^mac: \d+ is not .* with dashes \(52-54-00-12-34-56\)$"):
+        select.parse_selectors(mac=[number] if several else number)
+    assert yaml.safe_load("52-54-00-12-34-56") == "52-54-00-12-34-56"
+    assert select.parse_selectors(mac="52-54-00-12-34-56").mac == {bytes.fromhex("525400123456")}
 
 
 def test_5000_networks_are_looked_up_by_length_and_not_one_by_one():
