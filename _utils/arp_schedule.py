@@ -110,6 +110,13 @@ def parse_field(field: str, value: Any) -> str:
         raise ValueError(f"{value!r} is not a cron {field}: quote it in YAML, such as '*/5'")
     text = value.lower()
     expand(field, text)
+    low, high = _BOUNDS[field]
+    for step in re.findall("/([0-9]+)", text):
+        if int(step) > high - low + 1:
+            raise ValueError(
+                f"{text!r} is not a cron {field}: numbers {low} to {high}, steps up to "
+                f"{high - low + 1} are allowed, as cron begins anew then"
+            )
     return text
 
 

@@ -17,6 +17,7 @@ needs_systemd = pytest.mark.skipif(
     ("field", "value", "numbers"),
     [
         ("minute", "*/15", [0, 15, 30, 45]),
+        ("minute", "*/60", [0]),
         ("minute", 7, [7]),
         ("minute", "1-9/4,30", [1, 5, 9, 30]),
         ("hour", "8-10", [8, 9, 10]),
@@ -29,7 +30,14 @@ def test_a_field_is_what_cron_reads(field, value, numbers):
     assert arp_schedule.expand(field, arp_schedule.parse_field(field, value)) == numbers
 
 
-@pytest.mark.parametrize("value", ["60", "-1", "5/10", "9-1", "*/0", "", "1,", "*;", "a", "random"])
+def test_what_was_installed_before_its_step_was_refused_is_still_read():
+    now = datetime.datetime(2026, 2, 27, 10, 1)
+    assert str(arp_schedule.next_due("*/90 * * * *", 0, now)) == "2026-02-27 11:00:00"
+
+
+@pytest.mark.parametrize(
+    "value", ["60", "-1", "5/10", "9-1", "*/0", "*/61", "", "1,", "*;", "a", "random"]
+)
 def test_what_is_not_cron_is_refused(value):
     with pytest.raises(ValueError, match="is not a cron minute: numbers 0 to 59"):
         arp_schedule.parse_field("minute", value)
