@@ -83,8 +83,8 @@ def status():
 
     Returns a list of one dict, so that a fleet is one table: ``installed`` (the scheduler and
     when, or empty), ``last`` (when the last run ended, UTC), ``said`` (its line), ``healed_7d``
-    (count, see :py:func:`arp_hygiene.healed`), ``next`` (when one is due, local time; empty where
-    only the scheduler knows), ``sentinel`` (``lives``, and what it told last; empty where there
+    (count, see :py:func:`arp_hygiene.healed`), ``next`` (when one is due, UTC; empty where only
+    the scheduler knows), ``sentinel`` (``lives``, and what it told last; empty where there
     is none), ``problem`` (the last run failed, the memory is torn, the
     sentinel does not live, or empty).
     """
@@ -101,7 +101,7 @@ def status():
             "last": arp_memory.utc(last["at"]),
             "said": last["said"],
             "healed_7d": len(arp_memory.recent(memory, time.time())),
-            "next": str(due or ""),
+            "next": arp_memory.utc(due and due.timestamp()),
             "sentinel": sentinel,
             "problem": problem or ("the last run failed" if last["failed"] else dead),
         }

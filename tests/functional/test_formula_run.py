@@ -5,6 +5,7 @@ line, the reason first, the same to syslog and to cron's mail, and nothing else.
 """
 
 import contextlib
+import datetime
 import fcntl
 import json
 import os
@@ -79,8 +80,22 @@ def test_what_was_found_is_one_line_and_is_remembered(installed, syslog, caller)
     assert row["installed"] == "cron */5 * * * *"
     assert row["said"] == "1 flushed"
     assert row["last"].endswith("Z")
-    assert row["next"]
+    assert row["next"].endswith("Z")
     assert (row["healed_7d"], row["problem"]) == (0, "")
+
+
+def test_the_next_run_is_told_in_the_zone_of_the_last(installed, caller, monkeypatch):
+    installed()
+    monkeypatch.setenv("TZ", "XXX-9")
+    time.tzset()
+    try:
+        (row,) = caller.cmd("arp_hygiene.status")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    due = datetime.datetime.fromisoformat(row["next"].replace("Z", "+00:00"))
+    wait = due - datetime.datetime.now(datetime.timezone.utc)
+    assert datetime.timedelta() < wait < datetime.timedelta(minutes=7)
 
 
 def test_a_device_that_is_gone(installed, syslog):
