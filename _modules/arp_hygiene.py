@@ -87,6 +87,8 @@ def status():
     the scheduler knows), ``sentinel`` (``lives``, and what it told last; empty where there
     is none), ``problem`` (the last run failed, the memory is torn, the
     sentinel does not live, or empty).
+
+    Salt's table cuts a cell after some 50 characters: ``--out=json`` and ``--out=nested`` have all.
     """
     memory, problem = arp_record.read(_paths()["record"])
     last = memory["last"] or {"at": None, "said": "no run yet", "failed": ""}
