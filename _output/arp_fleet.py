@@ -9,7 +9,7 @@ TABLES = {
     "twice": "ip count machines macs held",
     "gone": "minion ip dev mac state suspect owner unchanged_s why",
     "healed": "minion ip dev old new",
-    "confirmed_gone": "minion ip dev mac",
+    "given_up": "minion ip dev mac",
     "still_wrong": "minion ip dev mac mac_true machine why",
     "not_reached": "minion why",
     "silent": "minion why",

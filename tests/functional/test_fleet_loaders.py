@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import arp_fleet
+import arp_heal
 import pytest
 import salt.cache
 import salt.client
@@ -189,6 +191,14 @@ def test_people_see_tables_and_no_control_character(master_opts):
     assert "minion" in text
     assert "twice" not in text
     assert text.splitlines()[-1] == "jid 2027"
+
+
+def test_people_see_every_list_of_a_heal(master_opts):
+    told = arp_heal.Heal(arp_fleet.Verdict([], [], [], {}, {}), budget=1).told({}, limit=0)
+    row = {"minion": "db1", "ip": "192.0.2.1", "mac": "02:00:00:00:00:0a"}
+    filled = {name: [{**row, "dev": name}] for name in told["totals"]}
+    text = shown_to_people({**told, **filled, "jid": "2027"}, master_opts)
+    assert [name for name in filled if f"\n{name.replace('_', ' ')}:\n" not in text] == []
 
 
 def test_people_see_an_error_as_one_line(master_opts):
