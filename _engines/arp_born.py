@@ -104,7 +104,7 @@ def _parsed(words):
         "window": arp_words.number("window", words["window"], 0.1, 60),
         "again": arp_words.number("again", words["again"], 0, 3600),
         "most": arp_words.whole("most", words["most"], 1, 5000),
-        "rate": arp_words.number("rate", words["rate"], 0, 10**6),
+        "rate": arp_words.rate(words["rate"]),
         "leader": arp_words.flag("leader", words["leader"]),
         "catch_up": arp_words.whole("catch_up", words["catch_up"], 0, 86400),
     }

@@ -199,7 +199,7 @@ def _parsed(words):
         "share": arp_words.share,
         "pause": lambda value: arp_words.number("pause", value, 0, 3600),
         "budget": lambda value: arp_words.whole("budget", value, 1, 10**9),
-        "rate": lambda value: arp_words.number("rate", value, 0, 10**6),
+        "rate": arp_words.rate,
         "test": lambda value: arp_words.flag("test", value),
     }.items():
         if key in words:

@@ -24,13 +24,23 @@ def number(key: str, value: Any, least: float, most: float, whole: bool = False)
         if not least <= found <= most or (whole and found != float(value)):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{key}: {value!r} is not {kind} from {least:g} to {most:g}") from None
+        raise ValueError(f"{key}: {value!r} is not {kind} from {least} to {most}") from None
     return found
 
 
 def whole(key: str, value: Any, least: int, most: int) -> int:
     """Return a whole number between two bounds."""
     return int(number(key, value, least, most, whole=True))
+
+
+def rate(value: Any) -> float:
+    """Return questions a second; what each minion would refuse is refused here."""
+    found = number("rate", value, 0, 10**6)
+    if 0 < found < 0.01:
+        raise ValueError(
+            f"rate: {value!r} is not 0 (as fast as safe), nor 0.01 to 1000000 a second"
+        )
+    return found
 
 
 def share(value: Any) -> float:
