@@ -235,6 +235,7 @@ def _heal(words):
         waves = list(chosen.waves(seen.tables, words["share"], words["batch"]))
         if words["test"] or seen.interrupted:
             answer |= {"would_ask": chosen.rows, "would_waves": len(waves), "waves": waves}
+            answer["summary"].append(f"{len(chosen.rows)} to ask about, in {len(waves)} waves.")
             return _finished(answer, words)
         code, ended = _in_waves(ask, seen, chosen, waves, words)
         done = chosen.told(seen.silent, words["limit"])

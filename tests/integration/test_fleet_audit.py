@@ -84,6 +84,7 @@ def test_audit_names_the_black_hole_heal_heals_it_and_a_second_audit_is_clean(
         told = centre.run("arp.heal", f"truth={truth}", "test=True")
         assert [row["minion"] for row in told.data["would_ask"]] == list(DATABASES)
         assert told.data["would_waves"] == 3, "never more than a third of db#"
+        assert told.data["summary"][-1] == "3 to ask about, in 3 waves."
         assert not any(connect(worker, address(each, family), timeout_s=1) for each in databases)
 
         page = tmp_path / "page.html"
