@@ -77,9 +77,9 @@ def _summary(verdict: Verdict, counts: Mapping[str, int], held: int, silent: int
         f"{_number(counts['databases'], 'database')}: {len(verdict.wrong)} wrong, "
         f"{len(verdict.gone)} of machines that are gone, "
         f"{_number(held, 'held address', 'held addresses')} claimed twice.",
-        f"Held against {_number(counts['machines'], 'machine')}: {counts['machines_asked']} "
-        f"answered, of {counts['machines'] - counts['machines_asked']} the master remembers what "
-        "they have.",
+        f"Compared with {_number(counts['machines'], 'machine')}: {counts['machines_asked']} "
+        f"answered, {counts['machines'] - counts['machines_asked']} by what the master remembers "
+        "of them.",
     ]
     unheld = len(verdict.twice) - held
     if unheld:
