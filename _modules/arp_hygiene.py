@@ -151,6 +151,14 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
 
         salt 'db*' arp_hygiene.sysctl '[{name: net.ipv4.neigh.eth0.locktime, value: 0}]' test=True
     """
+    shaped = isinstance(settings, list) and all(
+        isinstance(each, dict) and isinstance(each.get("name"), str) and "value" in each
+        for each in settings
+    )
+    if not shaped:
+        raise CommandExecutionError(
+            f"arp_hygiene.sysctl: settings: {settings!r} is not a list of {{name: ..., value: ...}}"
+        )
     changes = {}
     for setting in settings:
         name, new = setting["name"], setting["value"]

@@ -5,6 +5,7 @@ import pathlib
 import pytest
 import salt.client
 from formula import CRON, NO_PIP, Applied, apply, caller, everything  # noqa: F401
+from salt.exceptions import CommandExecutionError
 
 from lab.saltstack import configure, file_roots
 
@@ -112,3 +113,11 @@ def test_a_minion_without_our_modules_is_told_to_sync_in_one_line(tmp_path, part
         "are not on this minion yet: run saltutil.sync_all, or a highstate"
     )
     assert everything() == before
+
+
+@pytest.mark.parametrize(
+    "settings", ["x", 5, ["x"], [{"name": "x"}], [{"name": 5, "value": 3}]], ids=str
+)
+def test_settings_of_another_shape_are_one_line(caller, settings):
+    with pytest.raises(CommandExecutionError, match=r"is not a list of \{name: ..., value: ...\}$"):
+        caller.cmd("arp_hygiene.sysctl", settings)
