@@ -162,7 +162,7 @@ class _Round:
 
     def run(self) -> None:
         """Hear, ask, tell."""
-        self._teller.tell("watching", "every SYN, connection and notification", self._clock())
+        self._teller.tell("watching", self._host.watched(), self._clock())
         was_paused = False
         while not self._sentinel._is_stopped:
             now = self._clock()
@@ -368,14 +368,12 @@ def main() -> None:
     """Be a process of its own."""
     try:
         options = arp_options.parse(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {})
+    except json.JSONDecodeError:
+        sys.exit(f'{sys.argv[1]!r} is not one word of JSON, such as {{"dev": "eth0"}}')
     except ValueError as bad:
         sys.exit(str(bad))
     sentinel = Sentinel(
-        options,
-        _print,
-        drop_rights=True,
-        status_path=arp_status.PATH,
-        way="service",
+        options, _print, drop_rights=True, status_path=arp_status.PATH, way="service"
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sentinel.stop())

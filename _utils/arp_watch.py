@@ -347,6 +347,7 @@ class Host:
         self._by_index: dict[int, judge.Device | None] = {}
         self._by_name: dict[str, int] = {}
         self._named: set[int] | None = None
+        self._absent: list[str] = []
         self._is_read = False
 
     def _read(self) -> None:
@@ -355,7 +356,15 @@ class Host:
             self._by_name = {name: ifindex for ifindex, name in self._all()}
             wanted = self._selectors.dev
             if wanted is not None:
-                self._named = {ifindex for ifindex in map(self._find, wanted) if ifindex}
+                found = {name: self._find(name) for name in wanted}
+                self._named = {ifindex for ifindex in found.values() if ifindex}
+                self._absent = sorted(name for name, ifindex in found.items() if not ifindex)
+
+    def watched(self) -> str:
+        """Return what is watched, as it is told; a device that is named may be there later."""
+        self._read()
+        absent = f"; so far there is no {', '.join(self._absent)}" if self._absent else ""
+        return f"every SYN, connection and notification{absent}"
 
     def ifindex(self, name: str) -> int:
         """Return a device's index; 0 where it is not known."""

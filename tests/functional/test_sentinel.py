@@ -42,14 +42,6 @@ def test_the_first_connection_of_a_new_worker(scene, guard, database, address, s
     assert f"{address} db0 {BORN} REACHABLE" in scene.table()
 
 
-def test_on_a_device_that_is_named_by_its_alternative_name(scene, guard, database):
-    ip("link", "property", "add", "dev", "db0", "altname", "uplink")
-    scene.worker("192.0.2.10")
-    scene.add("192.0.2.10", "reachable", DEAD)
-    guard('{"dev": "uplink"}')
-    assert connect("192.0.2.10") < SECOND_SYN_S
-
-
 def test_also_where_an_application_vouches_for_the_dead_one(scene, guard, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
@@ -252,6 +244,21 @@ def test_an_address_that_goes_to_and_fro_is_told(scene, guard):
 
 
 # --- what is selected
+
+
+def test_a_device_by_its_alternative_name(scene, guard, database):
+    ip("link", "property", "add", "dev", "db0", "altname", "uplink")
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    begun = guard('{"dev": "uplink"}')
+    assert connect("192.0.2.10") < SECOND_SYN_S
+    assert begun.until("watching") == ["watching: every SYN, connection and notification"]
+
+
+def test_a_device_that_is_not_there_is_named(guard):
+    assert guard('{"dev": ["db0", "dbO"]}').until("watching") == [
+        "watching: every SYN, connection and notification; so far there is no dbO"
+    ]
 
 
 def test_what_is_excluded_is_left_alone(scene, guard, database):

@@ -86,13 +86,17 @@ def test_the_engine_s_configuration_is_yaml():
     assert yaml.safe_load("\n".join(lines)) == {"engines": [{"arp_sentinel": OPTIONS}]}
 
 
-def test_bad_options_end_it_with_one_line(repo):
-    script = arp_sentinel_unit.SCRIPT
-    done = subprocess.run(
-        [sys.executable, script, '{"rate": 0}'], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert done.stderr == "rate: 0: the sentinel needs a limit, in questions a second\n"
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ('{"rate": 0}', "rate: 0: the sentinel needs a limit, in questions a second\n"),
+        ("eth0", '\'eth0\' is not one word of JSON, such as {"dev": "eth0"}\n'),
+    ],
+)
+def test_bad_options_end_it_with_one_line(options, line):
+    words = [sys.executable, arp_sentinel_unit.SCRIPT, options]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, line)
 
 
 def test_whether_it_lives(scene, guard):
