@@ -227,11 +227,11 @@ def _parse_family(value: Any) -> int:
 
 
 def parse_rate(value: Any) -> float:
-    """Return entries a second; 0 means as fast as is safe."""
+    """Return questions a second; 0 means as fast as is safe."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not (value == 0 or 0.01 <= value <= 1_000_000):
         raise ValueError(
-            f"rate: {repr(value)[:40]} is not a number of entries a second "
+            f"rate: {repr(value)[:40]} is not a number of questions a second "
             "(0.01 to 1000000, or 0: as fast as safe)"
         )
     return float(value)

@@ -68,7 +68,9 @@ def test_a_refusal_names_what_was_called(arp, scene, name):
 def test_bad_rate(arp, scene, rate):
     scene.add("192.0.2.10")
     before = scene.table()
-    with pytest.raises(SaltInvocationError, match=r"rate: .* is not a number of entries a second"):
+    with pytest.raises(
+        SaltInvocationError, match=r"rate: .* is not a number of questions a second"
+    ):
         arp.revalidate(rate=rate)
     assert scene.table() == before
 
