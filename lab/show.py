@@ -44,6 +44,12 @@ def show(cause, cure):
         print("connections " + (f"work after {works - began:.1f} s" if works else "never work"))
 
 
+def _is_typed(cure):
+    """Tell whether it is a cure that somebody types; any other would be played as none."""
+    words = cures.NOTHING, cures.ONE_BY_ONE, cures.FLUSH, cures.REVALIDATE
+    return cure in words or cure.startswith("ip ")
+
+
 def _type(outage, cure):
     if cure.startswith("ip "):
         outage.database.do(cure.format(ip=outage.worker_ip))
@@ -93,7 +99,7 @@ if __name__ == "__main__":
         stay()
     elif len(sys.argv) == 3 and sys.argv[1] == "harm":
         harm(int(sys.argv[2]))
-    elif len(sys.argv) == 3:
+    elif len(sys.argv) == 3 and sys.argv[1] in film.CAUSES and _is_typed(sys.argv[2]):
         show(*sys.argv[1:])
     else:
         sys.exit(__doc__)

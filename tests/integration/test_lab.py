@@ -114,3 +114,15 @@ def test_nobody_hears_of_a_new_machine_except_on_a_switch():
             database.do("sleep 0.2")
             heard = database.neighbour(worker.ip)["lladdr"] == "02:00:00:00:00:0a"
             assert heard == (kind == "switch"), kind
+
+
+@pytest.mark.parametrize(
+    "words", [["vuoched", "nothing"], ["plain", "arp.flsh"], ["plain"]], ids=str
+)
+def test_a_scene_that_there_is_not_is_not_played(repo, words):
+    done = subprocess.run(
+        [sys.executable, "-m", "lab.show", *words],
+        cwd=repo, capture_output=True, text=True, check=False, timeout=10,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "CAUSE: plain, vouched, balanced, duplicate" in done.stderr
