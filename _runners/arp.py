@@ -323,7 +323,9 @@ class _Look:
         self.silent = {}  # minion to why
         self.interrupted = False
         accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
-        self._accepted = accepted & self._meant(words["machines"], words["machines_type"])
+        matcher = salt.utils.minions.CkMinions(__opts__)
+        meant = matcher.check_minions(words["machines"], words["machines_type"])["minions"]
+        self._accepted = accepted & set(meant)
         self.tables = self._tables(accepted)
         self.facts, self._former = self._remembered(accepted)
         if words["truth"] == "live":
@@ -334,10 +336,6 @@ class _Look:
         if words["truth"] == "cached":
             self._ask_machines(sorted(arp_tally.behind(self.verdict, self.fleet)))
             self._compare()
-
-    def _meant(self, tgt, tgt_type):
-        checked = salt.utils.minions.CkMinions(__opts__).check_minions(tgt, tgt_type)
-        return set(checked["minions"])
 
     def _tables(self, accepted):
         """Return the rows of each database that answered; note why the others did not."""
