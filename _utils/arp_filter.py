@@ -17,6 +17,7 @@ import arp_frames as frames
 import arp_syn as syn
 
 MOST = 4096  # instructions of a program (BPF_MAXINSNS)
+MOST_MACS = 8  # of one address that are no news to it; a jump reaches over 255 instructions
 
 # --- include/uapi/linux/bpf_common.h, filter.h
 _LOAD_4, _LOAD_2, _LOAD_1 = 0x20, 0x28, 0x30  # from the packet

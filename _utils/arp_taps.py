@@ -17,7 +17,6 @@ HELPING = 64  # packets read at once
 PAUSE_S = 0.01  # after a full one
 FLOOD_S = 2.0  # after the last full one it is over
 REST = 50  # times as long as making a filter took, until the next
-MOST_MACS = 8  # of one address in the filter; more of them are not no news
 LENGTHS = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 Heard = tuple[bytes, tuple]
@@ -120,7 +119,9 @@ class Taps:
 
 
 def _of(length: int, known: arp_filter.Macs) -> arp_filter.Macs:
-    """Return what one family's filter can hold of a table."""
+    """Return one family's part of a table; an address with too many MACs is always heard."""
     return {
-        dst: macs for dst, macs in known.items() if len(dst) == length and len(macs) <= MOST_MACS
+        dst: macs if len(macs) <= arp_filter.MOST_MACS else frozenset()
+        for dst, macs in known.items()
+        if len(dst) == length
     }

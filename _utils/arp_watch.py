@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import arp_again
 import arp_doubts
+import arp_filter
 import arp_judge as judge
 import arp_known
 import arp_pace
@@ -245,7 +246,7 @@ class Watch:
             if mac_of(entry) and self._host.is_selected(entry):
                 found.setdefault(entry.dst, set()).add(entry.mac)
         for (_ifindex, dst), mac in self.aliases.pairs():
-            if dst in found:
+            if dst in found and len(found[dst]) < arp_filter.MOST_MACS:
                 found[dst].add(mac)
         if is_flood:
             for _ifindex, dst in (*self.doubts.busy(self._clock()), *self._open):

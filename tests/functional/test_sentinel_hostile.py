@@ -23,7 +23,7 @@ from sentry import (  # noqa: F401
     loopback,
     syn,
 )
-from stage import FIREWALL
+from stage import FIREWALL, ip
 from wire import Wire, tagged
 
 from lab.bare import missing
@@ -38,6 +38,14 @@ def wire(scene):
     wire = Wire()
     yield wire
     wire.close()
+
+
+def anew(namespace, mac):
+    """Let a worker go on with another MAC; who heard of it there is known to it still."""
+    ip("-n", namespace, "link", "set", "w0", "address", mac)
+    for known in (*OURS.values(), "fe80::1"):
+        entry = [known, "lladdr", HOST, "nud", "permanent", "dev", "w0"]
+        ip("-n", namespace, "neigh", "replace", *entry)
 
 
 def healed(begun, wire, *frames):
@@ -205,6 +213,23 @@ def test_a_flood_costs_a_bounded_number_of_questions_and_changes_nothing(
     assert {macs[address] for address in living} == {BORN}
     lines = begun.end()
     assert len(lines) < 30, lines
+
+
+@PAIR
+def test_an_address_that_was_seen_with_many_macs_is_still_heard(
+    scene, wire, guard, database, address
+):
+    """Somebody forges SYNs of a living host; later that one is made anew."""
+    scene.worker(address)
+    scene.add(address, "reachable", BORN)
+    begun = guard()
+    many = [f"02:00:00:00:01:{number:02x}" for number in range(20)]
+    wire.say(*[syn(address, mac, source_port=5000 + at) for at, mac in enumerate(many)])
+    begun.until("alias", 8)
+    time.sleep(1.1)  # one address is asked about once a second
+    anew("worker", OTHER)
+    assert connect(address) < 0.9
+    assert begun.until("healed") == [f"healed: {address} on db0: {BORN} -> {OTHER} (syn)"]
 
 
 def test_known_pairs_do_not_wake_anybody(scene, wire, guard, database):
