@@ -112,11 +112,11 @@ class Doubts(Generic[Key, Thing]):
             doubt.tries += 1
         return doubt
 
-    def due(self, now: float) -> float:
+    def due(self, now: float, answered_only: bool = False) -> float:
         """Return when ``next`` may have something; infinite where nothing waits."""
         whens = []
         for waiting, pace in ((self._first, self._all), (self._rest, self._unanswered)):
-            if waiting:
+            if waiting and not (answered_only and waiting is self._rest):
                 ripe = min(self._not_before.get(key, now) for key in waiting)
                 whens.append(max(ripe, pace.due(now), self._all.due(now)))
         return min(whens, default=float("inf"))

@@ -146,10 +146,9 @@ class Watch:
             doubt = self._next.popleft()
             return Question(*doubt.key)
         now = self._clock()
-        unanswered = sum(not doubt.answered for doubt in self._open.values())
         if len(self._open) >= OPEN:
             return None
-        doubt = self.doubts.next(now, answered_only=unanswered >= OPEN_UNANSWERED)
+        doubt = self.doubts.next(now, self._answered_only())
         if not doubt:
             return None
         entry = self._doubtful(doubt.key)
@@ -162,7 +161,12 @@ class Watch:
         """Return when ``next_question`` may have one."""
         if self._next:
             return self._clock()
-        return float("inf") if len(self._open) >= OPEN else self.doubts.due(self._clock())
+        if len(self._open) >= OPEN:
+            return float("inf")
+        return self.doubts.due(self._clock(), self._answered_only())
+
+    def _answered_only(self) -> bool:
+        return sum(not doubt.answered for doubt in self._open.values()) >= OPEN_UNANSWERED
 
     def answered(self, question: Question, heard: Heard) -> None:
         """Compare what the wire says with what the table has by now."""

@@ -1,0 +1,29 @@
+"""The sentinel and dead hosts whose entries stand: where nobody is, and later somebody."""
+
+import time
+
+from conftest import BORN, DEAD
+from sentry import PORT, guard, syn  # noqa: F401
+
+CLOSED = PORT + 1
+COUNTED = """
+import atexit
+counts, wait = [0], loop._Round._wait
+def counted(self):
+    counts[0] += 1
+    wait(self)
+loop._Round._wait = counted
+atexit.register(lambda: print("waits:", counts[0]))
+"""
+
+
+def test_while_as_many_are_asked_as_may_be_it_sleeps(scene, wire, guard):
+    """Forged SYNs of twenty dead hosts: six of them are asked about at a time."""
+    dead = [f"192.0.2.{number}" for number in range(100, 120)]
+    for address in dead:
+        scene.add(address, "reachable", DEAD)
+    begun = guard(patch=COUNTED)
+    wire.say(*[syn(address, BORN, port=CLOSED) for address in dead])
+    time.sleep(2)
+    [line] = [line for line in begun.end() if line.startswith("waits:")]
+    assert 1 < int(line.split()[1]) < 2000
