@@ -3,6 +3,8 @@
 Anybody can forge a SYN. So a doubt costs at most one question a second for each address, so many
 a second for all; what a listener of ours has answered goes first (a forger must first find one),
 then what has waited longest. What is forged in vain waits with as few others as there is room for.
+Where nobody was lately, a question takes as long as it can: such an address never goes first, or
+SYNs forged in the names of dead hosts would keep everybody waiting.
 
 All of it is told the time and never looks at a clock. Standard library alone.
 """
@@ -15,6 +17,8 @@ import arp_pace
 
 AGAIN_S = 1.0  # from one question about an address to the next
 SILENT_S = 3.0  # ... where nobody answered: eleven frames were for nothing
+MUTE_S = 300.0  # for so long such an address does not go first
+MUTES = 4096
 MOST = 1024  # addresses that wait
 SYNS = 8  # of one address that are kept, to be handed on after a heal
 RESERVED = 0.5  # of the pace is for what a listener has answered
@@ -28,12 +32,13 @@ Thing = TypeVar("Thing")
 class Doubt(Generic[Key, Thing]):
     """One address whose entry may be wrong: why, and what is waiting for the truth."""
 
-    __slots__ = ("answered", "key", "looked_at", "macs", "since", "things", "tries", "why")
+    __slots__ = ("answered", "first", "key", "looked_at", "macs", "since", "things", "tries", "why")
 
     def __init__(self, key: Key, why: str, now: float) -> None:
         """Begin with nothing but a reason."""
         self.key, self.why, self.since = key, why, now
         self.answered = False  # by a listener of ours
+        self.first = False  # it goes first
         self.looked_at = float("-inf")  # when that was last looked at
         self.tries = 0
         self.macs: set[bytes] = set()  # it came with
@@ -57,6 +62,7 @@ class Doubts(Generic[Key, Thing]):
         self._first: OrderedDict[Key, Doubt[Key, Thing]] = OrderedDict()
         self._rest: OrderedDict[Key, Doubt[Key, Thing]] = OrderedDict()
         self._not_before: dict[Key, float] = {}  # of addresses that were asked about lately
+        self._mute: OrderedDict[Key, float] = OrderedDict()  # until when
         self.dropped = 0  # for want of room
 
     def __len__(self) -> int:
@@ -82,26 +88,27 @@ class Doubts(Generic[Key, Thing]):
                     return None
                 self._rest.popitem()
             doubt = self._rest[key] = Doubt(key, why, now)
-        if answered and not doubt.answered:
-            doubt.answered = True
+        doubt.answered |= answered
+        if answered and not doubt.first and self._mute.get(key, now) <= now:
+            doubt.first = True
             self._first[key] = self._rest.pop(key)
         return doubt
 
     def put_back(self, doubt: Doubt[Key, Thing]) -> None:
         """Ask once more, when the address may be asked about again."""
-        (self._first if doubt.answered else self._rest)[doubt.key] = doubt
+        (self._first if doubt.first else self._rest)[doubt.key] = doubt
 
     def drop(self, key: Key) -> Doubt[Key, Thing] | None:
         """Forget what waits of an address."""
         return self._first.pop(key, None) or self._rest.pop(key, None)
 
-    def next(self, now: float, answered_only: bool = False) -> Doubt[Key, Thing] | None:
+    def next(self, now: float, first_only: bool = False) -> Doubt[Key, Thing] | None:
         """Return what may be asked about now, and write down that it is."""
         self._forget(now)
         if not self._all.may(now):
             return None
         doubt = self._ripe(self._first, now)
-        if not doubt and not answered_only and self._unanswered.may(now):
+        if not doubt and not first_only and self._unanswered.may(now):
             doubt = self._ripe(self._rest, now)
             if doubt:
                 self._unanswered.spend(1, now)
@@ -112,18 +119,27 @@ class Doubts(Generic[Key, Thing]):
             doubt.tries += 1
         return doubt
 
-    def due(self, now: float, answered_only: bool = False) -> float:
+    def due(self, now: float, first_only: bool = False) -> float:
         """Return when ``next`` may have something; infinite where nothing waits."""
         whens = []
         for waiting, pace in ((self._first, self._all), (self._rest, self._unanswered)):
-            if waiting and not (answered_only and waiting is self._rest):
+            if waiting and not (first_only and waiting is self._rest):
                 ripe = min(self._not_before.get(key, now) for key in waiting)
                 whens.append(max(ripe, pace.due(now), self._all.due(now)))
         return min(whens, default=float("inf"))
 
-    def silent(self, key: Key, now: float) -> None:
-        """Leave an address alone for longer: nobody has answered for it."""
+    def silent(self, key: Key, now: float, was_asked: bool = True) -> None:
+        """Leave an address alone for longer: nobody has answered for it, if it could be asked."""
         self._not_before[key] = now + SILENT_S
+        if was_asked:
+            self._mute[key] = now + MUTE_S
+            self._mute.move_to_end(key)
+        if len(self._mute) > MUTES:
+            self._mute.popitem(last=False)
+
+    def loud(self, key: Key) -> None:
+        """Forget that nobody has answered for an address."""
+        self._mute.pop(key, None)
 
     def busy(self, now: float) -> Iterable[Key]:
         """Return the addresses that wait, or may not be asked about yet."""

@@ -29,7 +29,8 @@ from arp_known import mac_of
 from arp_merge import Teller
 from arp_syn import Syn
 
-OPEN, OPEN_UNANSWERED = 12, 6  # questions under way: each unanswered one has ten frames to come
+OPEN, OPEN_OTHERS = 12, 6  # questions under way (each unanswered one has ten frames to come), and
+# those among them that do not go first
 LOOKS = 500.0  # for the sockets of what waits, a second
 LOOK_AGAIN_S = 0.1
 TRIES = 3  # where the wire says another MAC, and the table neither takes it nor lets us delete
@@ -148,7 +149,7 @@ class Watch:
         now = self._clock()
         if len(self._open) >= OPEN:
             return None
-        doubt = self.doubts.next(now, self._answered_only())
+        doubt = self.doubts.next(now, self._first_only())
         if not doubt:
             return None
         entry = self._doubtful(doubt.key)
@@ -163,10 +164,10 @@ class Watch:
             return self._clock()
         if len(self._open) >= OPEN:
             return float("inf")
-        return self.doubts.due(self._clock(), self._answered_only())
+        return self.doubts.due(self._clock(), self._first_only())
 
-    def _answered_only(self) -> bool:
-        return sum(not doubt.answered for doubt in self._open.values()) >= OPEN_UNANSWERED
+    def _first_only(self) -> bool:
+        return sum(not doubt.first for doubt in self._open.values()) >= OPEN_OTHERS
 
     def answered(self, question: Question, heard: Heard) -> None:
         """Compare what the wire says with what the table has by now."""
@@ -176,8 +177,9 @@ class Watch:
         if change:
             is_answer = mac_of(change.new) in heard.answers
             self._tell_changed("healed" if is_answer else "changed", change, doubt)
+        self.doubts.loud(key)
         if not heard.answers:
-            self.doubts.silent(key, now)
+            self.doubts.silent(key, now, was_asked=not heard.why)
             if heard.why:
                 self._tell("unaskable", key, f"{named}: {heard.why}", why=heard.why)
         elif held in heard.answers:

@@ -143,6 +143,31 @@ def test_who_is_silent_is_left_alone_for_longer():
     assert made.next(4.3)
 
 
+def test_who_was_silent_does_not_go_first_until_somebody_answers():
+    """SYNs of dead hosts, which a listener answers, keep no newcomer waiting."""
+    made, dead = doubts(), [f"dead {number}" for number in range(20)]
+    for key in dead:
+        made.silent(key, 0.0)
+        made.put(key, "syn", 5.0, answered=True)
+    made.put("new", "syn", 5.0, answered=True)
+    assert made.next(5.0).key == "new"
+    assert not made.next(6.0, first_only=True)
+    assert made.next(6.0).key == dead[0]
+    made.loud(dead[7])
+    made.put(dead[7], "syn", 7.0, answered=True)
+    assert made.next(7.0).key == dead[7]
+
+
+def test_silence_is_remembered_of_so_many_and_so_long():
+    made = doubts()
+    for number in range(2 * arp_doubts.MUTES):
+        made.silent(number, 0.0)
+    assert made.put(0, "syn", 5.0, answered=True).first
+    last = 2 * arp_doubts.MUTES - 1
+    assert not made.put(last, "syn", 5.0, answered=True).first
+    assert made.put(last, "syn", arp_doubts.MUTE_S, answered=True).first
+
+
 def test_what_is_due_is_due():
     """A loop that sleeps until ``due`` is never too early twice, and never late."""
     made = doubts(rate=10.0)
