@@ -62,6 +62,7 @@ class Doubts(Generic[Key, Thing]):
         self._first: OrderedDict[Key, Doubt[Key, Thing]] = OrderedDict()
         self._rest: OrderedDict[Key, Doubt[Key, Thing]] = OrderedDict()
         self._not_before: dict[Key, float] = {}  # of addresses that were asked about lately
+        self._rests: dict[Key, float] = {}  # those that were silent: when each might have been else
         self._mute: OrderedDict[Key, float] = OrderedDict()  # until when
         self.dropped = 0  # for want of room
 
@@ -116,6 +117,7 @@ class Doubts(Generic[Key, Thing]):
             self.drop(doubt.key)
             self._all.spend(1, now)
             self._not_before[doubt.key] = now + AGAIN_S
+            self._rests.pop(doubt.key, None)
             doubt.tries += 1
         return doubt
 
@@ -130,6 +132,7 @@ class Doubts(Generic[Key, Thing]):
 
     def silent(self, key: Key, now: float, was_asked: bool = True) -> None:
         """Leave an address alone for longer: nobody has answered for it, if it could be asked."""
+        self._rests[key] = self._not_before.get(key, now)
         self._not_before[key] = now + SILENT_S
         if was_asked:
             self._mute[key] = now + MUTE_S
@@ -141,10 +144,19 @@ class Doubts(Generic[Key, Thing]):
         """Forget that nobody has answered for an address."""
         self._mute.pop(key, None)
 
+    def rests(self, key: Key) -> bool:
+        """Tell whether an address is left alone for longer."""
+        return key in self._rests
+
+    def wake(self, key: Key) -> None:
+        """Leave an address alone no longer than any other: there is somebody by now."""
+        if key in self._rests:
+            self._not_before[key] = self._rests.pop(key)
+
     def busy(self, now: float) -> Iterable[Key]:
-        """Return the addresses that wait, or may not be asked about yet."""
+        """Return the addresses that wait, or may not be asked about yet, whatever else comes."""
         self._forget(now)
-        return [*self._not_before, *self._first, *self._rest]
+        return [*(self._not_before.keys() - self._rests), *self._first, *self._rest]
 
     def _ripe(
         self, waiting: OrderedDict[Key, Doubt[Key, Thing]], now: float
@@ -156,6 +168,7 @@ class Doubts(Generic[Key, Thing]):
 
     def _forget(self, now: float) -> None:
         self._not_before = {key: when for key, when in self._not_before.items() if when > now}
+        self._rests = {key: when for key, when in self._rests.items() if key in self._not_before}
 
 
 class Aliases(Generic[Key]):

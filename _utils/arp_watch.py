@@ -94,8 +94,9 @@ class Watch:
                 self._tell("owned", key, f"{text} {mac.hex(':')}", held=entry.mac, seen=mac)
             return
         doubt = self._doubt(key, "syn", now)
-        if self._is_preferred(doubt, syn, now):
+        if self._is_preferred(key, doubt, syn, now):
             doubt = self._doubt(key, "syn", now, answered=True)
+            self.doubts.wake(key)
         if doubt:
             doubt.add(mac, Waiting(False, syn))
 
@@ -274,11 +275,12 @@ class Watch:
     def _doubt(self, key: wire.Key, why: str, now: float, answered: bool = False) -> Doubt | None:
         return self._open.get(key) or self.doubts.put(key, why, now, answered)
 
-    def _is_preferred(self, doubt: Doubt | None, syn: Syn, now: float) -> bool:
-        """Tell whether a listener of ours has answered; looked up only while others wait."""
-        if doubt and (doubt.answered or now < doubt.looked_at + LOOK_AGAIN_S):
+    def _is_preferred(self, key: wire.Key, doubt: Doubt | None, syn: Syn, now: float) -> bool:
+        """Tell whether a listener of ours has answered; looked up where that changes something."""
+        if doubt and now < doubt.looked_at + LOOK_AGAIN_S:
             return False
-        if len(self.doubts) < 2 or not self._looks.may(now):
+        others_wait = len(self.doubts) > 1 and not (doubt and doubt.answered)
+        if not (others_wait or self.doubts.rests(key)) or not self._looks.may(now):
             return False
         self._looks.spend(1, now)
         if doubt:

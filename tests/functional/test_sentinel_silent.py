@@ -3,7 +3,7 @@
 import time
 
 from conftest import BORN, DEAD
-from sentry import PORT, guard, syn  # noqa: F401
+from sentry import PAIR, PORT, connect, database, guard, syn  # noqa: F401
 
 CLOSED = PORT + 1
 COUNTED = """
@@ -27,3 +27,16 @@ def test_while_as_many_are_asked_as_may_be_it_sleeps(scene, wire, guard):
     time.sleep(2)
     [line] = [line for line in begun.end() if line.startswith("waits:")]
     assert 1 < int(line.split()[1]) < 2000
+
+
+@PAIR
+def test_who_comes_right_after_nobody_was_there_is_not_late(scene, wire, guard, database, address):
+    """A worker is asked about while he is being made anew; then he comes."""
+    scene.add(address, "reachable", DEAD)
+    begun = guard()
+    wire.say(syn(address, BORN, port=CLOSED))
+    time.sleep(1.7)  # a question that nobody answers takes 1.2 s
+    assert begun.lines == begun.told("watching")
+    scene.worker(address)
+    assert connect(address) < 0.9
+    assert begun.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (syn)"]

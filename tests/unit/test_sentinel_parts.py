@@ -143,6 +143,23 @@ def test_who_is_silent_is_left_alone_for_longer():
     assert made.next(4.3)
 
 
+def test_who_comes_after_silence_is_asked_about_once_a_second_as_any_other():
+    made = doubts(a=1)
+    made.next(0.0)
+    made.silent("a", 1.2)
+    made.put("a", "syn", 1.3)
+    assert made.rests("a")
+    assert "a" in made.busy(1.3)  # it waits
+    made.wake("a")
+    assert made.next(1.3)
+    made.put("a", "syn", 1.4)
+    made.wake("a")
+    assert not made.next(2.2)
+    assert made.next(2.31)
+    made.silent("a", 2.4)
+    assert "a" not in made.busy(2.5), "one SYN more may wake it"
+
+
 def test_who_was_silent_does_not_go_first_until_somebody_answers():
     """SYNs of dead hosts, which a listener answers, keep no newcomer waiting."""
     made, dead = doubts(), [f"dead {number}" for number in range(20)]
