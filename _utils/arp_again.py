@@ -7,7 +7,8 @@ It arrives by ``lo``, where most firewalls let everything pass: unchecked it wou
 opens. So it is handed on only where sock_diag knows exactly this connection as SYN_RECV, which
 proves that the first one had passed; and not where a socket is bound to a device, as ``lo`` is
 another. No such socket (closed port, SYN cookies): nothing is sent, the client's own second SYN
-comes after a second. Outgoing: the same with SYN_SENT.
+comes after a second. Nor is it where the route leads away: a transparent proxy answers for others,
+and they would hear of a client who never called them. Outgoing: the same with SYN_SENT.
 """
 
 import socket
@@ -15,7 +16,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import arp_netlink as netlink
 import arp_packet as packet
+import arp_route
 import arp_sockets
 import arp_syn
 import arp_wire as wire
@@ -35,6 +38,7 @@ class Again:
     ) -> None:
         """Take the kernel's list of sockets; without it nothing is ever sent."""
         self._sockets, self._clock, self._raw = sockets, clock, packet.Raw()
+        self._routes = netlink.Channel()
         self._waiting: deque[tuple[float, int, bool, arp_syn.Syn]] = deque()
         self._later: deque[tuple[float, int, bool, arp_syn.Syn]] = deque()
         self.sent = self.refused = 0
@@ -42,6 +46,7 @@ class Again:
     def close(self) -> None:
         """Close it."""
         self._raw.close()
+        self._routes.__exit__()
 
     def is_answered(self, syn: arp_syn.Syn) -> bool:
         """Tell whether a listener of ours, bound to no device, has answered a SYN that came in."""
@@ -71,6 +76,8 @@ class Again:
     def _look(self, now: float, looks: int, outgoing: bool, syn: arp_syn.Syn) -> None:
         """Look for a SYN's socket; looks: how many may be needed, 0: it was sent once."""
         if self._state(syn, outgoing) == ("SYN_SENT" if outgoing else "SYN_RECV"):
+            if not outgoing and not arp_route.is_local(self._routes, syn.target):
+                return
             self._send(syn)
             if looks and not outgoing and len(self._later) < MOST:
                 self._later.append((now + PATIENCE_S, 0, False, syn))

@@ -10,10 +10,10 @@ import arp_wire as wire
 from arp_kernel import RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC, RTA_VIA
 from pyroute2.netlink.rtnl import RTM_GETROUTE
 
-RTN_UNICAST = 1  # include/uapi/linux/rtnetlink.h
+RTN_UNICAST, RTN_LOCAL = 1, 2  # include/uapi/linux/rtnetlink.h
 #: What is sent to an address of these kinds asks no neighbour.
 NO_NEIGHBOUR = {
-    2: "it is this machine's own address",
+    RTN_LOCAL: "it is this machine's own address",
     3: "it is a broadcast address",
     4: "it is an anycast address of this machine",
     5: "it is a multicast address",
@@ -62,6 +62,11 @@ def find(channel: netlink.Channel, dst: bytes, ifindex: int = 0) -> Way:
         why = REFUSALS.get(error.errno, os.strerror(error.errno))
         return Way(why_not=f"{why} ({name})")
     return _way(answer)
+
+
+def is_local(channel: netlink.Channel, dst: bytes) -> bool:
+    """Tell whether what is sent to an address stays on this machine."""
+    return find(channel, dst).why_not == NO_NEIGHBOUR[RTN_LOCAL]
 
 
 def _way(message: bytes) -> Way:

@@ -86,12 +86,15 @@ def guard(repo, scene):
 class Server:
     """A listener that says one word to everybody who connects."""
 
-    def __init__(self, address, port=PORT, device=None, echo=False):
+    def __init__(self, address, port=PORT, device=None, echo=False, transparent=False):
         kind = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.sock = socket.socket(kind)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if device:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        if transparent:
+            option = (socket.IPPROTO_IPV6, 75) if ":" in address else (socket.IPPROTO_IP, 19)
+            self.sock.setsockopt(*option, 1)  # IP_TRANSPARENT: it answers for others
         self.sock.bind((address, port))
         self.sock.listen(512)
         self.echo = echo

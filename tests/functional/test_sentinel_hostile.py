@@ -139,6 +139,30 @@ def test_nor_what_has_ipv6_extension_headers(scene, wire, guard, database, loopb
     assert not loopback.syns()
 
 
+FAR = {"192.0.2.10": "198.51.100.7", "2001:db8::10": "2001:db8:1::7"}
+
+
+@PAIR
+def test_one_that_a_transparent_proxy_has_answered_is_not(scene, wire, guard, loopback, address):
+    """It would leave, and the client would connect with whom the proxy stands before."""
+    far, version = FAR[address], "-6" if ":" in address else "-4"
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    gateway = "fe80::2" if ":" in address else "192.0.2.254"
+    ip(version, "neigh", "replace", gateway, "lladdr", BORN, "nud", "permanent", "dev", "db0")
+    ip(version, "route", "add", "default", "via", gateway, "dev", "db0")
+    ip(version, "route", "add", "local", "default", "dev", "lo", "table", "100")
+    ip(version, "rule", "add", "iif", "db0", "to", far, "lookup", "100")
+    server = Server("::" if ":" in address else "0.0.0.0", transparent=True)
+    frame = syn(address)
+    frame[1].dst = far
+    healed(guard(), wire, frame)
+    server.close()
+    assert " via " in ip(version, "-o", "route", "get", far)
+    assert not [heard for heard in wire.heard() if TCP in heard and heard[TCP].flags == "S"]
+    assert not loopback.syns()
+
+
 def refused(address):
     """Tell whether a connection to the closed port fails, its second SYN included."""
     try:
