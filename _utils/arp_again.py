@@ -8,7 +8,8 @@ opens. So it is handed on only where sock_diag knows exactly this connection as 
 proves that the first one had passed; and not where a socket is bound to a device, as ``lo`` is
 another. No such socket (closed port, SYN cookies): nothing is sent, the client's own second SYN
 comes after a second. Nor is it where the route leads away: a transparent proxy answers for others,
-and they would hear of a client who never called them. Outgoing: the same with SYN_SENT.
+and they would hear of a client who never called them. Outgoing: the same with SYN_SENT, and by the
+device that the first one left by: a mark, which we do not know, may have led it there.
 """
 
 import socket
@@ -39,8 +40,8 @@ class Again:
         """Take the kernel's list of sockets; without it nothing is ever sent."""
         self._sockets, self._clock, self._raw = sockets, clock, packet.Raw()
         self._routes = netlink.Channel()
-        self._waiting: deque[tuple[float, int, bool, arp_syn.Syn]] = deque()
-        self._later: deque[tuple[float, int, bool, arp_syn.Syn]] = deque()
+        self._waiting: deque[tuple[float, int, int, arp_syn.Syn]] = deque()
+        self._later: deque[tuple[float, int, int, arp_syn.Syn]] = deque()
         self.sent = self.refused = 0
 
     def close(self) -> None:
@@ -56,10 +57,13 @@ class Again:
         """Tell whether a socket of ours, bound to no device, still waits for what it asked."""
         return self._state(syn, outgoing=True) == "SYN_SENT"
 
-    def put(self, syn: arp_syn.Syn, outgoing: bool = False) -> None:
-        """Send a SYN once more, if its socket is seen within a few milliseconds."""
+    def put(self, syn: arp_syn.Syn, by: int = 0) -> None:
+        """Send a SYN once more, if its socket is seen within a few milliseconds.
+
+        by: the device that one of ours left by; 0 for one that came in.
+        """
         if self._sockets and len(self._waiting) < MOST and arp_syn.again(syn.packet):
-            self._waiting.append((self._clock(), LOOKS, outgoing, syn))
+            self._waiting.append((self._clock(), LOOKS, by, syn))
 
     def next_due(self) -> float:
         """Return when ``step`` is due."""
@@ -73,16 +77,16 @@ class Again:
             while queue and queue[0][0] <= now:
                 self._look(now, *queue.popleft()[1:])
 
-    def _look(self, now: float, looks: int, outgoing: bool, syn: arp_syn.Syn) -> None:
+    def _look(self, now: float, looks: int, by: int, syn: arp_syn.Syn) -> None:
         """Look for a SYN's socket; looks: how many may be needed, 0: it was sent once."""
-        if self._state(syn, outgoing) == ("SYN_SENT" if outgoing else "SYN_RECV"):
-            if not outgoing and not arp_route.is_local(self._routes, syn.target):
+        if self._state(syn, bool(by)) == ("SYN_SENT" if by else "SYN_RECV"):
+            if not by and not arp_route.is_local(self._routes, syn.target):
                 return
-            self._send(syn)
-            if looks and not outgoing and len(self._later) < MOST:
-                self._later.append((now + PATIENCE_S, 0, False, syn))
-        elif looks > 1 and not outgoing:
-            self._waiting.append((now + NAP_S, looks - 1, outgoing, syn))
+            self._send(syn, by)
+            if looks and not by and len(self._later) < MOST:
+                self._later.append((now + PATIENCE_S, 0, by, syn))
+        elif looks > 1 and not by:
+            self._waiting.append((now + NAP_S, looks - 1, by, syn))
 
     def _state(self, syn: arp_syn.Syn, outgoing: bool) -> str:
         """Return the state of exactly this connection's socket; empty for none that we may use."""
@@ -96,12 +100,12 @@ class Again:
             return ""  # a listener
         return found.state
 
-    def _send(self, syn: arp_syn.Syn) -> None:
+    def _send(self, syn: arp_syn.Syn, by: int) -> None:
         again = arp_syn.again(syn.packet)
         assert again
         try:
             family = wire.family_of(syn.target)
-            self._raw.send(family, again, socket.inet_ntop(family, syn.target))
+            self._raw.send(family, again, socket.inet_ntop(family, syn.target), by)
             self.sent += 1
         except OSError:  # the client's own retransmission does it
             self.refused += 1

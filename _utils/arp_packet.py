@@ -52,6 +52,14 @@ _FILTERS = {
     ],
 }
 
+#: Where a packet is to leave, said with it: include/uapi/linux/in.h, in6.h (IP_PKTINFO, struct
+#: in_pktinfo; IPV6_PKTINFO, struct in6_pktinfo).
+_BY = {
+    socket.AF_INET: (socket.IPPROTO_IP, 8),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
+}
+_PACKET_INFO = {socket.AF_INET: struct.Struct("=i8x"), socket.AF_INET6: struct.Struct("=16xi")}
+
 #: What a refusal means to who asked.
 _REASONS = {
     errno.EPERM: "no CAP_NET_RAW",
@@ -153,13 +161,14 @@ class Raw:
         """Open nothing yet."""
         self._socks: dict[int, socket.socket] = {}  # by family
 
-    def send(self, family: int, packet: bytes, target: str) -> None:
-        """Send a packet to an address. OSError where it is not sent."""
+    def send(self, family: int, packet: bytes, target: str, by: int = 0) -> None:
+        """Send a packet to an address; by a device, where one is named. OSError: it is not sent."""
         if family not in self._socks:
             sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
             sock.setblocking(False)
             self._socks[family] = sock
-        self._socks[family].sendto(packet, (target, 0))
+        options = [(*_BY[family], _PACKET_INFO[family].pack(by))] if by else []
+        self._socks[family].sendmsg([packet], options, 0, (target, 0))
 
     def close(self) -> None:
         """Close it."""

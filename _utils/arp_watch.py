@@ -216,7 +216,7 @@ class Watch:
     def _go_on(self, doubt: Doubt) -> None:
         """Let the SYNs that have waited for a heal go on."""
         for waiting in doubt.things:
-            self._again.put(waiting.syn, waiting.is_ours)
+            self._again.put(waiting.syn, doubt.key[0] if waiting.is_ours else 0)
         doubt.things = []
 
     def _confirmed(

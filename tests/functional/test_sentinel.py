@@ -20,7 +20,8 @@ from sentry import (  # noqa: F401
     loopback,
     syn,
 )
-from wire import Wire, answer, namespace
+from stage import ip
+from wire import Wire, answer, asked, namespace
 
 SECOND_SYN_S = 0.9  # the kernel's own second SYN, or SYN/ACK, comes after 1 s
 OTHER = "02:00:00:00:00:0c"
@@ -122,6 +123,34 @@ def test_an_outgoing_connection(scene, guard, address):
     assert time.monotonic() - began < SECOND_SYN_S
     server.close()
     assert begun.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (no answer)"]
+
+
+@PAIR
+def test_an_outgoing_syn_once_more_leaves_by_the_device_of_the_first(scene, guard, address):
+    """A mark leads it to the worker; without one the route is another."""
+    version, length = ("-6", 128) if ":" in address else ("-4", 32)
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    ip("link", "add", "db1", "type", "veth", "peer", "name", "w1", "netns", "worker")
+    for words in (["link", "set", "db1", "up"], ["-n", "worker", "link", "set", "w1", "up"]):
+        ip(*words)
+    ip(version, "route", "add", f"{address}/{length}", "dev", "db1")
+    ip(version, "route", "add", f"{address}/{length}", "dev", "db0", "table", "100")
+    ip(version, "rule", "add", "fwmark", "7", "lookup", "100")
+    with namespace("worker"):
+        server = Server(address)
+    begun, elsewhere = guard(), Wire("w1")
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 7)
+        sock.settimeout(5)
+        sock.bind((OURS[family(address)], 0))
+        began = time.monotonic()
+        sock.connect((address, PORT))
+        assert time.monotonic() - began < SECOND_SYN_S
+    server.close()
+    begun.until("healed")
+    assert address not in map(asked, elsewhere.questions())
+    elsewhere.close()
 
 
 @PAIR
