@@ -117,7 +117,7 @@ class _Round:
         self._sentinel, self._clock = sentinel, sentinel._clock
         self._teller, options = sentinel.teller, sentinel._options
         with contextlib.ExitStack() as opened:
-            self._families = [each for each in options.selectors.families if _exists(each)]
+            self._families = [*netlink.limits(options.selectors.families)]  # those that exist
             self._taps = arp_taps.Taps(self._families, options.reinject, self._clock)
             opened.callback(self._taps.close)
             self._listener = opened.enter_context(netlink.Listener())
@@ -353,15 +353,14 @@ def _reason(error: Exception) -> str:
     return arp_tell.one_line(f"{told} ({at})", 300)
 
 
-def _exists(family: int) -> bool:
-    """Tell whether this kernel speaks a family (IPv6 may be switched off)."""
-    return family in netlink.limits([family])
-
-
 def _print(kind: str, line: str, _facts: arp_merge.Row) -> None:
-    """Tell on stdout; where that is the journal, as urgently as a scheduled run tells syslog."""
+    """Tell on stdout; where that is the journal, as urgently as a scheduled run tells syslog.
+
+    Where nobody takes it (a full disk, a journal that has died), it watches all the same.
+    """
     urgency = f"<{3 if kind in arp_merge.LOUD else 5}>" if "JOURNAL_STREAM" in os.environ else ""
-    print(urgency + line, flush=True)
+    with contextlib.suppress(OSError):
+        print(urgency + line, flush=True)
 
 
 def main() -> None:

@@ -163,6 +163,17 @@ def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_pa
     arp_status.forget(arp_status.PATH)
 
 
+def test_where_nobody_takes_what_it_says_it_watches_all_the_same(scene, repo, database):
+    words = [sys.executable, str(repo / "_utils" / "arp_sentinel_loop.py")]
+    with open("/dev/full", "w") as full, subprocess.Popen(words, stdout=full) as begun:
+        scene.until(lambda: status()["lives"])
+        assert connect("192.0.2.10") < 0.9
+        scene.until(lambda: status().get("heals"))
+        assert begun.poll() is None
+        begun.terminate()
+    arp_status.forget(arp_status.PATH)
+
+
 def test_each_time_it_waits_longer_and_says_that_it_does_not_watch(scene, wire, guard):
     begun = guard(patch="loop.RETRY_S = 0.05\n" + BROKEN.format(times=1000))
 
