@@ -116,6 +116,10 @@ class Asker:
         (self._new.appendleft if first else self._new.append)(asked)
         return True
 
+    def changed(self, ifindex: int) -> None:
+        """Take note that a device has changed; it may have another name, and another one its."""
+        self._devices.renew(ifindex)
+
     def next_due(self) -> float | None:
         """Return when ``step`` is due at the latest; None while nothing is under way."""
         if not self._asked:

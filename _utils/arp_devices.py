@@ -180,6 +180,11 @@ class Devices:
         if device:
             self._by_name.pop(device.name, None)
 
+    def renew(self, ifindex: int) -> None:
+        """Read a device anew now, if it was read before: the kernel has said that it changed."""
+        if ifindex in self._known:
+            self.get(ifindex, float("inf"))
+
     def sources(self, device: Device, targets: Sequence[bytes]) -> list[bytes]:
         """Return in whose name each target is asked about; all of one family.
 

@@ -20,7 +20,7 @@ from sentry import (  # noqa: F401
     loopback,
     syn,
 )
-from wire import Wire, answer
+from wire import Wire, answer, asked
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,38 @@ def test_a_device_that_is_renamed(scene, guard, database):
     scene.add("192.0.2.10", "reachable", DEAD, "db1")
     assert connect("192.0.2.10") < 0.9
     assert begun.until("healed") == [f"healed: 192.0.2.10 on db1: {DEAD} -> {BORN} (syn)"]
+
+
+SWAP = """
+link set db0 down
+link set db0 name aside
+link set db1 down
+link set db1 name db0
+link set db0 up
+link set aside name db1
+link set db1 up
+address add fe80::1/64 dev db1 nodad
+neigh replace 192.0.2.10 lladdr 02:00:00:00:00:0a nud reachable dev db1
+"""
+
+
+def test_two_devices_that_swap_their_names_while_it_asks(scene, guard, wire):
+    """Nobody on the other wire hears who we are on this one."""
+    scene.add("192.0.2.10", "reachable", DEAD)
+    ip("link", "add", "db1", "up", "type", "veth", "peer", "name", "w1", "netns", "worker")
+    ip("-n", "worker", "link", "set", "w1", "up")
+    ip("address", "add", "203.0.113.1/24", "dev", "db1")
+    begun, other = guard(), Wire("w1")
+    wire.say(syn("192.0.2.10", BORN))
+    scene.until(wire.questions)
+    ip("-batch", "-", stdin=SWAP)
+    for number in range(20):
+        wire.say(syn("192.0.2.10", BORN, source_port=5000 + number))
+        time.sleep(0.05)
+    scene.until(wire.questions)
+    assert "192.0.2.10" not in map(asked, other.questions())
+    other.close()
+    assert not begun.told("failed")
 
 
 def test_a_device_that_goes_and_comes_back(scene, guard):
