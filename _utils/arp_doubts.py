@@ -177,6 +177,7 @@ class Aliases(Generic[Key]):
     def __init__(self) -> None:
         """Know none."""
         self._until: OrderedDict[tuple[Key, bytes], float] = OrderedDict()
+        self._macs: dict[Key, set[bytes]] = {}  # the same, by address: each change asks for it
 
     def __len__(self) -> int:
         """Return how many are remembered."""
@@ -187,8 +188,9 @@ class Aliases(Generic[Key]):
         known = (key, mac) in self._until
         self._until[key, mac] = now + ALIAS_S
         self._until.move_to_end((key, mac))
+        self._macs.setdefault(key, set()).add(mac)
         if len(self._until) > ALIASES:
-            self._until.popitem(last=False)
+            self._drop(*next(iter(self._until)))
         return not known
 
     def __contains__(self, pair: tuple[Key, bytes]) -> bool:
@@ -205,7 +207,13 @@ class Aliases(Generic[Key]):
             pair, until = next(iter(self._until.items()))
             if until > now:
                 break
-            del self._until[pair]
+            self._drop(*pair)
         if key is not None:
-            for pair in [pair for pair in self._until if pair[0] == key]:
-                del self._until[pair]
+            for mac in list(self._macs.get(key, ())):
+                self._drop(key, mac)
+
+    def _drop(self, key: Key, mac: bytes) -> None:
+        del self._until[key, mac]
+        self._macs[key].discard(mac)
+        if not self._macs[key]:
+            del self._macs[key]

@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+import time
 
 import arp_calls
 import arp_doubts
@@ -216,6 +217,20 @@ def test_aliases_are_bounded_and_forgotten():
     assert ("a", (9999).to_bytes(6, "big")) in aliases
     aliases.forget(10 + arp_doubts.ALIAS_S)
     assert not len(aliases)
+
+
+def test_to_forget_those_of_one_address_costs_nothing_however_many_there_are():
+    """Whoever announces himself makes us do it, thousands of times a second."""
+    aliases, began = arp_doubts.Aliases(), time.process_time()
+    for number in range(arp_doubts.ALIASES):
+        aliases.add(number % 100, number.to_bytes(6, "big"), 0.0)
+    for _ in range(20_000):
+        aliases.forget(1.0, "another")
+    assert time.process_time() - began < 1
+    aliases.forget(1.0, 7)
+    assert {key for key, _mac in aliases.pairs()} == {*range(100)} - {7}
+    assert (7, (7).to_bytes(6, "big")) not in aliases
+    assert aliases.add(7, (7).to_bytes(6, "big"), 1.0)
 
 
 # --- arp_merge
