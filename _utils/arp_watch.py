@@ -243,13 +243,15 @@ class Watch:
     def filter_for_kernel(self, is_flood: bool, most: int) -> dict[bytes, frozenset[bytes]] | None:
         """Return the MACs that are no news, by address; None where there are too many.
 
-        Under a flood without the addresses that are asked about, will be, or may not be yet: one
-        SYN more of theirs would change nothing.
+        Under a flood without the addresses that are asked about, will be, or may not be yet, and
+        without what is not ours: one SYN more of theirs would change nothing.
         """
         if len(self.known) > most:
             return None
         found: dict[bytes, set[bytes]] = {}
         for entry in self.known.entries():
+            if is_flood and judge.owner(entry, self._host.device(entry.ifindex)):
+                continue
             if mac_of(entry) and self._host.is_selected(entry):
                 found.setdefault(entry.dst, set()).add(entry.mac)
         for (_ifindex, dst), mac in self.aliases.pairs():

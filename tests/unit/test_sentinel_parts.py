@@ -8,13 +8,15 @@ import time
 import arp_calls
 import arp_doubts
 import arp_filter
+import arp_judge as judge
 import arp_known
 import arp_merge
 import arp_options
 import arp_syn
+import arp_watch
 import arp_wire as wire
 import pytest
-from arp_kernel import PERMANENT
+from arp_kernel import PERMANENT, REACHABLE
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
@@ -231,6 +233,30 @@ def test_to_forget_those_of_one_address_costs_nothing_however_many_there_are():
     assert {key for key, _mac in aliases.pairs()} == {*range(100)} - {7}
     assert (7, (7).to_bytes(6, "big")) not in aliases
     assert aliases.add(7, (7).to_bytes(6, "big"), 1.0)
+
+
+# --- arp_watch
+
+
+class Here:
+    def is_selected(self, _entry):
+        return True
+
+    def device(self, _ifindex):
+        return judge.Device("db0", 0)
+
+
+def test_under_a_flood_only_what_a_syn_could_change_is_looked_at():
+    watch = arp_watch.Watch(100, None, None, Here(), None)
+    ours, owned, asked = (bytes([192, 0, 2, number]) for number in (1, 2, 3))
+    states = {ours: REACHABLE, owned: PERMANENT, asked: REACHABLE}
+    watch.known.read_anew(
+        wire.Entry(ifindex=2, state=state, kind=1, dst=dst, mac=bytes([2] * 6))
+        for dst, state in states.items()
+    )
+    watch.doubts.put((2, asked), "syn", 0.0)
+    assert set(watch.filter_for_kernel(False, 100)) == {ours, owned, asked}
+    assert set(watch.filter_for_kernel(True, 100)) == {ours}
 
 
 # --- arp_merge
