@@ -32,11 +32,11 @@ Thing = TypeVar("Thing")
 class Doubt(Generic[Key, Thing]):
     """One address whose entry may be wrong: why, and what is waiting for the truth."""
 
-    __slots__ = ("answered", "first", "key", "looked_at", "macs", "since", "things", "tries", "why")
+    __slots__ = ("answered", "first", "key", "looked_at", "macs", "things", "tries", "why")
 
-    def __init__(self, key: Key, why: str, now: float) -> None:
+    def __init__(self, key: Key, why: str) -> None:
         """Begin with nothing but a reason."""
-        self.key, self.why, self.since = key, why, now
+        self.key, self.why = key, why
         self.answered = False  # by a listener of ours
         self.first = False  # it goes first
         self.looked_at = float("-inf")  # when that was last looked at
@@ -64,7 +64,6 @@ class Doubts(Generic[Key, Thing]):
         self._not_before: dict[Key, float] = {}  # of addresses that were asked about lately
         self._rests: dict[Key, float] = {}  # those that were silent: when each might have been else
         self._mute: OrderedDict[Key, float] = OrderedDict()  # until when
-        self.dropped = 0  # for want of room
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -84,11 +83,10 @@ class Doubts(Generic[Key, Thing]):
         doubt = self.get(key)
         if doubt is None:
             if len(self) >= MOST:
-                self.dropped += 1
                 if not answered or not self._rest:
                     return None
                 self._rest.popitem()
-            doubt = self._rest[key] = Doubt(key, why, now)
+            doubt = self._rest[key] = Doubt(key, why)
         doubt.answered |= answered
         if answered and not doubt.first and self._mute.get(key, now) <= now:
             doubt.first = True

@@ -78,7 +78,7 @@ _TCPDIAG_GETSOCK = 18
 _ALL = struct.Struct(f"={4 + _ID.size}xI4x")  # states
 _CONDITION = struct.Struct("=BBHBBxxi")  # inet_diag_bc_op, inet_diag_hostcond
 _SOCKET = struct.Struct("=16xBBBBHH16s16sIQI16x")
-_STATE, _TIMER, _RETRANS = 17, 18, 19  # offsets in a message
+_STATE, _RETRANS = 17, 19  # offsets in a message
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:192.0.2.1, an IPv4 peer of a socket that does both
 
 

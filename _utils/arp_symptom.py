@@ -26,7 +26,6 @@ class Symptoms:
         self._counters = arp_sockets.counters() if sockets else None
         self._tick, self._look = clock(), float("-inf")  # not before
         self._moved = True  # what was stuck before we came is seen too
-        self.looks = 0
 
     def next_due(self) -> float:
         """Return when ``step`` is due."""
@@ -47,7 +46,6 @@ class Symptoms:
             return
         self._moved = False
         found = self._sockets.stuck()
-        self.looks += 1
         after = self._clock()
         self._look = after + REST * (after - now)
         yield from (each for each in found if each.retransmits)
