@@ -88,6 +88,8 @@ class Watch:
         entry = self._doubtful(key)
         if not entry or mac == entry.mac or (key, mac) in self.aliases:
             return
+        if len(mac) != len(entry.mac):  # a link that does not say whom a frame is from: InfiniBand
+            return
         if owner := judge.owner(entry, self._host.device(ifindex)):
             if owner not in TRANSIENT and self.aliases.add(key, mac, now):
                 text = f"{self._named(key)} is {entry.mac.hex(':')} ({owner}), a SYN came from"

@@ -245,6 +245,18 @@ class Here:
         return judge.Device("db0", 0)
 
 
+def test_a_frame_that_does_not_say_whom_it_is_from_contradicts_nothing():
+    """InfiniBand's do not, and its entries hold twenty bytes."""
+    watch, source = arp_watch.Watch(100, None, None, Here(), None), bytes([192, 0, 2, 1])
+    entry = wire.Entry(ifindex=2, state=REACHABLE, kind=1, dst=source, mac=bytes([2] * 20))
+    watch.known.read_anew([entry])
+    syn = arp_syn.Syn(source, 4000, bytes([192, 0, 2, 2]), 5432, b"")
+    watch.came(2, b"", syn)
+    assert not len(watch.doubts)
+    watch.came(2, bytes([4] * 20), syn)
+    assert len(watch.doubts) == 1
+
+
 def test_under_a_flood_only_what_a_syn_could_change_is_looked_at():
     watch = arp_watch.Watch(100, None, None, Here(), None)
     ours, owned, asked = (bytes([192, 0, 2, number]) for number in (1, 2, 3))
