@@ -47,7 +47,7 @@ class Again:
     def close(self) -> None:
         """Close it."""
         self._raw.close()
-        self._routes.__exit__()
+        self._routes.close()
 
     def is_answered(self, syn: arp_syn.Syn) -> bool:
         """Tell whether a listener of ours, bound to no device, has answered a SYN that came in."""

@@ -143,7 +143,7 @@ class Devices:
 
     def close(self) -> None:
         """Close the channel."""
-        self._channel.__exit__()
+        self._channel.close()
 
     def get(self, ifindex: int, since: float | None = None) -> Device | None:
         """Return a device as it was at ``since`` or later (default: a moment ago); None: gone."""

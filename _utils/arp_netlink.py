@@ -135,6 +135,10 @@ class Channel:
 
     def __exit__(self, *_exc: object) -> None:
         """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open."""
         self._sock.close()
         if self._names:
             self._names.close()

@@ -126,7 +126,7 @@ class Sockets:
             nothing = _EXACT.pack(socket.AF_INET, _TCP, b"")  # of no state
             list(self._channel.dump(SOCK_DIAG_BY_FAMILY, nothing))
         except OSError as error:
-            self._channel.__exit__()
+            self._channel.close()
             raise _unable(error, (ENOENT,)) from None
 
     def __enter__(self) -> "Sockets":
@@ -135,7 +135,7 @@ class Sockets:
 
     def __exit__(self, *_exc) -> None:
         """Close it."""
-        self._channel.__exit__()
+        self._channel.close()
 
     def stuck(
         self, peer: bytes = b"", prefix: int | None = None, opening_only: bool = False
