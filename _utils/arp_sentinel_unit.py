@@ -6,6 +6,11 @@ Salt.
 A plan is a dict: ``way`` (``service``, ``engine``, or empty: there shall be none), ``lines`` of its
 file, ``former`` (ways that have left a file and are not wanted any more), ``restart`` (a command
 that restarts the minion, empty where somebody must do so by hand).
+
+Each file names the code it runs: a new sync is a new file, and that a restart. A service runs one
+file of its own, all of the engine as it was when the formula was applied last: what Salt has synced
+may be gone any time (``saltutil.clear_cache``). A minion's ``engines`` is one list: where somebody
+else has one, an engine is refused.
 """
 
 import hashlib
