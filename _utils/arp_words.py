@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import arp_select
+
 #: How Salt finds minions; each is a function of Salt's ``match`` module, too.
 MATCHERS = (
     "glob", "pcre", "list", "grain", "grain_pcre", "pillar", "pillar_pcre", "compound",
@@ -35,12 +37,7 @@ def whole(key: str, value: Any, least: int, most: int) -> int:
 
 def rate(value: Any) -> float:
     """Return questions a second; what each minion would refuse is refused here."""
-    found = number("rate", value, 0, 10**6)
-    if 0 < found < 0.01:
-        raise ValueError(
-            f"rate: {value!r} is not 0 (as fast as safe), nor 0.01 to 1000000 a second"
-        )
-    return found
+    return arp_select.parse_rate(number("rate", value, 0, 10**6))
 
 
 def share(value: Any) -> float:

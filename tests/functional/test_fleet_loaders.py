@@ -163,7 +163,10 @@ def test_a_heal_that_ends_before_its_time_tells_what_it_has_done(runners, monkey
         ({"pause": -1}, "arp.heal: pause: -1 is not a number from 0 to 3600"),
         ({"budget": 0}, "arp.heal: budget: 0 is not a whole number from 1"),
         ({"rate": "fast"}, "arp.heal: rate: 'fast' is not a number from 0"),
-        ({"rate": 0.001}, "arp.heal: rate: 0.001 is not 0 (as fast as safe), nor 0.01 to 1000000"),
+        (
+            {"rate": 0.001},
+            "arp.heal: rate: 0.001 is not a number of questions a second (0.01 to 1000000, or 0",
+        ),
         ({"budget": "all"}, "arp.heal: budget: 'all' is not a whole number from 1 to 1000000000"),
         ({"test": "yes"}, "arp.heal: test: 'yes' is neither True nor False"),
     ],
