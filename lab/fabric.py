@@ -118,6 +118,9 @@ class Fabric:
 
     def _plug(self, name, number, mac, published=True):
         """Make a machine, its card, its cable and its port, and publish its address."""
+        for other in self.machines.values():
+            if other.mac == mac:
+                raise Failed(f"{mac} is {other.name}'s MAC; {name} needs another")
         machine = Machine(f"{self._name}{name}")
         self.machines[machine.name] = machine
         machine.label, machine.mac = name, mac

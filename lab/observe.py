@@ -64,7 +64,7 @@ class Service(Background):
     def work(self):
         """Accept and greet."""
         while not self._stopping.is_set():
-            with contextlib.suppress(TimeoutError, ConnectionError):
+            with contextlib.suppress(OSError):  # nobody came, or who came is gone again
                 client, _ = self._listener.accept()
                 if self._echo:
                     threading.Thread(target=self._answer, args=(client,), daemon=True).start()

@@ -66,20 +66,24 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def outage(fleet):
-    """A worker re-created with its address while both databases vouch for the dead one."""
+    """A worker re-created with its address while both databases vouch for the dead one.
+
+    Each outage has an address of its own: what a database still retransmits to a worker that is
+    gone makes the kernel ask for it once a second, and a newcomer there wait for the next time.
+    """
     number = next(_numbers)
-    old, new = f"02:00:00:00:{number:02x}:0a", f"02:00:00:00:{number:02x}:0b"
-    worker = fleet.fabric.worker("worker", 90, old)
-    with contextlib.ExitStack() as vouching:
+    old, new = f"02:00:00:0a:00:{number:02x}", f"02:00:00:0b:00:{number:02x}"
+    worker = fleet.fabric.worker("worker", 100 + number, old)
+    with contextlib.ExitStack() as stack:
         for database in fleet.databases:
-            assert connect(worker, database.ip)
-            vouching.enter_context(Confirming(database, worker.ip))
+            stack.callback(database.do, "ip neigh flush all")
+        stack.callback(lambda: fleet.fabric.remove(fleet.fabric.machines["worker"]))
+        for database in fleet.databases:
+            poll("the network works", 5, lambda d=database: connect(worker, d.ip))
+            stack.enter_context(Confirming(database, worker.ip))
         worker = fleet.fabric.recreate(worker, new)
         assert reached(fleet, worker) == []
         yield SimpleNamespace(worker=worker, ip=worker.ip, old=old, new=new)
-    fleet.fabric.remove(worker)
-    for database in fleet.databases:
-        database.do("ip neigh flush all")
 
 
 def reached(fleet, worker):

@@ -103,6 +103,13 @@ def test_who_answers_a_unicast_request_for_a_moved_address(kind, told):
         assert row.get("lladdr") == ("02:00:00:00:00:0b" if told else None)
 
 
+def test_two_machines_with_one_mac_are_refused():
+    with Fabric("t-") as fabric:
+        database = fabric.database("db", 10)
+        with pytest.raises(Failed, match=f"{database.mac} is t-db's MAC; worker needs another"):
+            fabric.worker("worker", 90, database.mac)
+
+
 @needs("nft", "arping")
 def test_nobody_hears_of_a_new_machine_except_on_a_switch():
     for kind in ("answers", "switch"):
