@@ -90,7 +90,7 @@ def test_who_answers_a_unicast_request_for_a_moved_address(kind, told):
         database.set("locktime", 0)
         worker = fabric.worker("worker", 90, "02:00:00:00:00:0a")
         with Service(database, database.ip):
-            assert connect(worker, database.ip, timeout_s=3)
+            poll("the network works", 60, lambda: connect(worker, database.ip))
         worker = fabric.recreate(worker, "02:00:00:00:00:0b")
         entry = f"{worker.ip} lladdr 02:00:00:00:00:0a dev eth0"
         database.do(f"ip neigh replace {entry} nud probe")
