@@ -23,7 +23,8 @@ def ip(*lines, namespace=None):
 
 def lay(dev="db0", address="192.0.2.1"):
     """Lay it: ``dev`` here, ``w0`` there. Nobody looks for duplicates, or announces himself."""
-    run("ip", "netns", "del", "worker", check=False)  # one that was left behind
+    run("ip", "netns", "del", "worker", check=False)  # what was left behind
+    run("ip", "link", "del", dev, check=False)
     run("ip", "netns", "add", "worker")
     ip(
         f"link add {dev} type veth peer name w0 netns worker",

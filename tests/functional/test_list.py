@@ -256,7 +256,7 @@ def test_a_table_that_never_stops_growing_is_an_error_and_no_half_truth(arp, sce
 
 def test_a_list_is_complete_while_the_table_grows(arp, scene):
     """For real: 20,000 entries come while it is read."""
-    old = set(scene.fill(700))
+    old = set(scene.fill(450))  # of more the kernel's collector might take some
     fresh = "\n".join(
         f"neigh replace {many(n)} lladdr {DEAD} nud permanent dev db0" for n in range(20000, 40000)
     )

@@ -91,7 +91,10 @@ def test_a_right_entry_costs_one_frame_to_its_owner(arp, scene, wire, address):
 
 
 @PAIR
-def test_two_who_answer_are_duplicates_and_never_a_heal(arp, scene, wire, address):
+def test_two_who_answer_are_duplicates_and_never_a_heal(arp, scene, wire, address, monkeypatch):
+    import arp_ask
+
+    monkeypatch.setattr(arp_ask, "COLLECT_S", 1.0)  # the second may have to wait for a processor
     scene.add(address, "stale", DEAD)
     with wire.answering(
         lambda ip, to_all, _number: [answer(ip, BORN), answer(ip, OTHER)] if to_all else []

@@ -96,7 +96,7 @@ def test_who_answers_a_unicast_request_for_a_moved_address(kind, told):
         database.do(f"ip neigh replace {entry} nud probe")
 
         def verdict():
-            row = database.neighbour(worker.ip)
+            row = database.neighbour(worker.ip) or {"state": ["FAILED"]}  # and collected
             return row if row["state"] != ["PROBE"] else None
 
         row = poll("the kernel's verdict", 6, verdict)
