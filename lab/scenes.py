@@ -25,6 +25,7 @@ CURE_AFTER_S = 3.0
 # No worker dies as soon as his address is learnt: the kernel believes nobody else for a second then
 # (locktime).
 LEARNT_S = 1.3
+SEEN_S = 3  # after a cure that took long, for an attempt to begin and to be seen
 # The kernel's own questions to one neighbour take 3 s, and the flow must see what they end in: a
 # lost broadcast costs it one second more.
 CURES_APART_S = 4.5
@@ -53,7 +54,7 @@ def heal(name, cause, cure, watch_s, turn=None):
             applied = time.monotonic()
             cures.apply(outage.database, cure)
             done = time.monotonic()
-        time.sleep(max(0, began + watch_s - time.monotonic()))
+        time.sleep(max(0, max(began + watch_s, done + SEEN_S) - time.monotonic()))
         attempts.close()
         owners = _owners(outage) if cause == DUPLICATE else []  # asking changes the table
         works = attempts.works_since()
