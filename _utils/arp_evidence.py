@@ -231,16 +231,20 @@ class _Look:
         return True
 
     def _witnesses(self, answers: Mapping[bytes, float]) -> dict[str, list[str]]:
-        """Return other addresses that the table holds at the MACs, and who answers for them."""
+        """Return other addresses that the table holds at the MACs, and who answers for them.
+
+        They are asked about twice, as the address itself: the second of two may be slow.
+        """
         at: dict[bytes, list[wire.Key]] = {mac: [] for mac in answers}
         for entry in self._neighbours():
             if entry.mac in at and entry.key != self._key and not self._owner(entry):
                 at[entry.mac].append(entry.key)
         questions = [Question(*key) for found in at.values() for key in found[:WITNESSES]]
-        return {
-            wire.address(dst): [mac.hex(":") for mac in one.answers]
-            for (_ifindex, dst), one in ask(questions).items()
-        }
+        heard: dict[str, list[str]] = {}
+        for (_ifindex, dst), one in [*ask(questions).items(), *ask(questions).items()]:
+            macs = heard.setdefault(wire.address(dst), [])
+            macs += [text for mac in one.answers if (text := mac.hex(":")) not in macs]
+        return heard
 
 
 def _release() -> tuple[int, ...]:
