@@ -42,7 +42,7 @@ class Guard:
         self.process = subprocess.Popen(
             [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self):
@@ -63,8 +63,11 @@ class Guard:
     def end(self, how=signal.SIGTERM):
         self.process.send_signal(signal.SIGCONT)
         self.process.send_signal(how)
-        self.process.wait(10)
-        self._reader.join()
+        try:
+            self.process.wait(10)
+        finally:
+            self.process.kill()  # one that does not end, or nothing
+            self._reader.join()
         return self.lines
 
 
@@ -75,6 +78,11 @@ def guard(repo, scene):
     def begin(*options, ready="watching", patch=""):
         guards.append(Guard(repo, *options, patch=patch))
         guards[-1].until(ready)
+        if ready == "watching":  # and has looked at the table: then it writes its first status
+            pid = guards[-1].process.pid
+            scene.until(
+                lambda: arp_status.read(arp_status.PATH, time.monotonic()).get("pid") == pid
+            )
         return guards[-1]
 
     yield begin

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 
@@ -152,12 +153,15 @@ def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_pa
         bundle.writestr("__main__.py", begin + BROKEN.format(times=1) + "loop.main()\n")
     words = [sys.executable, str(path)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as service:
+        ends = threading.Timer(30, service.kill)  # and with it what is waited for
+        ends.start()
         assert service.stdout.readline().startswith(b"watching: ")
         (tmp_path / "new").write_bytes(path.read_bytes()[:100])
         (tmp_path / "new").replace(path)
         wire.say(syn("192.0.2.10"))
         said = [service.stdout.readline() for _line in range(2)]
         service.terminate()
+        ends.cancel()
     assert said[0].startswith(b"failed: cannot watch: ZeroDivisionError: made up (arp_")
     assert said[1].startswith(b"watching: ")
     arp_status.forget(arp_status.PATH)
@@ -166,11 +170,13 @@ def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_pa
 def test_where_nobody_takes_what_it_says_it_watches_all_the_same(scene, repo, database):
     words = [sys.executable, str(repo / "_utils" / "arp_sentinel_loop.py")]
     with open("/dev/full", "w") as full, subprocess.Popen(words, stdout=full) as begun:
-        scene.until(lambda: status()["lives"])
-        assert connect("192.0.2.10") < 0.9
-        scene.until(lambda: status().get("heals"))
-        assert begun.poll() is None
-        begun.terminate()
+        try:
+            scene.until(lambda: status()["lives"])
+            assert connect("192.0.2.10") < 0.9
+            scene.until(lambda: status().get("heals"))
+            assert begun.poll() is None
+        finally:
+            begun.terminate()
     arp_status.forget(arp_status.PATH)
 
 

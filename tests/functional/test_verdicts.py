@@ -23,13 +23,16 @@ def own(address, dev, namespace="worker"):
 
 
 @pytest.fixture
-def second(scene):
+def second(arp, scene, monkeypatch):
     """One more NIC on the link, ``m0``; in the worker until it is moved to a machine of its own."""
     words = f"link add link w0 name m0 address {SECOND} type macvlan mode bridge"
     ip("-n", "worker", *words.split())
     ip("-n", "worker", "link", "set", "m0", "addrgenmode", "none", "up")
     ip("netns", "del", "copy", check=False)
     ip("netns", "add", "copy")
+    import arp_ask
+
+    monkeypatch.setattr(arp_ask, "COLLECT_S", 0.2)  # the kernel hands m0 what w0 has heard at once
     yield scene
     ip("netns", "del", "copy")
 
