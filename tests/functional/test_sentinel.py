@@ -147,6 +147,8 @@ def test_an_outgoing_syn_once_more_leaves_by_the_device_of_the_first(scene, guar
         began = time.monotonic()
         sock.connect((address, PORT))
         assert time.monotonic() - began < SECOND_SYN_S
+        # to what comes when a socket is gone the kernel answers with no mark
+        assert b"".join(iter(lambda: sock.recv(4), b"")) == b"word"
     server.close()
     begun.until("healed")
     assert address not in map(asked, elsewhere.questions())
