@@ -38,7 +38,7 @@ def centre(repo):
         yield centre
 
 
-_macs = (f"02:00:00:00:01:{number:02x}" for number in itertools.count(1))
+_macs = (f"02:00:00:00:02:{number:02x}" for number in itertools.count(1))
 
 
 def address(machine, family):

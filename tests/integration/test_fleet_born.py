@@ -55,7 +55,7 @@ def bus(centre):
         yield bus
 
 
-_macs = (f"02:00:00:00:01:{number:02x}" for number in itertools.count(1))
+_macs = (f"02:00:00:00:02:{number:02x}" for number in itertools.count(1))
 
 
 def mac_of(database, ip):

@@ -20,7 +20,6 @@ from lab.fabric import Fabric
 from lab.machines import poll
 from lab.observe import Service, connect
 
-DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 DUE_S = 90  # a minute, and what a loaded machine takes
 PILLAR = {"schedule": {"every": 1, "splay": 0}, "requirement": {"install": "none"}}
 NO_DEVICE, NO_DEVICE_HERE = {"clean": {"dev": "eth9"}}, "no device 'eth9' here"
@@ -49,16 +48,21 @@ def cron_is_missing():
     return ""
 
 
+def dead(number):
+    """Return the MAC of a worker that is gone."""
+    return f"02:00:00:0a:00:{number}"
+
+
 def outage(fabric, database, number, stack):
     """Re-create the database's worker while something vouches for the dead one."""
-    worker = fabric.worker(f"worker-{database.label}", number, DEAD)
+    worker = fabric.worker(f"worker-{database.label}", number, dead(number))
     stack.enter_context(Service(database, database.ip))
     poll("the network works", 5, lambda: connect(worker, database.ip))
     stack.enter_context(Confirming(database, worker.ip))
-    worker = fabric.recreate(worker, BORN)
+    worker = fabric.recreate(worker, f"02:00:00:0b:00:{number}")
     for _ in range(2):
         assert connect(worker, database.ip) is None, "no outage, nothing to heal"
-    assert database.neighbour(worker.ip)["lladdr"] == DEAD
+    assert database.neighbour(worker.ip)["lladdr"] == dead(number)
     return worker
 
 
@@ -84,13 +88,14 @@ def test_an_outage_heals_with_nobody_typing(fabric, short):
             database = minion.machine
             what = f"{database.label} heals"
             poll(what, DUE_S, lambda w=worker, d=database: connect(w, d.ip))
-            assert database.neighbour(worker.ip)["lladdr"] == BORN
+            assert database.neighbour(worker.ip)["lladdr"] == worker.mac
     assert not by_salt.apply(), "a job in a running minion is found again as it was installed"
     poll("the log says why", DUE_S, lambda: NO_DEVICE_HERE in fails.log())
     (row,) = by_salt.call("arp_hygiene.status")
     assert row["installed"].startswith("salt ")
     assert row["healed_7d"] == 1
-    assert f"{DEAD} -> {BORN}" in row["said"] or row["said"] == ""
+    healed = f"{dead(number)} -> {workers[by_salt].mac}"
+    assert healed in row["said"] or row["said"] == ""
     what_salt_keeps_is_as_before(by_salt, short / "2/etc/minion.d/_schedule.conf")
     if no_cron:
         pytest.skip(f"healed by Salt's scheduler, not tried by cron: {no_cron}")
