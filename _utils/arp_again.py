@@ -27,7 +27,7 @@ import arp_wire as wire
 LOOKS, NAP_S = 5, 0.001  # the tap hears a SYN before TCP does
 # The kernel answers one SYN more than the first in 0.5 s (tcp_invalid_ratelimit), and the client's
 # second one may have been that: what is not answered after the first try is tried once more.
-PATIENCE_S = 0.6
+LATER_S = 0.6
 MOST = 256  # SYNs that wait for their socket
 
 
@@ -84,7 +84,7 @@ class Again:
                 return
             self._send(syn, by)
             if looks and not by and len(self._later) < MOST:
-                self._later.append((now + PATIENCE_S, 0, by, syn))
+                self._later.append((now + LATER_S, 0, by, syn))
         elif looks > 1 and not by:
             self._waiting.append((now + NAP_S, looks - 1, by, syn))
 

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from arp_syn import Syn
 
-PATIENCE_S = 0.05  # a neighbour that lives answers in less than 1 ms
+SILENT_S = 0.05  # a neighbour that lives answers in less than 1 ms
 MOST = 512  # remembered; older ones give way
 
 
@@ -21,7 +21,7 @@ class Calls:
 
     def put(self, syn: Syn, ifindex: int, now: float) -> None:
         """Remember one; what is sent again is remembered once."""
-        self._due.setdefault(syn.connection, (now + PATIENCE_S, ifindex, syn))
+        self._due.setdefault(syn.connection, (now + SILENT_S, ifindex, syn))
         if len(self._due) > MOST:
             self._due.popitem(last=False)
 

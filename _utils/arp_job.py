@@ -13,7 +13,7 @@ from typing import Any
 
 FUNCTION = "arp_hygiene.run"
 BUSY = 75  # EX_TEMPFAIL: the former run has not finished, so this one is left out
-PATIENCE_S = 240  # for it, of who proves: cron may begin a run before the state can, which has 300
+PROOF_S = 240  # who proves waits for it: cron may begin first; the state's own limit is 300 s
 HEAD = "# Written by the Salt formula arp_hygiene; applying arp_hygiene.remove takes it away."
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
@@ -44,7 +44,7 @@ run() {{  # never two at a time: the lock is this file; who proves waits for it
 }}
 
 test=$* logged= lock=-n
-[ -z "$test" ] || lock="-w {patience_s}"
+[ -z "$test" ] || lock="-w {proof_s}"
 trap 'tell "stopped by a signal before it was done" 143' HUP INT TERM
 [ -x {salt_call} ] || tell "{shown} is gone: apply arp_hygiene again" 127
 
@@ -98,7 +98,7 @@ def script(salt_call: str, config_dir: str | None, arguments: dict[str, Any]) ->
         head=HEAD,
         function=FUNCTION,
         busy=BUSY,
-        patience_s=PATIENCE_S,
+        proof_s=PROOF_S,
         command=shlex.join(words(salt_call, config_dir, arguments)),
         # asks the master, or, on a minion that has none, its own disk
         sync=shlex.join([*_salt_call(salt_call, config_dir), "saltutil.sync_all"]),

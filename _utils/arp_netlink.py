@@ -73,7 +73,7 @@ BATCH = 128  # messages a send, at most
 ROOM = 2048  # bytes of a receive buffer that one answer may take, its bookkeeping included
 CHUNK = 32768  # the kernel never writes more of a dump at once
 FIRST = 4096  # bytes: a table's own message is a few hundred, and comes first
-PATIENCE_S = 5.0  # a kernel that does not answer a dump that long is broken: say so
+KERNEL_S = 5.0  # a kernel that does not answer a dump that long is broken: say so
 
 _IFREQ = struct.Struct("=16si20x")  # struct ifreq: name, and here an index
 _TRAILER = struct.pack("=IH", 20, NLMSG_DONE)
@@ -108,7 +108,7 @@ class Channel:
         self._sock.bind((0, 0))
         self._port = self._sock.getsockname()[0]
         self._sequence = 1 << 20
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(PATIENCE_S))
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_S))
         self.batch = self._make_room()
         for option in (NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             # kernels before 4.12 and 4.20 refuse: fewer words, and we filter ourselves
@@ -343,7 +343,7 @@ def limits(families: Iterable[int]) -> dict[int, Limits]:
     found = {}
     for family in families:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(PATIENCE_S))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_S))
             sock.send(wire.dump_request(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0]), 1))
             try:
                 answer = sock.recv(FIRST)
@@ -361,7 +361,7 @@ def _timeval(seconds: float) -> bytes:
 
 
 def _late() -> TimeoutError:
-    return TimeoutError(ETIMEDOUT, f"the kernel has not answered for {PATIENCE_S:g} s")
+    return TimeoutError(ETIMEDOUT, f"the kernel has not answered for {KERNEL_S:g} s")
 
 
 def _raise_status(trailer: bytes) -> None:

@@ -18,7 +18,7 @@ MOST_EACH = 64  # addresses of one machine that are asked about
 MOST_TOLD = 100  # machines complained of in one window
 MOST_REASONS = 5  # of one machine
 MOST_JOBS = 100  # whose answers are waited for
-PATIENCE_S = 60.0  # how long an answer is waited for
+JOB_S = 60.0  # how long an answer is waited for
 
 
 class Job(NamedTuple):
@@ -212,6 +212,6 @@ class Jobs:
 
     def silent(self, now: float) -> dict[str, list[str]]:
         """Return jid to who did not answer in time; and forget it."""
-        late = [jid for jid, (sent, _) in self._missing.items() if now > sent + PATIENCE_S]
+        late = [jid for jid, (sent, _) in self._missing.items() if now > sent + JOB_S]
         told = {jid: sorted(self._missing.pop(jid)[1]) for jid in late}
         return {jid: minions for jid, minions in told.items() if minions}

@@ -20,7 +20,7 @@ import arp_metrics
 TAG = "arp_hygiene"
 MEMORY = "memory.json"
 TEXTFILE = "arp_hygiene.prom"
-_PATIENCE_S = 2.0  # another run holds the memory for milliseconds; a stopped one for ever
+_LOCK_S = 2.0  # another run holds the memory for milliseconds; a stopped one for ever
 
 
 def log(line: str, failed: bool = False) -> None:
@@ -66,7 +66,7 @@ def _held(directory: str) -> Iterator[None]:
     os.makedirs(directory, mode=0o750, exist_ok=True)
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _LOCK_S
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -92,6 +92,14 @@ def arp(loaders, scene):
 
 
 @pytest.fixture
+def patient(arp, monkeypatch):
+    """After the first answer a second one is waited for longer: who gives it may be slow here."""
+    import arp_ask
+
+    monkeypatch.setattr(arp_ask, "COLLECT_S", 0.5)
+
+
+@pytest.fixture
 def hygiene(arp, loaders):
     """The module, by Salt's real loader; it remembers nothing yet, and no sentinel was here."""
     record = pathlib.Path(loaders.opts["root_dir"], "var/lib/arp_hygiene")

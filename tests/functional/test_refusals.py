@@ -136,7 +136,7 @@ def test_a_kernel_that_does_not_answer_is_not_waited_for(arp, scene, monkeypatch
     import arp_netlink
     import arp_wire
 
-    monkeypatch.setattr(arp_netlink, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(arp_netlink, "KERNEL_S", 0.2)
     monkeypatch.setattr(arp_wire, "dump_request", lambda *_: arp_wire.HEADER.pack(16, 1, 1, 0, 0))
     with pytest.raises(CommandExecutionError) as raised:
         arp.list()

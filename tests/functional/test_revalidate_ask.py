@@ -91,10 +91,8 @@ def test_a_right_entry_costs_one_frame_to_its_owner(arp, scene, wire, address):
 
 
 @PAIR
-def test_two_who_answer_are_duplicates_and_never_a_heal(arp, scene, wire, address, monkeypatch):
-    import arp_ask
-
-    monkeypatch.setattr(arp_ask, "COLLECT_S", 1.0)  # the second may have to wait for a processor
+@pytest.mark.usefixtures("patient")
+def test_two_who_answer_are_duplicates_and_never_a_heal(arp, scene, wire, address):
     scene.add(address, "stale", DEAD)
     with wire.answering(
         lambda ip, to_all, _number: [answer(ip, BORN), answer(ip, OTHER)] if to_all else []
@@ -143,11 +141,9 @@ def test_an_advertisement_that_may_not_override_heals_nothing(arp, scene, wire):
     assert (result["healed"], result["undecided"], len(result["warnings"])) == ([], 1, 1)
 
 
-def test_forged_answers_heal_nothing_that_the_table_does_not_hold(arp, scene, wire, monkeypatch):
+@pytest.mark.usefixtures("patient")
+def test_forged_answers_heal_nothing_that_the_table_does_not_hold(arp, scene, wire):
     """Lies about what is asked and what is not, all the time: the answer is still true."""
-    import arp_ask
-
-    monkeypatch.setattr(arp_ask, "COLLECT_S", 1.0)  # the liar may have to wait for a processor
     addresses = [f"192.0.2.{last}" for last in range(10, 35)]
     living, silent = addresses[:10], addresses[10:15]
     claimed, held = addresses[15:20], addresses[20:]  # by two others; by the one we hold as well

@@ -6,6 +6,7 @@ import socket
 import pytest
 from conftest import BORN, DEAD, ip
 from salt.exceptions import SaltInvocationError
+from wire import answer
 
 V4, V6 = "192.0.2.10", "2001:db8::10"
 SECOND = "02:00:00:00:00:0c"  # the MAC of one more NIC on the link
@@ -23,16 +24,13 @@ def own(address, dev, namespace="worker"):
 
 
 @pytest.fixture
-def second(arp, scene, monkeypatch):
+def second(patient, scene):
     """One more NIC on the link, ``m0``; in the worker until it is moved to a machine of its own."""
     words = f"link add link w0 name m0 address {SECOND} type macvlan mode bridge"
     ip("-n", "worker", *words.split())
     ip("-n", "worker", "link", "set", "m0", "addrgenmode", "none", "up")
     ip("netns", "del", "copy", check=False)
     ip("netns", "add", "copy")
-    import arp_ask
-
-    monkeypatch.setattr(arp_ask, "COLLECT_S", 0.2)  # the kernel hands m0 what w0 has heard at once
     yield scene
     ip("netns", "del", "copy")
 
@@ -158,6 +156,22 @@ def test_flux(arp, second, address):
     assert answer["verdict"] == "flux"
     assert set(answer["answers_ms"]) == {BORN, SECOND}
     assert set(answer["witnesses"][other(address, 20)]) == {BORN, SECOND}
+
+
+@PAIR
+@pytest.mark.usefixtures("patient")
+def test_a_witness_whose_second_answer_is_late_is_asked_again(arp, scene, wire, address):
+    witness = other(address, 20)
+    for each in (address, witness):
+        scene.add(each, "stale", BORN)
+
+    def respond(ip, _to_all, number):
+        late = ip == witness and not number
+        return [answer(ip, mac) for mac in ([BORN] if late else [BORN, SECOND])]
+
+    with wire.answering(respond):
+        told = arp.diagnose(address)
+    assert (told["verdict"], sorted(told["witnesses"][witness])) == ("flux", [BORN, SECOND])
 
 
 @PAIR
