@@ -28,14 +28,14 @@ import salt.utils.event
 from salt.exceptions import SaltException
 
 try:
-    import arp_fresh
+    import arp_engine
 except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_fresh
+    from saltext.arp_hygiene.utils import arp_engine
 
-with arp_fresh.engine():
-    import arp_claims
-    import arp_newcomers
-    import arp_words
+arp_engine.reload_if_changed()
+from arp_engine.fleet import claims as arp_claims
+from arp_engine.fleet import newcomers as arp_newcomers
+from arp_engine.fleet import words as arp_words
 
 log = logging.getLogger(__name__)
 

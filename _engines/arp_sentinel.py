@@ -24,18 +24,19 @@ import sys
 import threading
 
 try:
-    import arp_fresh
+    import arp_engine
 except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_fresh
+    from saltext.arp_hygiene.utils import arp_engine
 
+arp_engine.reload_if_changed()
 try:
-    with arp_fresh.engine():
-        import arp_merge
-        import arp_options
-        import arp_record
-        import arp_rights
-        import arp_sentinel_loop
-        import arp_status
+    from arp_engine.reporting import merge as arp_merge
+    from arp_engine.reporting import record as arp_record
+    from arp_engine.reporting import status as arp_status
+    from arp_engine.sentinel import options as arp_options
+    from arp_engine.sentinel import rights as arp_rights
+    from arp_engine.sentinel import sentinel_loop as arp_sentinel_loop
+
     HAS_PYROUTE2 = True
 except ImportError as missing:
     if (missing.name or "pyroute2").partition(".")[0] != "pyroute2":

@@ -17,21 +17,21 @@ import sys
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
-    import arp_fresh
+    import arp_engine
 except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_fresh
+    from saltext.arp_hygiene.utils import arp_engine
 
-with arp_fresh.engine():
-    import arp_facts
+arp_engine.reload_if_changed()
+from arp_engine.formula import facts as arp_facts
 
 try:
-    with arp_fresh.engine():
-        import arp_announce
-        import arp_evidence
-        import arp_flush
-        import arp_revalidate
-        import arp_rows
-        import arp_select
+    from arp_engine.diagnose import evidence as arp_evidence
+    from arp_engine.resolve import announce as arp_announce
+    from arp_engine.resolve import revalidate as arp_revalidate
+    from arp_engine.table import flush as arp_flush
+    from arp_engine.table import rows as arp_rows
+    from arp_engine.table import select as arp_select
+
     HAS_PYROUTE2 = True
 except ImportError as missing:
     if (missing.name or "pyroute2").partition(".")[0] != "pyroute2":

@@ -16,21 +16,21 @@ import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
 try:
-    import arp_fresh
+    import arp_engine
 except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_fresh
+    from saltext.arp_hygiene.utils import arp_engine
 
-with arp_fresh.engine():
-    import arp_boot
-    import arp_facts
-    import arp_job
-    import arp_memory
-    import arp_pillar
-    import arp_plan
-    import arp_record
-    import arp_schedule
-    import arp_sentinel_unit
-    import arp_status
+arp_engine.reload_if_changed()
+from arp_engine.formula import boot as arp_boot
+from arp_engine.formula import facts as arp_facts
+from arp_engine.formula import job as arp_job
+from arp_engine.formula import pillar as arp_pillar
+from arp_engine.formula import plan as arp_plan
+from arp_engine.formula import schedule as arp_schedule
+from arp_engine.formula import sentinel_unit as arp_sentinel_unit
+from arp_engine.reporting import memory as arp_memory
+from arp_engine.reporting import record as arp_record
+from arp_engine.reporting import status as arp_status
 
 __virtualname__ = "arp_hygiene"
 __outputter__ = {"status": "table"}

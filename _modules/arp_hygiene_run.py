@@ -13,20 +13,20 @@ import salt.utils.event
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
-    import arp_fresh
+    import arp_engine
 except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_fresh
+    from saltext.arp_hygiene.utils import arp_engine
 
-with arp_fresh.engine():
-    import arp_facts
-    import arp_memory
-    import arp_metrics
-    import arp_pillar
-    import arp_plan
-    import arp_record
-    import arp_sentinel_unit
-    import arp_status
-    import arp_tell
+arp_engine.reload_if_changed()
+from arp_engine.formula import facts as arp_facts
+from arp_engine.formula import pillar as arp_pillar
+from arp_engine.formula import plan as arp_plan
+from arp_engine.formula import sentinel_unit as arp_sentinel_unit
+from arp_engine.reporting import memory as arp_memory
+from arp_engine.reporting import metrics as arp_metrics
+from arp_engine.reporting import record as arp_record
+from arp_engine.reporting import status as arp_status
+from arp_engine.reporting import tell as arp_tell
 
 log = logging.getLogger(__name__)
 

@@ -24,17 +24,17 @@ import salt.utils.minions
 from salt.exceptions import SaltException
 
 try:
-    import arp_fresh
+    import arp_engine
 except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_fresh
+    from saltext.arp_hygiene.utils import arp_engine
 
-with arp_fresh.engine():
-    import arp_claims
-    import arp_fleet
-    import arp_heal
-    import arp_page
-    import arp_tally
-    import arp_words
+arp_engine.reload_if_changed()
+from arp_engine.fleet import claims as arp_claims
+from arp_engine.fleet import fleet as arp_fleet
+from arp_engine.fleet import heal as arp_heal
+from arp_engine.fleet import page as arp_page
+from arp_engine.fleet import tally as arp_tally
+from arp_engine.fleet import words as arp_words
 
 log = logging.getLogger(__name__)
 

@@ -244,10 +244,10 @@ def hour(events):
     each from another MAC and port. The true hosts answer every other question.
     """
     sys.path.insert(0, str(REPO / "_utils"))
-    import arp_merge  # noqa: PLC0415
-    import arp_options  # noqa: PLC0415
-    import arp_syn  # noqa: PLC0415
-    import arp_watch  # noqa: PLC0415
+    from arp_engine.packets import syn as arp_syn  # noqa: PLC0415
+    from arp_engine.reporting import merge as arp_merge  # noqa: PLC0415
+    from arp_engine.sentinel import options as arp_options  # noqa: PLC0415
+    from arp_engine.sentinel import watch as arp_watch  # noqa: PLC0415
 
     flood = _Flood()
     ask = flood.channel
@@ -278,8 +278,8 @@ class _Flood:
     """Forged SYNs, and the time at which each comes."""
 
     def __init__(self):
-        import arp_blocks  # noqa: PLC0415
-        import arp_netlink  # noqa: PLC0415
+        from arp_engine.netlink import blocks as arp_blocks  # noqa: PLC0415
+        from arp_engine.netlink import netlink as arp_netlink  # noqa: PLC0415
 
         batch([f"neigh replace {address(n)} lladdr {BORN} dev db0 nud stale" for n in range(100)])
         self.channel, self.ifindex = arp_netlink.Channel(), socket.if_nametoindex("db0")
@@ -301,7 +301,7 @@ class _Flood:
 
     def heard(self, question, number):
         """Return what is answered."""
-        import arp_ask  # noqa: PLC0415
+        from arp_engine.resolve import ask as arp_ask  # noqa: PLC0415
 
         return arp_ask.Heard(1, number % 2 * 10, {question.mac: 0.2} if number % 2 else {})
 

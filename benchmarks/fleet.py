@@ -15,10 +15,10 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "_utils"))
 
-import arp_claims
-import arp_fleet
-import arp_page
-import arp_tally
+from arp_engine.fleet import claims as arp_claims
+from arp_engine.fleet import fleet as arp_fleet
+from arp_engine.fleet import page as arp_page
+from arp_engine.fleet import tally as arp_tally
 
 SIZES = ((2500, 200, 500), (5000, 200, 500), (10_000, 200, 500), (10_000, 100, 500))
 HEAD = f"{'machines':>9} {'databases':>9} {'entries':>9} {'parse s':>8} {'compare s':>9} {'MB':>6}"

@@ -7,12 +7,12 @@ import signal
 import socket
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 from lab.machines import run
+from lab.saltstack import SENTINEL
 
 REPO = Path(__file__).resolve().parents[1]
 HOST, DEAD, BORN = (f"02:00:00:00:00:{last}" for last in ("01", "0a", "0b"))
@@ -131,10 +131,7 @@ class Guard:
     """A sentinel as a process of its own."""
 
     def __init__(self, *options):
-        script = REPO / "_utils" / "arp_sentinel_loop.py"
-        self._process = subprocess.Popen(
-            [sys.executable, script, *options], stdout=subprocess.PIPE, text=True
-        )
+        self._process = subprocess.Popen([*SENTINEL, *options], stdout=subprocess.PIPE, text=True)
         self._process.stdout.readline()
         self._lines = threading.Thread(target=self._process.stdout.read, daemon=True)
         self._lines.start()

@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from lab.machines import poll
 from lab.saltstack import BIN, REPOSITORY, configure
+from lab.saltstack import SENTINEL as SENTINEL_WORDS
 
 SALT_CALL, SALT_MINION = str(BIN / "salt-call"), str(BIN / "salt-minion")
 
@@ -65,9 +65,8 @@ def schedule(machine):
 
 def sentinel(machine, within_s=40):
     """Start the sentinel on the machine, a process of its own; return once it watches."""
-    script = str(REPOSITORY / "_utils" / "arp_sentinel_loop.py")
     with tempfile.NamedTemporaryFile("r", prefix="sentinel-") as told:
-        words = sys.executable, script, '{"dev": "eth0"}'
+        words = *SENTINEL_WORDS, '{"dev": "eth0"}'
         with open(told.name, "w", encoding="utf-8") as out:
             machine.start(*words, stdout=out, stderr=subprocess.STDOUT)
         poll("the sentinel watches", within_s, lambda: "watching" in Path(told.name).read_text())

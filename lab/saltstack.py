@@ -13,6 +13,10 @@ from lab.machines import poll, run
 
 BIN = pathlib.Path(sys.executable).parent
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+#: The sentinel as a process of its own, from this checkout; its options follow as one word of JSON.
+SENTINEL = (
+    "env", f"PYTHONPATH={REPOSITORY / '_utils'}", sys.executable, "-m", "arp_engine.sentinel",
+)  # fmt: skip
 ROOMS = ("_modules", "_states", "_utils")  # what salt/ has links to
 
 

@@ -4,9 +4,9 @@ import contextlib
 import select
 import socket
 
-import arp_ask
 import pytest
-from arp_ask import Question
+from arp_engine.resolve import ask as arp_ask
+from arp_engine.resolve.ask import Question
 from conftest import DEAD, ip
 from wire import packed
 

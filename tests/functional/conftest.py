@@ -11,9 +11,9 @@ import pathlib
 import re
 import shutil
 
-import arp_status
 import pytest
 import salt.config
+from arp_engine.reporting import status as arp_status
 from saltfactories.utils.functional import Loaders
 from stage import Scene, ip
 
@@ -94,7 +94,7 @@ def arp(loaders, scene):
 @pytest.fixture
 def patient(arp, monkeypatch):
     """After the first answer a second one is waited for longer: who gives it may be slow here."""
-    import arp_ask
+    from arp_engine.resolve import ask as arp_ask
 
     monkeypatch.setattr(arp_ask, "COLLECT_S", 0.5)
 

@@ -4,24 +4,25 @@ import contextlib
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
-import arp_status
 import pytest
+from arp_engine.reporting import status as arp_status
 from conftest import BORN, HOST
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from wire import ETH_P_ALL, namespace
 
+from lab.saltstack import SENTINEL
+
 PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
 OURS = {4: "192.0.2.1", 6: "2001:db8::1"}
 PORT = 5432
 
 # The second of two who answer may be heard late on a busy machine.
-PATIENT = "import arp_ask; arp_ask.COLLECT_S = 1.0"
+PATIENT = "from arp_engine.resolve import ask; ask.COLLECT_S = 1.0"
 
 
 def family(address):
@@ -33,14 +34,12 @@ class Guard:
 
     def __init__(self, repo, *options, patch=""):
         self.lines = []
-        words = [str(repo / "_utils" / "arp_sentinel_loop.py"), *options]
+        words = [*SENTINEL, *options]
         if patch:  # a misfortune that the real thing will not produce
-            begin = (
-                "import sys; sys.path.insert(0, sys.argv.pop(1)); import arp_sentinel_loop as loop"
-            )
-            words = ["-c", f"{begin}\n{patch}\nloop.main()", str(repo / "_utils"), *options]
+            begin = "from arp_engine.sentinel import sentinel_loop as loop"
+            words = [*SENTINEL[:-2], "-c", f"{begin}\n{patch}\nloop.main()", *options]
         self.process = subprocess.Popen(
-            [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -115,8 +115,8 @@ def matches(entry, name, chosen):
 
 def every_entry():
     """Read the table and take it apart message by message, on the general path."""
-    import arp_netlink
-    import arp_wire
+    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import wire as arp_wire
 
     with arp_netlink.Channel() as channel:
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -145,8 +145,8 @@ def more_rules(rule):
 
 @pytest.mark.parametrize("seed", range(TABLES))
 def test_both_paths_judge_alike(arp, stage, monkeypatch, seed):
-    import arp_judge
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.table import judge as arp_judge
 
     dice = random.Random(seed)
     rules = more_rules(arp_judge.owner)

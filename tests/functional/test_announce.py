@@ -5,8 +5,8 @@ import ipaddress
 import subprocess
 import sys
 
-import arp_announce
 import pytest
+from arp_engine.resolve import announce as arp_announce
 from asking import do
 from conftest import BORN, DEAD, HOST, ip
 from salt.exceptions import SaltInvocationError
@@ -228,7 +228,10 @@ def test_a_device_that_loses_its_carrier_meanwhile_is_said(scene, wire):
 
 
 def test_without_the_right_to_it_says_so(scene, repo):
-    program = "import arp_announce as a\ntry: a.announce()\nexcept OSError as e: print(e.strerror)"
+    program = (
+        "from arp_engine.resolve import announce as a\n"
+        "try: a.announce()\nexcept OSError as e: print(e.strerror)"
+    )
     words = ["setpriv", "--bounding-set=-net_raw", sys.executable, "-c", program]
     done = subprocess.run(
         words, cwd=repo / "_utils", capture_output=True, text=True, check=False, timeout=60

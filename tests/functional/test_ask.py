@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 
-import arp_ask
-import arp_devices
-import arp_netlink
-import arp_pace
 import pytest
-from arp_ask import Question
+from arp_engine.netlink import netlink as arp_netlink
+from arp_engine.resolve import ask as arp_ask
+from arp_engine.resolve import devices as arp_devices
+from arp_engine.resolve import pace as arp_pace
+from arp_engine.resolve.ask import Question
 from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST, ip
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
@@ -216,7 +216,7 @@ def test_silence_proves_nothing_where_nobody_could_hear(scene, wire, address, wo
 
 def test_without_the_right_to_it_says_so(scene, repo):
     program = (
-        "import arp_ask, socket\n"
+        "import socket\nfrom arp_engine.resolve import ask as arp_ask\n"
         "q = arp_ask.Question(socket.if_nametoindex('db0'), socket.inet_aton('192.0.2.10'))\n"
         "print(arp_ask.ask([q])[q[:2]].why)"
     )

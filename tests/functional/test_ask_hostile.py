@@ -7,9 +7,9 @@ import socket
 import subprocess
 import sys
 
-import arp_ask
-import arp_packet
 import pytest
+from arp_engine.packets import packet as arp_packet
+from arp_engine.resolve import ask as arp_ask
 from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST
 from scapy.layers.l2 import ARP

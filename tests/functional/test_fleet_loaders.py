@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import arp_fleet
-import arp_heal
 import pytest
 import salt.cache
 import salt.client
@@ -16,6 +14,8 @@ import salt.config
 import salt.loader
 import salt.output
 import salt.template
+from arp_engine.fleet import fleet as arp_fleet
+from arp_engine.fleet import heal as arp_heal
 from conftest import BORN, DEAD
 from salt.exceptions import SaltClientError
 

@@ -3,11 +3,11 @@
 import socket
 import subprocess
 
-import arp_flush
-import arp_netlink
-import arp_options
-import arp_table
 import pytest
+from arp_engine.netlink import netlink as arp_netlink
+from arp_engine.sentinel import options as arp_options
+from arp_engine.table import flush as arp_flush
+from arp_engine.table import table as arp_table
 from conftest import DEAD, ip, many
 from stage import own
 
@@ -135,7 +135,7 @@ def test_a_table_that_grows_while_it_is_read_is_flushed_all_the_same(arp, scene,
     It grows to each size once and never shrinks, for all namespaces of the machine: so the growth
     here is real, and that the first look then misses what it had not shown yet is staged.
     """
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     scene.fill(450)  # of more the kernel's collector might take some
     fresh = "\n".join(
@@ -162,7 +162,7 @@ def test_a_table_that_grows_while_it_is_read_is_flushed_all_the_same(arp, scene,
 
 def test_two_at_once_share_the_work(arp, scene, monkeypatch):
     """`ip neigh flush` aborts here: "Failed to send flush request: No such file or directory"."""
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     scene.fill(700)
     original = arp_netlink.Channel.exchange
@@ -188,7 +188,7 @@ def test_two_at_once_share_the_work(arp, scene, monkeypatch):
 
 def test_what_the_kernel_learns_meanwhile_is_not_deleted_again(arp, scene, monkeypatch):
     """A flush under traffic must not delete its own cure, round after round."""
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     scene.fill(20)
     original = arp_netlink.Channel.exchange
@@ -206,7 +206,7 @@ def test_what_the_kernel_learns_meanwhile_is_not_deleted_again(arp, scene, monke
 
 
 def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene, monkeypatch):
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     scene.fill(700)
     original = arp_netlink.Channel.exchange
@@ -229,8 +229,8 @@ def test_a_partial_refusal_tells_both_halves(arp, scene, monkeypatch, loaders):
     import errno
     import socket
 
-    import arp_netlink
-    import arp_wire
+    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import wire as arp_wire
 
     scene.fill(2)
     original = arp_netlink.Channel.exchange
@@ -254,7 +254,7 @@ def test_a_partial_refusal_tells_both_halves(arp, scene, monkeypatch, loaders):
 
 @pytest.mark.parametrize("rows", [False, True], ids=["counts", "rows"])
 def test_what_a_dump_shows_twice_is_told_once(arp, scene, monkeypatch, rows):
-    import arp_table
+    from arp_engine.table import table as arp_table
 
     names = scene.fill(5)
     original = arp_table.Table._chunks
@@ -274,7 +274,7 @@ def test_what_another_deleter_took_first_is_survived_in_little_memory(
     arp, scene, monkeypatch, room
 ):
     """Each ENOENT waits in our receive buffer: net.core.rmem_max can be as small as 2304."""
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     scene.fill(600)
     original, force = arp_netlink.Channel._make_room, arp_netlink.SO_RCVBUFFORCE
@@ -317,8 +317,8 @@ def test_what_the_kernel_refuses_is_told_in_so_many_rows_and_counted(arp, scene,
     import errno
     import socket
 
-    import arp_netlink
-    import arp_wire
+    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import wire as arp_wire
 
     names = scene.fill(20)
     original, told = arp_netlink.Channel.exchange, []

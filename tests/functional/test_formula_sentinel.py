@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 
-import arp_status
 import pytest
 import yaml
+from arp_engine.reporting import status as arp_status
 from conftest import Scene
 from formula import BIN, NO_PIP, apply, caller, everything, mount  # noqa: F401
 

@@ -162,7 +162,7 @@ def test_what_a_person_can_still_read_is_sorted(arp, scene):
 @pytest.mark.parametrize(("percent", "warns"), [(79, False), (80, True)], ids=str)
 def test_stats_warns_before_the_kernel_refuses(arp, scene, monkeypatch, percent, warns, spared):
     """The limit is the whole machine's, and other tests live under it: it is patched."""
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     original = arp_netlink.limits
 
@@ -191,7 +191,7 @@ def test_list_shows_an_ipv6_link_local_router(arp, scene):
 
 def test_stats_where_ipv6_does_not_exist(arp, scene, monkeypatch):
     """With ipv6.disable=1 the kernel shows no such table; that takes a boot."""
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     original = arp_netlink.limits
     monkeypatch.setattr(arp_netlink, "limits", lambda _families: original((2,)))
@@ -204,8 +204,8 @@ def test_stats_where_ipv6_does_not_exist(arp, scene, monkeypatch):
 @pytest.fixture
 def doubling(arp, monkeypatch):
     """Let a family's hash grow during the next so many looks at it, which then see nothing."""
-    import arp_netlink
-    import arp_table
+    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.table import table as arp_table
 
     chunks, limits = arp_table.Table._chunks, arp_netlink.limits
     left = {2: 0, 10: 0}

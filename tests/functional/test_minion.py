@@ -52,8 +52,8 @@ def test_a_synced_engine_replaces_the_one_in_memory(repo, tmp_path):
 
         before = load()
         assert before.arp_flush.wire.START != 12345
-        for name, text in (("wire", "START = 12345"), ("flush", "MARK = wire.START")):
-            path = {str(tmp_path / "_utils")!r} + "/arp_" + name + ".py"
+        for name, text in (("netlink/wire", "START = 12345"), ("table/flush", "MARK = wire.START")):
+            path = {str(tmp_path / "_utils" / "arp_engine")!r} + "/" + name + ".py"
             with open(path, "a") as file:
                 file.write("\\n" + text + "\\n")
         after = load()

@@ -133,8 +133,8 @@ def test_without_cap_net_admin_one_can_look(arp, scene, powerless):
 
 def test_a_kernel_that_does_not_answer_is_not_waited_for(arp, scene, monkeypatch):
     """Every wait has an end: here, that of a dump nobody answers."""
-    import arp_netlink
-    import arp_wire
+    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import wire as arp_wire
 
     monkeypatch.setattr(arp_netlink, "KERNEL_S", 0.2)
     monkeypatch.setattr(arp_wire, "dump_request", lambda *_: arp_wire.HEADER.pack(16, 1, 1, 0, 0))

@@ -124,7 +124,7 @@ def test_test_mode_touches_nothing_and_asks_nobody(arp, lively):
 
 def test_an_entry_that_changes_between_read_and_act_is_left_as_it_is(arp, lively, monkeypatch):
     """Compare-and-probe: the kernel itself compares the MAC."""
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     lively.worker("192.0.2.10")
     lively.add("192.0.2.10", "reachable", DEAD)
@@ -142,7 +142,7 @@ def test_an_entry_that_changes_between_read_and_act_is_left_as_it_is(arp, lively
 
 
 def test_an_entry_that_vanishes_between_read_and_act_is_no_failure(arp, lively, monkeypatch):
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     lively.add("192.0.2.10", "reachable", DEAD)
     original = arp_netlink.Channel.exchange
@@ -193,7 +193,7 @@ def test_no_living_neighbour_fails_however_fast(arp, lively, rate):
 @pytest.fixture
 def while_read(arp, lively, monkeypatch):
     """Let an entry change its state while the table is read, which takes long."""
-    import arp_table
+    from arp_engine.table import table as arp_table
 
     original = arp_table.Table.read_ours
 
@@ -242,7 +242,7 @@ def test_what_another_process_removes_meanwhile_is_not_called_gone(arp, scene):
 
 def test_a_verdict_is_not_waited_for_without_end(arp, scene, monkeypatch):
     """A router's advertisement can set retrans_time to days."""
-    import arp_prove
+    from arp_engine.resolve import prove as arp_prove
 
     monkeypatch.setattr(arp_prove, "VERDICT_S", 0.5)
     scene.sysctl("ipv6.neigh.db0.retrans_time_ms", 3_600_000)
@@ -259,7 +259,7 @@ def test_an_entry_that_is_no_longer_selected_is_counted_and_not_proven(arp, live
 
 
 def test_an_entry_that_is_seen_twice_and_once_with_an_owner_is_the_owners(arp, lively, monkeypatch):
-    import arp_table
+    from arp_engine.table import table as arp_table
 
     lively.add("192.0.2.10", "stale", DEAD)
     original = arp_table.Table._chunks

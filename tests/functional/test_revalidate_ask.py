@@ -31,7 +31,7 @@ def resolicit(family="ipv4"):
 @pytest.fixture
 def between(arp, monkeypatch):
     """Let something happen after nobody has answered, and before the kernel is made to prove."""
-    import arp_ask
+    from arp_engine.resolve import ask as arp_ask
 
     original, happened = arp_ask.ask, []
 
@@ -56,7 +56,7 @@ def test_a_wrong_entry_that_is_vouched_for_is_healed_by_the_question_alone(
     arp, scene, wire, address, monkeypatch
 ):
     """No entry is written, none is put into PROBE: the kernel takes the answer by itself."""
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     orders = []
     original = arp_netlink.Channel.exchange
@@ -116,7 +116,7 @@ def test_within_locktime_the_right_answer_is_dropped_and_asked_for_again(arp, sc
 
 
 def test_a_locktime_that_lasts_for_ever_is_said_and_no_heal_is_told(arp, scene, wire, monkeypatch):
-    import arp_revalidate
+    from arp_engine.resolve import revalidate as arp_revalidate
 
     monkeypatch.setattr(arp_revalidate, "LOCKTIME_S", 0.05)
     wait, waited = arp_revalidate._Run._wait_for_locktime, []
@@ -203,7 +203,7 @@ def test_without_carrier_a_living_neighbour_does_not_fail(arp, scene):
 
 @pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
 def test_without_cap_net_raw_it_says_so_and_the_kernel_asks(arp, scene, wire, monkeypatch, right):
-    import arp_packet
+    from arp_engine.packets import packet as arp_packet
 
     def refuse(port, family):
         raise PermissionError(1, "Operation not permitted")
@@ -255,8 +255,8 @@ def test_two_at_once_put_back_what_was_there(arp, scene, wire):
 
 def test_who_finds_another_proving_waits_and_hurts_nobody(arp, scene, wire, monkeypatch):
     """The other one puts 0 back when he is done: in the middle of our wait a living entry fails."""
-    import arp_netlink
-    import arp_prove
+    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.resolve import prove as arp_prove
 
     monkeypatch.setattr(arp_prove, "LOCK_S", 0.1)
     scene.sysctl("ipv4.neigh.db0.mcast_resolicit", 3)  # as the other has set it
@@ -277,8 +277,9 @@ def test_who_is_killed_leaves_no_lock_and_a_kernel_that_asks_more_and_nothing_el
 ):
     scene.add("192.0.2.10", "stale", DEAD)
     program = (
-        "import arp_revalidate, arp_select\n"
-        "arp_revalidate.revalidate(arp_select.parse_selectors(verb='revalidate'), 0.0)"
+        "from arp_engine.resolve import revalidate\n"
+        "from arp_engine.table import select\n"
+        "revalidate.revalidate(select.parse_selectors(verb='revalidate'), 0.0)"
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=repo / "_utils") as killed:
         scene.until(lambda: scene.table("probe"))
@@ -329,8 +330,8 @@ def test_a_kernel_that_cannot_be_asked_for_one_entry_is_read_as_a_whole(
     """Before 5.0 the answer to RTM_GETNEIGH is EOPNOTSUPP."""
     import errno
 
-    import arp_netlink
-    import arp_wire
+    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import wire as arp_wire
 
     def refuse(_channel, keys):
         entries = [arp_wire.Entry(ifindex=index, dst=dst) for index, dst in keys]
@@ -348,8 +349,8 @@ def test_a_kernel_that_cannot_be_asked_for_one_entry_is_read_as_a_whole(
 def test_bursts_of_probes_leave_half_of_the_receiving_backlog_to_others(
     arp, scene, wire, monkeypatch, tmp_path
 ):
-    import arp_netlink
-    import arp_pace
+    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.resolve import pace as arp_pace
 
     backlog = tmp_path / "netdev_max_backlog"
     backlog.write_text("20\n")

@@ -65,8 +65,8 @@ def test_what_the_kernel_refuses_is_a_failure_that_tells_both_halves(
     hygiene, scene, syslog, monkeypatch
 ):
     """The kernel does refuse single entries, but not to order."""
-    import arp_netlink  # what the loader has loaded
-    import arp_wire
+    from arp_engine.netlink import netlink as arp_netlink  # what the loader has loaded
+    from arp_engine.netlink import wire as arp_wire
 
     scene.add("192.0.2.10")
     scene.add("192.0.2.11")
@@ -91,7 +91,7 @@ def test_a_table_nearly_full_is_told(hygiene, arp, scene, syslog, monkeypatch):
     """At a thousandth of the limit: it is the whole machine's, and other tests live under it."""
     scene.fill(20)
     assert hygiene.run(ip="192.0.2.0/24")["said"] == ""
-    import arp_tell  # what the loader has loaded
+    from arp_engine.reporting import tell as arp_tell  # what the loader has loaded
 
     monkeypatch.setattr(arp_tell, "FULL", 0.001)
     limit = arp.stats()["ipv4"]["gc_thresh3"]

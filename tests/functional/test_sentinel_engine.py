@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 
-import arp_sentinel_unit
-import arp_status
 import pytest
 import salt.engines
 import salt.loader
+from arp_engine.formula import sentinel_unit as arp_sentinel_unit
+from arp_engine.reporting import status as arp_status
 from conftest import BORN, DEAD
 from sentry import connect, database, guard  # noqa: F401
+
+from lab.saltstack import SENTINEL
 
 OPTIONS = {"dev": "db0", "rate": 50}
 
@@ -94,7 +96,7 @@ def test_the_engine_s_configuration_is_yaml():
     ],
 )
 def test_bad_options_end_it_with_one_line(options, line):
-    words = [sys.executable, arp_sentinel_unit.SCRIPT, options]
+    words = [*SENTINEL, options]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, line)
 

@@ -6,8 +6,8 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import arp_doubts
 import pytest
+from arp_engine.sentinel import doubts as arp_doubts
 from conftest import BORN, DEAD, HOST
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
@@ -303,5 +303,7 @@ def test_it_keeps_the_right_to_ask_and_to_delete_and_no_other(guard):
 
 
 def test_without_the_rights_it_says_so_in_one_line(guard):
-    begun = guard(patch="import arp_rights; arp_rights.keep_only()", ready="failed")
+    begun = guard(
+        patch="from arp_engine.sentinel import rights; rights.keep_only()", ready="failed"
+    )
     assert begun.end() == ["failed: cannot watch: no CAP_NET_RAW here; again in 1 s"]

@@ -4,11 +4,11 @@ import contextlib
 import socket
 import time
 
-import arp_flush
-import arp_select
-import arp_table as tables
 import pytest
-from arp_netlink import Channel
+from arp_engine.netlink.netlink import Channel
+from arp_engine.table import flush as arp_flush
+from arp_engine.table import select as arp_select
+from arp_engine.table import table as tables
 from conftest import BORN, DEAD
 from scapy.layers.l2 import ARP, Ether
 from sentry import (  # noqa: F401
@@ -72,7 +72,8 @@ def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, databas
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "stale", DEAD)
     begun = guard(
-        patch="import arp_kernel, arp_rights; arp_rights.keep_only(arp_kernel.CAP_NET_RAW)"
+        patch="from arp_engine.netlink import kernel\n"
+        "from arp_engine.sentinel import rights; rights.keep_only(kernel.CAP_NET_RAW)"
     )
     assert connect("192.0.2.10") > SECOND_SYN_S
     assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]

@@ -10,12 +10,14 @@ import threading
 import time
 import zipfile
 
-import arp_sentinel_loop as loop
-import arp_sentinel_unit
-import arp_status
 import pytest
+from arp_engine.formula import sentinel_unit as arp_sentinel_unit
+from arp_engine.reporting import status as arp_status
+from arp_engine.sentinel import sentinel_loop as loop
 from conftest import BORN, DEAD
 from sentry import connect, database, guard, syn  # noqa: F401
+
+from lab.saltstack import SENTINEL
 
 ROW = {"ip": "192.0.2.10", "dev": "db0", "old": DEAD, "new": BORN, "by": "sentinel"}
 
@@ -139,7 +141,7 @@ def test_what_ends_it_otherwise_is_told_and_it_watches_again(scene, guard, datab
     assert connect("192.0.2.10") < 5, "this SYN is lost on it, the client's next one is not"
     begun.until("healed")
     [line] = begun.told("failed")
-    why = r"ZeroDivisionError: made up \(arp_sentinel_loop\.py:\d+\)"
+    why = r"ZeroDivisionError: made up \(sentinel_loop\.py:\d+\)"
     assert re.fullmatch(f"failed: cannot watch: {why}; again in 1 s", line)
     assert len(begun.told("watching")) == 2
     scene.until(lambda: status()["lives"])
@@ -147,7 +149,10 @@ def test_what_ends_it_otherwise_is_told_and_it_watches_again(scene, guard, datab
 
 def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_path):
     """A service runs one file, and the formula puts another in its place before it restarts it."""
-    path, begin = tmp_path / "sentinel.pyz", "import arp_sentinel_loop as loop\n"
+    path, begin = (
+        tmp_path / "sentinel.pyz",
+        "from arp_engine.sentinel import sentinel_loop as loop\n",
+    )
     path.write_bytes(arp_sentinel_unit.bundle())
     with zipfile.ZipFile(path, "a") as bundle, pytest.warns(UserWarning, match="Duplicate name"):
         bundle.writestr("__main__.py", begin + BROKEN.format(times=1) + "loop.main()\n")
@@ -162,14 +167,15 @@ def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_pa
         said = [service.stdout.readline() for _line in range(2)]
         service.terminate()
         ends.cancel()
-    assert said[0].startswith(b"failed: cannot watch: ZeroDivisionError: made up (arp_")
+    assert said[0].startswith(
+        b"failed: cannot watch: ZeroDivisionError: made up (sentinel_loop.py:"
+    )
     assert said[1].startswith(b"watching: ")
     arp_status.forget(arp_status.PATH)
 
 
 def test_where_nobody_takes_what_it_says_it_watches_all_the_same(scene, repo, database):
-    words = [sys.executable, str(repo / "_utils" / "arp_sentinel_loop.py")]
-    with open("/dev/full", "w") as full, subprocess.Popen(words, stdout=full) as begun:
+    with open("/dev/full", "w") as full, subprocess.Popen(SENTINEL, stdout=full) as begun:
         try:
             scene.until(lambda: status()["lives"])
             assert connect("192.0.2.10") < 0.9

@@ -5,10 +5,10 @@ import subprocess
 import threading
 import time
 
-import arp_options
-import arp_sentinel_loop as loop
 import pytest
-from arp_netlink import Limits
+from arp_engine.netlink.netlink import Limits
+from arp_engine.sentinel import options as arp_options
+from arp_engine.sentinel import sentinel_loop as loop
 from conftest import BORN, DEAD, ip
 from sentry import (  # noqa: F401
     PAIR,

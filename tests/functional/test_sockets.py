@@ -5,8 +5,8 @@ import socket
 import subprocess
 import sys
 
-import arp_sockets
 import pytest
+from arp_engine.netlink import sockets as arp_sockets
 from conftest import BORN, DEAD, ip
 
 PAIR = pytest.mark.parametrize(

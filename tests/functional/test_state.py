@@ -44,7 +44,7 @@ def test_revalidate_heals(clean, lively):
 
 
 def test_what_is_claimed_twice_is_counted_where_not_all_is_listed(clean, scene, monkeypatch):
-    import arp_revalidate
+    from arp_engine.resolve import revalidate as arp_revalidate
 
     rows = [
         {"ip": f"192.0.2.{n}", "dev": "db0", "mac": DEAD, "macs": [DEAD, BORN]} for n in range(9)
@@ -126,8 +126,8 @@ def test_a_partial_failure_tells_both_halves(clean, scene, monkeypatch):
     import errno
     import socket
 
-    import arp_netlink
-    import arp_wire
+    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import wire as arp_wire
 
     scene.add("192.0.2.10")
     scene.add("192.0.2.11")

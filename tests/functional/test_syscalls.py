@@ -27,7 +27,7 @@ class Counting:
 @pytest.fixture
 def calls(arp, monkeypatch):
     """How often each call was made on the engine's sockets; the table is filled before."""
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     calls, real = Counter(), arp_netlink.Channel.__init__
 
@@ -65,7 +65,7 @@ def test_a_list_is_one_look(arp, scene, calls, family):
 
 def test_a_device_without_neighbours_costs_nothing(arp, scene, monkeypatch):
     """A host of containers has hundreds."""
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     for number in range(5):
         ip("link", "add", f"v{number}", "type", "veth", "peer", "name", f"w{number}")
@@ -83,7 +83,7 @@ def test_a_device_without_neighbours_costs_nothing(arp, scene, monkeypatch):
 
 
 def test_the_timers_of_many_devices_are_read_at_once(arp, scene, monkeypatch):
-    import arp_netlink
+    from arp_engine.netlink import netlink as arp_netlink
 
     for number in range(4):
         ip("link", "add", f"v{number}", "type", "veth", "peer", "name", f"w{number}")

@@ -260,7 +260,7 @@ def test_no_room_in_the_table(arp, scene, address, monkeypatch):
     """gc_thresh3 holds for all namespaces: a table that is really full takes the host's along."""
     scene.worker(address)
     arp.stats()  # loads the engine
-    engine = importlib.import_module("arp_evidence")
+    engine = importlib.import_module("arp_engine.diagnose.evidence")
     limits = engine.netlink.limits
 
     def small(families):

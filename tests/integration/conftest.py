@@ -3,8 +3,8 @@
 import os
 import shutil
 
-import arp_status
 import pytest
+from arp_engine.reporting import status as arp_status
 
 
 @pytest.fixture(autouse=True, scope="module")

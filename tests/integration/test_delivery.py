@@ -69,7 +69,7 @@ def test_synced_from_file_roots(repo, tmp_path):
     synced = minion.call("saltutil.sync_all")
     assert "modules.arp" in synced["modules"]
     assert "states.arp" in synced["states"]
-    assert "utils.arp_flush" in synced["utils"]
+    assert "utils.arp_engine.table.flush" in synced["utils"]
     works(minion)
 
 
@@ -91,7 +91,7 @@ def test_synced_and_installed_at_once_the_synced_one_runs(repo, site, tmp_path):
     """All of it: one file of the installed engine under a synced surface would be a mixture."""
     broken = tmp_path / "site"
     shutil.copytree(site, broken)
-    for path in (broken / "saltext" / "arp_hygiene" / "utils").glob("arp_*.py"):
+    for path in (broken / "saltext" / "arp_hygiene" / "utils" / "arp_engine").glob("**/*.py"):
         path.write_text("raise RuntimeError('the installed one')\n", encoding="utf-8")
     minion = Minion(tmp_path, file_roots={"base": [str(repo / "salt")]})
     minion.environment["PYTHONPATH"] = str(broken)

@@ -6,11 +6,11 @@ import re
 import shutil
 import subprocess
 
-import arp_fleet
-import arp_heal
-import arp_page
-import arp_tally
 import pytest
+from arp_engine.fleet import fleet as arp_fleet
+from arp_engine.fleet import heal as arp_heal
+from arp_engine.fleet import page as arp_page
+from arp_engine.fleet import tally as arp_tally
 
 pytestmark = pytest.mark.long
 

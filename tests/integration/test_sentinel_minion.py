@@ -10,8 +10,8 @@ import subprocess
 import tempfile
 import time
 
-import arp_status
 import pytest
+from arp_engine.reporting import status as arp_status
 
 from lab.datacentre import Datacentre
 from lab.machines import poll

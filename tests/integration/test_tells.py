@@ -1,19 +1,18 @@
 """A heal reaches the master: from the job as cron starts it, and from a minion's own run."""
 
 import pathlib
-import sys
 import tempfile
 import time
 
-import arp_status
 import pytest
+from arp_engine.reporting import status as arp_status
 from fleet_centre import Bus
 
 from lab.causes import Confirming
 from lab.datacentre import Datacentre
 from lab.machines import poll
 from lab.observe import connect
-from lab.saltstack import REPOSITORY, file_roots
+from lab.saltstack import SENTINEL, file_roots
 
 DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 
@@ -65,7 +64,7 @@ def test_a_heal_is_an_event_at_the_master(centre, way):
 def test_a_heal_of_a_sentinel_beside_the_minion_goes_with_the_next_run(centre):
     (db1,) = centre.minions.values()
     database = db1.machine
-    database.start(sys.executable, str(REPOSITORY / "_utils" / "arp_sentinel_loop.py"))
+    database.start(*SENTINEL)
     status = lambda: arp_status.read(arp_status.PATH, time.monotonic())  # noqa: E731
     poll("the sentinel watches", 20, lambda: status()["lives"])
     worker = centre.fabric.worker("worker", 90, DEAD)

@@ -3,9 +3,9 @@
 import contextlib
 import ctypes
 
-import arp_flush
-import arp_revalidate
-import arp_select
+from arp_engine.resolve import revalidate as arp_revalidate
+from arp_engine.table import flush as arp_flush
+from arp_engine.table import select as arp_select
 from stage import OWNED, Scene, ip, own
 
 from lab.cable import BORN, DEAD

@@ -4,8 +4,8 @@ import json
 import shlex
 import subprocess
 
-import arp_job
 import pytest
+from arp_engine.formula import job as arp_job
 
 HOSTILE = ["a b", "x;reboot", "$(id)", "`id`", "50%", 'q"q', "it's", "back\\slash", "$HOME", "{x}"]
 

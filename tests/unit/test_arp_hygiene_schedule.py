@@ -3,8 +3,8 @@
 import datetime
 import subprocess
 
-import arp_schedule
 import pytest
+from arp_engine.formula import schedule as arp_schedule
 
 from lab.bare import missing
 

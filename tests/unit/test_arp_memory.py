@@ -1,7 +1,7 @@
 """What a minion remembers: seven days of heals, totals, the last run; bounded, and never half."""
 
-import arp_memory as memory
 import pytest
+from arp_engine.reporting import memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

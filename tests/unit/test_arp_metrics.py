@@ -2,10 +2,10 @@
 
 import re
 
-import arp_memory
-import arp_metrics as metrics
-import arp_record
 import pytest
+from arp_engine.reporting import memory as arp_memory
+from arp_engine.reporting import metrics
+from arp_engine.reporting import record as arp_record
 
 # cat /proc/net/stat/arp_cache, Linux 6.1, two CPUs
 STAT = """\

@@ -1,10 +1,10 @@
 """What the formula does, from plain facts: hosts and containers that no test machine is."""
 
-import arp_pillar
-import arp_plan
-import arp_sentinel_unit
 import pytest
 import yaml
+from arp_engine.formula import pillar as arp_pillar
+from arp_engine.formula import plan as arp_plan
+from arp_engine.formula import sentinel_unit as arp_sentinel_unit
 
 FACTS = arp_plan.Facts(
     minion_id="db1",

@@ -1,7 +1,7 @@
 """What is worth telling, and how it is said in one line."""
 
-import arp_tell as tell
 import pytest
+from arp_engine.reporting import tell
 
 OLD, NEW = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 

@@ -1,8 +1,8 @@
 """One verdict from what was seen: every kind of evidence, and which of two truths goes first."""
 
-import arp_diagnose as diagnose
 import pytest
-from arp_diagnose import Evidence, Load, Route
+from arp_engine.diagnose import diagnose
+from arp_engine.diagnose.diagnose import Evidence, Load, Route
 
 ADDRESS, ROUTER, OTHER = "192.0.2.10", "192.0.2.254", "192.0.2.77"
 A, B, C = (f"02:00:00:00:00:0{letter}" for letter in "abc")

@@ -1,10 +1,10 @@
 """The comparison of tables and interfaces: pure, so every case is written down."""
 
-import arp_claims
-import arp_fleet
-import arp_page
-import arp_tally
 import pytest
+from arp_engine.fleet import claims as arp_claims
+from arp_engine.fleet import fleet as arp_fleet
+from arp_engine.fleet import page as arp_page
+from arp_engine.fleet import tally as arp_tally
 from hypothesis import given
 from hypothesis import strategies as st
 

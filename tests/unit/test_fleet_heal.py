@@ -1,12 +1,12 @@
 """Who is asked when, what it costs, and what is known at any moment."""
 
-import arp_fleet
-import arp_heal
-import arp_page
-import arp_tally
-import arp_waves
-import arp_words
 import pytest
+from arp_engine.fleet import fleet as arp_fleet
+from arp_engine.fleet import heal as arp_heal
+from arp_engine.fleet import page as arp_page
+from arp_engine.fleet import tally as arp_tally
+from arp_engine.fleet import waves as arp_waves
+from arp_engine.fleet import words as arp_words
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,8 +1,8 @@
 """Who has started and is still to be asked about: told the time, so nobody waits for anything."""
 
-import arp_claims
-import arp_newcomers
 import pytest
+from arp_engine.fleet import claims as arp_claims
+from arp_engine.fleet import newcomers as arp_newcomers
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,8 +2,8 @@
 
 import ipaddress
 
-import arp_frames as frames
 import pytest
+from arp_engine.packets import frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet6 import (

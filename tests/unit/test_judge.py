@@ -4,14 +4,13 @@ import ast
 import socket
 from pathlib import Path
 
-import arp_judge as judge
-import arp_kernel as kernel
-import arp_wire as wire
 import pytest
+from arp_engine.netlink import kernel, model, wire
+from arp_engine.table import judge
 from pyroute2.netlink.rtnl import ndmsg
 
 ROUTER, OFFLOADED = 0x80, 0x20  # flags that say nothing about who wrote an entry
-ETH = judge.Device("eth0", 0x1003)
+ETH = model.Device("eth0", 0x1003)
 
 
 def entry(**words):
@@ -63,7 +62,7 @@ def test_owner(words, owner):
 
 @pytest.mark.parametrize("flag", [0x08, 0x10, 0x80], ids=["loopback", "pointopoint", "noarp"])
 def test_device_without_arp(flag):
-    assert judge.owner(entry(), judge.Device("x0", 0x1003 | flag)) == "x0 does no ARP"
+    assert judge.owner(entry(), model.Device("x0", 0x1003 | flag)) == "x0 does no ARP"
 
 
 def test_unknown_device():
@@ -97,15 +96,15 @@ def test_a_rule_that_asks_a_head_for_more_than_is_shared_is_told_so():
     """It holds all the same: whoever judges asks again, entry by entry."""
     head = entry().head
     for name in set(wire.Entry._fields) - set(wire.Head._fields):
-        with pytest.raises(judge.Individual):
+        with pytest.raises(model.Individual):
             getattr(head, name)
     assert judge.owner(head, ETH) == ""
-    with pytest.raises(judge.Individual):
+    with pytest.raises(model.Individual):
         judge.owner(entry(kind=0).head, ETH)  # whether it is multicast, the address alone tells
 
 
 def test_what_a_rule_may_read_is_what_an_entry_has():
-    may = {name for name, value in vars(judge.Seen).items() if isinstance(value, property)}
+    may = {name for name, value in vars(model.Seen).items() if isinstance(value, property)}
     assert may == set(wire.Entry._fields)
 
 

@@ -1,7 +1,7 @@
 """Pace, flight and timers: no clock, no kernel."""
 
-import arp_pace
 import pytest
+from arp_engine.resolve import pace as arp_pace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,10 +2,10 @@
 
 import socket
 
-import arp_select as select
-import arp_wire as wire
 import pytest
 import yaml
+from arp_engine.netlink import wire
+from arp_engine.table import select
 
 
 def entry(**words):

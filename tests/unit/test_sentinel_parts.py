@@ -5,18 +5,17 @@ import random
 import re
 import time
 
-import arp_calls
-import arp_doubts
-import arp_filter
-import arp_judge as judge
-import arp_known
-import arp_merge
-import arp_options
-import arp_syn
-import arp_watch
-import arp_wire as wire
 import pytest
-from arp_kernel import PERMANENT, REACHABLE
+from arp_engine.netlink import model, wire
+from arp_engine.netlink.kernel import PERMANENT, REACHABLE
+from arp_engine.packets import filter as arp_filter
+from arp_engine.packets import syn as arp_syn
+from arp_engine.reporting import merge as arp_merge
+from arp_engine.sentinel import calls as arp_calls
+from arp_engine.sentinel import doubts as arp_doubts
+from arp_engine.sentinel import known as arp_known
+from arp_engine.sentinel import options as arp_options
+from arp_engine.sentinel import watch as arp_watch
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
@@ -242,7 +241,7 @@ class Here:
         return True
 
     def device(self, _ifindex):
-        return judge.Device("db0", 0)
+        return model.Device("db0", 0)
 
 
 def test_a_frame_that_does_not_say_whom_it_is_from_contradicts_nothing():
@@ -291,7 +290,7 @@ def test_a_flood_of_news_is_one_line_a_minute():
 
 def test_every_word_that_is_told_is_one_that_is_counted(repo):
     told = set()
-    for path in (repo / "_utils").glob("arp_*.py"):
+    for path in (repo / "_utils" / "arp_engine").glob("*/*.py"):
         text = path.read_text(encoding="utf-8")
         told |= set(re.findall(r'(?:_teller|teller|self)\._?tell(?:_changed)?\(\s*"(\w+)"', text))
     told |= {"healed", "changed"}  # one of them, as it turns out

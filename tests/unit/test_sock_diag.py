@@ -2,8 +2,8 @@
 
 import struct
 
-import arp_sockets
 import pytest
+from arp_engine.netlink import sockets as arp_sockets
 
 # Linux 6.18, the answer to TCPDIAG_GETSOCK (little-endian), of a caller bound to 192.0.2.1:40000:
 #   s.connect_ex(("192.0.2.10", 5432)), 192.0.2.10 being no living host

@@ -4,10 +4,8 @@ import socket
 import struct
 from collections import Counter
 
-import arp_blocks as blocks
-import arp_kernel as kernel
-import arp_wire as wire
 import pytest
+from arp_engine.netlink import blocks, kernel, wire
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ndmsg import ndmsg

@@ -1,0 +1,108 @@
+"""What is true of this machine, as the formula's plan wants to know it. Asks, and changes nothing.
+
+Standard library alone, no Salt: it works before anything is installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import sys
+from collections.abc import Iterable
+
+from ..netlink.kernel import CAP_NET_ADMIN, CAP_NET_RAW
+
+_PROC = "/proc/sys/net"
+_FROM_PIP = {"pyroute2": "pyroute2<0.10", "prometheus_client": "prometheus_client"}
+_CAPABILITIES = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_NET_RAW": CAP_NET_RAW}
+
+
+def gid(user: str) -> int | None:
+    """Return a user's group; None where there is no such user."""
+    try:
+        return pwd.getpwnam(user).pw_gid
+    except KeyError:
+        return None
+
+
+def salt_call(named: str | None) -> str:
+    """Return salt-call: the one named, or the one of this Python; empty where there is none."""
+    near = os.path.join(os.path.dirname(sys.executable), "salt-call")
+    for path in [named] if named else [near, "/usr/bin/salt-call", shutil.which("salt-call")]:
+        if path and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return ""
+
+
+def has_program(*names: str) -> bool:
+    """Tell whether one of these programs is installed, also where daemons are."""
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    return any(shutil.which(name, path=path) for name in names)
+
+
+def has_library(name: str) -> bool:
+    """Tell whether this Python can import a library."""
+    return importlib.util.find_spec(name) is not None
+
+
+def missing(library: str, root_dir: str) -> str:
+    """Return the line for a library that Salt's own Python lacks, and how it gets there.
+
+    Nothing can be installed into what salt-ssh brings along: that is packed on the master.
+    """
+    how = f"salt-call pip.install '{_FROM_PIP[library]}'"
+    if by_ssh(root_dir):
+        how = f"master option `thin_extra_mods: {library}`, then salt-ssh once with -t"
+    return f"{library} is missing in Salt's own Python: {how}"
+
+
+def by_ssh(root_dir: str) -> bool:
+    """Tell whether salt-ssh brought this Salt along, whose ``root_dir`` this is."""
+    return root_dir.endswith("/running_data")
+
+
+def settings(keys: Iterable[str]) -> dict[str, dict[str, dict[str, str]]]:
+    """Return which of these kernel settings for neighbours this network namespace has.
+
+    Family to scope (``default`` or a device) to key to why it cannot be written; empty: it can.
+    """
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for family in ("ipv4", "ipv6"):
+        base = f"{_PROC}/{family}/neigh"
+        scopes = os.listdir(base) if os.path.isdir(base) else []
+        found[family] = {
+            scope: {
+                key: _unwritable(f"{base}/{scope}/{key}")
+                for key in keys
+                if os.path.exists(f"{base}/{scope}/{key}")
+            }
+            for scope in scopes
+        }
+    return found
+
+
+def kernel_settings(names: Iterable[str]) -> dict[str, str]:
+    """Return why each of these kernel settings cannot be written here; empty: it can."""
+    paths = {name: "/proc/sys/" + name.replace(".", "/") for name in names}
+    return {
+        name: _unwritable(path) if os.path.exists(path) else "this machine has no such key"
+        for name, path in paths.items()
+    }
+
+
+def _unwritable(path: str) -> str:
+    """Return why a kernel setting cannot be written here, or nothing."""
+    if os.access(path, os.W_OK):
+        return ""
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return "cannot be written here: /proc/sys is mounted read-only, as in a container"
+    return f"cannot be written by user {os.geteuid()}"
+
+
+def lacking(capabilities: Iterable[str]) -> list[str]:
+    """Return which of these capabilities this process does not have."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        (held,) = (line.split()[1] for line in file if line.startswith("CapEff:"))
+    return [name for name in capabilities if not int(held, 16) & 1 << _CAPABILITIES[name]]

@@ -1,0 +1,303 @@
+"""The pillar tree ``arp_hygiene``: laid over the defaults and checked, key by key.
+
+The one place that knows which keys there are and what may stand in them. Standard library alone,
+no Salt. Every refusal is a ValueError of one line that begins with the key, such as
+``schedule:minute: '5; reboot' is not …``, and nothing of what was refused is used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ..sentinel import options as arp_options
+from ..table import select as arp_select
+from . import schedule as arp_schedule
+from . import sentinel_unit as arp_sentinel_unit
+
+BACKENDS = ("cron", "salt", "systemd", "none")
+INSTALLS = ("pip", "package", "none")
+SENTINEL = ("dev", "ip", "exclude", "family", "rate", "reinject", "as")
+VERBS = ("revalidate", "flush")
+THRESHOLDS = ("gc_thresh1", "gc_thresh2", "gc_thresh3")  # one number each for the whole host
+_TOP = 2**31 - 1
+_BOUNDS = {  # of the sysctl values; those the kernel turns into jiffies must not overflow there
+    "mcast_resolicit": (0, 1000),
+    "gc_thresh1": (0, _TOP),
+    "gc_thresh2": (0, _TOP),
+    "gc_thresh3": (1, _TOP),
+    "gc_stale_time": (0, 86400),
+    "base_reachable_time_ms": (1, 86_400_000),
+    "locktime": (0, 360_000),
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]*")
+_DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,14}")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_FILE = re.compile(r"/[A-Za-z0-9_.+/-]+")
+_ONE_VERSION = r"(===?|~=|!=|[<>]=?)[0-9][0-9a-z.*+]*"
+_VERSION = re.compile(rf"{_ONE_VERSION}(,{_ONE_VERSION})*")
+_CARRIED = "the name of a device that a command can carry (letters, digits and _ . @ + -)"
+
+Tree = dict[str, Any]
+
+
+class Checked(NamedTuple):
+    """Everything that pillar and defaults say, and all of it is right."""
+
+    how: str  # one of VERBS
+    arguments: Tree  # of that function
+    backend: str  # one of BACKENDS
+    when: arp_schedule.When
+    splay: int  # seconds
+    user: str
+    salt_call: str | None  # an absolute path
+    event: bool
+    metrics: str | None  # a directory
+    sysctl: dict[str, dict[str, int]]  # key to device or "default" to value
+    requirement: Tree
+    announce: Tree  # arguments, notify, wait
+    sentinel: Tree | None  # as (service, engine, or None), options
+
+
+def check(defaults: Tree, pillar: Any) -> Checked:
+    """Return everything pillar and defaults say, checked, whether it will be used or not."""
+    tree, given = _merged(defaults, pillar)
+    schedule = tree["schedule"]
+    how, arguments = _clean(tree["clean"])
+    when = _when(schedule, given["schedule"])
+    return Checked(
+        how=how,
+        arguments=arguments,
+        backend=_one_of("schedule:backend", schedule["backend"], BACKENDS),
+        when=when,
+        splay=_splay(schedule["splay"], when),
+        user=_shaped("schedule:user", schedule["user"], _USER, "the name of a user"),
+        salt_call=_salt_call(schedule["salt_call"]),
+        event=_flag("event", tree["event"]),
+        metrics=_path("metrics", tree["metrics"]),
+        sysctl=_sysctl(tree["sysctl"]),
+        requirement=_requirement(tree["requirement"]),
+        announce=_announce(tree["announce"]),
+        sentinel=_sentinel(tree["sentinel"], arguments.get("exclude")),
+    )
+
+
+def _merged(defaults: Tree, pillar: Any) -> tuple[Tree, Tree]:
+    """Return the tree of defaults with pillar laid over it, and what pillar itself gives."""
+    tree = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in defaults.items()
+    }
+    given = {section: {} for section in defaults}
+    for section, content in _mapping("", pillar, defaults).items():
+        if not isinstance(defaults[section], dict):
+            tree[section] = defaults[section] if content is None else content
+            continue
+        keys = _mapping(f"{section}:", content, defaults[section])
+        tree[section].update(keys)
+        given[section] = {key: value for key, value in keys.items() if value is not None}
+    return tree, given
+
+
+def _mapping(where: str, value: Any, allowed: Iterable[str]) -> Tree:
+    """Return a mapping whose keys are all allowed; nothing at all is an empty one."""
+    if value is None:
+        return {}
+    names = ", ".join(allowed)
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} {value!r} is not a mapping; {names} are allowed in it")
+    for key in value:
+        if key not in allowed:
+            raise ValueError(f"{where}{str(key)!r}: no such key; {names} are allowed")
+    return value
+
+
+def _one_of(key: str, value: Any, allowed: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{key}: {value!r} is none of {', '.join(allowed)}")
+    return value
+
+
+def _shaped(key: str, value: Any, pattern: re.Pattern[str], what: str) -> str:
+    """Return a string that has the shape it must have."""
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(f"{key}: {value!r} is not {what}")
+    return value
+
+
+def _whole(key: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{key}: {value!r} is not a whole number from {low} to {high}")
+    return value
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{key}: {value!r} is neither true nor false")
+    return value
+
+
+def _path(key: str, value: Any) -> str | None:
+    """Return an absolute path, or None."""
+    return None if value is None else _shaped(key, value, _FILE, "an absolute path")
+
+
+def _salt_call(value: Any) -> str | None:
+    """Return the path of salt-call, or None: the one program of the line that pillar may name."""
+    path = _path("schedule:salt_call", value)
+    if path and os.path.basename(path) != "salt-call":
+        raise ValueError(f"schedule:salt_call: {value!r} is not the path of a salt-call")
+    return path
+
+
+def _splay(value: Any, when: arp_schedule.When) -> int:
+    """Return the splay in seconds: within the interval, or runs would queue up in their sleep."""
+    seconds = _whole("schedule:splay", value, 0, 3600)
+    way, minutes = when
+    if way == "every" and seconds > minutes * 60:
+        raise ValueError(
+            f"schedule:splay: {seconds} s is longer than the {minutes} min of schedule:every"
+        )
+    return seconds
+
+
+def _clean(tree: Tree) -> tuple[str, Tree]:
+    """Return what each run calls: revalidate or flush, and its arguments."""
+    verb = _one_of("clean:how", tree["how"], VERBS)
+    selectors = {key: _stripped(tree[key]) for key in ("ip", "dev", "state", "family", "exclude")}
+    try:
+        arp_select.parse_selectors(**selectors, verb=verb)
+        if tree["rate"] is not None:
+            arp_select.parse_rate(tree["rate"])
+    except ValueError as bad:
+        raise ValueError(f"clean:{bad}") from None
+    _carried("clean:dev", selectors["dev"])
+    if verb == "revalidate":
+        selectors["rate"] = tree["rate"]
+    return verb, {key: value for key, value in selectors.items() if value is not None}
+
+
+def _announce(tree: Tree) -> Tree:
+    """Return what a newcomer announces: arguments of arp.announce, and how."""
+    selectors = {key: _stripped(tree[key]) for key in ("ip", "dev")}
+    try:
+        arp_select.parse_own(**selectors)
+    except ValueError as bad:
+        raise ValueError(f"announce:{bad}") from None
+    _carried("announce:dev", selectors["dev"])
+    return {
+        "arguments": {key: value for key, value in selectors.items() if value is not None},
+        "notify": _flag("announce:notify", tree["notify"]),
+        "wait": _whole("announce:wait", tree["wait"], 0, 3600),
+    }
+
+
+def _sentinel(value: Any, never: Any) -> Tree | None:
+    """Return what the sentinel is told, and as what it runs; None: there shall be none.
+
+    never: what no run touches. Nor does the sentinel, whatever else it is told to leave alone.
+    """
+    if value is False:
+        return None
+    if value is not True and not isinstance(value, dict):
+        names = ", ".join(SENTINEL)
+        raise ValueError(f"sentinel: {value!r} is neither true nor false nor a mapping of {names}")
+    given = _mapping("sentinel:", {} if value is True else value, SENTINEL)
+    options = {key: _stripped(each) for key, each in given.items() if each is not None}
+    way = options.pop("as", None)
+    if way is not None:
+        _one_of("sentinel:as", way, arp_sentinel_unit.WAYS)
+    try:
+        arp_options.parse(options)
+    except ValueError as bad:
+        raise ValueError(f"sentinel:{bad}") from None
+    if never is not None:
+        lists = [never, options.get("exclude", [])]
+        options["exclude"] = [
+            word for each in lists for word in (each if isinstance(each, list) else [each])
+        ]
+    return {"as": way, "options": options}
+
+
+def _carried(key: str, devices: Any) -> None:
+    """Check names of devices that a command shall carry."""
+    for device in [devices] if isinstance(devices, str) else devices or []:
+        _shaped(key, device, _DEVICE, _CARRIED)
+
+
+def _stripped(value: Any) -> Any:
+    """Return strings without the blanks and newlines that YAML's block style leaves round them."""
+    if isinstance(value, list):
+        return [_stripped(item) for item in value]
+    return value.strip() if isinstance(value, str) else value
+
+
+def _when(tree: Tree, given: Tree) -> arp_schedule.When:
+    """Return what of every, special and the five fields holds; pillar beats the defaults.
+
+    ``hour: 3`` alone means three o'clock: nobody means every minute of that hour.
+    """
+    fields = [key for key in arp_schedule.FIELDS if key in given]
+    ways = [key for key in ("every", "special") if key in given] + fields[:1]
+    if len(ways) > 1:
+        raise ValueError(f"schedule: {' and '.join(ways)} exclude each other; give one of them")
+    way = ways[0] if ways else "every"
+    if way in arp_schedule.FIELDS:
+        way, value = (
+            "fields",
+            {key: given.get(key, "0" if key == "minute" else "*") for key in arp_schedule.FIELDS},
+        )
+    else:
+        value = tree[way]
+    try:
+        if way == "fields":
+            for key in arp_schedule.FIELDS:
+                value[key] = arp_schedule.parse_field(key, value[key])
+            return way, tuple(value.values())
+        key = way
+        parse = arp_schedule.parse_every if way == "every" else arp_schedule.parse_special
+        return way, parse(value)
+    except ValueError as bad:
+        raise ValueError(f"schedule:{key}: {bad}") from None
+
+
+def _requirement(tree: Tree) -> Tree:
+    """Return how pyroute2 gets here."""
+    version = "a version such as '>=0.7.2,<0.10'"
+    return {
+        "install": _one_of("requirement:install", tree["install"], INSTALLS),
+        "version": _shaped("requirement:version", tree["version"], _VERSION, version),
+        "package": _shaped("requirement:package", tree["package"], _NAME, "a package's name"),
+        "wheels": _path("requirement:wheels", tree["wheels"]),
+        "metrics_package": _shaped(
+            "requirement:metrics_package", tree["metrics_package"], _NAME, "a package's name"
+        ),
+        "uninstall": _flag("requirement:uninstall", tree["uninstall"]),
+    }
+
+
+def _sysctl(tree: Tree) -> dict[str, dict[str, int]]:
+    """Return ``{key: {device or "default": value}}`` of what is not off."""
+    wanted = {}
+    for key, value in tree.items():
+        if value is None:
+            continue
+        scopes = value if isinstance(value, dict) else {"default": value}
+        if key in THRESHOLDS and isinstance(value, dict):
+            raise ValueError(f"sysctl:{key}: {value!r} is not a whole number: devices have none")
+        for device, number in scopes.items():
+            _shaped(f"sysctl:{key}", device, _DEVICE, _CARRIED)
+            where = f"sysctl:{key}" if scopes is not value else f"sysctl:{key}:{device}"
+            _whole(where, number, *_BOUNDS[key])
+        if not scopes:
+            raise ValueError(f"sysctl:{key}: names no device; give a number or leave it out")
+        wanted[key] = scopes
+    low = -1
+    for key in THRESHOLDS:
+        if key in wanted:
+            number = wanted[key]["default"]
+            if number < low:
+                raise ValueError(f"sysctl:{key}: {number} is below the threshold before it ({low})")
+            low = number
+    return wanted

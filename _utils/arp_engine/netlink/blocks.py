@@ -1,0 +1,388 @@
+"""Neighbour messages by the block: the fast path for tables of any size.
+
+No sockets and no policy. One dump answer is a chunk of up to 32 KiB full of messages like this
+one (IPv4, Ethernet, 76 bytes; byte order is the machine's)::
+
+     0 nlmsghdr   length:4  type:2  flags:2  sequence:4  port:4
+    16 ndmsg      family:1  pad:3  ifindex:4  state:2  flags:1  kind:1
+    28 NDA_DST        08 00 01 00  address:4      (IPv6: 14 00 01 00  address:16)
+    36 NDA_LLADDR     0a 00 02 00  mac:6  pad:2   (absent in FAILED and INCOMPLETE)
+    48 NDA_PROBES     08 00 04 00  probes:4
+    56 NDA_CACHEINFO  14 00 03 00  confirmed:4  used:4  updated:4  references:4
+    76 NDA_PROTOCOL   05 00 0c 00  protocol:1  pad:3   (only where somebody set it)
+    84 NDA_FLAGS_EXT  08 00 0f 00  flags:4             (only where somebody set one)
+
+Chunks are sorted into blocks: messages of one layout whose heads are judged alike. A block is
+checked by columns (``block[offset::size]``), and unpacked or rewritten in one go. A message that
+fits no layout is a block of one, read by arp_wire; both agree: tests/unit/test_wire.py.
+"""
+
+import functools
+import socket
+import struct
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import chain, compress, product
+from typing import Any, NamedTuple
+
+from pyroute2.netlink import NLM_F_REQUEST
+from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_NEWNEIGH
+
+from . import wire
+from .kernel import (
+    NDA_CACHEINFO,
+    NDA_DST,
+    NDA_FLAGS_EXT,
+    NDA_LLADDR,
+    NDA_PROBES,
+    NDA_PROTOCOL,
+)
+
+# NamedTuple._make without its count of fields, which costs as much as the rest
+_head, _entry = (functools.partial(tuple.__new__, kind) for kind in (wire.Head, wire.Entry))
+
+FEW = 16  # messages; more of them are faster looked at by columns
+MANY = 1 << 18  # bytes of mixed messages; more of them at once are sorted no faster
+HEAD = len(wire.Head._fields)
+
+#: What the fields of a head come to; None: each entry must be looked at.
+Sort = Callable[[wire.Head], Hashable]
+
+
+class _Columns(NamedTuple):
+    """Bytes that messages should have in common: where, and as a mask of one big number."""
+
+    offsets: tuple[int, ...]
+    mask: int
+
+
+def _columns(offsets: Iterable[int]) -> _Columns:
+    offsets = tuple(offsets)
+    return _Columns(offsets, sum(0xFF << 8 * at for at in offsets))
+
+
+_HEAD = _columns(range(20, wire.START))  # ifindex, state, flags, kind
+
+
+class Layout:
+    """The shape of all messages of one family that carry the same attributes."""
+
+    def __init__(self, family: int, mac: bool, protocol: bool, ext: bool) -> None:
+        """Say what they carry: a six-byte MAC, NDA_PROTOCOL, NDA_FLAGS_EXT."""
+        width = 4 if family == socket.AF_INET else 16
+        shape, fixed = "", {16: bytes([family])}
+        self._marks: dict[int, range] = {}
+        for kind, length, values in (
+            (NDA_DST, width, f"{width}s"),
+            (NDA_LLADDR, 6 * mac, "6s2x"),
+            (NDA_PROBES, 4, "4x"),
+            (NDA_CACHEINFO, 16, "III4x"),
+            (NDA_PROTOCOL, 1 * protocol, "4x"),
+            (NDA_FLAGS_EXT, 4 * ext, "4x"),
+        ):
+            if length:
+                at = wire.START + struct.calcsize("=" + shape)
+                fixed[at] = wire.ATTRIBUTE.pack(4 + length, kind)
+                if kind in (NDA_PROTOCOL, NDA_FLAGS_EXT):
+                    self._marks[kind] = range(at + 4, at + 4 + length)
+                shape += "4x" + values
+            elif kind == NDA_LLADDR:
+                shape += "0s"  # an empty MAC
+        self.mac, self.size = mac, wire.START + struct.calcsize("=" + shape)
+        fixed[0] = struct.pack("=IH", self.size, RTM_NEWNEIGH)
+        self._fixed = [(at + n, mark[n]) for at, mark in fixed.items() for n in range(len(mark))]
+        columns = [at for at, _value in self._fixed] + [*chain(*self._marks.values())]
+        self._all = _columns(columns)
+        self._behind = _columns([at for at in columns if at >= wire.START])
+        self._rows = struct.Struct(f"=20xiHBB{shape}")
+        self._heads = struct.Struct(f"=20xiHBB{self.size - wire.START}x")
+        self._tails = struct.Struct(f"={wire.START}x{shape}")
+        behind = self.size - wire.START - 4 - width
+        self._dst = struct.Struct(f"={wire.START + 4}x{width}s{behind}x")
+
+    def fills(self, data: bytes, sorted_already: bool = False) -> bool:
+        """Tell whether these are nothing but messages of this layout, one marked like another.
+
+        sorted_already: their first START bytes are alike.
+        """
+        if len(data) % self.size or any(data[at] != value for at, value in self._fixed):
+            return False
+        return self._are_alike(data, self._behind if sorted_already else self._all)
+
+    def _are_alike(self, data: bytes, columns: _Columns) -> bool:
+        """Tell whether all messages have the same bytes in some columns."""
+        size, count = self.size, len(data) // self.size
+        if count < FEW:  # one big number for each message is cheaper than many short columns
+            numbers = (int.from_bytes(message, "little") for message in self.messages(data))
+            return count == 1 or len({number & columns.mask for number in numbers}) == 1
+        return all(data[at::size] == data[at : at + 1] * count for at in columns.offsets)
+
+    def messages(self, data: bytes) -> Iterator[bytes]:
+        """Yield the messages one by one."""
+        return (data[at : at + self.size] for at in range(0, len(data), self.size))
+
+    def marks(self, data: bytes) -> tuple[int, ...]:
+        """Return who wrote the entries: NDA_PROTOCOL, NDA_FLAGS_EXT."""
+        values = (
+            bytes(data[at] for at in self._marks.get(kind, ()))
+            for kind in (NDA_PROTOCOL, NDA_FLAGS_EXT)
+        )
+        return tuple(int.from_bytes(value, sys.byteorder) for value in values)
+
+    def heads(self, data: bytes) -> set[wire.Head]:
+        """Return the heads that occur."""
+        marks = self.marks(data)
+        if self._are_alike(data, _HEAD):
+            return {wire.Head(*marks, *self._heads.unpack_from(data))}
+        return set(map(_head, map(marks.__add__, set(self._heads.iter_unpack(data)))))
+
+    def each_head(self, data: bytes) -> Iterator[wire.Head]:
+        """Yield the head of each message."""
+        return map(_head, map(self.marks(data).__add__, self._heads.iter_unpack(data)))
+
+    def tails(self, data: bytes) -> Iterator[tuple[Any, ...]]:
+        """Yield of each message what an Entry has beside its head."""
+        return self._tails.iter_unpack(data)
+
+    def addresses(self, data: bytes) -> Iterator[bytes]:
+        """Yield ``dst`` of each message."""
+        return chain.from_iterable(self._dst.iter_unpack(data))
+
+    def entries(self, data: bytes) -> Iterator[wire.Entry]:
+        """Yield the entries."""
+        return map(_entry, map(self.marks(data).__add__, self._rows.iter_unpack(data)))
+
+
+class Block:
+    """Messages of one layout; ``shared`` is what all their heads come to (None: they differ)."""
+
+    __slots__ = ("_layout", "data", "shared")
+
+    def __init__(self, layout: Layout, data: bytes, shared: Hashable) -> None:
+        self._layout, self.data, self.shared = layout, data, shared
+
+    def __len__(self) -> int:
+        return len(self.data) // self._layout.size
+
+    @property
+    def size(self) -> int:
+        """Return the length of one message."""
+        return self._layout.size
+
+    @property
+    def has_mac(self) -> bool:
+        """Tell whether the entries have a MAC."""
+        return self._layout.mac
+
+    def heads(self) -> set[wire.Head]:
+        """Return the heads that occur."""
+        return self._layout.heads(self.data)
+
+    def each_head(self) -> Iterator[wire.Head]:
+        """Yield the head of each entry."""
+        return self._layout.each_head(self.data)
+
+    def by_device(self) -> Iterator[tuple[int, Iterable[bytes]]]:
+        """Yield the entries' addresses, device by device."""
+        devices = {head.ifindex for head in self.heads()}
+        if len(devices) == 1:
+            yield devices.pop(), self.addresses()
+        else:
+            for entry in self.entries():
+                yield entry.ifindex, (entry.dst,)
+
+    def tails(self) -> Iterator[tuple[Any, ...]]:
+        """Yield of each entry what it has beside its head: dst, mac, confirmed, used, updated."""
+        return self._layout.tails(self.data)
+
+    def entries(self) -> Iterator[wire.Entry]:
+        """Yield the entries."""
+        return self._layout.entries(self.data)
+
+    def addresses(self) -> Iterator[bytes]:
+        """Yield ``dst`` of each entry."""
+        return self._layout.addresses(self.data)
+
+    def pick(self, chosen: Iterable[bool], shared: Hashable = None) -> "Block":
+        """Return those of the messages that are chosen, one answer for each."""
+        picked = compress(self._layout.messages(self.data), chosen)
+        return Block(self._layout, b"".join(picked), shared)
+
+    def deletes(self) -> bytearray:
+        """Return orders to delete the entries, as long as the messages.
+
+        RTM_DELNEIGH reads family, ifindex and NDA_DST and ignores the rest: a changed type and
+        changed flags make an order of an answer.
+        """
+        orders, count = bytearray(self.data), len(self)
+        for offset, value in enumerate(struct.pack("=HH", RTM_DELNEIGH, NLM_F_REQUEST), 4):
+            orders[offset :: self.size] = bytes([value]) * count
+        return orders
+
+
+class Single(Block):
+    """A block of one message that fits no layout."""
+
+    __slots__ = ("_entry",)
+
+    def __init__(self, entry: wire.Entry, shared: Hashable) -> None:
+        self._entry, self.shared = entry, shared
+
+    def __len__(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        """Return the length of the order."""
+        return len(self.deletes())
+
+    @property
+    def has_mac(self) -> bool:
+        """Tell whether it has a MAC."""
+        return bool(self._entry.mac)
+
+    def heads(self) -> set[wire.Head]:
+        """Return its head."""
+        return {self._entry.head}
+
+    def each_head(self) -> Iterator[wire.Head]:
+        """Yield its head."""
+        yield self._entry.head
+
+    def tails(self) -> Iterator[tuple[Any, ...]]:
+        """Yield what it has beside its head."""
+        yield self._entry[HEAD:]
+
+    def entries(self) -> Iterator[wire.Entry]:
+        """Yield the entry."""
+        yield self._entry
+
+    def addresses(self) -> Iterator[bytes]:
+        """Yield its address."""
+        yield self._entry.dst
+
+    def pick(self, chosen: Iterable[bool], shared: Hashable = None) -> Block:
+        """Return it; what is not chosen is not asked for."""
+        return Single(self._entry, shared)
+
+    def deletes(self) -> bytearray:
+        """Return the order to delete it."""
+        return bytearray(wire.delete_message(*self._entry.key))
+
+
+_LAYOUTS: dict[int, list[Layout]] = {}  # size to those who have it
+for _shape in product((socket.AF_INET, socket.AF_INET6), *[(True, False)] * 3):
+    _layout = Layout(*_shape)
+    _LAYOUTS.setdefault(_layout.size, []).append(_layout)
+
+
+def _itself(head: wire.Head) -> Hashable:
+    return head
+
+
+def read(chunks: Iterable[bytes], sort: Sort = _itself) -> Iterator[Block]:
+    """Yield blocks until every neighbour message of some dump answers is in one.
+
+    The heads in a block come to the same by ``sort``, and it says so (``shared``), unless too few
+    are alike to be worth a block of their own. Blocks do not come in the order of the chunks, and
+    later than their chunk.
+    """
+    mixed = _Mixed(sort)
+    for chunk in chunks:
+        block = _as_it_is(chunk, sort)
+        if block:
+            yield block
+        else:
+            mixed.take(chunk)
+        if mixed.size > MANY:
+            yield from mixed.blocks()
+            mixed = _Mixed(sort)
+    yield from mixed.blocks()
+
+
+def _layout_of(data: bytes, sorted_already: bool = False) -> Layout | None:
+    """Return the layout that all messages have."""
+    for layout in _LAYOUTS.get(wire.LENGTH.unpack_from(data)[0], ()) if data else ():
+        if layout.fills(data, sorted_already):
+            return layout
+    return None
+
+
+def _as_it_is(chunk: bytes, sort: Sort) -> Block | None:
+    """Return a chunk as a block, where there is nothing to sort or it is not worth it."""
+    layout = _layout_of(chunk)
+    if not layout:
+        return None
+    heads = layout.heads(chunk)
+    results = set(map(sort, heads))
+    if len(results) > 1 and len(heads) * FEW <= len(chunk) // layout.size:
+        return None
+    return Block(layout, chunk, _only(results))
+
+
+class _Mixed:
+    """Messages sorted by their first START bytes: the kernel's header, and a head without marks."""
+
+    def __init__(self, sort: Sort) -> None:
+        self.size = 0  # bytes taken
+        self._sort = sort
+        self._alike: dict[bytes, tuple[int, list[bytes]]] = {}  # start to (padded size, messages)
+
+    def take(self, chunk: bytes) -> None:
+        """Sort the messages of a chunk in."""
+        alike, first, at, end = self._alike, wire.START, 0, len(chunk)
+        size = 0
+        while at < end:
+            start = chunk[at : at + first]
+            try:
+                size, messages = alike[start]
+            except KeyError:
+                size, messages = alike[start] = _padded_size(start), []
+            messages.append(chunk[at : at + size])
+            at += size
+        if at > end:
+            raise ValueError(f"netlink message of {size} bytes at {at - size} in a chunk of {end}")
+        self.size += end
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield what :py:func:`read` yields."""
+        few: dict[int, list[bytes]] = {}  # padded size to messages of many heads
+        for size, messages in self._alike.values():
+            if len(messages) < FEW:
+                few.setdefault(size, []).extend(messages)
+            else:
+                yield from self._joined(messages, sorted_already=True)
+        for messages in few.values():
+            yield from self._joined(messages)
+
+    def _joined(self, messages: list[bytes], sorted_already: bool = False) -> Iterator[Block]:
+        """Yield messages of one length: together, or by themselves where they differ in shape."""
+        data = b"".join(messages)
+        layout = _layout_of(data, sorted_already)
+        if layout:
+            yield Block(layout, data, _only(set(map(self._sort, layout.heads(data)))))
+        elif len(messages) > 1:
+            for message in messages:
+                yield from self._joined([message])
+        else:
+            entry = wire.parse(data)
+            if entry:
+                yield Single(entry, self._sort(entry.head))
+
+
+def _only(results: set[Hashable]) -> Hashable:
+    """Return what all heads come to; None where they differ, or where each entry is looked at."""
+    return results.pop() if len(results) == 1 else None
+
+
+def _padded_size(start: bytes) -> int:
+    """Return how much room a message that starts like this takes in a chunk."""
+    size = wire.LENGTH.unpack_from(start)[0] if len(start) == wire.START else len(start)
+    if size < wire.START:
+        raise ValueError(f"netlink message of {size} bytes")
+    return size + 3 & ~3
+
+
+def entries(*chunks: bytes) -> list[wire.Entry]:
+    """Return the entries of some dump answers."""
+    return [entry for block in read(chunks, bool) for entry in block.entries()]

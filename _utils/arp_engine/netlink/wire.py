@@ -1,0 +1,200 @@
+"""Neighbour messages one by one: bytes in, plain tuples out, and back. No sockets and no policy.
+
+The general path: any message, attribute by attribute. What the bytes look like is drawn in
+arp_blocks, which reads many of them at once; both agree: tests/unit/test_wire.py.
+"""
+
+import functools
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple, NoReturn
+
+from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
+from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
+from pyroute2.netlink.rtnl.ndmsg import NUD_PROBE
+
+from .kernel import (
+    NDA_CACHEINFO,
+    NDA_DST,
+    NDA_FLAGS_EXT,
+    NDA_IFINDEX,
+    NDA_LLADDR,
+    NDA_PROTOCOL,
+    NLA_TYPE_MASK,
+)
+from .model import Individual
+
+HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
+NDMSG = struct.Struct("=B3xiHBB")  # struct ndmsg
+IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+START = HEADER.size + NDMSG.size  # where attributes begin
+ATTRIBUTE = struct.Struct("=HH")  # struct nlattr
+LENGTH = struct.Struct("=I")
+_CACHEINFO = struct.Struct("=III")  # of struct nda_cacheinfo: confirmed, used, updated
+
+Key = tuple[int, bytes]  # what tells entries apart: ifindex, packed address
+
+
+class _HeadFields(NamedTuple):
+    protocol: int = 0
+    ext: int = 0
+    ifindex: int = 0
+    state: int = 0
+    flags: int = 0
+    kind: int = 0
+
+
+class Head(_HeadFields):
+    """What decides about an entry, and many share.
+
+    Who wrote it (NDA_PROTOCOL, NDA_FLAGS_EXT), where it is, what the kernel thinks of it, and the
+    route type of its address (RTN_UNICAST, ...). What each has for itself raises Individual: see
+    arp_judge.
+    """
+
+    __slots__ = ()
+
+    def _individual(self) -> NoReturn:
+        raise Individual
+
+    dst = mac = confirmed = used = updated = property(_individual)
+
+
+class Entry(NamedTuple):
+    """One row of the table: its head, then address and MAC packed, and ages in ticks."""
+
+    protocol: int = 0
+    ext: int = 0
+    ifindex: int = 0
+    state: int = 0
+    flags: int = 0
+    kind: int = 0
+    dst: bytes = b""
+    mac: bytes = b""
+    confirmed: int = 0
+    used: int = 0
+    updated: int = 0
+
+    @property
+    def head(self) -> Head:
+        """Return what it may share with others."""
+        return Head._make(self[:6])
+
+    @property
+    def key(self) -> Key:
+        """Return what tells it from others."""
+        return self.ifindex, self.dst
+
+
+def attributes(chunk: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield ``(type, start, end)`` of each attribute's value between two offsets."""
+    while at + 4 <= end:
+        size, kind = ATTRIBUTE.unpack_from(chunk, at)
+        if size < 4 or at + size > end:
+            raise ValueError(f"netlink attribute of {size} bytes at {at}, message ends at {end}")
+        yield kind & NLA_TYPE_MASK, at + 4, at + size
+        at += size + 3 & ~3
+
+
+_WIDTHS = {NDA_CACHEINFO: _CACHEINFO.size, NDA_PROTOCOL: 1, NDA_FLAGS_EXT: LENGTH.size}
+
+
+def parse(message: bytes) -> Entry | None:
+    """Return the entry of one message attribute by attribute; None where it is no neighbour."""
+    if HEADER.unpack_from(message)[1] != RTM_NEWNEIGH:
+        return None
+    _family, *head = NDMSG.unpack_from(message, HEADER.size)
+    dst = mac = b""
+    ages = (0, 0, 0)
+    protocol = ext = 0
+    for name, start, end in attributes(message, START, len(message)):
+        if end - start < _WIDTHS.get(name, 0):
+            raise ValueError(f"netlink attribute {name} of {end - start + 4} bytes is cut short")
+        if name == NDA_DST:
+            dst = message[start:end]
+        elif name == NDA_LLADDR:
+            mac = message[start:end]
+        elif name == NDA_CACHEINFO:
+            ages = _CACHEINFO.unpack_from(message, start)
+        elif name == NDA_PROTOCOL:
+            protocol = message[start]
+        elif name == NDA_FLAGS_EXT:
+            ext = LENGTH.unpack_from(message, start)[0]
+    return Entry(protocol, ext, *head, dst, mac, *ages)
+
+
+def links(messages: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield kind, ifindex and family of each word on a device (struct ifinfomsg)."""
+    at = 0
+    while at + HEADER.size + 16 <= len(messages):
+        size, kind = HEADER.unpack_from(messages, at)[:2]
+        family = messages[at + HEADER.size]
+        ifindex = LENGTH.unpack_from(messages, at + HEADER.size + 4)[0]
+        yield kind, ifindex, family
+        at += max(size, HEADER.size) + 3 & ~3
+
+
+def family_of(dst: bytes) -> int:
+    """Return the address family of a packed address."""
+    return socket.AF_INET if len(dst) == 4 else socket.AF_INET6
+
+
+def address(dst: bytes) -> str:
+    """Return a packed address as text."""
+    return socket.inet_ntop(family_of(dst), dst)
+
+
+def message(kind: int, flags: int, body: bytes, sequence: int = 0) -> bytes:
+    """Return a request of any kind."""
+    return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | flags, sequence, 0) + body
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """Return one attribute, padded."""
+    return ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def dump_request(kind: int, body: bytes, sequence: int) -> bytes:
+    """Return the message that asks for all objects of one kind."""
+    return message(kind, NLM_F_DUMP, body, sequence)
+
+
+def neighbours_body(family: int, ifindex: int = 0) -> bytes:
+    """Return what follows the header when neighbours of a family (and a device) are asked for."""
+    body = NDMSG.pack(family, 0, 0, 0, 0)
+    return body + attribute(NDA_IFINDEX, LENGTH.pack(ifindex)) if ifindex else body
+
+
+@functools.lru_cache
+def _start(kind: int, width: int, ifindex: int, state: int, rest: int) -> bytes:
+    """Return all that stands before the address in a request about one entry."""
+    family = socket.AF_INET if width == 4 else socket.AF_INET6
+    size = START + ATTRIBUTE.size + width + rest
+    start = HEADER.pack(size, kind, NLM_F_REQUEST, 0, 0) + NDMSG.pack(family, ifindex, state, 0, 0)
+    return start + ATTRIBUTE.pack(ATTRIBUTE.size + width, NDA_DST)
+
+
+def _about(kind: int, ifindex: int, dst: bytes, state: int = 0, mac: bytes = b"") -> bytes:
+    tail = attribute(NDA_LLADDR, mac) if mac else b""
+    return _start(kind, len(dst), ifindex, state, len(tail)) + dst + tail
+
+
+def get_message(ifindex: int, dst: bytes) -> bytes:
+    """Return the question for one entry (answered by one message, or ENOENT)."""
+    return _about(RTM_GETNEIGH, ifindex, dst)
+
+
+def delete_message(ifindex: int, dst: bytes) -> bytes:
+    """Return the order to delete one entry. Unanswered when it succeeds."""
+    return _about(RTM_DELNEIGH, ifindex, dst)
+
+
+def probe_message(entry: Entry) -> bytes:
+    """Return the order to prove one entry again: compare-and-probe.
+
+    Neither NLM_F_REPLACE nor NLM_F_CREATE: where the MAC is still ours the entry goes to PROBE
+    with its flags kept; where it has changed meanwhile the kernel leaves it alone and reports
+    success; where it is gone, ENOENT (net/core/neighbour.c: neigh_add, __neigh_update).
+    """
+    return _about(RTM_NEWNEIGH, entry.ifindex, entry.dst, NUD_PROBE, entry.mac)

@@ -1,0 +1,132 @@
+"""The border to syslog and to files: where a run's words, memory and metrics are put down.
+
+No decision here: text in, OSError out. No Salt; the Prometheus client library, and that only where
+metrics are wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import syslog
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from . import memory as arp_memory
+from . import metrics as arp_metrics
+
+TAG = "arp_hygiene"
+MEMORY = "memory.json"
+TEXTFILE = "arp_hygiene.prom"
+_LOCK_S = 2.0  # another run holds the memory for milliseconds; a stopped one for ever
+
+
+def log(line: str, failed: bool = False) -> None:
+    """Write one line to syslog, which on a systemd host is the journal. Nobody there: no error."""
+    syslog.openlog(TAG, 0, syslog.LOG_DAEMON)
+    try:
+        syslog.syslog(syslog.LOG_ERR if failed else syslog.LOG_NOTICE, line)
+    finally:
+        syslog.closelog()
+
+
+def read(directory: str) -> tuple[arp_memory.Memory, str]:
+    """Return what is remembered, and why that is nothing where it should be something."""
+    path = os.path.join(directory, MEMORY)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return arp_memory.parse(file.read()), ""
+    except FileNotFoundError:
+        return arp_memory.empty(), ""
+    except (OSError, ValueError) as bad:
+        why = bad.strerror if isinstance(bad, OSError) else "torn"
+        return arp_memory.empty(), f"{path} cannot be read, what it held is forgotten: {why}"
+
+
+def remember(
+    directory: str, now: float, run: dict[str, Any]
+) -> tuple[arp_memory.Memory, list[str]]:
+    """Add a run to the memory; return it, and a line for each thing that went wrong with that."""
+    try:
+        with _held(directory):
+            memory, forgotten = read(directory)
+            memory = arp_memory.after(memory, now, run)
+            _replace(os.path.join(directory, MEMORY), arp_memory.dump(memory))
+        return memory, [forgotten] if forgotten else []
+    except OSError as bad:
+        memory = arp_memory.after(read(directory)[0], now, run)
+        return memory, [f"{directory} cannot be written, the run is not remembered: {bad.strerror}"]
+
+
+@contextlib.contextmanager
+def _held(directory: str) -> Iterator[None]:
+    """Hold the directory of the memory, so that two runs do not forget each other."""
+    os.makedirs(directory, mode=0o750, exist_ok=True)
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + _LOCK_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    break  # to forget a heal is better than not to end
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _replace(path: str, text: str) -> None:
+    """Put a whole file in the place of another: nobody ever reads half of one."""
+    new = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        os.replace(new, path)
+    except OSError:
+        os.unlink(new)
+        raise
+
+
+def kernel_counters() -> dict[str, dict[str, int]]:
+    """Return the kernel's own counters by family; a container's namespace has none."""
+    found = {}
+    for family, name in arp_metrics.STAT_FILES.items():
+        with contextlib.suppress(OSError), open(f"/proc/net/stat/{name}", encoding="ascii") as file:
+            found[family] = arp_metrics.kernel_counts(file.read())
+    return found
+
+
+def write_metrics(directory: str, metrics: list[arp_metrics.Metric]) -> None:
+    """Write a textfile for the Prometheus node exporter. ImportError without its library."""
+    import prometheus_client  # noqa: PLC0415 (only where it is wanted)
+    from prometheus_client.core import (  # noqa: PLC0415
+        CollectorRegistry,
+        CounterMetricFamily,
+        GaugeMetricFamily,
+    )
+
+    kinds = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily}
+
+    class Collector:
+        def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+            for each in metrics:
+                family = kinds[each.kind](each.name, each.help, labels=each.labels)
+                for labels, value in each.samples:
+                    family.add_metric(labels, value)
+                yield family
+
+    registry = CollectorRegistry()
+    registry.register(Collector())
+    path = os.path.join(directory, TEXTFILE)
+    prometheus_client.write_to_textfile(path, registry)
+    os.chmod(path, 0o644)  # the exporter is another user
