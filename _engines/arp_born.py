@@ -33,9 +33,7 @@ except ImportError:  # installed by pip, not synced
     from saltext.arp_hygiene.utils import arp_engine
 
 arp_engine.reload_if_changed()
-from arp_engine.fleet import claims as arp_claims
-from arp_engine.fleet import newcomers as arp_newcomers
-from arp_engine.fleet import words as arp_words
+from arp_engine.fleet import arguments, inventory, new_minions
 
 log = logging.getLogger(__name__)
 
@@ -98,28 +96,28 @@ def start(
 
 def _parsed(words):
     return {
-        "tgt": arp_words.text("tgt", words["tgt"], "a target"),
-        "tgt_type": arp_words.one_of("tgt_type", words["tgt_type"], arp_words.MATCHERS),
-        "networks": arp_claims.parse_networks("networks", words["networks"]),
-        "window": arp_words.number("window", words["window"], 0.1, 60),
-        "again": arp_words.number("again", words["again"], 0, 3600),
-        "most": arp_words.whole("most", words["most"], 1, 5000),
-        "rate": arp_words.rate(words["rate"]),
-        "leader": arp_words.flag("leader", words["leader"]),
-        "catch_up": arp_words.whole("catch_up", words["catch_up"], 0, 86400),
+        "tgt": arguments.text("tgt", words["tgt"], "a target"),
+        "tgt_type": arguments.one_of("tgt_type", words["tgt_type"], arguments.MATCHERS),
+        "networks": inventory.parse_networks("networks", words["networks"]),
+        "window": arguments.number("window", words["window"], 0.1, 60),
+        "again": arguments.number("again", words["again"], 0, 3600),
+        "most": arguments.whole("most", words["most"], 1, 5000),
+        "rate": arguments.rate(words["rate"]),
+        "leader": arguments.flag("leader", words["leader"]),
+        "catch_up": arguments.whole("catch_up", words["catch_up"], 0, 86400),
     }
 
 
 class _Born:
     def __init__(self, rules):
         self.rules = rules
-        self.newcomers = arp_newcomers.Newcomers(
+        self.newcomers = new_minions.Newcomers(
             rules["window"], rules["again"], rules["most"], rules["networks"]
         )
         self.bus = salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=True)
         self.client = salt.client.get_local_client(mopts=__opts__)
         self.cache = salt.cache.factory(__opts__)
-        self.jobs = arp_newcomers.Jobs()
+        self.jobs = new_minions.Jobs()
         self.led, self.led_at = True, float("-inf")
 
     def run(self):
@@ -185,7 +183,7 @@ class _Born:
             try:
                 data = self.cache.fetch(bank, key)
                 grains = data.get("grains") if bank != "grains" and isinstance(data, dict) else data
-                return [ip for ip, _, _ in arp_claims.from_grains(grains).addresses]
+                return [ip for ip, _, _ in inventory.from_grains(grains).addresses]
             except SaltException as error:  # a torn file of the master's own
                 self.newcomers.refuse(machine, f"what is remembered of it: {error}")
             except ValueError as error:

@@ -30,12 +30,9 @@ except ImportError:  # installed by pip, not synced
 
 arp_engine.reload_if_changed()
 try:
-    from arp_engine.reporting import merge as arp_merge
-    from arp_engine.reporting import record as arp_record
-    from arp_engine.reporting import status as arp_status
-    from arp_engine.sentinel import options as arp_options
-    from arp_engine.sentinel import rights as arp_rights
-    from arp_engine.sentinel import sentinel_loop as arp_sentinel_loop
+    from arp_engine.reporting import sentinel_status, sinks, throttle
+    from arp_engine.sentinel import loop, privileges
+    from arp_engine.sentinel import options as sentinel_options
 
     HAS_PYROUTE2 = True
 except ImportError as missing:
@@ -77,16 +74,16 @@ def start(**options):
 
         salt-run event.send arp_hygiene/sentinel '{}'  # what it tells: arp_hygiene/sentinel/healed
     """
-    arp_rights.end_with_parent()
+    privileges.end_with_parent()
     try:
-        parsed = arp_options.parse(options)
+        parsed = sentinel_options.parse(options)
     except ValueError as bad:
         log.error("arp_sentinel: %s", bad)
         signal.pause()  # who ends is started again, and would say it again
         return
     teller = _Teller(__salt__["event.send"])
-    sentinel = arp_sentinel_loop.Sentinel(
-        parsed, teller.say, drop_rights=True, status_path=arp_status.PATH, way="engine"
+    sentinel = loop.Sentinel(
+        parsed, teller.say, drop_rights=True, status_path=sentinel_status.PATH, way="engine"
     )
     signal.signal(signal.SIGTERM, lambda *_: sentinel.stop())  # Salt's own leaves no last word
     sentinel.run()
@@ -102,8 +99,8 @@ class _Teller:
 
     def say(self, kind, line, facts):
         """Tell one thing."""
-        (log.warning if kind in arp_merge.LOUD else log.info)("arp_sentinel: %s", line)
-        arp_record.log(line, failed=kind in arp_merge.LOUD)
+        (log.warning if kind in throttle.LOUD else log.info)("arp_sentinel: %s", line)
+        sinks.log(line, failed=kind in throttle.LOUD)
         if not self._thread:
             self._thread = threading.Thread(target=self._forward, daemon=True)
             self._thread.start()

@@ -22,15 +22,15 @@ except ImportError:  # installed by pip, not synced
     from saltext.arp_hygiene.utils import arp_engine
 
 arp_engine.reload_if_changed()
-from arp_engine.formula import facts as arp_facts
+from arp_engine.formula import facts
 
 try:
-    from arp_engine.diagnose import evidence as arp_evidence
-    from arp_engine.resolve import announce as arp_announce
-    from arp_engine.resolve import revalidate as arp_revalidate
-    from arp_engine.table import flush as arp_flush
-    from arp_engine.table import rows as arp_rows
-    from arp_engine.table import select as arp_select
+    from arp_engine.diagnose import evidence
+    from arp_engine.resolve import announce as resolve_announce
+    from arp_engine.resolve import revalidate as resolve_revalidate
+    from arp_engine.table import flush as table_flush
+    from arp_engine.table import listing
+    from arp_engine.table import selectors as table_selectors
 
     HAS_PYROUTE2 = True
 except ImportError as missing:
@@ -50,20 +50,20 @@ def __virtual__():
     if not sys.platform.startswith("linux"):
         return False, "arp: neighbour tables are read by netlink, which only Linux has"
     if not HAS_PYROUTE2:
-        return False, f"arp: {arp_facts.missing('pyroute2', __opts__['root_dir'])}"
+        return False, f"arp: {facts.missing('pyroute2', __opts__['root_dir'])}"
     return __virtualname__
 
 
 def _select(called, verb=None, **words):
     """Return Selectors; what the operator wrote wrong is one line that names what he called."""
-    return _checked(called, lambda: arp_select.parse_selectors(verb=verb or called, **words))
+    return _checked(called, lambda: table_selectors.parse_selectors(verb=verb or called, **words))
 
 
 def _call(verb, function, *words):
     """Call the engine; what the operator or the kernel objects to is one line."""
     try:
         return function(*words)
-    except arp_select.Unknown as error:
+    except table_selectors.Unknown as error:
         raise SaltInvocationError(f"arp.{verb}: {error}") from None
     except OSError as error:
         raise CommandExecutionError(f"arp.{verb}: {error.strerror or error}") from None
@@ -132,7 +132,7 @@ def list_(ip=None, dev=None, state=None, family=None, exclude=None, mac=None):
 
 
 def _listed(called, **words):
-    return _call(called, arp_rows.list_entries, _select(called, "list", **words))
+    return _call(called, listing.list_entries, _select(called, "list", **words))
 
 
 def list_stale(ip=None, dev=None, family=None, exclude=None, mac=None):
@@ -218,10 +218,10 @@ def flush(
     """
     words = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
     selectors = _select("flush", **words, mac=mac)
-    rows = _checked("flush", arp_select.parse_flag, "rows", rows)
-    test = _checked("flush", arp_select.parse_flag, "test", test)
-    limit = _checked("flush", arp_select.parse_limit, limit)
-    return _told(_call("flush", arp_flush.flush, selectors, rows, test, limit))
+    rows = _checked("flush", table_selectors.parse_flag, "rows", rows)
+    test = _checked("flush", table_selectors.parse_flag, "test", test)
+    limit = _checked("flush", table_selectors.parse_limit, limit)
+    return _told(_call("flush", table_flush.flush, selectors, rows, test, limit))
 
 
 def revalidate(
@@ -322,12 +322,12 @@ def revalidate(
     """
     words = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
     selectors = _select("revalidate", **words, mac=mac)
-    rate = _checked("revalidate", arp_select.parse_rate, rate)
-    test = _checked("revalidate", arp_select.parse_flag, "test", test)
-    limit = _checked("revalidate", arp_select.parse_limit, limit)
-    rows = _checked("revalidate", arp_select.parse_flag, "rows", rows)
+    rate = _checked("revalidate", table_selectors.parse_rate, rate)
+    test = _checked("revalidate", table_selectors.parse_flag, "test", test)
+    limit = _checked("revalidate", table_selectors.parse_limit, limit)
+    rows = _checked("revalidate", table_selectors.parse_flag, "rows", rows)
     words = selectors, rate, test, limit, rows, _progress("revalidate")
-    return _told(_call("revalidate", arp_revalidate.revalidate, *words))
+    return _told(_call("revalidate", resolve_revalidate.revalidate, *words))
 
 
 def _progress(verb):
@@ -381,7 +381,7 @@ def stats(ip=None, dev=None, family=None, exclude=None, mac=None):
     """
     words = {"ip": ip, "dev": dev, "family": family, "exclude": exclude, "mac": mac}
     selectors = _select("stats", "list", **words)
-    return _call("stats", arp_rows.stats, selectors)
+    return _call("stats", listing.stats, selectors)
 
 
 def diagnose(ip, dev=None, test=False):
@@ -453,9 +453,9 @@ def diagnose(ip, dev=None, test=False):
     Takes 25 ms where somebody answers, up to 3 s where nobody does, and a second more where the
     entry changed less than ``locktime`` ago.
     """
-    dst = _checked("diagnose", arp_evidence.parse_address, ip, dev)
-    test = _checked("diagnose", arp_select.parse_flag, "test", test)
-    return _call("diagnose", arp_evidence.diagnose, dst, dev, test)
+    dst = _checked("diagnose", evidence.parse_address, ip, dev)
+    test = _checked("diagnose", table_selectors.parse_flag, "test", test)
+    return _call("diagnose", evidence.diagnose, dst, dev, test)
 
 
 def announce(ip=None, dev=None, test=False, limit=100):
@@ -519,7 +519,7 @@ def announce(ip=None, dev=None, test=False, limit=100):
     The second and third time are for who changed an entry less than ``locktime`` (1 s) ago, and
     for frames that get lost. What is ours no longer by then is not announced again.
     """
-    networks, devices = _checked("announce", arp_select.parse_own, ip, dev)
-    test = _checked("announce", arp_select.parse_flag, "test", test)
-    limit = _checked("announce", arp_select.parse_limit, limit)
-    return _told(_call("announce", arp_announce.announce, devices, networks, test, limit))
+    networks, devices = _checked("announce", table_selectors.parse_own, ip, dev)
+    test = _checked("announce", table_selectors.parse_flag, "test", test)
+    limit = _checked("announce", table_selectors.parse_limit, limit)
+    return _told(_call("announce", resolve_announce.announce, devices, networks, test, limit))

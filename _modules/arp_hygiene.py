@@ -21,16 +21,9 @@ except ImportError:  # installed by pip, not synced
     from saltext.arp_hygiene.utils import arp_engine
 
 arp_engine.reload_if_changed()
-from arp_engine.formula import boot as arp_boot
-from arp_engine.formula import facts as arp_facts
-from arp_engine.formula import job as arp_job
-from arp_engine.formula import pillar as arp_pillar
-from arp_engine.formula import plan as arp_plan
-from arp_engine.formula import schedule as arp_schedule
-from arp_engine.formula import sentinel_unit as arp_sentinel_unit
-from arp_engine.reporting import memory as arp_memory
-from arp_engine.reporting import record as arp_record
-from arp_engine.reporting import status as arp_status
+from arp_engine.formula import boot, facts, job_files, plan, schedule, sentinel_unit
+from arp_engine.formula import pillar as formula_pillar
+from arp_engine.reporting import run_history, sentinel_status, sinks
 
 __virtualname__ = "arp_hygiene"
 __outputter__ = {"status": "table"}
@@ -65,11 +58,11 @@ def settings(defaults, pillar=None):
     """
     found = traces()
     try:
-        checked = arp_pillar.check(defaults, pillar)
-        return arp_plan.plan(checked, _facts(checked, found))
+        checked = formula_pillar.check(defaults, pillar)
+        return plan.plan(checked, _facts(checked, found))
     except ValueError as bad:
         places = {**_paths(), "textfile": _textfile()}
-        return arp_plan.refused(f"pillar arp_hygiene:{bad}", places, found, _kept())
+        return plan.refused(f"pillar arp_hygiene:{bad}", places, found, _kept())
 
 
 def status():
@@ -90,20 +83,20 @@ def status():
 
     Salt's table cuts a cell after some 50 characters: ``--out=json`` and ``--out=nested`` have all.
     """
-    memory, problem = arp_record.read(_paths()["record"])
+    memory, problem = sinks.read(_paths()["record"])
     last = memory["last"] or {"at": None, "said": "no run yet", "failed": ""}
     backend, when, wait_s = _installed()
-    seen = arp_status.read(arp_status.PATH, time.monotonic())
-    memory = arp_memory.joined(memory, seen.get("heals", []))
+    seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
+    memory = run_history.joined(memory, seen.get("heals", []))
     sentinel, dead = _sentinel_status(seen)
-    due = arp_schedule.next_due(when, wait_s, datetime.datetime.now()) if when else None
+    due = schedule.next_due(when, wait_s, datetime.datetime.now()) if when else None
     return [
         {
             "installed": f"{backend} {when}".strip(),
-            "last": arp_memory.utc(last["at"]),
+            "last": run_history.utc(last["at"]),
             "said": last["said"],
-            "healed_7d": len(arp_memory.recent(memory, time.time())),
-            "next": arp_memory.utc(due and due.timestamp()),
+            "healed_7d": len(run_history.recent(memory, time.time())),
+            "next": run_history.utc(due and due.timestamp()),
             "sentinel": sentinel,
             "problem": problem or ("the last run failed" if last["failed"] else dead),
         }
@@ -114,7 +107,7 @@ def _sentinel_status(seen):
     """Return what the sentinel said last, and why it does not live where it should."""
     if seen["lives"]:
         return f"lives; {seen.get('last', '')}", ""
-    if not arp_sentinel_unit.found(_paths()):
+    if not sentinel_unit.found(_paths()):
         return "", ""
     return "does not live", f"the sentinel: {seen['why']}"
 
@@ -125,10 +118,10 @@ def _installed():
     for backend, path in (("cron", paths["cron"]), ("systemd", paths["timer"])):
         try:
             with open(path, encoding="utf-8") as file:
-                return (backend, *(arp_job.due(file.read()) or ("", 0)))
+                return (backend, *(job_files.due(file.read()) or ("", 0)))
         except FileNotFoundError:
             continue
-    job = {**(__opts__.get("schedule") or {}), **(_saved_jobs() or {})}.get(arp_plan.NAME)
+    job = {**(__opts__.get("schedule") or {}), **(_saved_jobs() or {})}.get(plan.NAME)
     if not job:
         return "", "", 0
     when = job.get("cron") or f"every {job.get('minutes')} min"
@@ -198,11 +191,11 @@ def sentinel_code(test=False):
 
     Raises CommandExecutionError where it cannot be written.
     """
-    path, data, old = _paths()["sentinel_code"], arp_sentinel_unit.bundle(), ""
+    path, data, old = _paths()["sentinel_code"], sentinel_unit.bundle(), ""
     try:
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-            old = arp_sentinel_unit.code(file.read())
-        new = arp_sentinel_unit.code(data)
+            old = sentinel_unit.code(file.read())
+        new = sentinel_unit.code(data)
         if old == new:
             return {}
         if not test:
@@ -228,14 +221,14 @@ def traces():
     paths = _paths()
     return {
         "cron": os.path.lexists(paths["cron"]),
-        "salt": arp_plan.NAME in {**(__opts__.get("schedule") or {}), **(_saved_jobs() or {})},
+        "salt": plan.NAME in {**(__opts__.get("schedule") or {}), **(_saved_jobs() or {})},
         "systemd": any(os.path.lexists(paths[unit]) for unit in ("service", "timer")),
         "script": os.path.lexists(paths["script"]),
         "textfile": bool(_textfile()),
         "record": os.path.lexists(paths["record"]),
         "sysctl": os.path.lexists(paths["sysctl"]),
-        "announce": bool(arp_boot.there()),
-        "sentinel": bool(arp_sentinel_unit.found(paths)) or os.path.lexists(paths["sentinel_code"]),
+        "announce": bool(boot.there()),
+        "sentinel": bool(sentinel_unit.found(paths)) or os.path.lexists(paths["sentinel_code"]),
     }
 
 
@@ -252,7 +245,7 @@ def schedule_is_ours():
         salt 'db*' arp_hygiene.schedule_is_ours
     """
     jobs = _saved_jobs()
-    return jobs is not None and set(jobs) <= {arp_plan.NAME}
+    return jobs is not None and set(jobs) <= {plan.NAME}
 
 
 def _saved_jobs():
@@ -270,12 +263,12 @@ def _config_dir():
 
 def _paths():
     """Return where each file of ours is."""
-    return arp_plan.paths(_config_dir(), __opts__["root_dir"])
+    return plan.paths(_config_dir(), __opts__["root_dir"])
 
 
 def _sentinel_here(checked):
     """Return what is true of this minion for a sentinel."""
-    salt_call, found = arp_facts.salt_call(checked.salt_call), arp_sentinel_unit.found(_paths())
+    salt_call, found = facts.salt_call(checked.salt_call), sentinel_unit.found(_paths())
     engines = __opts__.get("engines") or []
     names = [name for each in engines for name in ([each] if isinstance(each, str) else each)]
     # the service of that name is the minion that is configured there
@@ -287,11 +280,11 @@ def _sentinel_here(checked):
         and __salt__["service.available"]("salt-minion")
     )
     words = [salt_call, "--local", "service.restart", "salt-minion"]
-    return arp_sentinel_unit.Here(
+    return sentinel_unit.Here(
         booted=bool(salt.utils.systemd.booted()),
-        by_ssh=arp_facts.by_ssh(__opts__["root_dir"]),
+        by_ssh=facts.by_ssh(__opts__["root_dir"]),
         python=sys.executable,
-        code=arp_sentinel_unit.code(arp_sentinel_unit.bundle()),
+        code=sentinel_unit.code(sentinel_unit.bundle()),
         bundle=_paths()["sentinel_code"],
         found=found,
         engines=[name for name in names if name != "arp_sentinel"],
@@ -311,28 +304,28 @@ def _kept():
 
 def _textfile():
     """Return the textfile that runs have left, or nothing."""
-    directory = arp_record.read(_paths()["record"])[0]["metrics"]
-    path = os.path.join(directory, arp_record.TEXTFILE) if directory else ""
+    directory = sinks.read(_paths()["record"])[0]["metrics"]
+    path = os.path.join(directory, sinks.TEXTFILE) if directory else ""
     return path if os.path.lexists(path) else ""
 
 
 def _facts(checked, found):
     """Return what is true of this minion, of all that the plan wants to know."""
-    return arp_plan.Facts(
+    return plan.Facts(
         minion_id=__opts__["id"],
         config_dir=_config_dir(),
         root_dir=__opts__["root_dir"],
         os_family=__grains__.get("os_family", ""),
         booted=bool(salt.utils.systemd.booted()),
-        gid=arp_facts.gid(checked.user),
-        salt_call=arp_facts.salt_call(checked.salt_call),
-        cron_here=arp_facts.has_program("crond", "cron"),
-        croniter_here=arp_facts.has_library("croniter"),
+        gid=facts.gid(checked.user),
+        salt_call=facts.salt_call(checked.salt_call),
+        cron_here=facts.has_program("crond", "cron"),
+        croniter_here=facts.has_library("croniter"),
         found=found,
         textfile=_textfile(),
         kept=_kept(),
-        sysctl=arp_facts.settings(checked.sysctl),
-        announce=arp_boot.there(),
-        conf=arp_facts.kernel_settings(arp_boot.SETTINGS),
+        sysctl=facts.settings(checked.sysctl),
+        announce=boot.there(),
+        conf=facts.kernel_settings(boot.SETTINGS),
         sentinel=_sentinel_here(checked),
     )

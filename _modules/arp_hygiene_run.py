@@ -18,15 +18,10 @@ except ImportError:  # installed by pip, not synced
     from saltext.arp_hygiene.utils import arp_engine
 
 arp_engine.reload_if_changed()
-from arp_engine.formula import facts as arp_facts
-from arp_engine.formula import pillar as arp_pillar
-from arp_engine.formula import plan as arp_plan
-from arp_engine.formula import sentinel_unit as arp_sentinel_unit
-from arp_engine.reporting import memory as arp_memory
-from arp_engine.reporting import metrics as arp_metrics
-from arp_engine.reporting import record as arp_record
-from arp_engine.reporting import status as arp_status
-from arp_engine.reporting import tell as arp_tell
+from arp_engine.formula import facts as formula_facts
+from arp_engine.formula import pillar, plan, sentinel_unit
+from arp_engine.reporting import messages, run_history, sentinel_status, sinks
+from arp_engine.reporting import metrics as reporting_metrics
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +105,7 @@ def run(
     words = {key: value for key, value in words.items() if value is not None}
     if test:
         return _told(**_proven(how, words, metrics))
-    seen = arp_status.read(arp_status.PATH, time.monotonic())
+    seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
     outcome = {"how": how, "metrics": metrics, **_cleaned(how, words)}
     outcome["sentinel"] = seen.get("heals", [])
     found = _news(outcome, seen)
@@ -129,7 +124,7 @@ def _told(answer, said, failed, problems=()):
 
 def _check_run(how, metrics, **flags):
     """Refuse an argument of a run's own; the others are the cleaning function's to check."""
-    if how not in arp_pillar.VERBS:
+    if how not in pillar.VERBS:
         raise SaltInvocationError(f"arp_hygiene.run: how: {how!r} is none of revalidate, flush")
     for name, flag in flags.items():
         if not isinstance(flag, bool):
@@ -147,24 +142,24 @@ def _cleaned(how, words):
         answer = _arp(how)(**words)
         stats = _arp("stats")()
         warnings = [line for told in stats.values() for line in told["warnings"]]
-        said = arp_tell.line(arp_tell.news(answer), warnings)
+        said = messages.line(messages.news(answer), warnings)
         failed = said if answer.get("failed") else ""
     except (CommandExecutionError, SaltInvocationError) as error:
-        failed = said = arp_tell.one_line(str(error))
+        failed = said = messages.one_line(str(error))
     return {"answer": answer, "stats": stats, "full": warnings, "said": said, "failed": failed}
 
 
 def _recorded(outcome, seen):
     """Put a run down in memory, metrics and log; return a line for what could not be."""
-    memory, problems = arp_record.remember(_record_dir(), time.time(), outcome)
+    memory, problems = sinks.remember(_record_dir(), time.time(), outcome)
     if outcome["metrics"]:
         problems += _write_metrics(outcome["metrics"], outcome["stats"], memory, _expected(seen))
     if outcome["failed"]:
         log.error("%s", outcome["failed"])  # where a minion runs it, its own log has it too
     if outcome["said"]:
-        arp_record.log(outcome["said"], failed=bool(outcome["failed"]))
+        sinks.log(outcome["said"], failed=bool(outcome["failed"]))
     for line in problems:
-        arp_record.log(arp_tell.one_line(line), failed=True)
+        sinks.log(messages.one_line(line), failed=True)
     return problems
 
 
@@ -182,23 +177,23 @@ def healed():
 
     Raises CommandExecutionError where the memory cannot be read.
     """
-    memory, problem = arp_record.read(_record_dir())
+    memory, problem = sinks.read(_record_dir())
     if problem:
         raise CommandExecutionError(f"arp_hygiene.healed: {problem}")
-    seen = arp_status.read(arp_status.PATH, time.monotonic())
-    rows = arp_memory.recent(arp_memory.joined(memory, seen.get("heals", [])), time.time())
-    return [{"by": "run", **row, "at": arp_memory.utc(row["at"])} for row in rows]
+    seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
+    rows = run_history.recent(run_history.joined(memory, seen.get("heals", [])), time.time())
+    return [{"by": "run", **row, "at": run_history.utc(row["at"])} for row in rows]
 
 
 def _record_dir():
     """Return where this minion's runs leave what they did."""
-    return arp_plan.paths("", __opts__["root_dir"])["record"]
+    return plan.paths("", __opts__["root_dir"])["record"]
 
 
 def _expected(seen):
     """Return what the sentinel says; None where there is none, and shall be none."""
-    paths = arp_plan.paths(os.path.dirname(__opts__["conf_file"]), __opts__["root_dir"])
-    if arp_sentinel_unit.found(paths) or (seen.get("pid") and not seen.get("stopped")):
+    paths = plan.paths(os.path.dirname(__opts__["conf_file"]), __opts__["root_dir"])
+    if sentinel_unit.found(paths) or (seen.get("pid") and not seen.get("stopped")):
         return seen
     return None
 
@@ -218,7 +213,7 @@ def _arp(verb):
 
 
 def _missing(library):
-    return arp_facts.missing(library, __opts__["root_dir"])
+    return formula_facts.missing(library, __opts__["root_dir"])
 
 
 def _proven(how, words, metrics):
@@ -227,7 +222,7 @@ def _proven(how, words, metrics):
         answer = _arp(how)(**words)
         _check_place(how, metrics)
     except (CommandExecutionError, SaltInvocationError) as error:
-        reason = arp_tell.one_line(str(error))
+        reason = messages.one_line(str(error))
         return {"answer": {}, "said": reason, "failed": reason}
     return {"answer": answer, "said": "", "failed": ""}
 
@@ -243,9 +238,9 @@ def _check_place(how, metrics):
         if not os.access(place, os.W_OK | os.X_OK):
             why = "cannot be written" if os.path.isdir(place) else "is no directory"
             raise CommandExecutionError(f"{place} {why}: a run could not leave there what it did")
-    if metrics and not arp_facts.has_library("prometheus_client"):
+    if metrics and not formula_facts.has_library("prometheus_client"):
         raise CommandExecutionError(_missing("prometheus_client"))
-    if lacking := arp_facts.lacking(_NEEDS[how]):
+    if lacking := formula_facts.lacking(_NEEDS[how]):
         raise CommandExecutionError(f"user {os.geteuid()} has no {' and no '.join(lacking)} here")
 
 
@@ -256,9 +251,9 @@ def _write_metrics(directory, stats, memory, sentinel):
         if stats:
             told = _arp("revalidate")(test=True)
             suspects = told.get("totals", {}).get("suspects", len(told["suspects"]))
-        counters = arp_record.kernel_counters()
-        metrics = arp_metrics.families(stats, suspects, counters, memory, sentinel)
-        arp_record.write_metrics(directory, metrics)
+        counters = sinks.kernel_counters()
+        metrics = reporting_metrics.families(stats, suspects, counters, memory, sentinel)
+        sinks.write_metrics(directory, metrics)
     except ImportError:
         return [_missing("prometheus_client")]
     except (CommandExecutionError, OSError) as bad:
@@ -271,17 +266,17 @@ def _news(outcome, seen):
 
     A sentinel that is a service has no way to the master: its heals go with the next run.
     """
-    found = arp_tell.news(outcome["answer"])
+    found = messages.news(outcome["answer"])
     if outcome["failed"] and not found:
         found = {"failed": {"count": 1, "rows": []}}
     if outcome["full"]:
         found["full"] = {"count": len(outcome["full"]), "rows": []}
     found = {kind: {**facts, "said": outcome["said"]} for kind, facts in found.items()}
-    memory, _problem = arp_record.read(_record_dir())
-    rows = arp_memory.untold(memory, outcome["sentinel"], time.time())
+    memory, _problem = sinks.read(_record_dir())
+    rows = run_history.untold(memory, outcome["sentinel"], time.time())
     if rows and seen.get("as") != "engine":
-        healed = arp_tell.news({"healed": rows})
-        found["sentinel/healed"] = {**healed["healed"], "said": arp_tell.line(healed, [])}
+        healed = messages.news({"healed": rows})
+        found["sentinel/healed"] = {**healed["healed"], "said": messages.line(healed, [])}
     return found
 
 

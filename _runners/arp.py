@@ -29,12 +29,8 @@ except ImportError:  # installed by pip, not synced
     from saltext.arp_hygiene.utils import arp_engine
 
 arp_engine.reload_if_changed()
-from arp_engine.fleet import claims as arp_claims
-from arp_engine.fleet import fleet as arp_fleet
-from arp_engine.fleet import heal as arp_heal
-from arp_engine.fleet import page as arp_page
-from arp_engine.fleet import tally as arp_tally
-from arp_engine.fleet import words as arp_words
+from arp_engine.fleet import arguments, compare, html_report, inventory, summary
+from arp_engine.fleet import heal as fleet_heal
 
 log = logging.getLogger(__name__)
 
@@ -186,22 +182,22 @@ def _parsed(words):
     """Return what was written, checked, before anybody is asked."""
     words = dict(words)
     for key, parse in {
-        "tgt": lambda value: arp_words.text("tgt", value, "a target"),
-        "machines": lambda value: arp_words.text("machines", value, "a target"),
-        "tgt_type": lambda value: arp_words.one_of("tgt_type", value, arp_words.MATCHERS),
-        "machines_type": lambda value: arp_words.one_of("machines_type", value, arp_words.MATCHERS),
-        "truth": lambda value: arp_words.one_of("truth", value, ("live", "cached")),
-        "networks": lambda value: arp_claims.parse_networks("networks", value),
-        "exclude": lambda value: arp_claims.parse_networks("exclude", value),
-        "report": arp_words.page,
-        "limit": lambda value: arp_words.whole("limit", value, 0, 10**9),
-        "timeout": lambda value: value and arp_words.whole("timeout", value, 1, 86400),
-        "batch": lambda value: arp_words.whole("batch", value, 1, 100_000),
-        "share": arp_words.share,
-        "pause": lambda value: arp_words.number("pause", value, 0, 3600),
-        "budget": lambda value: arp_words.whole("budget", value, 1, 10**9),
-        "rate": arp_words.rate,
-        "test": lambda value: arp_words.flag("test", value),
+        "tgt": lambda value: arguments.text("tgt", value, "a target"),
+        "machines": lambda value: arguments.text("machines", value, "a target"),
+        "tgt_type": lambda value: arguments.one_of("tgt_type", value, arguments.MATCHERS),
+        "machines_type": lambda value: arguments.one_of("machines_type", value, arguments.MATCHERS),
+        "truth": lambda value: arguments.one_of("truth", value, ("live", "cached")),
+        "networks": lambda value: inventory.parse_networks("networks", value),
+        "exclude": lambda value: inventory.parse_networks("exclude", value),
+        "report": arguments.page,
+        "limit": lambda value: arguments.whole("limit", value, 0, 10**9),
+        "timeout": lambda value: value and arguments.whole("timeout", value, 1, 86400),
+        "batch": lambda value: arguments.whole("batch", value, 1, 100_000),
+        "share": arguments.share,
+        "pause": lambda value: arguments.number("pause", value, 0, 3600),
+        "budget": lambda value: arguments.whole("budget", value, 1, 10**9),
+        "rate": arguments.rate,
+        "test": lambda value: arguments.flag("test", value),
     }.items():
         if key in words:
             words[key] = parse(words[key])
@@ -232,7 +228,7 @@ def _heal(words):
         ask = _Ask(client, words["timeout"])
         seen = _Look(ask, words)
         answer = {**seen.answer(words["limit"]), "test": words["test"]}
-        chosen = arp_heal.Heal(seen.verdict, words["budget"])
+        chosen = fleet_heal.Heal(seen.verdict, words["budget"])
         waves = list(chosen.waves(seen.tables, words["share"], words["batch"]))
         if words["test"] or seen.interrupted:
             answer |= {"would_ask": chosen.rows, "would_waves": len(waves), "waves": waves}
@@ -273,12 +269,12 @@ def _wave(ask, seen, chosen, wave, rate):
     for minions, dev, ips, job in sent:
         answers = ask.gather(job)
         for minion in minions:
-            chosen.answered(minion, dev, ips, answers.get(minion), arp_tally.failure)
+            chosen.answered(minion, dev, ips, answers.get(minion), summary.failure)
     ips = sorted({ip for _, _, ips, _ in sent for ip in ips})
     if ips:
         tables, _ = ask.ask(wave, "list", "arp.list", {"ip": ips})
-        good = {name: told["ret"] for name, told in tables.items() if not arp_tally.failure(told)}
-        chosen.looked_again(arp_fleet.compare(good, seen.fleet).wrong, good)
+        good = {name: told["ret"] for name, told in tables.items() if not summary.failure(told)}
+        chosen.looked_again(compare.compare(good, seen.fleet).wrong, good)
     return bool(ips)
 
 
@@ -334,7 +330,7 @@ class _Look:
             self.silent.setdefault(name, "nothing is known of its interfaces")
         self._compare()
         if words["truth"] == "cached":
-            self._ask_machines(sorted(arp_tally.behind(self.verdict, self.fleet)))
+            self._ask_machines(sorted(summary.behind(self.verdict, self.fleet)))
             self._compare()
 
     def _tables(self, accepted):
@@ -343,7 +339,7 @@ class _Look:
         answers, meant = self._ask.ask(tgt, tgt_type, "arp.list")
         tables = {}
         for name, told in answers.items():
-            why = arp_tally.failure(told) if name in accepted else "its key is not accepted here"
+            why = summary.failure(told) if name in accepted else "its key is not accepted here"
             if why:
                 self.silent[name] = why
             else:
@@ -389,10 +385,10 @@ class _Look:
                 self._note(name, answers.get(name))
 
     def _note(self, name, told):
-        why = arp_tally.failure(told) if told else "no answer for its interfaces"
+        why = summary.failure(told) if told else "no answer for its interfaces"
         try:
             if not why:
-                self.facts[name] = arp_claims.from_interfaces(told["ret"])
+                self.facts[name] = inventory.from_interfaces(told["ret"])
                 return
         except ValueError as error:
             why = str(error)
@@ -402,14 +398,14 @@ class _Look:
         self.silent.setdefault(name, why)
 
     def _compare(self):
-        scope = arp_fleet.Scope(self._words["networks"], self._words["exclude"])
-        self.fleet = arp_fleet.Fleet(self.facts, self._accepted, self._former, scope)
-        self.verdict = arp_fleet.compare(self.tables, self.fleet)
+        scope = compare.Scope(self._words["networks"], self._words["exclude"])
+        self.fleet = compare.Fleet(self.facts, self._accepted, self._former, scope)
+        self.verdict = compare.compare(self.tables, self.fleet)
         self.silent.update(self.verdict.malformed)
 
     def answer(self, limit):
         """Return it as plain data."""
-        told = arp_tally.told(self.verdict, self.fleet, self.tables, self.silent, limit)
+        told = summary.told(self.verdict, self.fleet, self.tables, self.silent, limit)
         if self.interrupted:
             told["retcode"] = INTERRUPTED
             told["summary"].append("Interrupted: not everybody was asked.")
@@ -435,7 +431,7 @@ class _Memory:
                     updated = self._cache.updated(bank, key)
                     age_s = None if updated is None else max(0, int(time.time() - updated))
                     grains = data if bank == "grains" else data.get("grains")
-                    return arp_claims.from_grains(grains, age_s=age_s)
+                    return inventory.from_grains(grains, age_s=age_s)
             except (ValueError, AttributeError, SaltException) as error:  # or its file is torn
                 log.warning("arp: what is remembered of %s: %s", name, error)
         return None
@@ -461,7 +457,7 @@ def _finished(answer, words):
     if words["report"]:
         answer["report"] = words["report"]
         try:
-            _write(words["report"], arp_page.page(answer, time.time()))
+            _write(words["report"], html_report.page(answer, time.time()))
         except OSError as error:
             answer["summary"].append(f"The page could not be written: {error}")
             answer["retcode"] = answer["retcode"] or ERROR

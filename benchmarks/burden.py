@@ -244,22 +244,21 @@ def hour(events):
     each from another MAC and port. The true hosts answer every other question.
     """
     sys.path.insert(0, str(REPO / "_utils"))
-    from arp_engine.packets import syn as arp_syn  # noqa: PLC0415
-    from arp_engine.reporting import merge as arp_merge  # noqa: PLC0415
-    from arp_engine.sentinel import options as arp_options  # noqa: PLC0415
-    from arp_engine.sentinel import watch as arp_watch  # noqa: PLC0415
+    from arp_engine.packets import tcp_syn  # noqa: PLC0415
+    from arp_engine.reporting import throttle  # noqa: PLC0415
+    from arp_engine.sentinel import decide, options  # noqa: PLC0415
 
     flood = _Flood()
     ask = flood.channel
-    host = arp_watch.Host(arp_options.parse({}).selectors, ask.device, ask.devices, ask.ifindex)
-    watch = arp_watch.Watch(
-        100, flood, arp_merge.Teller(lambda *_told: None), host, lambda *_entry: False, flood.now
+    host = decide.Host(options.parse({}).selectors, ask.device, ask.devices, ask.ifindex)
+    watch = decide.Watch(
+        100, flood, throttle.Teller(lambda *_told: None), host, lambda *_entry: False, flood.now
     )
     watch.known.read_anew(flood.entries)
     asked, sizes = 0, []
     for number in range(events):
         mac, data = flood.next()
-        watch.came(flood.ifindex, mac, arp_syn.parse(data))
+        watch.came(flood.ifindex, mac, tcp_syn.parse(data))
         if not number % 64:
             while question := watch.next_question():
                 asked += 1
@@ -278,12 +277,11 @@ class _Flood:
     """Forged SYNs, and the time at which each comes."""
 
     def __init__(self):
-        from arp_engine.netlink import blocks as arp_blocks  # noqa: PLC0415
-        from arp_engine.netlink import netlink as arp_netlink  # noqa: PLC0415
+        from arp_engine.netlink import rtnetlink, table_dump  # noqa: PLC0415
 
         batch([f"neigh replace {address(n)} lladdr {BORN} dev db0 nud stale" for n in range(100)])
-        self.channel, self.ifindex = arp_netlink.Channel(), socket.if_nametoindex("db0")
-        self.entries = arp_blocks.entries(*self.channel.neighbours(socket.AF_INET))
+        self.channel, self.ifindex = rtnetlink.Channel(), socket.if_nametoindex("db0")
+        self.entries = table_dump.entries(*self.channel.neighbours(socket.AF_INET))
         self._frame, self._chance, self._sent = frame(address(0), CLOSED)[14:], random.Random(1), 0
 
     def now(self):
@@ -301,9 +299,9 @@ class _Flood:
 
     def heard(self, question, number):
         """Return what is answered."""
-        from arp_engine.resolve import ask as arp_ask  # noqa: PLC0415
+        from arp_engine.resolve import ask as resolve_ask  # noqa: PLC0415
 
-        return arp_ask.Heard(1, number % 2 * 10, {question.mac: 0.2} if number % 2 else {})
+        return resolve_ask.Heard(1, number % 2 * 10, {question.mac: 0.2} if number % 2 else {})
 
     def is_answered(self, _syn):
         """Tell whether a listener has answered: there is none."""

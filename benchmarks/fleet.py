@@ -15,10 +15,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "_utils"))
 
-from arp_engine.fleet import claims as arp_claims
-from arp_engine.fleet import fleet as arp_fleet
-from arp_engine.fleet import page as arp_page
-from arp_engine.fleet import tally as arp_tally
+from arp_engine.fleet import compare, html_report, inventory, summary
 
 SIZES = ((2500, 200, 500), (5000, 200, 500), (10_000, 200, 500), (10_000, 100, 500))
 HEAD = f"{'machines':>9} {'databases':>9} {'entries':>9} {'parse s':>8} {'compare s':>9} {'MB':>6}"
@@ -66,12 +63,12 @@ def measure(machines, databases, neighbours):
         for number in range(databases)
     }
     began = time.perf_counter()
-    facts = {name: arp_claims.from_grains(each, age_s=1) for name, each in told.items()}
+    facts = {name: inventory.from_grains(each, age_s=1) for name, each in told.items()}
     parsed = time.perf_counter()
-    fleet = arp_fleet.Fleet(facts, set(facts))
-    verdict = arp_fleet.compare(tables, fleet)
-    answer = arp_tally.told(verdict, fleet, tables, {}, 0)
-    arp_page.page(answer, time.time())
+    fleet = compare.Fleet(facts, set(facts))
+    verdict = compare.compare(tables, fleet)
+    answer = summary.told(verdict, fleet, tables, {}, 0)
+    html_report.page(answer, time.time())
     done = time.perf_counter()
     mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     assert 0 < len(verdict.wrong) < databases * neighbours / 100

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BURST = 128, BATCH = 128 }; /* as in arp_pace where no backlog is shown, and arp_netlink */
+enum { BURST = 128, BATCH = 128 }; /* as in resolve/rate_limit.py where no backlog is shown, and netlink/rtnetlink.py */
 
 static char chunk[32768], orders[1 << 20];
 static int table, channel, family, probing, waiting; /* bytes of orders; entries in PROBE */

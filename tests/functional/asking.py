@@ -5,7 +5,7 @@ import select
 import socket
 
 import pytest
-from arp_engine.resolve import ask as arp_ask
+from arp_engine.resolve import ask as resolve_ask
 from arp_engine.resolve.ask import Question
 from conftest import DEAD, ip
 from wire import packed
@@ -42,11 +42,11 @@ def ask(*questions, wire=None, **options):
     """
     if wire:
         clock = Clock()
-        with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+        with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
             assert all(map(asker.put, questions))
             heard = play(asker, clock, wire)
     else:
-        heard = arp_ask.ask(questions, **options)
+        heard = resolve_ask.ask(questions, **options)
     assert len(heard) == len(questions)
     return [told(heard[q[:2]]) for q in questions]
 

@@ -13,7 +13,7 @@ import shutil
 
 import pytest
 import salt.config
-from arp_engine.reporting import status as arp_status
+from arp_engine.reporting import sentinel_status
 from saltfactories.utils.functional import Loaders
 from stage import Scene, ip
 
@@ -94,16 +94,16 @@ def arp(loaders, scene):
 @pytest.fixture
 def patient(arp, monkeypatch):
     """After the first answer a second one is waited for longer: who gives it may be slow here."""
-    from arp_engine.resolve import ask as arp_ask
+    from arp_engine.resolve import ask
 
-    monkeypatch.setattr(arp_ask, "COLLECT_S", 0.5)
+    monkeypatch.setattr(ask, "COLLECT_S", 0.5)
 
 
 @pytest.fixture
 def hygiene(arp, loaders):
     """The module, by Salt's real loader; it remembers nothing yet, and no sentinel was here."""
     record = pathlib.Path(loaders.opts["root_dir"], "var/lib/arp_hygiene")
-    for path in (record, os.path.dirname(arp_status.PATH)):
+    for path in (record, os.path.dirname(sentinel_status.PATH)):
         shutil.rmtree(path, ignore_errors=True)
 
     class Functions:

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from arp_engine.reporting import status as arp_status
+from arp_engine.reporting import sentinel_status
 from conftest import BORN, HOST
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
@@ -36,7 +36,7 @@ class Guard:
         self.lines = []
         words = [*SENTINEL, *options]
         if patch:  # a misfortune that the real thing will not produce
-            begin = "from arp_engine.sentinel import sentinel_loop as loop"
+            begin = "from arp_engine.sentinel import loop"
             words = [*SENTINEL[:-2], "-c", f"{begin}\n{patch}\nloop.main()", *options]
         self.process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -80,14 +80,15 @@ def guard(repo, scene):
         if ready == "watching":  # and has looked at the table: then it writes its first status
             pid = guards[-1].process.pid
             scene.until(
-                lambda: arp_status.read(arp_status.PATH, time.monotonic()).get("pid") == pid
+                lambda: sentinel_status.read(sentinel_status.PATH, time.monotonic()).get("pid")
+                == pid
             )
         return guards[-1]
 
     yield begin
     for each in guards:
         each.end()
-    arp_status.forget(arp_status.PATH)
+    sentinel_status.forget(sentinel_status.PATH)
 
 
 class Server:

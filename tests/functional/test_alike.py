@@ -115,16 +115,15 @@ def matches(entry, name, chosen):
 
 def every_entry():
     """Read the table and take it apart message by message, on the general path."""
-    from arp_engine.netlink import netlink as arp_netlink
-    from arp_engine.netlink import wire as arp_wire
+    from arp_engine.netlink import codec, rtnetlink
 
-    with arp_netlink.Channel() as channel:
+    with rtnetlink.Channel() as channel:
         for family in (socket.AF_INET, socket.AF_INET6):
             for chunk in channel.neighbours(family):
                 at = 0
                 while at < len(chunk):
-                    size = arp_wire.LENGTH.unpack_from(chunk, at)[0]
-                    yield arp_wire.parse(chunk[at : at + size])
+                    size = codec.LENGTH.unpack_from(chunk, at)[0]
+                    yield codec.parse(chunk[at : at + size])
                     at += size + 3 & ~3
 
 
@@ -145,16 +144,16 @@ def more_rules(rule):
 
 @pytest.mark.parametrize("seed", range(TABLES))
 def test_both_paths_judge_alike(arp, stage, monkeypatch, seed):
-    from arp_engine.netlink import netlink as arp_netlink
-    from arp_engine.table import judge as arp_judge
+    from arp_engine.netlink import rtnetlink
+    from arp_engine.table import ownership
 
     dice = random.Random(seed)
-    rules = more_rules(arp_judge.owner)
+    rules = more_rules(ownership.owner)
     rule = rules[dice.choice(sorted(rules))]
-    monkeypatch.setattr(arp_judge, "owner", rule)
+    monkeypatch.setattr(ownership, "owner", rule)
     write(dice)
     chosen = words(dice)
-    with arp_netlink.Channel() as channel:
+    with rtnetlink.Channel() as channel:
         devices = {entry.ifindex: channel.device(entry.ifindex) for entry in every_entry()}
     before = {(e.ifindex, e.dst): e for e in every_entry()}
     selected = {k: e for k, e in before.items() if matches(e, devices[e.ifindex].name, chosen)}
@@ -172,7 +171,7 @@ def test_both_paths_judge_alike(arp, stage, monkeypatch, seed):
     assert {key_of(row) for row in plan["entries"]} == ours
     provable = {key for key in ours if before[key].mac}
     for key in ours - provable:
-        kept[arp_judge.state_name(before[key].state)] += 1
+        kept[ownership.state_name(before[key].state)] += 1
     choice = arp.revalidate(**chosen, test=True)
     assert (choice["would_check"], choice["kept"]) == (len(provable), kept)
     answer = arp.flush(**chosen)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from arp_engine.resolve import announce as arp_announce
+from arp_engine.resolve import announce as resolve_announce
 from asking import do
 from conftest import BORN, DEAD, HOST, ip
 from salt.exceptions import SaltInvocationError
@@ -30,7 +30,7 @@ def networks(*texts):
 
 def announce(**options):
     """Announce without a pause."""
-    result = arp_announce.announce(**{"sleep": lambda _seconds: None, **options})
+    result = resolve_announce.announce(**{"sleep": lambda _seconds: None, **options})
     lists = {name: rows for name, rows in result.items() if isinstance(rows, list)}
     assert result.pop("totals") == {name: len(rows) for name, rows in lists.items()}
     for rows in lists.values():

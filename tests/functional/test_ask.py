@@ -8,10 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from arp_engine.netlink import netlink as arp_netlink
-from arp_engine.resolve import ask as arp_ask
-from arp_engine.resolve import devices as arp_devices
-from arp_engine.resolve import pace as arp_pace
+from arp_engine.netlink import rtnetlink
+from arp_engine.resolve import ask as resolve_ask
+from arp_engine.resolve import interfaces, rate_limit
 from arp_engine.resolve.ask import Question
 from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST, ip
@@ -82,14 +81,14 @@ def test_two_hosts_that_claim_one_address_are_both_heard(scene, wire, address):
 @PAIR
 def test_the_second_claim_is_waited_for_a_little(scene, wire, address):
     clock = Clock()
-    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         asker.put(question(address, ""))
         asker.step()
         for mac in (BORN, OTHER):
             wire.say(answer(address, mac))
             assert select.select([asker], [], [], 1)[0]
             assert asker.step() == []
-            clock.now += 0.9 * arp_ask.COLLECT_S
+            clock.now += 0.9 * resolve_ask.COLLECT_S
         [(_question, heard)] = asker.step()
     assert told(heard) == (0, 1, [BORN, OTHER], "")
 
@@ -126,7 +125,7 @@ def test_where_broadcasts_are_lost_at_random(scene, wire):
     """One in 1,024 living hosts is missed where half of all are lost; here, none of a hundred."""
     dice = {f"192.0.2.{n}": random.Random(n).choices([0, 1], k=10) for n in range(10, 110)}
     assert all(map(any, dice.values()))
-    assert 0.5 ** len(arp_ask.GAPS_S) < 1 / 1000
+    assert 0.5 ** len(resolve_ask.GAPS_S) < 1 / 1000
     wire.when_asked(lambda a, all_, n: [answer(a)] if all_ and dice[a][n] else [])
     heard = ask(*[question(address) for address in dice], wire=wire)
     assert [(asked, macs) for _one, asked, macs, _why in heard] == [
@@ -140,7 +139,7 @@ def test_thousands_of_living_hosts_are_all_found(scene):
     device, held = socket.if_nametoindex("db0"), bytes.fromhex(BORN.replace(":", ""))
     for mac in (b"", held):
         questions = [Question(device, packed(f"10.0.{n >> 8}.{n & 255}"), mac) for n in range(4000)]
-        heard = arp_ask.ask(questions)
+        heard = resolve_ask.ask(questions)
         assert {tuple(one.answers) for one in heard.values()} == {(held,)}
         assert {one[:2] for one in heard.values()} == {(1, 0) if mac else (0, 1)}
     assert len(heard) == 4000
@@ -203,7 +202,7 @@ def test_loopback_is_not_asked(scene):
 @PAIR
 def test_silence_proves_nothing_where_nobody_could_hear(scene, wire, address, words, why):
     clock = Clock()
-    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         asker.put(question(address))
         assert asker.step() == []
         for line in words:
@@ -216,9 +215,9 @@ def test_silence_proves_nothing_where_nobody_could_hear(scene, wire, address, wo
 
 def test_without_the_right_to_it_says_so(scene, repo):
     program = (
-        "import socket\nfrom arp_engine.resolve import ask as arp_ask\n"
-        "q = arp_ask.Question(socket.if_nametoindex('db0'), socket.inet_aton('192.0.2.10'))\n"
-        "print(arp_ask.ask([q])[q[:2]].why)"
+        "import socket\nfrom arp_engine.resolve import ask as resolve/ask.py\n"
+        "q = ask.Question(socket.if_nametoindex('db0'), socket.inet_aton('192.0.2.10'))\n"
+        "print(ask.ask([q])[q[:2]].why)"
     )
     words = ["setpriv", "--bounding-set=-net_raw", sys.executable, "-c", program]
     done = subprocess.run(
@@ -229,9 +228,9 @@ def test_without_the_right_to_it_says_so(scene, repo):
 
 def test_an_address_too_long_for_a_packet_socket():
     """No such device can be made here: InfiniBand."""
-    device = arp_devices.Device(7, "ib0", 32, 0x41, bytes(range(20)), b"\xff" * 20, 0, False, ())
+    device = interfaces.Device(7, "ib0", 32, 0x41, bytes(range(20)), b"\xff" * 20, 0, False, ())
     for family in (socket.AF_INET, socket.AF_INET6):
-        why = arp_devices.unaskable(device, family)
+        why = interfaces.unaskable(device, family)
         assert why == "cannot be asked here: addresses of 20 bytes"
 
 
@@ -258,7 +257,7 @@ def test_the_source_is_the_one_the_kernel_would_use(scene, wire):
     assert set(kernel.values()) == {"192.0.2.1", "198.51.100.1", "192.0.2.2"}
     kernel["203.0.113.10"] = "192.0.2.1"  # the route says 10.9.9.9, which is not this device's
     clock = Clock()
-    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         for target in kernel:
             asker.put(question(target))
         play(asker, clock)
@@ -268,16 +267,16 @@ def test_the_source_is_the_one_the_kernel_would_use(scene, wire):
 def test_routes_are_asked_for_in_little_memory(scene, monkeypatch):
     """net.core.rmem_max can be as small as 2304, and a container may not exceed it."""
     do("address add 198.51.100.1/24 dev db0")
-    enlarge = arp_netlink.Channel._make_room
+    enlarge = rtnetlink.Channel._make_room
 
     def make_room(channel):
         full = enlarge(channel)
         assert full > 2
         channel._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
-        return channel._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // arp_netlink.ROOM
+        return channel._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // rtnetlink.ROOM
 
-    monkeypatch.setattr(arp_netlink.Channel, "_make_room", make_room)
-    with contextlib.closing(arp_devices.Devices()) as devices:
+    monkeypatch.setattr(rtnetlink.Channel, "_make_room", make_room)
+    with contextlib.closing(interfaces.Devices()) as devices:
         device = devices.get(socket.if_nametoindex("db0"))
         targets = [bytes([198, 51, 100, number]) for number in range(2, 66)]
         assert devices.sources(device, targets) == 64 * [socket.inet_aton("198.51.100.1")]
@@ -285,11 +284,11 @@ def test_routes_are_asked_for_in_little_memory(scene, monkeypatch):
 
 def test_a_new_mac_of_the_device_is_told_and_not_the_old_one(scene, wire):
     clock = Clock()
-    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         asker.put(question("192.0.2.10"))
         asker.step()
         do(f"link set db0 address {OTHER}")
-        clock.now += 2 * arp_devices.FACTS_S
+        clock.now += 2 * interfaces.FACTS_S
         play(asker, clock)
     first, *rest = [frame[ARP].hwsrc for frame in wire.questions() if frame[ARP].pdst[-2:] == "10"]
     assert (first, set(rest)) == (HOST, {OTHER})
@@ -300,7 +299,7 @@ def test_a_new_mac_of_the_device_is_told_and_not_the_old_one(scene, wire):
 
 def test_the_rate_holds_for_all_frames_and_every_question_ends(scene, wire):
     clock, sent = Clock(), []
-    with contextlib.closing(arp_ask.Asker(rate=100, clock=clock)) as asker:
+    with contextlib.closing(resolve_ask.Asker(rate=100, clock=clock)) as asker:
         for number in range(20):
             asker.put(question(f"192.0.2.{10 + number}"))
         while len(asker):
@@ -314,10 +313,10 @@ def test_the_rate_holds_for_all_frames_and_every_question_ends(scene, wire):
 
 def test_no_more_are_unanswered_at_a_time_than_a_backlog_holds(scene, wire):
     clock = Clock()
-    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         for number in range(1000):
             asker.put(question(f"10.0.{number >> 8}.{number & 255}"))
         for _ in range(100):
             asker.step()
-        assert len(wire.questions()) == arp_pace.UNKNOWN
-        assert asker.next_due() == pytest.approx(clock.now + arp_pace.YOUNG_S)
+        assert len(wire.questions()) == rate_limit.UNKNOWN
+        assert asker.next_due() == pytest.approx(clock.now + rate_limit.YOUNG_S)

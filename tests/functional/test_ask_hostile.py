@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from arp_engine.packets import packet as arp_packet
-from arp_engine.resolve import ask as arp_ask
+from arp_engine.packets import packet_socket
+from arp_engine.resolve import ask as resolve_ask
 from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST
 from scapy.layers.l2 import ARP
@@ -47,7 +47,7 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_a_lie_is_no_answer(scene, wire, address, lie):
     clock = Clock()
-    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         asker.put(question(address))
         asker.step()
         for frame in lie(address):
@@ -66,8 +66,8 @@ def test_the_kernel_hands_us_answers_alone(scene, wire, address):
         *LIES["a question"](address),
         *LIES["handed on by a router"](address),
     ]
-    with contextlib.closing(arp_packet.Port(family)) as port:
-        with contextlib.closing(arp_ask.Asker(clock=Clock())) as asker:
+    with contextlib.closing(packet_socket.Port(family)) as port:
+        with contextlib.closing(resolve_ask.Asker(clock=Clock())) as asker:
             asker.put(question(address))
             asker.step()  # what leaves is no answer either
         for frame in [*noise, answer(address), *noise]:
@@ -99,7 +99,7 @@ def test_an_answer_on_another_device_is_none(scene, wire, address):
     do("-n worker link set w1 up")
     aside = Wire("w1")
     clock = Clock()
-    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker, contextlib.closing(aside):
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker, contextlib.closing(aside):
         asker.put(question(address))
         asker.put(question(other(address), dev="db1"))  # so that both devices are known
         asker.step()
@@ -121,11 +121,11 @@ def test_who_claims_with_many_macs_is_kept_in_bounds(scene, wire, address):
 
     wire.when_asked(shout)
     clock = Clock()
-    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         asker.put(question(address, BORN))
         [heard] = play(asker, clock, wire).values()
     assert heard.answers.keys() > {bytes.fromhex(BORN.replace(":", ""))}
-    assert len(heard.answers) == arp_ask.MOST_MACS + 1
+    assert len(heard.answers) == resolve_ask.MOST_MACS + 1
 
 
 FLOOD = """
@@ -182,7 +182,7 @@ def test_under_a_flood_of_answers_to_what_is_asked_it_ends_too(scene, wire):
     liars = [answer("192.0.2.10", f"02:00:00:00:66:{number:02x}") for number in range(200)]
     with flood(*liars):
         [(_alone, asked, macs, why)] = ask(question("192.0.2.10"))
-    assert (asked, len(macs), why) == (1, arp_ask.MOST_MACS, "")
+    assert (asked, len(macs), why) == (1, resolve_ask.MOST_MACS, "")
 
 
 # --- in an event loop
@@ -190,7 +190,7 @@ def test_under_a_flood_of_answers_to_what_is_asked_it_ends_too(scene, wire):
 
 def test_one_address_is_asked_about_once_at_a_time(scene, wire):
     clock = Clock()
-    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         assert asker.put(question("192.0.2.10"))
         assert not asker.put(question("192.0.2.10", BORN))
         play(asker, clock)
@@ -198,7 +198,7 @@ def test_one_address_is_asked_about_once_at_a_time(scene, wire):
 
 
 def test_what_is_urgent_goes_first(scene, wire):
-    with contextlib.closing(arp_ask.Asker(rate=1, clock=Clock())) as asker:
+    with contextlib.closing(resolve_ask.Asker(rate=1, clock=Clock())) as asker:
         asker.put(question("192.0.2.10"))
         asker.put(question("192.0.2.11"), first=True)
         asker.step()
@@ -208,13 +208,13 @@ def test_what_is_urgent_goes_first(scene, wire):
 @PAIR
 def test_it_sleeps_while_nothing_is_asked_and_forgets_what_came_meanwhile(scene, wire, address):
     clock = Clock()
-    with contextlib.closing(arp_ask.Asker(clock=clock)) as asker:
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         assert asker.next_due() is None
         asker.put(question(address))
         play(asker, clock)
         assert asker.next_due() is None
         old = bytes(answer(address, OTHER))
-        for _ in range(arp_ask.DRAIN + 100):
+        for _ in range(resolve_ask.DRAIN + 100):
             wire.sock.send(old)
         assert select.select([asker], [], [], 0.05)[0] == []
         asker.put(question(address))
@@ -225,7 +225,7 @@ def test_it_sleeps_while_nothing_is_asked_and_forgets_what_came_meanwhile(scene,
 @PAIR
 def test_an_event_loop_hears_the_answer(scene, wire, address):
     scene.worker(address)
-    with contextlib.closing(arp_ask.Asker(rate=100)) as asker:
+    with contextlib.closing(resolve_ask.Asker(rate=100)) as asker:
         asker.put(question(address))
         done = asker.step()
         for _ in range(1000):

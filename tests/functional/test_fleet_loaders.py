@@ -14,8 +14,7 @@ import salt.config
 import salt.loader
 import salt.output
 import salt.template
-from arp_engine.fleet import fleet as arp_fleet
-from arp_engine.fleet import heal as arp_heal
+from arp_engine.fleet import compare, heal
 from conftest import BORN, DEAD
 from salt.exceptions import SaltClientError
 
@@ -33,7 +32,7 @@ print(json.dumps({
     "runners": sorted(name for name in runners if name.startswith("arp.")),
     "engines": sorted(name for name in engines if name.startswith("arp_born.")),
     "output": "arp_fleet" in outputters,
-    "from": runners["arp.audit"].__globals__["arp_fleet"].__file__,
+    "from": runners["arp.audit"].__globals__["compare"].__file__,
 }))
 """
 
@@ -96,7 +95,7 @@ def test_a_torn_memory_of_one_machine_holds_up_no_newcomer(master_opts, runners,
     engines = salt.loader.engines(master_opts, {}, runners, salt.loader.utils(master_opts))
     words = engines["arp_born.start"].__globals__
     born = words["_Born"].__new__(words["_Born"])
-    born.cache, born.newcomers = torn, words["arp_newcomers"].Newcomers(1, 10, 500)
+    born.cache, born.newcomers = torn, words["new_minions"].Newcomers(1, 10, 500)
     for name in ("torn", "whole"):
         born.newcomers.note(name, ["192.0.2.7"], now=0)
     job = born.newcomers.take(1, {"torn", "whole"}, born._known)
@@ -107,14 +106,14 @@ def test_a_torn_memory_of_one_machine_holds_up_no_newcomer(master_opts, runners,
 def test_a_heal_that_ends_before_its_time_tells_what_it_has_done(runners, monkeypatch):
     """The master does not answer any more when the second wave is sent."""
     words = runners["arp.heal"].__globals__
-    arp_fleet = words["arp_fleet"]
+    compare = words["compare"]
     held = {"ip": "192.0.2.9", "dev": "db0", "mac": DEAD}
     rows = [{**held, "minion": name, "owner": ""} for name in ("db1", "db2")]
 
     class Look:
-        verdict = arp_fleet.Verdict(rows, [], [], {}, {})
+        verdict = compare.Verdict(rows, [], [], {}, {})
         tables, silent, interrupted = {"db1": [], "db2": []}, {}, False
-        fleet = arp_fleet.Fleet({}, [])
+        fleet = compare.Fleet({}, [])
 
         def __init__(self, *_words):
             pass
@@ -199,7 +198,7 @@ def test_people_see_tables_and_no_control_character(master_opts):
 
 
 def test_people_see_every_list_of_a_heal(master_opts):
-    told = arp_heal.Heal(arp_fleet.Verdict([], [], [], {}, {}), budget=1).told({}, limit=0)
+    told = heal.Heal(compare.Verdict([], [], [], {}, {}), budget=1).told({}, limit=0)
     row = {"minion": "db1", "ip": "192.0.2.1", "mac": "02:00:00:00:00:0a"}
     filled = {name: [{**row, "dev": name}] for name in told["totals"]}
     text = shown_to_people({**told, **filled, "jid": "2027"}, master_opts)

@@ -4,10 +4,9 @@ import socket
 import subprocess
 
 import pytest
-from arp_engine.netlink import netlink as arp_netlink
-from arp_engine.sentinel import options as arp_options
-from arp_engine.table import flush as arp_flush
-from arp_engine.table import table as arp_table
+from arp_engine.netlink import rtnetlink
+from arp_engine.sentinel import options
+from arp_engine.table import flush, snapshot
 from conftest import DEAD, ip, many
 from stage import own
 
@@ -46,7 +45,7 @@ def test_what_is_somebodys_stays(arp, scene):
 
 def test_an_owner_who_comes_while_the_timers_are_read_is_seen(scene, monkeypatch):
     """There are as many of them as devices; nothing long is between the last look and the order."""
-    timers = arp_table.Table.timers
+    timers = snapshot.Table.timers
 
     def meanwhile(table, family, ifindex):
         found = timers(table, family, ifindex)
@@ -54,11 +53,11 @@ def test_an_owner_who_comes_while_the_timers_are_read_is_seen(scene, monkeypatch
         return found
 
     scene.add("192.0.2.10", "reachable", DEAD)
-    monkeypatch.setattr(arp_table.Table, "timers", meanwhile)
+    monkeypatch.setattr(snapshot.Table, "timers", meanwhile)
     key = socket.if_nametoindex("db0"), socket.inet_aton("192.0.2.10")
-    with arp_netlink.Channel() as channel:
-        table = arp_table.Table(channel, arp_options.parse({}).selectors)
-        assert not arp_flush.delete_locked(table, key, bytes.fromhex(DEAD.replace(":", "")))
+    with rtnetlink.Channel() as channel:
+        table = snapshot.Table(channel, options.parse({}).selectors)
+        assert not flush.delete_locked(table, key, bytes.fromhex(DEAD.replace(":", "")))
     assert scene.table() == [f"192.0.2.10 db0 {DEAD} extern_learn REACHABLE"]
 
 
@@ -135,7 +134,7 @@ def test_a_table_that_grows_while_it_is_read_is_flushed_all_the_same(arp, scene,
     It grows to each size once and never shrinks, for all namespaces of the machine: so the growth
     here is real, and that the first look then misses what it had not shown yet is staged.
     """
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
     scene.fill(450)  # of more the kernel's collector might take some
     fresh = "\n".join(
@@ -143,7 +142,7 @@ def test_a_table_that_grows_while_it_is_read_is_flushed_all_the_same(arp, scene,
     )
     # a later look leaves alone what is younger than the flush, by a clock of 10 ms
     scene.until(lambda: min(row["updated_s"] for row in arp.list_stale()) > 0.02)
-    original = arp_netlink.Channel.neighbours
+    original = rtnetlink.Channel.neighbours
     missed = []
 
     def neighbours(channel, family, *words):
@@ -154,7 +153,7 @@ def test_a_table_that_grows_while_it_is_read_is_flushed_all_the_same(arp, scene,
             missed.extend(chunks)
         yield from chunks
 
-    monkeypatch.setattr(arp_netlink.Channel, "neighbours", neighbours)
+    monkeypatch.setattr(rtnetlink.Channel, "neighbours", neighbours)
     assert arp.flush(state="STALE")["flushed"] == 450
     assert missed, "the first look was shown everything"
     assert scene.table("stale") == []
@@ -162,10 +161,10 @@ def test_a_table_that_grows_while_it_is_read_is_flushed_all_the_same(arp, scene,
 
 def test_two_at_once_share_the_work(arp, scene, monkeypatch):
     """`ip neigh flush` aborts here: "Failed to send flush request: No such file or directory"."""
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
     scene.fill(700)
-    original = arp_netlink.Channel.exchange
+    original = rtnetlink.Channel.exchange
     others = []
 
     def exchange(channel, orders):
@@ -178,7 +177,7 @@ def test_two_at_once_share_the_work(arp, scene, monkeypatch):
             scene.until(lambda: len(scene.table("stale")) < left)
         return answer
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
     answer = arp.flush()
     others[0].communicate()
     assert 0 < answer["flushed"] < 700, "the other one has had work"
@@ -188,10 +187,10 @@ def test_two_at_once_share_the_work(arp, scene, monkeypatch):
 
 def test_what_the_kernel_learns_meanwhile_is_not_deleted_again(arp, scene, monkeypatch):
     """A flush under traffic must not delete its own cure, round after round."""
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
     scene.fill(20)
-    original = arp_netlink.Channel.exchange
+    original = rtnetlink.Channel.exchange
     learned = []
 
     def exchange(channel, orders):
@@ -200,16 +199,16 @@ def test_what_the_kernel_learns_meanwhile_is_not_deleted_again(arp, scene, monke
             learned.append(scene.add("192.0.2.77", "reachable"))
         return answer
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
     assert arp.flush()["flushed"] == 20
     assert scene.table() == [f"192.0.2.77 db0 {DEAD} REACHABLE"]
 
 
 def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene, monkeypatch):
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
     scene.fill(700)
-    original = arp_netlink.Channel.exchange
+    original = rtnetlink.Channel.exchange
     calls = []
 
     def exchange(channel, orders):
@@ -218,7 +217,7 @@ def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene, monkeypatch):
             ip("link", "del", "db0")
         return original(channel, orders)
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
     answer = arp.flush()
     assert 0 < answer["flushed"] < 700
     assert "failed" not in answer
@@ -229,21 +228,20 @@ def test_a_partial_refusal_tells_both_halves(arp, scene, monkeypatch, loaders):
     import errno
     import socket
 
-    from arp_engine.netlink import netlink as arp_netlink
-    from arp_engine.netlink import wire as arp_wire
+    from arp_engine.netlink import codec, rtnetlink
 
     scene.fill(2)
-    original = arp_netlink.Channel.exchange
+    original = rtnetlink.Channel.exchange
     refused = socket.inet_aton(many(1))
 
     def exchange(channel, orders):
         found, refusals = original(channel, orders)
-        entry = arp_wire.Entry(ifindex=socket.if_nametoindex("db0"), dst=refused)
+        entry = codec.Entry(ifindex=socket.if_nametoindex("db0"), dst=refused)
         first = not getattr(channel, "told", False)
         channel.told = True
-        return found, refusals + [arp_netlink.Refusal(entry, errno.EBUSY, "")] * first
+        return found, refusals + [rtnetlink.Refusal(entry, errno.EBUSY, "")] * first
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
     answer = arp.flush(rows=True)
     assert answer["flushed"] == 1
     assert [row["ip"] for row in answer["entries"]] == [many(0)]
@@ -254,12 +252,12 @@ def test_a_partial_refusal_tells_both_halves(arp, scene, monkeypatch, loaders):
 
 @pytest.mark.parametrize("rows", [False, True], ids=["counts", "rows"])
 def test_what_a_dump_shows_twice_is_told_once(arp, scene, monkeypatch, rows):
-    from arp_engine.table import table as arp_table
+    from arp_engine.table import snapshot
 
     names = scene.fill(5)
-    original = arp_table.Table._chunks
+    original = snapshot.Table._chunks
     monkeypatch.setattr(
-        arp_table.Table,
+        snapshot.Table,
         "_chunks",
         lambda *words: (chunk for chunk in original(*words) for _ in range(2)),
     )
@@ -274,11 +272,11 @@ def test_what_another_deleter_took_first_is_survived_in_little_memory(
     arp, scene, monkeypatch, room
 ):
     """Each ENOENT waits in our receive buffer: net.core.rmem_max can be as small as 2304."""
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
     scene.fill(600)
-    original, force = arp_netlink.Channel._make_room, arp_netlink.SO_RCVBUFFORCE
-    monkeypatch.setattr(arp_netlink, "SO_RCVBUFFORCE", -1)  # not allowed here
+    original, force = rtnetlink.Channel._make_room, rtnetlink.SO_RCVBUFFORCE
+    monkeypatch.setattr(rtnetlink, "SO_RCVBUFFORCE", -1)  # not allowed here
 
     def make_room(channel):
         set_option = channel._sock.setsockopt
@@ -298,8 +296,8 @@ def test_what_another_deleter_took_first_is_survived_in_little_memory(
         finally:
             channel._sock = channel_sock
 
-    monkeypatch.setattr(arp_netlink.Channel, "_make_room", make_room)
-    exchange = arp_netlink.Channel.exchange
+    monkeypatch.setattr(rtnetlink.Channel, "_make_room", make_room)
+    exchange = rtnetlink.Channel.exchange
     gone = []
 
     def too_late(channel, orders):
@@ -307,7 +305,7 @@ def test_what_another_deleter_took_first_is_survived_in_little_memory(
             gone.append(ip("neigh", "flush", "nud", "stale"))
         return exchange(channel, orders)
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", too_late)
+    monkeypatch.setattr(rtnetlink.Channel, "exchange", too_late)
     answer = arp.flush(state="STALE")
     assert gone
     assert (answer["flushed"], "failed" in answer) == (0, False)
@@ -317,21 +315,20 @@ def test_what_the_kernel_refuses_is_told_in_so_many_rows_and_counted(arp, scene,
     import errno
     import socket
 
-    from arp_engine.netlink import netlink as arp_netlink
-    from arp_engine.netlink import wire as arp_wire
+    from arp_engine.netlink import codec, rtnetlink
 
     names = scene.fill(20)
-    original, told = arp_netlink.Channel.exchange, []
+    original, told = rtnetlink.Channel.exchange, []
 
     def exchange(channel, orders):
         found, refusals = original(channel, orders)
         for name in [] if told else names[:15]:
-            entry = arp_wire.Entry(ifindex=socket.if_nametoindex("db0"), dst=socket.inet_aton(name))
-            refusals.append(arp_netlink.Refusal(entry, errno.EBUSY, ""))
+            entry = codec.Entry(ifindex=socket.if_nametoindex("db0"), dst=socket.inet_aton(name))
+            refusals.append(rtnetlink.Refusal(entry, errno.EBUSY, ""))
         told.append(1)
         return found, refusals
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
     answer = arp.flush(limit=4)
     assert len(answer["failed"]) == 4
     assert answer["totals"] == {"failed": 15}

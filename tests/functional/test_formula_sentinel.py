@@ -10,7 +10,7 @@ import time
 
 import pytest
 import yaml
-from arp_engine.reporting import status as arp_status
+from arp_engine.reporting import sentinel_status
 from conftest import Scene
 from formula import BIN, NO_PIP, apply, caller, everything, mount  # noqa: F401
 
@@ -30,7 +30,7 @@ def tree(sentinel=True):
 @pytest.fixture
 def engine(apply):
     """The file of the engine; before and afterwards nothing of this part is there."""
-    shutil.rmtree(os.path.dirname(arp_status.PATH), ignore_errors=True)
+    shutil.rmtree(os.path.dirname(sentinel_status.PATH), ignore_errors=True)
     path = pathlib.Path(apply.caller.opts["conf_file"]).parent / "minion.d"
     yield path / "arp_hygiene_sentinel.conf"
     for left in (path / "arp_hygiene_sentinel.conf", UNIT, path.parent / CODE):
@@ -63,7 +63,7 @@ def test_the_formula_s_removal_takes_it_away(apply, engine):
     UNIT.write_text("[Unit]\n")
     code = engine.parents[1] / CODE
     code.touch()
-    arp_status.write(arp_status.PATH, {})
+    sentinel_status.write(sentinel_status.PATH, {})
     assert apply.caller.cmd("arp_hygiene.traces")["sentinel"]
     done = apply(tree("nonsense"), "arp_hygiene.remove")  # whatever the pillar has become
     assert not done.failed
@@ -152,18 +152,18 @@ def test_systemd_verifies_the_unit(apply, engine):
 
 def test_status_says_whether_it_lives(apply, engine):
     status = lambda: apply.caller.cmd("arp_hygiene.status")[0]  # noqa: E731
-    arp_status.forget(arp_status.PATH)
+    sentinel_status.forget(sentinel_status.PATH)
     assert (status()["sentinel"], status()["problem"]) == ("", "")
     apply(tree())
     assert status()["sentinel"] == "does not live"
     assert status()["problem"] == "the sentinel: it has never run since boot"
     news = "healed: 192.0.2.10 on db0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b (syn)"
-    arp_status.write(
-        arp_status.PATH, {"pid": os.getpid(), "uptime_s": time.monotonic(), "last": news}
+    sentinel_status.write(
+        sentinel_status.PATH, {"pid": os.getpid(), "uptime_s": time.monotonic(), "last": news}
     )
     assert (status()["sentinel"], status()["problem"]) == (f"lives; {news}", "")
     assert json.dumps(status())
-    arp_status.forget(arp_status.PATH)
+    sentinel_status.forget(sentinel_status.PATH)
 
 
 def test_the_service_s_code_outlives_the_cache_and_follows_the_next_sync(apply, engine, scene):
@@ -186,7 +186,7 @@ def test_the_service_s_code_outlives_the_cache_and_follows_the_next_sync(apply, 
     path.write_bytes(b"of a former sync")
     again = caller.cmd("arp_hygiene.sentinel_code")
     assert (again["new"], again["old"] != "") == (told["new"], True)
-    arp_status.forget(arp_status.PATH)
+    sentinel_status.forget(sentinel_status.PATH)
 
 
 def test_code_that_cannot_be_written_is_one_line(apply, engine):

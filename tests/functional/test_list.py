@@ -162,16 +162,16 @@ def test_what_a_person_can_still_read_is_sorted(arp, scene):
 @pytest.mark.parametrize(("percent", "warns"), [(79, False), (80, True)], ids=str)
 def test_stats_warns_before_the_kernel_refuses(arp, scene, monkeypatch, percent, warns, spared):
     """The limit is the whole machine's, and other tests live under it: it is patched."""
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
-    original = arp_netlink.limits
+    original = rtnetlink.limits
 
     def limits(families):
         found = original(families)
         full = found[2].entries_all_namespaces - 20  # those that no limit counts
         return {**found, 2: found[2]._replace(gc_thresh3=full * 100 // percent)}
 
-    monkeypatch.setattr(arp_netlink, "limits", limits)
+    monkeypatch.setattr(rtnetlink, "limits", limits)
     scene.fill(200)
     state, *extra = spared.split()
     for number in range(10, 30):
@@ -191,10 +191,10 @@ def test_list_shows_an_ipv6_link_local_router(arp, scene):
 
 def test_stats_where_ipv6_does_not_exist(arp, scene, monkeypatch):
     """With ipv6.disable=1 the kernel shows no such table; that takes a boot."""
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
-    original = arp_netlink.limits
-    monkeypatch.setattr(arp_netlink, "limits", lambda _families: original((2,)))
+    original = rtnetlink.limits
+    monkeypatch.setattr(rtnetlink, "limits", lambda _families: original((2,)))
     scene.add("192.0.2.10")
     stats = arp.stats()
     assert stats["ipv4"]["entries"] == 1
@@ -204,10 +204,10 @@ def test_stats_where_ipv6_does_not_exist(arp, scene, monkeypatch):
 @pytest.fixture
 def doubling(arp, monkeypatch):
     """Let a family's hash grow during the next so many looks at it, which then see nothing."""
-    from arp_engine.netlink import netlink as arp_netlink
-    from arp_engine.table import table as arp_table
+    from arp_engine.netlink import rtnetlink
+    from arp_engine.table import snapshot
 
-    chunks, limits = arp_table.Table._chunks, arp_netlink.limits
+    chunks, limits = snapshot.Table._chunks, rtnetlink.limits
     left = {2: 0, 10: 0}
 
     def read_limits(families):
@@ -222,8 +222,8 @@ def doubling(arp, monkeypatch):
             return iter(())
         return chunks(table, family)
 
-    monkeypatch.setattr(arp_netlink, "limits", read_limits)
-    monkeypatch.setattr(arp_table.Table, "_chunks", look)
+    monkeypatch.setattr(rtnetlink, "limits", read_limits)
+    monkeypatch.setattr(snapshot.Table, "_chunks", look)
     return left
 
 

@@ -133,11 +133,10 @@ def test_without_cap_net_admin_one_can_look(arp, scene, powerless):
 
 def test_a_kernel_that_does_not_answer_is_not_waited_for(arp, scene, monkeypatch):
     """Every wait has an end: here, that of a dump nobody answers."""
-    from arp_engine.netlink import netlink as arp_netlink
-    from arp_engine.netlink import wire as arp_wire
+    from arp_engine.netlink import codec, rtnetlink
 
-    monkeypatch.setattr(arp_netlink, "KERNEL_S", 0.2)
-    monkeypatch.setattr(arp_wire, "dump_request", lambda *_: arp_wire.HEADER.pack(16, 1, 1, 0, 0))
+    monkeypatch.setattr(rtnetlink, "KERNEL_S", 0.2)
+    monkeypatch.setattr(codec, "dump_request", lambda *_: codec.HEADER.pack(16, 1, 1, 0, 0))
     with pytest.raises(CommandExecutionError) as raised:
         arp.list()
     assert str(raised.value) == "arp.list: the kernel has not answered for 0.2 s"

@@ -124,36 +124,36 @@ def test_test_mode_touches_nothing_and_asks_nobody(arp, lively):
 
 def test_an_entry_that_changes_between_read_and_act_is_left_as_it_is(arp, lively, monkeypatch):
     """Compare-and-probe: the kernel itself compares the MAC."""
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
     lively.worker("192.0.2.10")
     lively.add("192.0.2.10", "reachable", DEAD)
-    original = arp_netlink.Channel.exchange
+    original = rtnetlink.Channel.exchange
 
     def exchange(channel, orders):
-        monkeypatch.setattr(arp_netlink.Channel, "exchange", original)
+        monkeypatch.setattr(rtnetlink.Channel, "exchange", original)
         lively.add("192.0.2.10", "reachable", BORN)
         return original(channel, orders)
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
     answer = arp.revalidate()
     assert answer["healed"] == [{"ip": "192.0.2.10", "dev": "db0", "old": DEAD, "new": BORN}]
     assert lively.table() == [f"192.0.2.10 db0 {BORN} REACHABLE"]
 
 
 def test_an_entry_that_vanishes_between_read_and_act_is_no_failure(arp, lively, monkeypatch):
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
     lively.add("192.0.2.10", "reachable", DEAD)
-    original = arp_netlink.Channel.exchange
+    original = rtnetlink.Channel.exchange
 
     def exchange(channel, orders):
-        monkeypatch.setattr(arp_netlink.Channel, "exchange", original)
+        monkeypatch.setattr(rtnetlink.Channel, "exchange", original)
         ip("neigh", "del", "192.0.2.10", "dev", "db0")
         ip("neigh", "flush", "all", "nud", "failed", check=False)
         return original(channel, orders)
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
     answer = arp.revalidate("192.0.2.10")
     assert answer["checked"] == 0
     assert answer["kept"] == {"already gone": 1} or answer["kept"] == {"INCOMPLETE": 1}
@@ -193,9 +193,9 @@ def test_no_living_neighbour_fails_however_fast(arp, lively, rate):
 @pytest.fixture
 def while_read(arp, lively, monkeypatch):
     """Let an entry change its state while the table is read, which takes long."""
-    from arp_engine.table import table as arp_table
+    from arp_engine.table import snapshot
 
-    original = arp_table.Table.read_ours
+    original = snapshot.Table.read_ours
 
     def change(address, state):
         def read(table):
@@ -204,7 +204,7 @@ def while_read(arp, lively, monkeypatch):
             time.sleep(0.15)
             return found
 
-        monkeypatch.setattr(arp_table.Table, "read_ours", read)
+        monkeypatch.setattr(snapshot.Table, "read_ours", read)
 
     return change
 
@@ -242,9 +242,9 @@ def test_what_another_process_removes_meanwhile_is_not_called_gone(arp, scene):
 
 def test_a_verdict_is_not_waited_for_without_end(arp, scene, monkeypatch):
     """A router's advertisement can set retrans_time to days."""
-    from arp_engine.resolve import prove as arp_prove
+    from arp_engine.resolve import nud_probe
 
-    monkeypatch.setattr(arp_prove, "VERDICT_S", 0.5)
+    monkeypatch.setattr(nud_probe, "VERDICT_S", 0.5)
     scene.sysctl("ipv6.neigh.db0.retrans_time_ms", 3_600_000)
     scene.add("2001:db8::10", "stale", DEAD)
     assert arp.revalidate("2001:db8::10")["undecided"] == 1
@@ -259,16 +259,16 @@ def test_an_entry_that_is_no_longer_selected_is_counted_and_not_proven(arp, live
 
 
 def test_an_entry_that_is_seen_twice_and_once_with_an_owner_is_the_owners(arp, lively, monkeypatch):
-    from arp_engine.table import table as arp_table
+    from arp_engine.table import snapshot
 
     lively.add("192.0.2.10", "stale", DEAD)
-    original = arp_table.Table._chunks
+    original = snapshot.Table._chunks
 
     def chunks(table, *families):
         yield from original(table, *families)
         lively.add("192.0.2.10", "permanent", DEAD)
         yield from original(table, *families)
 
-    monkeypatch.setattr(arp_table.Table, "_chunks", chunks)
+    monkeypatch.setattr(snapshot.Table, "_chunks", chunks)
     answer = arp.revalidate("192.0.2.10", test=True)
     assert (answer["would_check"], answer["kept"]) == (0, {"PERMANENT": 1})

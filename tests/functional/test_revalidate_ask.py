@@ -31,9 +31,9 @@ def resolicit(family="ipv4"):
 @pytest.fixture
 def between(arp, monkeypatch):
     """Let something happen after nobody has answered, and before the kernel is made to prove."""
-    from arp_engine.resolve import ask as arp_ask
+    from arp_engine.resolve import ask as resolve_ask
 
-    original, happened = arp_ask.ask, []
+    original, happened = resolve_ask.ask, []
 
     def ask_then(happens):
         def ask(*words):
@@ -42,7 +42,7 @@ def between(arp, monkeypatch):
                 happened.append(happens())
             return heard
 
-        monkeypatch.setattr(arp_ask, "ask", ask)
+        monkeypatch.setattr(resolve_ask, "ask", ask)
         return happened
 
     return ask_then
@@ -56,12 +56,12 @@ def test_a_wrong_entry_that_is_vouched_for_is_healed_by_the_question_alone(
     arp, scene, wire, address, monkeypatch
 ):
     """No entry is written, none is put into PROBE: the kernel takes the answer by itself."""
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
     orders = []
-    original = arp_netlink.Channel.exchange
+    original = rtnetlink.Channel.exchange
     monkeypatch.setattr(
-        arp_netlink.Channel,
+        rtnetlink.Channel,
         "exchange",
         lambda channel, sent: orders.append(sent[4]) or original(channel, sent),
     )
@@ -116,18 +116,16 @@ def test_within_locktime_the_right_answer_is_dropped_and_asked_for_again(arp, sc
 
 
 def test_a_locktime_that_lasts_for_ever_is_said_and_no_heal_is_told(arp, scene, wire, monkeypatch):
-    from arp_engine.resolve import revalidate as arp_revalidate
+    from arp_engine.resolve import revalidate
 
-    monkeypatch.setattr(arp_revalidate, "LOCKTIME_S", 0.05)
-    wait, waited = arp_revalidate._Run._wait_for_locktime, []
-    monkeypatch.setattr(
-        arp_revalidate._Run, "_wait_for_locktime", lambda *w: waited.append(wait(*w))
-    )
+    monkeypatch.setattr(revalidate, "LOCKTIME_S", 0.05)
+    wait, waited = revalidate._Run._wait_for_locktime, []
+    monkeypatch.setattr(revalidate._Run, "_wait_for_locktime", lambda *w: waited.append(wait(*w)))
     scene.sysctl("ipv4.neigh.db0.locktime", 360_000)
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
     result = arp.revalidate()
-    assert len(waited) == arp_revalidate.LOCKED - 1, "between two questions, and not after the last"
+    assert len(waited) == revalidate.LOCKED - 1, "between two questions, and not after the last"
     assert (result["healed"], result["undecided"]) == ([], 1)
     [line] = result["warnings"]
     assert line.startswith("the kernel did not take the answer for 1 entries on db0: locktime")
@@ -203,12 +201,12 @@ def test_without_carrier_a_living_neighbour_does_not_fail(arp, scene):
 
 @pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
 def test_without_cap_net_raw_it_says_so_and_the_kernel_asks(arp, scene, wire, monkeypatch, right):
-    from arp_engine.packets import packet as arp_packet
+    from arp_engine.packets import packet_socket
 
     def refuse(port, family):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(arp_packet.Port, "__init__", refuse)
+    monkeypatch.setattr(packet_socket.Port, "__init__", refuse)
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "stale", BORN if right else DEAD)
     result = arp.revalidate("192.0.2.10")
@@ -255,13 +253,13 @@ def test_two_at_once_put_back_what_was_there(arp, scene, wire):
 
 def test_who_finds_another_proving_waits_and_hurts_nobody(arp, scene, wire, monkeypatch):
     """The other one puts 0 back when he is done: in the middle of our wait a living entry fails."""
-    from arp_engine.netlink import netlink as arp_netlink
-    from arp_engine.resolve import prove as arp_prove
+    from arp_engine.netlink import rtnetlink
+    from arp_engine.resolve import nud_probe
 
-    monkeypatch.setattr(arp_prove, "LOCK_S", 0.1)
+    monkeypatch.setattr(nud_probe, "LOCK_S", 0.1)
     scene.sysctl("ipv4.neigh.db0.mcast_resolicit", 3)  # as the other has set it
     scene.add("192.0.2.10", "stale", DEAD)
-    with arp_netlink.only_one(arp_prove.LOCK, 0) as other:
+    with rtnetlink.only_one(nud_probe.LOCK, 0) as other:
         assert other
         result = arp.revalidate("192.0.2.10")
     assert (result["undecided"], result["gone"]) == (1, [])
@@ -278,8 +276,8 @@ def test_who_is_killed_leaves_no_lock_and_a_kernel_that_asks_more_and_nothing_el
     scene.add("192.0.2.10", "stale", DEAD)
     program = (
         "from arp_engine.resolve import revalidate\n"
-        "from arp_engine.table import select\n"
-        "revalidate.revalidate(select.parse_selectors(verb='revalidate'), 0.0)"
+        "from arp_engine.table import selectors\n"
+        "revalidate.revalidate(selectors.parse_selectors(verb='revalidate'), 0.0)"
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=repo / "_utils") as killed:
         scene.until(lambda: scene.table("probe"))
@@ -330,14 +328,13 @@ def test_a_kernel_that_cannot_be_asked_for_one_entry_is_read_as_a_whole(
     """Before 5.0 the answer to RTM_GETNEIGH is EOPNOTSUPP."""
     import errno
 
-    from arp_engine.netlink import netlink as arp_netlink
-    from arp_engine.netlink import wire as arp_wire
+    from arp_engine.netlink import codec, rtnetlink
 
     def refuse(_channel, keys):
-        entries = [arp_wire.Entry(ifindex=index, dst=dst) for index, dst in keys]
-        yield [], [arp_netlink.Refusal(entry, errno.EOPNOTSUPP, "") for entry in entries]
+        entries = [codec.Entry(ifindex=index, dst=dst) for index, dst in keys]
+        yield [], [rtnetlink.Refusal(entry, errno.EOPNOTSUPP, "") for entry in entries]
 
-    monkeypatch.setattr(arp_netlink.Channel, "ask_for", refuse)
+    monkeypatch.setattr(rtnetlink.Channel, "ask_for", refuse)
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
     scene.add("192.0.2.11", "stale", DEAD)
@@ -349,14 +346,14 @@ def test_a_kernel_that_cannot_be_asked_for_one_entry_is_read_as_a_whole(
 def test_bursts_of_probes_leave_half_of_the_receiving_backlog_to_others(
     arp, scene, wire, monkeypatch, tmp_path
 ):
-    from arp_engine.netlink import netlink as arp_netlink
-    from arp_engine.resolve import pace as arp_pace
+    from arp_engine.netlink import rtnetlink
+    from arp_engine.resolve import rate_limit
 
     backlog = tmp_path / "netdev_max_backlog"
     backlog.write_text("20\n")
-    monkeypatch.setattr(arp_pace.most_at_once, "__defaults__", (backlog,))
-    original, counts = arp_netlink.Channel.exchange, []
-    sent, times = arp_pace.Flight.sent, Counter()
+    monkeypatch.setattr(rate_limit.most_at_once, "__defaults__", (backlog,))
+    original, counts = rtnetlink.Channel.exchange, []
+    sent, times = rate_limit.Flight.sent, Counter()
 
     def exchange(channel, orders):
         if orders[4] == 28:  # RTM_NEWNEIGH
@@ -368,14 +365,14 @@ def test_bursts_of_probes_leave_half_of_the_receiving_backlog_to_others(
             times[now] += 1
         return sent(flight, key, now)
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
-    monkeypatch.setattr(arp_pace.Flight, "sent", write_down)
+    monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
+    monkeypatch.setattr(rate_limit.Flight, "sent", write_down)
     scene.fill(35)
     ip("route", "add", "10.0.0.0/8", "dev", "db0")
     assert arp.revalidate(rate=0)["checked"] == 35
     assert [10, 10, 10, 5] == counts == list(times.values())
     # nobody answers: each waits until the one before is old
-    assert all(one + arp_pace.YOUNG_S <= next_ for one, next_ in itertools.pairwise(times))
+    assert all(one + rate_limit.YOUNG_S <= next_ for one, next_ in itertools.pairwise(times))
 
 
 def test_a_long_run_says_how_far_it_is(arp, scene, wire, caplog):

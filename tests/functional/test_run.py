@@ -65,20 +65,19 @@ def test_what_the_kernel_refuses_is_a_failure_that_tells_both_halves(
     hygiene, scene, syslog, monkeypatch
 ):
     """The kernel does refuse single entries, but not to order."""
-    from arp_engine.netlink import netlink as arp_netlink  # what the loader has loaded
-    from arp_engine.netlink import wire as arp_wire
+    from arp_engine.netlink import codec, rtnetlink
 
     scene.add("192.0.2.10")
     scene.add("192.0.2.11")
-    original = arp_netlink.Channel.exchange
+    original = rtnetlink.Channel.exchange
 
     def exchange(channel, orders):
-        monkeypatch.setattr(arp_netlink.Channel, "exchange", original)
+        monkeypatch.setattr(rtnetlink.Channel, "exchange", original)
         found, refusals = original(channel, orders)
-        entry = arp_wire.Entry(ifindex=2, dst=socket.inet_aton("192.0.2.11"))
-        return found, [*refusals, arp_netlink.Refusal(entry, errno.EBUSY, "")]
+        entry = codec.Entry(ifindex=2, dst=socket.inet_aton("192.0.2.11"))
+        return found, [*refusals, rtnetlink.Refusal(entry, errno.EBUSY, "")]
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
     done = hygiene.run(how="flush", family="ipv4")
     assert not done["success"]
     assert done["said"].startswith("1 refused, 1 flushed: refused 192.0.2.11 on ")
@@ -91,9 +90,9 @@ def test_a_table_nearly_full_is_told(hygiene, arp, scene, syslog, monkeypatch):
     """At a thousandth of the limit: it is the whole machine's, and other tests live under it."""
     scene.fill(20)
     assert hygiene.run(ip="192.0.2.0/24")["said"] == ""
-    from arp_engine.reporting import tell as arp_tell  # what the loader has loaded
+    from arp_engine.reporting import messages
 
-    monkeypatch.setattr(arp_tell, "FULL", 0.001)
+    monkeypatch.setattr(messages, "FULL", 0.001)
     limit = arp.stats()["ipv4"]["gc_thresh3"]
     done = hygiene.run(ip="192.0.2.0/24")
     assert "ipv4 neighbour table " in done["said"]

@@ -11,8 +11,8 @@ import time
 import pytest
 import salt.engines
 import salt.loader
-from arp_engine.formula import sentinel_unit as arp_sentinel_unit
-from arp_engine.reporting import status as arp_status
+from arp_engine.formula import sentinel_unit
+from arp_engine.reporting import sentinel_status
 from conftest import BORN, DEAD
 from sentry import connect, database, guard  # noqa: F401
 
@@ -25,7 +25,7 @@ OPTIONS = {"dev": "db0", "rate": 50}
 def engine(scene, minion_opts, repo, tmp_path):
     """The engine in a process of its own, as the minion starts it; events fall into a file."""
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
-    arp_status.forget(arp_status.PATH)
+    sentinel_status.forget(sentinel_status.PATH)
     started = []
 
     def begin(options):
@@ -50,15 +50,15 @@ def engine(scene, minion_opts, repo, tmp_path):
         process.terminate()
         process.join(10)
         assert not process.is_alive()
-    assert arp_status.read(arp_status.PATH, time.monotonic())["why"] == "it was stopped"
-    arp_status.forget(arp_status.PATH)
+    assert sentinel_status.read(sentinel_status.PATH, time.monotonic())["why"] == "it was stopped"
+    sentinel_status.forget(sentinel_status.PATH)
 
 
 def test_the_engine_heals_and_tells_by_event(scene, engine, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)  # before: what it has just been told it may not know
     events = engine(OPTIONS)
-    scene.until(lambda: os.path.exists(arp_status.PATH), 20)
+    scene.until(lambda: os.path.exists(sentinel_status.PATH), 20)
     assert connect("192.0.2.10") < 0.9
     scene.until(lambda: len(events()) >= 2)
     [tag, data] = events()[1]
@@ -73,7 +73,7 @@ def test_the_service_is_one_that_systemd_understands(tmp_path, repo):
         pytest.skip("systemd-analyze is missing (Debian: apt-get install systemd)")
     unit = tmp_path / "arp-hygiene-sentinel.service"
     options = {"exclude": ["10.0.0.1"], "dev": 'a%b$c"d'}
-    unit.write_text("\n".join(arp_sentinel_unit.service_lines(sys.executable, options)) + "\n")
+    unit.write_text("\n".join(sentinel_unit.service_lines(sys.executable, options)) + "\n")
     done = subprocess.run(
         ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
     )
@@ -84,7 +84,7 @@ def test_the_service_is_one_that_systemd_understands(tmp_path, repo):
 def test_the_engine_s_configuration_is_yaml():
     import yaml
 
-    lines = arp_sentinel_unit.engine_lines(OPTIONS)
+    lines = sentinel_unit.engine_lines(OPTIONS)
     assert yaml.safe_load("\n".join(lines)) == {"engines": [{"arp_sentinel": OPTIONS}]}
 
 
@@ -102,21 +102,21 @@ def test_bad_options_end_it_with_one_line(options, line):
 
 
 def test_whether_it_lives(scene, guard):
-    arp_status.forget(arp_status.PATH)
+    sentinel_status.forget(sentinel_status.PATH)
     now = time.monotonic
-    assert arp_status.read(arp_status.PATH, now())["why"] == "it has never run since boot"
+    assert sentinel_status.read(sentinel_status.PATH, now())["why"] == "it has never run since boot"
     begun = guard()
-    scene.until(lambda: os.path.exists(arp_status.PATH))
-    alive = arp_status.read(arp_status.PATH, now())
+    scene.until(lambda: os.path.exists(sentinel_status.PATH))
+    alive = sentinel_status.read(sentinel_status.PATH, now())
     assert (alive["lives"], alive["pid"], alive["told"]) == (
         True, begun.process.pid, {"watching": 1},
     )  # fmt: skip
-    hung = arp_status.read(arp_status.PATH, now() + 1000)
+    hung = sentinel_status.read(sentinel_status.PATH, now() + 1000)
     assert not hung["lives"]
     assert "has said nothing for 1000 s" in hung["why"]
     begun.end(signal.SIGKILL)
-    dead = arp_status.read(arp_status.PATH, now())
+    dead = sentinel_status.read(sentinel_status.PATH, now())
     assert dead["why"] == f"its process {begun.process.pid} has ended"
-    with open(arp_status.PATH, "w", encoding="utf-8") as file:
+    with open(sentinel_status.PATH, "w", encoding="utf-8") as file:
         file.write('{"pid":')
-    assert arp_status.read(arp_status.PATH, now())["why"].endswith("cannot be read")
+    assert sentinel_status.read(sentinel_status.PATH, now())["why"].endswith("cannot be read")

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from arp_engine.sentinel import doubts as arp_doubts
+from arp_engine.sentinel import question_queue
 from conftest import BORN, DEAD, HOST
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
@@ -249,7 +249,7 @@ def test_an_address_that_was_seen_with_many_macs_is_still_heard(
     scene.add(address, "reachable", BORN)
     begun = guard()
     # no more than one question can be about, or the rest would be asked about a second later
-    many = [f"02:00:00:00:01:{number:02x}" for number in range(arp_doubts.SYNS)]
+    many = [f"02:00:00:00:01:{number:02x}" for number in range(question_queue.SYNS)]
     wire.say(*[syn(address, mac, source_port=5000 + at) for at, mac in enumerate(many)])
     begun.until("alias", len(many))
     time.sleep(1.1)  # one address is asked about once a second
@@ -304,6 +304,6 @@ def test_it_keeps_the_right_to_ask_and_to_delete_and_no_other(guard):
 
 def test_without_the_rights_it_says_so_in_one_line(guard):
     begun = guard(
-        patch="from arp_engine.sentinel import rights; rights.keep_only()", ready="failed"
+        patch="from arp_engine.sentinel import privileges; privileges.keep_only()", ready="failed"
     )
     assert begun.end() == ["failed: cannot watch: no CAP_NET_RAW here; again in 1 s"]

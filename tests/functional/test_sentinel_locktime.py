@@ -5,10 +5,8 @@ import socket
 import time
 
 import pytest
-from arp_engine.netlink.netlink import Channel
-from arp_engine.table import flush as arp_flush
-from arp_engine.table import select as arp_select
-from arp_engine.table import table as tables
+from arp_engine.netlink.rtnetlink import Channel
+from arp_engine.table import flush, selectors, snapshot
 from conftest import BORN, DEAD
 from scapy.layers.l2 import ARP, Ether
 from sentry import (  # noqa: F401
@@ -72,8 +70,8 @@ def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, databas
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "stale", DEAD)
     begun = guard(
-        patch="from arp_engine.netlink import kernel\n"
-        "from arp_engine.sentinel import rights; rights.keep_only(kernel.CAP_NET_RAW)"
+        patch="from arp_engine.netlink import constants\n"
+        "from arp_engine.sentinel import privileges; privileges.keep_only(constants.CAP_NET_RAW)"
     )
     assert connect("192.0.2.10") > SECOND_SYN_S
     assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]
@@ -195,8 +193,8 @@ def test_what_has_another_mac_by_now_is_not_deleted(scene):
     scene.add("192.0.2.10", "reachable", BORN)
     key = socket.if_nametoindex("db0"), socket.inet_aton("192.0.2.10")
     with Channel() as channel:
-        table = tables.Table(channel, arp_select.parse_selectors(verb="list"))
-        assert not arp_flush.delete_locked(table, key, bytes.fromhex(DEAD.replace(":", "")))
+        table = snapshot.Table(channel, selectors.parse_selectors(verb="list"))
+        assert not flush.delete_locked(table, key, bytes.fromhex(DEAD.replace(":", "")))
         assert f"192.0.2.10 db0 {BORN} REACHABLE" in scene.table()
-        assert arp_flush.delete_locked(table, key, bytes.fromhex(BORN.replace(":", "")))
+        assert flush.delete_locked(table, key, bytes.fromhex(BORN.replace(":", "")))
     assert not [row for row in scene.table() if row.startswith("192.0.2.10 ")]

@@ -11,9 +11,9 @@ import time
 import zipfile
 
 import pytest
-from arp_engine.formula import sentinel_unit as arp_sentinel_unit
-from arp_engine.reporting import status as arp_status
-from arp_engine.sentinel import sentinel_loop as loop
+from arp_engine.formula import sentinel_unit
+from arp_engine.reporting import sentinel_status
+from arp_engine.sentinel import loop
 from conftest import BORN, DEAD
 from sentry import connect, database, guard, syn  # noqa: F401
 
@@ -31,7 +31,7 @@ def outage(scene):
 
 
 def status():
-    return arp_status.read(arp_status.PATH, time.monotonic())
+    return sentinel_status.read(sentinel_status.PATH, time.monotonic())
 
 
 def metrics(hygiene, directory):
@@ -72,7 +72,7 @@ def test_a_heal_is_in_the_status_the_memory_and_the_metrics(
     guard()
     scene.until(lambda: status()["lives"])
     assert metrics(hygiene, tmp_path)["told_total healed"] == 1, "counted since boot"
-    arp_status.forget(arp_status.PATH)
+    sentinel_status.forget(sentinel_status.PATH)
     assert [each["by"] for each in hygiene.healed()] == ["run", "sentinel"], "remembered"
 
 
@@ -96,8 +96,8 @@ def test_who_finds_a_status_that_is_none_begins_a_new_one(scene, hygiene, guard,
     begun.end()
     if ":" in torn:
         torn = json.dumps({**status(), **json.loads(torn)})
-    pathlib.Path(arp_status.PATH).write_text(torn, encoding="utf-8")
-    assert status() == {"lives": False, "why": f"{arp_status.PATH} cannot be read"}
+    pathlib.Path(sentinel_status.PATH).write_text(torn, encoding="utf-8")
+    assert status() == {"lives": False, "why": f"{sentinel_status.PATH} cannot be read"}
     assert hygiene.run(family="ipv4")["problems"] == []
     guard()
     scene.until(lambda: status()["lives"])
@@ -125,13 +125,13 @@ def test_the_clock_is_set_by_an_hour_and_nobody_takes_it_for_dead(
 
 
 BROKEN = """
-parse = loop.arp_syn.parse
+parse = loop.tcp_syn.parse
 def broken(data, left=[{times}]):
     left[0] -= 1
     if left[0] >= 0:
         raise ZeroDivisionError("made up")
     return parse(data)
-loop.arp_syn.parse = broken
+loop.tcp_syn.parse = broken
 """
 
 
@@ -141,7 +141,7 @@ def test_what_ends_it_otherwise_is_told_and_it_watches_again(scene, guard, datab
     assert connect("192.0.2.10") < 5, "this SYN is lost on it, the client's next one is not"
     begun.until("healed")
     [line] = begun.told("failed")
-    why = r"ZeroDivisionError: made up \(sentinel_loop\.py:\d+\)"
+    why = r"ZeroDivisionError: made up \(loop\.py:\d+\)"
     assert re.fullmatch(f"failed: cannot watch: {why}; again in 1 s", line)
     assert len(begun.told("watching")) == 2
     scene.until(lambda: status()["lives"])
@@ -151,9 +151,9 @@ def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_pa
     """A service runs one file, and the formula puts another in its place before it restarts it."""
     path, begin = (
         tmp_path / "sentinel.pyz",
-        "from arp_engine.sentinel import sentinel_loop as loop\n",
+        "from arp_engine.sentinel import loop\n",
     )
-    path.write_bytes(arp_sentinel_unit.bundle())
+    path.write_bytes(sentinel_unit.bundle())
     with zipfile.ZipFile(path, "a") as bundle, pytest.warns(UserWarning, match="Duplicate name"):
         bundle.writestr("__main__.py", begin + BROKEN.format(times=1) + "loop.main()\n")
     words = [sys.executable, str(path)]
@@ -167,11 +167,9 @@ def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_pa
         said = [service.stdout.readline() for _line in range(2)]
         service.terminate()
         ends.cancel()
-    assert said[0].startswith(
-        b"failed: cannot watch: ZeroDivisionError: made up (sentinel_loop.py:"
-    )
+    assert said[0].startswith(b"failed: cannot watch: ZeroDivisionError: made up (loop.py:")
     assert said[1].startswith(b"watching: ")
-    arp_status.forget(arp_status.PATH)
+    sentinel_status.forget(sentinel_status.PATH)
 
 
 def test_where_nobody_takes_what_it_says_it_watches_all_the_same(scene, repo, database):
@@ -183,7 +181,7 @@ def test_where_nobody_takes_what_it_says_it_watches_all_the_same(scene, repo, da
             assert begun.poll() is None
         finally:
             begun.terminate()
-    arp_status.forget(arp_status.PATH)
+    sentinel_status.forget(sentinel_status.PATH)
 
 
 def test_each_time_it_waits_longer_and_says_that_it_does_not_watch(scene, wire, guard):

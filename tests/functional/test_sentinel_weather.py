@@ -6,9 +6,8 @@ import threading
 import time
 
 import pytest
-from arp_engine.netlink.netlink import Limits
-from arp_engine.sentinel import options as arp_options
-from arp_engine.sentinel import sentinel_loop as loop
+from arp_engine.netlink.rtnetlink import Limits
+from arp_engine.sentinel import loop, options
 from conftest import BORN, DEAD, ip
 from sentry import (  # noqa: F401
     PAIR,
@@ -223,7 +222,7 @@ def test_a_table_that_is_nearly_full_is_told_once(scene, monkeypatch):
         return {socket.AF_INET: Limits(128, 512, 1024, next(entries), (0, 0))}
 
     said = []
-    sentinel = loop.Sentinel(arp_options.parse({}), lambda *words: said.append(words[:2]))
+    sentinel = loop.Sentinel(options.parse({}), lambda *words: said.append(words[:2]))
     monkeypatch.setattr(loop, "LOOK_S", 0.01)
     monkeypatch.setattr(loop, "REST", 0)
     monkeypatch.setattr(loop.netlink, "limits", limits)

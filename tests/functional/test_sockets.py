@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from arp_engine.netlink import sockets as arp_sockets
+from arp_engine.netlink import sock_diag
 from conftest import BORN, DEAD, ip
 
 PAIR = pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def packed(address):
 
 
 def stuck(address=None, **words):
-    with arp_sockets.Sockets() as sockets:
+    with sock_diag.Sockets() as sockets:
         return sockets.stuck(packed(address) if address else b"", **words)
 
 
@@ -63,7 +63,7 @@ def call(address):
 @PAIR
 def test_a_call_to_a_dead_mac_is_stuck_in_syn_sent(scene, own, address):
     scene.add(address, "permanent", DEAD)
-    before = arp_sockets.counters()
+    before = sock_diag.counters()
     with call(address):
         [found] = stuck(address)
         assert (found.state, found.local, found.peer) == ("SYN_SENT", packed(own), packed(address))
@@ -73,7 +73,7 @@ def test_a_call_to_a_dead_mac_is_stuck_in_syn_sent(scene, own, address):
             assert [one.cookie for one in look] == [found.cookie]
         scene.until(lambda: stuck(address)[0].retransmits > 0)
         assert stuck(address)[0].cookie == found.cookie
-    after = arp_sockets.counters()
+    after = sock_diag.counters()
     assert all(more > less for more, less in zip(after, before, strict=True))
 
 
@@ -87,7 +87,7 @@ def test_a_caller_whose_answers_go_to_a_dead_mac_is_stuck_in_syn_recv(scene, own
             scene.until(lambda: stuck(address))
             [found] = stuck(address)
             assert (found.state, found.local_port, found.ifindex) == ("SYN_RECV", port, 0)
-            with arp_sockets.Sockets() as sockets:
+            with sock_diag.Sockets() as sockets:
                 seen = sockets.lookup(found.local, port, found.peer, found.peer_port)
             assert (seen.state, seen.cookie) == ("SYN_RECV", found.cookie)
 
@@ -132,7 +132,7 @@ def test_an_ipv4_caller_of_a_socket_that_does_both_is_an_ipv4_peer(scene):
             scene.until(lambda: stuck("192.0.2.10"))
             [found] = stuck("192.0.2.10")
             assert (found.local, found.peer) == (packed("192.0.2.1"), packed("192.0.2.10"))
-            with arp_sockets.Sockets() as sockets:
+            with sock_diag.Sockets() as sockets:
                 seen = sockets.lookup(found.local, port, found.peer, found.peer_port)
             assert seen.cookie == found.cookie
             assert seen.peer == packed("192.0.2.10")
@@ -140,7 +140,7 @@ def test_an_ipv4_caller_of_a_socket_that_does_both_is_an_ipv4_peer(scene):
 
 @PAIR
 def test_a_lookup_finds_the_listener_or_nothing(scene, own, address):
-    with listener(own) as listening, arp_sockets.Sockets() as sockets:
+    with listener(own) as listening, sock_diag.Sockets() as sockets:
         port = listening.getsockname()[1]
         assert sockets.lookup(packed(own), port, packed(address), 40000).state == "LISTEN"
         assert sockets.lookup(packed(own), port ^ 1, packed(address), 40000) is None
@@ -157,18 +157,18 @@ def test_a_lookup_says_that_a_socket_is_bound_to_a_device(scene, own, address):
             scene.until(lambda: stuck(address))
             [found] = stuck(address)
             four = found.local, port, found.peer, found.peer_port
-            with arp_sockets.Sockets() as sockets:
+            with sock_diag.Sockets() as sockets:
                 assert sockets.lookup(*four, index).ifindex == index
                 assert sockets.lookup(*four, index).state == "SYN_RECV"
 
 
 def test_a_kernel_that_does_not_list_its_sockets_says_so_in_one_line(scene, monkeypatch):
-    monkeypatch.setattr(arp_sockets, "_TCP", 132)  # SCTP: a protocol that nobody lists here
+    monkeypatch.setattr(sock_diag, "_TCP", 132)  # SCTP: a protocol that nobody lists here
     with pytest.raises(OSError, match="cannot list TCP sockets: the kernel has neither"):
-        arp_sockets.Sockets()
-    monkeypatch.setattr(arp_sockets, "NETLINK_SOCK_DIAG", 31)
+        sock_diag.Sockets()
+    monkeypatch.setattr(sock_diag, "NETLINK_SOCK_DIAG", 31)
     with pytest.raises(OSError, match="cannot list TCP sockets: the kernel has neither"):
-        arp_sockets.Sockets()
+        sock_diag.Sockets()
 
 
 def test_many_sockets_are_all_read(scene):
@@ -178,7 +178,7 @@ def test_many_sockets_are_all_read(scene):
         for _ in range(400):
             caller = socket.create_connection(listening.getsockname())
             pairs += [caller, listening.accept()[0]]
-        with arp_sockets.Sockets() as sockets:
+        with sock_diag.Sockets() as sockets:
             found = sockets.dump(["ESTABLISHED"])
             assert {one.local_port for one in found} >= {one.getsockname()[1] for one in pairs}
             assert len(found) == 800

@@ -44,7 +44,7 @@ def test_revalidate_heals(clean, lively):
 
 
 def test_what_is_claimed_twice_is_counted_where_not_all_is_listed(clean, scene, monkeypatch):
-    from arp_engine.resolve import revalidate as arp_revalidate
+    from arp_engine.resolve import revalidate
 
     rows = [
         {"ip": f"192.0.2.{n}", "dev": "db0", "mac": DEAD, "macs": [DEAD, BORN]} for n in range(9)
@@ -52,7 +52,7 @@ def test_what_is_claimed_twice_is_counted_where_not_all_is_listed(clean, scene, 
     told = {"checked": 5000, "confirmed": 0, "undecided": 0, "healed": [], "gone": []}
     told |= {"duplicates": rows, "totals": {"healed": 0, "gone": 0, "duplicates": 5000}}
     told |= {"kept": {}, "warnings": []}
-    monkeypatch.setattr(arp_revalidate, "revalidate", lambda *_words: told)
+    monkeypatch.setattr(revalidate, "revalidate", lambda *_words: told)
     assert clean()["comment"].endswith(
         "Claimed twice, which no table can heal: 192.0.2.0 on db0, 192.0.2.1 on db0, "
         "192.0.2.2 on db0 and 4997 more."
@@ -126,20 +126,19 @@ def test_a_partial_failure_tells_both_halves(clean, scene, monkeypatch):
     import errno
     import socket
 
-    from arp_engine.netlink import netlink as arp_netlink
-    from arp_engine.netlink import wire as arp_wire
+    from arp_engine.netlink import codec, rtnetlink
 
     scene.add("192.0.2.10")
     scene.add("192.0.2.11")
-    original = arp_netlink.Channel.exchange
+    original = rtnetlink.Channel.exchange
 
     def exchange(channel, orders):
-        monkeypatch.setattr(arp_netlink.Channel, "exchange", original)
+        monkeypatch.setattr(rtnetlink.Channel, "exchange", original)
         found, refusals = original(channel, orders)
-        entry = arp_wire.Entry(ifindex=2, dst=socket.inet_aton("192.0.2.11"))
-        return found, [*refusals, arp_netlink.Refusal(entry, errno.EBUSY, "")]
+        entry = codec.Entry(ifindex=2, dst=socket.inet_aton("192.0.2.11"))
+        return found, [*refusals, rtnetlink.Refusal(entry, errno.EBUSY, "")]
 
-    monkeypatch.setattr(arp_netlink.Channel, "exchange", exchange)
+    monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
     ret = clean(how="flush", nud="all")
     assert ret["result"] is False
     assert list(ret["changes"]) == ["192.0.2.10 on db0"]

@@ -27,15 +27,15 @@ class Counting:
 @pytest.fixture
 def calls(arp, monkeypatch):
     """How often each call was made on the engine's sockets; the table is filled before."""
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
-    calls, real = Counter(), arp_netlink.Channel.__init__
+    calls, real = Counter(), rtnetlink.Channel.__init__
 
     def count(channel, *words):
         real(channel, *words)
         channel._sock = Counting(channel._sock, calls)
 
-    monkeypatch.setattr(arp_netlink.Channel, "__init__", count)
+    monkeypatch.setattr(rtnetlink.Channel, "__init__", count)
     return calls
 
 
@@ -65,17 +65,17 @@ def test_a_list_is_one_look(arp, scene, calls, family):
 
 def test_a_device_without_neighbours_costs_nothing(arp, scene, monkeypatch):
     """A host of containers has hundreds."""
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
     for number in range(5):
         ip("link", "add", f"v{number}", "type", "veth", "peer", "name", f"w{number}")
-    asked, original = [], arp_netlink.Channel.device
+    asked, original = [], rtnetlink.Channel.device
 
     def device(channel, ifindex):
         asked.append(socket.if_indextoname(ifindex))
         return original(channel, ifindex)
 
-    monkeypatch.setattr(arp_netlink.Channel, "device", device)
+    monkeypatch.setattr(rtnetlink.Channel, "device", device)
     scene.fill(3)
     assert arp.flush()["flushed"] == 3
     assert set(asked) <= {"db0", "lo"}
@@ -83,7 +83,7 @@ def test_a_device_without_neighbours_costs_nothing(arp, scene, monkeypatch):
 
 
 def test_the_timers_of_many_devices_are_read_at_once(arp, scene, monkeypatch):
-    from arp_engine.netlink import netlink as arp_netlink
+    from arp_engine.netlink import rtnetlink
 
     for number in range(4):
         ip("link", "add", f"v{number}", "type", "veth", "peer", "name", f"w{number}")
@@ -92,12 +92,12 @@ def test_the_timers_of_many_devices_are_read_at_once(arp, scene, monkeypatch):
         ip("address", "add", f"198.51.{number}.1/24", "dev", f"v{number}")
         scene.quick(f"v{number}")
         scene.add(f"198.51.{number}.9", dev=f"v{number}")
-    asked, original = [], arp_netlink.Channel.timers
+    asked, original = [], rtnetlink.Channel.timers
 
     def timers(channel, family):
         asked.append(family)
         return original(channel, family)
 
-    monkeypatch.setattr(arp_netlink.Channel, "timers", timers)
+    monkeypatch.setattr(rtnetlink.Channel, "timers", timers)
     assert len(arp.revalidate(family="ipv4")["gone"]) == 4
     assert len(asked) == 2  # when it judges, and when the kernel is made to prove

@@ -261,14 +261,14 @@ def test_no_room_in_the_table(arp, scene, address, monkeypatch):
     scene.worker(address)
     arp.stats()  # loads the engine
     engine = importlib.import_module("arp_engine.diagnose.evidence")
-    limits = engine.netlink.limits
+    limits = engine.rtnetlink.limits
 
     def small(families):
         found = limits(families).items()
         return {at: one._replace(gc_thresh3=one.entries_all_namespaces) for at, one in found}
 
     scene.fill(5, family=6 if ":" in address else 4)
-    monkeypatch.setattr(engine.netlink, "limits", small)
+    monkeypatch.setattr(engine.rtnetlink, "limits", small)
     monkeypatch.setattr(engine, "_refused", lambda _family: 0)  # whatever this machine has seen
     assert arp.diagnose(address)["verdict"] == "no entry"  # nobody has been refused one
     monkeypatch.setattr(engine, "_refused", lambda _family: 3)

@@ -156,7 +156,7 @@ def test_a_new_version_that_is_synced_under_running_minions_is_the_one_that_runs
     """A minion's parent keeps what it has imported until it restarts; a surface does not."""
     for answer in fleet.salt("arp.flush", test="maybe").values():
         assert "neither True nor False" in answer
-    words = fleet.served / "_utils" / "arp_engine" / "table" / "select.py"
+    words = fleet.served / "_utils" / "arp_engine" / "table" / "selectors.py"
     old = words.read_text(encoding="utf-8")
     words.write_text(old.replace("neither True nor False", "no flag"), encoding="utf-8")
     fleet.salt("saltutil.sync_all")

@@ -7,10 +7,8 @@ import shutil
 import subprocess
 
 import pytest
-from arp_engine.fleet import fleet as arp_fleet
-from arp_engine.fleet import heal as arp_heal
-from arp_engine.fleet import page as arp_page
-from arp_engine.fleet import tally as arp_tally
+from arp_engine.fleet import compare, html_report, summary
+from arp_engine.fleet import heal as fleet_heal
 
 pytestmark = pytest.mark.long
 
@@ -46,17 +44,17 @@ def answer():
         for number in range(30)
         for ip in ("192.0.2.90", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:90")
     ]  # fmt: skip
-    fleet = arp_fleet.Fleet({}, set())
-    verdict = arp_fleet.Verdict(rows, [], [], dict.fromkeys(("entries", "strangers"), 60), {})
+    fleet = compare.Fleet({}, set())
+    verdict = compare.Verdict(rows, [], [], dict.fromkeys(("entries", "strangers"), 60), {})
     silent = {"db31": "no answer: it is down, or not connected"}
-    told = arp_tally.told(verdict, fleet, {}, silent, 0)
-    heal = arp_heal.Heal(verdict, 10_000)
+    told = summary.told(verdict, fleet, {}, silent, 0)
+    heal = fleet_heal.Heal(verdict, 10_000)
     for row in rows:
         ret = {"healed": [{**row, "old": row["mac"], "new": row["mac_true"]}], "entries": []}
         if row["minion"].startswith("db7."):
             ret = {"healed": [], "entries": []}
         heal.begun([row["minion"]], "eth0", [row["ip"]])
-        heal.answered(row["minion"], "eth0", [row["ip"]], {"ret": ret}, arp_tally.failure)
+        heal.answered(row["minion"], "eth0", [row["ip"]], {"ret": ret}, summary.failure)
     left = [row for row in rows if row["minion"].startswith("db7.")]
     heal.looked_again(left, {row["minion"] for row in rows})
     return {**told, **heal.told(silent, 0), "jid": "20270115080000000000"}
@@ -67,7 +65,7 @@ def seen(tmp_path):
     """What a browser makes of the page."""
     if not BROWSER:
         pytest.skip(f"no browser: {', '.join(BROWSERS)}")
-    page = html.escape(arp_page.page(answer(), 1.8e9))
+    page = html.escape(html_report.page(answer(), 1.8e9))
     outer = tmp_path / "outer.html"
     outer.write_text(MEASURE.format(width=PHONE, page=page), encoding="utf-8")
     words = [

@@ -11,7 +11,7 @@ import tempfile
 import time
 
 import pytest
-from arp_engine.reporting import status as arp_status
+from arp_engine.reporting import sentinel_status
 
 from lab.datacentre import Datacentre
 from lab.machines import poll
@@ -66,7 +66,7 @@ class Site:
     @staticmethod
     def status():
         """Return what the sentinel has written last."""
-        return arp_status.read(arp_status.PATH, time.monotonic())
+        return sentinel_status.read(sentinel_status.PATH, time.monotonic())
 
     def watches(self, former=0):
         """Return the status where exactly one watches, and not a former one; else nothing."""

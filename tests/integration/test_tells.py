@@ -5,7 +5,7 @@ import tempfile
 import time
 
 import pytest
-from arp_engine.reporting import status as arp_status
+from arp_engine.reporting import sentinel_status
 from fleet_centre import Bus
 
 from lab.causes import Confirming
@@ -65,7 +65,7 @@ def test_a_heal_of_a_sentinel_beside_the_minion_goes_with_the_next_run(centre):
     (db1,) = centre.minions.values()
     database = db1.machine
     database.start(*SENTINEL)
-    status = lambda: arp_status.read(arp_status.PATH, time.monotonic())  # noqa: E731
+    status = lambda: sentinel_status.read(sentinel_status.PATH, time.monotonic())  # noqa: E731
     poll("the sentinel watches", 20, lambda: status()["lives"])
     worker = centre.fabric.worker("worker", 90, DEAD)
     poll("the network works", 5, lambda: connect(worker, database.ip))

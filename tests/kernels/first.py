@@ -13,7 +13,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from arp_engine.sentinel.doubts import AGAIN_S
+from arp_engine.sentinel.question_queue import AGAIN_S
 from stage import FIREWALL
 
 from lab.causes import Confirming, aged

@@ -3,9 +3,9 @@
 import contextlib
 import ctypes
 
-from arp_engine.resolve import revalidate as arp_revalidate
-from arp_engine.table import flush as arp_flush
-from arp_engine.table import select as arp_select
+from arp_engine.resolve import revalidate as resolve_revalidate
+from arp_engine.table import flush as table_flush
+from arp_engine.table import selectors as table_selectors
 from stage import OWNED, Scene, ip, own
 
 from lab.cable import BORN, DEAD
@@ -29,12 +29,12 @@ def database_host():
 
 
 def flush(**words):
-    return arp_flush.flush(arp_select.parse_selectors(verb="flush", **words))
+    return table_flush.flush(table_selectors.parse_selectors(verb="flush", **words))
 
 
 def revalidate(**words):
-    selectors = arp_select.parse_selectors(verb="revalidate", **words)
-    return arp_revalidate.revalidate(selectors, arp_select.parse_rate(500))
+    selectors = table_selectors.parse_selectors(verb="revalidate", **words)
+    return resolve_revalidate.revalidate(selectors, table_selectors.parse_rate(500))
 
 
 def flushed():

@@ -5,7 +5,7 @@ import shlex
 import subprocess
 
 import pytest
-from arp_engine.formula import job as arp_job
+from arp_engine.formula import job_files
 
 HOSTILE = ["a b", "x;reboot", "$(id)", "`id`", "50%", 'q"q', "it's", "back\\slash", "$HOME", "{x}"]
 
@@ -19,21 +19,21 @@ def test_the_script_hands_over_the_word(word, tmp_path):
     )
     program.chmod(0o755)
     script = tmp_path / "script"
-    script.write_text(arp_job.script(str(program), None, {"dev": word}))
+    script.write_text(job_files.script(str(program), None, {"dev": word}))
     subprocess.run(["/bin/sh", script], check=True)
     assert f"dev={json.dumps(word)}" in (tmp_path / "words").read_text().splitlines()
 
 
 @pytest.mark.parametrize("word", HOSTILE)
 def test_cron_gets_the_word(word):
-    line = arp_job.cron_lines("* * * * *", "root", f"/{word}", 0)[-1]
+    line = job_files.cron_lines("* * * * *", "root", f"/{word}", 0)[-1]
     assert "%" not in line.replace(r"\%", "")
     assert shlex.split(line.replace(r"\%", "%"))[-1] == f"/{word}"
 
 
 @pytest.mark.parametrize("word", HOSTILE)
 def test_systemd_gets_the_word(word):
-    line = arp_job.service_lines("flush", "root", f"/{word}", 0)[-1]
+    line = job_files.service_lines("flush", "root", f"/{word}", 0)[-1]
     assert "$" not in line.replace("$$", "")
     assert "%" not in line.replace("%%", "")
     assert len(shlex.split(line)) == 2
@@ -41,21 +41,21 @@ def test_systemd_gets_the_word(word):
 
 def test_values_survive_the_yaml_of_salt_call():
     """1:2:3:4:5:6:7:8 and 10 are numbers to YAML; quoted as JSON they stay what they are."""
-    words = arp_job.words("/salt-call", None, {"ip": ["1:2:3:4:5:6:7:8"], "dev": "10"})
+    words = job_files.words("/salt-call", None, {"ip": ["1:2:3:4:5:6:7:8"], "dev": "10"})
     assert words[-2:] == ['ip=["1:2:3:4:5:6:7:8"]', 'dev="10"']
 
 
 def test_what_is_due_is_read_as_it_was_written():
     for lines in (
-        arp_job.cron_lines("*/5 * * * *", "root", "/run", 7),
-        arp_job.timer_lines("flush", "*/5 * * * *", ["*-*-* *:0/5:00"], 7),
+        job_files.cron_lines("*/5 * * * *", "root", "/run", 7),
+        job_files.timer_lines("flush", "*/5 * * * *", ["*-*-* *:0/5:00"], 7),
     ):
-        assert arp_job.due("\n".join(lines)) == ("*/5 * * * *", 7)
-    assert arp_job.due("# nothing") is None
+        assert job_files.due("\n".join(lines)) == ("*/5 * * * *", 7)
+    assert job_files.due("# nothing") is None
 
 
 def test_another_user_proves_the_job_with_the_rights_that_its_scheduler_gives():
-    by_cron, by_systemd = (arp_job.proof("/run", "ops", 9, capable) for capable in (False, True))
+    by_cron, by_systemd = (job_files.proof("/run", "ops", 9, capable) for capable in (False, True))
     assert by_cron[:4] == ["setpriv", "--reuid=ops", "--regid=9", "--init-groups"]
     assert "--ambient-caps=+net_admin,+net_raw" in by_systemd
-    assert arp_job.proof("/run", "root", 0, False)[0] == "env"
+    assert job_files.proof("/run", "root", 0, False)[0] == "env"

@@ -4,7 +4,7 @@ import datetime
 import subprocess
 
 import pytest
-from arp_engine.formula import schedule as arp_schedule
+from arp_engine.formula import schedule
 
 from lab.bare import missing
 
@@ -27,12 +27,12 @@ needs_systemd = pytest.mark.skipif(
     ],
 )
 def test_a_field_is_what_cron_reads(field, value, numbers):
-    assert arp_schedule.expand(field, arp_schedule.parse_field(field, value)) == numbers
+    assert schedule.expand(field, schedule.parse_field(field, value)) == numbers
 
 
 def test_what_was_installed_before_its_step_was_refused_is_still_read():
     now = datetime.datetime(2026, 2, 27, 10, 1)
-    assert str(arp_schedule.next_due("*/90 * * * *", 0, now)) == "2026-02-27 11:00:00"
+    assert str(schedule.next_due("*/90 * * * *", 0, now)) == "2026-02-27 11:00:00"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_what_was_installed_before_its_step_was_refused_is_still_read():
 )
 def test_what_is_not_cron_is_refused(value):
     with pytest.raises(ValueError, match="is not a cron minute: numbers 0 to 59"):
-        arp_schedule.parse_field("minute", value)
+        schedule.parse_field("minute", value)
 
 
 @needs_systemd
@@ -56,7 +56,7 @@ def test_what_is_not_cron_is_refused(value):
     ],
 )
 def test_systemd_is_told_the_same(fields, calendars):
-    assert arp_schedule.calendar_when(fields) == calendars
+    assert schedule.calendar_when(fields) == calendars
     for expression in calendars:
         subprocess.run(["systemd-analyze", "calendar", expression], check=True, capture_output=True)
 
@@ -64,7 +64,7 @@ def test_systemd_is_told_the_same(fields, calendars):
 @needs_systemd
 def test_systemd_reads_the_times_that_cron_means():
     """Its own iteration of '1-9/4 past every third hour on the 31st' is what cron would do."""
-    (expression,) = arp_schedule.calendar_when("1-9/4 */12 31 * *")
+    (expression,) = schedule.calendar_when("1-9/4 */12 31 * *")
     told = subprocess.run(
         ["systemd-analyze", "calendar", "--iterations=4", "--base-time=2026-01-01", expression],
         check=True, capture_output=True, text=True, env={"TZ": "UTC", "PATH": "/usr/bin:/bin"},
@@ -73,9 +73,9 @@ def test_systemd_reads_the_times_that_cron_means():
         assert moment in told
 
 
-@pytest.mark.parametrize("special", sorted(arp_schedule.SPECIALS))
+@pytest.mark.parametrize("special", sorted(schedule.SPECIALS))
 def test_every_nickname_has_a_calendar_but_a_boot(special):
-    calendars = arp_schedule.calendar_when(special)
+    calendars = schedule.calendar_when(special)
     assert bool(calendars) == (special != "@reboot")
 
 
@@ -90,14 +90,14 @@ def test_every_nickname_has_a_calendar_but_a_boot(special):
     ],
 )
 def test_an_interval_in_cron_s_fields(every, fields):
-    assert arp_schedule.cron_when("every", every) == fields
+    assert schedule.cron_when("every", every) == fields
 
 
 @pytest.mark.parametrize("every", [7, 45, 90, 300])
 def test_an_uneven_interval_is_refused_with_the_even_ones(every):
-    assert not arp_schedule.is_even("every", every)
+    assert not schedule.is_even("every", every)
     with pytest.raises(ValueError, match=f"every: {every} minutes do not divide .* 5, 6, 10"):
-        arp_schedule.cron_when("every", every)
+        schedule.cron_when("every", every)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_an_uneven_interval_is_refused_with_the_even_ones(every):
 )
 def test_members_of_a_replica_set_lie_apart(pattern):
     """Three and five neighbours in number are never nearer than a tenth of the span."""
-    waits = [arp_schedule.splay_s(pattern.format(n), 600) for n in range(1, 10)]
+    waits = [schedule.splay_s(pattern.format(n), 600) for n in range(1, 10)]
     assert all(0 <= wait <= 600 for wait in waits)
     for size in (3, 5):
         for first in range(len(waits) - size + 1):
@@ -115,16 +115,16 @@ def test_members_of_a_replica_set_lie_apart(pattern):
 
 
 def test_the_wait_is_always_the_same_and_sets_differ():
-    assert arp_schedule.splay_s("db1", 60) == arp_schedule.splay_s("db1", 60)
-    assert len({arp_schedule.splay_s(f"{name}1", 3600) for name in "abcdefgh"}) == 8
-    assert arp_schedule.splay_s("db1", 0) == 0
+    assert schedule.splay_s("db1", 60) == schedule.splay_s("db1", 60)
+    assert len({schedule.splay_s(f"{name}1", 3600) for name in "abcdefgh"}) == 8
+    assert schedule.splay_s("db1", 0) == 0
 
 
 def test_a_wait_is_never_longer_than_half_an_interval():
     """Else a run would still wait when the next is due."""
-    assert arp_schedule.span_s(60, "every", 1) == 30
-    assert arp_schedule.span_s(60, "every", 5) == 60
-    assert arp_schedule.span_s(600, "special", "@hourly") == 600
+    assert schedule.span_s(60, "every", 1) == 30
+    assert schedule.span_s(60, "every", 5) == 60
+    assert schedule.span_s(600, "special", "@hourly") == 600
 
 
 @pytest.mark.parametrize(
@@ -145,5 +145,5 @@ def test_a_wait_is_never_longer_than_half_an_interval():
 )
 def test_when_the_next_run_is_due(when, wait_s, due):
     now = datetime.datetime(2026, 2, 27, 10, 0, 30)
-    found = arp_schedule.next_due(when, wait_s, now)
+    found = schedule.next_due(when, wait_s, now)
     assert (str(found) if found else None) == due

@@ -1,7 +1,7 @@
 """What a minion remembers: seven days of heals, totals, the last run; bounded, and never half."""
 
 import pytest
-from arp_engine.reporting import memory
+from arp_engine.reporting import run_history
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,71 +22,77 @@ def run(failed="", said="", metrics=None, sentinel=(), **answer):
 
 
 def test_runs_add_up():
-    held = memory.after(
-        memory.empty(), NOW, run(said="1 healed", checked=9, healed=[HEAL], gone=[])
+    held = run_history.after(
+        run_history.empty(), NOW, run(said="1 healed", checked=9, healed=[HEAL], gone=[])
     )
-    held = memory.after(held, NOW + 300, run(failed="EPERM", said="EPERM"))
-    held = memory.after(held, NOW + 600, run(checked=9, healed=[], gone=[HEAL], metrics="/srv/m"))
+    held = run_history.after(held, NOW + 300, run(failed="EPERM", said="EPERM"))
+    held = run_history.after(
+        held, NOW + 600, run(checked=9, healed=[], gone=[HEAL], metrics="/srv/m")
+    )
     assert held["totals"] == {
         "runs": 3, "failures": 1, "checked": 18, "healed": 1, "gone": 1, "flushed": 0,
     }  # fmt: skip
     assert held["last"] == {"at": NOW + 600, "how": "revalidate", "said": "", "failed": ""}
     assert held["heals"] == [{"at": NOW, **HEAL, "by": "run"}]
     assert held["metrics"] == "/srv/m"
-    assert memory.parse(memory.dump(held)) == held
+    assert run_history.parse(run_history.dump(held)) == held
 
 
 def test_a_heal_is_forgotten_after_seven_days():
-    held = memory.after(memory.empty(), NOW, run(healed=[HEAL]))
-    assert len(memory.recent(held, NOW + 7 * DAY - 1)) == 1
-    assert memory.recent(held, NOW + 7 * DAY) == []
-    assert memory.after(held, NOW + 7 * DAY, run())["heals"] == []
-    assert memory.after(held, NOW + 7 * DAY, run())["totals"]["healed"] == 1
+    held = run_history.after(run_history.empty(), NOW, run(healed=[HEAL]))
+    assert len(run_history.recent(held, NOW + 7 * DAY - 1)) == 1
+    assert run_history.recent(held, NOW + 7 * DAY) == []
+    assert run_history.after(held, NOW + 7 * DAY, run())["heals"] == []
+    assert run_history.after(held, NOW + 7 * DAY, run())["totals"]["healed"] == 1
 
 
 def test_a_sentinel_s_heals_are_taken_once_and_stand_where_they_belong():
     early, late = ({"at": NOW + at, **HEAL, "by": "sentinel"} for at in (-5, 5))
-    held = memory.after(memory.empty(), NOW, run(healed=[HEAL], sentinel=[early]))
-    assert memory.unknown(held, [early, late]) == [late]
+    held = run_history.after(run_history.empty(), NOW, run(healed=[HEAL], sentinel=[early]))
+    assert run_history.unknown(held, [early, late]) == [late]
     for _again in range(2):
-        held = memory.after(held, NOW + 300, run(sentinel=[early, late]))
+        held = run_history.after(held, NOW + 300, run(sentinel=[early, late]))
     own = {"at": NOW, **HEAL, "by": "run"}
     assert held["heals"] == [early, own, late]
     assert held["totals"]["healed"] == 1, "of the runs; the sentinel counts for itself"
-    assert memory.after(held, NOW + 7 * DAY, run(sentinel=[early, late]))["heals"] == [late]
+    assert run_history.after(held, NOW + 7 * DAY, run(sentinel=[early, late]))["heals"] == [late]
 
 
 def test_what_a_sentinel_keeps_for_longer_than_we_is_told_once():
     """Its rows stand in its status until the next boot."""
     old = {"at": NOW, **HEAL, "by": "sentinel"}
-    held = memory.after(memory.empty(), NOW, run(sentinel=[old]))
+    held = run_history.after(run_history.empty(), NOW, run(sentinel=[old]))
     for later in (300, 7 * DAY + 300, 7 * DAY + 600):
-        assert memory.untold(held, [old], NOW + later) == []
-        held = memory.after(held, NOW + later, run(sentinel=[old]))
-    rows = [{"at": NOW + at, **HEAL, "by": "sentinel"} for at in range(memory.HEALS)]
-    held = memory.after(memory.empty(), NOW + 2000, run(sentinel=rows, healed=[HEAL] * 9))
-    assert memory.untold(held, rows, NOW + 2300) == []
+        assert run_history.untold(held, [old], NOW + later) == []
+        held = run_history.after(held, NOW + later, run(sentinel=[old]))
+    rows = [{"at": NOW + at, **HEAL, "by": "sentinel"} for at in range(run_history.HEALS)]
+    held = run_history.after(run_history.empty(), NOW + 2000, run(sentinel=rows, healed=[HEAL] * 9))
+    assert run_history.untold(held, rows, NOW + 2300) == []
     new = {"at": NOW + 2200, **HEAL, "by": "sentinel"}
-    assert memory.untold(held, [*rows, new], NOW + 2300) == [new]
+    assert run_history.untold(held, [*rows, new], NOW + 2300) == [new]
 
 
 def test_it_does_not_grow_without_end():
-    held = memory.empty()
+    held = run_history.empty()
     for hour in range(3):
-        held = memory.after(held, NOW + hour, run(healed=[HEAL] * 800, totals={"healed": 5000}))
-    assert len(held["heals"]) == memory.HEALS
+        held = run_history.after(
+            held, NOW + hour, run(healed=[HEAL] * 800, totals={"healed": 5000})
+        )
+    assert len(held["heals"]) == run_history.HEALS
     assert held["heals"][0]["at"] == NOW + 1, "the oldest go first"
     assert held["totals"]["healed"] == 15000
-    assert len(memory.dump(held)) < 200_000
+    assert len(run_history.dump(held)) < 200_000
 
 
 @settings(deadline=None)
 @given(st.integers(min_value=0))
 def test_a_torn_one_is_refused(length):
-    whole = memory.dump(memory.after(memory.empty(), NOW, run(healed=[HEAL]))).strip()
+    whole = run_history.dump(
+        run_history.after(run_history.empty(), NOW, run(healed=[HEAL]))
+    ).strip()
     torn = whole[: length % len(whole)]
     with pytest.raises(ValueError, match=r"."):
-        memory.parse(torn)
+        run_history.parse(torn)
 
 
 @pytest.mark.parametrize(
@@ -101,9 +107,9 @@ def test_a_torn_one_is_refused(length):
 )  # fmt: skip
 def test_what_is_no_memory_is_refused(text):
     with pytest.raises(ValueError, match="no memory of ours"):
-        memory.parse(text)
+        run_history.parse(text)
 
 
 def test_a_moment_is_utc():
-    assert memory.utc(NOW) == "2027-01-15T08:00:00Z"
-    assert memory.utc(None) == ""
+    assert run_history.utc(NOW) == "2027-01-15T08:00:00Z"
+    assert run_history.utc(None) == ""

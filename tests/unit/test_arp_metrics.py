@@ -3,9 +3,7 @@
 import re
 
 import pytest
-from arp_engine.reporting import memory as arp_memory
-from arp_engine.reporting import metrics
-from arp_engine.reporting import record as arp_record
+from arp_engine.reporting import metrics, run_history, sinks
 
 # cat /proc/net/stat/arp_cache, Linux 6.1, two CPUs
 STAT = """\
@@ -28,7 +26,7 @@ STATS = {
     "ipv6": {"entries": 0, "devices": {}},
 }
 MEMORY = {
-    **arp_memory.empty(),
+    **run_history.empty(),
     "last": {"at": 1_800_000_000, "how": "revalidate", "said": "", "failed": ""},
     "totals": {"runs": 7, "failures": 1, "checked": 90, "healed": 2, "gone": 3, "flushed": 0},
 }
@@ -66,7 +64,7 @@ def written(tmp_path):
     """The textfile as a scraper reads it: samples by name and labels."""
     parser = pytest.importorskip("prometheus_client.parser")
     counters = {"ipv4": metrics.kernel_counts(STAT)}
-    arp_record.write_metrics(str(tmp_path), metrics.families(STATS, 1, counters, MEMORY))
+    sinks.write_metrics(str(tmp_path), metrics.families(STATS, 1, counters, MEMORY))
     path = tmp_path / "arp_hygiene.prom"
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     assert path.stat().st_mode & 0o777 == 0o644

@@ -2,11 +2,10 @@
 
 import pytest
 import yaml
-from arp_engine.formula import pillar as arp_pillar
-from arp_engine.formula import plan as arp_plan
-from arp_engine.formula import sentinel_unit as arp_sentinel_unit
+from arp_engine.formula import pillar, sentinel_unit
+from arp_engine.formula import plan as formula_plan
 
-FACTS = arp_plan.Facts(
+FACTS = formula_plan.Facts(
     minion_id="db1",
     config_dir="/etc/salt",
     root_dir="/",
@@ -22,7 +21,7 @@ FACTS = arp_plan.Facts(
     sysctl={},
     announce=[],
     conf={},
-    sentinel=arp_sentinel_unit.Here(
+    sentinel=sentinel_unit.Here(
         booted=True,
         by_ssh=False,
         python="/opt/saltstack/salt/bin/python3",
@@ -42,7 +41,7 @@ def plan(repo):
     defaults = yaml.safe_load((repo / "salt/arp_hygiene/defaults.yaml").read_text())
 
     def run(tree=None, **facts):
-        return arp_plan.plan(arp_pillar.check(defaults, tree), FACTS._replace(**facts))
+        return formula_plan.plan(pillar.check(defaults, tree), FACTS._replace(**facts))
 
     return run
 
@@ -117,7 +116,7 @@ def test_a_setting_that_pillar_drops_is_said_to_be_in_force(plan):
     line = "still in force until the next boot: net.ipv4.neigh.default.locktime = 0"
     assert told["sysctl"]["dropped"] == [line]
     assert len(told["sysctl"]["left"]) == 2, "a removal leaves both"
-    assert line in arp_plan.refused("why", {}, {}, kept)["sysctl"]["left"]
+    assert line in formula_plan.refused("why", {}, {}, kept)["sysctl"]["left"]
 
 
 def test_a_textfile_stays_where_pillar_wants_it(plan):
@@ -130,7 +129,7 @@ def test_metrics_bring_their_library(plan):
     told = plan({"metrics": "/srv/metrics", "requirement": {"wheels": "/srv/wheels"}})
     assert [each["pip"]["name"] for each in told["requirement"]] == [
         "pyroute2>=0.7.2,<0.10",
-        arp_plan.PROMETHEUS,
+        formula_plan.PROMETHEUS,
     ]
     assert all(each["pip"]["find_links"] == "/srv/wheels" for each in told["requirement"])
     assert told["job"]["arguments"]["metrics"] == "/srv/metrics"
@@ -179,9 +178,9 @@ def test_what_does_not_fit_this_minion_is_one_line(plan, tree, facts, line):
 
 
 def test_every_plan_has_the_same_keys_and_the_docstring_names_them(plan):
-    refused = arp_plan.refused("why", arp_plan.paths("/etc/salt", "/"), {}, {})
+    refused = formula_plan.refused("why", formula_plan.paths("/etc/salt", "/"), {}, {})
     assert set(refused) == set(plan())
-    assert all(f"\n{key} " in arp_plan.__doc__ for key in refused)
+    assert all(f"\n{key} " in formula_plan.__doc__ for key in refused)
 
 
 # --- the sentinel

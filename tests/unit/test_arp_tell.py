@@ -1,7 +1,7 @@
 """What is worth telling, and how it is said in one line."""
 
 import pytest
-from arp_engine.reporting import tell
+from arp_engine.reporting import messages
 
 OLD, NEW = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 
@@ -15,7 +15,7 @@ def gone(last):
 
 
 def line(answer, warnings=()):
-    return tell.line(tell.news(answer), list(warnings))
+    return messages.line(messages.news(answer), list(warnings))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def line(answer, warnings=()):
     ids=["empty", "revalidate", "flush"],
 )
 def test_nothing_happened_nothing_said(answer):
-    assert tell.news(answer) == {}
+    assert messages.news(answer) == {}
     assert line(answer) == ""
 
 
@@ -58,22 +58,22 @@ def test_the_most_urgent_comes_first():
         f"healed 192.0.2.8 on eth0: {OLD} -> {NEW}",
         "gone 192.0.2.7 on eth0: nobody answers",
     ]
-    assert list(tell.news(answer)) == ["refused", "duplicate", "healed", "undecided", "gone"]
+    assert list(messages.news(answer)) == ["refused", "duplicate", "healed", "undecided", "gone"]
 
 
 def test_many_are_counted_a_few_are_named():
     answer = {"healed": [healed(n) for n in range(200)], "gone": [gone(n) for n in range(50)]}
     said = line(answer, ["ipv4 table full"])
-    assert len(said.encode()) <= tell.LIMIT
+    assert len(said.encode()) <= messages.LIMIT
     assert said.startswith("200 healed, 50 gone: healed 192.0.2.0 on eth0")
     named = said.count("->") + said.count("nobody answers")
     assert said.endswith(f"; and {250 - named} more; ipv4 table full")
-    assert len(tell.news(answer)["healed"]["rows"]) == tell.ROWS
+    assert len(messages.news(answer)["healed"]["rows"]) == messages.ROWS
 
 
 def test_an_answer_that_holds_a_part_still_counts_all():
     answer = {"healed": [healed(1)], "totals": {"healed": 5000}}
-    assert tell.news(answer)["healed"]["count"] == 5000
+    assert messages.news(answer)["healed"]["count"] == 5000
     assert line(answer).startswith("5000 healed: ")
 
 
@@ -88,8 +88,8 @@ def test_an_answer_that_holds_a_part_still_counts_all():
     ids=["lines", "quotes", "long", "fits"],
 )
 def test_one_line_is_one_line(text, said):
-    assert tell.one_line(text) == said
-    assert len(said.encode()) <= tell.LIMIT
+    assert messages.one_line(text) == said
+    assert len(said.encode()) <= messages.LIMIT
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_one_line_is_one_line(text, said):
 )
 def test_a_table_nearly_full_is_told_with_the_sizes_to_set(entries, told):
     stats = {"entries_all_namespaces": entries + 90, "gc_thresh3": 1024}
-    assert tell.overflow("ipv4", stats, spared=90) == told
+    assert messages.overflow("ipv4", stats, spared=90) == told
     assert line({}, told) == "".join(told)
 
 
 def test_a_family_without_a_table_is_never_full():
-    assert tell.overflow("ipv6", {"entries": 0, "states": {}}, spared=0) == []
+    assert messages.overflow("ipv6", {"entries": 0, "states": {}}, spared=0) == []

@@ -1,8 +1,8 @@
 """One verdict from what was seen: every kind of evidence, and which of two truths goes first."""
 
 import pytest
-from arp_engine.diagnose import diagnose
-from arp_engine.diagnose.diagnose import Evidence, Load, Route
+from arp_engine.diagnose import verdict
+from arp_engine.diagnose.verdict import Evidence, Load, Route
 
 ADDRESS, ROUTER, OTHER = "192.0.2.10", "192.0.2.254", "192.0.2.77"
 A, B, C = (f"02:00:00:00:00:0{letter}" for letter in "abc")
@@ -48,131 +48,131 @@ REFRESHED = row(A, "REACHABLE", confirmed_s=0.1)  # while we asked
 
 CASES = {
     # the table and the wire agree
-    "right": (seen(row(), [A], row(A, "REACHABLE")), diagnose.RIGHT),
-    "right: kept alive, and rightly": (seen(VOUCHED, [A], VOUCHED), diagnose.RIGHT),
-    "right: set by hand": (seen(PERMANENT, [A], PERMANENT), diagnose.RIGHT),
-    "right: a full table does not matter": (seen(row(), [A], row(), load=FULL), diagnose.RIGHT),
-    "next hop right": (seen(row(), [A], row(), BEHIND), diagnose.NEXT_HOP),
+    "right": (seen(row(), [A], row(A, "REACHABLE")), verdict.RIGHT),
+    "right: kept alive, and rightly": (seen(VOUCHED, [A], VOUCHED), verdict.RIGHT),
+    "right: set by hand": (seen(PERMANENT, [A], PERMANENT), verdict.RIGHT),
+    "right: a full table does not matter": (seen(row(), [A], row(), load=FULL), verdict.RIGHT),
+    "next hop right": (seen(row(), [A], row(), BEHIND), verdict.NEXT_HOP),
     # they did not
-    "corrected": (seen(row(), [B], row(B, "REACHABLE")), diagnose.CORRECTED),
-    "corrected: was vouched for": (seen(VOUCHED, [B], row(B)), diagnose.CORRECTED),
-    "corrected: had failed": (seen(FAILED, [B], row(B)), diagnose.CORRECTED),
-    "corrected: was being resolved": (seen(INCOMPLETE, [B], row(B)), diagnose.CORRECTED),
-    "corrected: the next hop": (seen(row(), [B], row(B), BEHIND), diagnose.CORRECTED),
-    "still wrong": (seen(row(), [B], row()), diagnose.STILL_WRONG),
-    "still wrong: a third MAC": (seen(row(), [B], row(C)), diagnose.STILL_WRONG),
-    "still wrong: was right": (seen(row(B), [B], row(C)), diagnose.STILL_WRONG),
-    "still wrong: being resolved": (seen(None, [B], INCOMPLETE), diagnose.STILL_WRONG),
-    "still wrong: the next hop": (seen(row(), [B], row(), BEHIND), diagnose.STILL_WRONG),
-    "owned: by hand": (seen(PERMANENT, [B], PERMANENT), diagnose.OWNED),
-    "owned: by zebra": (seen(ZEBRA, [B], ZEBRA), diagnose.OWNED),
-    "owned: taken over meanwhile": (seen(row(), [B], PERMANENT), diagnose.OWNED),
-    "owned: without a MAC": (seen(FAILED, [B], row("", "FAILED", "managed")), diagnose.OWNED),
-    "owned: corrected by its owner": (seen(ZEBRA, [B], row(B)), diagnose.CORRECTED),
+    "corrected": (seen(row(), [B], row(B, "REACHABLE")), verdict.CORRECTED),
+    "corrected: was vouched for": (seen(VOUCHED, [B], row(B)), verdict.CORRECTED),
+    "corrected: had failed": (seen(FAILED, [B], row(B)), verdict.CORRECTED),
+    "corrected: was being resolved": (seen(INCOMPLETE, [B], row(B)), verdict.CORRECTED),
+    "corrected: the next hop": (seen(row(), [B], row(B), BEHIND), verdict.CORRECTED),
+    "still wrong": (seen(row(), [B], row()), verdict.STILL_WRONG),
+    "still wrong: a third MAC": (seen(row(), [B], row(C)), verdict.STILL_WRONG),
+    "still wrong: was right": (seen(row(B), [B], row(C)), verdict.STILL_WRONG),
+    "still wrong: being resolved": (seen(None, [B], INCOMPLETE), verdict.STILL_WRONG),
+    "still wrong: the next hop": (seen(row(), [B], row(), BEHIND), verdict.STILL_WRONG),
+    "owned: by hand": (seen(PERMANENT, [B], PERMANENT), verdict.OWNED),
+    "owned: by zebra": (seen(ZEBRA, [B], ZEBRA), verdict.OWNED),
+    "owned: taken over meanwhile": (seen(row(), [B], PERMANENT), verdict.OWNED),
+    "owned: without a MAC": (seen(FAILED, [B], row("", "FAILED", "managed")), verdict.OWNED),
+    "owned: corrected by its owner": (seen(ZEBRA, [B], row(B)), verdict.CORRECTED),
     # there is none
-    "no entry": (seen(None, [A]), diagnose.NO_ENTRY),
-    "no entry: learned meanwhile": (seen(None, [A], row(A)), diagnose.NO_ENTRY),
-    "no entry: deleted meanwhile": (seen(row(), [B]), diagnose.NO_ENTRY),
-    "no entry: failed is none": (seen(FAILED, [B], FAILED), diagnose.NO_ENTRY),
-    "no entry: the next hop": (seen(None, [A], None, BEHIND), diagnose.NO_ENTRY),
-    "no entry: full with what no limit counts": (seen(None, [A], load=ROOM), diagnose.NO_ENTRY),
-    "table full": (seen(None, [A], load=FULL), diagnose.TABLE_FULL),
-    "table full: the next hop": (seen(None, [A], None, BEHIND, load=FULL), diagnose.TABLE_FULL),
+    "no entry": (seen(None, [A]), verdict.NO_ENTRY),
+    "no entry: learned meanwhile": (seen(None, [A], row(A)), verdict.NO_ENTRY),
+    "no entry: deleted meanwhile": (seen(row(), [B]), verdict.NO_ENTRY),
+    "no entry: failed is none": (seen(FAILED, [B], FAILED), verdict.NO_ENTRY),
+    "no entry: the next hop": (seen(None, [A], None, BEHIND), verdict.NO_ENTRY),
+    "no entry: full with what no limit counts": (seen(None, [A], load=ROOM), verdict.NO_ENTRY),
+    "table full": (seen(None, [A], load=FULL), verdict.TABLE_FULL),
+    "table full: the next hop": (seen(None, [A], None, BEHIND, load=FULL), verdict.TABLE_FULL),
     "table full: at this moment": (
         seen(None, [A], load=ROOM._replace(refused_lately=3)),
-        diagnose.TABLE_FULL,
+        verdict.TABLE_FULL,
     ),
     "table full: on a kernel that does not count": (
         seen(None, [A], load=FULL._replace(refused=-1)),
-        diagnose.TABLE_FULL,
+        verdict.TABLE_FULL,
     ),
-    "table full once": (seen(None, [A], load=ROOM._replace(refused=3)), diagnose.NO_ENTRY),
+    "table full once": (seen(None, [A], load=ROOM._replace(refused=3)), verdict.NO_ENTRY),
     "table full, or of what no limit counts elsewhere": (
         seen(None, [A], load=FULL._replace(refused=0)),
-        diagnose.NO_ENTRY,
+        verdict.NO_ENTRY,
     ),
     # nobody answers
-    "nobody: no entry": (seen(), diagnose.SILENT),
-    "nobody: no entry, no room": (seen(load=FULL), diagnose.SILENT),
-    "nobody: stale": (seen(row(), (), row()), diagnose.SILENT),
-    "nobody: the kernel knows": (seen(FAILED, (), FAILED), diagnose.SILENT),
-    "nobody: the kernel finds out": (seen(row(), (), INCOMPLETE), diagnose.SILENT),
-    "nobody: learned by ARP lately": (seen(FRESH, (), FRESH), diagnose.SILENT),
-    "nobody: by hand": (seen(PERMANENT, (), PERMANENT), diagnose.SILENT),
+    "nobody: no entry": (seen(), verdict.SILENT),
+    "nobody: no entry, no room": (seen(load=FULL), verdict.SILENT),
+    "nobody: stale": (seen(row(), (), row()), verdict.SILENT),
+    "nobody: the kernel knows": (seen(FAILED, (), FAILED), verdict.SILENT),
+    "nobody: the kernel finds out": (seen(row(), (), INCOMPLETE), verdict.SILENT),
+    "nobody: learned by ARP lately": (seen(FRESH, (), FRESH), verdict.SILENT),
+    "nobody: by hand": (seen(PERMANENT, (), PERMANENT), verdict.SILENT),
     "nobody: by zebra, vouched for": (
         seen(ZEBRA | {"suspect": True}, (), ZEBRA | {"suspect": True}),
-        diagnose.SILENT,
+        verdict.SILENT,
     ),
-    "nobody: vouched for until it failed": (seen(VOUCHED, (), FAILED), diagnose.SILENT),
-    "nobody: the next hop": (seen(row(), (), row(), BEHIND), diagnose.SILENT),
-    "vouched: for long": (seen(VOUCHED, (), VOUCHED), diagnose.VOUCHED),
-    "vouched: while we asked": (seen(FRESH, (), REFRESHED), diagnose.VOUCHED),
-    "vouched: the next hop": (seen(VOUCHED, (), VOUCHED, BEHIND), diagnose.VOUCHED),
+    "nobody: vouched for until it failed": (seen(VOUCHED, (), FAILED), verdict.SILENT),
+    "nobody: the next hop": (seen(row(), (), row(), BEHIND), verdict.SILENT),
+    "vouched: for long": (seen(VOUCHED, (), VOUCHED), verdict.VOUCHED),
+    "vouched: while we asked": (seen(FRESH, (), REFRESHED), verdict.VOUCHED),
+    "vouched: the next hop": (seen(VOUCHED, (), VOUCHED, BEHIND), verdict.VOUCHED),
     # two answer
-    "duplicate": (seen(row(), [A, B], row()), diagnose.DUPLICATE),
-    "duplicate: neither is in the table": (seen(row(C), [A, B], row()), diagnose.DUPLICATE),
-    "duplicate: no entry, no room": (seen(None, [A, B], load=FULL), diagnose.DUPLICATE),
-    "duplicate: one set by hand": (seen(PERMANENT, [A, B], PERMANENT), diagnose.DUPLICATE),
-    "duplicate: the next hop": (seen(row(), [A, B], row(), BEHIND), diagnose.DUPLICATE),
+    "duplicate": (seen(row(), [A, B], row()), verdict.DUPLICATE),
+    "duplicate: neither is in the table": (seen(row(C), [A, B], row()), verdict.DUPLICATE),
+    "duplicate: no entry, no room": (seen(None, [A, B], load=FULL), verdict.DUPLICATE),
+    "duplicate: one set by hand": (seen(PERMANENT, [A, B], PERMANENT), verdict.DUPLICATE),
+    "duplicate: the next hop": (seen(row(), [A, B], row(), BEHIND), verdict.DUPLICATE),
     "duplicate: a witness": (
         seen(row(), [A, B], row(), witnesses={OTHER: [A]}),
-        diagnose.DUPLICATE,
+        verdict.DUPLICATE,
     ),
     "duplicate: a witness is silent": (
         seen(row(), [A, B], row(), witnesses={OTHER: []}),
-        diagnose.DUPLICATE,
+        verdict.DUPLICATE,
     ),
     "duplicate: a witness has moved away": (
         seen(row(), [A, B], row(), witnesses={OTHER: [C]}),
-        diagnose.DUPLICATE,
+        verdict.DUPLICATE,
     ),
     "duplicate: one witness of two proves it": (
         seen(row(), [A, B], row(), witnesses={OTHER: [A, B], "192.0.2.78": [B]}),
-        diagnose.DUPLICATE,
+        verdict.DUPLICATE,
     ),
-    "flux": (seen(row(), [A, B], row(), witnesses={OTHER: [A, B]}), diagnose.FLUX),
+    "flux": (seen(row(), [A, B], row(), witnesses={OTHER: [A, B]}), verdict.FLUX),
     "flux: of three NICs": (
         seen(row(), [A, B, C], row(), witnesses={OTHER: [A, B, C]}),
-        diagnose.FLUX,
+        verdict.FLUX,
     ),
     "flux: another witness is silent": (
         seen(row(), [A, B], row(), witnesses={OTHER: [A, B], "192.0.2.78": []}),
-        diagnose.FLUX,
+        verdict.FLUX,
     ),
     "flux: was wrong before": (
         seen(row(C), [A, B], row(), witnesses={OTHER: [A, B]}),
-        diagnose.FLUX,
+        verdict.FLUX,
     ),
     # nobody can be asked
-    "cannot: no route": (seen(route=Route(why_not="ENETUNREACH")), diagnose.CANNOT),
-    "cannot: no route, only read": (read(route=Route(why_not="ENETUNREACH")), diagnose.CANNOT),
-    "cannot: no carrier": (seen(row(), (), row(), cannot_ask="no carrier"), diagnose.CANNOT),
+    "cannot: no route": (seen(route=Route(why_not="ENETUNREACH")), verdict.CANNOT),
+    "cannot: no route, only read": (read(route=Route(why_not="ENETUNREACH")), verdict.CANNOT),
+    "cannot: no carrier": (seen(row(), (), row(), cannot_ask="no carrier"), verdict.CANNOT),
     "cannot: no carrier, vouched for": (
         seen(VOUCHED, (), VOUCHED, cannot_ask="no carrier"),
-        diagnose.CANNOT,
+        verdict.CANNOT,
     ),
-    "cannot: no carrier, no room": (seen(cannot_ask="no carrier", load=FULL), diagnose.CANNOT),
+    "cannot: no carrier, no room": (seen(cannot_ask="no carrier", load=FULL), verdict.CANNOT),
     # nobody was to be asked
-    "read: an entry": (read(row()), diagnose.NOT_ASKED),
-    "read: a suspect": (read(VOUCHED), diagnose.NOT_ASKED),
-    "read: set by hand": (read(PERMANENT), diagnose.NOT_ASKED),
-    "read: being resolved": (read(INCOMPLETE), diagnose.NOT_ASKED),
-    "read: failed": (read(FAILED), diagnose.SILENT),
-    "read: no entry": (read(), diagnose.NO_ENTRY),
-    "read: no entry, no room": (read(load=FULL), diagnose.TABLE_FULL),
-    "read: behind a router": (read(row(), route=BEHIND), diagnose.NOT_ASKED),
+    "read: an entry": (read(row()), verdict.NOT_ASKED),
+    "read: a suspect": (read(VOUCHED), verdict.NOT_ASKED),
+    "read: set by hand": (read(PERMANENT), verdict.NOT_ASKED),
+    "read: being resolved": (read(INCOMPLETE), verdict.NOT_ASKED),
+    "read: failed": (read(FAILED), verdict.SILENT),
+    "read: no entry": (read(), verdict.NO_ENTRY),
+    "read: no entry, no room": (read(load=FULL), verdict.TABLE_FULL),
+    "read: behind a router": (read(row(), route=BEHIND), verdict.NOT_ASKED),
 }
 SEEN = pytest.mark.parametrize(("evidence", "name"), CASES.values(), ids=list(CASES))
 
 
 @SEEN
 def test_verdict(evidence, name):
-    assert diagnose.verdict(evidence).name == name
+    assert verdict.verdict(evidence).name == name
 
 
 @SEEN
 def test_every_sentence_can_be_read(evidence, name):
-    found = diagnose.verdict(evidence)
+    found = verdict.verdict(evidence)
     assert found.sentence.endswith((".", "?"))
     assert not set("{}[]'") & set(found.sentence)
     assert "None" not in found.sentence
@@ -182,7 +182,7 @@ def test_every_sentence_can_be_read(evidence, name):
 
 
 def test_the_set_is_closed_and_every_one_of_it_occurs():
-    assert {name for _evidence, name in CASES.values()} == set(diagnose.VERDICTS)
+    assert {name for _evidence, name in CASES.values()} == set(verdict.VERDICTS)
 
 
 @pytest.mark.parametrize(
@@ -209,12 +209,12 @@ def test_the_set_is_closed_and_every_one_of_it_occurs():
     ],
 )  # fmt: skip
 def test_the_command_that_cures(evidence, cure):
-    assert diagnose.verdict(evidence).cure == cure
+    assert verdict.verdict(evidence).cure == cure
 
 
 def test_an_ipv6_table_has_keys_of_its_own():
     evidence = Evidence("2001:db8::10", LINK, answers={A: 0.5}, load=FULL)
-    assert "net.ipv6.neigh.default.gc_thresh3=4096" in diagnose.verdict(evidence).cure
+    assert "net.ipv6.neigh.default.gc_thresh3=4096" in verdict.verdict(evidence).cure
 
 
 @pytest.mark.parametrize(
@@ -239,10 +239,10 @@ def test_an_ipv6_table_has_keys_of_its_own():
     ],
 )
 def test_what_is_said(evidence, said):
-    assert said in diagnose.verdict(evidence).sentence
+    assert said in verdict.verdict(evidence).sentence
 
 
 @pytest.mark.parametrize("kernel", ["4.11.0", "6.18.44", "", "unknown"])
 def test_a_kernel_of_today_vouches_for_nobody(kernel):
-    sentence = diagnose.verdict(seen(VOUCHED, (), VOUCHED, kernel=kernel)).sentence
+    sentence = verdict.verdict(seen(VOUCHED, (), VOUCHED, kernel=kernel)).sentence
     assert "4.11" not in sentence

@@ -1,10 +1,7 @@
 """The comparison of tables and interfaces: pure, so every case is written down."""
 
 import pytest
-from arp_engine.fleet import claims as arp_claims
-from arp_engine.fleet import fleet as arp_fleet
-from arp_engine.fleet import page as arp_page
-from arp_engine.fleet import tally as arp_tally
+from arp_engine.fleet import compare, html_report, inventory, summary
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,11 +21,11 @@ def interface(mac, *ips):
 
 
 def asked(mac, *ips, **more):
-    return arp_claims.from_interfaces({"eth0": interface(mac, *ips), **more})
+    return inventory.from_interfaces({"eth0": interface(mac, *ips), **more})
 
 
 def remembered(mac, *ips, age_s=60):
-    return arp_claims.from_interfaces({"eth0": interface(mac, *ips)}, live=False, age_s=age_s)
+    return inventory.from_interfaces({"eth0": interface(mac, *ips)}, live=False, age_s=age_s)
 
 
 def row(ip=IP, mac=DEAD, dev="eth0", state="REACHABLE", **more):
@@ -40,11 +37,11 @@ def row(ip=IP, mac=DEAD, dev="eth0", state="REACHABLE", **more):
 
 
 def compared(rows, facts, accepted=None, former=None, **scope):
-    networks = {key: arp_claims.parse_networks(key, value) for key, value in scope.items()}
-    fleet = arp_fleet.Fleet(
-        facts, set(facts) if accepted is None else accepted, former, arp_fleet.Scope(**networks)
+    networks = {key: inventory.parse_networks(key, value) for key, value in scope.items()}
+    fleet = compare.Fleet(
+        facts, set(facts) if accepted is None else accepted, former, compare.Scope(**networks)
     )
-    return arp_fleet.compare({"db1": rows}, fleet)
+    return compare.compare({"db1": rows}, fleet)
 
 
 def found(verdict):
@@ -83,7 +80,7 @@ def test_another_interface_of_the_same_machine_is_no_outage():
 def test_a_secondary_address_is_the_machines_too():
     eth0 = interface(BORN)
     eth0["secondary"] = [{"type": "inet", "address": IP, "label": "eth0:1"}]
-    assert found(compared([row()], {"w": arp_claims.from_interfaces({"eth0": eth0})}))[0] == {IP}
+    assert found(compared([row()], {"w": inventory.from_interfaces({"eth0": eth0})}))[0] == {IP}
 
 
 def test_two_machines_claim_an_address_and_a_database_holds_one_of_them():
@@ -98,8 +95,8 @@ def test_an_address_that_every_machine_has_for_itself_is_one_row_and_no_outage()
     facts = {f"w{number}": asked(BORN, "172.17.0.1") for number in range(50)}
     verdict = compared([], facts)
     assert [(each["count"], each["held"]) for each in verdict.twice] == [(50, 0)]
-    fleet = arp_fleet.Fleet(facts, set(facts))
-    told = arp_tally.told(verdict, fleet, {}, {}, 100)
+    fleet = compare.Fleet(facts, set(facts))
+    told = summary.told(verdict, fleet, {}, {}, 100)
     assert told["retcode"] == 0
     assert "1 address claimed twice that no database holds (172.17.0.1)." in told["summary"]
 
@@ -180,7 +177,7 @@ def test_grains_say_the_same_as_interfaces():
         "ip4_interfaces": {"eth0": [IP], "lo": ["127.0.0.1"]},
         "ip6_interfaces": {"eth0": [IP6, "fe80::1"], "lo": ["::1"]},
     }
-    told = arp_claims.from_grains(grains, live=True, age_s=0)
+    told = inventory.from_grains(grains, live=True, age_s=0)
     assert told == asked(BORN, IP, IP6, "fe80::1", lo=interface("00:00:00:00:00:00", "127.0.0.1"))
 
 
@@ -207,7 +204,7 @@ def test_grains_say_the_same_as_interfaces():
 )
 def test_interfaces_of_absurd_shape_are_refused_in_one_line(told, line):
     with pytest.raises(ValueError, match=r"^[^\n]*$") as refused:
-        arp_claims.from_interfaces(told)
+        inventory.from_interfaces(told)
     assert line in str(refused.value)
 
 
@@ -228,14 +225,14 @@ ANYTHING = st.recursive(
 
 @given(ANYTHING)
 def test_whatever_a_minion_says_of_its_interfaces_is_claims_or_one_line(told):
-    for parse in (arp_claims.from_interfaces, arp_claims.from_grains):
+    for parse in (inventory.from_interfaces, inventory.from_grains):
         try:
             facts = parse(told)
         except ValueError as error:
             refused = str(error)
         else:
             refused = ""
-            assert all(arp_claims.address(ip) == ip for ip, _, _ in facts.addresses)
+            assert all(inventory.address(ip) == ip for ip, _, _ in facts.addresses)
         assert "\n" not in refused
 
 
@@ -244,14 +241,14 @@ def test_an_age_that_no_kernel_has_is_none_and_stops_no_page(age):
     verdict = compared([row(updated_s=age)], {"worker": asked(BORN, IP)})
     [wrong] = verdict.wrong
     assert wrong["unchanged_s"] is None
-    assert IP in arp_page.page({"wrong": [wrong]}, 1.8e9)
+    assert IP in html_report.page({"wrong": [wrong]}, 1.8e9)
 
 
 @given(st.lists(ANYTHING, max_size=4), ANYTHING)
 def test_whatever_a_minion_says_of_its_table_the_others_are_compared(rows, instead):
-    fleet = arp_fleet.Fleet({"worker": asked(BORN, IP)}, {"worker"})
+    fleet = compare.Fleet({"worker": asked(BORN, IP)}, {"worker"})
     tables = {"db1": [row()], "evil": rows, "worse": instead}
-    verdict = arp_fleet.compare(tables, fleet)
+    verdict = compare.compare(tables, fleet)
     assert ("db1", IP) in {(each["minion"], each["ip"]) for each in verdict.wrong}
 
 
@@ -290,19 +287,19 @@ def test_wrong_means_that_nobody_who_has_the_address_has_the_mac(machines, entri
     ids=["silent", "traceback", "missing", "False", "an empty table"],
 )
 def test_why_an_answer_is_none(told, line):
-    assert arp_tally.failure(told) == line
+    assert summary.failure(told) == line
 
 
 def test_an_interface_without_a_mac_claims_nothing():
-    facts = {"w": arp_claims.from_interfaces({"tun0": interface("00:00:00:00:00:00", IP)})}
+    facts = {"w": inventory.from_interfaces({"tun0": interface("00:00:00:00:00:00", IP)})}
     assert (found(compared([row()], facts)), facts["w"].macs) == (NOTHING, frozenset())
 
 
 def test_an_address_that_is_held_and_claimed_twice_is_an_exit_code():
     facts = {"w1": asked(BORN, IP), "w2": asked(OTHER, IP)}
-    fleet = arp_fleet.Fleet(facts, set(facts))
+    fleet = compare.Fleet(facts, set(facts))
     rows = [row(mac=BORN)]
-    told = arp_tally.told(arp_fleet.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 0)
+    told = summary.told(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 0)
     assert told["retcode"] == 2
 
 
@@ -313,27 +310,27 @@ def test_an_address_that_is_held_and_claimed_twice_is_an_exit_code():
 )
 def test_exit_codes_add_up(rows, silent, code):
     facts = {"worker": asked(BORN, IP)}
-    fleet = arp_fleet.Fleet(facts, set(facts))
-    verdict = arp_fleet.compare({"db1": rows}, fleet)
-    assert arp_tally.told(verdict, fleet, {"db1": rows}, silent, 100)["retcode"] == code
+    fleet = compare.Fleet(facts, set(facts))
+    verdict = compare.compare({"db1": rows}, fleet)
+    assert summary.told(verdict, fleet, {"db1": rows}, silent, 100)["retcode"] == code
 
 
 def test_lists_are_bounded_and_say_how_long_they_are():
     rows = [row(f"192.0.2.{number}") for number in range(1, 50)]
     facts = {"worker": asked(BORN, *(each["ip"] for each in rows))}
-    fleet = arp_fleet.Fleet(facts, set(facts))
-    told = arp_tally.told(arp_fleet.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 10)
+    fleet = compare.Fleet(facts, set(facts))
+    told = summary.told(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 10)
     assert (len(told["wrong"]), told["totals"]["wrong"]) == (10, 49)
 
 
 def test_behind_a_row_are_those_who_were_not_asked_yet():
     facts = {"w1": remembered(BORN, IP), "w2": asked(OTHER, IP6)}
-    fleet = arp_fleet.Fleet(facts, set(facts))
-    verdict = arp_fleet.compare({"db1": [row(), row(IP6)]}, fleet)
-    assert arp_tally.behind(verdict, fleet) == {"w1"}
+    fleet = compare.Fleet(facts, set(facts))
+    verdict = compare.compare({"db1": [row(), row(IP6)]}, fleet)
+    assert summary.behind(verdict, fleet) == {"w1"}
 
 
 @pytest.mark.parametrize("value", [5, "10.0.0.1/8", "ten", [None], [], {}], ids=str)
 def test_networks_that_are_none_are_refused_by_name(value):
     with pytest.raises(ValueError, match=r"^networks: .* is not a network"):
-        arp_claims.parse_networks("networks", value)
+        inventory.parse_networks("networks", value)

@@ -1,12 +1,8 @@
 """Who is asked when, what it costs, and what is known at any moment."""
 
 import pytest
-from arp_engine.fleet import fleet as arp_fleet
-from arp_engine.fleet import heal as arp_heal
-from arp_engine.fleet import page as arp_page
-from arp_engine.fleet import tally as arp_tally
-from arp_engine.fleet import waves as arp_waves
-from arp_engine.fleet import words as arp_words
+from arp_engine.fleet import arguments, batches, compare, html_report, summary
+from arp_engine.fleet import heal as fleet_heal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +18,7 @@ def wrong(minion, ip="192.0.2.90", dev="eth0", owner=""):
 
 
 def verdict(*rows):
-    return arp_fleet.Verdict(list(rows), [], [], {}, {})
+    return compare.Verdict(list(rows), [], [], {}, {})
 
 
 def answer(*ips, dev="eth0", verdict="healed", **more):
@@ -63,43 +59,43 @@ IDS = st.builds(
 @given(st.sets(IDS), st.sets(IDS), st.sampled_from(["1/3", 0.5, 1, 0.01]), st.integers(1, 12))
 def test_never_more_than_a_share_of_one_role_and_nobody_is_forgotten(asked, others, share, batch):
     everybody = asked | others
-    parsed = arp_words.share(share)
-    waves = list(arp_waves.waves(asked, everybody, parsed, batch))
+    parsed = arguments.share(share)
+    waves = list(batches.waves(asked, everybody, parsed, batch))
     assert sorted(minion for wave in waves for minion in wave) == sorted(asked)
     sizes = {}
     for minion in everybody:
-        sizes.setdefault(arp_waves.role(minion), []).append(minion)
+        sizes.setdefault(batches.role(minion), []).append(minion)
     for wave in waves:
         assert 0 < len(wave) <= batch
         for role, members in sizes.items():
-            together = sum(arp_waves.role(minion) == role for minion in wave)
+            together = sum(batches.role(minion) == role for minion in wave)
             assert together <= max(1, len(members) * parsed + 1e-6)
 
 
 def test_members_go_in_the_order_of_their_numbers():
     minions = [f"db{number}" for number in (10, 2, 1)]
-    assert list(arp_waves.waves(minions, minions, 0.34, 9)) == [["db1"], ["db2"], ["db10"]]
+    assert list(batches.waves(minions, minions, 0.34, 9)) == [["db1"], ["db2"], ["db10"]]
 
 
 def test_exactly_these_entries_on_exactly_these_minions():
     rows = [wrong("db1"), wrong("db2"), wrong("db1", "192.0.2.91"), wrong("db2", dev="eth1")]
-    assert arp_waves.jobs(rows, ["db1", "db2"], 500) == {
+    assert batches.jobs(rows, ["db1", "db2"], 500) == {
         ("eth0", ("192.0.2.90", "192.0.2.91")): ["db1"],
         ("eth0", ("192.0.2.90",)): ["db2"],
         ("eth1", ("192.0.2.90",)): ["db2"],
     }
-    assert arp_waves.jobs(rows, ["db3"], 500) == {}
+    assert batches.jobs(rows, ["db3"], 500) == {}
 
 
 def test_minions_that_hold_the_same_share_one_job():
     rows = [wrong(f"db{number}") for number in range(5)]
-    jobs = arp_waves.jobs(rows, [each["minion"] for each in rows], 500)
+    jobs = batches.jobs(rows, [each["minion"] for each in rows], 500)
     assert list(jobs) == [("eth0", ("192.0.2.90",))]
 
 
 def test_a_job_holds_so_many_addresses_and_no_more():
     rows = [wrong("db1", f"192.0.2.{number}") for number in range(7)]
-    assert [len(ips) for _, ips in arp_waves.jobs(rows, ["db1"], 3)] == [3, 3, 1]
+    assert [len(ips) for _, ips in batches.jobs(rows, ["db1"], 3)] == [3, 3, 1]
 
 
 def run(heal, wave, answers, most=500):
@@ -108,11 +104,11 @@ def run(heal, wave, answers, most=500):
         for (dev, ips), minions in jobs.items():
             heal.begun(minions, dev, ips)
             for minion in minions:
-                heal.answered(minion, dev, ips, answers.get(minion), arp_tally.failure)
+                heal.answered(minion, dev, ips, answers.get(minion), summary.failure)
 
 
 def test_healed_is_told_and_costs_what_it_cost():
-    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90")})
     heal.looked_again([], ["db1"])
     done = told(heal)
@@ -123,7 +119,7 @@ def test_healed_is_told_and_costs_what_it_cost():
 
 
 def test_one_failing_minion_does_not_end_the_run():
-    heal = arp_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 1000)
+    heal = fleet_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 1000)
     run(
         heal,
         ["db1", "db2", "db3"],
@@ -143,7 +139,7 @@ def test_one_failing_minion_does_not_end_the_run():
 
 def test_the_budget_is_never_exceeded_and_who_was_left_out_is_named():
     rows = [wrong(f"db{number}") for number in range(5)]
-    heal = arp_heal.Heal(verdict(*rows), 80)
+    heal = fleet_heal.Heal(verdict(*rows), 80)
     everybody = [each["minion"] for each in rows]
     run(heal, everybody, {})  # nobody tells what it cost: 39 each
     done = told(heal)
@@ -154,7 +150,7 @@ def test_the_budget_is_never_exceeded_and_who_was_left_out_is_named():
 
 def test_what_was_not_needed_of_the_budget_is_there_for_the_next_wave():
     rows = [wrong(f"db{number}") for number in range(3)]
-    heal = arp_heal.Heal(verdict(*rows), 45)
+    heal = fleet_heal.Heal(verdict(*rows), 45)
     for each in rows:
         run(heal, [each["minion"]], {each["minion"]: answer("192.0.2.90")})
     assert (told(heal)["asked"], told(heal)["requests"]) == (3, 6)
@@ -162,13 +158,13 @@ def test_what_was_not_needed_of_the_budget_is_there_for_the_next_wave():
 
 def test_more_entries_than_the_budget_holds_at_once_are_asked_about_all_the_same():
     ips = [f"192.0.2.{number}" for number in range(50)]
-    heal = arp_heal.Heal(verdict(*(wrong("db1", ip) for ip in ips)), 200)
+    heal = fleet_heal.Heal(verdict(*(wrong("db1", ip) for ip in ips)), 200)
 
     while jobs := heal.jobs(["db1"], 500):
         for (dev, some), minions in jobs.items():
             assert len(some) <= 5
             heal.begun(minions, dev, some)
-            heal.answered("db1", dev, some, answer(*some), arp_tally.failure)
+            heal.answered("db1", dev, some, answer(*some), summary.failure)
     done = told(heal)
     assert (len(done["healed"]), done["requests"], done["not_reached"]) == (50, 100, [])
 
@@ -179,13 +175,13 @@ def test_more_entries_than_the_budget_holds_at_once_are_asked_about_all_the_same
     ids=str,
 )
 def test_who_says_that_questions_cost_nothing_is_charged_in_full(entries):
-    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90", entries=entries)})
     assert told(heal)["requests"] == 39
 
 
 def test_what_nobody_answers_costs_the_kernels_own_probes_too():
-    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     gone = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD}]
     run(heal, ["db1"], {"db1": answer("192.0.2.90", verdict="gone", healed=[], gone=gone)})
     assert told(heal)["requests"] == 2 + 6
@@ -193,7 +189,7 @@ def test_what_nobody_answers_costs_the_kernels_own_probes_too():
 
 
 def test_what_an_interrupted_run_did_not_come_to_is_named():
-    heal = arp_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90")})
     heal.looked_again([], ["db1"])
     [(job, minions)] = heal.jobs(["db2"], 500).items()
@@ -207,7 +203,7 @@ def test_what_an_interrupted_run_did_not_come_to_is_named():
 
 
 def test_an_entry_that_somebody_set_is_never_asked_about():
-    heal = arp_heal.Heal(verdict(wrong("db1", owner="PERMANENT")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("db1", owner="PERMANENT")), 100)
     assert heal.rows == []
     done = told(heal)
     assert [row["why"] for row in done["still_wrong"]] == ["never touched: PERMANENT"]
@@ -215,7 +211,7 @@ def test_an_entry_that_somebody_set_is_never_asked_about():
 
 
 def test_a_machine_that_claims_what_it_does_not_answer_for_is_told():
-    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     confirmed = answer("192.0.2.90", verdict="confirmed", healed=[])
     run(heal, ["db1"], {"db1": confirmed})
     heal.looked_again([wrong("db1")], ["db1"])
@@ -225,7 +221,7 @@ def test_a_machine_that_claims_what_it_does_not_answer_for_is_told():
 
 
 def test_what_is_wrong_still_is_told():
-    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer(healed=[])})
     heal.looked_again([wrong("db1"), wrong("db1", "192.0.2.7")], ["db1"])  # the second is another's
     done = told(heal)
@@ -236,7 +232,7 @@ def test_what_is_wrong_still_is_told():
 
 def test_what_was_right_before_it_was_asked_about_is_no_contradiction():
     """Cron was there first: the MAC that is confirmed is not the one the audit saw."""
-    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     right = answer("192.0.2.90", verdict="confirmed", healed=[])
     right["ret"]["entries"][0]["mac"] = NEW
     run(heal, ["db1"], {"db1": right})
@@ -246,7 +242,7 @@ def test_what_was_right_before_it_was_asked_about_is_no_contradiction():
 
 
 def test_who_does_not_show_its_table_again_is_told():
-    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90", verdict="undecided", healed=[])})
     heal.looked_again([], [])
     assert told(heal)["not_reached"] == [
@@ -255,7 +251,7 @@ def test_who_does_not_show_its_table_again_is_told():
 
 
 def test_two_that_answer_are_told_with_their_macs():
-    heal = arp_heal.Heal(verdict(wrong("db1")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     twice = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD, "macs": [OLD, NEW]}]
     run(heal, ["db1"], {"db1": answer("192.0.2.90", healed=[], duplicates=twice)})
     assert f"{OLD}, {NEW}" in told(heal)["still_wrong"][0]["why"]
@@ -263,9 +259,9 @@ def test_two_that_answer_are_told_with_their_macs():
 
 @pytest.mark.parametrize("lie", [[], {}, ["healed"], None], ids=str)
 def test_a_verdict_that_is_no_word_ends_nothing_and_is_charged_in_full(lie):
-    heal = arp_heal.Heal(verdict(wrong("evil"), wrong("db2")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("evil"), wrong("db2")), 100)
     run(heal, ["evil", "db2"], {"evil": answer("192.0.2.90", verdict=lie), "db2": answer()})
-    assert told(heal)["requests"] >= 2 + arp_heal.PROBES
+    assert told(heal)["requests"] >= 2 + fleet_heal.PROBES
 
 
 @given(
@@ -279,7 +275,7 @@ def test_a_verdict_that_is_no_word_ends_nothing_and_is_charged_in_full(lie):
     )
 )
 def test_whatever_a_minion_answers_the_run_goes_on(ret):
-    heal = arp_heal.Heal(verdict(wrong("evil"), wrong("db2")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("evil"), wrong("db2")), 100)
     run(heal, ["evil", "db2"], {"evil": {"ret": ret}, "db2": answer("192.0.2.90")})
     done = told(heal)
     assert "db2" in {row["minion"] for row in done["healed"]}
@@ -289,21 +285,21 @@ def test_whatever_a_minion_answers_the_run_goes_on(ret):
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: arp_words.share("2/1"), "share: '2/1' is not more than 0 and at most 1 (1/3)"),
-        (lambda: arp_words.share("1/0"), "share: '1/0' is not"),
-        (lambda: arp_words.share("third"), "share: 'third' is not"),
-        (lambda: arp_words.whole("batch", 0, 1, 9), "batch: 0 is not a whole number from 1 to 9"),
-        (lambda: arp_words.whole("batch", 1.5, 1, 9), "batch: 1.5 is not a whole number"),
-        (lambda: arp_words.whole("batch", True, 1, 9), "batch: True is not a whole number"),
-        (lambda: arp_words.whole("limit", float("inf"), 0, 9), "limit: inf is not a whole number"),
-        (lambda: arp_words.number("rate", 10**400, 0, 9), "is not a number from 0 to 9"),
-        (lambda: arp_words.number("pause", "nan", 0, 9), "pause: 'nan' is not a number from 0"),
-        (lambda: arp_words.flag("test", "yes"), "test: 'yes' is neither True nor False"),
-        (lambda: arp_words.one_of("truth", "x", ("live",)), "truth: 'x' is not one of live"),
-        (lambda: arp_words.text("tgt", [1], "a target"), "tgt: [1] is not a target"),
-        (lambda: arp_words.page("report.html"), "report: 'report.html' is not the absolute path"),
-        (lambda: arp_words.page("/nowhere/x.html"), "its directory does not exist"),
-        (lambda: arp_words.page("/"), "report: '/' is not the absolute path of a file"),
+        (lambda: arguments.share("2/1"), "share: '2/1' is not more than 0 and at most 1 (1/3)"),
+        (lambda: arguments.share("1/0"), "share: '1/0' is not"),
+        (lambda: arguments.share("third"), "share: 'third' is not"),
+        (lambda: arguments.whole("batch", 0, 1, 9), "batch: 0 is not a whole number from 1 to 9"),
+        (lambda: arguments.whole("batch", 1.5, 1, 9), "batch: 1.5 is not a whole number"),
+        (lambda: arguments.whole("batch", True, 1, 9), "batch: True is not a whole number"),
+        (lambda: arguments.whole("limit", float("inf"), 0, 9), "limit: inf is not a whole number"),
+        (lambda: arguments.number("rate", 10**400, 0, 9), "is not a number from 0 to 9"),
+        (lambda: arguments.number("pause", "nan", 0, 9), "pause: 'nan' is not a number from 0"),
+        (lambda: arguments.flag("test", "yes"), "test: 'yes' is neither True nor False"),
+        (lambda: arguments.one_of("truth", "x", ("live",)), "truth: 'x' is not one of live"),
+        (lambda: arguments.text("tgt", [1], "a target"), "tgt: [1] is not a target"),
+        (lambda: arguments.page("report.html"), "report: 'report.html' is not the absolute path"),
+        (lambda: arguments.page("/nowhere/x.html"), "its directory does not exist"),
+        (lambda: arguments.page("/"), "report: '/' is not the absolute path of a file"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -323,7 +319,7 @@ def test_what_a_minion_sends_is_text_on_the_page_and_never_markup():
         "gone": [{**row, "why": EVIL}],
         "silent": [{"minion": EVIL, "why": EVIL}],
     }
-    page = arp_page.page({**heal, "summary": [EVIL], "retcode": 2, "jid": EVIL}, 1.8e9)
+    page = html_report.page({**heal, "summary": [EVIL], "retcode": 2, "jid": EVIL}, 1.8e9)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "\u202e" not in page
@@ -331,7 +327,7 @@ def test_what_a_minion_sends_is_text_on_the_page_and_never_markup():
 
 
 def test_the_page_needs_nothing_from_elsewhere():
-    page = arp_page.page({"wrong": [wrong("db1")], "summary": ["one"], "retcode": 2}, 1.8e9)
+    page = html_report.page({"wrong": [wrong("db1")], "summary": ["one"], "retcode": 2}, 1.8e9)
     assert "default-src 'none'" in page
     for word in ("http://", "https://", "src=", "<script", "@import", "url("):
         assert word not in page.replace("default-src=", "")

@@ -1,8 +1,7 @@
 """Who has started and is still to be asked about: told the time, so nobody waits for anything."""
 
 import pytest
-from arp_engine.fleet import claims as arp_claims
-from arp_engine.fleet import newcomers as arp_newcomers
+from arp_engine.fleet import inventory, new_minions
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,8 +9,8 @@ MAC = "02:00:00:00:00:0a"
 
 
 def newcomers(window_s=1.0, again_s=10.0, most=500, networks="192.0.2.0/24,2001:db8::/32"):
-    return arp_newcomers.Newcomers(
-        window_s, again_s, most, arp_claims.parse_networks("networks", networks)
+    return new_minions.Newcomers(
+        window_s, again_s, most, inventory.parse_networks("networks", networks)
     )
 
 
@@ -163,7 +162,7 @@ def test_100000_addresses_are_refused_by_name():
 def test_of_one_machine_so_many_addresses_are_asked_about_and_no_more():
     waiting = newcomers()
     waiting.started(*event("evil", *[f"192.0.2.{number}" for number in range(200)]), now=0)
-    assert len(waiting.take(1, Everybody(), nothing).addresses) == arp_newcomers.MOST_EACH
+    assert len(waiting.take(1, Everybody(), nothing).addresses) == new_minions.MOST_EACH
     assert waiting.complaints() == {"evil": "200 addresses; the first 64 are asked about"}
 
 
@@ -192,7 +191,7 @@ def test_only_accepted_keys_count():
 
 
 def test_what_waits_is_bounded(monkeypatch):
-    monkeypatch.setattr(arp_newcomers, "MOST_WAITING", 3)
+    monkeypatch.setattr(new_minions, "MOST_WAITING", 3)
     waiting = newcomers()
     for number in range(5):
         waiting.started(*event(f"forged{number}"), now=0)
@@ -204,7 +203,7 @@ def test_complaints_are_bounded():
     waiting = newcomers()
     for number in range(500):
         waiting.started("salt/minion/x/start", {"id": f"forged{number}"}, now=0)
-    assert len(waiting.complaints()) == arp_newcomers.MOST_TOLD
+    assert len(waiting.complaints()) == new_minions.MOST_TOLD
 
 
 def returned(jid, minion, told):
@@ -212,7 +211,7 @@ def returned(jid, minion, told):
 
 
 def test_answers_are_counted_and_the_silent_named():
-    jobs = arp_newcomers.Jobs()
+    jobs = new_minions.Jobs()
     jobs.sent("1", ["db1", "db2", "db3"], now=0)
     assert jobs.answered(*returned("1", "db1", {"healed": [{}], "gone": []})) == {
         "jid": "1", "minion": "db1", "healed": 1, "gone": 0,
@@ -228,7 +227,7 @@ def test_answers_are_counted_and_the_silent_named():
 
 
 def test_jobs_are_bounded():
-    jobs = arp_newcomers.Jobs()
+    jobs = new_minions.Jobs()
     for number in range(500):
         jobs.sent(str(number), ["db1"], now=0)
-    assert len(jobs.silent(now=99)) == arp_newcomers.MOST_JOBS
+    assert len(jobs.silent(now=99)) == new_minions.MOST_JOBS

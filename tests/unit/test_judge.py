@@ -5,8 +5,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from arp_engine.netlink import kernel, model, wire
-from arp_engine.table import judge
+from arp_engine.netlink import codec, constants, model
+from arp_engine.table import ownership
 from pyroute2.netlink.rtnl import ndmsg
 
 ROUTER, OFFLOADED = 0x80, 0x20  # flags that say nothing about who wrote an entry
@@ -18,12 +18,15 @@ def entry(**words):
         "ifindex": 2, "state": 4, "flags": 0, "kind": 1, "dst": socket.inet_aton("192.0.2.1"),
         "mac": b"\2\0\0\0\0\1", "confirmed": 0, "used": 0, "updated": 0, **words,
     }  # fmt: skip
-    return wire.Entry(**values)
+    return codec.Entry(**values)
 
 
 def test_our_words_are_the_kernels():
-    assert {name.lower(): bits for name, bits in kernel.STATES.items()} == ndmsg.states
-    assert (kernel.NTF_PROXY, kernel.NTF_EXT_LEARNED) == (ndmsg.NTF_PROXY, ndmsg.NTF_EXT_LEARNED)
+    assert {name.lower(): bits for name, bits in constants.STATES.items()} == ndmsg.states
+    assert (constants.NTF_PROXY, constants.NTF_EXT_LEARNED) == (
+        ndmsg.NTF_PROXY,
+        ndmsg.NTF_EXT_LEARNED,
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,9 +37,9 @@ def test_our_words_are_the_kernels():
         ({"flags": OFFLOADED}, ""),
         ({"state": 0x20, "mac": b""}, ""),
         ({"kind": 0}, ""),
-        ({"flags": kernel.NTF_PROXY}, "proxy"),
-        ({"flags": kernel.NTF_EXT_LEARNED | ROUTER}, "extern_learn"),
-        ({"flags": kernel.NTF_STICKY}, "flags"),
+        ({"flags": constants.NTF_PROXY}, "proxy"),
+        ({"flags": constants.NTF_EXT_LEARNED | ROUTER}, "extern_learn"),
+        ({"flags": constants.NTF_STICKY}, "flags"),
         ({"ext": 1}, "managed"),
         ({"ext": 4}, "extern_valid"),
         ({"ext": 0x100}, "flags"),
@@ -57,16 +60,16 @@ def test_our_words_are_the_kernels():
     ids=str,
 )
 def test_owner(words, owner):
-    assert judge.owner(entry(**words), ETH) == owner
+    assert ownership.owner(entry(**words), ETH) == owner
 
 
 @pytest.mark.parametrize("flag", [0x08, 0x10, 0x80], ids=["loopback", "pointopoint", "noarp"])
 def test_device_without_arp(flag):
-    assert judge.owner(entry(), model.Device("x0", 0x1003 | flag)) == "x0 does no ARP"
+    assert ownership.owner(entry(), model.Device("x0", 0x1003 | flag)) == "x0 does no ARP"
 
 
 def test_unknown_device():
-    assert judge.owner(entry(), None) == "unknown device"
+    assert ownership.owner(entry(), None) == "unknown device"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def test_unknown_device():
     ids=str,
 )
 def test_state_names_drop_no_bit(bits, name):
-    assert judge.state_name(bits) == name
+    assert ownership.state_name(bits) == name
 
 
 @pytest.mark.parametrize(
@@ -89,30 +92,30 @@ def test_state_names_drop_no_bit(bits, name):
     ids=str,
 )
 def test_suspect(words, suspect):
-    assert judge.is_suspect(**words, base_reachable_s=30.0) is suspect
+    assert ownership.is_suspect(**words, base_reachable_s=30.0) is suspect
 
 
 def test_a_rule_that_asks_a_head_for_more_than_is_shared_is_told_so():
     """It holds all the same: whoever judges asks again, entry by entry."""
     head = entry().head
-    for name in set(wire.Entry._fields) - set(wire.Head._fields):
+    for name in set(codec.Entry._fields) - set(codec.Head._fields):
         with pytest.raises(model.Individual):
             getattr(head, name)
-    assert judge.owner(head, ETH) == ""
+    assert ownership.owner(head, ETH) == ""
     with pytest.raises(model.Individual):
-        judge.owner(entry(kind=0).head, ETH)  # whether it is multicast, the address alone tells
+        ownership.owner(entry(kind=0).head, ETH)  # whether it is multicast, the address alone tells
 
 
 def test_what_a_rule_may_read_is_what_an_entry_has():
     may = {name for name, value in vars(model.Seen).items() if isinstance(value, property)}
-    assert may == set(wire.Entry._fields)
+    assert may == set(codec.Entry._fields)
 
 
 def test_the_kernels_numbers_stand_in_one_file():
     """No other file writes one of its names down again."""
-    names = {name for name in vars(kernel) if name.isupper()}
-    for path in Path(kernel.__file__).parent.glob("arp_*.py"):
-        if path.stem != "arp_kernel":
+    names = {name for name in vars(constants) if name.isupper()}
+    for path in Path(constants.__file__).parent.parent.glob("*/*.py"):
+        if path.stem != "constants":
             assigned = {
                 target.id
                 for node in ast.parse(path.read_text(encoding="utf-8")).body

@@ -1,7 +1,7 @@
 """Pace, flight and timers: no clock, no kernel."""
 
 import pytest
-from arp_engine.resolve import pace as arp_pace
+from arp_engine.resolve import rate_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ def sent_within(pace, seconds, step=0.001):
 
 @pytest.mark.parametrize("rate", [0.5, 1, 7, 100, 5000])
 def test_the_rate_is_kept_and_used(rate):
-    pace = arp_pace.Pace(rate)
+    pace = rate_limit.Pace(rate)
     times = sent_within(pace, 20)
     late = 2 + rate * 0.001  # what the last step had not come to
     assert 20 * rate - late <= len(times) - pace.burst <= 20 * rate + 1
@@ -28,7 +28,7 @@ def test_the_rate_is_kept_and_used(rate):
 @settings(deadline=None)
 @given(st.floats(0.1, 10_000), st.integers(1, 64), st.lists(st.floats(0, 3), max_size=60))
 def test_no_window_holds_more_than_rate_and_burst(rate, burst, pauses):
-    pace, now, times = arp_pace.Pace(rate, burst), 0.0, []
+    pace, now, times = rate_limit.Pace(rate, burst), 0.0, []
     for pause in pauses:
         now += pause
         count = pace.may(now)
@@ -42,7 +42,7 @@ def test_no_window_holds_more_than_rate_and_burst(rate, burst, pauses):
 
 
 def test_a_pause_earns_a_burst_and_no_more():
-    pace = arp_pace.Pace(100, 5)
+    pace = rate_limit.Pace(100, 5)
     assert pace.may(0) == 5
     pace.spend(5, 0)
     assert (pace.may(0), pace.due(0)) == (0, pytest.approx(0.01))
@@ -51,7 +51,7 @@ def test_a_pause_earns_a_burst_and_no_more():
 
 
 def test_when_the_next_is_due_it_may_go():
-    pace = arp_pace.Pace(3)
+    pace = rate_limit.Pace(3)
     now = 12345.678
     for _ in range(1000):
         pace.spend(pace.may(now), now)
@@ -62,29 +62,29 @@ def test_when_the_next_is_due_it_may_go():
 
 
 def test_rate_zero_has_no_limit():
-    pace = arp_pace.Pace(0)
+    pace = rate_limit.Pace(0)
     pace.spend(1_000_000, 0)
     assert (pace.may(0) > 1_000_000, pace.due(0)) == (True, 0)
 
 
 def test_in_flight_is_bounded_until_answers_come_or_are_late():
-    flight = arp_pace.Flight(3)
+    flight = rate_limit.Flight(3)
     for key in "abc":
         flight.sent(key, 0.0)
-    assert (flight.room(0.001), flight.due(0.001)) == (0, arp_pace.YOUNG_S)
+    assert (flight.room(0.001), flight.due(0.001)) == (0, rate_limit.YOUNG_S)
     flight.answered("b")
     flight.answered("b")  # again, and by somebody else
     assert (flight.room(0.001), flight.due(0.001)) == (1, 0.001)
-    assert flight.room(arp_pace.YOUNG_S) == 3
+    assert flight.room(rate_limit.YOUNG_S) == 3
 
 
 def test_several_questions_of_one_key():
-    flight = arp_pace.Flight(4)
+    flight = rate_limit.Flight(4)
     for now in (0.0, 0.01, 0.01):
         flight.sent("a", now)
-    assert flight.room(arp_pace.YOUNG_S) == 2
+    assert flight.room(rate_limit.YOUNG_S) == 2
     flight.answered("a")
-    assert flight.room(arp_pace.YOUNG_S) == 4
+    assert flight.room(rate_limit.YOUNG_S) == 4
     flight.sent("a", 0.03)
     assert flight.room(0.04) == 3
     assert flight.room(1) == 4
@@ -94,7 +94,7 @@ def test_several_questions_of_one_key():
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.floats(0, 0.01))))
 def test_in_flight_never_holds_more_than_it_may(events):
-    flight, now = arp_pace.Flight(4), 0.0
+    flight, now = rate_limit.Flight(4), 0.0
     for key, answered, pause in events:
         now += pause
         if answered:
@@ -110,17 +110,17 @@ def test_in_flight_never_holds_more_than_it_may(events):
 )
 def test_a_burst_is_half_of_what_a_backlog_holds(tmp_path, text, most):
     (tmp_path / "backlog").write_text(text)
-    assert arp_pace.most_at_once(tmp_path / "backlog") == most
+    assert rate_limit.most_at_once(tmp_path / "backlog") == most
 
 
 def test_an_unknown_backlog_is_taken_for_a_small_one(tmp_path):
-    assert arp_pace.most_at_once(tmp_path / "nowhere") == 128
+    assert rate_limit.most_at_once(tmp_path / "nowhere") == 128
     (tmp_path / "empty").write_text("")
-    assert arp_pace.most_at_once(tmp_path / "empty") == 128
+    assert rate_limit.most_at_once(tmp_path / "empty") == 128
 
 
 def test_timers_come_in_order_and_each_key_has_one():
-    timers = arp_pace.Timers()
+    timers = rate_limit.Timers()
     assert (timers.due(), timers.pop(1e9, 9)) == (float("inf"), [])
     for key, due in (("a", 3.0), ("b", 1.0), ("c", 2.0), ("b", 4.0), ("d", 2.0)):
         timers.set(due, [key])
@@ -132,7 +132,7 @@ def test_timers_come_in_order_and_each_key_has_one():
 
 
 def test_timers_that_are_set_together_are_still_each_key_s_own():
-    timers = arp_pace.Timers()
+    timers = rate_limit.Timers()
     timers.set(2.0, "abcd")
     timers.set(1.0, "c")
     timers.clear("a")
@@ -145,7 +145,7 @@ def test_timers_that_are_set_together_are_still_each_key_s_own():
 
 
 def test_timers_hold_what_is_set_and_no_more():
-    timers = arp_pace.Timers()
+    timers = rate_limit.Timers()
     for number in range(10_000):
         timers.set(number, "a")
         timers.due()

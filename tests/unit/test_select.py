@@ -4,8 +4,8 @@ import socket
 
 import pytest
 import yaml
-from arp_engine.netlink import wire
-from arp_engine.table import select
+from arp_engine.netlink import codec
+from arp_engine.table import selectors
 
 
 def entry(**words):
@@ -13,7 +13,7 @@ def entry(**words):
         "ifindex": 2, "state": 4, "flags": 0, "kind": 1, "dst": socket.inet_aton("192.0.2.1"),
         "mac": b"\2\0\0\0\0\1", "confirmed": 0, "used": 0, "updated": 0, **words,
     }  # fmt: skip
-    return wire.Entry(**values)
+    return codec.Entry(**values)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def entry(**words):
     ids=str,
 )
 def test_addresses(ip, meant, other):
-    selected = select.parse_selectors(ip=ip)
+    selected = selectors.parse_selectors(ip=ip)
 
     def packed(text):
         return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
@@ -39,17 +39,17 @@ def test_addresses(ip, meant, other):
 
 
 def test_one_family_is_read_where_only_that_can_be_meant():
-    assert select.parse_selectors(ip="192.0.2.1").families == (socket.AF_INET,)
-    assert select.parse_selectors(ip=["192.0.2.1", "::1"]).families == (2, 10)
+    assert selectors.parse_selectors(ip="192.0.2.1").families == (socket.AF_INET,)
+    assert selectors.parse_selectors(ip=["192.0.2.1", "::1"]).families == (2, 10)
 
 
 def test_a_list_may_name_what_flush_may_not():
-    assert select.parse_selectors(state="PERMANENT", verb="list").state == {0x80}
+    assert selectors.parse_selectors(state="PERMANENT", verb="list").state == {0x80}
 
 
 def test_several_are_a_list_or_one_word_with_commas():
     by_list, by_word = (
-        select.parse_selectors(ip=value, dev=dev, state=state, mac=mac)
+        selectors.parse_selectors(ip=value, dev=dev, state=state, mac=mac)
         for value, dev, state, mac in (
             (["192.0.2.1", "192.0.2.2"], ["a", "b"], ["STALE", "PROBE"], ["02:00:00:00:00:0a"]),
             ("192.0.2.1,192.0.2.2", "a, b", "stale,probe", "02-00-00-00-00-0A"),
@@ -66,21 +66,21 @@ def test_several_are_a_list_or_one_word_with_commas():
 )
 def test_what_is_no_hardware_address(mac):
     with pytest.raises(ValueError, match=r"^mac: "):
-        select.parse_selectors(mac=mac)
+        selectors.parse_selectors(mac=mac)
 
 
 @pytest.mark.parametrize("several", [False, True])
 def test_a_hardware_address_that_yaml_took_for_a_number(several):
     number = yaml.safe_load("52:54:00:12:34:56")
     with pytest.raises(ValueError, match=r"^mac: \d+ is not .* with dashes \(52-54-00-12-34-56\)$"):
-        select.parse_selectors(mac=[number] if several else number)
+        selectors.parse_selectors(mac=[number] if several else number)
     assert yaml.safe_load("52-54-00-12-34-56") == "52-54-00-12-34-56"
-    assert select.parse_selectors(mac="52-54-00-12-34-56").mac == {bytes.fromhex("525400123456")}
+    assert selectors.parse_selectors(mac="52-54-00-12-34-56").mac == {bytes.fromhex("525400123456")}
 
 
 def test_5000_networks_are_looked_up_by_length_and_not_one_by_one():
     networks = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(5000)] + ["192.0.2.0/25"]
-    addresses = select.parse_selectors(ip=networks).ip
+    addresses = selectors.parse_selectors(ip=networks).ip
     assert len(addresses._ranges) == 2
     assert socket.inet_aton("10.19.135.7") in addresses
     assert socket.inet_aton("10.19.136.7") not in addresses

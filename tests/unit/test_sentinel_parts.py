@@ -6,16 +6,13 @@ import re
 import time
 
 import pytest
-from arp_engine.netlink import model, wire
-from arp_engine.netlink.kernel import PERMANENT, REACHABLE
-from arp_engine.packets import filter as arp_filter
-from arp_engine.packets import syn as arp_syn
-from arp_engine.reporting import merge as arp_merge
-from arp_engine.sentinel import calls as arp_calls
-from arp_engine.sentinel import doubts as arp_doubts
-from arp_engine.sentinel import known as arp_known
-from arp_engine.sentinel import options as arp_options
-from arp_engine.sentinel import watch as arp_watch
+from arp_engine.netlink import codec, model
+from arp_engine.netlink.constants import PERMANENT, REACHABLE
+from arp_engine.packets import bpf, tcp_syn
+from arp_engine.reporting import throttle
+from arp_engine.sentinel import calls as sentinel_calls
+from arp_engine.sentinel import decide, neighbour_cache, question_queue
+from arp_engine.sentinel import options as sentinel_options
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
@@ -29,24 +26,24 @@ def syn(ip=None, **tcp):
     return (ip or IP(**V4)) / TCP(**{"sport": 4000, "dport": 5432, "flags": "S", **tcp})
 
 
-# --- arp_syn
+# --- packets/tcp_syn.py
 
 
 @pytest.mark.parametrize("header", [IP(**V4), IPv6(**V6)], ids=["v4", "v6"])
 @pytest.mark.parametrize("flags", ["S", "SEC"], ids=["plain", "ECN"])
 def test_a_syn_is_understood_and_made_again_with_its_checksum(header, flags):
     right = bytes(syn(header, flags=flags, options=TCP_OPTIONS))
-    found = arp_syn.parse(right)
+    found = tcp_syn.parse(right)
     assert (found.source_port, found.target_port) == (4000, 5432)
     assert found.source[-1] == 0x10 if len(found.source) == 16 else 10
     at = 40 if header.version == 6 else 20
     broken = right[: at + 16] + b"\x12\x34" + right[at + 18 :] + bytes(6)  # and padding behind it
-    assert arp_syn.again(broken) == right
+    assert tcp_syn.again(broken) == right
 
 
 @pytest.mark.parametrize("flags", ["SA", "A", "R", "SF", "", "SR"])
 def test_other_flags_are_no_syn(flags):
-    assert arp_syn.parse(bytes(syn(flags=flags))) is None
+    assert tcp_syn.parse(bytes(syn(flags=flags))) is None
 
 
 def test_no_bytes_make_it_fail():
@@ -57,30 +54,30 @@ def test_no_bytes_make_it_fail():
         for _change in range(chance.randrange(4)):
             if packet:
                 packet[chance.randrange(len(packet))] = chance.randrange(256)
-        again = arp_syn.again(bytes(packet))
-        assert again is None or arp_syn.parse(again)
+        again = tcp_syn.again(bytes(packet))
+        assert again is None or tcp_syn.parse(again)
 
 
 def test_data_is_not_sent_again():
-    assert arp_syn.parse(bytes(syn() / Raw(b"x")))
-    assert arp_syn.again(bytes(syn() / Raw(b"x"))) is None
+    assert tcp_syn.parse(bytes(syn() / Raw(b"x")))
+    assert tcp_syn.again(bytes(syn() / Raw(b"x"))) is None
 
 
-# --- arp_filter
+# --- packets/bpf.py
 
 
 def test_a_program_has_no_more_instructions_than_the_kernel_takes():
     many = {number.to_bytes(4, "big"): frozenset({bytes(6)}) for number in range(600)}
     with pytest.raises(ValueError, match="instructions, 4096 are allowed"):
-        arp_filter.incoming(4, many)
-    assert len(arp_filter.incoming(4, dict(list(many.items())[:500]))) <= 8 * 4096
+        bpf.incoming(4, many)
+    assert len(bpf.incoming(4, dict(list(many.items())[:500]))) <= 8 * 4096
 
 
-# --- arp_doubts
+# --- sentinel/question_queue.py
 
 
 def doubts(rate=100.0, **waiting):
-    made = arp_doubts.Doubts(rate)
+    made = question_queue.Doubts(rate)
     for key in waiting:
         made.put(key, "syn", 0.0)
     return made
@@ -120,9 +117,9 @@ def test_what_a_listener_has_answered_goes_first_through_a_flood():
     made = doubts()
     for number in range(2000):
         made.put(number, "syn", 0.0)
-    assert len(made) == arp_doubts.MOST
-    made.put(arp_doubts.MOST - 1, "syn", 0.0, answered=True)
-    assert played(made, 0.1)[0][1] == arp_doubts.MOST - 1
+    assert len(made) == question_queue.MOST
+    made.put(question_queue.MOST - 1, "syn", 0.0, answered=True)
+    assert played(made, 0.1)[0][1] == question_queue.MOST - 1
 
 
 def test_a_newcomer_finds_room_in_a_queue_that_forged_ones_have_filled():
@@ -178,12 +175,12 @@ def test_who_was_silent_does_not_go_first_until_somebody_answers():
 
 def test_silence_is_remembered_of_so_many_and_so_long():
     made = doubts()
-    for number in range(2 * arp_doubts.MUTES):
+    for number in range(2 * question_queue.MUTES):
         made.silent(number, 0.0)
     assert made.put(0, "syn", 5.0, answered=True).first
-    last = 2 * arp_doubts.MUTES - 1
+    last = 2 * question_queue.MUTES - 1
     assert not made.put(last, "syn", 5.0, answered=True).first
-    assert made.put(last, "syn", arp_doubts.MUTE_S, answered=True).first
+    assert made.put(last, "syn", question_queue.MUTE_S, answered=True).first
 
 
 def test_what_is_due_is_due():
@@ -202,27 +199,27 @@ def test_what_is_due_is_due():
 
 
 def test_of_one_address_only_so_many_syns_and_macs_are_kept():
-    doubt = arp_doubts.Doubt("a", "syn")
+    doubt = question_queue.Doubt("a", "syn")
     for number in range(100):
         doubt.add(bytes([number]), number)
-    assert (len(doubt.macs), doubt.things[-1]) == (arp_doubts.SYNS, 99)
-    assert len(doubt.things) == arp_doubts.SYNS
+    assert (len(doubt.macs), doubt.things[-1]) == (question_queue.SYNS, 99)
+    assert len(doubt.things) == question_queue.SYNS
 
 
 def test_aliases_are_bounded_and_forgotten():
-    aliases = arp_doubts.Aliases()
+    aliases = question_queue.Aliases()
     for number in range(10_000):
         assert aliases.add("a", number.to_bytes(6, "big"), number / 1000)
-    assert len(aliases) == arp_doubts.ALIASES
+    assert len(aliases) == question_queue.ALIASES
     assert ("a", (9999).to_bytes(6, "big")) in aliases
-    aliases.forget(10 + arp_doubts.ALIAS_S)
+    aliases.forget(10 + question_queue.ALIAS_S)
     assert not len(aliases)
 
 
 def test_to_forget_those_of_one_address_costs_nothing_however_many_there_are():
     """Whoever announces himself makes us do it, thousands of times a second."""
-    aliases, began = arp_doubts.Aliases(), time.process_time()
-    for number in range(arp_doubts.ALIASES):
+    aliases, began = question_queue.Aliases(), time.process_time()
+    for number in range(question_queue.ALIASES):
         aliases.add(number % 100, number.to_bytes(6, "big"), 0.0)
     for _ in range(20_000):
         aliases.forget(1.0, "another")
@@ -233,7 +230,7 @@ def test_to_forget_those_of_one_address_costs_nothing_however_many_there_are():
     assert aliases.add(7, (7).to_bytes(6, "big"), 1.0)
 
 
-# --- arp_watch
+# --- sentinel/decide.py
 
 
 class Here:
@@ -246,10 +243,10 @@ class Here:
 
 def test_a_frame_that_does_not_say_whom_it_is_from_contradicts_nothing():
     """InfiniBand's do not, and its entries hold twenty bytes."""
-    watch, source = arp_watch.Watch(100, None, None, Here(), None), bytes([192, 0, 2, 1])
-    entry = wire.Entry(ifindex=2, state=REACHABLE, kind=1, dst=source, mac=bytes([2] * 20))
+    watch, source = decide.Watch(100, None, None, Here(), None), bytes([192, 0, 2, 1])
+    entry = codec.Entry(ifindex=2, state=REACHABLE, kind=1, dst=source, mac=bytes([2] * 20))
     watch.known.read_anew([entry])
-    syn = arp_syn.Syn(source, 4000, bytes([192, 0, 2, 2]), 5432, b"")
+    syn = tcp_syn.Syn(source, 4000, bytes([192, 0, 2, 2]), 5432, b"")
     watch.came(2, b"", syn)
     assert not len(watch.doubts)
     watch.came(2, bytes([4] * 20), syn)
@@ -257,11 +254,11 @@ def test_a_frame_that_does_not_say_whom_it_is_from_contradicts_nothing():
 
 
 def test_under_a_flood_only_what_a_syn_could_change_is_looked_at():
-    watch = arp_watch.Watch(100, None, None, Here(), None)
+    watch = decide.Watch(100, None, None, Here(), None)
     ours, owned, asked = (bytes([192, 0, 2, number]) for number in (1, 2, 3))
     states = {ours: REACHABLE, owned: PERMANENT, asked: REACHABLE}
     watch.known.read_anew(
-        wire.Entry(ifindex=2, state=state, kind=1, dst=dst, mac=bytes([2] * 6))
+        codec.Entry(ifindex=2, state=state, kind=1, dst=dst, mac=bytes([2] * 6))
         for dst, state in states.items()
     )
     watch.doubts.put((2, asked), "syn", 0.0)
@@ -269,13 +266,13 @@ def test_under_a_flood_only_what_a_syn_could_change_is_looked_at():
     assert set(watch.filter_for_kernel(True, 100)) == {ours}
 
 
-# --- arp_merge
+# --- reporting/throttle.py
 
 
 def test_a_flood_of_news_is_one_line_a_minute():
     said = []
     noted = []
-    teller = arp_merge.Teller(
+    teller = throttle.Teller(
         lambda kind, line, facts: said.append(line), lambda *words: noted.append(words)
     )
     for number in range(60_000):
@@ -294,19 +291,19 @@ def test_every_word_that_is_told_is_one_that_is_counted(repo):
         text = path.read_text(encoding="utf-8")
         told |= set(re.findall(r'(?:_teller|teller|self)\._?tell(?:_changed)?\(\s*"(\w+)"', text))
     told |= {"healed", "changed"}  # one of them, as it turns out
-    assert told == set(arp_merge.WORDS)
+    assert told == set(throttle.WORDS)
 
 
-# --- arp_known
+# --- sentinel/neighbour_cache.py
 
 
 def entry(**fields):
     fields = {"ifindex": 2, "state": PERMANENT, "dst": bytes(4), "mac": bytes(6), **fields}
-    return wire.Entry(**fields)
+    return codec.Entry(**fields)
 
 
 def test_reading_anew_tells_what_has_changed_meanwhile():
-    known = arp_known.Known()
+    known = neighbour_cache.Known()
     assert known.read_anew([entry()]) == []
     [change] = known.read_anew([entry(mac=b"other!"), entry(ifindex=3)])
     assert (change.old.mac, change.new.mac) == (bytes(6), b"other!")
@@ -315,22 +312,22 @@ def test_reading_anew_tells_what_has_changed_meanwhile():
     assert [found.ifindex for found in known.at(bytes(4))] == [3]
 
 
-# --- arp_calls
+# --- sentinel/calls.py
 
 
 def test_calls_wait_for_their_answer_and_no_longer():
-    calls = arp_calls.Calls()
+    calls = sentinel_calls.Calls()
     for port in range(1000):
-        found = arp_syn.parse(bytes(syn(sport=port)))
+        found = tcp_syn.parse(bytes(syn(sport=port)))
         calls.put(found, 2, 0.0)
         calls.put(found, 2, 0.04)  # sent again
-    assert len(calls) == arp_calls.MOST
+    assert len(calls) == sentinel_calls.MOST
     assert calls.waited(0.049) == []
-    assert len(calls.waited(0.051)) == arp_calls.MOST
+    assert len(calls.waited(0.051)) == sentinel_calls.MOST
     assert calls.next_due() == float("inf")
 
 
-# --- arp_options
+# --- sentinel/options.py
 
 
 @pytest.mark.parametrize(
@@ -344,9 +341,9 @@ def test_calls_wait_for_their_answer_and_no_longer():
 )
 def test_what_is_wrong_is_named(words, said):
     with pytest.raises(ValueError, match=said.replace("(", "\\(")):
-        arp_options.parse(words)
+        sentinel_options.parse(words)
 
 
 def test_the_defaults():
-    options = arp_options.parse()
+    options = sentinel_options.parse()
     assert (options.rate, options.reinject, options.selectors.ip) == (100.0, True, None)

@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from arp_engine.netlink import sockets as arp_sockets
+from arp_engine.netlink import sock_diag
 
 # Linux 6.18, the answer to TCPDIAG_GETSOCK (little-endian), of a caller bound to 192.0.2.1:40000:
 #   s.connect_ex(("192.0.2.10", 5432)), 192.0.2.10 being no living host
@@ -25,7 +25,7 @@ little = pytest.mark.skipif(struct.pack("=H", 1) != b"\1\0", reason="captured li
 
 
 def read(chunk, stuck=False):
-    return list(arp_sockets._read(chunk, stuck))
+    return list(sock_diag._read(chunk, stuck))
 
 
 @little
@@ -61,7 +61,7 @@ def test_a_captured_message():
 )
 def test_both_ways_to_read_agree(messages, stuck):
     chunk = b"".join(messages)
-    assert read(chunk) == list(arp_sockets._walk(chunk))
+    assert read(chunk) == list(sock_diag._walk(chunk))
     assert len(read(chunk)) == len(messages)
     assert sum(found.is_stuck for found in read(chunk, stuck=True)) == stuck
 

@@ -37,15 +37,15 @@ FOLDERS = {
     "lab": {"lab", "matplotlib", "salt", "setproctitle", "yaml"},  # the world, not the product
 }
 #: File of the engine -> what it alone may import.
-ALSO = {"reporting/record.py": {"prometheus_client"}}  # where metrics are wanted
+ALSO = {"reporting/sinks.py": {"prometheus_client"}}  # where metrics are wanted
 #: The files of the engine that may open a socket.
-MAY_OPEN_SOCKETS = {"netlink/netlink.py", "packets/packet.py"}
+MAY_OPEN_SOCKETS = {"netlink/rtnetlink.py", "packets/packet_socket.py"}
 #: Free of pyroute2, with all that they import: they work before anything is installed.
 FREE_OF_PYROUTE2 = {
-    "netlink/kernel.py",
+    "netlink/constants.py",
     "netlink/model.py",
-    "table/judge.py",
-    "table/select.py",
+    "table/ownership.py",
+    "table/selectors.py",
     "sentinel/options.py",
     *(f"{room}/*.py" for room in ("reporting", "fleet", "formula")),
 }

@@ -5,7 +5,7 @@ import struct
 from collections import Counter
 
 import pytest
-from arp_engine.netlink import blocks, kernel, wire
+from arp_engine.netlink import codec, constants, table_dump
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
@@ -42,7 +42,7 @@ little = pytest.mark.skipif(struct.pack("=H", 1) != b"\1\0", reason="captured li
     ids=["stale", "failed", "zebra"],
 )
 def test_captured_messages(message, expected):
-    [entry] = blocks.entries(message)
+    [entry] = table_dump.entries(message)
     assert (
         entry.state,
         socket.inet_ntoa(entry.dst),
@@ -57,8 +57,8 @@ def test_captured_messages(message, expected):
 @little
 def test_a_chunk_of_different_messages_is_sorted_by_what_they_are_like():
     chunk = STALE + FAILED + ZEBRA + STALE
-    assert [entry.state for entry in blocks.entries(chunk)] == [4, 4, 32, 2]
-    found = list(blocks.read([STALE * 40 + ZEBRA + FAILED, STALE + FAILED]))
+    assert [entry.state for entry in table_dump.entries(chunk)] == [4, 4, 32, 2]
+    found = list(table_dump.read([STALE * 40 + ZEBRA + FAILED, STALE + FAILED]))
     assert [(len(block), block.size, block.has_mac) for block in found] == [
         (41, 76, True),
         (1, 84, True),
@@ -73,9 +73,9 @@ def test_a_chunk_of_different_messages_is_sorted_by_what_they_are_like():
 def test_a_block_holds_what_is_sorted_alike():
     reachable = STALE[:24] + b"\2" + STALE[25:]
     chunk = STALE * 20 + reachable * 20
-    [block] = blocks.read([chunk], lambda head: head.ifindex)
+    [block] = table_dump.read([chunk], lambda head: head.ifindex)
     assert (block.shared, block.data) == (3, chunk)
-    found = blocks.read([chunk, STALE], lambda head: head.state)
+    found = table_dump.read([chunk, STALE], lambda head: head.state)
     assert [(block.shared, block.data) for block in found] == [
         (4, STALE),  # at once: nothing in it to sort
         (4, STALE * 20),
@@ -87,9 +87,9 @@ def test_a_block_holds_what_is_sorted_alike():
 def test_what_is_not_worth_sorting_stays_together_and_says_that_it_differs():
     """A thousand devices with five entries each are not a thousand blocks."""
     chunk = b"".join(STALE[:20] + bytes([n, 0, 0, 0]) + STALE[24:] for n in range(1, 101)) * 5
-    [block] = blocks.read([chunk])
+    [block] = table_dump.read([chunk])
     assert (block.shared, len(block)) == (None, 500)
-    [block] = blocks.read([chunk], lambda head: head.state)
+    [block] = table_dump.read([chunk], lambda head: head.state)
     assert block.shared == 4
     assert sorted(ifindex for ifindex, _dst in block.by_device()) == sorted([*range(1, 101)] * 5)
 
@@ -99,16 +99,16 @@ def test_what_is_alike_in_length_alone_is_told_apart():
     bird = ZEBRA[:80] + b"\14" + ZEBRA[81:]
     for messages in ([ZEBRA, bird], [ZEBRA] * 20 + [bird] * 20):
         chunk = b"".join(messages)
-        assert Counter(blocks.entries(chunk)) == Counter(walked(chunk))
-        assert {block.shared.protocol for block in blocks.read([chunk])} == {11, 12}
+        assert Counter(table_dump.entries(chunk)) == Counter(walked(chunk))
+        assert {block.shared.protocol for block in table_dump.read([chunk])} == {11, 12}
 
 
 @little
 def test_a_pick_is_a_block():
-    [block] = blocks.read([STALE * 3 + STALE[:32] + b"\xc0\0\2\x63" + STALE[36:]])
+    [block] = table_dump.read([STALE * 3 + STALE[:32] + b"\xc0\0\2\x63" + STALE[36:]])
     picked = block.pick([False, True, False, True], "why")
     assert (len(picked), picked.shared) == (2, "why")
-    assert [wire.address(dst) for dst in picked.addresses()] == ["192.0.2.2", "192.0.2.99"]
+    assert [codec.address(dst) for dst in picked.addresses()] == ["192.0.2.2", "192.0.2.99"]
 
 
 @little
@@ -119,20 +119,20 @@ def test_a_message_cut_short_inside_an_attribute_is_the_documented_error(at, siz
     cut = ZEBRA[:at] + struct.pack("=HH", size, name) + ZEBRA[at + 4 : at + size]
     cut = struct.pack("=I", len(cut)) + cut[4:]
     with pytest.raises(ValueError, match=f"netlink attribute {name} of {size} bytes is cut short"):
-        blocks.entries(cut)
+        table_dump.entries(cut)
 
 
 @pytest.mark.parametrize("length", [0, 15, 77])
 def test_a_broken_length_is_an_error_and_no_endless_loop(length):
     broken = struct.pack("=I", length) + STALE[4:]
     with pytest.raises(ValueError, match="netlink message of"):
-        blocks.entries(broken)
+        table_dump.entries(broken)
 
 
 def test_a_broken_attribute_is_an_error():
     broken = ZEBRA[:28] + b"\xff\xff" + ZEBRA[30:]
     with pytest.raises(ValueError, match="netlink attribute of"):
-        blocks.entries(broken)
+        table_dump.entries(broken)
 
 
 u8, u16, u32 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32))
@@ -144,24 +144,24 @@ def messages(draw):
     family = draw(st.sampled_from([socket.AF_INET, socket.AF_INET6]))
     dst = draw(st.binary(min_size=4 if family == socket.AF_INET else 16, max_size=16))
     dst = dst[: 4 if family == socket.AF_INET else 16]
-    attributes = [wire.attribute(kernel.NDA_DST, dst)]
+    attributes = [codec.attribute(constants.NDA_DST, dst)]
     width = draw(st.sampled_from([6, 6, 6, 0, 4, 7, 8, 20]))
     if width:
-        attributes.append(wire.attribute(2, draw(st.binary(min_size=width, max_size=width))))
-    attributes.append(wire.attribute(kernel.NDA_PROBES, struct.pack("=I", draw(u32))))
+        attributes.append(codec.attribute(2, draw(st.binary(min_size=width, max_size=width))))
+    attributes.append(codec.attribute(constants.NDA_PROBES, struct.pack("=I", draw(u32))))
     ages = [draw(u32) for _ in range(4)]
-    attributes.append(wire.attribute(kernel.NDA_CACHEINFO, struct.pack("=4I", *ages)))
+    attributes.append(codec.attribute(constants.NDA_CACHEINFO, struct.pack("=4I", *ages)))
     if draw(st.booleans()):
-        attributes.append(wire.attribute(kernel.NDA_PROTOCOL, bytes([draw(u8)])))
+        attributes.append(codec.attribute(constants.NDA_PROTOCOL, bytes([draw(u8)])))
     if draw(st.booleans()):
-        attributes.append(wire.attribute(kernel.NDA_FLAGS_EXT, struct.pack("=I", draw(u32))))
+        attributes.append(codec.attribute(constants.NDA_FLAGS_EXT, struct.pack("=I", draw(u32))))
     if draw(st.booleans()):
-        attributes.append(wire.attribute(draw(st.integers(16, 200)), draw(st.binary(max_size=9))))
+        attributes.append(codec.attribute(draw(st.integers(16, 200)), draw(st.binary(max_size=9))))
     if draw(st.integers(0, 9)) == 0:
         attributes = draw(st.permutations(attributes))
     ifindex = draw(st.integers(1, 2**31 - 1))
-    body = wire.NDMSG.pack(family, ifindex, draw(u16), draw(u8), draw(u8)) + b"".join(attributes)
-    return wire.HEADER.pack(16 + len(body), 28, 2, draw(u32), draw(u32)) + body
+    body = codec.NDMSG.pack(family, ifindex, draw(u16), draw(u8), draw(u8)) + b"".join(attributes)
+    return codec.HEADER.pack(16 + len(body), 28, 2, draw(u32), draw(u32)) + body
 
 
 def walked(chunk):
@@ -169,7 +169,7 @@ def walked(chunk):
     found, at = [], 0
     while at < len(chunk):
         size = struct.unpack_from("=I", chunk, at)[0]
-        found.append(wire.parse(chunk[at : at + size]))
+        found.append(codec.parse(chunk[at : at + size]))
         at += size + 3 & ~3
     return found
 
@@ -178,14 +178,14 @@ def walked(chunk):
 @given(st.lists(messages(), min_size=1, max_size=12))
 def test_every_path_says_the_same(batch):
     chunk = b"".join(batch)
-    assert Counter(blocks.entries(chunk)) == Counter(walked(chunk))
+    assert Counter(table_dump.entries(chunk)) == Counter(walked(chunk))
     for message in batch:
-        assert blocks.entries(message * 30) == walked(message) * 30
-    for block in blocks.read(batch):
+        assert table_dump.entries(message * 30) == walked(message) * 30
+    for block in table_dump.read(batch):
         truth = list(block.entries())
         assert block.heads() == {entry.head for entry in truth}
         assert block.shared in (None, *block.heads())
-        assert list(block.tails()) == [entry[blocks.HEAD :] for entry in truth]
+        assert list(block.tails()) == [entry[table_dump.HEAD :] for entry in truth]
         assert list(block.addresses()) == [entry.dst for entry in truth]
         assert block.has_mac == any(entry.mac for entry in truth)
 
@@ -193,7 +193,7 @@ def test_every_path_says_the_same(batch):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(messages(), min_size=1, max_size=6), st.integers(1, 40), st.integers(1, 5))
 def test_every_message_is_in_one_block(batch, often, chunks):
-    found = list(blocks.read([b"".join(batch * often)] * chunks, lambda head: head.state))
+    found = list(table_dump.read([b"".join(batch * often)] * chunks, lambda head: head.state))
     assert sum(map(len, found)) == len(batch) * often * chunks
     for block in found:
         states = {entry.state for entry in block.entries()}
@@ -203,12 +203,12 @@ def test_every_message_is_in_one_block(batch, often, chunks):
 @settings(max_examples=200, deadline=None)
 @given(messages())
 def test_pyroute2_says_the_same(message):
-    [entry] = blocks.entries(message)
+    [entry] = table_dump.entries(message)
     theirs = ndmsg(message)
     theirs.decode()
     assert (theirs["ifindex"], theirs["state"], theirs["flags"]) == entry[2:5]
     assert theirs["ndm_type"] == entry.kind
-    assert socket.inet_pton(wire.family_of(entry.dst), theirs.get_attr("NDA_DST")) == entry.dst
+    assert socket.inet_pton(codec.family_of(entry.dst), theirs.get_attr("NDA_DST")) == entry.dst
     ages = theirs.get_attr("NDA_CACHEINFO")
     assert (ages["ndm_confirmed"], ages["ndm_used"], ages["ndm_updated"]) == entry[-3:]
     if len(entry.mac) == 6:
@@ -218,9 +218,13 @@ def test_pyroute2_says_the_same(message):
 @settings(max_examples=100, deadline=None)
 @given(messages())
 def test_orders_name_the_entry_and_nothing_else(message):
-    [entry] = blocks.entries(message)
-    [block] = blocks.read([message])
-    orders = [wire.delete_message(*entry.key), wire.probe_message(entry), bytes(block.deletes())]
+    [entry] = table_dump.entries(message)
+    [block] = table_dump.read([message])
+    orders = [
+        codec.delete_message(*entry.key),
+        codec.probe_message(entry),
+        bytes(block.deletes()),
+    ]
     for order in orders:
         theirs = ndmsg(order)
         theirs.decode()

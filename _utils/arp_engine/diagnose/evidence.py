@@ -18,16 +18,13 @@ from typing import Any
 
 from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGHTBL
 
-from ..netlink import blocks, netlink, wire
-from ..netlink import route as arp_route
-from ..netlink import sockets as arp_sockets
-from ..netlink.kernel import IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, NOARP, PERMANENT, TICKS
+from ..netlink import codec, route, rtnetlink, sock_diag, table_dump
+from ..netlink.constants import IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, NOARP, PERMANENT, TICKS
 from ..resolve.ask import Heard, Question, ask
-from ..table import judge
-from ..table import table as tables
-from ..table.rows import Rows
-from ..table.select import LIMIT, parse_selectors
-from .diagnose import Evidence, Load, Route, Row, is_owned, kept_alive_by, verdict
+from ..table import ownership, snapshot
+from ..table.listing import Rows
+from ..table.selectors import LIMIT, parse_selectors
+from .verdict import Evidence, Load, Route, Row, is_owned, kept_alive_by, verdict
 
 WITNESSES = 3  # other addresses of each MAC that are asked about, where two MACs answer
 SETTLE_S = 0.1  # the kernel may take an answer a moment after we have heard it
@@ -45,7 +42,7 @@ def diagnose(dst: bytes, dev: str | None = None, test: bool = False) -> dict[str
 
     Unknown where there is no such device, OSError where the kernel refuses.
     """
-    with netlink.Channel() as channel:
+    with rtnetlink.Channel() as channel:
         return told(_Look(channel, dst, dev).evidence(test))
 
 
@@ -85,29 +82,29 @@ def told(seen: Evidence) -> dict[str, Any]:
         "sockets_unknown": seen.sockets_unknown,
         "kernel": seen.kernel,
     }
-    return tables.bounded(result, ["sockets"], LIMIT)
+    return snapshot.bounded(result, ["sockets"], LIMIT)
 
 
 class _Look:
     """One look at one address."""
 
-    def __init__(self, channel: netlink.Channel, dst: bytes, dev: str | None) -> None:
+    def __init__(self, channel: rtnetlink.Channel, dst: bytes, dev: str | None) -> None:
         self._channel, self._dst = channel, dst
         selectors = parse_selectors(dev=dev, verb="list")
-        self._table = tables.Table(channel, selectors)
+        self._table = snapshot.Table(channel, selectors)
         oif = channel.ifindex(*selectors.dev) if selectors.dev else 0
-        self._way = arp_route.find(channel, dst, oif)
+        self._way = route.find(channel, dst, oif)
         device = self._table.device(oif) if oif else None
         if self._way.why_not and device and not device.flags & IFF_UP:
             self._way = self._way._replace(why_not=f"{device.name} is down")
         self._key = self._way.ifindex, self._way.gateway or dst  # of the entry that is judged
-        self._family = wire.family_of(self._key[1])
+        self._family = codec.family_of(self._key[1])
 
     def evidence(self, test: bool) -> Evidence:
         """Read everything, then ask, then read again."""
         sockets, unknown = _sockets(self._dst)
         seen = Evidence(
-            wire.address(self._dst),
+            codec.address(self._dst),
             self._route(),
             asked=not test,
             sockets=sockets,
@@ -127,7 +124,7 @@ class _Look:
     # --- reading
 
     def _route(self) -> Route:
-        way, text = self._way, wire.address
+        way, text = self._way, codec.address
         return Route(
             self._table.name(way.ifindex) if way.ifindex else "",
             text(way.source) if way.source else "",
@@ -135,7 +132,7 @@ class _Look:
             way.why_not,
         )
 
-    def _entry(self) -> wire.Entry | None:
+    def _entry(self) -> codec.Entry | None:
         """Return the entry as it is now."""
         for entries, refusals in self._channel.ask_for([self._key]):
             if entries:
@@ -145,37 +142,39 @@ class _Look:
         # a kernel before 5.0 answers no such question
         return next((entry for entry in self._neighbours() if entry.key == self._key), None)
 
-    def _neighbours(self) -> list[wire.Entry]:
+    def _neighbours(self) -> list[codec.Entry]:
         """Return the entries of the next hop's device and family."""
-        entries = blocks.entries(*self._channel.neighbours(self._family, self._key[0]))
+        entries = table_dump.entries(*self._channel.neighbours(self._family, self._key[0]))
         return [entry for entry in entries if entry.ifindex == self._key[0]]
 
-    def _row(self, entry: wire.Entry) -> Row:
+    def _row(self, entry: codec.Entry) -> Row:
         """Return an entry in the shape of ``arp.list``."""
         rows = Rows(self._table)
-        rows.add(self._owner(entry), blocks.Single(entry, None))
+        rows.add(self._owner(entry), table_dump.Single(entry, None))
         return rows.listed()[0]
 
-    def _owner(self, entry: wire.Entry) -> str:
-        return judge.owner(entry, self._table.device(entry.ifindex))
+    def _owner(self, entry: codec.Entry) -> str:
+        return ownership.owner(entry, self._table.device(entry.ifindex))
 
     def _load(self) -> Load:
         """Return how full the table is."""
-        limits = netlink.limits([self._family]).get(self._family)
+        limits = rtnetlink.limits([self._family]).get(self._family)
         if not limits:
             return Load()
         spared = 0
         if _release() >= _SPARES:
-            for block in blocks.read(self._channel.neighbours(self._family), judge.is_spared):
+            for block in table_dump.read(
+                self._channel.neighbours(self._family), ownership.is_spared
+            ):
                 if block.shared is None:
-                    spared += sum(map(judge.is_spared, block.entries()))
+                    spared += sum(map(ownership.is_spared, block.entries()))
                 elif block.shared:
                     spared += len(block)
         return Load(limits.entries_all_namespaces, spared, *limits[:3])
 
     # --- asking
 
-    def _asked(self, seen: Evidence, before: wire.Entry | None) -> Evidence:
+    def _asked(self, seen: Evidence, before: codec.Entry | None) -> Evidence:
         """Ask, read again; return what is known by then."""
         if before and seen.entry and is_owned(seen.entry) and not before.state & TAKES_NONE:
             why = f"its entry is somebody's ({seen.entry['owner']}), and an answer would change it"
@@ -210,7 +209,7 @@ class _Look:
             heard.append(ask([Question(*self._key, alone)])[self._key])
         return heard
 
-    def _settled(self, answers: Mapping[bytes, float]) -> wire.Entry | None:
+    def _settled(self, answers: Mapping[bytes, float]) -> codec.Entry | None:
         """Return the entry when it holds a MAC that answered, or has had the time to."""
         deadline = time.monotonic() + (SETTLE_S if answers else 0)
         while True:
@@ -219,11 +218,11 @@ class _Look:
                 return entry
             time.sleep(NAP_S)
 
-    def _is_locked(self, after: wire.Entry | None, answers: Mapping[bytes, float]) -> bool:
+    def _is_locked(self, after: codec.Entry | None, answers: Mapping[bytes, float]) -> bool:
         """Tell whether the kernel may have dropped the answer; wait until it would take one."""
         if not after or not answers or after.mac in answers or self._owner(after):
             return False
-        left_s = judge.locked_s(after, self._table.timers(self._family, self._key[0]))
+        left_s = ownership.locked_s(after, self._table.timers(self._family, self._key[0]))
         if not left_s:
             return False
         time.sleep(min(left_s, LOCKTIME_S) + 1 / TICKS)
@@ -234,14 +233,14 @@ class _Look:
 
         They are asked about twice, as the address itself: the second of two may be slow.
         """
-        at: dict[bytes, list[wire.Key]] = {mac: [] for mac in answers}
+        at: dict[bytes, list[codec.Key]] = {mac: [] for mac in answers}
         for entry in self._neighbours():
             if entry.mac in at and entry.key != self._key and not self._owner(entry):
                 at[entry.mac].append(entry.key)
         questions = [Question(*key) for found in at.values() for key in found[:WITNESSES]]
         heard: dict[str, list[str]] = {}
         for (_ifindex, dst), one in [*ask(questions).items(), *ask(questions).items()]:
-            macs = heard.setdefault(wire.address(dst), [])
+            macs = heard.setdefault(codec.address(dst), [])
             macs += [text for mac in one.answers if (text := mac.hex(":")) not in macs]
         return heard
 
@@ -253,7 +252,7 @@ def _release() -> tuple[int, ...]:
 def _sockets(peer: bytes) -> tuple[list[Row], str]:
     """Return the TCP sockets to an address that get no answer; or why that is not known."""
     try:
-        with arp_sockets.Sockets() as sockets:
+        with sock_diag.Sockets() as sockets:
             return [found.row() for found in sockets.stuck(peer)], ""
     except OSError as error:
         return [], error.strerror or str(error)
@@ -261,27 +260,27 @@ def _sockets(peer: bytes) -> tuple[list[Row], str]:
 
 def _refused(family: int) -> int:
     """Return how many entries of a family found no room since boot; -1: the kernel does not say."""
-    with netlink.Channel() as channel:  # closed when the table has told: devices come after it
+    with rtnetlink.Channel() as channel:  # closed when the table has told: devices come after it
         for chunk in channel.dump(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0])):
-            size = wire.LENGTH.unpack_from(chunk)[0]
-            for name, start, end in wire.attributes(chunk, 20, size):
+            size = codec.LENGTH.unpack_from(chunk)[0]
+            for name, start, end in codec.attributes(chunk, 20, size):
                 if name == _NDTA_STATS and end - start >= _TABLE_FULLS + 8:
                     return int(struct.unpack_from("=Q", chunk, start + _TABLE_FULLS)[0])
             break
     return -1  # before 4.3, or ipv6.disable=1
 
 
-def _own_macs(channel: netlink.Channel) -> dict[str, str]:
+def _own_macs(channel: rtnetlink.Channel) -> dict[str, str]:
     """Return the MACs of this machine, each with a device that has it."""
     found = {}
-    for chunk in channel.dump(RTM_GETLINK, bytes(wire.IFINFOMSG.size)):
+    for chunk in channel.dump(RTM_GETLINK, bytes(codec.IFINFOMSG.size)):
         at = 0
         while at < len(chunk):
-            size = wire.LENGTH.unpack_from(chunk, at)[0]
-            start = at + wire.HEADER.size + wire.IFINFOMSG.size
+            size = codec.LENGTH.unpack_from(chunk, at)[0]
+            start = at + codec.HEADER.size + codec.IFINFOMSG.size
             values = {
                 name: chunk[begin:end]
-                for name, begin, end in wire.attributes(chunk, start, at + size)
+                for name, begin, end in codec.attributes(chunk, start, at + size)
                 if name in (IFLA_ADDRESS, IFLA_IFNAME)
             }
             name = values[IFLA_IFNAME].rstrip(b"\0").decode(errors="backslashreplace")

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from . import tally as arp_tally
-from . import waves as arp_waves
-from .fleet import Row, Verdict
-from .waves import Job
+from . import batches, summary
+from .batches import Job
+from .compare import Row, Verdict
 
-QUESTIONS = 11  # one to the host that is held, ten to everybody (arp_ask)
-PROBES = 6  # the kernel's own, about what nobody answered (arp_prove)
+QUESTIONS = 11  # one to the host that is held, ten to everybody (resolve/ask.py)
+PROBES = 6  # the kernel's own, about what nobody answered (resolve/nud_probe.py)
 WORST = 3 * QUESTIONS + PROBES  # an answer that the kernel drops is asked for again, twice
 #: Verdicts that the wire gave, so that the kernel did not have to ask.
 HEARD = {"confirmed", "healed", "duplicate", "kept"}
@@ -45,7 +44,7 @@ class Heal:
 
     def waves(self, everybody: Collection[str], share: float, batch: int) -> Iterator[list[str]]:
         """Return who is asked together, wave by wave."""
-        return arp_waves.waves({row["minion"] for row in self.rows}, everybody, share, batch)
+        return batches.waves({row["minion"] for row in self.rows}, everybody, share, batch)
 
     def jobs(self, wave: Collection[str], most: int) -> dict[Job, list[str]]:
         """Return the jobs of a wave that the budget allows; none when there is nothing to do.
@@ -56,7 +55,7 @@ class Heal:
         fits = min(most, self._left // WORST)
         allowed: dict[Job, list[str]] = {}
         if fits:
-            for (dev, ips), minions in arp_waves.jobs(rows, wave, fits).items():
+            for (dev, ips), minions in batches.jobs(rows, wave, fits).items():
                 affordable = minions[: self._left // (WORST * len(ips))]
                 self._left -= WORST * len(ips) * len(affordable)
                 if affordable:
@@ -143,11 +142,11 @@ class Heal:
             "healed": self._healed,
             "given_up": self._given_up,
             "still_wrong": still,
-            "not_reached": arp_tally.rows_of(unreached),
+            "not_reached": summary.rows_of(unreached),
         }
-        answer = arp_tally.bounded(lists, limit)
+        answer = summary.bounded(lists, limit)
         line = ", ".join(f"{len(rows)} {name.replace('_', ' ')}" for name, rows in lists.items())
-        code = (arp_tally.WRONG if still else 0) + (arp_tally.UNASKED if unreached else 0)
+        code = (summary.WRONG if still else 0) + (summary.UNASKED if unreached else 0)
         return {
             **answer,
             "asked": self.asked,

@@ -16,7 +16,7 @@ import os
 import shlex
 from typing import Any
 
-from . import job as arp_job
+from . import job_files
 
 FUNCTION = "arp.announce"
 PATHS = {
@@ -66,7 +66,7 @@ def plan(
     told["settings"] = [{"name": name, "value": 1} for name in names if here.get(name) == ""]
     told["skipped"] += [f"skipped: {name}: {here[name]}" for name in names if here.get(name)]
     lines = [f"{each['name']} = {each['value']}" for each in told["settings"]]
-    told["sysctl"] = [arp_job.HEAD, *lines] if lines else []
+    told["sysctl"] = [job_files.HEAD, *lines] if lines else []
     told["former"] = [part for part in found if not told[part]]
     told["idle"] = not any(each for name, each in told.items() if name != "idle")
     return told
@@ -85,13 +85,13 @@ def _cron_lines(command: list[str], wait_s: int) -> list[str]:
             "name networks instead of addresses, or take schedule:backend systemd"
         )
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return [arp_job.HEAD, "SHELL=/bin/sh", path, f"@reboot root {line}"]
+    return [job_files.HEAD, "SHELL=/bin/sh", path, f"@reboot root {line}"]
 
 
 def _service_lines(command: list[str]) -> list[str]:
     """Return the lines of a systemd service that runs once, when the network is there."""
     return [
-        arp_job.HEAD,
+        job_files.HEAD,
         "[Unit]",
         "Description=Announce this machine's own addresses to its neighbours",
         "Wants=network-online.target",
@@ -100,7 +100,7 @@ def _service_lines(command: list[str]) -> list[str]:
         "[Service]",
         "Type=oneshot",
         "SyslogIdentifier=arp_hygiene",
-        "ExecStart=" + " ".join(map(arp_job.unit_word, command)),
+        "ExecStart=" + " ".join(map(job_files.unit_word, command)),
         "",
         "[Install]",
         "WantedBy=multi-user.target",

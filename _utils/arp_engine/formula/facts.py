@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 
-from ..netlink.kernel import CAP_NET_ADMIN, CAP_NET_RAW
+from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW
 
 _PROC = "/proc/sys/net"
 _FROM_PIP = {"pyroute2": "pyroute2<0.10", "prometheus_client": "prometheus_client"}

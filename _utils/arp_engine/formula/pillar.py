@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from ..sentinel import options as arp_options
-from ..table import select as arp_select
-from . import schedule as arp_schedule
-from . import sentinel_unit as arp_sentinel_unit
+from ..sentinel import options as sentinel_options
+from ..table import selectors as table_selectors
+from . import schedule as formula_schedule
+from . import sentinel_unit
 
 BACKENDS = ("cron", "salt", "systemd", "none")
 INSTALLS = ("pip", "package", "none")
@@ -49,7 +49,7 @@ class Checked(NamedTuple):
     how: str  # one of VERBS
     arguments: Tree  # of that function
     backend: str  # one of BACKENDS
-    when: arp_schedule.When
+    when: formula_schedule.When
     splay: int  # seconds
     user: str
     salt_call: str | None  # an absolute path
@@ -151,7 +151,7 @@ def _salt_call(value: Any) -> str | None:
     return path
 
 
-def _splay(value: Any, when: arp_schedule.When) -> int:
+def _splay(value: Any, when: formula_schedule.When) -> int:
     """Return the splay in seconds: within the interval, or runs would queue up in their sleep."""
     seconds = _whole("schedule:splay", value, 0, 3600)
     way, minutes = when
@@ -167,9 +167,9 @@ def _clean(tree: Tree) -> tuple[str, Tree]:
     verb = _one_of("clean:how", tree["how"], VERBS)
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev", "state", "family", "exclude")}
     try:
-        arp_select.parse_selectors(**selectors, verb=verb)
+        table_selectors.parse_selectors(**selectors, verb=verb)
         if tree["rate"] is not None:
-            arp_select.parse_rate(tree["rate"])
+            table_selectors.parse_rate(tree["rate"])
     except ValueError as bad:
         raise ValueError(f"clean:{bad}") from None
     _carried("clean:dev", selectors["dev"])
@@ -182,7 +182,7 @@ def _announce(tree: Tree) -> Tree:
     """Return what a newcomer announces: arguments of arp.announce, and how."""
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev")}
     try:
-        arp_select.parse_own(**selectors)
+        table_selectors.parse_own(**selectors)
     except ValueError as bad:
         raise ValueError(f"announce:{bad}") from None
     _carried("announce:dev", selectors["dev"])
@@ -207,9 +207,9 @@ def _sentinel(value: Any, never: Any) -> Tree | None:
     options = {key: _stripped(each) for key, each in given.items() if each is not None}
     way = options.pop("as", None)
     if way is not None:
-        _one_of("sentinel:as", way, arp_sentinel_unit.WAYS)
+        _one_of("sentinel:as", way, sentinel_unit.WAYS)
     try:
-        arp_options.parse(options)
+        sentinel_options.parse(options)
     except ValueError as bad:
         raise ValueError(f"sentinel:{bad}") from None
     if never is not None:
@@ -233,30 +233,33 @@ def _stripped(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def _when(tree: Tree, given: Tree) -> arp_schedule.When:
+def _when(tree: Tree, given: Tree) -> formula_schedule.When:
     """Return what of every, special and the five fields holds; pillar beats the defaults.
 
     ``hour: 3`` alone means three o'clock: nobody means every minute of that hour.
     """
-    fields = [key for key in arp_schedule.FIELDS if key in given]
+    fields = [key for key in formula_schedule.FIELDS if key in given]
     ways = [key for key in ("every", "special") if key in given] + fields[:1]
     if len(ways) > 1:
         raise ValueError(f"schedule: {' and '.join(ways)} exclude each other; give one of them")
     way = ways[0] if ways else "every"
-    if way in arp_schedule.FIELDS:
+    if way in formula_schedule.FIELDS:
         way, value = (
             "fields",
-            {key: given.get(key, "0" if key == "minute" else "*") for key in arp_schedule.FIELDS},
+            {
+                key: given.get(key, "0" if key == "minute" else "*")
+                for key in formula_schedule.FIELDS
+            },
         )
     else:
         value = tree[way]
     try:
         if way == "fields":
-            for key in arp_schedule.FIELDS:
-                value[key] = arp_schedule.parse_field(key, value[key])
+            for key in formula_schedule.FIELDS:
+                value[key] = formula_schedule.parse_field(key, value[key])
             return way, tuple(value.values())
         key = way
-        parse = arp_schedule.parse_every if way == "every" else arp_schedule.parse_special
+        parse = formula_schedule.parse_every if way == "every" else formula_schedule.parse_special
         return way, parse(value)
     except ValueError as bad:
         raise ValueError(f"schedule:{key}: {bad}") from None

@@ -19,8 +19,8 @@ requirement what is installed, a list: ``id``, ``name``, and either ``pip`` (arg
             pip.installed) or ``package`` (a package's name)
 uninstall   removal takes away the requirement too
 require     what a state must require to come after the requirement; empty where none is wanted
-announce    what ``arp_hygiene.announce`` does, see arp_boot; a part of its own, for newcomers
-sentinel    how one is started, see arp_sentinel_unit
+announce    what ``arp_hygiene.announce`` does, see formula/boot.py: for new machines
+sentinel    how one is started, see formula/sentinel_unit.py
 sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps them; a line each:
             ``skipped`` (cannot be set here), ``dropped`` (pillar no longer names it) and ``left``
             (all that a removal leaves in force)
@@ -32,13 +32,9 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from ..reporting import status as arp_status
-from . import boot as arp_boot
-from . import facts as arp_facts
-from . import job as arp_job
-from . import pillar as arp_pillar
-from . import schedule as arp_schedule
-from . import sentinel_unit as arp_sentinel_unit
+from ..reporting import sentinel_status
+from . import boot, job_files, pillar, schedule, sentinel_unit
+from . import facts as formula_facts
 
 NAME = "arp_hygiene"  # of the job in Salt's own scheduler
 PROMETHEUS = "prometheus_client>=0.12,<1"
@@ -47,7 +43,7 @@ PATHS = {
     "service": "/etc/systemd/system/arp-hygiene.service",
     "timer": "/etc/systemd/system/arp-hygiene.timer",
     "sysctl": "/etc/sysctl.d/60-arp-hygiene.conf",
-    "sentinel_service": arp_sentinel_unit.SERVICE,
+    "sentinel_service": sentinel_unit.SERVICE,
 }
 _CRON_PACKAGES = {"Debian": "cron", "RedHat": "cronie", "Suse": "cronie", "Arch": "cronie"}
 
@@ -73,21 +69,21 @@ class Facts(NamedTuple):
     sysctl: dict[str, dict[str, dict[str, str]]]
     announce: list[str]  # parts of arp_hygiene.announce that have left something here
     conf: dict[str, str]  # kernel settings of arp_hygiene.announce, likewise
-    sentinel: arp_sentinel_unit.Here
+    sentinel: sentinel_unit.Here
 
 
 def paths(config_dir: str, root_dir: str) -> dict[str, str]:
     """Return where each file of ours is on this minion."""
     return {
         **PATHS,
-        **{f"announce_{part}": path for part, path in arp_boot.PATHS.items()},
+        **{f"announce_{part}": path for part, path in boot.PATHS.items()},
         # not below Salt's cache, which saltutil.clear_cache empties
         "script": os.path.join(config_dir, "arp_hygiene.sh"),
         "record": os.path.join(root_dir, "var/lib/arp_hygiene"),
         "schedule": os.path.join(config_dir, "minion.d", "_schedule.conf"),
-        "sentinel_code": os.path.join(config_dir, arp_sentinel_unit.BUNDLE),
-        "sentinel_status": os.path.dirname(arp_status.PATH),
-        "sentinel_engine": os.path.join(config_dir, "minion.d", arp_sentinel_unit.ENGINE),
+        "sentinel_code": os.path.join(config_dir, sentinel_unit.BUNDLE),
+        "sentinel_status": os.path.dirname(sentinel_status.PATH),
+        "sentinel_engine": os.path.join(config_dir, "minion.d", sentinel_unit.ENGINE),
     }
 
 
@@ -114,12 +110,12 @@ def refused(
             "dropped": [],
             "left": _left(kept, []),
         },
-        "announce": arp_boot.nothing(),
-        "sentinel": arp_sentinel_unit.nothing(),
+        "announce": boot.nothing(),
+        "sentinel": sentinel_unit.nothing(),
     }
 
 
-def plan(checked: arp_pillar.Checked, facts: Facts) -> Plan:
+def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     """Return what to do on a minion of which these facts are true."""
     places = {**paths(facts.config_dir, facts.root_dir), "textfile": facts.textfile}
     settings = _sysctl(checked.sysctl, facts.sysctl)
@@ -148,17 +144,17 @@ def plan(checked: arp_pillar.Checked, facts: Facts) -> Plan:
         "require": [{"id": each["id"]} for each in requirement],
         "sysctl": settings,
         "announce": _announce(checked, facts),
-        "sentinel": arp_sentinel_unit.plan(checked.sentinel, facts.sentinel),
+        "sentinel": sentinel_unit.plan(checked.sentinel, facts.sentinel),
     }
 
 
-def _announce(checked: arp_pillar.Checked, facts: Facts) -> Plan:
+def _announce(checked: pillar.Checked, facts: Facts) -> Plan:
     """Return what a newcomer does; the same backend says what follows a boot."""
     config_dir = _config_dir(facts)
     arguments = checked.announce["arguments"]
-    command = arp_job.words(facts.salt_call, config_dir, arguments, arp_boot.FUNCTION)
+    command = job_files.words(facts.salt_call, config_dir, arguments, boot.FUNCTION)
     backend, found = checked.backend, facts.announce
-    return arp_boot.plan(checked.announce, backend, command, facts.conf, found)
+    return boot.plan(checked.announce, backend, command, facts.conf, found)
 
 
 def _config_dir(facts: Facts) -> str | None:
@@ -166,7 +162,7 @@ def _config_dir(facts: Facts) -> str | None:
     return None if facts.config_dir == "/etc/salt" else facts.config_dir
 
 
-def _requirement(checked: arp_pillar.Checked) -> list[Plan]:
+def _requirement(checked: pillar.Checked) -> list[Plan]:
     """Return how each library gets here: by pip, as a package, or by somebody else."""
     how = checked.requirement
     libraries = [("pyroute2", f"pyroute2{how['version']}", how["package"])]
@@ -210,7 +206,7 @@ def _sysctl(wanted: dict[str, dict[str, int]], here: dict[str, dict[str, dict[st
     return {
         "settings": settings,
         "skipped": skipped,
-        "lines": [arp_job.HEAD, *lines] if lines else [],
+        "lines": [job_files.HEAD, *lines] if lines else [],
     }
 
 
@@ -226,12 +222,12 @@ def _left(kept: dict[str, str], settings: list[Plan]) -> list[str]:
 
 def _scopes(key: str, scope: str, here: dict[str, dict[str, str]]) -> list[str]:
     """Return where one key is set: the default, one device, or every device for the default."""
-    if scope == "default" and key not in arp_pillar.THRESHOLDS and key not in here.get(scope, {}):
+    if scope == "default" and key not in pillar.THRESHOLDS and key not in here.get(scope, {}):
         return sorted(set(here) - {"lo", "default"}) or [scope]
     return [scope]
 
 
-def _job(checked: arp_pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:
+def _job(checked: pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:
     """Return the scheduled job in the words of the chosen backend, and how to prove it.
 
     All: ``user``, ``arguments`` (of arp_hygiene.run), ``proof`` (a command, or None: the minion
@@ -244,10 +240,10 @@ def _job(checked: arp_pillar.Checked, facts: Facts, places: dict[str, str]) -> P
     arguments = {"how": checked.how, **checked.arguments, "event": checked.event}
     if checked.metrics:
         arguments["metrics"] = checked.metrics
-    if arp_facts.by_ssh(facts.root_dir):
+    if formula_facts.by_ssh(facts.root_dir):
         raise ValueError(_BY_SSH.format(checked.backend))
-    span = arp_schedule.span_s(checked.splay, *checked.when)
-    wait_s = arp_schedule.splay_s(facts.minion_id, span)
+    span = schedule.span_s(checked.splay, *checked.when)
+    wait_s = schedule.splay_s(facts.minion_id, span)
     if checked.backend == "salt":
         present = _salt_job(checked, arguments, wait_s, facts.croniter_here)
         return {
@@ -265,22 +261,22 @@ def _job(checked: arp_pillar.Checked, facts: Facts, places: dict[str, str]) -> P
     job = {
         "user": checked.user,
         "arguments": arguments,
-        "script": arp_job.script(facts.salt_call, config_dir, arguments),
-        "proof": arp_job.proof(path, checked.user, facts.gid, capable=by_systemd),
+        "script": job_files.script(facts.salt_call, config_dir, arguments),
+        "proof": job_files.proof(path, checked.user, facts.gid, capable=by_systemd),
     }
-    when = arp_schedule.cron_when(*checked.when)
+    when = schedule.cron_when(*checked.when)
     if by_systemd:
         if not facts.booted:
             raise ValueError("schedule:backend: 'systemd' does not run here; take cron or salt")
-        times = arp_schedule.calendar_when(when)
+        times = schedule.calendar_when(when)
         return {
             **job,
-            "service": arp_job.service_lines(checked.how, checked.user, path, wait_s),
-            "timer": arp_job.timer_lines(checked.how, when, times, wait_s),
+            "service": job_files.service_lines(checked.how, checked.user, path, wait_s),
+            "timer": job_files.timer_lines(checked.how, when, times, wait_s),
         }
     return {
         **job,
-        "lines": arp_job.cron_lines(when, checked.user, path, wait_s),
+        "lines": job_files.cron_lines(when, checked.user, path, wait_s),
         "package": None if facts.cron_here else _CRON_PACKAGES.get(facts.os_family, "cron"),
     }
 
@@ -297,9 +293,7 @@ def _no_salt_call(named: str | None) -> str:
     return "schedule:salt_call: no salt-call found beside the minion's Python or in PATH; name it"
 
 
-def _salt_job(
-    checked: arp_pillar.Checked, arguments: Plan, wait_s: int, croniter_here: bool
-) -> Plan:
+def _salt_job(checked: pillar.Checked, arguments: Plan, wait_s: int, croniter_here: bool) -> Plan:
     """Return the arguments of schedule.present; Salt's scheduler does not understand all of it."""
     way, value = checked.when
     if checked.user != "root":
@@ -311,8 +305,8 @@ def _salt_job(
         raise ValueError(
             "schedule:special: Salt's scheduler knows no @reboot; take cron or systemd"
         )
-    if croniter_here and arp_schedule.is_even(way, value):
-        time = {"cron": " ".join(arp_schedule.fields_of(way, value))}
+    if croniter_here and schedule.is_even(way, value):
+        time = {"cron": " ".join(schedule.fields_of(way, value))}
     elif way == "every":
         # Counted from when the job was added, plus the splay; not at once on every minion.
         time = {"minutes": value, "run_on_start": False}
@@ -322,7 +316,7 @@ def _salt_job(
             "cron's notation only where the Python package croniter is installed; take 'every'"
         )
     return {
-        "function": arp_job.FUNCTION,
+        "function": job_files.FUNCTION,
         "job_kwargs": arguments,
         **time,
         "splay": {"start": wait_s, "end": wait_s},

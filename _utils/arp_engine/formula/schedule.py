@@ -1,8 +1,8 @@
 """When a scheduled run is due: one notation (cron's), checked once, told to three schedulers.
 
 Pillar says *when* in one of three ways: an interval in minutes, cron's five fields, or one of
-cron's nicknames. ``arp_pillar`` checks it with the parsers here; :func:`calendar` says the same to
-systemd. :func:`splay_s` spreads the members of a replica set, the same way at every run.
+cron's nicknames. ``formula/pillar.py`` checks it with the parsers here; :func:`calendar` says the
+same to systemd. :func:`splay_s` spreads the members of a replica set, the same way at every run.
 
 Standard library alone, no Salt: it must work before anything is installed. Every refusal is a
 ValueError of one line that names the value and what is allowed.

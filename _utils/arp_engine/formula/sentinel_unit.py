@@ -23,7 +23,7 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from . import job as arp_job
+from . import job_files
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the engine, all rooms
 BUNDLE = "arp_hygiene_sentinel.pyz"  # in the minion's directory: the code a service runs
@@ -50,7 +50,7 @@ class Here(NamedTuple):
 
 
 def found(paths: Mapping[str, str]) -> list[str]:
-    """Return in which ways a sentinel is installed here; paths: see arp_plan."""
+    """Return in which ways a sentinel is installed here; paths: see formula/plan.py."""
     return [way for way in WAYS if os.path.lexists(paths[f"sentinel_{way}"])]
 
 
@@ -95,7 +95,7 @@ def bundle(package: str = PACKAGE) -> bytes:
         for path in sorted(pathlib.Path(package).glob("**/*.py")):
             name = os.path.join("arp_engine", path.relative_to(package))
             archive.writestr(zipfile.ZipInfo(name), path.read_bytes())
-        main = "from arp_engine.sentinel.sentinel_loop import main\n\nmain()\n"
+        main = "from arp_engine.sentinel.loop import main\n\nmain()\n"
         archive.writestr(zipfile.ZipInfo("__main__.py"), main)
     return data.getvalue()
 
@@ -108,7 +108,8 @@ def code(data: bytes) -> str:
 def service_lines(python: str, options: Mapping[str, Any], script: str) -> list[str]:
     """Return the lines of a systemd service that lives beside the minion, not below it.
 
-    python: the minion's own, which has pyroute2. options: see arp_options. script: a bundle.
+    python: the minion's own, which has pyroute2. options: see sentinel/options.py. script: a
+    bundle.
     """
     words = [python, script, json.dumps(dict(options), sort_keys=True)]
     return [
@@ -118,7 +119,7 @@ def service_lines(python: str, options: Mapping[str, Any], script: str) -> list[
         "After=network.target",
         "",
         "[Service]",
-        "ExecStart=" + " ".join(map(arp_job.unit_word, words)),
+        "ExecStart=" + " ".join(map(job_files.unit_word, words)),
         "SyslogIdentifier=arp_hygiene",
         "Restart=always",  # whoever ended it; systemctl stop is final all the same
         "RestartSec=10",

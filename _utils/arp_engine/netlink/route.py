@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from pyroute2.netlink.rtnl import RTM_GETROUTE
 
-from . import netlink, wire
-from .kernel import RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC, RTA_VIA
+from . import codec, rtnetlink
+from .constants import RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC, RTA_VIA
 
 RTN_UNICAST, RTN_LOCAL = 1, 2  # include/uapi/linux/rtnetlink.h
 #: What is sent to an address of these kinds asks no neighbour.
@@ -45,14 +45,14 @@ class Way(NamedTuple):
     why_not: str = ""  # why no neighbour is asked for
 
 
-def find(channel: netlink.Channel, dst: bytes, ifindex: int = 0) -> Way:
+def find(channel: rtnetlink.Channel, dst: bytes, ifindex: int = 0) -> Way:
     """Return the kernel's way to an address; by one device, where it is named.
 
     Where several next hops share the traffic it is one of them.
     """
-    body = _RTMSG.pack(wire.family_of(dst), len(dst) * 8, 0) + wire.attribute(RTA_DST, dst)
+    body = _RTMSG.pack(codec.family_of(dst), len(dst) * 8, 0) + codec.attribute(RTA_DST, dst)
     if ifindex:
-        body += wire.attribute(RTA_OIF, wire.LENGTH.pack(ifindex))
+        body += codec.attribute(RTA_OIF, codec.LENGTH.pack(ifindex))
     try:
         answer = channel.request(RTM_GETROUTE, 0, body)
     except OSError as error:
@@ -64,23 +64,25 @@ def find(channel: netlink.Channel, dst: bytes, ifindex: int = 0) -> Way:
     return _way(answer)
 
 
-def is_local(channel: netlink.Channel, dst: bytes) -> bool:
+def is_local(channel: rtnetlink.Channel, dst: bytes) -> bool:
     """Tell whether what is sent to an address stays on this machine."""
     return find(channel, dst).why_not == NO_NEIGHBOUR[RTN_LOCAL]
 
 
 def _way(message: bytes) -> Way:
     """Return the way that a message tells."""
-    kind = _RTMSG.unpack_from(message, wire.HEADER.size)[2]
+    kind = _RTMSG.unpack_from(message, codec.HEADER.size)[2]
     values = {
         name: message[start:end]
-        for name, start, end in wire.attributes(
-            message, wire.HEADER.size + _RTMSG.size, wire.LENGTH.unpack_from(message)[0]
+        for name, start, end in codec.attributes(
+            message,
+            codec.HEADER.size + _RTMSG.size,
+            codec.LENGTH.unpack_from(message)[0],
         )
     }
     via = values.get(RTA_VIA, b"")[2:]  # struct rtvia: family:2 address
     return Way(
-        ifindex=wire.LENGTH.unpack(values.get(RTA_OIF, bytes(4)))[0],
+        ifindex=codec.LENGTH.unpack(values.get(RTA_OIF, bytes(4)))[0],
         gateway=values.get(RTA_GATEWAY, via),
         source=values.get(RTA_PREFSRC, b""),
         why_not=""

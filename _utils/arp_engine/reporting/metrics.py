@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import merge as arp_merge
+from . import throttle
 
 # /proc/net/stat/NAME, one for each family: neigh_stat_seq_show in net/core/neighbour.c
 STAT_FILES = {"ipv4": "arp_cache", "ipv6": "ndisc_cache"}
@@ -57,9 +57,10 @@ def families(
     counters
         Family to :func:`kernel_counts`; empty in a network namespace that has no such file.
     memory
-        What ``arp_memory`` remembers, this run included.
+        What ``reporting/run_history.py`` remembers, this run included.
     sentinel
-        What ``arp_status`` reads; None where there is no sentinel, and shall be none.
+        What ``reporting/sentinel_status.py`` reads; None where there is no sentinel, and shall be
+        none.
     """
     entries = [
         ((family, device, state), count)
@@ -138,7 +139,7 @@ def _of_the_runs(memory: dict[str, Any]) -> list[Metric]:
 def _of_the_sentinel(status: dict[str, Any]) -> list[Metric]:
     """Return what a sentinel counts; one that does not live keeps what it had counted."""
     told, counts = status.get("told", {}), status.get("counts", {})
-    kinds = [((kind,), told.get(kind, 0)) for kind in sorted(arp_merge.WORDS)]
+    kinds = [((kind,), told.get(kind, 0)) for kind in sorted(throttle.WORDS)]
     lives = [((), int(status["lives"]))]
     return [
         Metric("sentinel_up", "1: the sentinel lives and watches.", "gauge", (), lives),

@@ -13,12 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-from ..netlink import wire
-from ..packets import frames, packet
-from ..table import select
-from ..table import table as tables
-from . import devices
-from . import pace as arp_pace
+from ..netlink import codec
+from ..packets import frames, packet_socket
+from ..table import selectors, snapshot
+from . import interfaces, rate_limit
 
 TIMES = 3
 APART_S = 1.1
@@ -29,7 +27,7 @@ class Own(NamedTuple):
     """One of our own addresses, where it is, and why it is not announced, if so."""
 
     ip: bytes
-    device: devices.Device
+    device: interfaces.Device
     why: str
 
     def row(self) -> dict[str, str]:
@@ -52,9 +50,9 @@ class Own(NamedTuple):
 
 def announce(
     dev: Collection[str] | None = None,
-    ip: Collection[select.Network] | None = None,
+    ip: Collection[selectors.Network] | None = None,
     test: bool = False,
-    limit: int = select.LIMIT,
+    limit: int = selectors.LIMIT,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
     """Announce this machine's own addresses, TIMES times; return rows of what was announced.
@@ -70,7 +68,7 @@ def announce(
         kept = dict(sorted(Counter(own.why for own in meant if own.why).items()))
         if test:
             would = {"would_announce": rows, "kept": kept}
-            return tables.bounded(would, ["would_announce"], limit)
+            return snapshot.bounded(would, ["would_announce"], limit)
         failed: dict[tuple[str, str], str] = {}
         for number in range(TIMES if rows else 0):
             if number:
@@ -87,16 +85,16 @@ def announce(
         if row not in told
     ]
     result = {"announced": told, "kept": kept, **({"failed": lost} if lost else {})}
-    return tables.bounded(result, [name for name in result if name != "kept"], limit)
+    return snapshot.bounded(result, [name for name in result if name != "kept"], limit)
 
 
 class Speaker:
     """What one announcement has open."""
 
     def __init__(self, sleep: Callable[[float], None] = time.sleep):
-        self._devices = devices.Devices()
-        self._ports: dict[int, packet.Port] = {}
-        self._pace, self._sleep = arp_pace.Pace(RATE), sleep
+        self._devices = interfaces.Devices()
+        self._ports: dict[int, packet_socket.Port] = {}
+        self._pace, self._sleep = rate_limit.Pace(RATE), sleep
 
     def __enter__(self) -> "Speaker":
         """Return it."""
@@ -113,11 +111,11 @@ class Speaker:
         found = {name: self._devices.index(name) for name in sorted(dev)}
         for name in (name for name, ifindex in found.items() if not ifindex):
             known = ", ".join(sorted(self._devices.names()))
-            raise select.Unknown(f"dev: no device {name!r} here; there are {known}")
+            raise selectors.Unknown(f"dev: no device {name!r} here; there are {known}")
         return set(found.values())
 
     def own(
-        self, named: Collection[int] | None, ip: Collection[select.Network] | None
+        self, named: Collection[int] | None, ip: Collection[selectors.Network] | None
     ) -> list[Own]:
         """Return our own addresses that are meant, as they are now."""
         found, now = [], time.monotonic()
@@ -131,17 +129,17 @@ class Speaker:
 
     def tell(self, own: Own) -> str:
         """Announce one address once; return why it could not be."""
-        family = wire.family_of(own.ip)
+        family = codec.family_of(own.ip)
         try:
             if family not in self._ports:
-                self._ports[family] = packet.Port(family)
+                self._ports[family] = packet_socket.Port(family)
             for mac, said in own.packets():
                 while (pause := self._pace.due(time.monotonic()) - time.monotonic()) > 0:
                     self._sleep(pause)
                 self._pace.spend(1, time.monotonic())
                 self._ports[family].send(own.device.name, mac, said)
         except OSError as error:
-            why = packet.reason(error)
+            why = packet_socket.reason(error)
             if isinstance(error, PermissionError):
                 row = own.row()
                 what = f"cannot announce {row['ip']} on {row['dev']}: {why}"
@@ -150,17 +148,17 @@ class Speaker:
         return ""
 
 
-def _unsaid(device: devices.Device, address: devices.Address) -> str:
+def _unsaid(device: interfaces.Device, address: interfaces.Address) -> str:
     """Return why an address of ours is not announced, or an empty string."""
-    why = devices.unusable(device, wire.family_of(address.ip))
-    if not why and address.scope > devices.RT_SCOPE_LINK:
+    why = interfaces.unusable(device, codec.family_of(address.ip))
+    if not why and address.scope > interfaces.RT_SCOPE_LINK:
         # somebody wants it known to this machine alone, as a balancer's hosts hold its address
         return "scope host"
     return why
 
 
 def _refuse_others(
-    meant: list[Own], dev: Collection[str] | None, ip: Collection[select.Network] | None
+    meant: list[Own], dev: Collection[str] | None, ip: Collection[selectors.Network] | None
 ) -> None:
     """Raise select.Unknown for a network in which we have no address."""
     where = f" on {', '.join(sorted(dev))}" if dev else ""
@@ -168,6 +166,6 @@ def _refuse_others(
         if not any(ipaddress.ip_address(own.ip) in network for own in meant):
             single = network.prefixlen == network.max_prefixlen
             text = f"{network.network_address} is" if single else f"{network} holds"
-            raise select.Unknown(
+            raise selectors.Unknown(
                 f"ip: {text} no address of this machine{where}; others' are not ours"
             )

@@ -19,10 +19,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ..netlink import wire
-from ..packets import frames, packet
-from . import devices
-from . import pace as arp_pace
+from ..netlink import codec
+from ..packets import frames, packet_socket
+from . import interfaces, rate_limit
 
 PATIENCE_S = 0.015  # for the one host that is asked alone; a living one takes less than 1 ms
 #: From one broadcast to the next, and how long after the last one an answer is waited for.
@@ -31,7 +30,9 @@ COLLECT_S = 0.01  # after the first answer to a broadcast, for a second one
 MOST_MACS = 8  # kept of one question; who claims more than these is lying
 EVERY = 64  # frames between two looks at what has come: the least buffer holds 256
 DRAIN = 1024  # packets taken at once: a flood must not hold up the questions
-STALE = packet.RECEIVE_BUFFER // 256  # packets in a full buffer: the shortest takes up that much
+STALE = (
+    packet_socket.RECEIVE_BUFFER // 256
+)  # packets in a full buffer: the shortest takes up that much
 TELL_S = 1.0  # between two ticks
 
 
@@ -78,14 +79,17 @@ class Asker:
     def __init__(self, rate: float = 0.0, clock: Callable[[], float] = time.monotonic):
         """Take frames a second; 0 for as fast as is safe."""
         self._clock = clock
-        self._devices = devices.Devices(clock)
-        self._pace, self._flight = arp_pace.Pace(rate), arp_pace.Flight(arp_pace.most_at_once())
-        self._ports: dict[int, packet.Port] = {}  # by family
+        self._devices = interfaces.Devices(clock)
+        self._pace, self._flight = (
+            rate_limit.Pace(rate),
+            rate_limit.Flight(rate_limit.most_at_once()),
+        )
+        self._ports: dict[int, packet_socket.Port] = {}  # by family
         self._ready = select.epoll()
         self._asked: dict[tuple[int, bytes], _Asked] = {}
         self._new: deque[_Asked] = deque()  # not yet asked for the first time
-        self._again = arp_pace.Timers()  # when the next frame is due
-        self._ends = arp_pace.Timers()  # when to wait no longer
+        self._again = rate_limit.Timers()  # when the next frame is due
+        self._ends = rate_limit.Timers()  # when to wait no longer
         self._done: list[tuple[Question, Heard]] = []
 
     def close(self) -> None:
@@ -156,14 +160,14 @@ class Asker:
 
     def _send_group(self, ifindex: int, group: list[_Asked]) -> None:
         """Send the next frame of questions that are alike in device and family."""
-        family, port = wire.family_of(group[0].question.dst), None
+        family, port = codec.family_of(group[0].question.dst), None
         device = self._devices.get(ifindex)
-        why = devices.unaskable(device, family)
+        why = interfaces.unaskable(device, family)
         if not why:
             try:
                 port = self._port(family)
             except OSError as error:
-                why = packet.reason(error)
+                why = packet_socket.reason(error)
         if why or not device or not port:
             for asked in group:
                 self._finish(asked, why)
@@ -183,7 +187,7 @@ class Asker:
             timers.set(now + (GAPS_S[tries - 1] if tries else PATIENCE_S), alike)
 
     def _send_one(
-        self, asked: _Asked, device: devices.Device, source: bytes, port: packet.Port
+        self, asked: _Asked, device: interfaces.Device, source: bytes, port: packet_socket.Port
     ) -> int:
         """Send the next frame of one question; one that is refused is as good as lost.
 
@@ -198,7 +202,7 @@ class Asker:
         try:
             port.send(device.name, *device.question(source, asked.question.dst, held * alone))
         except OSError as error:
-            asked.why = packet.reason(error)
+            asked.why = packet_socket.reason(error)
             self._devices.forget(device.ifindex)
         else:
             asked.unicast += alone
@@ -207,10 +211,10 @@ class Asker:
         asked.tries += 1
         return asked.tries - 1
 
-    def _port(self, family: int) -> packet.Port:
+    def _port(self, family: int) -> packet_socket.Port:
         """Return the socket for a family."""
         if family not in self._ports:
-            self._ports[family] = port = packet.Port(family)
+            self._ports[family] = port = packet_socket.Port(family)
             self._ready.register(port, select.EPOLLIN)
         return self._ports[family]
 
@@ -273,7 +277,7 @@ class Asker:
     def _deaf(self, asked: _Asked) -> str:
         """Return why a question that nobody answered may not have been heard by anybody."""
         device = self._devices.get(asked.question.ifindex)
-        why = devices.unaskable(device, wire.family_of(asked.question.dst))
+        why = interfaces.unaskable(device, codec.family_of(asked.question.dst))
         if not why and device and device.carrier_changes != asked.carrier_changes:
             why = "no carrier for a while"
         return why

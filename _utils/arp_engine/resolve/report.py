@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ..netlink import netlink, wire
-from ..table import table as tables
+from ..netlink import codec, rtnetlink
+from ..table import snapshot
 from .ask import Heard
 
 LISTS = ("healed", "gone", "duplicates")
@@ -14,21 +14,21 @@ LISTS = ("healed", "gone", "duplicates")
 class Report:
     """Collects the outcome of each entry."""
 
-    def __init__(self, table: tables.Table, rows_wanted: bool) -> None:
+    def __init__(self, table: snapshot.Table, rows_wanted: bool) -> None:
         self._table = table
         self._counts: Counter[str] = Counter()
         self._lists: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
         self._failed: list[dict[str, Any]] = []
-        self._rows: dict[wire.Key, dict[str, Any]] | None = {} if rows_wanted else None
+        self._rows: dict[codec.Key, dict[str, Any]] | None = {} if rows_wanted else None
 
-    def heard(self, entry: wire.Entry, heard: Heard) -> None:
+    def heard(self, entry: codec.Entry, heard: Heard) -> None:
         """Take what came of asking about an entry; a second time where it was asked again."""
         if self._rows is None:
             return
         row = self._rows.setdefault(
             entry.key,
             {
-                **tables.named(self._table, entry),
+                **snapshot.named(self._table, entry),
                 "verdict": "",
                 "unicast_asked": 0,
                 "broadcast_asked": 0,
@@ -40,33 +40,33 @@ class Report:
         for mac, ms in heard.answers.items():
             row["answers"].setdefault(mac.hex(":"), round(ms, 3))
 
-    def verdict(self, entry: wire.Entry, verdict: str) -> None:
+    def verdict(self, entry: codec.Entry, verdict: str) -> None:
         """Take an outcome that is a count: confirmed, undecided, kept."""
         self._counts[verdict] += 1
         if self._rows is not None and entry.key in self._rows:
             self._rows[entry.key]["verdict"] = verdict
 
-    def healed(self, entry: wire.Entry, mac: bytes) -> None:
+    def healed(self, entry: codec.Entry, mac: bytes) -> None:
         """Take an entry that the kernel holds with another MAC now, the one that answered."""
-        row = tables.named(self._table, entry)
+        row = snapshot.named(self._table, entry)
         old = row.pop("mac")
         self._lists["healed"].append({**row, "old": old, "new": mac.hex(":")})
         self.verdict(entry, "healed")
 
-    def gone(self, entry: wire.Entry) -> None:
+    def gone(self, entry: codec.Entry) -> None:
         """Take an entry that nobody answered for, and that is FAILED now."""
-        self._lists["gone"].append(tables.named(self._table, entry))
+        self._lists["gone"].append(snapshot.named(self._table, entry))
         self.verdict(entry, "gone")
 
-    def duplicate(self, entry: wire.Entry, macs: Iterable[bytes]) -> None:
+    def duplicate(self, entry: codec.Entry, macs: Iterable[bytes]) -> None:
         """Take an address that several answered for."""
         told = [mac.hex(":") for mac in macs]
-        self._lists["duplicates"].append({**tables.named(self._table, entry), "macs": told})
+        self._lists["duplicates"].append({**snapshot.named(self._table, entry), "macs": told})
         self.verdict(entry, "duplicate")
 
-    def failed(self, entry: wire.Entry, refusal: netlink.Refusal) -> None:
+    def failed(self, entry: codec.Entry, refusal: rtnetlink.Refusal) -> None:
         """Take an entry that the kernel refused to prove."""
-        self._failed.append(tables.failure(refusal, self._table))
+        self._failed.append(snapshot.failure(refusal, self._table))
         self.verdict(entry, "failed")
 
     def is_nothing_but_failed(self) -> bool:
@@ -83,7 +83,7 @@ class Report:
         }
         if self._failed:
             result["failed"] = self._failed
-        tables.bounded(result, [name for name in (*LISTS, "failed") if name in result], limit)
+        snapshot.bounded(result, [name for name in (*LISTS, "failed") if name in result], limit)
         if self._rows is not None:
             result["entries"] = list(self._rows.values())
         return result

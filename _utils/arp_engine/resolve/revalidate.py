@@ -1,14 +1,14 @@
 """Revalidation: ask who has each address, and believe what is seen. No Salt in here.
 
-Asking (arp_ask) changes nothing where nobody answers; where another answers than the one we hold,
-the kernel takes the answer into its table by itself, even for an entry that something keeps
+Asking (resolve/ask.py) changes nothing where nobody answers; where another answers than the one we
+hold, the kernel takes the answer into its table by itself, even for an entry that something keeps
 vouching for. So a verdict is what was seen on the wire, and what the table holds after it:
 
 confirmed   the MAC we hold is among the answers
 healed      another answered, and the table holds it now
 duplicate   two answered
 kept        it is somebody's, or cannot be asked about here
-otherwise   nobody answered: the kernel is made to prove it (arp_prove)
+otherwise   nobody answered: the kernel is made to prove it (resolve/nud_probe.py)
 """
 
 import errno
@@ -16,21 +16,19 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..netlink import netlink, wire
-from ..netlink.kernel import REACHABLE, TICKS
-from ..table import judge
-from ..table import rows as arp_rows
-from ..table import table as tables
-from ..table.select import LIMIT, Selectors
-from . import ask as arp_ask
-from . import prove as arp_prove
+from ..netlink import codec, rtnetlink
+from ..netlink.constants import REACHABLE, TICKS
+from ..table import listing, ownership, snapshot
+from ..table.selectors import LIMIT, Selectors
+from . import ask as resolve_ask
+from . import nud_probe
 from .report import Report
 
 LOCKED = 3  # how often an answer that the kernel drops is asked for again
 LOCKTIME_S = 5.0  # a longer locktime is not waited for
 UNHEARD = "no CAP_NET_RAW"  # nobody can be asked at all
 
-Entries = dict[wire.Key, wire.Entry]
+Entries = dict[codec.Key, codec.Entry]
 Tick = Callable[[int, int], None]
 
 
@@ -47,13 +45,13 @@ def revalidate(
     rate: questions a second; 0 for as fast as is safe. tick: called about once a second with how
     many questions are over, and of how many.
     """
-    with netlink.Channel() as channel, arp_rows.no_collection():
-        table = tables.Table(channel, selectors, to_be_proven=True)
+    with rtnetlink.Channel() as channel, listing.no_collection():
+        table = snapshot.Table(channel, selectors, to_be_proven=True)
         chosen = table.read_ours()
         suspects = {key: entry for key, entry in chosen.items() if _is_suspect(table, entry)}
         if test:
-            rows = [tables.named(table, entry) for entry in suspects.values()]
-            result = tables.bounded({"suspects": rows}, ("suspects",), limit)
+            rows = [snapshot.named(table, entry) for entry in suspects.values()]
+            result = snapshot.bounded({"suspects": rows}, ("suspects",), limit)
             return {**result, "would_check": len(chosen), "kept": table.kept(), "warnings": []}
         run = _Run(table, Report(table, rows_wanted), rate, tick)
         run.ask({**suspects, **chosen})  # suspects first
@@ -61,20 +59,24 @@ def revalidate(
         return {**run.report.told(limit), "kept": table.kept(), "warnings": run.warnings}
 
 
-def _is_suspect(table: tables.Table, entry: wire.Entry) -> bool:
+def _is_suspect(table: snapshot.Table, entry: codec.Entry) -> bool:
     if entry.state != REACHABLE:  # most: no need to know the device's timers
         return False
-    timers = table.timers(wire.family_of(entry.dst), entry.ifindex)
-    return judge.is_suspect(entry.state, entry.confirmed, entry.updated, timers.base_reachable_s)
+    timers = table.timers(codec.family_of(entry.dst), entry.ifindex)
+    return ownership.is_suspect(
+        entry.state, entry.confirmed, entry.updated, timers.base_reachable_s
+    )
 
 
 class _Run:
     """One revalidation under way."""
 
-    def __init__(self, table: tables.Table, report: Report, rate: float, tick: Tick | None) -> None:
+    def __init__(
+        self, table: snapshot.Table, report: Report, rate: float, tick: Tick | None
+    ) -> None:
         self.report, self.warnings = report, list[str]()
         self._table, self._rate, self._tick = table, rate, tick
-        self._silent: list[wire.Entry] = []
+        self._silent: list[codec.Entry] = []
 
     def ask(self, entries: Entries) -> None:
         """Ask about entries; and again about those whose right answer the kernel dropped."""
@@ -89,14 +91,14 @@ class _Run:
         devices = {self._table.name(entry.ifindex) for entry in entries.values()}
         self.warnings.append(
             f"the kernel did not take the answer for {len(entries)} entries on "
-            f"{tables.some(devices)}: locktime there, or an IPv6 answer without Override"
+            f"{snapshot.some(devices)}: locktime there, or an IPv6 answer without Override"
         )
 
-    def _asked(self, entries: Entries) -> dict[wire.Key, tuple[wire.Entry, bytes]]:
+    def _asked(self, entries: Entries) -> dict[codec.Key, tuple[codec.Entry, bytes]]:
         """Ask; settle what is plain, and return what another MAC alone answered for."""
-        others: dict[wire.Key, tuple[wire.Entry, bytes]] = {}
-        questions = (arp_ask.Question(e.ifindex, e.dst, e.mac) for e in entries.values())
-        for key, heard in arp_ask.ask(questions, self._rate, self._tick).items():
+        others: dict[codec.Key, tuple[codec.Entry, bytes]] = {}
+        questions = (resolve_ask.Question(e.ifindex, e.dst, e.mac) for e in entries.values())
+        for key, heard in resolve_ask.ask(questions, self._rate, self._tick).items():
             entry = entries[key]
             self.report.heard(entry, heard)
             if len(heard.answers) > 1:
@@ -115,7 +117,7 @@ class _Run:
                     )
         return others
 
-    def _compared(self, others: dict[wire.Key, tuple[wire.Entry, bytes]]) -> Entries:
+    def _compared(self, others: dict[codec.Key, tuple[codec.Entry, bytes]]) -> Entries:
         """Compare the answers with the table; return the entries that it holds otherwise."""
         locked: Entries = {}
         table_now = self._table.read_again(others)
@@ -131,17 +133,17 @@ class _Run:
                 locked[key] = entry._replace(updated=current.updated)
         return locked
 
-    def _wait_for_locktime(self, entries: Iterable[wire.Entry]) -> None:
+    def _wait_for_locktime(self, entries: Iterable[codec.Entry]) -> None:
         """Wait until the kernel believes another answer."""
         longest = max(
-            judge.locked_s(entry, self._table.timers(wire.family_of(entry.dst), entry.ifindex))
+            ownership.locked_s(entry, self._table.timers(codec.family_of(entry.dst), entry.ifindex))
             for entry in entries
         )
         time.sleep(min(longest + 2 / TICKS, LOCKTIME_S))
 
     def prove(self) -> None:
         """Make the kernel prove what nobody answered for."""
-        prover, refusal = arp_prove.Prover(self._table, self._rate), None
+        prover, refusal = nud_probe.Prover(self._table, self._rate), None
         for proven in prover.run(self._silent):
             if proven.verdict == "healed" and proven.now:
                 self.report.healed(proven.entry, proven.now.mac)
@@ -153,9 +155,9 @@ class _Run:
             else:
                 self.report.verdict(proven.entry, proven.verdict)
         if refusal and refusal.errno == errno.EPERM and self.report.is_nothing_but_failed():
-            raise tables.refused("revalidate", refusal, self._table)
+            raise snapshot.refused("revalidate", refusal, self._table)
         self.warnings += prover.warnings
 
-    def _keep(self, reason: str, entry: wire.Entry) -> None:
+    def _keep(self, reason: str, entry: codec.Entry) -> None:
         self._table.keep(reason, entry.key)
         self.report.verdict(entry, "kept")

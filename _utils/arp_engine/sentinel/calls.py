@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from ..packets.syn import Syn
+from ..packets.tcp_syn import Syn
 
 SILENT_S = 0.05  # a neighbour that lives answers in less than 1 ms
 MOST = 512  # remembered; older ones give way

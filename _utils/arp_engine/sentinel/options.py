@@ -6,7 +6,7 @@ Standard library alone: pillar is checked with it before pyroute2 is installed.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..table import select as arp_select
+from ..table import selectors as table_selectors
 
 RATE = 100.0  # questions a second
 
@@ -14,7 +14,7 @@ RATE = 100.0  # questions a second
 class Options(NamedTuple):
     """What the sentinel watches, and how much it may do."""
 
-    selectors: arp_select.Selectors
+    selectors: table_selectors.Selectors
     rate: float = RATE
     reinject: bool = True
 
@@ -30,14 +30,14 @@ def parse(words: Mapping[str, Any] | None = None) -> Options:
         Whether a SYN is sent once more after a heal, default true.
     """
     left = dict(words or {})
-    selectors = arp_select.parse_selectors(
+    selectors = table_selectors.parse_selectors(
         **{name: left.pop(name, None) for name in ("dev", "ip", "exclude", "family")},
         verb="list",
     )
-    rate = arp_select.parse_rate(left.pop("rate", RATE))
+    rate = table_selectors.parse_rate(left.pop("rate", RATE))
     if not rate:
         raise ValueError("rate: 0: the sentinel needs a limit, in questions a second")
-    reinject = arp_select.parse_flag("reinject", left.pop("reinject", True))
+    reinject = table_selectors.parse_flag("reinject", left.pop("reinject", True))
     for name in left:
         allowed = "dev, ip, exclude, family, rate, reinject"
         raise ValueError(f"sentinel: no option {name!r}; there are {allowed}")

@@ -1,6 +1,6 @@
 """The ears of the sentinel: SYNs that come in and that leave, never more than can be looked at.
 
-The table stands in the kernel's filter where it is small enough (arp_filter), so that only what
+The table stands in the kernel's filter where it is small enough (packets/bpf.py), so that only what
 contradicts it wakes us. Under a flood that does, a socket is read in helpings with a pause after
 each; the kernel throws away what finds no room, and what an address was just asked about for.
 """
@@ -10,8 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 
-from ..packets import filter as arp_filter
-from ..packets import packet
+from ..packets import bpf, packet_socket
 
 HELPING = 64  # packets read at once
 PAUSE_S = 0.01  # after a full one
@@ -33,18 +32,18 @@ class Taps:
     ) -> None:
         """Open them. PermissionError without CAP_NET_RAW."""
         self._clock = clock
-        self._in: dict[int, packet.Tap] = {}
-        self._out: packet.Tap | None = None
+        self._in: dict[int, packet_socket.Tap] = {}
+        self._out: packet_socket.Tap | None = None
         self._pause_until = self._flood_until = self._filter_due = float("-inf")
-        self._room = arp_filter.MOST  # instructions that the kernel has taken, or may take
-        self._filtered: dict[int, arp_filter.Macs | None] = {}
+        self._room = bpf.MOST  # instructions that the kernel has taken, or may take
+        self._filtered: dict[int, bpf.Macs | None] = {}
         try:
             for family in families:
-                program = arp_filter.incoming(LENGTHS[family])
-                self._in[family] = packet.Tap(family, program)
+                program = bpf.incoming(LENGTHS[family])
+                self._in[family] = packet_socket.Tap(family, program)
                 self._filtered[family] = None
             if outgoing:
-                self._out = packet.Tap(socket.AF_UNSPEC, arp_filter.outgoing())
+                self._out = packet_socket.Tap(socket.AF_UNSPEC, bpf.outgoing())
         except OSError:
             self.close()
             raise
@@ -54,7 +53,7 @@ class Taps:
         for tap in self.taps():
             tap.close()
 
-    def taps(self) -> list[packet.Tap]:
+    def taps(self) -> list[packet_socket.Tap]:
         """Return what can be polled."""
         return [*self._in.values(), *([self._out] if self._out else [])]
 
@@ -92,7 +91,7 @@ class Taps:
                 self._attach(tap, LENGTHS[family], None)
                 self._filtered[family] = None
 
-    def refilter(self, known: arp_filter.Macs | None) -> None:
+    def refilter(self, known: bpf.Macs | None) -> None:
         """Put a table into the filters; where it is too large, let all SYNs pass."""
         began = self._clock()
         for family, tap in self._in.items():
@@ -102,10 +101,10 @@ class Taps:
                 self._filtered[family] = ours
         self._filter_due = began + REST * (self._clock() - began)
 
-    def _attach(self, tap: packet.Tap, length: int, known: arp_filter.Macs | None) -> None:
+    def _attach(self, tap: packet_socket.Tap, length: int, known: bpf.Macs | None) -> None:
         program = b""
         try:
-            program = arp_filter.incoming(length, known)
+            program = bpf.incoming(length, known)
             if known is None or len(program) // 8 <= self._room:
                 tap.attach(program)
                 return
@@ -115,13 +114,13 @@ class Taps:
             if error.errno != errno.ENOMEM:  # net.core.optmem_max
                 raise
             self._room = len(program) // 8 - 1
-        tap.attach(arp_filter.incoming(length))
+        tap.attach(bpf.incoming(length))
 
 
-def _of(length: int, known: arp_filter.Macs) -> arp_filter.Macs:
+def _of(length: int, known: bpf.Macs) -> bpf.Macs:
     """Return one family's part of a table; an address with too many MACs is always heard."""
     return {
-        dst: macs if len(macs) <= arp_filter.MOST_MACS else frozenset()
+        dst: macs if len(macs) <= bpf.MOST_MACS else frozenset()
         for dst, macs in known.items()
         if len(dst) == length
     }

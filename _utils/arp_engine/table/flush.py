@@ -5,11 +5,10 @@ import time
 from collections import Counter, defaultdict
 from typing import Any
 
-from ..netlink import blocks, netlink, wire
-from ..netlink.kernel import TICKS
-from . import judge, rows
-from . import table as tables
-from .select import LIMIT, Selectors
+from ..netlink import codec, rtnetlink, table_dump
+from ..netlink.constants import TICKS
+from . import listing, ownership, snapshot
+from .selectors import LIMIT, Selectors
 
 ROUNDS = 10  # looks at the table before a flush gives up; two are enough on a quiet table
 
@@ -23,8 +22,8 @@ def flush(
     entries from a dump, and so does deleting while the dump goes on.
     """
     # answers to orders must not mix with the dump that goes on: two sockets
-    with netlink.Channel() as channel, netlink.Channel() as orders, rows.no_collection():
-        table, removed = tables.Table(channel, selectors), _Removed() if rows_wanted else None
+    with rtnetlink.Channel() as channel, rtnetlink.Channel() as orders, listing.no_collection():
+        table, removed = snapshot.Table(channel, selectors), _Removed() if rows_wanted else None
         work = _Plan(table, removed) if test else _Flush(table, removed, orders)
         work.run()
         result: dict[str, Any] = {"would_flush" if test else "flushed": work.count}
@@ -33,25 +32,25 @@ def flush(
             result["entries"] = removed.rows(table)
     if work.failed:
         result["failed"] = list(work.failed.values())
-    return tables.bounded(result, ("failed",), limit) if work.failed else result
+    return snapshot.bounded(result, ("failed",), limit) if work.failed else result
 
 
-def delete_locked(table: tables.Table, key: wire.Key, mac: bytes) -> bool:
+def delete_locked(table: snapshot.Table, key: codec.Key, mac: bytes) -> bool:
     """Delete one entry that still has this MAC, is ours, and takes no other yet (locktime).
 
     False: it is not so, nothing was done. OSError where the kernel refuses.
     """
-    timers = table.timers(wire.family_of(key[1]), key[0])  # which takes longer than all the rest
+    timers = table.timers(codec.family_of(key[1]), key[0])  # which takes longer than all the rest
     table.device(key[0])
     entry = table.read_again([key]).get(key)
     if not entry or entry.mac != mac or not table.is_ours_still(entry):
         return False
-    if not judge.locked_s(entry, timers):
+    if not ownership.locked_s(entry, timers):
         return False
-    _none, refusals = table.channel.exchange(wire.delete_message(*key))
+    _none, refusals = table.channel.exchange(codec.delete_message(*key))
     for refusal in refusals:
-        if not tables.already_gone(refusal):
-            raise tables.refused("delete", refusal, table)
+        if not snapshot.already_gone(refusal):
+            raise snapshot.refused("delete", refusal, table)
     return True
 
 
@@ -63,20 +62,20 @@ class _Removed:
     """
 
     def __init__(self) -> None:
-        self._blocks: list[blocks.Block] = []
-        self._refused: Counter[wire.Key] = Counter()  # how often
+        self._blocks: list[table_dump.Block] = []
+        self._refused: Counter[codec.Key] = Counter()  # how often
 
-    def add(self, block: blocks.Block) -> None:
+    def add(self, block: table_dump.Block) -> None:
         """Take what is about to be deleted."""
         self._blocks.append(block)
 
-    def drop(self, key: wire.Key) -> None:
+    def drop(self, key: codec.Key) -> None:
         """Take back one order, which the kernel refused."""
         self._refused[key] += 1
 
-    def rows(self, table: tables.Table) -> list[rows.Row]:
+    def listing(self, table: snapshot.Table) -> list[listing.Row]:
         """Return what went, as rows; a growing table showed some of it twice, once is enough."""
-        told, ordered = rows.Rows(table), Counter[wire.Key]()
+        told, ordered = listing.Rows(table), Counter[codec.Key]()
         for block in self._blocks:
             told.add("", block)
             if self._refused:
@@ -90,12 +89,12 @@ class _Removed:
 class _Plan:
     """One flush as it would be: judged, counted, and not sent."""
 
-    def __init__(self, table: tables.Table, removed: _Removed | None) -> None:
+    def __init__(self, table: snapshot.Table, removed: _Removed | None) -> None:
         self.table = table
         self._removed = removed  # None: nobody wants to know
-        self.failed: dict[wire.Key, tables.Row] = {}
+        self.failed: dict[codec.Key, snapshot.Row] = {}
         self.count = 0
-        self._planned: set[wire.Key] = set()
+        self._planned: set[codec.Key] = set()
         self._residue: defaultdict[int, set[bytes]] = defaultdict(set)
         self._began = time.monotonic()
 
@@ -122,7 +121,7 @@ class _Plan:
         looks = f"the table grew during each of {ROUNDS} looks"
         raise OSError(errno.EAGAIN, f"{looks}: {self.count} entries so far; run it again")
 
-    def _take(self, block: blocks.Block, again: int) -> None:
+    def _take(self, block: table_dump.Block, again: int) -> None:
         """Order what is due of a block to be deleted.
 
         A deleted entry that somebody still refers to stays as FAILED for a moment: once is
@@ -141,13 +140,13 @@ class _Plan:
             self._removed.add(block)
         self._order(block)
 
-    def _is_due(self, entry: wire.Entry) -> bool:
+    def _is_due(self, entry: codec.Entry) -> bool:
         """Tell whether an entry should be deleted in a later round."""
         if entry.dst in self._residue[entry.ifindex]:
             return False
         return entry.updated > (time.monotonic() - self._began) * TICKS + 1
 
-    def _order(self, block: blocks.Block) -> None:
+    def _order(self, block: table_dump.Block) -> None:
         self._planned.update(entry.key for entry in block.entries())
         self.count = len(self._planned)
 
@@ -159,13 +158,13 @@ class _Flush(_Plan):
     """One flush: what has been deleted, and what the kernel refused."""
 
     def __init__(
-        self, table: tables.Table, removed: _Removed | None, channel: netlink.Channel
+        self, table: snapshot.Table, removed: _Removed | None, channel: rtnetlink.Channel
     ) -> None:
         super().__init__(table, removed)
         self._channel = channel
         self._orders, self._waiting = bytearray(), 0  # the batch that is being filled
 
-    def _order(self, block: blocks.Block) -> None:
+    def _order(self, block: table_dump.Block) -> None:
         """Add orders to the batch; send it whenever it is full."""
         orders, size, at = block.deletes(), block.size, 0
         while at < len(orders):
@@ -185,10 +184,10 @@ class _Flush(_Plan):
             key = refusal.entry.key
             if self._removed is not None:
                 self._removed.drop(key)
-            if tables.already_gone(refusal):
+            if snapshot.already_gone(refusal):
                 continue
             if refusal.errno == errno.EPERM and not self.count and len(refusals) == self._waiting:
-                raise tables.refused("delete", refusal, self.table)
-            self.failed[key] = tables.failure(refusal, self.table)
+                raise snapshot.refused("delete", refusal, self.table)
+            self.failed[key] = snapshot.failure(refusal, self.table)
         self.count += self._waiting - len(refusals)
         self._orders, self._waiting = bytearray(), 0

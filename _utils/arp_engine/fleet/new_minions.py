@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
-from . import claims
-from .claims import Network
+from . import inventory
+from .inventory import Network
 
 MOST_WAITING = 100_000  # ids, accepted or not: who is not accepted is dropped at the window's end
 MOST_EACH = 64  # addresses of one machine that are asked about
@@ -100,7 +100,7 @@ class Newcomers:
         if "grains" not in data:
             return []
         try:
-            return [ip for ip, _, _ in claims.from_grains(data["grains"]).addresses]
+            return [ip for ip, _, _ in inventory.from_grains(data["grains"]).addresses]
         except ValueError as error:
             self.refuse(machine, f"its start event: {error}")
             return []
@@ -163,7 +163,7 @@ class Newcomers:
         return inside[:MOST_EACH]
 
     def _is_allowed(self, ip: str) -> bool:
-        return not self._networks or claims.inside(ip, self._networks)
+        return not self._networks or inventory.inside(ip, self._networks)
 
     def _ripe_at(self, machine: str) -> float:
         last = self._asked_at.get(machine)

@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import claims
-from .claims import Facts, Network
+from . import inventory
+from .inventory import Facts, Network
 
 Row = dict[str, Any]
 OLDEST_S = 2**32  # the kernel's own ages are 32 bits of a smaller unit
@@ -87,8 +87,8 @@ class Fleet:
         if not isinstance(written, str):
             return ""
         if written not in self._known:
-            ip = claims.address(written)
-            left_out = ip and claims.inside(ip, self._scope.exclude)
+            ip = inventory.address(written)
+            left_out = ip and inventory.inside(ip, self._scope.exclude)
             self._known[written] = "" if left_out else ip
         return self._known[written]
 
@@ -102,7 +102,7 @@ class Fleet:
             return f"was {self._former[ip][0].machine}'s, whose key is no longer accepted"
         if mac in self._machines:
             return f"{self._machines[mac]} has this MAC, and was asked: it has no such address"
-        if not self.unheard and claims.inside(ip, self._scope.networks):
+        if not self.unheard and inventory.inside(ip, self._scope.networks):
             return "all of this network is the fleet's, all were heard, and nobody has it"
         return ""
 
@@ -156,7 +156,7 @@ def _rows(rows: Any) -> Iterable[Row]:
 def _judge(minion: str, row: Row, fleet: Fleet, verdict: Verdict, held: dict[str, int]) -> None:
     counts = verdict.counts
     counts["entries"] += 1
-    ip, mac = fleet.address(row["ip"]), claims.hardware(row["mac"])
+    ip, mac = fleet.address(row["ip"]), inventory.hardware(row["mac"])
     owner = str(row.get("owner", ""))
     if not ip or not mac or owner in NOBODYS:
         counts["not_compared"] += 1

@@ -1,8 +1,8 @@
 """What the sentinel makes of what it hears: a doubt, a question, and what the wire's answer means.
 
 No entry is written. Asking is enough: where somebody answers, the kernel takes the answer into its
-table by itself (arp_ask); where nobody does, nothing happens. What belongs to somebody else
-(arp_judge) is never asked about, as an answer would change it.
+table by itself (resolve/ask.py); where nobody does, nothing happens. What belongs to somebody else
+(table/ownership.py) is never asked about, as an answer would change it.
 
 But the kernel believes no answer about an entry that has changed less than ``locktime`` ago (a
 second, IPv4), and our own SYN/ACK changes a STALE one, to DELAY. So where a connection waits,
@@ -16,18 +16,16 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..netlink import model, wire
-from ..packets import filter as arp_filter
-from ..packets.syn import Syn
-from ..reporting.merge import Teller
-from ..resolve import pace as arp_pace
+from ..netlink import codec, model
+from ..packets import bpf
+from ..packets.tcp_syn import Syn
+from ..reporting.throttle import Teller
+from ..resolve import rate_limit
 from ..resolve.ask import Heard, Question
-from ..table import judge
-from ..table import select as arp_select
-from . import again as arp_again
-from . import doubts as arp_doubts
-from . import known as arp_known
-from .known import mac_of
+from ..table import ownership
+from ..table import selectors as table_selectors
+from . import neighbour_cache, question_queue, reinject
+from .neighbour_cache import mac_of
 
 OPEN, OPEN_OTHERS = 12, 6  # questions under way (each unanswered one has ten frames to come), and
 # those among them that do not go first
@@ -49,7 +47,7 @@ class Waiting(NamedTuple):
     syn: Syn
 
 
-Doubt = arp_doubts.Doubt[wire.Key, Waiting]
+Doubt = question_queue.Doubt[codec.Key, Waiting]
 
 
 class Watch:
@@ -58,10 +56,10 @@ class Watch:
     def __init__(
         self,
         rate: float,
-        again: arp_again.Again,
+        again: reinject.Again,
         teller: Teller,
         host: "Host",
-        delete: Callable[[wire.Key, bytes], bool],
+        delete: Callable[[codec.Key, bytes], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take questions a second, and what it needs of the machine.
@@ -71,14 +69,14 @@ class Watch:
         self._again, self._teller, self._host, self._clock = again, teller, host, clock
         self._delete = delete
         self._next: deque[Doubt] = deque()  # entries were deleted: everybody is asked, now
-        self.known = arp_known.Known()
-        self.doubts: arp_doubts.Doubts[wire.Key, Waiting] = arp_doubts.Doubts(rate)
-        self.aliases: arp_doubts.Aliases[wire.Key] = arp_doubts.Aliases()
-        self._looks = arp_pace.Pace(LOOKS)
-        self._open: dict[wire.Key, Doubt] = {}
-        self._changed: dict[wire.Key, arp_known.Change] = {}  # of what is being asked about
-        self._right: OrderedDict[wire.Key, tuple[float, float]] = OrderedDict()  # until, rest
-        self._flaps: OrderedDict[wire.Key, list[float]] = OrderedDict()
+        self.known = neighbour_cache.Known()
+        self.doubts: question_queue.Doubts[codec.Key, Waiting] = question_queue.Doubts(rate)
+        self.aliases: question_queue.Aliases[codec.Key] = question_queue.Aliases()
+        self._looks = rate_limit.Pace(LOOKS)
+        self._open: dict[codec.Key, Doubt] = {}
+        self._changed: dict[codec.Key, neighbour_cache.Change] = {}  # of what is being asked about
+        self._right: OrderedDict[codec.Key, tuple[float, float]] = OrderedDict()  # until, rest
+        self._flaps: OrderedDict[codec.Key, list[float]] = OrderedDict()
 
     # --- what is heard
 
@@ -90,7 +88,7 @@ class Watch:
             return
         if len(mac) != len(entry.mac):  # a link that does not say whom a frame is from: InfiniBand
             return
-        if owner := judge.owner(entry, self._host.device(ifindex)):
+        if owner := ownership.owner(entry, self._host.device(ifindex)):
             if owner not in TRANSIENT and self.aliases.add(key, mac, now):
                 text = f"{self._named(key)} is {entry.mac.hex(':')} ({owner}), a SYN came from"
                 self._tell("owned", key, f"{text} {mac.hex(':')}", held=entry.mac, seen=mac)
@@ -121,12 +119,12 @@ class Watch:
             if self._doubtful(key) and self._is_ours(key) and not self._is_right(key):
                 self._doubt(key, "retransmits", self._clock(), answered=True)
 
-    def suspect(self, key: wire.Key) -> None:
+    def suspect(self, key: codec.Key) -> None:
         """Doubt an entry that something else than ARP keeps alive."""
         if self._doubtful(key) and self._is_ours(key):
             self._doubt(key, "vouched for", self._clock())
 
-    def changed(self, change: arp_known.Change) -> None:
+    def changed(self, change: neighbour_cache.Change) -> None:
         """Take a change of the table: a heal lets the SYNs go on that have waited for it."""
         if not change.is_other_mac:
             return
@@ -198,7 +196,7 @@ class Watch:
             text = f"{named}: {macs} answers, the table keeps {held.hex(':')}"
             self._tell("disagreement", key, text, held=held, answers=list(heard.answers))
 
-    def _deleted(self, key: wire.Key, held: bytes, doubt: Doubt, heard: Heard, now: float) -> None:
+    def _deleted(self, key: codec.Key, held: bytes, doubt: Doubt, heard: Heard, now: float) -> None:
         """Let what waited for the truth go on: the kernel asks, and so do we.
 
         That belongs to the question which is over: its address is not asked about again sooner.
@@ -222,7 +220,7 @@ class Watch:
         doubt.things = []
 
     def _confirmed(
-        self, key: wire.Key, held: bytes, doubt: Doubt | None, heard: Heard, now: float
+        self, key: codec.Key, held: bytes, doubt: Doubt | None, heard: Heard, now: float
     ) -> None:
         """Remember that the table is right, and what else comes from that address."""
         named = self._named(key)
@@ -252,34 +250,34 @@ class Watch:
             return None
         found: dict[bytes, set[bytes]] = {}
         for entry in self.known.entries():
-            if is_flood and judge.owner(entry, self._host.device(entry.ifindex)):
+            if is_flood and ownership.owner(entry, self._host.device(entry.ifindex)):
                 continue
             if mac_of(entry) and self._host.is_selected(entry):
                 found.setdefault(entry.dst, set()).add(entry.mac)
         for (_ifindex, dst), mac in self.aliases.pairs():
-            if dst in found and len(found[dst]) < arp_filter.MOST_MACS:
+            if dst in found and len(found[dst]) < bpf.MOST_MACS:
                 found[dst].add(mac)
         if is_flood:
             for _ifindex, dst in (*self.doubts.busy(self._clock()), *self._open):
                 found.pop(dst, None)
         return {dst: frozenset(macs) for dst, macs in found.items()}
 
-    def _doubtful(self, key: wire.Key) -> wire.Entry | None:
+    def _doubtful(self, key: codec.Key) -> codec.Entry | None:
         """Return an entry that could be wrong: it has a MAC, and is selected."""
         entry = self.known.get(key)
         return entry if mac_of(entry) and entry and self._host.is_selected(entry) else None
 
-    def _is_ours(self, key: wire.Key) -> bool:
+    def _is_ours(self, key: codec.Key) -> bool:
         entry = self.known.get(key)
-        return bool(entry) and not judge.owner(entry, self._host.device(key[0]))
+        return bool(entry) and not ownership.owner(entry, self._host.device(key[0]))
 
-    def _is_right(self, key: wire.Key) -> bool:
+    def _is_right(self, key: codec.Key) -> bool:
         return self._right.get(key, (float("-inf"),))[0] > self._clock()
 
-    def _doubt(self, key: wire.Key, why: str, now: float, answered: bool = False) -> Doubt | None:
+    def _doubt(self, key: codec.Key, why: str, now: float, answered: bool = False) -> Doubt | None:
         return self._open.get(key) or self.doubts.put(key, why, now, answered)
 
-    def _is_preferred(self, key: wire.Key, doubt: Doubt | None, syn: Syn, now: float) -> bool:
+    def _is_preferred(self, key: codec.Key, doubt: Doubt | None, syn: Syn, now: float) -> bool:
         """Tell whether a listener of ours has answered; looked up where that changes something."""
         if doubt and now < doubt.looked_at + LOOK_AGAIN_S:
             return False
@@ -291,7 +289,7 @@ class Watch:
             doubt.looked_at = now
         return self._again.is_answered(syn)
 
-    def _flap(self, key: wire.Key, now: float) -> None:
+    def _flap(self, key: codec.Key, now: float) -> None:
         """Notice an address that goes to and fro between MACs."""
         times = [when for when in self._flaps.pop(key, []) if when > now - FLAPS_S] + [now]
         if len(times) >= FLAPS:
@@ -305,11 +303,11 @@ class Watch:
 
     # --- telling
 
-    def _named(self, key: wire.Key) -> str:
-        return f"{wire.address(key[1])} on {self._host.name(key[0])}"
+    def _named(self, key: codec.Key) -> str:
+        return f"{codec.address(key[1])} on {self._host.name(key[0])}"
 
     def _tell_changed(
-        self, kind: str, change: arp_known.Change, doubt: Doubt | None = None
+        self, kind: str, change: neighbour_cache.Change, doubt: Doubt | None = None
     ) -> None:
         old, new = mac_of(change.old), mac_of(change.new)
         text = f"{self._named(change.key)}: {old.hex(':')} -> {new.hex(':')}"
@@ -319,10 +317,10 @@ class Watch:
             facts["why"] = doubt.why
         self._tell(kind, change.key, text, **facts)
 
-    def _tell(self, kind: str, key: wire.Key, line: str, **facts: Any) -> None:
+    def _tell(self, kind: str, key: codec.Key, line: str, **facts: Any) -> None:
         """Tell something about an address; MACs as text."""
         told = {name: _as_text(value) for name, value in facts.items()}
-        ip, dev = wire.address(key[1]), self._host.name(key[0])
+        ip, dev = codec.address(key[1]), self._host.name(key[0])
         self._teller.tell(kind, line, self._clock(), ip=ip, dev=dev, **told)
 
 
@@ -342,7 +340,7 @@ class Host:
 
     def __init__(
         self,
-        selectors: arp_select.Selectors,
+        selectors: table_selectors.Selectors,
         device: Callable[[int], model.Device | None],
         devices: Callable[[], Any],
         find: Callable[[str], int],
@@ -395,10 +393,10 @@ class Host:
         device = self.device(ifindex)
         return device.name if device else f"#{ifindex}"
 
-    def is_selected(self, entry: wire.Entry) -> bool:
+    def is_selected(self, entry: codec.Entry) -> bool:
         """Tell whether an entry is one to be watched."""
         self._read()
         named = self._named if self._selectors.dev is not None else None
-        return wire.family_of(entry.dst) in self._selectors.families and self._selectors.matches(
+        return codec.family_of(entry.dst) in self._selectors.families and self._selectors.matches(
             entry, named
         )

@@ -6,13 +6,13 @@ Each rule gets either an entry (netlink.wire.Entry) or the head of many that are
 mostly (who wrote them, device, state, flags, kind of address), without what each has for itself
 (address, MAC, ages). A rule that asks a head for those gets
 :py:class:`netlink.model.Individual` raised, and
-whoever judges (arp_table) asks again, entry by entry. So a rule may read whatever it needs and
-holds everywhere; it is merely faster when it reads the head first, as most do.
+whoever judges (table/snapshot.py) asks again, entry by entry. So a rule may read whatever it needs
+and holds everywhere; it is merely faster when it reads the head first, as most do.
 """
 
 import functools
 
-from ..netlink.kernel import (
+from ..netlink.constants import (
     IFF_LOOPBACK,
     IFF_NOARP,
     IFF_POINTOPOINT,

@@ -1,8 +1,8 @@
 """One look at the table: what is selected, whose it is, and the memory of what was left alone.
 
 ``Table.judged`` is the one loop that judges; list, flush, the dry run and revalidation stand on
-it. What the rules are stands in arp_judge. No Salt in here. Bad arguments raise ValueError, a
-refusing kernel OSError; both carry one line for the operator.
+it. What the rules are stands in table/ownership.py. No Salt in here. Bad arguments raise
+ValueError, a refusing kernel OSError; both carry one line for the operator.
 """
 
 import errno
@@ -12,10 +12,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
-from ..netlink import blocks, netlink, wire
+from ..netlink import codec, rtnetlink, table_dump
 from ..netlink.model import Device, Individual, Seen, Timers
-from . import judge
-from .select import Selectors, Unknown
+from . import ownership
+from .selectors import Selectors, Unknown
 
 LOOKS = 10  # at a table that grows each time: one doubling of the hash for each, a thousandfold
 UNSELECTED = "not selected"
@@ -27,7 +27,7 @@ class Table:
     """What one call knows of the machine: its devices, and which entries are selected and ours."""
 
     def __init__(
-        self, channel: netlink.Channel, selectors: Selectors, to_be_proven: bool = False
+        self, channel: rtnetlink.Channel, selectors: Selectors, to_be_proven: bool = False
     ) -> None:
         """Take both; Unknown where the selectors name a device that does not exist.
 
@@ -54,7 +54,9 @@ class Table:
 
     # --- the loop
 
-    def judged(self, families: Collection[int] | None = None) -> Iterator[tuple[str, blocks.Block]]:
+    def judged(
+        self, families: Collection[int] | None = None
+    ) -> Iterator[tuple[str, table_dump.Block]]:
         """Look once; yield ``(owner, block)`` of all that is selected. No owner: it is ours.
 
         families: fewer than are selected.
@@ -65,13 +67,13 @@ class Table:
         """
         for family in families or self.selectors.families:
             sort = self._by_head[family].__getitem__
-            for block in blocks.read(self._chunks(family), sort):
+            for block in table_dump.read(self._chunks(family), sort):
                 if block.shared is None:
                     yield from self._one_by_one(family, block)
                 elif block.shared != UNSELECTED:
                     yield str(block.shared), block
 
-    def ours(self, families: Collection[int] | None = None) -> Iterator[blocks.Block]:
+    def ours(self, families: Collection[int] | None = None) -> Iterator[table_dump.Block]:
         """Look once; yield what is selected and ours, and remember why the rest is kept."""
         for reason, block in self.judged(families):
             if reason:
@@ -89,12 +91,14 @@ class Table:
         """Return why an entry is not ours to touch, an empty string, or UNSELECTED."""
         if not self.selectors.matches(entry, self._named):
             return UNSELECTED
-        reason = judge.owner(entry, self.device(entry.ifindex))
+        reason = ownership.owner(entry, self.device(entry.ifindex))
         if reason or not self._to_be_proven:
             return reason
-        return judge.unprovable(entry, self.timers(family, entry.ifindex))
+        return ownership.unprovable(entry, self.timers(family, entry.ifindex))
 
-    def _one_by_one(self, family: int, block: blocks.Block) -> Iterator[tuple[str, blocks.Block]]:
+    def _one_by_one(
+        self, family: int, block: table_dump.Block
+    ) -> Iterator[tuple[str, table_dump.Block]]:
         """Judge the entries of a block each by itself."""
         verdicts, by_head = [], self._by_head[family]
         for head, entry in zip(block.each_head(), block.entries(), strict=True):
@@ -120,12 +124,12 @@ class Table:
 
     def hashes(self, families: Collection[int] | None = None) -> dict[int, tuple[int, int]]:
         """Return what changes whenever a table's hash grows."""
-        limits = netlink.limits(families or self.selectors.families)
+        limits = rtnetlink.limits(families or self.selectors.families)
         return {family: limit.hash for family, limit in limits.items()}
 
-    def read_ours(self) -> dict[wire.Key, wire.Entry]:
+    def read_ours(self) -> dict[codec.Key, codec.Entry]:
         """Return all entries that are selected and ours."""
-        found: dict[wire.Key, wire.Entry] = {}
+        found: dict[codec.Key, codec.Entry] = {}
 
         def look() -> None:
             for block in self.ours():
@@ -137,13 +141,13 @@ class Table:
                 found.pop((ifindex, dst), None)
         return found
 
-    def read_again(self, keys: Iterable[wire.Key]) -> dict[wire.Key, wire.Entry | None]:
+    def read_again(self, keys: Iterable[codec.Key]) -> dict[codec.Key, codec.Entry | None]:
         """Return some entries as they are now; None for what is gone.
 
         Each is asked for by itself. A kernel before 5.0 cannot do that: there the table is read,
         and what is not seen in it proves nothing and is left out.
         """
-        found: dict[wire.Key, wire.Entry | None] = {}
+        found: dict[codec.Key, codec.Entry | None] = {}
         wanted = list(keys)
         for entries, refusals in self.channel.ask_for(wanted):
             found.update((entry.key, entry) for entry in entries)
@@ -152,32 +156,32 @@ class Table:
             found.update((r.entry.key, None) for r in refusals if already_gone(r))
         return found
 
-    def _read_among(self, keys: set[wire.Key]) -> dict[wire.Key, wire.Entry | None]:
+    def _read_among(self, keys: set[codec.Key]) -> dict[codec.Key, codec.Entry | None]:
         """Return those of some entries that a look at the whole table shows."""
         return {
             entry.key: entry
             for family in self.selectors.families
-            for block in blocks.read(self._chunks(family), bool)
+            for block in table_dump.read(self._chunks(family), bool)
             for entry in block.entries()
             if entry.key in keys
         }
 
     # --- what was left alone
 
-    def keep(self, reason: str, key: wire.Key) -> None:
+    def keep(self, reason: str, key: codec.Key) -> None:
         """Remember why a selected entry is not touched."""
         self._kept[key[0]][key[1]] = reason
 
-    def is_ours_still(self, entry: wire.Entry) -> bool:
+    def is_ours_still(self, entry: codec.Entry) -> bool:
         """Judge an entry that was read again; remember why it is kept."""
-        reason = self._verdict(wire.family_of(entry.dst), entry)
+        reason = self._verdict(codec.family_of(entry.dst), entry)
         if reason:
             self.keep("no longer selected" if reason == UNSELECTED else reason, entry.key)
         return not reason
 
-    def is_owned(self, entry: wire.Entry) -> bool:
+    def is_owned(self, entry: codec.Entry) -> bool:
         """Tell whether somebody owns an entry by now, selected or not; remember who."""
-        reason = judge.owner(entry, self.device(entry.ifindex))
+        reason = ownership.owner(entry, self.device(entry.ifindex))
         if reason:
             self.keep(reason, entry.key)
         return bool(reason)
@@ -208,18 +212,18 @@ class Table:
         It may have come while we asked.
         """
         if family not in self._timers:
-            with netlink.Channel() as channel:  # ours may be in the middle of a dump
+            with rtnetlink.Channel() as channel:  # ours may be in the middle of a dump
                 self._timers[family] = channel.timers(family)
         return self._timers[family].get(ifindex, Timers())
 
 
-class _Verdicts(dict[wire.Head, str | None]):
+class _Verdicts(dict[codec.Head, str | None]):
     """The verdict on all entries of a head, found once; None: each is to be looked at."""
 
-    def __init__(self, verdict: Callable[[wire.Head], str]) -> None:
+    def __init__(self, verdict: Callable[[codec.Head], str]) -> None:
         self._verdict = verdict
 
-    def __missing__(self, head: wire.Head) -> str | None:
+    def __missing__(self, head: codec.Head) -> str | None:
         """Find it."""
         try:
             self[head] = verdict = self._verdict(head)
@@ -231,10 +235,10 @@ class _Verdicts(dict[wire.Head, str | None]):
 # --- how an operator is told
 
 
-def named(table: Table, entry: wire.Entry) -> Row:
+def named(table: Table, entry: codec.Entry) -> Row:
     """Return an entry as the operator knows it."""
     mac, dev = entry.mac.hex(":"), table.name(entry.ifindex)
-    return {"ip": wire.address(entry.dst), "dev": dev, "mac": mac}
+    return {"ip": codec.address(entry.dst), "dev": dev, "mac": mac}
 
 
 def bounded(result: dict[str, Any], lists: Iterable[str], limit: int) -> dict[str, Any]:
@@ -252,7 +256,7 @@ def some(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
-def already_gone(refusal: netlink.Refusal) -> bool:
+def already_gone(refusal: rtnetlink.Refusal) -> bool:
     """Tell whether a refusal means that the entry, or its device, is no more: success.
 
     EPERM with "Neighbor entry is now dead" is a race with another deletion.
@@ -262,23 +266,23 @@ def already_gone(refusal: netlink.Refusal) -> bool:
     )
 
 
-def errno_text(refusal: netlink.Refusal) -> str:
+def errno_text(refusal: rtnetlink.Refusal) -> str:
     """Return the errno's name and what the kernel said."""
     name = errno.errorcode.get(refusal.errno, str(refusal.errno))
     return f"{name}: {refusal.text or os.strerror(refusal.errno)}"
 
 
-def failure(refusal: netlink.Refusal, table: Table) -> Row:
+def failure(refusal: rtnetlink.Refusal, table: Table) -> Row:
     """Return the row that tells the operator what the kernel refused."""
     return {
-        "ip": wire.address(refusal.entry.dst),
+        "ip": codec.address(refusal.entry.dst),
         "dev": table.name(refusal.entry.ifindex),
         "error": errno_text(refusal),
     }
 
 
-def refused(verb: str, refusal: netlink.Refusal, table: Table) -> OSError:
+def refused(verb: str, refusal: rtnetlink.Refusal, table: Table) -> OSError:
     """Return the exception for what the kernel refused: a PermissionError for EPERM."""
-    what = f"{wire.address(refusal.entry.dst)} on {table.name(refusal.entry.ifindex)}"
+    what = f"{codec.address(refusal.entry.dst)} on {table.name(refusal.entry.ifindex)}"
     advice = "; this needs CAP_NET_ADMIN, run the minion as root" * (refusal.errno == errno.EPERM)
     return OSError(refusal.errno, f"cannot {verb} {what}: {errno_text(refusal)}{advice}")

@@ -7,7 +7,7 @@ A frame names its device when it is sent, and when it is heard.
 The kernel's filter hands us answers alone: no requests, nothing that was sent from here or is for
 another host. For another host is also what bears the tag of a VLAN that this machine has no device
 for (net/core/dev.c, __netif_receive_skb_core). What else arrives between the opening and the filter
-is harmless: arp_frames takes nothing on trust.
+is harmless: packets/frames.py takes nothing on trust.
 """
 
 import _thread
@@ -18,7 +18,7 @@ import os
 import socket
 import struct
 
-from ..netlink.kernel import SO_RCVBUFFORCE
+from ..netlink.constants import SO_RCVBUFFORCE
 from . import frames
 
 # Answers that have come and are not read yet: the default buffer holds about 256.

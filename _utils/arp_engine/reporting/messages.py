@@ -93,9 +93,9 @@ def overflow(family: str, told: Answer, spared: int) -> list[str]:
     """Return a line where the table of a family is nearly full, with the sizes to set.
 
     ``told`` is what arp.stats says of that family, ``spared`` how many of its entries no limit
-    counts (arp_judge). The limit holds for all network namespaces together; at it the kernel learns
-    no new neighbour ("neighbour table overflow"). How many are spared in other namespaces, or
-    beside what selectors name, we cannot tell: then this is early.
+    counts (table/ownership.py). The limit holds for all network namespaces together; at it the
+    kernel learns no new neighbour ("neighbour table overflow"). How many are spared in other
+    namespaces, or beside what selectors name, we cannot tell: then this is early.
     """
     limit, entries = told.get("gc_thresh3", 0), told.get("entries_all_namespaces", 0) - spared
     if not limit or entries < FULL * limit:

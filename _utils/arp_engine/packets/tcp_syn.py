@@ -87,6 +87,6 @@ def again(packet: bytes) -> bytes | None:
 
 
 def _sum(addresses: bytes, segment: bytes) -> int:
-    """Return the one's complement sum of a segment and its pseudo-header: see arp_frames."""
+    """Return the one's complement sum of a segment and its pseudo-header: see packets/frames.py."""
     words = int.from_bytes(addresses, "big") + int.from_bytes(segment, "big")
     return (words + len(segment) + TCP) % 0xFFFF

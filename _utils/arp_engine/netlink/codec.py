@@ -1,7 +1,7 @@
 """Neighbour messages one by one: bytes in, plain tuples out, and back. No sockets and no policy.
 
 The general path: any message, attribute by attribute. What the bytes look like is drawn in
-arp_blocks, which reads many of them at once; both agree: tests/unit/test_wire.py.
+netlink/table_dump.py, which reads many of them at once; both agree: tests/unit/test_wire.py.
 """
 
 import functools
@@ -14,7 +14,7 @@ from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
 from pyroute2.netlink.rtnl.ndmsg import NUD_PROBE
 
-from .kernel import (
+from .constants import (
     NDA_CACHEINFO,
     NDA_DST,
     NDA_FLAGS_EXT,
@@ -50,7 +50,7 @@ class Head(_HeadFields):
 
     Who wrote it (NDA_PROTOCOL, NDA_FLAGS_EXT), where it is, what the kernel thinks of it, and the
     route type of its address (RTN_UNICAST, ...). What each has for itself raises Individual: see
-    arp_judge.
+    table/ownership.py.
     """
 
     __slots__ = ()

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from . import memory as arp_memory
+from . import run_history
 
 PATH = "/run/arp_hygiene/sentinel.json"
 SILENT_S = 300.0  # who has not written for longer than this is hung
@@ -125,7 +125,7 @@ def _is_whole(status: Status) -> bool:
         all(isinstance(each, dict) for each in counts)
         and all(isinstance(number, int) for each in counts for number in each.values())
         and isinstance(heals, list)
-        and all(map(arp_memory.is_heal, heals))
+        and all(map(run_history.is_heal, heals))
     )
 
 

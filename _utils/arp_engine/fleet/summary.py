@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .fleet import Fleet, Row, Verdict
+from .compare import Fleet, Row, Verdict
 
 WRONG, UNASKED = 2, 4  # exit codes; their sum is both
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..table import select as arp_select
+from ..table import selectors
 
 #: How Salt finds minions; each is a function of Salt's ``match`` module, too.
 MATCHERS = (
@@ -37,7 +37,7 @@ def whole(key: str, value: Any, least: int, most: int) -> int:
 
 def rate(value: Any) -> float:
     """Return questions a second; what each minion would refuse is refused here."""
-    return arp_select.parse_rate(number("rate", value, 0, 10**6))
+    return selectors.parse_rate(number("rate", value, 0, 10**6))
 
 
 def share(value: Any) -> float:

@@ -14,7 +14,7 @@ one (IPv4, Ethernet, 76 bytes; byte order is the machine's)::
 
 Chunks are sorted into blocks: messages of one layout whose heads are judged alike. A block is
 checked by columns (``block[offset::size]``), and unpacked or rewritten in one go. A message that
-fits no layout is a block of one, read by arp_wire; both agree: tests/unit/test_wire.py.
+fits no layout is a block of one, read by netlink/codec.py; both agree: tests/unit/test_wire.py.
 """
 
 import functools
@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 from pyroute2.netlink import NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_NEWNEIGH
 
-from . import wire
-from .kernel import (
+from . import codec
+from .constants import (
     NDA_CACHEINFO,
     NDA_DST,
     NDA_FLAGS_EXT,
@@ -39,14 +39,14 @@ from .kernel import (
 )
 
 # NamedTuple._make without its count of fields, which costs as much as the rest
-_head, _entry = (functools.partial(tuple.__new__, kind) for kind in (wire.Head, wire.Entry))
+_head, _entry = (functools.partial(tuple.__new__, kind) for kind in (codec.Head, codec.Entry))
 
 FEW = 16  # messages; more of them are faster looked at by columns
 MANY = 1 << 18  # bytes of mixed messages; more of them at once are sorted no faster
-HEAD = len(wire.Head._fields)
+HEAD = len(codec.Head._fields)
 
 #: What the fields of a head come to; None: each entry must be looked at.
-Sort = Callable[[wire.Head], Hashable]
+Sort = Callable[[codec.Head], Hashable]
 
 
 class _Columns(NamedTuple):
@@ -61,7 +61,7 @@ def _columns(offsets: Iterable[int]) -> _Columns:
     return _Columns(offsets, sum(0xFF << 8 * at for at in offsets))
 
 
-_HEAD = _columns(range(20, wire.START))  # ifindex, state, flags, kind
+_HEAD = _columns(range(20, codec.START))  # ifindex, state, flags, kind
 
 
 class Layout:
@@ -81,24 +81,24 @@ class Layout:
             (NDA_FLAGS_EXT, 4 * ext, "4x"),
         ):
             if length:
-                at = wire.START + struct.calcsize("=" + shape)
-                fixed[at] = wire.ATTRIBUTE.pack(4 + length, kind)
+                at = codec.START + struct.calcsize("=" + shape)
+                fixed[at] = codec.ATTRIBUTE.pack(4 + length, kind)
                 if kind in (NDA_PROTOCOL, NDA_FLAGS_EXT):
                     self._marks[kind] = range(at + 4, at + 4 + length)
                 shape += "4x" + values
             elif kind == NDA_LLADDR:
                 shape += "0s"  # an empty MAC
-        self.mac, self.size = mac, wire.START + struct.calcsize("=" + shape)
+        self.mac, self.size = mac, codec.START + struct.calcsize("=" + shape)
         fixed[0] = struct.pack("=IH", self.size, RTM_NEWNEIGH)
         self._fixed = [(at + n, mark[n]) for at, mark in fixed.items() for n in range(len(mark))]
         columns = [at for at, _value in self._fixed] + [*chain(*self._marks.values())]
         self._all = _columns(columns)
-        self._behind = _columns([at for at in columns if at >= wire.START])
+        self._behind = _columns([at for at in columns if at >= codec.START])
         self._rows = struct.Struct(f"=20xiHBB{shape}")
-        self._heads = struct.Struct(f"=20xiHBB{self.size - wire.START}x")
-        self._tails = struct.Struct(f"={wire.START}x{shape}")
-        behind = self.size - wire.START - 4 - width
-        self._dst = struct.Struct(f"={wire.START + 4}x{width}s{behind}x")
+        self._heads = struct.Struct(f"=20xiHBB{self.size - codec.START}x")
+        self._tails = struct.Struct(f"={codec.START}x{shape}")
+        behind = self.size - codec.START - 4 - width
+        self._dst = struct.Struct(f"={codec.START + 4}x{width}s{behind}x")
 
     def fills(self, data: bytes, sorted_already: bool = False) -> bool:
         """Tell whether these are nothing but messages of this layout, one marked like another.
@@ -129,14 +129,14 @@ class Layout:
         )
         return tuple(int.from_bytes(value, sys.byteorder) for value in values)
 
-    def heads(self, data: bytes) -> set[wire.Head]:
+    def heads(self, data: bytes) -> set[codec.Head]:
         """Return the heads that occur."""
         marks = self.marks(data)
         if self._are_alike(data, _HEAD):
-            return {wire.Head(*marks, *self._heads.unpack_from(data))}
+            return {codec.Head(*marks, *self._heads.unpack_from(data))}
         return set(map(_head, map(marks.__add__, set(self._heads.iter_unpack(data)))))
 
-    def each_head(self, data: bytes) -> Iterator[wire.Head]:
+    def each_head(self, data: bytes) -> Iterator[codec.Head]:
         """Yield the head of each message."""
         return map(_head, map(self.marks(data).__add__, self._heads.iter_unpack(data)))
 
@@ -148,7 +148,7 @@ class Layout:
         """Yield ``dst`` of each message."""
         return chain.from_iterable(self._dst.iter_unpack(data))
 
-    def entries(self, data: bytes) -> Iterator[wire.Entry]:
+    def entries(self, data: bytes) -> Iterator[codec.Entry]:
         """Yield the entries."""
         return map(_entry, map(self.marks(data).__add__, self._rows.iter_unpack(data)))
 
@@ -174,11 +174,11 @@ class Block:
         """Tell whether the entries have a MAC."""
         return self._layout.mac
 
-    def heads(self) -> set[wire.Head]:
+    def heads(self) -> set[codec.Head]:
         """Return the heads that occur."""
         return self._layout.heads(self.data)
 
-    def each_head(self) -> Iterator[wire.Head]:
+    def each_head(self) -> Iterator[codec.Head]:
         """Yield the head of each entry."""
         return self._layout.each_head(self.data)
 
@@ -195,7 +195,7 @@ class Block:
         """Yield of each entry what it has beside its head: dst, mac, confirmed, used, updated."""
         return self._layout.tails(self.data)
 
-    def entries(self) -> Iterator[wire.Entry]:
+    def entries(self) -> Iterator[codec.Entry]:
         """Yield the entries."""
         return self._layout.entries(self.data)
 
@@ -225,7 +225,7 @@ class Single(Block):
 
     __slots__ = ("_entry",)
 
-    def __init__(self, entry: wire.Entry, shared: Hashable) -> None:
+    def __init__(self, entry: codec.Entry, shared: Hashable) -> None:
         self._entry, self.shared = entry, shared
 
     def __len__(self) -> int:
@@ -241,11 +241,11 @@ class Single(Block):
         """Tell whether it has a MAC."""
         return bool(self._entry.mac)
 
-    def heads(self) -> set[wire.Head]:
+    def heads(self) -> set[codec.Head]:
         """Return its head."""
         return {self._entry.head}
 
-    def each_head(self) -> Iterator[wire.Head]:
+    def each_head(self) -> Iterator[codec.Head]:
         """Yield its head."""
         yield self._entry.head
 
@@ -253,7 +253,7 @@ class Single(Block):
         """Yield what it has beside its head."""
         yield self._entry[HEAD:]
 
-    def entries(self) -> Iterator[wire.Entry]:
+    def entries(self) -> Iterator[codec.Entry]:
         """Yield the entry."""
         yield self._entry
 
@@ -267,7 +267,7 @@ class Single(Block):
 
     def deletes(self) -> bytearray:
         """Return the order to delete it."""
-        return bytearray(wire.delete_message(*self._entry.key))
+        return bytearray(codec.delete_message(*self._entry.key))
 
 
 _LAYOUTS: dict[int, list[Layout]] = {}  # size to those who have it
@@ -276,7 +276,7 @@ for _shape in product((socket.AF_INET, socket.AF_INET6), *[(True, False)] * 3):
     _LAYOUTS.setdefault(_layout.size, []).append(_layout)
 
 
-def _itself(head: wire.Head) -> Hashable:
+def _itself(head: codec.Head) -> Hashable:
     return head
 
 
@@ -302,7 +302,7 @@ def read(chunks: Iterable[bytes], sort: Sort = _itself) -> Iterator[Block]:
 
 def _layout_of(data: bytes, sorted_already: bool = False) -> Layout | None:
     """Return the layout that all messages have."""
-    for layout in _LAYOUTS.get(wire.LENGTH.unpack_from(data)[0], ()) if data else ():
+    for layout in _LAYOUTS.get(codec.LENGTH.unpack_from(data)[0], ()) if data else ():
         if layout.fills(data, sorted_already):
             return layout
     return None
@@ -330,7 +330,7 @@ class _Mixed:
 
     def take(self, chunk: bytes) -> None:
         """Sort the messages of a chunk in."""
-        alike, first, at, end = self._alike, wire.START, 0, len(chunk)
+        alike, first, at, end = self._alike, codec.START, 0, len(chunk)
         size = 0
         while at < end:
             start = chunk[at : at + first]
@@ -365,7 +365,7 @@ class _Mixed:
             for message in messages:
                 yield from self._joined([message])
         else:
-            entry = wire.parse(data)
+            entry = codec.parse(data)
             if entry:
                 yield Single(entry, self._sort(entry.head))
 
@@ -377,12 +377,12 @@ def _only(results: set[Hashable]) -> Hashable:
 
 def _padded_size(start: bytes) -> int:
     """Return how much room a message that starts like this takes in a chunk."""
-    size = wire.LENGTH.unpack_from(start)[0] if len(start) == wire.START else len(start)
-    if size < wire.START:
+    size = codec.LENGTH.unpack_from(start)[0] if len(start) == codec.START else len(start)
+    if size < codec.START:
         raise ValueError(f"netlink message of {size} bytes")
     return size + 3 & ~3
 
 
-def entries(*chunks: bytes) -> list[wire.Entry]:
+def entries(*chunks: bytes) -> list[codec.Entry]:
     """Return the entries of some dump answers."""
     return [entry for block in read(chunks, bool) for entry in block.entries()]

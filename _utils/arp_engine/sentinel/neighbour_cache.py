@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_NEWNEIGH
 
-from ..netlink import wire
-from ..netlink.kernel import FAMILY_NAMES, VALID
+from ..netlink import codec
+from ..netlink.constants import FAMILY_NAMES, VALID
 
 
 class Change(NamedTuple):
     """What a notification changed about one entry. None: there was, or is, none."""
 
-    old: wire.Entry | None
-    new: wire.Entry | None
+    old: codec.Entry | None
+    new: codec.Entry | None
 
     @property
-    def key(self) -> wire.Key:
+    def key(self) -> codec.Key:
         """Return whose entry it is."""
         entry = self.new or self.old
         assert entry
@@ -37,7 +37,7 @@ class Known:
 
     def __init__(self) -> None:
         """Know nothing."""
-        self._entries: dict[wire.Key, wire.Entry] = {}
+        self._entries: dict[codec.Key, codec.Entry] = {}
         self._ifindexes: set[int] = set()  # of them
         self.version = 0  # moves when an address gets or loses a MAC
 
@@ -45,20 +45,20 @@ class Known:
         """Return how many entries there are."""
         return len(self._entries)
 
-    def get(self, key: wire.Key) -> wire.Entry | None:
+    def get(self, key: codec.Key) -> codec.Entry | None:
         """Return one entry."""
         return self._entries.get(key)
 
-    def entries(self) -> Iterable[wire.Entry]:
+    def entries(self) -> Iterable[codec.Entry]:
         """Return all of them."""
         return self._entries.values()
 
-    def at(self, dst: bytes) -> Iterator[wire.Entry]:
+    def at(self, dst: bytes) -> Iterator[codec.Entry]:
         """Yield the entries of an address on every device."""
         found = (self._entries.get((ifindex, dst)) for ifindex in self._ifindexes)
         yield from (entry for entry in found if entry)
 
-    def read_anew(self, entries: Iterable[wire.Entry]) -> list[Change]:
+    def read_anew(self, entries: Iterable[codec.Entry]) -> list[Change]:
         """Take the whole table; return what has changed meanwhile."""
         old, self._entries = self._entries, {entry.key: entry for entry in entries}
         self._ifindexes = {ifindex for ifindex, _dst in self._entries}
@@ -69,18 +69,18 @@ class Known:
     def take(self, messages: bytes) -> Iterator[Change]:
         """Take what one datagram of the kernel says."""
         at = 0
-        while at + wire.HEADER.size <= len(messages):
-            size, kind = wire.HEADER.unpack_from(messages, at)[:2]
-            if size < wire.HEADER.size:
+        while at + codec.HEADER.size <= len(messages):
+            size, kind = codec.HEADER.unpack_from(messages, at)[:2]
+            if size < codec.HEADER.size:
                 return
             message = messages[at : at + size]
             at += size + 3 & ~3
-            if message[wire.HEADER.size] not in FAMILY_NAMES:
+            if message[codec.HEADER.size] not in FAMILY_NAMES:
                 continue  # a bridge tells what it learns by the same messages
             if kind == RTM_NEWNEIGH:
-                yield self._put(wire.parse(message))
+                yield self._put(codec.parse(message))
             elif kind == RTM_DELNEIGH:
-                yield self._drop(wire.parse(_as_new(message)))
+                yield self._drop(codec.parse(_as_new(message)))
 
     def forget_device(self, ifindex: int) -> None:
         """Forget the entries of a device that is gone."""
@@ -89,7 +89,7 @@ class Known:
             del self._entries[key]
             self.version += 1
 
-    def _put(self, entry: wire.Entry | None) -> Change:
+    def _put(self, entry: codec.Entry | None) -> Change:
         assert entry
         old = self._entries.get(entry.key)
         self._entries[entry.key] = entry
@@ -97,19 +97,19 @@ class Known:
         self.version += mac_of(old) != mac_of(entry)
         return Change(old, entry)
 
-    def _drop(self, entry: wire.Entry | None) -> Change:
+    def _drop(self, entry: codec.Entry | None) -> Change:
         assert entry
         old = self._entries.pop(entry.key, None)
         self.version += bool(mac_of(old))
         return Change(old or entry, None)
 
 
-def mac_of(entry: wire.Entry | None) -> bytes:
+def mac_of(entry: codec.Entry | None) -> bytes:
     """Return the MAC that an entry is used with; empty where it is not."""
     return entry.mac if entry and entry.state & VALID else b""
 
 
 def _as_new(message: bytes) -> bytes:
     """Return a message about a deleted entry as if the entry were new: they look alike."""
-    size, _kind, *rest = wire.HEADER.unpack_from(message)
-    return wire.HEADER.pack(size, RTM_NEWNEIGH, *rest) + message[wire.HEADER.size :]
+    size, _kind, *rest = codec.HEADER.unpack_from(message)
+    return codec.HEADER.pack(size, RTM_NEWNEIGH, *rest) + message[codec.HEADER.size :]

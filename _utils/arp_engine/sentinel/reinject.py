@@ -17,11 +17,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from ..netlink import netlink, wire
-from ..netlink import route as arp_route
-from ..netlink import sockets as arp_sockets
-from ..packets import packet
-from ..packets import syn as arp_syn
+from ..netlink import codec, route, rtnetlink, sock_diag
+from ..packets import packet_socket, tcp_syn
 
 LOOKS, NAP_S = 5, 0.001  # the tap hears a SYN before TCP does
 # The kernel answers one SYN more than the first in 0.5 s (tcp_invalid_ratelimit), and the client's
@@ -34,13 +31,13 @@ class Again:
     """What is to be sent once more, as soon as its socket is seen."""
 
     def __init__(
-        self, sockets: arp_sockets.Sockets | None, clock: Callable[[], float] = time.monotonic
+        self, sockets: sock_diag.Sockets | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Take the kernel's list of sockets; without it nothing is ever sent."""
-        self._sockets, self._clock, self._raw = sockets, clock, packet.Raw()
-        self._routes = netlink.Channel()
-        self._waiting: deque[tuple[float, int, int, arp_syn.Syn]] = deque()
-        self._later: deque[tuple[float, int, int, arp_syn.Syn]] = deque()
+        self._sockets, self._clock, self._raw = sockets, clock, packet_socket.Raw()
+        self._routes = rtnetlink.Channel()
+        self._waiting: deque[tuple[float, int, int, tcp_syn.Syn]] = deque()
+        self._later: deque[tuple[float, int, int, tcp_syn.Syn]] = deque()
         self.sent = self.refused = 0
 
     def close(self) -> None:
@@ -48,20 +45,20 @@ class Again:
         self._raw.close()
         self._routes.close()
 
-    def is_answered(self, syn: arp_syn.Syn) -> bool:
+    def is_answered(self, syn: tcp_syn.Syn) -> bool:
         """Tell whether a listener of ours, bound to no device, has answered a SYN that came in."""
         return self._state(syn, outgoing=False) == "SYN_RECV"
 
-    def is_waiting(self, syn: arp_syn.Syn) -> bool:
+    def is_waiting(self, syn: tcp_syn.Syn) -> bool:
         """Tell whether a socket of ours, bound to no device, still waits for what it asked."""
         return self._state(syn, outgoing=True) == "SYN_SENT"
 
-    def put(self, syn: arp_syn.Syn, by: int = 0) -> None:
+    def put(self, syn: tcp_syn.Syn, by: int = 0) -> None:
         """Send a SYN once more, if its socket is seen within a few milliseconds.
 
         by: the device that one of ours left by; 0 for one that came in.
         """
-        if self._sockets and len(self._waiting) < MOST and arp_syn.again(syn.packet):
+        if self._sockets and len(self._waiting) < MOST and tcp_syn.again(syn.packet):
             self._waiting.append((self._clock(), LOOKS, by, syn))
 
     def next_due(self) -> float:
@@ -76,10 +73,10 @@ class Again:
             while queue and queue[0][0] <= now:
                 self._look(now, *queue.popleft()[1:])
 
-    def _look(self, now: float, looks: int, by: int, syn: arp_syn.Syn) -> None:
+    def _look(self, now: float, looks: int, by: int, syn: tcp_syn.Syn) -> None:
         """Look for a SYN's socket; looks: how many may be needed, 0: it was sent once."""
         if self._state(syn, bool(by)) == ("SYN_SENT" if by else "SYN_RECV"):
-            if not by and not arp_route.is_local(self._routes, syn.target):
+            if not by and not route.is_local(self._routes, syn.target):
                 return
             self._send(syn, by)
             if looks and not by and len(self._later) < MOST:
@@ -87,7 +84,7 @@ class Again:
         elif looks > 1 and not by:
             self._waiting.append((now + NAP_S, looks - 1, by, syn))
 
-    def _state(self, syn: arp_syn.Syn, outgoing: bool) -> str:
+    def _state(self, syn: tcp_syn.Syn, outgoing: bool) -> str:
         """Return the state of exactly this connection's socket; empty for none that we may use."""
         ours, theirs = (syn.target, syn.target_port), (syn.source, syn.source_port)
         if outgoing:
@@ -99,11 +96,11 @@ class Again:
             return ""  # a listener
         return found.state
 
-    def _send(self, syn: arp_syn.Syn, by: int) -> None:
-        again = arp_syn.again(syn.packet)
+    def _send(self, syn: tcp_syn.Syn, by: int) -> None:
+        again = tcp_syn.again(syn.packet)
         assert again
         try:
-            family = wire.family_of(syn.target)
+            family = codec.family_of(syn.target)
             self._raw.send(family, again, socket.inet_ntop(family, syn.target), by)
             self.sent += 1
         except OSError:  # the client's own retransmission does it

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from ..netlink import blocks, netlink, wire
-from ..netlink.kernel import FAMILY_NAMES, REACHABLE, TICKS
-from ..reporting import tell as arp_tell
-from . import judge
-from . import table as tables
-from .select import Selectors
+from ..netlink import codec, rtnetlink, table_dump
+from ..netlink.constants import FAMILY_NAMES, REACHABLE, TICKS
+from ..reporting import messages
+from . import ownership, snapshot
+from .selectors import Selectors
 
 _LAST = [str(byte) for byte in range(256)]
 
@@ -24,8 +23,8 @@ SORTED = 1000  # rows; more are returned in the kernel's order: nobody reads the
 
 def list_entries(selectors: Selectors) -> list[Row]:
     """Return the table as rows."""
-    with netlink.Channel() as channel, no_collection():
-        table = tables.Table(channel, selectors)
+    with rtnetlink.Channel() as channel, no_collection():
+        table = snapshot.Table(channel, selectors)
         rows = Rows(table)
 
         def look() -> None:
@@ -57,14 +56,14 @@ class Rows:
     Kept by device and address: a table that grows while it is read shows some of them twice.
     """
 
-    def __init__(self, table: tables.Table) -> None:
+    def __init__(self, table: snapshot.Table) -> None:
         """Take the Table they are from."""
         self._table = table
         self._found: defaultdict[int, dict[bytes, Row]] = defaultdict(dict)
-        self._likes: dict[tuple[str, wire.Head], Row] = {}
+        self._likes: dict[tuple[str, codec.Head], Row] = {}
         self._macs, self._networks = _Macs(), _Networks()
 
-    def add(self, owner: str, block: blocks.Block) -> None:
+    def add(self, owner: str, block: table_dump.Block) -> None:
         """Take a block of what somebody owns, or of what is ours."""
         heads = block.heads()
         if len(heads) == 1:
@@ -73,7 +72,7 @@ class Rows:
             for head, tail in zip(block.each_head(), block.tails(), strict=True):
                 self._write(owner, head, (tail,))
 
-    def drop(self, key: wire.Key) -> None:
+    def drop(self, key: codec.Key) -> None:
         """Forget a row."""
         self._found[key[0]].pop(key[1], None)
 
@@ -84,14 +83,14 @@ class Rows:
             return list(chain.from_iterable(by_address.values() for by_address in found.values()))
         return [found[index][dst] for index in sorted(found) for dst in sorted(found[index])]
 
-    def _like(self, owner: str, head: wire.Head) -> Row:
+    def _like(self, owner: str, head: codec.Head) -> Row:
         """Return a row of what entries share: a copy, and what differs, is the fastest way."""
         if (owner, head) not in self._likes:
             self._likes[owner, head] = {
                 "ip": "",
                 "mac": "",
                 "dev": self._table.name(head.ifindex),
-                "state": judge.state_name(head.state),
+                "state": ownership.state_name(head.state),
                 "confirmed_s": 0.0,
                 "used_s": 0.0,
                 "updated_s": 0.0,
@@ -100,7 +99,7 @@ class Rows:
             }
         return self._likes[owner, head]
 
-    def _write(self, owner: str, head: wire.Head, tails: Iterable[tuple[Any, ...]]) -> None:
+    def _write(self, owner: str, head: codec.Head, tails: Iterable[tuple[Any, ...]]) -> None:
         """Write the rows of entries that share their head: the fast path."""
         like, found = self._like(owner, head), self._found[head.ifindex]
         networks, macs, ticks = self._networks, self._macs, TICKS
@@ -113,8 +112,8 @@ class Rows:
             row["used_s"] = used / ticks
             row["updated_s"] = updated / ticks
             if reachable:
-                base_s = self._table.timers(wire.family_of(dst), head.ifindex).base_reachable_s
-                row["suspect"] = judge.is_suspect(head.state, confirmed, updated, base_s)
+                base_s = self._table.timers(codec.family_of(dst), head.ifindex).base_reachable_s
+                row["suspect"] = ownership.is_suspect(head.state, confirmed, updated, base_s)
 
 
 class _Networks(dict[bytes, str]):
@@ -138,31 +137,34 @@ class _Macs(dict[bytes, str]):
 def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
     """Return how full the tables are, by family, device and state, against their limits."""
     result: dict[str, dict[str, Any]] = {}
-    seen: dict[wire.Key, int] = {}
-    spared: dict[int, set[wire.Key]] = {family: set() for family in selectors.families}
-    with netlink.Channel() as channel:
-        table = tables.Table(channel, selectors)
+    seen: dict[codec.Key, int] = {}
+    spared: dict[int, set[codec.Key]] = {family: set() for family in selectors.families}
+    with rtnetlink.Channel() as channel:
+        table = snapshot.Table(channel, selectors)
 
         def look() -> None:
             for _owner, block in table.judged():
                 for entry in block.entries():
                     seen[entry.key] = entry.state
-                    if judge.is_spared(entry):
-                        spared[wire.family_of(entry.dst)].add(entry.key)
+                    if ownership.is_spared(entry):
+                        spared[codec.family_of(entry.dst)].add(entry.key)
 
         table.complete(look)
-        limits = netlink.limits(selectors.families)
+        limits = rtnetlink.limits(selectors.families)
         for family in selectors.families:
             told = limits[family]._asdict() if family in limits else {}  # ipv6.disable=1: none
             told.pop("hash", None)
             result[FAMILY_NAMES[family]] = {"entries": 0, "states": {}, "devices": {}, **told}
         for (ifindex, dst), bits in seen.items():
-            counts, state = result[FAMILY_NAMES[wire.family_of(dst)]], judge.state_name(bits)
+            counts, state = (
+                result[FAMILY_NAMES[codec.family_of(dst)]],
+                ownership.state_name(bits),
+            )
             by_device = counts["devices"].setdefault(table.name(ifindex), {})
             counts["entries"] += 1
             counts["states"][state] = counts["states"].get(state, 0) + 1
             by_device[state] = by_device.get(state, 0) + 1
     for family in selectors.families:
         told = result[FAMILY_NAMES[family]]
-        told["warnings"] = arp_tell.overflow(FAMILY_NAMES[family], told, len(spared[family]))
+        told["warnings"] = messages.overflow(FAMILY_NAMES[family], told, len(spared[family]))
     return result

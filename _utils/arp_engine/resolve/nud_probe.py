@@ -19,10 +19,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from ..netlink import netlink, wire
-from ..netlink.kernel import FAMILY_NAMES, INCOMPLETE, PROBE, TICKS, VALID
-from ..table import table as tables
-from . import pace as arp_pace
+from ..netlink import codec, rtnetlink
+from ..netlink.constants import FAMILY_NAMES, INCOMPLETE, PROBE, TICKS, VALID
+from ..table import snapshot
+from . import rate_limit
 
 # Before 4.2 an administrative PROBE keeps the old probe count and can fail at once
 # ("neigh: Better handling of transition to NUD_PROBE state").
@@ -40,10 +40,10 @@ Verdict = Literal["confirmed", "healed", "gone", "undecided", "kept", "failed"]
 class Proven(NamedTuple):
     """What came of one entry: the verdict, and what the table holds now."""
 
-    entry: wire.Entry
+    entry: codec.Entry
     verdict: Verdict
-    now: wire.Entry | None = None
-    refusal: netlink.Refusal | None = None
+    now: codec.Entry | None = None
+    refusal: rtnetlink.Refusal | None = None
 
 
 def too_old(release: str) -> bool:
@@ -54,15 +54,18 @@ def too_old(release: str) -> bool:
 class Prover:
     """Proves entries; what it could not do properly stands in ``warnings``."""
 
-    def __init__(self, table: tables.Table, rate: float) -> None:
+    def __init__(self, table: snapshot.Table, rate: float) -> None:
         """Take entries a second; 0 for as fast as is safe."""
         self._table = table
-        self._pace, self._flight = arp_pace.Pace(rate), arp_pace.Flight(arp_pace.most_at_once())
-        self._pending: dict[wire.Key, tuple[wire.Entry, float, float]] = {}  # probed, overdue
-        self._failed: set[wire.Key] = set()
+        self._pace, self._flight = (
+            rate_limit.Pace(rate),
+            rate_limit.Flight(rate_limit.most_at_once()),
+        )
+        self._pending: dict[codec.Key, tuple[codec.Entry, float, float]] = {}  # probed, overdue
+        self._failed: set[codec.Key] = set()
         self.warnings: list[str] = []
 
-    def run(self, entries: Iterable[wire.Entry]) -> Iterator[Proven]:
+    def run(self, entries: Iterable[codec.Entry]) -> Iterator[Proven]:
         """Prove the entries; yield each when its verdict is in, or overdue."""
         todo = deque(entries)
         if todo and too_old(os.uname().release):
@@ -72,7 +75,7 @@ class Prover:
             )
             yield from (Proven(entry, "undecided") for entry in todo)
             return
-        devices = {(wire.family_of(entry.dst), entry.ifindex) for entry in todo}
+        devices = {(codec.family_of(entry.dst), entry.ifindex) for entry in todo}
         if not todo:
             return
         with self._everybody_is_asked(devices) as may_prove:
@@ -94,7 +97,7 @@ class Prover:
                     due = max(self._pace.due(now), self._flight.due(now)) if todo else now + POLL_S
                     time.sleep(min(max(due - now, 0.001), POLL_S))
 
-    def _put(self, chunk: list[wire.Entry]) -> Iterator[Proven]:
+    def _put(self, chunk: list[codec.Entry]) -> Iterator[Proven]:
         """Put entries into PROBE that are still what they were, and ours.
 
         What was read a while ago may belong to somebody by now, and we would take the mark off
@@ -119,22 +122,22 @@ class Prover:
             self._flight.sent(entry.key, now)
             self._pending[entry.key] = entry, now, now + self._patience_s(entry)
         if orders:
-            probes = b"".join(map(wire.probe_message, orders))
+            probes = b"".join(map(codec.probe_message, orders))
             _none, refusals = self._table.channel.exchange(probes)
             for refusal in refusals:
                 yield self._refused(refusal)
 
-    def _patience_s(self, entry: wire.Entry) -> float:
+    def _patience_s(self, entry: codec.Entry) -> float:
         """Return how long the kernel takes to give up."""
-        timers = self._table.timers(wire.family_of(entry.dst), entry.ifindex)
+        timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
         solicits = timers.solicits + (0 if timers.mcast_resolicit else RESOLICIT)
         # its timers run up to an eighth late (timer wheel)
         return min(solicits * timers.retrans_s * 1.125 + 0.5, VERDICT_S)
 
-    def _refused(self, refusal: netlink.Refusal) -> Proven:
+    def _refused(self, refusal: rtnetlink.Refusal) -> Proven:
         """Return what the kernel's refusal of one probe means."""
         entry, _probed, _due = self._pending.pop(refusal.entry.key)
-        if tables.already_gone(refusal):
+        if snapshot.already_gone(refusal):
             self._table.keep("already gone", entry.key)
         elif refusal.errno == errno.EINVAL:  # it lost its MAC since we read it
             self._table.keep("INCOMPLETE", entry.key)
@@ -166,7 +169,7 @@ class Prover:
             yield Proven(entry, verdict, current)  # type: ignore[arg-type]
 
     @staticmethod
-    def _verdict(entry: wire.Entry, current: wire.Entry | None, elapsed_s: float) -> str:
+    def _verdict(entry: codec.Entry, current: codec.Entry | None, elapsed_s: float) -> str:
         """Return what the kernel has found out about an entry that was put into PROBE."""
         if current is None:
             return "kept"
@@ -186,7 +189,7 @@ class Prover:
 
         False: another run does that now, and has done it for longer than we wait.
         """
-        with netlink.only_one(LOCK, LOCK_S) as alone, netlink.Channel() as channel:
+        with rtnetlink.only_one(LOCK, LOCK_S) as alone, rtnetlink.Channel() as channel:
             if not alone:  # whoever holds it puts 0 back when he is done: in the middle of our wait
                 yield False
                 return
@@ -203,7 +206,7 @@ class Prover:
                     refused[f"{FAMILY_NAMES[family]} {self._table.name(ifindex)}"] = error
             for error in list(refused.values())[:1]:
                 self.warnings.append(
-                    f"mcast_resolicit stays 0 on {tables.some(refused)} "
+                    f"mcast_resolicit stays 0 on {snapshot.some(refused)} "
                     f"({errno.errorcode.get(error.errno or 0, error.errno)}): where nobody answers "
                     "unicast requests, a living entry fails before the kernel asks everybody"
                 )

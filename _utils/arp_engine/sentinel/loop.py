@@ -1,12 +1,12 @@
 """The sentinel: hears of a wrong entry before anybody waits for it, asks, and tells. One loop.
 
-What it hears: SYNs (arp_taps), connections that retransmit (arp_symptom), the kernel's own words on
-neighbours and devices. What it makes of them: arp_watch. It stands beside the traffic: stopped,
-hung or killed it leaves everything as it would be without it.
+What it hears: SYNs (sentinel/taps.py), connections that retransmit (sentinel/symptom.py), the
+kernel's own words on neighbours and devices. What it makes of them: sentinel/decide.py. It stands
+beside the traffic: stopped, hung or killed it leaves everything as it would be without it.
 
     python -m arp_engine.sentinel '{"dev": "eth0", "rate": 50}'
 
-is the sentinel as a process of its own, which tells on stdout; options: arp_options.
+is the sentinel as a process of its own, which tells on stdout; options: sentinel/options.py.
 """
 
 import contextlib
@@ -23,25 +23,15 @@ from typing import Any
 
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
-from ..netlink import blocks, netlink, wire
-from ..netlink import sockets as arp_sockets
-from ..netlink.kernel import CAP_NET_ADMIN, CAP_NET_RAW, FAMILY_NAMES, REACHABLE
-from ..packets import packet
-from ..packets import syn as arp_syn
-from ..reporting import merge as arp_merge
-from ..reporting import status as arp_status
-from ..reporting import tell as arp_tell
-from ..resolve import ask as arp_ask
-from ..table import flush as arp_flush
-from ..table import judge
-from ..table import table as tables
-from . import again as arp_again
-from . import calls as arp_calls
-from . import options as arp_options
-from . import rights as arp_rights
-from . import symptom as arp_symptom
-from . import taps as arp_taps
-from . import watch as arp_watch
+from ..netlink import codec, rtnetlink, sock_diag, table_dump
+from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW, FAMILY_NAMES, REACHABLE
+from ..packets import packet_socket, tcp_syn
+from ..reporting import messages as reporting_messages
+from ..reporting import sentinel_status, throttle
+from ..resolve import ask as resolve_ask
+from ..table import flush, ownership, snapshot
+from . import calls, decide, privileges, reinject, symptom, taps
+from . import options as sentinel_options
 
 RETRY_S, LONGEST_RETRY_S = 1.0, 60.0  # after what ended it; twice as long each time, until it holds
 LOOK_S, REST = 30.0, 100  # from one look at the whole table to the next; times as long as it took
@@ -55,8 +45,8 @@ class Sentinel:
 
     def __init__(
         self,
-        options: arp_options.Options,
-        say: arp_merge.Say,
+        options: sentinel_options.Options,
+        say: throttle.Say,
         clock: Callable[[], float] = time.monotonic,
         drop_rights: bool = False,
         status_path: str = "",
@@ -71,8 +61,8 @@ class Sentinel:
         self._options, self._clock, self._drop_rights = options, clock, drop_rights
         self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_stopped = False
-        self.diary = arp_status.Diary(status_path, way, clock)
-        self.teller = arp_merge.Teller(say, self.diary.note)
+        self.diary = sentinel_status.Diary(status_path, way, clock)
+        self.teller = throttle.Teller(say, self.diary.note)
 
     def stop(self) -> None:
         """End ``run``; from a signal handler or another thread too."""
@@ -116,44 +106,44 @@ class _Round:
         self._sentinel, self._clock = sentinel, sentinel._clock
         self._teller, options = sentinel.teller, sentinel._options
         with contextlib.ExitStack() as opened:
-            self._families = [*netlink.limits(options.selectors.families)]  # those that exist
-            self._taps = arp_taps.Taps(self._families, options.reinject, self._clock)
+            self._families = [*rtnetlink.limits(options.selectors.families)]  # those that exist
+            self._taps = taps.Taps(self._families, options.reinject, self._clock)
             opened.callback(self._taps.close)
-            self._listener = opened.enter_context(netlink.Listener())
+            self._listener = opened.enter_context(rtnetlink.Listener())
             self._sockets = self._sock_diag(opened)
-            self._channel = opened.enter_context(netlink.Channel())
-            self._again = arp_again.Again(self._sockets if options.reinject else None, self._clock)
+            self._channel = opened.enter_context(rtnetlink.Channel())
+            self._again = reinject.Again(self._sockets if options.reinject else None, self._clock)
             opened.callback(self._again.close)
-            self._asker = arp_ask.Asker(options.rate, self._clock)
+            self._asker = resolve_ask.Asker(options.rate, self._clock)
             opened.callback(self._asker.close)
             self._epoll = opened.enter_context(select.epoll())
             self._close = opened.pop_all().close
         ask = self._channel
-        self._host = arp_watch.Host(options.selectors, ask.device, ask.devices, ask.ifindex)
-        self._watch = arp_watch.Watch(
+        self._host = decide.Host(options.selectors, ask.device, ask.devices, ask.ifindex)
+        self._watch = decide.Watch(
             options.rate, self._again, self._teller, self._host, self._delete, self._clock
         )
-        self._symptoms = arp_symptom.Symptoms(self._sockets, self._clock)
-        self._calls = arp_calls.Calls()
+        self._symptoms = symptom.Symptoms(self._sockets, self._clock)
+        self._calls = calls.Calls()
         self._again.sent = sentinel.diary.counts["sent_again"]
         self._look_due = float("-inf")
         self._filtered = (-1, 0, False)  # what the filter was made of
         self._filter_due = float("inf")
         self._full: set[int] = set()  # families whose table was told to be full
-        self._suspects: dict[wire.Key, float] = {}  # when they are asked about next
+        self._suspects: dict[codec.Key, float] = {}  # when they are asked about next
         for polled in (self._listener, self._asker, *self._taps.taps(), sentinel._stop):
             self._epoll.register(polled, select.EPOLLIN)
         if sentinel._drop_rights:
-            arp_rights.keep_only(CAP_NET_ADMIN, CAP_NET_RAW)
+            privileges.keep_only(CAP_NET_ADMIN, CAP_NET_RAW)
 
     def close(self) -> None:
         """Close it all."""
         self._close()
 
-    def _sock_diag(self, opened: contextlib.ExitStack) -> arp_sockets.Sockets | None:
+    def _sock_diag(self, opened: contextlib.ExitStack) -> sock_diag.Sockets | None:
         """Return the kernel's list of sockets; told where it keeps none."""
         try:
-            return opened.enter_context(arp_sockets.Sockets())
+            return opened.enter_context(sock_diag.Sockets())
         except OSError as error:
             why = f"{error.strerror}; nothing is sent again, no symptom is seen"
             self._teller.tell("failed", why, self._clock())
@@ -210,11 +200,11 @@ class _Round:
     def _look(self, now: float) -> None:
         """Read the whole table: at the start, when notifications were lost, and now and then."""
         table = self._table()
-        entries: dict[wire.Key, wire.Entry] = {}
+        entries: dict[codec.Key, codec.Entry] = {}
 
         def look() -> None:
             for family in self._families:
-                found = blocks.entries(*self._channel.neighbours(family))
+                found = table_dump.entries(*self._channel.neighbours(family))
                 entries.update((entry.key, entry) for entry in found)
 
         table.complete(look)
@@ -226,30 +216,30 @@ class _Round:
         self._look_due = now + max(LOOK_S, REST * (self._clock() - now))
 
     def _suspected(
-        self, table: tables.Table, entries: dict[wire.Key, wire.Entry], now: float
+        self, table: snapshot.Table, entries: dict[codec.Key, codec.Entry], now: float
     ) -> None:
         """Ask about entries that something else than ARP keeps alive, when they become so."""
         before, self._suspects = self._suspects, {}
         for key, entry in entries.items():
             if entry.state != REACHABLE:
                 continue
-            base_s = table.timers(wire.family_of(entry.dst), entry.ifindex).base_reachable_s
-            if judge.is_suspect(entry.state, entry.confirmed, entry.updated, base_s):
+            base_s = table.timers(codec.family_of(entry.dst), entry.ifindex).base_reachable_s
+            if ownership.is_suspect(entry.state, entry.confirmed, entry.updated, base_s):
                 self._suspects[key] = before.get(key, now)
                 if self._suspects[key] <= now:
                     self._suspects[key] = now + SUSPECT_S
                     self._watch.suspect(key)
 
-    def _limits(self, now: float, entries: Collection[wire.Entry]) -> None:
+    def _limits(self, now: float, entries: Collection[codec.Entry]) -> None:
         """Tell of a table that is nearly full, once until it is no longer."""
-        limits = netlink.limits(self._families)
+        limits = rtnetlink.limits(self._families)
         full = set()
         for family, limit in limits.items():
             facts = {"gc_thresh3": limit.gc_thresh3,
                      "entries_all_namespaces": limit.entries_all_namespaces}  # fmt: skip
-            ours = (entry for entry in entries if wire.family_of(entry.dst) == family)
-            spared = sum(map(judge.is_spared, ours))
-            for line in arp_tell.overflow(FAMILY_NAMES[family], facts, spared):
+            ours = (entry for entry in entries if codec.family_of(entry.dst) == family)
+            spared = sum(map(ownership.is_spared, ours))
+            for line in reporting_messages.overflow(FAMILY_NAMES[family], facts, spared):
                 full.add(family)
                 if family not in self._full:
                     self._teller.tell("full", line, now, **facts)
@@ -260,7 +250,7 @@ class _Round:
         while True:
             heard, lost = self._listener.drain(DATAGRAMS)
             for messages in heard:
-                if wire.HEADER.unpack_from(messages)[1] in (RTM_NEWLINK, RTM_DELLINK):
+                if codec.HEADER.unpack_from(messages)[1] in (RTM_NEWLINK, RTM_DELLINK):
                     self._device(messages)
                 else:
                     for change in self._watch.known.take(messages):
@@ -276,7 +266,7 @@ class _Round:
     def _device(self, messages: bytes) -> None:
         """Take a word on a device; a bridge speaks of its ports by the same messages."""
         self._host.forget()
-        for kind, ifindex, family in wire.links(messages):
+        for kind, ifindex, family in codec.links(messages):
             self._asker.changed(ifindex)
             if kind == RTM_DELLINK and family == socket.AF_UNSPEC:
                 self._watch.known.forget_device(ifindex)
@@ -285,11 +275,11 @@ class _Round:
         """Take the SYNs that have come and gone."""
         came, left = self._taps.drain()
         for data, sender in came:
-            syn, ifindex = arp_syn.parse(data), self._host.ifindex(sender[0])
+            syn, ifindex = tcp_syn.parse(data), self._host.ifindex(sender[0])
             if syn and ifindex:
                 self._watch.came(ifindex, sender[4], syn)
         for data, sender in left:
-            syn, ifindex = arp_syn.parse(data), self._host.ifindex(sender[0])
+            syn, ifindex = tcp_syn.parse(data), self._host.ifindex(sender[0])
             if syn and ifindex and self._watch.called(ifindex, syn):
                 self._calls.put(syn, ifindex, self._clock())
 
@@ -311,17 +301,17 @@ class _Round:
             self._notifications()  # what the kernel has made of the answer
             self._watch.answered(question, heard)
 
-    def _delete(self, key: wire.Key, mac: bytes) -> bool:
+    def _delete(self, key: codec.Key, mac: bytes) -> bool:
         """Delete what the wire has shown to be wrong, where the table takes no answer yet."""
         try:
-            return arp_flush.delete_locked(self._table(), key, mac)
+            return flush.delete_locked(self._table(), key, mac)
         except OSError as error:
             self._teller.tell("failed", str(error.strerror), self._clock())
             return False
 
-    def _table(self) -> tables.Table:
+    def _table(self) -> snapshot.Table:
         """Return the table as it is now; a device that is named need not be there."""
-        return tables.Table(self._channel, self._sentinel._options.selectors._replace(dev=None))
+        return snapshot.Table(self._channel, self._sentinel._options.selectors._replace(dev=None))
 
     def _refilter(self) -> None:
         """Put the table as it is now into the kernel's filter, as soon as that is cheap again."""
@@ -344,21 +334,22 @@ def _reason(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "no CAP_NET_RAW here"
     if isinstance(error, OSError):
-        return error.strerror or packet.reason(error)
-    # without the lines themselves: a service's code may be another by now (arp_sentinel_unit)
+        return error.strerror or packet_socket.reason(error)
+    # without the lines themselves: a service's code may be another by now
+    # (formula/sentinel_unit.py)
     steps = [(step.f_code.co_filename, at) for step, at in traceback.walk_tb(error.__traceback__)]
     where = [(path, at) for path, at in steps if "arp_" in path]
     told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     at = f"{os.path.basename(where[-1][0])}:{where[-1][1]}" if where else "?"
-    return arp_tell.one_line(f"{told} ({at})", 300)
+    return reporting_messages.one_line(f"{told} ({at})", 300)
 
 
-def _print(kind: str, line: str, _facts: arp_merge.Row) -> None:
+def _print(kind: str, line: str, _facts: throttle.Row) -> None:
     """Tell on stdout; where that is the journal, as urgently as a scheduled run tells syslog.
 
     Where nobody takes it (a full disk, a journal that has died), it watches all the same.
     """
-    urgency = f"<{3 if kind in arp_merge.LOUD else 5}>" if "JOURNAL_STREAM" in os.environ else ""
+    urgency = f"<{3 if kind in throttle.LOUD else 5}>" if "JOURNAL_STREAM" in os.environ else ""
     with contextlib.suppress(OSError):
         print(urgency + line, flush=True)
 
@@ -366,13 +357,13 @@ def _print(kind: str, line: str, _facts: arp_merge.Row) -> None:
 def main() -> None:
     """Be a process of its own."""
     try:
-        options = arp_options.parse(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {})
+        options = sentinel_options.parse(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {})
     except json.JSONDecodeError:
         sys.exit(f'{sys.argv[1]!r} is not one word of JSON, such as {{"dev": "eth0"}}')
     except ValueError as bad:
         sys.exit(str(bad))
     sentinel = Sentinel(
-        options, _print, drop_rights=True, status_path=arp_status.PATH, way="service"
+        options, _print, drop_rights=True, status_path=sentinel_status.PATH, way="service"
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sentinel.stop())

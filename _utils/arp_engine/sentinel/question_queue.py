@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
-from ..resolve import pace as arp_pace
+from ..resolve import rate_limit
 
 AGAIN_S = 1.0  # from one question about an address to the next
 SILENT_S = 3.0  # ... where nobody answered: eleven frames were for nothing
@@ -57,8 +57,8 @@ class Doubts(Generic[Key, Thing]):
 
     def __init__(self, rate: float) -> None:
         """Take questions a second."""
-        self._all = arp_pace.Pace(rate)
-        self._unanswered = arp_pace.Pace(rate * RESERVED)
+        self._all = rate_limit.Pace(rate)
+        self._unanswered = rate_limit.Pace(rate * RESERVED)
         self._first: OrderedDict[Key, Doubt[Key, Thing]] = OrderedDict()
         self._rest: OrderedDict[Key, Doubt[Key, Thing]] = OrderedDict()
         self._not_before: dict[Key, float] = {}  # of addresses that were asked about lately

@@ -39,8 +39,8 @@ from pyroute2.netlink.rtnl import (
     RTM_SETNEIGHTBL,
 )
 
-from . import blocks, wire
-from .kernel import (
+from . import codec, table_dump
+from .constants import (
     IFLA_ALT_IFNAME,
     NDTA_CONFIG,
     NDTA_NAME,
@@ -83,7 +83,7 @@ _CONFIG = struct.Struct("=4xI8xII")  # of struct ndt_config: entries, hash_rnd, 
 class Refusal(NamedTuple):
     """Why the kernel refused one message: which one, errno, and its own words if it has any."""
 
-    entry: wire.Entry
+    entry: codec.Entry
     errno: int
     text: str
 
@@ -146,13 +146,13 @@ class Channel:
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """Yield the chunks of a dump, without the trailer that ends it."""
         self._sequence += 1
-        self._sock.send(wire.dump_request(kind, body, self._sequence))
+        self._sock.send(codec.dump_request(kind, body, self._sequence))
         ours = struct.pack("=II", self._sequence, self._port)
         while True:
             chunk, flags = self._receive()
             if flags & socket.MSG_TRUNC:
                 raise OSError(f"netlink answer longer than {CHUNK} bytes")
-            _size, first, _flags, _seq, _port = wire.HEADER.unpack_from(chunk)
+            _size, first, _flags, _seq, _port = codec.HEADER.unpack_from(chunk)
             if first in (NLMSG_DONE, NLMSG_ERROR):
                 _raise_status(chunk)
                 return
@@ -174,7 +174,7 @@ class Channel:
 
     def neighbours(self, family: int, ifindex: int = 0) -> Iterator[bytes]:
         """Yield the chunks of a family's table; ``ifindex`` lets a newer kernel filter."""
-        return self.dump(RTM_GETNEIGH, wire.neighbours_body(family, ifindex))
+        return self.dump(RTM_GETNEIGH, codec.neighbours_body(family, ifindex))
 
     def exchange(self, orders: bytes) -> tuple[bytes, list[Refusal]]:
         """Send at most ``batch`` messages; return what the kernel answered, and its refusals."""
@@ -186,7 +186,7 @@ class Channel:
                 answer = self._sock.recv(CHUNK, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return b"".join(found), refusals
-            size, kind, flags, _seq, _port = wire.HEADER.unpack_from(answer)
+            size, kind, flags, _seq, _port = codec.HEADER.unpack_from(answer)
             if kind != NLMSG_ERROR:
                 found.append(answer)
                 continue
@@ -196,18 +196,20 @@ class Channel:
 
     def request(self, kind: int, flags: int, body: bytes) -> bytes:
         """Send one message of any kind; return the answer, OSError where the kernel refuses."""
-        self._sock.send(wire.message(kind, flags, body))
+        self._sock.send(codec.message(kind, flags, body))
         answer, _flags = self._receive()
-        if wire.HEADER.unpack_from(answer)[1] == NLMSG_ERROR:
+        if codec.HEADER.unpack_from(answer)[1] == NLMSG_ERROR:
             _raise_status(answer)
         return answer
 
-    def ask_for(self, keys: Iterable[wire.Key]) -> Iterator[tuple[list[wire.Entry], list[Refusal]]]:
+    def ask_for(
+        self, keys: Iterable[codec.Key]
+    ) -> Iterator[tuple[list[codec.Entry], list[Refusal]]]:
         """Ask for entries one by one; yield ``(entries, refusals)`` of each batch of questions."""
-        questions = [wire.get_message(*key) for key in keys]
+        questions = [codec.get_message(*key) for key in keys]
         for at in range(0, len(questions), self.batch):
             answer, refusals = self.exchange(b"".join(questions[at : at + self.batch]))
-            yield blocks.entries(answer), refusals
+            yield table_dump.entries(answer), refusals
 
     def device(self, ifindex: int) -> Device | None:
         """Return a device, or None where there is no such device (any more).
@@ -236,11 +238,11 @@ class Channel:
             if other == name:
                 return ifindex
         # an alternative name (5.5) may be longer than the call above takes
-        body = wire.IFINFOMSG.pack(0, 0, 0, 0, 0)
-        body += wire.attribute(IFLA_ALT_IFNAME, name.encode(errors="replace") + b"\0")
+        body = codec.IFINFOMSG.pack(0, 0, 0, 0, 0)
+        body += codec.attribute(IFLA_ALT_IFNAME, name.encode(errors="replace") + b"\0")
         with contextlib.suppress(OSError):
             answer = self.request(RTM_GETLINK, 0, body)
-            return wire.IFINFOMSG.unpack_from(answer, wire.HEADER.size)[2]
+            return codec.IFINFOMSG.unpack_from(answer, codec.HEADER.size)[2]
         return 0
 
     @staticmethod
@@ -252,10 +254,10 @@ class Channel:
     def set_mcast_resolicit(self, family: int, ifindex: int, value: int) -> None:
         """Set how often a device asks everybody before it gives up an entry."""
         name = b"arp_cache\0" if family == socket.AF_INET else b"ndisc_cache\0"
-        parameters = wire.attribute(NDTPA_IFINDEX, wire.LENGTH.pack(ifindex))
-        parameters += wire.attribute(NDTPA_MCAST_REPROBES, wire.LENGTH.pack(value))
-        body = bytes([family, 0, 0, 0]) + wire.attribute(NDTA_NAME, name)
-        body += wire.attribute(NDTA_PARMS | NLA_F_NESTED, parameters)
+        parameters = codec.attribute(NDTPA_IFINDEX, codec.LENGTH.pack(ifindex))
+        parameters += codec.attribute(NDTPA_MCAST_REPROBES, codec.LENGTH.pack(value))
+        body = bytes([family, 0, 0, 0]) + codec.attribute(NDTA_NAME, name)
+        body += codec.attribute(NDTA_PARMS | NLA_F_NESTED, parameters)
         self.request(RTM_SETNEIGHTBL, NLM_F_ACK, body)
 
     def timers(self, family: int) -> dict[int, Timers]:
@@ -301,10 +303,10 @@ def _tables(chunk: bytes) -> Iterator[dict[int, bytes]]:
     """Yield the attributes of a family's table, and then of each device's part of it."""
     at = 0
     while at < len(chunk):
-        size = wire.LENGTH.unpack_from(chunk, at)[0]
+        size = codec.LENGTH.unpack_from(chunk, at)[0]
         yield {
             name: chunk[start:end]
-            for name, start, end in wire.attributes(chunk, at + 20, at + size)
+            for name, start, end in codec.attributes(chunk, at + 20, at + size)
         }
         at += size + 3 & ~3
 
@@ -344,12 +346,12 @@ def limits(families: Iterable[int]) -> dict[int, Limits]:
     for family in families:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_S))
-            sock.send(wire.dump_request(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0]), 1))
+            sock.send(codec.dump_request(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0]), 1))
             try:
                 answer = sock.recv(FIRST)
             except BlockingIOError:
                 raise _late() from None
-        if wire.HEADER.unpack_from(answer)[1] == RTM_NEWNEIGHTBL:
+        if codec.HEADER.unpack_from(answer)[1] == RTM_NEWNEIGHTBL:
             found[family] = _limits(next(_tables(answer)))
     return found
 
@@ -373,20 +375,20 @@ def _raise_status(trailer: bytes) -> None:
 
 def _refusal(answer: bytes, size: int, flags: int, errno: int) -> Refusal:
     """Return which message the kernel refused, and why."""
-    original = wire.HEADER.unpack_from(answer, 20)[0]
+    original = codec.HEADER.unpack_from(answer, 20)[0]
     text = ""
     if flags & NLM_F_ACK_TLVS:
-        start = 20 + (wire.HEADER.size if flags & NLM_F_CAPPED else original + 3 & ~3)
-        for name, begin, end in wire.attributes(answer, start, size):
+        start = 20 + (codec.HEADER.size if flags & NLM_F_CAPPED else original + 3 & ~3)
+        for name, begin, end in codec.attributes(answer, start, size):
             if name == NLMSGERR_ATTR_MSG:
                 text = answer[begin:end].rstrip(b"\0").decode(errors="backslashreplace")
     ifindex = struct.unpack_from("=i", answer, 20 + 20)[0]
     attributes = {
         name: answer[start:end]
-        for name, start, end in wire.attributes(answer, 20 + 28, 20 + original)
+        for name, start, end in codec.attributes(answer, 20 + 28, 20 + original)
     }
-    dst, mac = attributes.get(wire.NDA_DST, b""), attributes.get(wire.NDA_LLADDR, b"")
-    return Refusal(wire.Entry(ifindex=ifindex, dst=dst, mac=mac), errno, text)
+    dst, mac = attributes.get(codec.NDA_DST, b""), attributes.get(codec.NDA_LLADDR, b"")
+    return Refusal(codec.Entry(ifindex=ifindex, dst=dst, mac=mac), errno, text)
 
 
 def _limits(values: dict[int, bytes]) -> Limits:
@@ -403,7 +405,7 @@ def _timers(parameters: bytes) -> tuple[int, Timers]:
     """Return ``(ifindex, timers)`` of one NDTA_PARMS; ifindex 0 is the table's default."""
     found = {
         name: int.from_bytes(parameters[start:end], sys.byteorder)
-        for name, start, end in wire.attributes(parameters, 0, len(parameters))
+        for name, start, end in codec.attributes(parameters, 0, len(parameters))
     }
     reprobes = found.get(NDTPA_MCAST_REPROBES, 0)
     solicits = found.get(NDTPA_UCAST_PROBES, 0) + found.get(NDTPA_APP_PROBES, 0) + reprobes

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from . import memory as arp_memory
-from . import metrics as arp_metrics
+from . import metrics as reporting_metrics
+from . import run_history
 
 TAG = "arp_hygiene"
 MEMORY = "memory.json"
@@ -32,31 +32,31 @@ def log(line: str, failed: bool = False) -> None:
         syslog.closelog()
 
 
-def read(directory: str) -> tuple[arp_memory.Memory, str]:
+def read(directory: str) -> tuple[run_history.Memory, str]:
     """Return what is remembered, and why that is nothing where it should be something."""
     path = os.path.join(directory, MEMORY)
     try:
         with open(path, encoding="utf-8") as file:
-            return arp_memory.parse(file.read()), ""
+            return run_history.parse(file.read()), ""
     except FileNotFoundError:
-        return arp_memory.empty(), ""
+        return run_history.empty(), ""
     except (OSError, ValueError) as bad:
         why = bad.strerror if isinstance(bad, OSError) else "torn"
-        return arp_memory.empty(), f"{path} cannot be read, what it held is forgotten: {why}"
+        return run_history.empty(), f"{path} cannot be read, what it held is forgotten: {why}"
 
 
 def remember(
     directory: str, now: float, run: dict[str, Any]
-) -> tuple[arp_memory.Memory, list[str]]:
+) -> tuple[run_history.Memory, list[str]]:
     """Add a run to the memory; return it, and a line for each thing that went wrong with that."""
     try:
         with _held(directory):
             memory, forgotten = read(directory)
-            memory = arp_memory.after(memory, now, run)
-            _replace(os.path.join(directory, MEMORY), arp_memory.dump(memory))
+            memory = run_history.after(memory, now, run)
+            _replace(os.path.join(directory, MEMORY), run_history.dump(memory))
         return memory, [forgotten] if forgotten else []
     except OSError as bad:
-        memory = arp_memory.after(read(directory)[0], now, run)
+        memory = run_history.after(read(directory)[0], now, run)
         return memory, [f"{directory} cannot be written, the run is not remembered: {bad.strerror}"]
 
 
@@ -100,13 +100,13 @@ def _replace(path: str, text: str) -> None:
 def kernel_counters() -> dict[str, dict[str, int]]:
     """Return the kernel's own counters by family; a container's namespace has none."""
     found = {}
-    for family, name in arp_metrics.STAT_FILES.items():
+    for family, name in reporting_metrics.STAT_FILES.items():
         with contextlib.suppress(OSError), open(f"/proc/net/stat/{name}", encoding="ascii") as file:
-            found[family] = arp_metrics.kernel_counts(file.read())
+            found[family] = reporting_metrics.kernel_counts(file.read())
     return found
 
 
-def write_metrics(directory: str, metrics: list[arp_metrics.Metric]) -> None:
+def write_metrics(directory: str, metrics: list[reporting_metrics.Metric]) -> None:
     """Write a textfile for the Prometheus node exporter. ImportError without its library."""
     import prometheus_client  # noqa: PLC0415 (only where it is wanted)
     from prometheus_client.core import (  # noqa: PLC0415

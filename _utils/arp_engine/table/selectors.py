@@ -10,7 +10,7 @@ import socket
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ..netlink.kernel import FAMILIES, STATES
+from ..netlink.constants import FAMILIES, STATES
 from ..netlink.model import Seen
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

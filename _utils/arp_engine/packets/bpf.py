@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from . import frames, syn
+from . import frames, tcp_syn
 
 MOST = 4096  # instructions of a program (BPF_MAXINSNS)
 MOST_MACS = 8  # of one address that are no news to it; a jump reaches over 255 instructions
@@ -30,7 +30,7 @@ _PROTOCOL, _WHOM, _VLAN = _BESIDE, _BESIDE + 4, _BESIDE + 48
 _SOURCE_MAC = _LINK + 6
 PACKET_OUTGOING = 4  # include/uapi/linux/if_packet.h
 
-_PASS, _REJECT = (_RETURN, 0, 0, syn.LONGEST), (_RETURN, 0, 0, 0)
+_PASS, _REJECT = (_RETURN, 0, 0, tcp_syn.LONGEST), (_RETURN, 0, 0, 0)
 _MAC_LOW, _MAC_HIGH, _WORDS = 0, 1, 2  # in M: a MAC's last four bytes, its first two; an address
 
 Line = tuple[int, int, int, int]  # operation, jump if true, jump if not, value
@@ -91,13 +91,13 @@ def _is(offset: int, load: int, value: int) -> list[Line]:
 
 def _is_syn(family: _Family) -> list[Line]:
     """Return what lets only a SYN go on: TCP at once behind the IP header, unfragmented."""
-    lines = _is(family.next_header, _LOAD_1, syn.TCP)
+    lines = _is(family.next_header, _LOAD_1, tcp_syn.TCP)
     if family.length == 4:
-        lines += [(_LOAD_2, 0, 0, 6), (_ANY_BIT, 0, 1, syn.FRAGMENT), _REJECT]
+        lines += [(_LOAD_2, 0, 0, 6), (_ANY_BIT, 0, 1, tcp_syn.FRAGMENT), _REJECT]
         lines += [(_HEADER_TO_X, 0, 0, 0), (_LOAD_1_BEHIND, 0, 0, 13)]
     else:
         lines.append((_LOAD_1, 0, 0, 40 + 13))
-    return [*lines, (_AND, 0, 0, syn.OPENS), (_EQUAL, 1, 0, syn.SYN), _REJECT]
+    return [*lines, (_AND, 0, 0, tcp_syn.OPENS), (_EQUAL, 1, 0, tcp_syn.SYN), _REJECT]
 
 
 def _stored(offset: int, length: int) -> list[Line]:

@@ -37,7 +37,7 @@ from pyroute2.netlink.diag import (
     SS_TIME_WAIT,
 )
 
-from . import netlink, wire
+from . import codec, rtnetlink
 
 # What a look costs (Linux 6.18, one core; ms at 0 / 20,000 / 100,000 established sockets):
 #   sockets.stuck(opening_only=True)   0.13 / 1.0 / 4.7    the kernel walks, and shows nothing
@@ -45,7 +45,7 @@ from . import netlink, wire
 #   sockets.stuck()                    0.13 / 8.9 / 68     it shows them all; the columns are ours
 #   sockets.lookup(...)                0.005, however many
 #   counters()                         0.09, however many
-# by: python -m timeit -s 'from arp_engine.netlink.sockets import Sockets' 'Sockets().stuck()'
+# by: python -m timeit -s 'from arp_engine.netlink.sock_diag import Sockets' 'Sockets().stuck()'
 
 TCP_STATES = {
     "ESTABLISHED": SS_ESTABLISHED,
@@ -119,7 +119,7 @@ class Sockets:
     def __init__(self) -> None:
         """Open it, and ask for nothing: later an ENOENT means that there is no such socket."""
         try:
-            self._channel = netlink.Channel(NETLINK_SOCK_DIAG)
+            self._channel = rtnetlink.Channel(NETLINK_SOCK_DIAG)
         except OSError as error:
             raise _unable(error, (EPROTONOSUPPORT,)) from None
         try:
@@ -174,7 +174,7 @@ class Sockets:
         Where there is no connection this is the listener (state LISTEN), as for a segment.
         ifindex: the device the segment would come by; needed where a socket is bound to a device.
         """
-        family = wire.family_of(peer)
+        family = codec.family_of(peer)
         wanted = _ID.pack(
             local_port.to_bytes(2, "big"), peer_port.to_bytes(2, "big"),
             local, peer, ifindex, _ANY_COOKIE,
@@ -204,14 +204,14 @@ def _condition(peer: bytes, prefix: int) -> bytes:
     condition matches an IPv4-mapped IPv6 address too.
     """
     size = _CONDITION.size + len(peer)
-    family = wire.family_of(peer)
+    family = codec.family_of(peer)
     code = _CONDITION.pack(_BC_D_COND, size, size + 4, family, prefix, _ANY_PORT) + peer
-    return wire.attribute(_REQ_BYTECODE, code)
+    return codec.attribute(_REQ_BYTECODE, code)
 
 
 def _read(chunk: bytes, stuck: bool) -> Iterator[TcpSocket]:
     """Yield the sockets of a chunk."""
-    size = wire.LENGTH.unpack_from(chunk)[0] if chunk else 0
+    size = codec.LENGTH.unpack_from(chunk)[0] if chunk else 0
     if size < _SOCKET.size or size % 4 or not _alike(chunk, size):
         yield from _walk(chunk)
         return
@@ -237,7 +237,7 @@ def _walk(chunk: bytes) -> Iterator[TcpSocket]:
     """Yield the sockets of a chunk one by one."""
     at = 0
     while at < len(chunk):
-        size = wire.LENGTH.unpack_from(chunk, at)[0]
+        size = codec.LENGTH.unpack_from(chunk, at)[0]
         if size < _SOCKET.size or at + size > len(chunk):
             raise ValueError(f"sock_diag message of {size} bytes at {at} in {len(chunk)}")
         yield _socket(_SOCKET.unpack_from(chunk, at))

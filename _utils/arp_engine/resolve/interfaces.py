@@ -17,8 +17,8 @@ from typing import NamedTuple
 from pyroute2.netlink import NLM_F_REQUEST, NLMSG_ERROR
 from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE
 
-from ..netlink import netlink, wire
-from ..netlink.kernel import (
+from ..netlink import codec, rtnetlink
+from ..netlink.constants import (
     IFF_LOOPBACK,
     IFF_NOARP,
     IFF_POINTOPOINT,
@@ -35,7 +35,7 @@ from ..netlink.kernel import (
     RTA_OIF,
     RTA_PREFSRC,
 )
-from ..packets import frames, packet
+from ..packets import frames, packet_socket
 
 FACTS_S = 0.25  # what is known of a device is read again after this: its MAC may change
 MOST_KNOWN = 4096  # devices remembered: containers come and go for as long as a sentinel lives
@@ -116,7 +116,7 @@ def unusable(device: Device | None, family: int) -> str:
         return "device is down"
     if not device.flags & IFF_RUNNING:
         return "no carrier"
-    if len(device.mac) > packet.LONGEST:
+    if len(device.mac) > packet_socket.LONGEST:
         return f"cannot be asked here: addresses of {len(device.mac)} bytes"
     if family == socket.AF_INET6 and device.hardware != frames.ARPHRD_ETHER:
         return "cannot be asked here: IPv6 on another hardware than Ethernet"
@@ -192,7 +192,7 @@ class Devices:
         has one address, both are that one, and nobody need be asked.
         IPv6: the link-local address, as the kernel does for its probes (ndisc_send_ns).
         """
-        senders = device.senders(wire.family_of(targets[0]))
+        senders = device.senders(codec.family_of(targets[0]))
         if len(senders) == 1 or len(targets[0]) == 16:
             return [senders[0].ip] * len(targets)
         routed, batch = list[bytes](), self._channel.batch  # whose answers fit into our buffer
@@ -212,20 +212,20 @@ def _selected(senders: list[Address], target: bytes) -> bytes:
     return next((a.ip for a in senders if a.covers(target)), senders[0].ip)
 
 
-class _Channel(netlink.Channel):
+class _Channel(rtnetlink.Channel):
     """The kernel's word on devices, addresses and routes."""
 
     def device_facts(self, ifindex: int) -> Device | None:
         """Return one device; None where it is gone."""
-        no_counters = wire.attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
-        question = RTM_GETLINK, wire.IFINFOMSG.pack(0, 0, ifindex, 0, 0) + no_counters
+        no_counters = codec.attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
+        question = RTM_GETLINK, codec.IFINFOMSG.pack(0, 0, ifindex, 0, 0) + no_counters
         [message] = self._answers([question])
         if not message:
             return None
-        _family, hardware, _index, flags, _change = wire.IFINFOMSG.unpack_from(
-            message, wire.HEADER.size
+        _family, hardware, _index, flags, _change = codec.IFINFOMSG.unpack_from(
+            message, codec.HEADER.size
         )
-        values = _values(message, wire.IFINFOMSG)
+        values = _values(message, codec.IFINFOMSG)
         return Device(
             ifindex,
             values[IFLA_IFNAME].rstrip(b"\0").decode(errors="backslashreplace"),
@@ -243,7 +243,7 @@ class _Channel(netlink.Channel):
         question, found = _IFADDR.pack(family, 0, 0, 0, ifindex), []
         try:
             for message in chain.from_iterable(map(_messages, self.dump(RTM_GETADDR, question))):
-                of, prefix, flags, scope, index = _IFADDR.unpack_from(message, wire.HEADER.size)
+                of, prefix, flags, scope, index = _IFADDR.unpack_from(message, codec.HEADER.size)
                 # before 5.0 those of all devices; where a family is missing, those of all others
                 if (of, index) == (family, ifindex):
                     values = _values(message, _IFADDR)
@@ -257,9 +257,12 @@ class _Channel(netlink.Channel):
 
     def route_sources(self, ifindex: int, targets: Sequence[bytes]) -> list[bytes]:
         """Return the source address of the route to each target by a device; empty for none."""
-        by = wire.attribute(RTA_OIF, struct.pack("=i", ifindex))
+        by = codec.attribute(RTA_OIF, struct.pack("=i", ifindex))
         questions = [
-            (RTM_GETROUTE, _RTMSG.pack(socket.AF_INET, 32) + wire.attribute(RTA_DST, target) + by)
+            (
+                RTM_GETROUTE,
+                _RTMSG.pack(socket.AF_INET, 32) + codec.attribute(RTA_DST, target) + by,
+            )
             for target in targets
         ]
         return [
@@ -270,15 +273,15 @@ class _Channel(netlink.Channel):
     def _answers(self, questions: list[tuple[int, bytes]]) -> list[bytes]:
         """Return the message that answers each question, in order; empty where it is refused."""
         orders = b"".join(
-            wire.HEADER.pack(wire.HEADER.size + len(body), kind, NLM_F_REQUEST, number, 0) + body
+            codec.HEADER.pack(codec.HEADER.size + len(body), kind, NLM_F_REQUEST, number, 0) + body
             for number, (kind, body) in enumerate(questions, 1)
         )
         self._sock.send(orders)
         answers = [b""] * len(questions)
-        with contextlib.suppress(BlockingIOError):  # all have come: see arp_netlink
+        with contextlib.suppress(BlockingIOError):  # all have come: see netlink/rtnetlink.py
             while True:
-                message = self._sock.recv(netlink.CHUNK, socket.MSG_DONTWAIT)
-                _size, kind, _flags, number, _port = wire.HEADER.unpack_from(message)
+                message = self._sock.recv(rtnetlink.CHUNK, socket.MSG_DONTWAIT)
+                _size, kind, _flags, number, _port = codec.HEADER.unpack_from(message)
                 if kind != NLMSG_ERROR and 0 < number <= len(questions):
                     answers[number - 1] = message
         return answers
@@ -287,17 +290,17 @@ class _Channel(netlink.Channel):
 def _messages(chunk: bytes) -> Iterator[bytes]:
     at = 0
     while at < len(chunk):
-        size = wire.HEADER.unpack_from(chunk, at)[0]
+        size = codec.HEADER.unpack_from(chunk, at)[0]
         yield chunk[at : at + size]
         at += size + 3 & ~3
 
 
 def _values(message: bytes, behind: struct.Struct) -> dict[int, bytes]:
     """Return the attributes of a message, which begin behind its header and a fixed part."""
-    start = wire.HEADER.size + behind.size
+    start = codec.HEADER.size + behind.size
     return {
         name: message[begin:end]
-        for name, begin, end in wire.attributes(message, start, len(message))
+        for name, begin, end in codec.attributes(message, start, len(message))
     }
 
 
@@ -310,7 +313,7 @@ def _forwards(families: bytes) -> bool:
     for wanted in (socket.AF_INET6, IFLA_INET6_CONF):
         found = {
             name: families[begin:end]
-            for name, begin, end in wire.attributes(families, 0, len(families))
+            for name, begin, end in codec.attributes(families, 0, len(families))
         }
         families = found.get(wanted, b"")
     at = 4 * DEVCONF_FORWARDING
