@@ -40,7 +40,7 @@ unit functional integration: $(VENV)/ready
 # What takes longer than a cup of tea: whole fleets, and 500 random tables instead of 30.
 test-long: $(VENV)/picture
 	$(PYTEST) -m long tests/integration
-	ARP_TABLES=500 $(PYTEST) tests/functional/test_alike.py
+	ARP_TABLES=500 $(PYTEST) tests/functional/table/test_random_tables.py
 
 # The sentinel, flush and revalidate on Debian's own kernels, in an emulator (lab/kernels.py): ten
 # minutes. KERNEL=6.1: that one alone.

@@ -226,7 +226,7 @@ def test_each_line_of_the_threat_model_has_its_test():
     text = (REPO / "docs" / "threat-model.md").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith("|")][2:]
     for line in lines:
-        named = re.findall(r"`([a-z]+/test_\w+\.py)::(test_\w+)`", line)
+        named = re.findall(r"`([a-z/]+/test_\w+\.py)::(test_\w+)`", line)
         assert named, line
         for file, test in named:
             assert f"def {test}(" in (REPO / "tests" / file).read_text(encoding="utf-8"), test

@@ -1,7 +1,8 @@
 """Neighbour messages one by one: bytes in, plain tuples out, and back. No sockets and no policy.
 
 The general path: any message, attribute by attribute. What the bytes look like is drawn in
-netlink/table_dump.py, which reads many of them at once; both agree: tests/unit/test_wire.py.
+netlink/table_dump.py, which reads many of them at once. Both
+agree: tests/unit/netlink/test_codec.py.
 """
 
 import functools

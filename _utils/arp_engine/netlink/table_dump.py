@@ -14,7 +14,8 @@ one (IPv4, Ethernet, 76 bytes; byte order is the machine's)::
 
 Chunks are sorted into blocks: messages of one layout whose heads are judged alike. A block is
 checked by columns (``block[offset::size]``), and unpacked or rewritten in one go. A message that
-fits no layout is a block of one, read by netlink/codec.py; both agree: tests/unit/test_wire.py.
+fits no layout is a block of one, read by netlink/codec.py. Both
+agree: tests/unit/netlink/test_codec.py.
 """
 
 import functools
