@@ -301,7 +301,9 @@ class _Flood:
         """Return what is answered."""
         from arp_engine.resolve import ask as resolve_ask  # noqa: PLC0415
 
-        return resolve_ask.Heard(1, number % 2 * 10, {question.mac: 0.2} if number % 2 else {})
+        return resolve_ask.ProbeResult(
+            1, number % 2 * 10, {question.mac: 0.2} if number % 2 else {}
+        )
 
     def is_answered(self, _syn):
         """Tell whether a listener has answered: there is none."""

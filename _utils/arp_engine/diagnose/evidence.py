@@ -20,7 +20,7 @@ from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGHTBL
 
 from ..netlink import codec, route, rtnetlink, sock_diag, table_dump
 from ..netlink.constants import IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, NOARP, PERMANENT, TICKS
-from ..resolve.ask import Heard, Question, ask
+from ..resolve.ask import ProbeResult, Question, ask
 from ..table import ownership, snapshot
 from ..table.listing import Rows
 from ..table.selectors import LIMIT, parse_selectors
@@ -198,7 +198,7 @@ class _Look:
             own_macs=_own_macs(self._channel) if answers else {},
         )
 
-    def _hear(self, held: bytes) -> list[Heard]:
+    def _hear(self, held: bytes) -> list[ProbeResult]:
         """Ask everybody: twice, as the second of two owners may be slow or unheard.
 
         Where nobody answers, the second question goes first to the MAC that the table holds.

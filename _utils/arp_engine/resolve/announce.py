@@ -27,7 +27,7 @@ class Own(NamedTuple):
     """One of our own addresses, where it is, and why it is not announced, if so."""
 
     ip: bytes
-    device: interfaces.Device
+    device: interfaces.Interface
     why: str
 
     def row(self) -> dict[str, str]:
@@ -92,9 +92,9 @@ class Speaker:
     """What one announcement has open."""
 
     def __init__(self, sleep: Callable[[float], None] = time.sleep):
-        self._devices = interfaces.Devices()
+        self._devices = interfaces.Interfaces()
         self._ports: dict[int, packet_socket.Port] = {}
-        self._pace, self._sleep = rate_limit.Pace(RATE), sleep
+        self._bucket, self._sleep = rate_limit.TokenBucket(RATE), sleep
 
     def __enter__(self) -> "Speaker":
         """Return it."""
@@ -134,9 +134,9 @@ class Speaker:
             if family not in self._ports:
                 self._ports[family] = packet_socket.Port(family)
             for mac, said in own.packets():
-                while (pause := self._pace.due(time.monotonic()) - time.monotonic()) > 0:
+                while (pause := self._bucket.due(time.monotonic()) - time.monotonic()) > 0:
                     self._sleep(pause)
-                self._pace.spend(1, time.monotonic())
+                self._bucket.spend(1, time.monotonic())
                 self._ports[family].send(own.device.name, mac, said)
         except OSError as error:
             why = packet_socket.reason(error)
@@ -148,9 +148,9 @@ class Speaker:
         return ""
 
 
-def _unsaid(device: interfaces.Device, address: interfaces.Address) -> str:
+def _unsaid(device: interfaces.Interface, address: interfaces.Address) -> str:
     """Return why an address of ours is not announced, or an empty string."""
-    why = interfaces.unusable(device, codec.family_of(address.ip))
+    why = interfaces.why_unusable(device, codec.family_of(address.ip))
     if not why and address.scope > interfaces.RT_SCOPE_LINK:
         # somebody wants it known to this machine alone, as a balancer's hosts hold its address
         return "scope host"

@@ -21,19 +21,19 @@ from typing import NamedTuple
 
 from ..netlink import codec
 from ..packets import frames, packet_socket
-from . import interfaces, rate_limit
+from . import deadlines, in_flight, interfaces, rate_limit
 
 PATIENCE_S = 0.015  # for the one host that is asked alone; a living one takes less than 1 ms
 #: From one broadcast to the next, and how long after the last one an answer is waited for.
 GAPS_S = (0.05, 0.1, *[0.15] * 7, 0.2)
 COLLECT_S = 0.01  # after the first answer to a broadcast, for a second one
-MOST_MACS = 8  # kept of one question; who claims more than these is lying
-EVERY = 64  # frames between two looks at what has come: the least buffer holds 256
-DRAIN = 1024  # packets taken at once: a flood must not hold up the questions
-STALE = (
+MAX_MACS = 8  # kept of one question; who claims more than these is lying
+SEND_BATCH = 64  # frames between two looks at what has come: the least buffer holds 256
+READ_BATCH = 1024  # packets taken at once: a flood must not hold up the questions
+BUFFER_PACKETS = (
     packet_socket.RECEIVE_BUFFER // 256
 )  # packets in a full buffer: the shortest takes up that much
-TELL_S = 1.0  # between two ticks
+PROGRESS_S = 1.0  # between two ticks
 
 
 class Question(NamedTuple):
@@ -44,7 +44,7 @@ class Question(NamedTuple):
     mac: bytes = b""
 
 
-class Heard(NamedTuple):
+class ProbeResult(NamedTuple):
     """What came of one question."""
 
     unicast_asked: int  # frames sent
@@ -53,7 +53,7 @@ class Heard(NamedTuple):
     why: str = ""  # it could not be asked, or not properly
 
 
-class _Asked:
+class _PendingProbe:
     """A question under way: there may be 100,000, so what nothing has happened to costs nothing."""
 
     started = 0.0  # when the first frame went
@@ -79,18 +79,16 @@ class Asker:
     def __init__(self, rate: float = 0.0, clock: Callable[[], float] = time.monotonic):
         """Take frames a second; 0 for as fast as is safe."""
         self._clock = clock
-        self._devices = interfaces.Devices(clock)
-        self._pace, self._flight = (
-            rate_limit.Pace(rate),
-            rate_limit.Flight(rate_limit.most_at_once()),
-        )
+        self._devices = interfaces.Interfaces(clock)
+        self._bucket = rate_limit.TokenBucket(rate)
+        self._in_flight = in_flight.InFlight(in_flight.default_limit())
         self._ports: dict[int, packet_socket.Port] = {}  # by family
         self._ready = select.epoll()
-        self._asked: dict[tuple[int, bytes], _Asked] = {}
-        self._new: deque[_Asked] = deque()  # not yet asked for the first time
-        self._again = rate_limit.Timers()  # when the next frame is due
-        self._ends = rate_limit.Timers()  # when to wait no longer
-        self._done: list[tuple[Question, Heard]] = []
+        self._asked: dict[tuple[int, bytes], _PendingProbe] = {}
+        self._new: deque[_PendingProbe] = deque()  # not yet asked for the first time
+        self._again = deadlines.Deadlines()  # when the next frame is due
+        self._ends = deadlines.Deadlines()  # when to wait no longer
+        self._done: list[tuple[Question, ProbeResult]] = []
 
     def close(self) -> None:
         """Close all it has opened; what is under way is forgotten."""
@@ -110,7 +108,7 @@ class Asker:
 
     def put(self, question: Question, first: bool = False) -> bool:
         """Ask a question, before all others that wait; False where it is under way already."""
-        asked = _Asked(question)
+        asked = _PendingProbe(question)
         if asked.key in self._asked:
             return False
         if not self._asked:
@@ -119,7 +117,7 @@ class Asker:
         (self._new.appendleft if first else self._new.append)(asked)
         return True
 
-    def changed(self, ifindex: int) -> None:
+    def device_changed(self, ifindex: int) -> None:
         """Take note that a device has changed; it may have another name, and another one its."""
         self._devices.renew(ifindex)
 
@@ -129,14 +127,14 @@ class Asker:
             return None
         now = self._clock()
         again = now if self._new else self._again.due()
-        return min(self._ends.due(), max(again, self._pace.due(now), self._flight.due(now)))
+        return min(self._ends.due(), max(again, self._bucket.due(now), self._in_flight.due(now)))
 
     def wait(self, seconds: float) -> None:
         """Wait until something has come, no longer than that."""
         self._ready.poll(seconds, 1)
 
-    def step(self) -> list[tuple[Question, Heard]]:
-        """Hear what has come, send what is due (EVERY frames at most), return what is over."""
+    def step(self) -> list[tuple[Question, ProbeResult]]:
+        """Hear what has come, send what is due (SEND_BATCH frames at most), return what is over."""
         self._hear()
         self._send(self._clock())
         self._hear()
@@ -149,7 +147,7 @@ class Asker:
 
     def _send(self, now: float) -> None:
         """Send what is due, as far as pace and flight allow: first what was asked before."""
-        room = min(EVERY, self._pace.may(now), self._flight.room(now))
+        room = min(SEND_BATCH, self._bucket.available(now), self._in_flight.room(now))
         due = self._again.pop(now, room)
         due += [self._new.popleft() for _ in range(min(room - len(due), len(self._new)))]
         groups = defaultdict(list)
@@ -158,11 +156,11 @@ class Asker:
         for (ifindex, _length), group in groups.items():
             self._send_group(ifindex, group)
 
-    def _send_group(self, ifindex: int, group: list[_Asked]) -> None:
+    def _send_group(self, ifindex: int, group: list[_PendingProbe]) -> None:
         """Send the next frame of questions that are alike in device and family."""
         family, port = codec.family_of(group[0].question.dst), None
         device = self._devices.get(ifindex)
-        why = interfaces.unaskable(device, family)
+        why = interfaces.why_cannot_probe(device, family)
         if not why:
             try:
                 port = self._port(family)
@@ -182,12 +180,16 @@ class Asker:
                 sent[self._send_one(asked, device, source, port)].append(asked)
         now = self._clock()
         for tries, alike in sent.items():
-            self._pace.spend(len(alike), now)
+            self._bucket.spend(len(alike), now)
             timers = self._ends if tries == len(GAPS_S) else self._again
             timers.set(now + (GAPS_S[tries - 1] if tries else PATIENCE_S), alike)
 
     def _send_one(
-        self, asked: _Asked, device: interfaces.Device, source: bytes, port: packet_socket.Port
+        self,
+        asked: _PendingProbe,
+        device: interfaces.Interface,
+        source: bytes,
+        port: packet_socket.Port,
     ) -> int:
         """Send the next frame of one question; one that is refused is as good as lost.
 
@@ -207,7 +209,7 @@ class Asker:
         else:
             asked.unicast += alone
             asked.broadcast += not alone
-            self._flight.sent(asked, now)
+            self._in_flight.sent(asked, now)
         asked.tries += 1
         return asked.tries - 1
 
@@ -223,19 +225,19 @@ class Asker:
     def _listen(self) -> None:
         """Hear again after a pause in which nobody listened; what came meanwhile is old news."""
         for port in self._ports.values():
-            port.drain(STALE)
+            port.drain(BUFFER_PACKETS)
             self._ready.register(port, select.EPOLLIN)
 
     def _hear(self) -> None:
         """Take what has come."""
         if self._ports and self._ready.poll(0):
             now = self._clock()
-            heard = [one for port in self._ports.values() for one in port.drain(DRAIN)]
+            heard = [one for port in self._ports.values() for one in port.drain(READ_BATCH)]
             claimed = [asked for one in heard if (asked := self._take(*one, now))]
             if claimed:
                 self._ends.set(now + COLLECT_S, claimed)
 
-    def _take(self, message: bytes, sender: tuple, now: float) -> _Asked | None:
+    def _take(self, message: bytes, sender: tuple, now: float) -> _PendingProbe | None:
         """Take one packet, if it answers what is asked; return what is claimed by it."""
         device = self._devices.named(sender[0])
         answer = device and frames.parse(message, sender, device.mac)
@@ -244,14 +246,14 @@ class Asker:
             return None
         held, owner = asked.question.mac, answer.owner
         is_new = owner not in asked.answers
-        if is_new and (len(asked.answers) < MOST_MACS or owner == held):
+        if is_new and (len(asked.answers) < MAX_MACS or owner == held):
             asked.answers[owner] = (now - asked.started) * 1000
         if asked.claimed:
             return None
         if owner == held and not asked.broadcast:
             self._finish(asked)
             return None
-        self._flight.answered(asked)
+        self._in_flight.answered(asked)
         if not asked.broadcast:
             return None
         asked.claimed = True
@@ -260,24 +262,24 @@ class Asker:
 
     # --- ending
 
-    def _finish(self, asked: _Asked, why: str = "") -> None:
+    def _finish(self, asked: _PendingProbe, why: str = "") -> None:
         """Write down what came of a question."""
         del self._asked[asked.key]
         self._again.clear(asked)
         self._ends.clear(asked)
-        self._flight.answered(asked)
+        self._in_flight.answered(asked)
         if not asked.answers and not why:
-            why = asked.why if not asked.unicast + asked.broadcast else self._deaf(asked)
-        heard = Heard(asked.unicast, asked.broadcast, asked.answers, why)
+            why = asked.why if not asked.unicast + asked.broadcast else self._why_unheard(asked)
+        heard = ProbeResult(asked.unicast, asked.broadcast, asked.answers, why)
         self._done.append((asked.question, heard))
         if not self._asked:  # what the kernel hears for itself need not wake us
             for port in self._ports.values():
                 self._ready.unregister(port)
 
-    def _deaf(self, asked: _Asked) -> str:
+    def _why_unheard(self, asked: _PendingProbe) -> str:
         """Return why a question that nobody answered may not have been heard by anybody."""
         device = self._devices.get(asked.question.ifindex)
-        why = interfaces.unaskable(device, codec.family_of(asked.question.dst))
+        why = interfaces.why_cannot_probe(device, codec.family_of(asked.question.dst))
         if not why and device and device.carrier_changes != asked.carrier_changes:
             why = "no carrier for a while"
         return why
@@ -288,22 +290,22 @@ def ask(
     rate: float = 0.0,
     tick: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> dict[tuple[int, bytes], Heard]:
+) -> dict[tuple[int, bytes], ProbeResult]:
     """Ask all questions; return ``(ifindex, dst)`` to what was heard.
 
     rate: frames a second; 0 for as fast as is safe. tick: called about once a second with how many
     questions are over, and of how many.
     """
-    heard: dict[tuple[int, bytes], Heard] = {}
+    heard: dict[tuple[int, bytes], ProbeResult] = {}
     with contextlib.closing(Asker(rate, clock)) as asker:
         total = sum(map(asker.put, questions))
         told = clock()
         while len(asker):
             heard.update((question[:2], result) for question, result in asker.step())
-            if tick and clock() - told >= TELL_S:
+            if tick and clock() - told >= PROGRESS_S:
                 told = clock()
                 tick(len(heard), total)
             due = asker.next_due()
             if due is not None and (seconds := due - clock()) > 0:
-                asker.wait(min(seconds, TELL_S))
+                asker.wait(min(seconds, PROGRESS_S))
     return heard

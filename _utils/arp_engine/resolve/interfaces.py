@@ -37,8 +37,8 @@ from ..netlink.constants import (
 )
 from ..packets import frames, packet_socket
 
-FACTS_S = 0.25  # what is known of a device is read again after this: its MAC may change
-MOST_KNOWN = 4096  # devices remembered: containers come and go for as long as a sentinel lives
+MAX_AGE_S = 0.25  # what is known of a device is read again after this: its MAC may change
+MAX_KNOWN = 4096  # devices remembered: containers come and go for as long as a sentinel lives
 
 RTEXT_FILTER_SKIP_STATS = 8  # include/uapi/linux/rtnetlink.h
 DEVCONF_FORWARDING = 0  # include/uapi/linux/ipv6.h
@@ -70,7 +70,7 @@ class Address(NamedTuple):
         return int.from_bytes(self.ip, "big") >> host == int.from_bytes(target, "big") >> host
 
 
-class Device(NamedTuple):
+class Interface(NamedTuple):
     """What decides about questions on one device."""
 
     ifindex: int
@@ -106,7 +106,7 @@ class Device(NamedTuple):
         return group, frames.solicitation(self.mac, source, dst)
 
 
-def unusable(device: Device | None, family: int) -> str:
+def why_unusable(device: Interface | None, family: int) -> str:
     """Return why nothing can be said on a device, or an empty string."""
     if device is None:
         return "device is gone"
@@ -123,35 +123,35 @@ def unusable(device: Device | None, family: int) -> str:
     return ""
 
 
-def unaskable(device: Device | None, family: int) -> str:
+def why_cannot_probe(device: Interface | None, family: int) -> str:
     """Return why no question can be asked on a device, or an empty string."""
-    why = unusable(device, family)
+    why = why_unusable(device, family)
     if why or (device and device.senders(family)):
         return why
     return "no address to ask from" if family == socket.AF_INET else "no link-local address"
 
 
-class Devices:
+class Interfaces:
     """The devices of this namespace, read when needed and not much older than that."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         """Open a channel of our own to the kernel."""
         self._channel, self._clock = _Channel(), clock
-        self._known: dict[int, tuple[float, Device | None]] = {}
-        self._by_name: dict[str, Device] = {}
+        self._known: dict[int, tuple[float, Interface | None]] = {}
+        self._by_name: dict[str, Interface] = {}
 
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()
 
-    def get(self, ifindex: int, since: float | None = None) -> Device | None:
+    def get(self, ifindex: int, since: float | None = None) -> Interface | None:
         """Return a device as it was at ``since`` or later (default: a moment ago); None: gone."""
         now = self._clock()
         read_at, device = self._known.get(ifindex, (float("-inf"), None))
-        if read_at < (now - FACTS_S if since is None else since):
+        if read_at < (now - MAX_AGE_S if since is None else since):
             if device:
                 self._by_name.pop(device.name, None)
-            if len(self._known) >= MOST_KNOWN:
+            if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
                 self._by_name.clear()
             device = self._channel.device_facts(ifindex)
@@ -169,7 +169,7 @@ class Devices:
         """Return a device's index by its name or an alternative name; 0 where it has none."""
         return self._channel.ifindex(name)
 
-    def named(self, name: str) -> Device | None:
+    def named(self, name: str) -> Interface | None:
         """Return a device that was read before, by its name."""
         return self._by_name.get(name)
 
@@ -184,7 +184,7 @@ class Devices:
         if ifindex in self._known:
             self.get(ifindex, float("inf"))
 
-    def sources(self, device: Device, targets: Sequence[bytes]) -> list[bytes]:
+    def sources(self, device: Interface, targets: Sequence[bytes]) -> list[bytes]:
         """Return in whose name each target is asked about; all of one family.
 
         IPv4: the source of the kernel's own route to it by this device, if it is the device's own;
@@ -215,7 +215,7 @@ def _selected(senders: list[Address], target: bytes) -> bytes:
 class _Channel(rtnetlink.Channel):
     """The kernel's word on devices, addresses and routes."""
 
-    def device_facts(self, ifindex: int) -> Device | None:
+    def device_facts(self, ifindex: int) -> Interface | None:
         """Return one device; None where it is gone."""
         no_counters = codec.attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
         question = RTM_GETLINK, codec.IFINFOMSG.pack(0, 0, ifindex, 0, 0) + no_counters
@@ -226,7 +226,7 @@ class _Channel(rtnetlink.Channel):
             message, codec.HEADER.size
         )
         values = _values(message, codec.IFINFOMSG)
-        return Device(
+        return Interface(
             ifindex,
             values[IFLA_IFNAME].rstrip(b"\0").decode(errors="backslashreplace"),
             hardware,

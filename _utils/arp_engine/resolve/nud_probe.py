@@ -22,22 +22,22 @@ from typing import Literal, NamedTuple
 from ..netlink import codec, rtnetlink
 from ..netlink.constants import FAMILY_NAMES, INCOMPLETE, PROBE, TICKS, VALID
 from ..table import snapshot
-from . import rate_limit
+from . import in_flight, rate_limit
 
 # Before 4.2 an administrative PROBE keeps the old probe count and can fail at once
 # ("neigh: Better handling of transition to NUD_PROBE state").
 OLDEST_KERNEL = (4, 2)
 RESOLICIT = 3  # three broadcasts: where every second one gets lost, one is heard
 LOCK = "arp_hygiene: mcast_resolicit"  # one at a time raises it and puts it back
-LOCK_S = 30.0  # another run holds it for as long as its verdicts take, mostly 7 s
-VERDICT_S = 60.0  # a verdict is not waited for longer: a router can set the timer to days
+MAX_LOCK_WAIT_S = 30.0  # another run holds it for as long as its verdicts take, mostly 7 s
+MAX_VERDICT_S = 60.0  # a verdict is not waited for longer: a router can set the timer to days
 GRACE_S = 0.25  # FAILED lasts no longer where traffic makes the kernel ask again by broadcast
 POLL_S = 0.05  # between two looks
 
 Verdict = Literal["confirmed", "healed", "gone", "undecided", "kept", "failed"]
 
 
-class Proven(NamedTuple):
+class NudResult(NamedTuple):
     """What came of one entry: the verdict, and what the table holds now."""
 
     entry: codec.Entry
@@ -51,21 +51,19 @@ def too_old(release: str) -> bool:
     return tuple(int(number) for number in re.findall(r"\d+", release)[:2]) < OLDEST_KERNEL
 
 
-class Prover:
+class NudProber:
     """Proves entries; what it could not do properly stands in ``warnings``."""
 
     def __init__(self, table: snapshot.Table, rate: float) -> None:
         """Take entries a second; 0 for as fast as is safe."""
         self._table = table
-        self._pace, self._flight = (
-            rate_limit.Pace(rate),
-            rate_limit.Flight(rate_limit.most_at_once()),
-        )
+        self._bucket = rate_limit.TokenBucket(rate)
+        self._in_flight = in_flight.InFlight(in_flight.default_limit())
         self._pending: dict[codec.Key, tuple[codec.Entry, float, float]] = {}  # probed, overdue
         self._failed: set[codec.Key] = set()
         self.warnings: list[str] = []
 
-    def run(self, entries: Iterable[codec.Entry]) -> Iterator[Proven]:
+    def run(self, entries: Iterable[codec.Entry]) -> Iterator[NudResult]:
         """Prove the entries; yield each when its verdict is in, or overdue."""
         todo = deque(entries)
         if todo and too_old(os.uname().release):
@@ -73,7 +71,7 @@ class Prover:
                 f"Linux {os.uname().release} cannot be made to prove an entry (4.2 can): what "
                 "nobody answered for is left as it is; arp.flush deletes it"
             )
-            yield from (Proven(entry, "undecided") for entry in todo)
+            yield from (NudResult(entry, "undecided") for entry in todo)
             return
         devices = {(codec.family_of(entry.dst), entry.ifindex) for entry in todo}
         if not todo:
@@ -81,23 +79,28 @@ class Prover:
         with self._everybody_is_asked(devices) as may_prove:
             if not may_prove:
                 self.warnings.append(
-                    f"another revalidation has been proving entries for {LOCK_S:g} s: what nobody "
-                    "answered for is left as it is; try again"
+                    f"another revalidation has been proving entries for {MAX_LOCK_WAIT_S:g} s: "
+                    "what nobody answered for is left as it is; try again"
                 )
-                yield from (Proven(entry, "undecided") for entry in todo)
+                yield from (NudResult(entry, "undecided") for entry in todo)
                 todo.clear()
             while todo or self._pending:
                 now = time.monotonic()
-                room = min(self._pace.may(now), self._flight.room(now), self._table.channel.batch)
+                room = min(self._bucket.available(now), self._in_flight.room(now))
+                room = min(room, self._table.channel.batch)
                 if todo and room > 0:
                     yield from self._put([todo.popleft() for _ in range(min(room, len(todo)))])
                     continue
                 yield from self._judged(now)
                 if todo or self._pending:
-                    due = max(self._pace.due(now), self._flight.due(now)) if todo else now + POLL_S
+                    due = (
+                        max(self._bucket.due(now), self._in_flight.due(now))
+                        if todo
+                        else now + POLL_S
+                    )
                     time.sleep(min(max(due - now, 0.001), POLL_S))
 
-    def _put(self, chunk: list[codec.Entry]) -> Iterator[Proven]:
+    def _put(self, chunk: list[codec.Entry]) -> Iterator[NudResult]:
         """Put entries into PROBE that are still what they were, and ours.
 
         What was read a while ago may belong to somebody by now, and we would take the mark off
@@ -109,17 +112,17 @@ class Prover:
             current = again.get(entry.key)
             if not current:
                 self._table.keep("already gone", entry.key)
-                yield Proven(entry, "kept")
+                yield NudResult(entry, "kept")
             elif not self._table.is_ours_still(current):
-                yield Proven(entry, "kept", current)
+                yield NudResult(entry, "kept", current)
             elif current.mac != entry.mac:  # it has changed since nobody answered: not by us
-                yield Proven(entry, "undecided", current)
+                yield NudResult(entry, "undecided", current)
             else:
                 orders.append(entry)
         now = time.monotonic()
-        self._pace.spend(len(orders), now)
+        self._bucket.spend(len(orders), now)
         for entry in orders:
-            self._flight.sent(entry.key, now)
+            self._in_flight.sent(entry.key, now)
             self._pending[entry.key] = entry, now, now + self._patience_s(entry)
         if orders:
             probes = b"".join(map(codec.probe_message, orders))
@@ -132,9 +135,9 @@ class Prover:
         timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
         solicits = timers.solicits + (0 if timers.mcast_resolicit else RESOLICIT)
         # its timers run up to an eighth late (timer wheel)
-        return min(solicits * timers.retrans_s * 1.125 + 0.5, VERDICT_S)
+        return min(solicits * timers.retrans_s * 1.125 + 0.5, MAX_VERDICT_S)
 
-    def _refused(self, refusal: rtnetlink.Refusal) -> Proven:
+    def _refused(self, refusal: rtnetlink.Refusal) -> NudResult:
         """Return what the kernel's refusal of one probe means."""
         entry, _probed, _due = self._pending.pop(refusal.entry.key)
         if snapshot.already_gone(refusal):
@@ -142,10 +145,10 @@ class Prover:
         elif refusal.errno == errno.EINVAL:  # it lost its MAC since we read it
             self._table.keep("INCOMPLETE", entry.key)
         else:
-            return Proven(entry, "failed", refusal=refusal)
-        return Proven(entry, "kept")
+            return NudResult(entry, "failed", refusal=refusal)
+        return NudResult(entry, "kept")
 
-    def _judged(self, now: float) -> Iterator[Proven]:
+    def _judged(self, now: float) -> Iterator[NudResult]:
         """Look at what is pending; yield what has come to a verdict, or is overdue."""
         table_now = self._table.read_again(self._pending)
         for key, (entry, probed, due) in list(self._pending.items()):
@@ -159,14 +162,14 @@ class Prover:
                     continue
                 verdict = "gone" if key in self._failed else "undecided"
             del self._pending[key]
-            self._flight.answered(key)
+            self._in_flight.answered(key)
             if verdict == "kept" and key in self._failed:
                 verdict = "gone"  # it failed, and then somebody collected it
             elif verdict == "kept":
                 self._table.keep("removed meanwhile", key)
             elif current and verdict != "gone" and self._table.is_owned(current):
                 verdict = "kept"  # not proven by ARP: somebody's doing
-            yield Proven(entry, verdict, current)  # type: ignore[arg-type]
+            yield NudResult(entry, verdict, current)  # type: ignore[arg-type]
 
     @staticmethod
     def _verdict(entry: codec.Entry, current: codec.Entry | None, elapsed_s: float) -> str:
@@ -189,7 +192,7 @@ class Prover:
 
         False: another run does that now, and has done it for longer than we wait.
         """
-        with rtnetlink.only_one(LOCK, LOCK_S) as alone, rtnetlink.Channel() as channel:
+        with rtnetlink.only_one(LOCK, MAX_LOCK_WAIT_S) as alone, rtnetlink.Channel() as channel:
             if not alone:  # whoever holds it puts 0 back when he is done: in the middle of our wait
                 yield False
                 return

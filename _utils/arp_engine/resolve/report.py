@@ -6,7 +6,7 @@ from typing import Any
 
 from ..netlink import codec, rtnetlink
 from ..table import snapshot
-from .ask import Heard
+from .ask import ProbeResult
 
 LISTS = ("healed", "gone", "duplicates")
 
@@ -21,7 +21,7 @@ class Report:
         self._failed: list[dict[str, Any]] = []
         self._rows: dict[codec.Key, dict[str, Any]] | None = {} if rows_wanted else None
 
-    def heard(self, entry: codec.Entry, heard: Heard) -> None:
+    def heard(self, entry: codec.Entry, heard: ProbeResult) -> None:
         """Take what came of asking about an entry; a second time where it was asked again."""
         if self._rows is None:
             return

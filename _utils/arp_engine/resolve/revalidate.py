@@ -24,7 +24,7 @@ from . import ask as resolve_ask
 from . import nud_probe
 from .report import Report
 
-LOCKED = 3  # how often an answer that the kernel drops is asked for again
+MAX_QUESTIONS = 3  # how often an answer that the kernel drops is asked for again
 LOCKTIME_S = 5.0  # a longer locktime is not waited for
 UNHEARD = "no CAP_NET_RAW"  # nobody can be asked at all
 
@@ -80,7 +80,7 @@ class _Run:
 
     def ask(self, entries: Entries) -> None:
         """Ask about entries; and again about those whose right answer the kernel dropped."""
-        for again in range(LOCKED):
+        for again in range(MAX_QUESTIONS):
             if again:
                 self._wait_for_locktime(entries.values())
             entries = self._compared(self._asked(entries))
@@ -143,7 +143,7 @@ class _Run:
 
     def prove(self) -> None:
         """Make the kernel prove what nobody answered for."""
-        prover, refusal = nud_probe.Prover(self._table, self._rate), None
+        prover, refusal = nud_probe.NudProber(self._table, self._rate), None
         for proven in prover.run(self._silent):
             if proven.verdict == "healed" and proven.now:
                 self.report.healed(proven.entry, proven.now.mac)

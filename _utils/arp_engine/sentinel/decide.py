@@ -21,7 +21,7 @@ from ..packets import bpf
 from ..packets.tcp_syn import Syn
 from ..reporting.throttle import Teller
 from ..resolve import rate_limit
-from ..resolve.ask import Heard, Question
+from ..resolve.ask import ProbeResult, Question
 from ..table import ownership
 from ..table import selectors as table_selectors
 from . import neighbour_cache, question_queue, reinject
@@ -72,7 +72,7 @@ class Watch:
         self.known = neighbour_cache.Known()
         self.doubts: question_queue.Doubts[codec.Key, Waiting] = question_queue.Doubts(rate)
         self.aliases: question_queue.Aliases[codec.Key] = question_queue.Aliases()
-        self._looks = rate_limit.Pace(LOOKS)
+        self._looks = rate_limit.TokenBucket(LOOKS)
         self._open: dict[codec.Key, Doubt] = {}
         self._changed: dict[codec.Key, neighbour_cache.Change] = {}  # of what is being asked about
         self._right: OrderedDict[codec.Key, tuple[float, float]] = OrderedDict()  # until, rest
@@ -170,7 +170,7 @@ class Watch:
     def _first_only(self) -> bool:
         return sum(not doubt.first for doubt in self._open.values()) >= OPEN_OTHERS
 
-    def answered(self, question: Question, heard: Heard) -> None:
+    def answered(self, question: Question, heard: ProbeResult) -> None:
         """Compare what the wire says with what the table has by now."""
         key, now = (question.ifindex, question.dst), self._clock()
         doubt, change = self._open.pop(key, None), self._changed.pop(key, None)
@@ -196,7 +196,9 @@ class Watch:
             text = f"{named}: {macs} answers, the table keeps {held.hex(':')}"
             self._tell("disagreement", key, text, held=held, answers=list(heard.answers))
 
-    def _deleted(self, key: codec.Key, held: bytes, doubt: Doubt, heard: Heard, now: float) -> None:
+    def _deleted(
+        self, key: codec.Key, held: bytes, doubt: Doubt, heard: ProbeResult, now: float
+    ) -> None:
         """Let what waited for the truth go on: the kernel asks, and so do we.
 
         That belongs to the question which is over: its address is not asked about again sooner.
@@ -220,7 +222,7 @@ class Watch:
         doubt.things = []
 
     def _confirmed(
-        self, key: codec.Key, held: bytes, doubt: Doubt | None, heard: Heard, now: float
+        self, key: codec.Key, held: bytes, doubt: Doubt | None, heard: ProbeResult, now: float
     ) -> None:
         """Remember that the table is right, and what else comes from that address."""
         named = self._named(key)
@@ -282,7 +284,7 @@ class Watch:
         if doubt and now < doubt.looked_at + LOOK_AGAIN_S:
             return False
         others_wait = len(self.doubts) > 1 and not (doubt and doubt.answered)
-        if not (others_wait or self.doubts.rests(key)) or not self._looks.may(now):
+        if not (others_wait or self.doubts.rests(key)) or not self._looks.available(now):
             return False
         self._looks.spend(1, now)
         if doubt:

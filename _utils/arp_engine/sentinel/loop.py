@@ -267,7 +267,7 @@ class _Round:
         """Take a word on a device; a bridge speaks of its ports by the same messages."""
         self._host.forget()
         for kind, ifindex, family in codec.links(messages):
-            self._asker.changed(ifindex)
+            self._asker.device_changed(ifindex)
             if kind == RTM_DELLINK and family == socket.AF_UNSPEC:
                 self._watch.known.forget_device(ifindex)
 

@@ -57,8 +57,8 @@ class Doubts(Generic[Key, Thing]):
 
     def __init__(self, rate: float) -> None:
         """Take questions a second."""
-        self._all = rate_limit.Pace(rate)
-        self._unanswered = rate_limit.Pace(rate * RESERVED)
+        self._all = rate_limit.TokenBucket(rate)
+        self._unanswered = rate_limit.TokenBucket(rate * RESERVED)
         self._first: OrderedDict[Key, Doubt[Key, Thing]] = OrderedDict()
         self._rest: OrderedDict[Key, Doubt[Key, Thing]] = OrderedDict()
         self._not_before: dict[Key, float] = {}  # of addresses that were asked about lately
@@ -104,10 +104,10 @@ class Doubts(Generic[Key, Thing]):
     def next(self, now: float, first_only: bool = False) -> Doubt[Key, Thing] | None:
         """Return what may be asked about now, and write down that it is."""
         self._forget(now)
-        if not self._all.may(now):
+        if not self._all.available(now):
             return None
         doubt = self._ripe(self._first, now)
-        if not doubt and not first_only and self._unanswered.may(now):
+        if not doubt and not first_only and self._unanswered.available(now):
             doubt = self._ripe(self._rest, now)
             if doubt:
                 self._unanswered.spend(1, now)

@@ -10,7 +10,7 @@ import sys
 import pytest
 from arp_engine.netlink import rtnetlink
 from arp_engine.resolve import ask as resolve_ask
-from arp_engine.resolve import interfaces, rate_limit
+from arp_engine.resolve import in_flight, interfaces
 from arp_engine.resolve.ask import Question
 from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST, ip
@@ -215,7 +215,7 @@ def test_silence_proves_nothing_where_nobody_could_hear(scene, wire, address, wo
 
 def test_without_the_right_to_it_says_so(scene, repo):
     program = (
-        "import socket\nfrom arp_engine.resolve import ask as resolve/ask.py\n"
+        "import socket\nfrom arp_engine.resolve import ask\n"
         "q = ask.Question(socket.if_nametoindex('db0'), socket.inet_aton('192.0.2.10'))\n"
         "print(ask.ask([q])[q[:2]].why)"
     )
@@ -228,9 +228,9 @@ def test_without_the_right_to_it_says_so(scene, repo):
 
 def test_an_address_too_long_for_a_packet_socket():
     """No such device can be made here: InfiniBand."""
-    device = interfaces.Device(7, "ib0", 32, 0x41, bytes(range(20)), b"\xff" * 20, 0, False, ())
+    device = interfaces.Interface(7, "ib0", 32, 0x41, bytes(range(20)), b"\xff" * 20, 0, False, ())
     for family in (socket.AF_INET, socket.AF_INET6):
-        why = interfaces.unaskable(device, family)
+        why = interfaces.why_cannot_probe(device, family)
         assert why == "cannot be asked here: addresses of 20 bytes"
 
 
@@ -276,7 +276,7 @@ def test_routes_are_asked_for_in_little_memory(scene, monkeypatch):
         return channel._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // rtnetlink.ROOM
 
     monkeypatch.setattr(rtnetlink.Channel, "_make_room", make_room)
-    with contextlib.closing(interfaces.Devices()) as devices:
+    with contextlib.closing(interfaces.Interfaces()) as devices:
         device = devices.get(socket.if_nametoindex("db0"))
         targets = [bytes([198, 51, 100, number]) for number in range(2, 66)]
         assert devices.sources(device, targets) == 64 * [socket.inet_aton("198.51.100.1")]
@@ -288,7 +288,7 @@ def test_a_new_mac_of_the_device_is_told_and_not_the_old_one(scene, wire):
         asker.put(question("192.0.2.10"))
         asker.step()
         do(f"link set db0 address {OTHER}")
-        clock.now += 2 * interfaces.FACTS_S
+        clock.now += 2 * interfaces.MAX_AGE_S
         play(asker, clock)
     first, *rest = [frame[ARP].hwsrc for frame in wire.questions() if frame[ARP].pdst[-2:] == "10"]
     assert (first, set(rest)) == (HOST, {OTHER})
@@ -318,5 +318,5 @@ def test_no_more_are_unanswered_at_a_time_than_a_backlog_holds(scene, wire):
             asker.put(question(f"10.0.{number >> 8}.{number & 255}"))
         for _ in range(100):
             asker.step()
-        assert len(wire.questions()) == rate_limit.UNKNOWN
-        assert asker.next_due() == pytest.approx(clock.now + rate_limit.YOUNG_S)
+        assert len(wire.questions()) == in_flight.UNKNOWN_BACKLOG_LIMIT
+        assert asker.next_due() == pytest.approx(clock.now + in_flight.ANSWER_WINDOW_S)

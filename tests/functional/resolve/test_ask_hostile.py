@@ -125,7 +125,7 @@ def test_who_claims_with_many_macs_is_kept_in_bounds(scene, wire, address):
         asker.put(question(address, BORN))
         [heard] = play(asker, clock, wire).values()
     assert heard.answers.keys() > {bytes.fromhex(BORN.replace(":", ""))}
-    assert len(heard.answers) == resolve_ask.MOST_MACS + 1
+    assert len(heard.answers) == resolve_ask.MAX_MACS + 1
 
 
 FLOOD = """
@@ -182,7 +182,7 @@ def test_under_a_flood_of_answers_to_what_is_asked_it_ends_too(scene, wire):
     liars = [answer("192.0.2.10", f"02:00:00:00:66:{number:02x}") for number in range(200)]
     with flood(*liars):
         [(_alone, asked, macs, why)] = ask(question("192.0.2.10"))
-    assert (asked, len(macs), why) == (1, resolve_ask.MOST_MACS, "")
+    assert (asked, len(macs), why) == (1, resolve_ask.MAX_MACS, "")
 
 
 # --- in an event loop
@@ -214,7 +214,7 @@ def test_it_sleeps_while_nothing_is_asked_and_forgets_what_came_meanwhile(scene,
         play(asker, clock)
         assert asker.next_due() is None
         old = bytes(answer(address, OTHER))
-        for _ in range(resolve_ask.DRAIN + 100):
+        for _ in range(resolve_ask.READ_BATCH + 100):
             wire.sock.send(old)
         assert select.select([asker], [], [], 0.05)[0] == []
         asker.put(question(address))

@@ -244,7 +244,7 @@ def test_a_verdict_is_not_waited_for_without_end(arp, scene, monkeypatch):
     """A router's advertisement can set retrans_time to days."""
     from arp_engine.resolve import nud_probe
 
-    monkeypatch.setattr(nud_probe, "VERDICT_S", 0.5)
+    monkeypatch.setattr(nud_probe, "MAX_VERDICT_S", 0.5)
     scene.sysctl("ipv6.neigh.db0.retrans_time_ms", 3_600_000)
     scene.add("2001:db8::10", "stale", DEAD)
     assert arp.revalidate("2001:db8::10")["undecided"] == 1

@@ -125,7 +125,7 @@ def test_a_locktime_that_lasts_for_ever_is_said_and_no_heal_is_told(arp, scene, 
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
     result = arp.revalidate()
-    assert len(waited) == revalidate.LOCKED - 1, "between two questions, and not after the last"
+    assert len(waited) == revalidate.MAX_QUESTIONS - 1, "between questions, not after the last"
     assert (result["healed"], result["undecided"]) == ([], 1)
     [line] = result["warnings"]
     assert line.startswith("the kernel did not take the answer for 1 entries on db0: locktime")
@@ -256,7 +256,7 @@ def test_who_finds_another_proving_waits_and_hurts_nobody(arp, scene, wire, monk
     from arp_engine.netlink import rtnetlink
     from arp_engine.resolve import nud_probe
 
-    monkeypatch.setattr(nud_probe, "LOCK_S", 0.1)
+    monkeypatch.setattr(nud_probe, "MAX_LOCK_WAIT_S", 0.1)
     scene.sysctl("ipv4.neigh.db0.mcast_resolicit", 3)  # as the other has set it
     scene.add("192.0.2.10", "stale", DEAD)
     with rtnetlink.only_one(nud_probe.LOCK, 0) as other:
@@ -347,13 +347,13 @@ def test_bursts_of_probes_leave_half_of_the_receiving_backlog_to_others(
     arp, scene, wire, monkeypatch, tmp_path
 ):
     from arp_engine.netlink import rtnetlink
-    from arp_engine.resolve import rate_limit
+    from arp_engine.resolve import in_flight
 
     backlog = tmp_path / "netdev_max_backlog"
     backlog.write_text("20\n")
-    monkeypatch.setattr(rate_limit.most_at_once, "__defaults__", (backlog,))
+    monkeypatch.setattr(in_flight.default_limit, "__defaults__", (backlog,))
     original, counts = rtnetlink.Channel.exchange, []
-    sent, times = rate_limit.Flight.sent, Counter()
+    sent, times = in_flight.InFlight.sent, Counter()
 
     def exchange(channel, orders):
         if orders[4] == 28:  # RTM_NEWNEIGH
@@ -366,13 +366,13 @@ def test_bursts_of_probes_leave_half_of_the_receiving_backlog_to_others(
         return sent(flight, key, now)
 
     monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
-    monkeypatch.setattr(rate_limit.Flight, "sent", write_down)
+    monkeypatch.setattr(in_flight.InFlight, "sent", write_down)
     scene.fill(35)
     ip("route", "add", "10.0.0.0/8", "dev", "db0")
     assert arp.revalidate(rate=0)["checked"] == 35
     assert [10, 10, 10, 5] == counts == list(times.values())
     # nobody answers: each waits until the one before is old
-    assert all(one + rate_limit.YOUNG_S <= next_ for one, next_ in itertools.pairwise(times))
+    assert all(one + in_flight.ANSWER_WINDOW_S <= next_ for one, next_ in itertools.pairwise(times))
 
 
 def test_a_long_run_says_how_far_it_is(arp, scene, wire, caplog):

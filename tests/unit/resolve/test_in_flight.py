@@ -1,0 +1,58 @@
+"""How many questions may be unanswered at a time."""
+
+import pytest
+from arp_engine.resolve import in_flight
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def test_in_flight_is_bounded_until_answers_come_or_are_late():
+    flight = in_flight.InFlight(3)
+    for key in "abc":
+        flight.sent(key, 0.0)
+    assert (flight.room(0.001), flight.due(0.001)) == (0, in_flight.ANSWER_WINDOW_S)
+    flight.answered("b")
+    flight.answered("b")  # again, and by somebody else
+    assert (flight.room(0.001), flight.due(0.001)) == (1, 0.001)
+    assert flight.room(in_flight.ANSWER_WINDOW_S) == 3
+
+
+def test_several_questions_of_one_key():
+    flight = in_flight.InFlight(4)
+    for now in (0.0, 0.01, 0.01):
+        flight.sent("a", now)
+    assert flight.room(in_flight.ANSWER_WINDOW_S) == 2
+    flight.answered("a")
+    assert flight.room(in_flight.ANSWER_WINDOW_S) == 4
+    flight.sent("a", 0.03)
+    assert flight.room(0.04) == 3
+    assert flight.room(1) == 4
+    assert not flight._unanswered
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.floats(0, 0.01))))
+def test_in_flight_never_holds_more_than_it_may(events):
+    flight, now = in_flight.InFlight(4), 0.0
+    for key, answered, pause in events:
+        now += pause
+        if answered:
+            flight.answered(key)
+        elif flight.room(now) > 0:
+            flight.sent(key, now)
+        assert 0 <= flight.room(now) <= 4
+    assert flight.room(now + 1) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "most"), [("1000\n", 500), ("200\n", 100), ("1\n", 1), ("300000\n", 500)]
+)
+def test_a_burst_is_half_of_what_a_backlog_holds(tmp_path, text, most):
+    (tmp_path / "backlog").write_text(text)
+    assert in_flight.default_limit(tmp_path / "backlog") == most
+
+
+def test_an_unknown_backlog_is_taken_for_a_small_one(tmp_path):
+    assert in_flight.default_limit(tmp_path / "nowhere") == 128
+    (tmp_path / "empty").write_text("")
+    assert in_flight.default_limit(tmp_path / "empty") == 128
