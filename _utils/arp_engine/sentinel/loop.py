@@ -1,6 +1,6 @@
 """The sentinel: hears of a wrong entry before anybody waits for it, asks, and tells. One loop.
 
-What it hears: SYNs (sentinel/taps.py), connections that retransmit (sentinel/symptom.py), the
+What it hears: SYNs (sentinel/taps.py), connections that retransmit (sentinel/signals.py), the
 kernel's own words on neighbours and devices. What it makes of them: sentinel/decide.py. It stands
 beside the traffic: stopped, hung or killed it leaves everything as it would be without it.
 
@@ -30,7 +30,7 @@ from ..reporting import messages as reporting_messages
 from ..reporting import sentinel_status, throttle
 from ..resolve import ask as resolve_ask
 from ..table import flush, ownership, snapshot
-from . import calls, decide, privileges, reinject, symptom, taps
+from . import decide, privileges, reinject, signals, taps
 from . import options as sentinel_options
 
 RETRY_S, LONGEST_RETRY_S = 1.0, 60.0  # after what ended it; twice as long each time, until it holds
@@ -123,8 +123,8 @@ class _Round:
         self._watch = decide.Watch(
             options.rate, self._again, self._teller, self._host, self._delete, self._clock
         )
-        self._symptoms = symptom.Symptoms(self._sockets, self._clock)
-        self._calls = calls.Calls()
+        self._retransmissions = signals.Retransmissions(self._sockets, self._clock)
+        self._outbound = signals.OutboundSyns()
         self._again.sent = sentinel.diary.counts["sent_again"]
         self._look_due = float("-inf")
         self._filtered = (-1, 0, False)  # what the filter was made of
@@ -159,7 +159,7 @@ class _Round:
                 self._look(now)
             self._notifications()
             self._syns()
-            self._symptoms_and_calls(now)
+            self._unanswered(now)
             self._ask()
             self._again.step()
             self._refilter()
@@ -180,8 +180,8 @@ class _Round:
             self._look_due,
             self._filter_due,
             self._taps.next_due(),
-            self._symptoms.next_due(),
-            self._calls.next_due(),
+            self._retransmissions.next_due(),
+            self._outbound.next_due(),
             self._watch.next_due(),
             float("inf") if asker_due is None else asker_due,
             self._again.next_due(),
@@ -281,12 +281,12 @@ class _Round:
         for data, sender in left:
             syn, ifindex = tcp_syn.parse(data), self._host.ifindex(sender[0])
             if syn and ifindex and self._watch.called(ifindex, syn):
-                self._calls.put(syn, ifindex, self._clock())
+                self._outbound.put(syn, ifindex, self._clock())
 
-    def _symptoms_and_calls(self, now: float) -> None:
-        for socket_ in self._symptoms.step():
+    def _unanswered(self, now: float) -> None:
+        for socket_ in self._retransmissions.step():
             self._watch.stuck(socket_.peer)
-        for ifindex, syn in self._calls.waited(now):
+        for ifindex, syn in self._outbound.pop_timed_out(now):
             self._watch.unanswered(ifindex, syn)
 
     # --- asking

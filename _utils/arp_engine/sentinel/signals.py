@@ -1,0 +1,84 @@
+"""Connections that get no answer: our own SYNs after 50 ms, established ones when they retransmit.
+
+Retransmissions are seen in the kernel's TCP counters; only when a counter has moved are the sockets
+listed. Listing costs what the number of sockets costs (see netlink/sock_diag.py), so the next one
+waits fifty times as long as the last one took: two per cent of a core at most, and nothing while
+nothing retransmits.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+from ..netlink import sock_diag
+from ..packets.tcp_syn import Syn
+
+CONNECT_TIMEOUT_S = 0.05  # a neighbour that lives answers in less than 1 ms
+MAX_SYNS = 512  # remembered; older ones give way
+
+COUNTERS_INTERVAL_S = 0.2  # from one reading of the counters to the next: 0.1 ms each
+LISTING_REST = 50  # times as long as the last listing took, until the next
+
+
+class OutboundSyns:
+    """The latest SYNs we sent, each for as long as its answer is awaited."""
+
+    def __init__(self) -> None:
+        self._due: OrderedDict[tuple, tuple[float, int, Syn]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def put(self, syn: Syn, ifindex: int, now: float) -> None:
+        """Remember a SYN; a retransmitted one is remembered once."""
+        self._due.setdefault(syn.connection, (now + CONNECT_TIMEOUT_S, ifindex, syn))
+        if len(self._due) > MAX_SYNS:
+            self._due.popitem(last=False)
+
+    def next_due(self) -> float:
+        """Return when the oldest SYN times out."""
+        return next(iter(self._due.values()))[0] if self._due else float("inf")
+
+    def pop_timed_out(self, now: float) -> list[tuple[int, Syn]]:
+        """Return the SYNs that have timed out, with the device each left by, and forget them."""
+        timed_out = []
+        while self._due and self.next_due() <= now:
+            _connection, (_due, ifindex, syn) = self._due.popitem(last=False)
+            timed_out.append((ifindex, syn))
+        return timed_out
+
+
+class Retransmissions:
+    """Sockets that retransmit."""
+
+    def __init__(
+        self, sockets: sock_diag.Sockets | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Take the kernel's list of sockets; without it no retransmission is ever seen."""
+        self._sockets, self._clock = sockets, clock
+        self._counters = sock_diag.counters() if sockets else None
+        self._read_due, self._list_due = clock(), float("-inf")
+        self._have_moved = True  # connections that were stuck before the start are seen too
+
+    def next_due(self) -> float:
+        """Return when ``step`` is due."""
+        if not self._sockets:
+            return float("inf")
+        return max(self._read_due, self._list_due) if self._have_moved else self._read_due
+
+    def step(self) -> Iterator[sock_diag.TcpSocket]:
+        """Yield the sockets that retransmit, if a counter has moved since the last listing."""
+        now = self._clock()
+        if not self._sockets or now < self._read_due:
+            return
+        self._read_due = now + COUNTERS_INTERVAL_S
+        counters = sock_diag.counters()
+        self._have_moved |= counters != self._counters
+        self._counters = counters
+        if not self._have_moved or now < self._list_due:
+            return
+        self._have_moved = False
+        found = self._sockets.stuck()
+        after = self._clock()
+        self._list_due = after + LISTING_REST * (after - now)
+        yield from (each for each in found if each.retransmits)

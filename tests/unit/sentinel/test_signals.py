@@ -1,0 +1,23 @@
+"""Our own SYNs that get no answer."""
+
+from arp_engine.packets import tcp_syn
+from arp_engine.sentinel import signals
+from scapy.layers.inet import IP, TCP
+
+V4 = {"src": "192.0.2.10", "dst": "192.0.2.1"}
+
+
+def syn(**tcp):
+    return IP(**V4) / TCP(**{"sport": 4000, "dport": 5432, "flags": "S", **tcp})
+
+
+def test_each_outbound_syn_times_out_once():
+    syns = signals.OutboundSyns()
+    for port in range(1000):
+        sent = tcp_syn.parse(bytes(syn(sport=port)))
+        syns.put(sent, 2, 0.0)
+        syns.put(sent, 2, 0.04)  # retransmitted
+    assert len(syns) == signals.MAX_SYNS
+    assert syns.pop_timed_out(0.049) == []
+    assert len(syns.pop_timed_out(0.051)) == signals.MAX_SYNS
+    assert syns.next_due() == float("inf")
