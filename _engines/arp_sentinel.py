@@ -30,7 +30,7 @@ except ImportError:  # installed by pip, not synced
 
 arp_engine.reload_if_changed()
 try:
-    from arp_engine.reporting import sentinel_status, sinks, throttle
+    from arp_engine.reporting import events, sentinel_status, sinks
     from arp_engine.sentinel import loop, privileges
     from arp_engine.sentinel import options as sentinel_options
 
@@ -42,7 +42,6 @@ except ImportError as missing:
 
 log = logging.getLogger(__name__)
 
-TAG = "arp_hygiene/sentinel"
 WAITING = 100  # events that wait to be sent: more of them are in the log alone
 
 __virtualname__ = "arp_sentinel"
@@ -99,13 +98,13 @@ class _Teller:
 
     def say(self, kind, line, facts):
         """Tell one thing."""
-        (log.warning if kind in throttle.LOUD else log.info)("arp_sentinel: %s", line)
-        sinks.log(line, failed=kind in throttle.LOUD)
+        (log.warning if kind.is_urgent else log.info)("arp_sentinel: %s", line)
+        sinks.log(line, failed=kind.is_urgent)
         if not self._thread:
             self._thread = threading.Thread(target=self._forward, daemon=True)
             self._thread.start()
         try:
-            self._events.put_nowait((f"{TAG}/{kind}", {"said": line, **facts}))
+            self._events.put_nowait((f"{events.SENTINEL_TAG}/{kind.tag}", {"said": line, **facts}))
         except queue.Full:
             log.info("arp_sentinel: no event for this, %s wait", WAITING)
 

@@ -22,6 +22,7 @@ from arp_engine.formula import facts as formula_facts
 from arp_engine.formula import pillar, plan, sentinel_unit
 from arp_engine.reporting import messages, run_history, sentinel_status, sinks
 from arp_engine.reporting import metrics as reporting_metrics
+from arp_engine.reporting.events import RUN_TAG, EventKind
 
 log = logging.getLogger(__name__)
 
@@ -268,9 +269,9 @@ def _news(outcome, seen):
     """
     found = messages.news(outcome["answer"])
     if outcome["failed"] and not found:
-        found = {"failed": {"count": 1, "rows": []}}
+        found = {EventKind.FAILED.tag: {"count": 1, "rows": []}}
     if outcome["full"]:
-        found["full"] = {"count": len(outcome["full"]), "rows": []}
+        found[EventKind.FULL.tag] = {"count": len(outcome["full"]), "rows": []}
     found = {kind: {**facts, "said": outcome["said"]} for kind, facts in found.items()}
     memory, _problem = sinks.read(_record_dir())
     rows = run_history.untold(memory, outcome["sentinel"], time.time())
@@ -283,7 +284,7 @@ def _news(outcome, seen):
 def _send(found):
     """Tell the master, one event for each kind of news; where no minion runs, nobody."""
     for kind, facts in found.items():
-        event = {"data": facts, "tag": f"arp_hygiene/{kind}"}
+        event = {"data": facts, "tag": f"{RUN_TAG}/{kind}"}
         try:
             with salt.utils.event.MinionEvent(__opts__, listen=False) as bus:
                 bus.fire_event({**event, "events": None, "pretag": None}, "fire_master")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .events import EventKind
+
 LIMIT = 500  # bytes of a line: what a pager, a mail's subject and every syslog can take
 ROWS = 20  # rows in an event: a master's bus is no place for a thousand
 FULL = 0.8  # of gc_thresh3: from here on it is told before the kernel refuses
@@ -32,14 +34,14 @@ def _gone(row: Row) -> str:
     return f"{row['ip']} on {row['dev']}: nobody answers"
 
 
-# What is worth telling, most urgent first: its word, its key in an answer, how a row is told.
-_KINDS: tuple[tuple[str, str, Callable[[Row], str] | None], ...] = (
-    ("refused", "failed", _refused),
-    ("duplicate", "duplicates", _duplicate),
-    ("healed", "healed", _healed),
-    ("undecided", "undecided", None),
-    ("gone", "gone", _gone),
-    ("flushed", "flushed", None),
+# What a run reports, most urgent first: its key in an answer, how a row is told.
+_KINDS: tuple[tuple[EventKind, str, Callable[[Row], str] | None], ...] = (
+    (EventKind.REFUSED, "failed", _refused),
+    (EventKind.DUPLICATE, "duplicates", _duplicate),
+    (EventKind.HEALED, "healed", _healed),
+    (EventKind.UNDECIDED, "undecided", None),
+    (EventKind.GONE, "gone", _gone),
+    (EventKind.FLUSHED, "flushed", None),
 )
 
 
@@ -55,7 +57,7 @@ def news(answer: Answer) -> dict[str, Answer]:
         rows = value if isinstance(value, list) else []
         count = answer.get("totals", {}).get(key, len(rows)) if rows else value
         if count:
-            found[kind] = {"count": count, "rows": rows[:ROWS]}
+            found[kind.tag] = {"count": count, "rows": rows[:ROWS]}
     return found
 
 
@@ -67,8 +69,8 @@ def line(found: dict[str, Answer], warnings: list[str]) -> str:
     room = LIMIT - sum(len(f"; {text}".encode()) for text in warnings)
     told, left = counts, sum(each["count"] for each in found.values() if each["rows"])
     for kind, _key, show in _KINDS:
-        for row in found.get(kind, {"rows": []})["rows"] if show else []:
-            longer = f"{told}{': ' if told == counts else '; '}{kind} {show(row)}"
+        for row in found.get(kind.tag, {"rows": []})["rows"] if show else []:
+            longer = f"{told}{': ' if told == counts else '; '}{kind.tag} {show(row)}"
             if len(f"{longer}; and {left} more".encode()) > room:
                 break
             told, left = longer, left - 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import throttle
+from .events import OF_SENTINEL
 
 # /proc/net/stat/NAME, one for each family: neigh_stat_seq_show in net/core/neighbour.c
 STAT_FILES = {"ipv4": "arp_cache", "ipv6": "ndisc_cache"}
@@ -139,7 +139,8 @@ def _of_the_runs(memory: dict[str, Any]) -> list[Metric]:
 def _of_the_sentinel(status: dict[str, Any]) -> list[Metric]:
     """Return what a sentinel counts; one that does not live keeps what it had counted."""
     told, counts = status.get("told", {}), status.get("counts", {})
-    kinds = [((kind,), told.get(kind, 0)) for kind in sorted(throttle.WORDS)]
+    tags = sorted(kind.tag for kind in OF_SENTINEL)
+    kinds = [((tag,), told.get(tag, 0)) for tag in tags]
     lives = [((), int(status["lives"]))]
     return [
         Metric("sentinel_up", "1: the sentinel lives and watches.", "gauge", (), lives),

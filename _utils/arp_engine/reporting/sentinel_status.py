@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import run_history
+from .events import EventKind
 
 PATH = "/run/arp_hygiene/sentinel.json"
 SILENT_S = 300.0  # who has not written for longer than this is hung
@@ -39,11 +40,11 @@ class Diary:
         self._due = self._wrote = float("-inf")
         self._is_refused = False
 
-    def note(self, kind: str, line: str, facts: Status) -> None:
+    def note(self, kind: EventKind, line: str, facts: Status) -> None:
         """Take one thing that is told."""
-        self._told[kind] += 1
+        self._told[kind.tag] += 1
         self._last = line
-        if kind == "healed":
+        if kind is EventKind.HEALED:
             row = {name: facts[name] for name in ("ip", "dev", "old", "new")}
             self._heals.append({"at": int(time.time()), **row, "by": "sentinel"})
         self._due = min(self._due, self._wrote + NEWS_S)

@@ -7,17 +7,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from .events import EventKind
+
 WINDOW_S = 60.0
 AT_ONCE = 10  # of one kind that are told at once in a window
 LONGEST = 500  # bytes of a line
 
-LOUD = ("failed", "lost", "full", "duplicate", "disagreement")
-WORDS = (
-    *LOUD, "watching", "healed", "changed", "alias", "owned", "alternates", "unaskable",
-)  # fmt: skip
-
 Row = dict[str, Any]
-Say = Callable[[str, str, Row], None]  # kind, line, the facts
+Say = Callable[[EventKind, str, Row], None]  # the line, the facts
 
 
 class Teller:
@@ -27,13 +24,13 @@ class Teller:
         """Take what is done with a line; note: with each one, also where it is withheld."""
         self._say, self._note = say, note
         self._window = float("-inf")  # when it ends
-        self._told: Counter[str] = Counter()  # in this window
-        self._withheld: dict[str, tuple[int, str]] = {}  # how many more, and the latest
+        self._told: Counter[EventKind] = Counter()  # in this window
+        self._withheld: dict[EventKind, tuple[int, str]] = {}  # how many more, and the latest
 
-    def tell(self, kind: str, line: str, now: float, **facts: Any) -> None:
+    def tell(self, kind: EventKind, line: str, now: float, **facts: Any) -> None:
         """Tell one thing, now or merged with others."""
         self.flush(now)
-        text, row = f"{kind}: {line}"[:LONGEST], {"kind": kind, **facts}
+        text, row = f"{kind.tag}: {line}"[:LONGEST], {"kind": kind.tag, **facts}
         if self._note:
             self._note(kind, text, row)
         if self._told[kind] < AT_ONCE:
@@ -52,8 +49,8 @@ class Teller:
         if now < self._window:
             return
         for kind, (count, line) in self._withheld.items():
-            text = f"{kind}: {count} more within {WINDOW_S:g} s, the latest: {line}"[:LONGEST]
-            self._say(kind, text, {"kind": kind, "count": count})
+            text = f"{kind.tag}: {count} more within {WINDOW_S:g} s, the latest: {line}"[:LONGEST]
+            self._say(kind, text, {"kind": kind.tag, "count": count})
         self._withheld.clear()
         self._told.clear()
         self._window = now + WINDOW_S

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from ..netlink import codec, model
 from ..packets import bpf
 from ..packets.tcp_syn import Syn
+from ..reporting.events import EventKind
 from ..reporting.throttle import Teller
 from ..resolve import rate_limit
 from ..resolve.ask import ProbeResult, Question
@@ -91,7 +92,7 @@ class Watch:
         if owner := ownership.owner(entry, self._host.device(ifindex)):
             if owner not in TRANSIENT and self.aliases.add(key, mac, now):
                 text = f"{self._named(key)} is {entry.mac.hex(':')} ({owner}), a SYN came from"
-                self._tell("owned", key, f"{text} {mac.hex(':')}", held=entry.mac, seen=mac)
+                self._tell(EventKind.OWNED, key, f"{text} {mac.hex(':')}", held=entry.mac, seen=mac)
             return
         doubt = self._doubt(key, "syn", now)
         if self._is_preferred(key, doubt, syn, now):
@@ -137,7 +138,7 @@ class Watch:
         if key in self._open:
             self._changed[key] = change
         else:
-            self._tell_changed("changed", change)
+            self._tell_changed(EventKind.CHANGED, change)
         self._flap(key, now)
 
     # --- asking
@@ -177,12 +178,13 @@ class Watch:
         held, named = mac_of(self.known.get(key)), self._named(key)
         if change:
             is_answer = mac_of(change.new) in heard.answers
-            self._tell_changed("healed" if is_answer else "changed", change, doubt)
+            kind = EventKind.HEALED if is_answer else EventKind.CHANGED
+            self._tell_changed(kind, change, doubt)
         self.doubts.loud(key)
         if not heard.answers:
             self.doubts.silent(key, now, was_asked=not heard.why)
             if heard.why:
-                self._tell("unaskable", key, f"{named}: {heard.why}", why=heard.why)
+                self._tell(EventKind.UNASKABLE, key, f"{named}: {heard.why}", why=heard.why)
         elif held in heard.answers:
             self._confirmed(key, held, doubt, heard, now)
         elif held and doubt and doubt.tries < TRIES:
@@ -194,7 +196,7 @@ class Watch:
         elif held:
             macs = " and ".join(mac.hex(":") for mac in heard.answers)
             text = f"{named}: {macs} answers, the table keeps {held.hex(':')}"
-            self._tell("disagreement", key, text, held=held, answers=list(heard.answers))
+            self._tell(EventKind.DISAGREEMENT, key, text, held=held, answers=list(heard.answers))
 
     def _deleted(
         self, key: codec.Key, held: bytes, doubt: Doubt, heard: ProbeResult, now: float
@@ -206,7 +208,9 @@ class Watch:
         macs = " and ".join(mac.hex(":") for mac in heard.answers)
         text = f"{self._named(key)}: {held.hex(':')} deleted, {macs} answers ({doubt.why})"
         answers = list(heard.answers)
-        self._tell("healed", key, text, old=held, new=answers[0], why=doubt.why, deleted=True)
+        self._tell(
+            EventKind.HEALED, key, text, old=held, new=answers[0], why=doubt.why, deleted=True
+        )
         self.aliases.forget(now, key)
         self._right.pop(key, None)
         self._go_on(doubt)
@@ -234,11 +238,13 @@ class Watch:
             self._right.popitem(last=False)
         if len(heard.answers) > 1:
             macs = " and ".join(sorted(mac.hex(":") for mac in heard.answers))
-            self._tell("duplicate", key, f"{named}: {macs} answer", answers=list(heard.answers))
+            self._tell(
+                EventKind.DUPLICATE, key, f"{named}: {macs} answer", answers=list(heard.answers)
+            )
         for mac in (doubt.macs if doubt else set()) - {held}:
             if self.aliases.add(key, mac, now):
                 text = f"{named} is {held.hex(':')}, and comes from {mac.hex(':')} too"
-                self._tell("alias", key, text, held=held, seen=mac)
+                self._tell(EventKind.ALIAS, key, text, held=held, seen=mac)
 
     # --- what decides
 
@@ -296,7 +302,7 @@ class Watch:
         times = [when for when in self._flaps.pop(key, []) if when > now - FLAPS_S] + [now]
         if len(times) >= FLAPS:
             text = f"{self._named(key)} has changed its MAC {len(times)} times in {FLAPS_S:g} s"
-            self._tell("alternates", key, text)
+            self._tell(EventKind.ALTERNATES, key, text)
             self.suspect(key)
             times = []
         self._flaps[key] = times
@@ -309,7 +315,7 @@ class Watch:
         return f"{codec.address(key[1])} on {self._host.name(key[0])}"
 
     def _tell_changed(
-        self, kind: str, change: neighbour_cache.Change, doubt: Doubt | None = None
+        self, kind: EventKind, change: neighbour_cache.Change, doubt: Doubt | None = None
     ) -> None:
         old, new = mac_of(change.old), mac_of(change.new)
         text = f"{self._named(change.key)}: {old.hex(':')} -> {new.hex(':')}"
@@ -319,7 +325,7 @@ class Watch:
             facts["why"] = doubt.why
         self._tell(kind, change.key, text, **facts)
 
-    def _tell(self, kind: str, key: codec.Key, line: str, **facts: Any) -> None:
+    def _tell(self, kind: EventKind, key: codec.Key, line: str, **facts: Any) -> None:
         """Tell something about an address; MACs as text."""
         told = {name: _as_text(value) for name, value in facts.items()}
         ip, dev = codec.address(key[1]), self._host.name(key[0])

@@ -28,6 +28,7 @@ from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW, FAMILY_NAMES, REACHA
 from ..packets import packet_socket, tcp_syn
 from ..reporting import messages as reporting_messages
 from ..reporting import sentinel_status, throttle
+from ..reporting.events import EventKind
 from ..resolve import ask as resolve_ask
 from ..table import flush, ownership, snapshot
 from . import decide, privileges, reinject, signals, taps
@@ -72,7 +73,7 @@ class Sentinel:
     def write_down(self, **more: Any) -> None:
         """Say in a file that it lives, and what it has done; what cannot be written is told."""
         if line := self.diary.write(**more):
-            self.teller.tell("failed", line, self._clock())
+            self.teller.tell(EventKind.FAILED, line, self._clock())
 
     def run(self) -> None:
         """Watch until stopped. What ends that otherwise is told, and it begins anew."""
@@ -94,7 +95,7 @@ class Sentinel:
         """Tell why nobody watches, and wait."""
         why = _reason(error)
         line = f"cannot watch: {why}; again in {pause_s:g} s"
-        self.teller.tell("failed", line, self._clock(), why=why)
+        self.teller.tell(EventKind.FAILED, line, self._clock(), why=why)
         self.write_down(failed=f"cannot watch: {why}")
         select.select([self._stop], [], [], pause_s)
 
@@ -146,12 +147,12 @@ class _Round:
             return opened.enter_context(sock_diag.Sockets())
         except OSError as error:
             why = f"{error.strerror}; nothing is sent again, no symptom is seen"
-            self._teller.tell("failed", why, self._clock())
+            self._teller.tell(EventKind.FAILED, why, self._clock())
             return None
 
     def run(self) -> None:
         """Hear, ask, tell."""
-        self._teller.tell("watching", self._host.watched(), self._clock())
+        self._teller.tell(EventKind.WATCHING, self._host.watched(), self._clock())
         was_paused = False
         while not self._sentinel._is_stopped:
             now = self._clock()
@@ -242,7 +243,7 @@ class _Round:
             for line in reporting_messages.overflow(FAMILY_NAMES[family], facts, spared):
                 full.add(family)
                 if family not in self._full:
-                    self._teller.tell("full", line, now, **facts)
+                    self._teller.tell(EventKind.FULL, line, now, **facts)
         self._full = full
 
     def _notifications(self) -> None:
@@ -257,7 +258,7 @@ class _Round:
                         self._watch.changed(change)
             if lost:
                 now = self._clock()
-                self._teller.tell("lost", "notifications; the table is read anew", now)
+                self._teller.tell(EventKind.LOST, "notifications; the table is read anew", now)
                 self._host.forget()
                 self._look(now)
             if len(heard) < DATAGRAMS:
@@ -306,7 +307,7 @@ class _Round:
         try:
             return flush.delete_locked(self._table(), key, mac)
         except OSError as error:
-            self._teller.tell("failed", str(error.strerror), self._clock())
+            self._teller.tell(EventKind.FAILED, str(error.strerror), self._clock())
             return False
 
     def _table(self) -> snapshot.Table:
@@ -344,12 +345,12 @@ def _reason(error: Exception) -> str:
     return reporting_messages.one_line(f"{told} ({at})", 300)
 
 
-def _print(kind: str, line: str, _facts: throttle.Row) -> None:
+def _print(kind: EventKind, line: str, _facts: throttle.Row) -> None:
     """Tell on stdout; where that is the journal, as urgently as a scheduled run tells syslog.
 
     Where nobody takes it (a full disk, a journal that has died), it watches all the same.
     """
-    urgency = f"<{3 if kind in throttle.LOUD else 5}>" if "JOURNAL_STREAM" in os.environ else ""
+    urgency = f"<{3 if kind.is_urgent else 5}>" if "JOURNAL_STREAM" in os.environ else ""
     with contextlib.suppress(OSError):
         print(urgency + line, flush=True)
 

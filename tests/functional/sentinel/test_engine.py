@@ -73,7 +73,8 @@ def test_the_service_is_one_that_systemd_understands(tmp_path, repo):
         pytest.skip("systemd-analyze is missing (Debian: apt-get install systemd)")
     unit = tmp_path / "arp-hygiene-sentinel.service"
     options = {"exclude": ["10.0.0.1"], "dev": 'a%b$c"d'}
-    unit.write_text("\n".join(sentinel_unit.service_lines(sys.executable, options)) + "\n")
+    lines = sentinel_unit.service_lines(sys.executable, options, "/etc/salt/a sentinel.pyz")
+    unit.write_text("\n".join(lines) + "\n")
     done = subprocess.run(
         ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
     )

@@ -225,17 +225,17 @@ def test_a_table_that_is_nearly_full_is_told_once(scene, monkeypatch):
     sentinel = loop.Sentinel(options.parse({}), lambda *words: said.append(words[:2]))
     monkeypatch.setattr(loop, "LOOK_S", 0.01)
     monkeypatch.setattr(loop, "REST", 0)
-    monkeypatch.setattr(loop.netlink, "limits", limits)
-    monkeypatch.setattr(loop.tables.Table, "complete", lambda _table, look: look())
+    monkeypatch.setattr(loop.rtnetlink, "limits", limits)
+    monkeypatch.setattr(loop.snapshot.Table, "complete", lambda _table, look: look())
     runner = threading.Thread(target=sentinel.run)
     runner.start()
     try:
-        scene.until(lambda: sum(kind == "full" for kind, _line in said) == 2)
+        scene.until(lambda: sum(kind.tag == "full" for kind, _line in said) == 2)
         time.sleep(0.2)
     finally:
         sentinel.stop()
         runner.join()
-    full = [line for kind, line in said if kind == "full"]
+    full = [line for kind, line in said if kind.tag == "full"]
     assert full == 2 * [
         "full: ipv4 neighbour table 87 % full: 900 of gc_thresh3 1024, all namespaces together; "
         "set gc_thresh2 1024, gc_thresh3 2048"
