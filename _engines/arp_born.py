@@ -34,6 +34,7 @@ except ImportError:  # installed by pip, not synced
 
 arp_engine.reload_if_changed()
 from arp_engine.fleet import arguments, inventory, new_minions
+from arp_engine.table import parse
 
 log = logging.getLogger(__name__)
 
@@ -97,14 +98,14 @@ def start(
 def _parsed(words):
     return {
         "tgt": arguments.text("tgt", words["tgt"], "a target"),
-        "tgt_type": arguments.one_of("tgt_type", words["tgt_type"], arguments.MATCHERS),
-        "networks": inventory.parse_networks("networks", words["networks"]),
-        "window": arguments.number("window", words["window"], 0.1, 60),
-        "again": arguments.number("again", words["again"], 0, 3600),
-        "most": arguments.whole("most", words["most"], 1, 5000),
-        "rate": arguments.rate(words["rate"]),
-        "leader": arguments.flag("leader", words["leader"]),
-        "catch_up": arguments.whole("catch_up", words["catch_up"], 0, 86400),
+        "tgt_type": parse.one_of("tgt_type", words["tgt_type"], arguments.MATCHERS),
+        "networks": parse.networks("networks", words["networks"]),
+        "window": parse.seconds("window", words["window"], 0.1, 60),
+        "again": parse.seconds("again", words["again"], 0, 3600),
+        "most": parse.whole_number("most", words["most"], 1, 5000),
+        "rate": parse.rate(words["rate"]),
+        "leader": parse.flag("leader", words["leader"]),
+        "catch_up": parse.whole_number("catch_up", words["catch_up"], 0, 86400, "seconds"),
     }
 
 

@@ -29,7 +29,7 @@ try:
     from arp_engine.resolve import announce as resolve_announce
     from arp_engine.resolve import revalidate as resolve_revalidate
     from arp_engine.table import flush as table_flush
-    from arp_engine.table import listing
+    from arp_engine.table import listing, parse
     from arp_engine.table import selectors as table_selectors
 
     HAS_PYROUTE2 = True
@@ -69,10 +69,10 @@ def _call(verb, function, *words):
         raise CommandExecutionError(f"arp.{verb}: {error.strerror or error}") from None
 
 
-def _checked(verb, parse, *words):
+def _checked(verb, parser, *words):
     """Return one parsed argument."""
     try:
-        return parse(*words)
+        return parser(*words)
     except ValueError as error:
         raise SaltInvocationError(f"arp.{verb}: {error}") from None
 
@@ -218,9 +218,9 @@ def flush(
     """
     words = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
     selectors = _select("flush", **words, mac=mac)
-    rows = _checked("flush", table_selectors.parse_flag, "rows", rows)
-    test = _checked("flush", table_selectors.parse_flag, "test", test)
-    limit = _checked("flush", table_selectors.parse_limit, limit)
+    rows = _checked("flush", parse.flag, "rows", rows)
+    test = _checked("flush", parse.flag, "test", test)
+    limit = _checked("flush", parse.limit, limit)
     return _told(_call("flush", table_flush.flush, selectors, rows, test, limit))
 
 
@@ -322,10 +322,10 @@ def revalidate(
     """
     words = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
     selectors = _select("revalidate", **words, mac=mac)
-    rate = _checked("revalidate", table_selectors.parse_rate, rate)
-    test = _checked("revalidate", table_selectors.parse_flag, "test", test)
-    limit = _checked("revalidate", table_selectors.parse_limit, limit)
-    rows = _checked("revalidate", table_selectors.parse_flag, "rows", rows)
+    rate = _checked("revalidate", parse.rate, rate)
+    test = _checked("revalidate", parse.flag, "test", test)
+    limit = _checked("revalidate", parse.limit, limit)
+    rows = _checked("revalidate", parse.flag, "rows", rows)
     words = selectors, rate, test, limit, rows, _progress("revalidate")
     return _told(_call("revalidate", resolve_revalidate.revalidate, *words))
 
@@ -454,7 +454,7 @@ def diagnose(ip, dev=None, test=False):
     entry changed less than ``locktime`` ago.
     """
     dst = _checked("diagnose", evidence.parse_address, ip, dev)
-    test = _checked("diagnose", table_selectors.parse_flag, "test", test)
+    test = _checked("diagnose", parse.flag, "test", test)
     return _call("diagnose", evidence.diagnose, dst, dev, test)
 
 
@@ -520,6 +520,6 @@ def announce(ip=None, dev=None, test=False, limit=100):
     for frames that get lost. What is ours no longer by then is not announced again.
     """
     networks, devices = _checked("announce", table_selectors.parse_own, ip, dev)
-    test = _checked("announce", table_selectors.parse_flag, "test", test)
-    limit = _checked("announce", table_selectors.parse_limit, limit)
+    test = _checked("announce", parse.flag, "test", test)
+    limit = _checked("announce", parse.limit, limit)
     return _told(_call("announce", resolve_announce.announce, devices, networks, test, limit))

@@ -23,6 +23,7 @@ from arp_engine.formula import pillar, plan, sentinel_unit
 from arp_engine.reporting import messages, run_history, sentinel_status, sinks
 from arp_engine.reporting import metrics as reporting_metrics
 from arp_engine.reporting.events import RUN_TAG, EventKind
+from arp_engine.table import parse
 
 log = logging.getLogger(__name__)
 
@@ -125,13 +126,12 @@ def _told(answer, said, failed, problems=()):
 
 def _check_run(how, metrics, **flags):
     """Refuse an argument of a run's own; the others are the cleaning function's to check."""
-    if how not in pillar.VERBS:
-        raise SaltInvocationError(f"arp_hygiene.run: how: {how!r} is none of revalidate, flush")
-    for name, flag in flags.items():
-        if not isinstance(flag, bool):
-            raise SaltInvocationError(
-                f"arp_hygiene.run: {name}: {flag!r} is neither true nor false"
-            )
+    try:
+        parse.one_of("how", how, pillar.VERBS)
+        for name, flag in flags.items():
+            parse.flag(name, flag)
+    except ValueError as error:
+        raise SaltInvocationError(f"arp_hygiene.run: {error}") from None
     if metrics is not None and not (isinstance(metrics, str) and os.path.isabs(metrics)):
         raise SaltInvocationError(f"arp_hygiene.run: metrics: {metrics!r} is not an absolute path")
 

@@ -31,6 +31,7 @@ except ImportError:  # installed by pip, not synced
 arp_engine.reload_if_changed()
 from arp_engine.fleet import arguments, compare, html_report, inventory, summary
 from arp_engine.fleet import heal as fleet_heal
+from arp_engine.table import parse
 
 log = logging.getLogger(__name__)
 
@@ -181,26 +182,28 @@ def heal(
 def _parsed(words):
     """Return what was written, checked, before anybody is asked."""
     words = dict(words)
-    for key, parse in {
+    for key, parsed in {
         "tgt": lambda value: arguments.text("tgt", value, "a target"),
         "machines": lambda value: arguments.text("machines", value, "a target"),
-        "tgt_type": lambda value: arguments.one_of("tgt_type", value, arguments.MATCHERS),
-        "machines_type": lambda value: arguments.one_of("machines_type", value, arguments.MATCHERS),
-        "truth": lambda value: arguments.one_of("truth", value, ("live", "cached")),
-        "networks": lambda value: inventory.parse_networks("networks", value),
-        "exclude": lambda value: inventory.parse_networks("exclude", value),
+        "tgt_type": lambda value: parse.one_of("tgt_type", value, arguments.MATCHERS),
+        "machines_type": lambda value: parse.one_of("machines_type", value, arguments.MATCHERS),
+        "truth": lambda value: parse.one_of("truth", value, ("live", "cached")),
+        "networks": lambda value: parse.networks("networks", value),
+        "exclude": lambda value: parse.networks("exclude", value),
         "report": arguments.page,
-        "limit": lambda value: arguments.whole("limit", value, 0, 10**9),
-        "timeout": lambda value: value and arguments.whole("timeout", value, 1, 86400),
-        "batch": lambda value: arguments.whole("batch", value, 1, 100_000),
+        "limit": parse.limit,
+        "timeout": lambda value: (
+            value and parse.whole_number("timeout", value, 1, 86400, "seconds")
+        ),
+        "batch": lambda value: parse.whole_number("batch", value, 1, 100_000, "minions"),
         "share": arguments.share,
-        "pause": lambda value: arguments.number("pause", value, 0, 3600),
-        "budget": lambda value: arguments.whole("budget", value, 1, 10**9),
-        "rate": arguments.rate,
-        "test": lambda value: arguments.flag("test", value),
+        "pause": lambda value: parse.seconds("pause", value, 0, 3600),
+        "budget": lambda value: parse.whole_number("budget", value, 1, 10**9, "questions"),
+        "rate": parse.rate,
+        "test": lambda value: parse.flag("test", value),
     }.items():
         if key in words:
-            words[key] = parse(words[key])
+            words[key] = parsed(words[key])
     for key in ("tgt", "machines"):
         if isinstance(words[key], list):
             words[f"{key}_type"] = "list"

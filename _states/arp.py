@@ -72,7 +72,7 @@ def clean(
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
         if how not in ("revalidate", "flush"):
-            raise SaltInvocationError(f"arp.clean: how: {how!r} is none of revalidate, flush")
+            raise SaltInvocationError(f"arp.clean: how: {how!r} is not one of revalidate, flush")
         words = {"ip": ip, "dev": dev, "state": nud, "family": family, "exclude": exclude}
         words["mac"] = mac
         if nud == "all":

@@ -155,14 +155,14 @@ def test_state_clean_in_test_mode_touches_nothing(fleet, outage):
 def test_a_new_version_that_is_synced_under_running_minions_is_the_one_that_runs(fleet):
     """A minion's parent keeps what it has imported until it restarts; a surface does not."""
     for answer in fleet.salt("arp.flush", test="maybe").values():
-        assert "neither True nor False" in answer
-    words = fleet.served / "_utils" / "arp_engine" / "table" / "selectors.py"
+        assert "neither true nor false" in answer
+    words = fleet.served / "_utils" / "arp_engine" / "table" / "parse.py"
     old = words.read_text(encoding="utf-8")
-    words.write_text(old.replace("neither True nor False", "no flag"), encoding="utf-8")
+    words.write_text(old.replace("neither true nor false", "no flag"), encoding="utf-8")
     fleet.salt("saltutil.sync_all")
     for answer in fleet.salt("arp.flush", test="maybe").values():
         assert "'maybe' is no flag" in answer
     words.write_text(old, encoding="utf-8")
     fleet.salt("saltutil.sync_all")
     for answer in fleet.salt("arp.flush", test="maybe").values():
-        assert "neither True nor False" in answer
+        assert "neither true nor false" in answer

@@ -45,6 +45,7 @@ FREE_OF_PYROUTE2 = {
     "netlink/constants.py",
     "netlink/model.py",
     "table/ownership.py",
+    "table/parse.py",
     "table/selectors.py",
     "sentinel/options.py",
     *(f"{room}/*.py" for room in ("reporting", "fleet", "formula")),

@@ -7,7 +7,6 @@ it is asked about only in the states in which the kernel takes none (PERMANENT, 
 """
 
 import errno
-import ipaddress
 import os
 import re
 import struct
@@ -21,7 +20,7 @@ from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGHTBL
 from ..netlink import codec, route, rtnetlink, sock_diag, table_dump
 from ..netlink.constants import IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, NOARP, PERMANENT, TICKS
 from ..resolve.ask import ProbeResult, Question, ask
-from ..table import ownership, snapshot
+from ..table import ownership, parse, snapshot
 from ..table.listing import Rows
 from ..table.selectors import LIMIT, parse_selectors
 from .verdict import Evidence, Load, Route, Row, is_owned, kept_alive_by, verdict
@@ -46,15 +45,11 @@ def diagnose(dst: bytes, dev: str | None = None, test: bool = False) -> dict[str
         return told(_Look(channel, dst, dev).evidence(test))
 
 
-def parse_address(address: Any, dev: Any = None) -> bytes:
+def parse_address(ip: Any, dev: Any = None) -> bytes:
     """Return one packed address; ValueError names what is wrong with it, or with the device."""
-    parse_selectors(ip=address, dev=dev, verb="list")
-    try:
-        parsed = ipaddress.ip_address(address.strip())
-    except (ValueError, AttributeError):
-        raise ValueError(f"ip: {address!r}: name one address, not a network or a list") from None
-    if dev is not None and (not isinstance(dev, str) or "," in dev):
-        raise ValueError(f"dev: {dev!r}: name one device")
+    parsed = parse.address("ip", ip)
+    if dev is not None:
+        parse.device("dev", dev)
     if parsed.version == 6 and parsed.is_link_local and dev is None:
         raise ValueError(f"ip: {parsed} is a link-local address: name its device with dev")
     return parsed.packed

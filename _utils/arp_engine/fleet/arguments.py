@@ -8,36 +8,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..table import selectors
-
 #: How Salt finds minions; each is a function of Salt's ``match`` module, too.
 MATCHERS = (
     "glob", "pcre", "list", "grain", "grain_pcre", "pillar", "pillar_pcre", "compound",
 )  # fmt: skip
-
-
-def number(key: str, value: Any, least: float, most: float, whole: bool = False) -> float:
-    """Return a number between two bounds."""
-    kind = "a whole number" if whole else "a number"
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        found = int(value) if whole else float(value)
-        if not least <= found <= most or (whole and found != float(value)):
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{key}: {value!r} is not {kind} from {least} to {most}") from None
-    return found
-
-
-def whole(key: str, value: Any, least: int, most: int) -> int:
-    """Return a whole number between two bounds."""
-    return int(number(key, value, least, most, whole=True))
-
-
-def rate(value: Any) -> float:
-    """Return questions a second; what each minion would refuse is refused here."""
-    return selectors.parse_rate(number("rate", value, 0, 10**6))
 
 
 def share(value: Any) -> float:
@@ -50,20 +24,6 @@ def share(value: Any) -> float:
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"share: {value!r} is not more than 0 and at most 1 (1/3)") from None
     return found
-
-
-def one_of(key: str, value: Any, words: tuple[str, ...]) -> str:
-    """Return one of some words."""
-    if value not in words:
-        raise ValueError(f"{key}: {value!r} is not one of {', '.join(words)}")
-    return str(value)
-
-
-def flag(key: str, value: Any) -> bool:
-    """Return True or False."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{key}: {value!r} is neither True nor False")
-    return value
 
 
 def text(key: str, value: Any, what: str) -> str | list[str]:

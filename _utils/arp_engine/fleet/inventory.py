@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from ..table.parse import Network
+
 MOST = 4096  # addresses of one machine; who claims more is not believed at all
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5,31}")  # Ethernet has 6 bytes, InfiniBand 20
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Facts(NamedTuple):
@@ -42,24 +43,6 @@ def hardware(value: Any) -> str:
     """Return a MAC in lower case; empty where it is none."""
     mac = value.lower() if isinstance(value, str) else ""
     return mac if _MAC.fullmatch(mac) and mac.strip("0:") else ""
-
-
-def parse_networks(key: str, value: Any) -> list[Network]:
-    """Return the networks an operator named: CIDR, or several of them."""
-    words = value.split(",") if isinstance(value, str) else value
-    if words is None:
-        return []
-    if not isinstance(words, (list, tuple)) or not words:
-        raise ValueError(f"{key}: {value!r} is not a network in CIDR notation, or a list of them")
-    networks = []
-    for word in words:
-        try:
-            networks.append(ipaddress.ip_network(word.strip()))
-        except (ValueError, AttributeError):
-            raise ValueError(
-                f"{key}: {word!r} is not a network in CIDR notation (192.0.2.0/24, 2001:db8::/64)"
-            ) from None
-    return networks
 
 
 def inside(ip: str, networks: Iterable[Network]) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..sentinel import options as sentinel_options
+from ..table import parse
 from ..table import selectors as table_selectors
 from . import schedule as formula_schedule
 from . import sentinel_unit
@@ -70,12 +71,12 @@ def check(defaults: Tree, pillar: Any) -> Checked:
     return Checked(
         how=how,
         arguments=arguments,
-        backend=_one_of("schedule:backend", schedule["backend"], BACKENDS),
+        backend=parse.one_of("schedule:backend", schedule["backend"], BACKENDS),
         when=when,
         splay=_splay(schedule["splay"], when),
         user=_shaped("schedule:user", schedule["user"], _USER, "the name of a user"),
         salt_call=_salt_call(schedule["salt_call"]),
-        event=_flag("event", tree["event"]),
+        event=parse.flag("event", tree["event"]),
         metrics=_path("metrics", tree["metrics"]),
         sysctl=_sysctl(tree["sysctl"]),
         requirement=_requirement(tree["requirement"]),
@@ -113,28 +114,10 @@ def _mapping(where: str, value: Any, allowed: Iterable[str]) -> Tree:
     return value
 
 
-def _one_of(key: str, value: Any, allowed: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{key}: {value!r} is none of {', '.join(allowed)}")
-    return value
-
-
 def _shaped(key: str, value: Any, pattern: re.Pattern[str], what: str) -> str:
     """Return a string that has the shape it must have."""
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise ValueError(f"{key}: {value!r} is not {what}")
-    return value
-
-
-def _whole(key: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{key}: {value!r} is not a whole number from {low} to {high}")
-    return value
-
-
-def _flag(key: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{key}: {value!r} is neither true nor false")
     return value
 
 
@@ -153,7 +136,7 @@ def _salt_call(value: Any) -> str | None:
 
 def _splay(value: Any, when: formula_schedule.When) -> int:
     """Return the splay in seconds: within the interval, or runs would queue up in their sleep."""
-    seconds = _whole("schedule:splay", value, 0, 3600)
+    seconds = parse.whole_number("schedule:splay", value, 0, 3600, "seconds")
     way, minutes = when
     if way == "every" and seconds > minutes * 60:
         raise ValueError(
@@ -164,12 +147,12 @@ def _splay(value: Any, when: formula_schedule.When) -> int:
 
 def _clean(tree: Tree) -> tuple[str, Tree]:
     """Return what each run calls: revalidate or flush, and its arguments."""
-    verb = _one_of("clean:how", tree["how"], VERBS)
+    verb = parse.one_of("clean:how", tree["how"], VERBS)
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev", "state", "family", "exclude")}
     try:
         table_selectors.parse_selectors(**selectors, verb=verb)
         if tree["rate"] is not None:
-            table_selectors.parse_rate(tree["rate"])
+            parse.rate(tree["rate"])
     except ValueError as bad:
         raise ValueError(f"clean:{bad}") from None
     _carried("clean:dev", selectors["dev"])
@@ -188,8 +171,8 @@ def _announce(tree: Tree) -> Tree:
     _carried("announce:dev", selectors["dev"])
     return {
         "arguments": {key: value for key, value in selectors.items() if value is not None},
-        "notify": _flag("announce:notify", tree["notify"]),
-        "wait": _whole("announce:wait", tree["wait"], 0, 3600),
+        "notify": parse.flag("announce:notify", tree["notify"]),
+        "wait": parse.whole_number("announce:wait", tree["wait"], 0, 3600, "seconds"),
     }
 
 
@@ -207,7 +190,7 @@ def _sentinel(value: Any, never: Any) -> Tree | None:
     options = {key: _stripped(each) for key, each in given.items() if each is not None}
     way = options.pop("as", None)
     if way is not None:
-        _one_of("sentinel:as", way, sentinel_unit.WAYS)
+        parse.one_of("sentinel:as", way, sentinel_unit.WAYS)
     try:
         sentinel_options.parse(options)
     except ValueError as bad:
@@ -259,24 +242,25 @@ def _when(tree: Tree, given: Tree) -> formula_schedule.When:
                 value[key] = formula_schedule.parse_field(key, value[key])
             return way, tuple(value.values())
         key = way
-        parse = formula_schedule.parse_every if way == "every" else formula_schedule.parse_special
-        return way, parse(value)
+        if way == "special":
+            return way, formula_schedule.parse_special(value)
     except ValueError as bad:
         raise ValueError(f"schedule:{key}: {bad}") from None
+    return way, parse.whole_number("schedule:every", value, 1, 1440, "minutes")
 
 
 def _requirement(tree: Tree) -> Tree:
     """Return how pyroute2 gets here."""
     version = "a version such as '>=0.7.2,<0.10'"
     return {
-        "install": _one_of("requirement:install", tree["install"], INSTALLS),
+        "install": parse.one_of("requirement:install", tree["install"], INSTALLS),
         "version": _shaped("requirement:version", tree["version"], _VERSION, version),
         "package": _shaped("requirement:package", tree["package"], _NAME, "a package's name"),
         "wheels": _path("requirement:wheels", tree["wheels"]),
         "metrics_package": _shaped(
             "requirement:metrics_package", tree["metrics_package"], _NAME, "a package's name"
         ),
-        "uninstall": _flag("requirement:uninstall", tree["uninstall"]),
+        "uninstall": parse.flag("requirement:uninstall", tree["uninstall"]),
     }
 
 
@@ -289,13 +273,13 @@ def _sysctl(tree: Tree) -> dict[str, dict[str, int]]:
         scopes = value if isinstance(value, dict) else {"default": value}
         if key in THRESHOLDS and isinstance(value, dict):
             raise ValueError(f"sysctl:{key}: {value!r} is not a whole number: devices have none")
+        wanted[key] = {}
         for device, number in scopes.items():
             _shaped(f"sysctl:{key}", device, _DEVICE, _CARRIED)
             where = f"sysctl:{key}" if scopes is not value else f"sysctl:{key}:{device}"
-            _whole(where, number, *_BOUNDS[key])
+            wanted[key][device] = parse.whole_number(where, number, *_BOUNDS[key])
         if not scopes:
             raise ValueError(f"sysctl:{key}: names no device; give a number or leave it out")
-        wanted[key] = scopes
     low = -1
     for key in THRESHOLDS:
         if key in wanted:

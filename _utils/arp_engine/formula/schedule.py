@@ -120,13 +120,6 @@ def parse_field(field: str, value: Any) -> str:
     return text
 
 
-def parse_every(value: Any) -> int:
-    """Return an interval in minutes, checked: a whole number from one minute to one day."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1440:
-        raise ValueError(f"{value!r} is not an interval: whole minutes from 1 to 1440 are allowed")
-    return value
-
-
 def every_fields(every: int) -> Fields:
     """Return the five cron fields of an interval in minutes."""
     if every in EVEN_MINUTES:

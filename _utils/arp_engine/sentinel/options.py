@@ -6,6 +6,7 @@ Standard library alone: pillar is checked with it before pyroute2 is installed.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..table import parse as table_parse
 from ..table import selectors as table_selectors
 
 RATE = 100.0  # questions a second
@@ -34,10 +35,10 @@ def parse(words: Mapping[str, Any] | None = None) -> Options:
         **{name: left.pop(name, None) for name in ("dev", "ip", "exclude", "family")},
         verb="list",
     )
-    rate = table_selectors.parse_rate(left.pop("rate", RATE))
+    rate = table_parse.rate(left.pop("rate", RATE))
     if not rate:
         raise ValueError("rate: 0: the sentinel needs a limit, in questions a second")
-    reinject = table_selectors.parse_flag("reinject", left.pop("reinject", True))
+    reinject = table_parse.flag("reinject", left.pop("reinject", True))
     for name in left:
         allowed = "dev, ip, exclude, family, rate, reinject"
         raise ValueError(f"sentinel: no option {name!r}; there are {allowed}")

@@ -394,7 +394,7 @@ def test_this_machines_own_nic_answers_for_another(arp, scene):
         ({"ip": "fe80::2"}, "link-local address: name its device with dev"),
         ({"ip": V4, "dev": "no0"}, "no device 'no0' here"),
         ({"ip": V4, "dev": ["db0"]}, "name one device"),
-        ({"ip": V4, "test": "maybe"}, "neither True nor False"),
+        ({"ip": V4, "test": "maybe"}, "neither true nor false"),
     ],
     ids=str,
 )

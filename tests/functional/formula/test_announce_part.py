@@ -137,7 +137,7 @@ def test_the_kernel_announces_another_mac_and_no_added_address(apply, veth):
         ({"dev": "a b"}, "announce:dev: 'a b' is not the name of a network device"),
         ({"dev": "é"}, "announce:dev: 'é' is not the name of a device that a command can carry"),
         ({"notify": "yes"}, "announce:notify: 'yes' is neither true nor false"),
-        ({"wait": -1}, "announce:wait: -1 is not a whole number from 0 to 3600"),
+        ({"wait": -1}, "announce:wait: -1 is not a whole number of seconds from 0 to 3600"),
         ({"times": 3}, "announce:'times': no such key; ip, dev, notify, wait are allowed"),
         ({"ip": [f"192.0.2.{n}" for n in range(100)]}, "announce: the command takes [0-9]+ "),
     ],

@@ -31,15 +31,15 @@ BAD = [
     ({"dev": "../etc/passwd"}, "dev: '../etc/passwd' is not"),
     ({"dev": "x" * 128}, "at most 127 bytes"),
     ({"dev": []}, "dev: the list is empty"),
-    ({"state": "OLD"}, "state: 'OLD' is none of REACHABLE, STALE, DELAY, PROBE"),
+    ({"state": "OLD"}, "state: 'OLD' is not one of REACHABLE, STALE, DELAY, PROBE"),
     ({"state": "PERMANENT"}, "state: PERMANENT is never touched by"),
     ({"state": ["STALE", "NOARP"]}, "state: NOARP is never touched by"),
     ({"state": "incomplete"}, "state: INCOMPLETE is never touched by .* resolving it"),
     ({"state": []}, "state: the list is empty"),
     ({"state": True}, "state: True is not"),
-    ({"family": "inet"}, "family: 'inet' is none of ipv4, ipv6"),
-    ({"family": 4}, "family: 4 is none of"),
-    ({"test": "yes"}, "test: 'yes' is neither True nor False"),
+    ({"family": "inet"}, "family: 'inet' is not one of ipv4, ipv6"),
+    ({"family": 4}, "family: 4 is not one of"),
+    ({"test": "yes"}, "test: 'yes' is neither true nor false"),
 ]
 RATES = [-1, "fast", True, float("nan"), float("inf"), None, [100], 10**400, 1e-5, 1e16]
 

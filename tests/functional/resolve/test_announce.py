@@ -129,8 +129,8 @@ def test_it_is_called_as_operators_write(arp, scene, wire):
         ({"ip": "192.0.2.1", "dev": "db7"}, "dev: no device 'db7' here; there are db0, lo"),
         ({"ip": "db1"}, "ip: 'db1' is not an IPv4 or IPv6 address"),
         ({"dev": []}, "dev: the list is empty"),
-        ({"test": "yes"}, "test: 'yes' is neither True nor False"),
-        ({"limit": -1}, "limit: -1 is not a number of rows"),
+        ({"test": "yes"}, "test: 'yes' is neither true nor false"),
+        ({"limit": -1}, "limit: -1 is not a whole number of rows"),
     ],
     ids=str,
 )

@@ -133,7 +133,7 @@ def test_metrics_that_cannot_be_written_do_not_stop_the_run(hygiene, outage, sys
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ({"how": "purge"}, "how: 'purge' is none of revalidate, flush"),
+        ({"how": "purge"}, "how: 'purge' is not one of revalidate, flush"),
         ({"event": "no"}, "event: 'no' is neither true nor false"),
         ({"test": 1}, "test: 1 is neither true nor false"),
         ({"metrics": "here"}, "metrics: 'here' is not an absolute path"),

@@ -101,7 +101,7 @@ def test_flush_and_its_plan_are_the_same(clean, scene):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ({"how": "purge"}, "how: 'purge' is none of revalidate, flush"),
+        ({"how": "purge"}, "how: 'purge' is not one of revalidate, flush"),
         ({"how": "flush", "nud": "all", "rate": 5}, "rate: only revalidate is paced"),
         ({"how": "flush"}, "nud: with `how: flush` name the neighbour states, or `nud: all`"),
         ({"ip": "192.0.2.1/24"}, "has host bits set"),

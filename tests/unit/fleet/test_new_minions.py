@@ -1,7 +1,8 @@
 """Who has started and is still to be asked about: told the time, so nobody waits for anything."""
 
 import pytest
-from arp_engine.fleet import inventory, new_minions
+from arp_engine.fleet import new_minions
+from arp_engine.table import parse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,9 +10,7 @@ MAC = "02:00:00:00:00:0a"
 
 
 def newcomers(window_s=1.0, again_s=10.0, most=500, networks="192.0.2.0/24,2001:db8::/32"):
-    return new_minions.Newcomers(
-        window_s, again_s, most, inventory.parse_networks("networks", networks)
-    )
+    return new_minions.Newcomers(window_s, again_s, most, parse.networks("networks", networks))
 
 
 def event(machine, *ips, **more):

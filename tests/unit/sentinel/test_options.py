@@ -8,7 +8,7 @@ from arp_engine.sentinel import options as sentinel_options
     ("words", "said"),
     [
         ({"rate": 0}, "rate: 0: the sentinel needs a limit"),
-        ({"reinject": "no"}, "reinject: 'no' is neither True nor False"),
+        ({"reinject": "no"}, "reinject: 'no' is neither true nor false"),
         ({"devices": "eth0"}, "sentinel: no option 'devices'; there are dev, ip"),
         ({"ip": "10.0.0.0/33"}, "ip: "),
     ],

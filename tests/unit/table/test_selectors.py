@@ -3,7 +3,6 @@
 import socket
 
 import pytest
-import yaml
 from arp_engine.netlink import codec
 from arp_engine.table import selectors
 
@@ -59,23 +58,6 @@ def test_several_are_a_list_or_one_word_with_commas():
     assert by_list.mac == by_word.mac == {b"\2\0\0\0\0\x0a"}
     for last in (1, 2):
         assert by_word.matches(entry(dst=bytes([192, 0, 2, last]), mac=b"\2\0\0\0\0\x0a"), {2})
-
-
-@pytest.mark.parametrize(
-    "mac", ["02:00:00:00:00", "02:00-00:00:00:0a", 52540012, "0g:00:00:00:00:0a", "", []], ids=str
-)
-def test_what_is_no_hardware_address(mac):
-    with pytest.raises(ValueError, match=r"^mac: "):
-        selectors.parse_selectors(mac=mac)
-
-
-@pytest.mark.parametrize("several", [False, True])
-def test_a_hardware_address_that_yaml_took_for_a_number(several):
-    number = yaml.safe_load("52:54:00:12:34:56")
-    with pytest.raises(ValueError, match=r"^mac: \d+ is not .* with dashes \(52-54-00-12-34-56\)$"):
-        selectors.parse_selectors(mac=[number] if several else number)
-    assert yaml.safe_load("52-54-00-12-34-56") == "52-54-00-12-34-56"
-    assert selectors.parse_selectors(mac="52-54-00-12-34-56").mac == {bytes.fromhex("525400123456")}
 
 
 def test_5000_networks_are_looked_up_by_length_and_not_one_by_one():
