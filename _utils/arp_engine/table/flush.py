@@ -73,7 +73,7 @@ class _Removed:
         """Take back one order, which the kernel refused."""
         self._refused[key] += 1
 
-    def listing(self, table: snapshot.Table) -> list[listing.Row]:
+    def rows(self, table: snapshot.Table) -> list[listing.Row]:
         """Return what went, as rows; a growing table showed some of it twice, once is enough."""
         told, ordered = listing.Rows(table), Counter[codec.Key]()
         for block in self._blocks:
