@@ -1,5 +1,5 @@
-# Two commands matter: `make demo` shows the outage and its cure, `make test` proves everything.
-# Each sets up what it needs in this directory and runs in private namespaces (lab/private.py).
+# Two commands matter: `make demo` shows the outage and its cure, `make test` runs the tests. Both set
+# up what they need below .venv/ and run in private namespaces (lab/private.py).
 
 PYTHON ?= python3
 SALT   ?= 3008
@@ -11,7 +11,7 @@ PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 .PHONY: demo film bench test test-long kernels lint unit functional integration delivery bare matrix clean
 .DELETE_ON_ERROR:
 
-# The outage, its causes and its cures; FAST=1 plays fewer. Leaves a picture.
+# The outage, its causes and its cures; FAST=1 plays fewer scenes. Draws a picture.
 demo: $(VENV)/picture
 	$(PRIVATE) $(VENV)/bin/python -m lab.demo $(if $(filter 1,$(FAST)),--fast) --picture $(PICTURE)
 
@@ -19,12 +19,12 @@ demo: $(VENV)/picture
 film:
 	$(MAKE) demo PICTURE=docs/outage
 
-# Ours beside everybody else's, in one run; writes docs/benchmarks.md and its picture.
+# Measures us next to the other tools, in one run; writes docs/benchmarks.md and its picture.
 # QUICK=1: small tables, three rounds, writes nothing.
 bench: $(VENV)/picture
 	$(PRIVATE) $(VENV)/bin/python -m benchmarks $(if $(filter 1,$(QUICK)),--quick)
 
-# The last two wait more than they work: side by side, each heard as a whole when it is over.
+# The last two mostly wait, so they run side by side; the output of each is printed when it is over.
 test: lint unit
 	$(MAKE) --no-print-directory -j2 --output-sync=target functional integration
 
@@ -33,37 +33,37 @@ lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .
 	.venv/lint/bin/salt-lint salt/arp_hygiene/*.sls
 
-integration: $(VENV)/picture  # the demo is tested too
+integration: $(VENV)/picture  # for the test of the demo
 unit functional integration: $(VENV)/ready
 	$(PYTEST) tests/$@
 
-# What takes longer than a cup of tea: whole fleets, and 500 random tables instead of 30.
+# The slow tests: whole fleets, and 500 random tables instead of 30.
 test-long: $(VENV)/picture
 	$(PYTEST) -m long tests/integration
 	ARP_TABLES=500 $(PYTEST) tests/functional/table/test_random_tables.py
 
-# The sentinel, flush and revalidate on Debian's own kernels, in an emulator (lab/kernels.py): ten
-# minutes. KERNEL=6.1: that one alone.
+# The sentinel, flush and revalidate on Debian's kernels, in an emulator (lab/kernels.py): ten
+# minutes. KERNEL=6.1: only that one.
 kernels: $(VENV)/kernels
 	$(PYTHON) -m lab.kernels fetch $(KERNEL)
 	$(PRIVATE) $(VENV)/bin/python -m lab.kernels play $(KERNEL)
 
-# The functional tests as if this machine lacked every program that nobody must have (lab/bare.py).
+# The functional tests as if no optional program were installed (lab/bare.py).
 bare: $(VENV)/ready
 	$(PRIVATE) $(PYTHON) -m lab.bare $(VENV)/bin/python -m pytest tests/functional
 
-# The other Salt release lines we support, each with another line of pyroute2.
+# The other supported Salt release lines, each with another pyroute2.
 matrix:
 	$(MAKE) unit functional delivery SALT=3006
 	$(MAKE) unit functional delivery SALT=3007
 
-# Every way by which the files get to a minion; a part of `integration`.
+# Every way in which the files reach a minion; a part of `integration`.
 delivery: $(VENV)/ready
 	$(PYTEST) tests/integration/test_delivery.py
 
-# An environment is ready when its stamp is newer than what it was made from, and names this place:
-# the programs in it know the path of their Python. One that is there is completed and never wiped,
-# which takes no index when nothing is missing; what fails half way leaves it as it was.
+# An environment is ready when its stamp is newer than the requirements and names this directory: its
+# programs contain the path of their Python. An existing environment is completed and never wiped,
+# which needs no index when nothing is missing; a failure half way leaves it as it was.
 pyroute2-3006 = 0.7.2
 pyroute2-3007 = 0.8.1
 pyroute2-3008 = 0.9.0
