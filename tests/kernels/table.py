@@ -34,7 +34,7 @@ def flush(**words):
 
 def revalidate(**words):
     selectors = table_selectors.parse_selectors(verb="revalidate", **words)
-    return resolve_revalidate.revalidate(selectors, table_selectors.parse_rate(500))
+    return resolve_revalidate.revalidate(selectors, 500.0)
 
 
 def flushed():

@@ -19,7 +19,7 @@ ROOMS = {
     "netlink": set(),
     "reporting": set(),
     "packets": {"netlink"},
-    "table": {"netlink", "reporting"},
+    "table": {"netlink"},
     "resolve": {"netlink", "packets", "table"},
     "fleet": {"table"},
     "diagnose": {"netlink", "resolve", "table"},
@@ -44,6 +44,7 @@ MAY_OPEN_SOCKETS = {"netlink/rtnetlink.py", "packets/packet_socket.py"}
 FREE_OF_PYROUTE2 = {
     "netlink/constants.py",
     "netlink/model.py",
+    "table/capacity.py",
     "table/ownership.py",
     "table/parse.py",
     "table/selectors.py",

@@ -12,7 +12,6 @@ from .events import EventKind
 
 LIMIT = 500  # bytes of a line: what a pager, a mail's subject and every syslog can take
 ROWS = 20  # rows in an event: a master's bus is no place for a thousand
-FULL = 0.8  # of gc_thresh3: from here on it is told before the kernel refuses
 
 Answer = dict[str, Any]
 Row = dict[str, Any]
@@ -89,21 +88,3 @@ def one_line(text: str, limit: int = LIMIT) -> str:
     if len(words.encode()) <= limit:
         return words
     return words.encode()[: limit - 4].decode(errors="ignore").rstrip() + " ..."
-
-
-def overflow(family: str, told: Answer, spared: int) -> list[str]:
-    """Return a line where the table of a family is nearly full, with the sizes to set.
-
-    ``told`` is what arp.stats says of that family, ``spared`` how many of its entries no limit
-    counts (table/ownership.py). The limit holds for all network namespaces together; at it the
-    kernel learns no new neighbour ("neighbour table overflow"). How many are spared in other
-    namespaces, or beside what selectors name, we cannot tell: then this is early.
-    """
-    limit, entries = told.get("gc_thresh3", 0), told.get("entries_all_namespaces", 0) - spared
-    if not limit or entries < FULL * limit:
-        return []
-    size = 1 << (2 * max(entries, limit) - 1).bit_length()
-    return [
-        f"{family} neighbour table {100 * entries // limit} % full: {entries} of gc_thresh3 "
-        f"{limit}, all namespaces together; set gc_thresh2 {size // 2}, gc_thresh3 {size}"
-    ]

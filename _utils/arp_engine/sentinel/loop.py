@@ -30,7 +30,7 @@ from ..reporting import messages as reporting_messages
 from ..reporting import sentinel_status, throttle
 from ..reporting.events import EventKind
 from ..resolve import ask as resolve_ask
-from ..table import flush, ownership, snapshot
+from ..table import capacity, flush, ownership, snapshot
 from . import decide, privileges, reinject, signals, taps
 from . import options as sentinel_options
 
@@ -239,8 +239,9 @@ class _Round:
             facts = {"gc_thresh3": limit.gc_thresh3,
                      "entries_all_namespaces": limit.entries_all_namespaces}  # fmt: skip
             ours = (entry for entry in entries if codec.family_of(entry.dst) == family)
-            spared = sum(map(ownership.is_spared, ours))
-            for line in reporting_messages.overflow(FAMILY_NAMES[family], facts, spared):
+            counted = limit.entries_all_namespaces - sum(map(ownership.is_spared, ours))
+            line = capacity.warning(FAMILY_NAMES[family], counted, limit.gc_thresh3)
+            if line:
                 full.add(family)
                 if family not in self._full:
                     self._teller.tell(EventKind.FULL, line, now, **facts)

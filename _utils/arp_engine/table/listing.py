@@ -10,8 +10,7 @@ from typing import Any
 
 from ..netlink import codec, rtnetlink, table_dump
 from ..netlink.constants import FAMILY_NAMES, REACHABLE, TICKS
-from ..reporting import messages
-from . import ownership, snapshot
+from . import capacity, ownership, snapshot
 from .selectors import Selectors
 
 _LAST = [str(byte) for byte in range(256)]
@@ -166,5 +165,7 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
             by_device[state] = by_device.get(state, 0) + 1
     for family in selectors.families:
         told = result[FAMILY_NAMES[family]]
-        told["warnings"] = messages.overflow(FAMILY_NAMES[family], told, len(spared[family]))
+        counted = told.get("entries_all_namespaces", 0) - len(spared[family])
+        line = capacity.warning(FAMILY_NAMES[family], counted, told.get("gc_thresh3", 0))
+        told["warnings"] = [line] if line else []
     return result

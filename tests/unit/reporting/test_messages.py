@@ -90,26 +90,3 @@ def test_an_answer_that_holds_a_part_still_counts_all():
 def test_one_line_is_one_line(text, said):
     assert messages.one_line(text) == said
     assert len(said.encode()) <= messages.LIMIT
-
-
-@pytest.mark.parametrize(
-    ("entries", "told"),
-    [
-        (818, []),
-        (
-            820,
-            [
-                "ipv4 neighbour table 80 % full: 820 of gc_thresh3 1024, all namespaces together; "
-                "set gc_thresh2 1024, gc_thresh3 2048"
-            ],
-        ),
-    ],
-)
-def test_a_table_nearly_full_is_told_with_the_sizes_to_set(entries, told):
-    stats = {"entries_all_namespaces": entries + 90, "gc_thresh3": 1024}
-    assert messages.overflow("ipv4", stats, spared=90) == told
-    assert line({}, told) == "".join(told)
-
-
-def test_a_family_without_a_table_is_never_full():
-    assert messages.overflow("ipv6", {"entries": 0, "states": {}}, spared=0) == []

@@ -1,0 +1,28 @@
+"""When a table counts as nearly full, and which sizes the warning names."""
+
+import pytest
+from arp_engine.table import capacity
+
+
+@pytest.mark.parametrize(
+    ("counted", "gc_thresh3", "line"),
+    [
+        (819, 1024, ""),
+        (
+            820,
+            1024,
+            "ipv4 neighbour table 80 % full: 820 of gc_thresh3 1024, all namespaces together; "
+            "set gc_thresh2 1024, gc_thresh3 2048",
+        ),
+        (
+            1100,
+            1024,
+            "ipv4 neighbour table 107 % full: 1100 of gc_thresh3 1024, all namespaces together; "
+            "set gc_thresh2 2048, gc_thresh3 4096",
+        ),
+        (0, 0, ""),
+    ],
+    ids=["below 80 %", "80 %", "over the limit", "no table"],
+)
+def test_warning_from_80_percent_names_the_sizes_to_set(counted, gc_thresh3, line):
+    assert capacity.warning("ipv4", counted, gc_thresh3) == line
