@@ -23,7 +23,7 @@ except ImportError:  # installed by pip, not synced
 arp_engine.reload_if_changed()
 from arp_engine.formula import boot, facts, job_files, plan, schedule, sentinel_unit
 from arp_engine.formula import pillar as formula_pillar
-from arp_engine.reporting import run_history, sentinel_status, sinks
+from arp_engine.reporting import files, run_history, sentinel_status, sinks
 
 __virtualname__ = "arp_hygiene"
 __outputter__ = {"status": "table"}
@@ -199,10 +199,7 @@ def sentinel_code(test=False):
         if old == new:
             return {}
         if not test:
-            with open(f"{path}.new", "wb") as file:
-                os.fchmod(file.fileno(), 0o644)
-                file.write(data)
-            os.replace(f"{path}.new", path)
+            files.write_atomically(path, data, 0o644)
     except OSError as error:
         raise CommandExecutionError(f"{path} cannot be written: {error.strerror}") from None
     return {"old": old, "new": new}

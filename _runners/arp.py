@@ -11,10 +11,8 @@ not do that.
 """
 
 import logging
-import os
 import signal
 import sys
-import tempfile
 import time
 
 import salt.cache
@@ -31,6 +29,7 @@ except ImportError:  # installed by pip, not synced
 arp_engine.reload_if_changed()
 from arp_engine.fleet import arguments, compare, html_report, inventory, summary
 from arp_engine.fleet import heal as fleet_heal
+from arp_engine.reporting import files
 from arp_engine.table import parse
 
 log = logging.getLogger(__name__)
@@ -460,17 +459,9 @@ def _finished(answer, words):
     if words["report"]:
         answer["report"] = words["report"]
         try:
-            _write(words["report"], html_report.page(answer, time.time()))
+            page = html_report.page(answer, time.time()).encode()
+            files.write_atomically(words["report"], page, 0o640)
         except OSError as error:
             answer["summary"].append(f"The page could not be written: {error}")
             answer["retcode"] = answer["retcode"] or ERROR
     return answer
-
-
-def _write(path, text):
-    with tempfile.NamedTemporaryFile(
-        "w", dir=os.path.dirname(path), delete=False, encoding="utf-8"
-    ) as file:
-        file.write(text)
-    os.chmod(file.name, 0o640)
-    os.replace(file.name, path)

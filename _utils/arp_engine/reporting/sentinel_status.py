@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from . import run_history
+from . import files, run_history
 from .events import EventKind
 
 PATH = "/run/arp_hygiene/sentinel.json"
@@ -84,10 +84,7 @@ class Diary:
 def write(path: str, status: Status) -> None:
     """Write it down in one piece; OSError where that is refused."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    new = f"{path}.{os.getpid()}"
-    with open(new, "w", encoding="utf-8") as file:
-        json.dump(status, file)
-    os.replace(new, path)
+    files.write_atomically(path, json.dumps(status).encode(), 0o644)
 
 
 def read(path: str, now: float) -> Status:

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from . import files, run_history
 from . import metrics as reporting_metrics
-from . import run_history
 
 TAG = "arp_hygiene"
 MEMORY = "memory.json"
@@ -53,7 +53,8 @@ def remember(
         with _held(directory):
             memory, forgotten = read(directory)
             memory = run_history.after(memory, now, run)
-            _replace(os.path.join(directory, MEMORY), run_history.dump(memory))
+            path = os.path.join(directory, MEMORY)
+            files.write_atomically(path, run_history.dump(memory).encode(), 0o640)
         return memory, [forgotten] if forgotten else []
     except OSError as bad:
         memory = run_history.after(read(directory)[0], now, run)
@@ -78,23 +79,6 @@ def _held(directory: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _replace(path: str, text: str) -> None:
-    """Put a whole file in the place of another: nobody ever reads half of one."""
-    new = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(new)
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        os.replace(new, path)
-    except OSError:
-        os.unlink(new)
-        raise
 
 
 def kernel_counters() -> dict[str, dict[str, int]]:
@@ -128,5 +112,5 @@ def write_metrics(directory: str, metrics: list[reporting_metrics.Metric]) -> No
     registry = CollectorRegistry()
     registry.register(Collector())
     path = os.path.join(directory, TEXTFILE)
-    prometheus_client.write_to_textfile(path, registry)
-    os.chmod(path, 0o644)  # the exporter is another user
+    # the exporter is another user
+    files.write_atomically(path, prometheus_client.generate_latest(registry), 0o644)
