@@ -21,7 +21,7 @@ ROOMS = {
     "packets": {"netlink"},
     "table": {"netlink"},
     "resolve": {"netlink", "packets", "table"},
-    "fleet": {"table"},
+    "fleet": {"packets", "table"},
     "diagnose": {"netlink", "resolve", "table"},
     "sentinel": {"netlink", "packets", "reporting", "resolve", "table"},
     "formula": {"netlink", "reporting", "sentinel", "table"},
@@ -44,6 +44,7 @@ MAY_OPEN_SOCKETS = {"netlink/rtnetlink.py", "packets/packet_socket.py"}
 FREE_OF_PYROUTE2 = {
     "netlink/constants.py",
     "netlink/model.py",
+    "packets/probe_schedule.py",
     "table/capacity.py",
     "table/ownership.py",
     "table/parse.py",

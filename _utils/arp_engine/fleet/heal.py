@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from ..packets import probe_schedule
 from . import batches, summary
 from .batches import Job
 from .compare import Row, Verdict
 
-QUESTIONS = 11  # one to the host that is held, ten to everybody (resolve/ask.py)
-PROBES = 6  # the kernel's own, about what nobody answered (resolve/nud_probe.py)
-WORST = 3 * QUESTIONS + PROBES  # an answer that the kernel drops is asked for again, twice
+PROBES = probe_schedule.KERNEL_PROBES
+WORST = probe_schedule.MAX_FRAMES_PER_ENTRY
 #: Verdicts that the wire gave, so that the kernel did not have to ask.
 HEARD = {"confirmed", "healed", "duplicate", "kept"}
 Entry = tuple[str, str, str]  # minion, dev, ip

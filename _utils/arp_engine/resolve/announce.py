@@ -108,7 +108,7 @@ class Speaker:
 
     def find(self, dev: Collection[str]) -> set[int]:
         """Return the indexes of the devices that are named; select.Unknown where there is none."""
-        found = {name: self._devices.index(name) for name in sorted(dev)}
+        found = {name: self._devices.ifindex(name) for name in sorted(dev)}
         for name in (name for name, ifindex in found.items() if not ifindex):
             known = ", ".join(sorted(self._devices.names()))
             raise selectors.Unknown(f"dev: no device {name!r} here; there are {known}")

@@ -1,15 +1,14 @@
-"""Asking on the wire who has an address, and telling what was heard. Nothing is judged here.
+"""Probe addresses on the wire (ARP requests, neighbour solicitations) and return who answered.
 
-Asking changes nothing where nobody answers; where somebody does, the kernel takes the answer into
-its table by itself. So a question is asked as quietly as it can be, and as often as it must:
+A probe that nobody answers changes nothing; an answer is taken into the neighbour table by the
+kernel itself. So a question is as quiet as it can be, and is repeated as often as it must be
+(packets/probe_schedule.py):
 
-1. the host at the MAC we hold, alone; only he hears it, and his answer ends it
-2. everybody (broadcast, or the solicited-node group), ten times in 1.2 s. Where half of all
-   broadcasts get lost at random, ten leave one living host in 1,024 unheard; where every second
-   one does, the second is heard
-3. after the first answer to that a short while longer: two hosts may claim the address
+1. unicast to the cached MAC: only that host hears it, and its answer ends the question
+2. broadcast (IPv6: the solicited-node multicast group), several times
+3. after the first answer to a broadcast, wait COLLECT_S longer: two hosts may claim the address
 
-Answers to what is not asked are passed over, so a flood of them costs time and no memory.
+Answers that match no pending question are dropped, so a flood of them costs time, not memory.
 """
 
 import contextlib
@@ -21,23 +20,20 @@ from typing import NamedTuple
 
 from ..netlink import codec
 from ..packets import frames, packet_socket
+from ..packets.probe_schedule import FAST, Schedule
 from . import deadlines, in_flight, interfaces, rate_limit
 
-PATIENCE_S = 0.015  # for the one host that is asked alone; a living one takes less than 1 ms
-#: From one broadcast to the next, and how long after the last one an answer is waited for.
-GAPS_S = (0.05, 0.1, *[0.15] * 7, 0.2)
 COLLECT_S = 0.01  # after the first answer to a broadcast, for a second one
-MAX_MACS = 8  # kept of one question; who claims more than these is lying
-SEND_BATCH = 64  # frames between two looks at what has come: the least buffer holds 256
-READ_BATCH = 1024  # packets taken at once: a flood must not hold up the questions
-BUFFER_PACKETS = (
-    packet_socket.RECEIVE_BUFFER // 256
-)  # packets in a full buffer: the shortest takes up that much
-PROGRESS_S = 1.0  # between two ticks
+MAX_MACS = 8  # kept of one question's answers, beside the cached MAC
+SEND_BATCH = 64  # frames sent between two reads: the smallest receive buffer holds 256 answers
+READ_BATCH = 1024  # packets read at once: a flood must not delay the sending
+#: Packets in a full receive buffer: the shortest takes up 256 bytes of it.
+FULL_BUFFER = packet_socket.RECEIVE_BUFFER // 256
+TICK_S = 1.0  # between two calls of tick
 
 
 class Question(NamedTuple):
-    """Who has ``dst`` (packed), on this device? ``mac``: the one we hold, empty for none."""
+    """Who has ``dst`` (packed) on this device? ``mac``: the cached MAC, empty for none."""
 
     ifindex: int
     dst: bytes
@@ -45,242 +41,248 @@ class Question(NamedTuple):
 
 
 class ProbeResult(NamedTuple):
-    """What came of one question."""
+    """The outcome of one question."""
 
     unicast_asked: int  # frames sent
     broadcast_asked: int
     answers: dict[bytes, float]  # MAC to milliseconds from the first frame to its first answer
-    why: str = ""  # it could not be asked, or not properly
+    why: str = ""  # why nobody answered, if silence proves nothing: no carrier, no permission …
 
 
 class _PendingProbe:
-    """A question under way: there may be 100,000, so what nothing has happened to costs nothing."""
+    """A question under way. There may be 100,000: class attributes are its state before a frame."""
 
-    started = 0.0  # when the first frame went
-    carrier_changes = -1  # of its device, by then
-    tries = 0  # the first goes to the host at the MAC we hold, the others to all
-    unicast = broadcast = 0
-    claimed = False  # somebody has answered a broadcast
-    why = ""
+    is_sent = False  # its first frame; answers before that are to somebody else's question
+    first_sent_at = 0.0
+    carrier_changes = 0  # of its device, at the first frame
+    step = 0  # of the schedule: the next frame
+    unicast_sent = broadcast_sent = 0
+    is_broadcast_answered = False
+    send_error = ""
 
-    def __init__(self, question: Question):
-        self.question = question
+    def __init__(self, question: Question, schedule: Schedule):
+        self.question, self.schedule = question, schedule
         self.key = question[:2]
         self.answers: dict[bytes, float] = {}
 
 
 class Asker:
-    """Asks many questions at a time, at a pace, and waits for nothing.
+    """Asks many questions concurrently at a limited rate, and never blocks.
 
     An event loop watches ``fileno()`` and calls ``step()`` when it is readable, after ``put()``,
     and at ``next_due()``.
     """
 
     def __init__(self, rate: float = 0.0, clock: Callable[[], float] = time.monotonic):
-        """Take frames a second; 0 for as fast as is safe."""
+        """Take the rate in frames a second; 0: as fast as is safe."""
         self._clock = clock
-        self._devices = interfaces.Interfaces(clock)
+        self._interfaces = interfaces.Interfaces(clock)
         self._bucket = rate_limit.TokenBucket(rate)
         self._in_flight = in_flight.InFlight(in_flight.default_limit())
         self._ports: dict[int, packet_socket.Port] = {}  # by family
         self._ready = select.epoll()
-        self._asked: dict[tuple[int, bytes], _PendingProbe] = {}
-        self._new: deque[_PendingProbe] = deque()  # not yet asked for the first time
-        self._again = deadlines.Deadlines()  # when the next frame is due
-        self._ends = deadlines.Deadlines()  # when to wait no longer
+        self._pending: dict[tuple[int, bytes], _PendingProbe] = {}
+        self._unsent: deque[_PendingProbe] = deque()  # those without a first frame
+        self._next_frames = deadlines.Deadlines()
+        self._ends = deadlines.Deadlines()  # when to stop waiting for answers
         self._done: list[tuple[Question, ProbeResult]] = []
 
     def close(self) -> None:
-        """Close all it has opened; what is under way is forgotten."""
+        """Close the sockets; pending questions are dropped."""
         self._ready.close()
-        self._devices.close()
+        self._interfaces.close()
         for port in self._ports.values():
             port.close()
         self._ports.clear()
 
     def __len__(self) -> int:
-        """Return how many questions are under way."""
-        return len(self._asked)
+        """Return how many questions are pending."""
+        return len(self._pending)
 
     def fileno(self) -> int:
-        """Return the one descriptor that is readable when there is something to hear."""
+        """Return the one descriptor that is readable when packets have come."""
         return self._ready.fileno()
 
-    def put(self, question: Question, first: bool = False) -> bool:
-        """Ask a question, before all others that wait; False where it is under way already."""
-        asked = _PendingProbe(question)
-        if asked.key in self._asked:
+    def put(self, question: Question, first: bool = False, schedule: Schedule = FAST) -> bool:
+        """Add a question, ``first``: before all unsent ones. False: its address is pending."""
+        probe = _PendingProbe(question, schedule)
+        if probe.key in self._pending:
             return False
-        if not self._asked:
+        if not self._pending:
             self._listen()
-        self._asked[asked.key] = asked
-        (self._new.appendleft if first else self._new.append)(asked)
+        self._pending[probe.key] = probe
+        if first:
+            self._unsent.appendleft(probe)
+        else:
+            self._unsent.append(probe)
         return True
 
     def device_changed(self, ifindex: int) -> None:
-        """Take note that a device has changed; it may have another name, and another one its."""
-        self._devices.renew(ifindex)
+        """Read a device anew: the kernel has said that it changed (its name, its MAC)."""
+        self._interfaces.reread(ifindex)
 
     def next_due(self) -> float | None:
-        """Return when ``step`` is due at the latest; None while nothing is under way."""
-        if not self._asked:
+        """Return when ``step`` is due at the latest; None while nothing is pending."""
+        if not self._pending:
             return None
         now = self._clock()
-        again = now if self._new else self._again.due()
-        return min(self._ends.due(), max(again, self._bucket.due(now), self._in_flight.due(now)))
+        next_frame = now if self._unsent else self._next_frames.due()
+        next_send = max(next_frame, self._bucket.due(now), self._in_flight.due(now))
+        return min(self._ends.due(), next_send)
 
     def wait(self, seconds: float) -> None:
-        """Wait until something has come, no longer than that."""
+        """Wait until a packet has come, no longer than that."""
         self._ready.poll(seconds, 1)
 
     def step(self) -> list[tuple[Question, ProbeResult]]:
-        """Hear what has come, send what is due (SEND_BATCH frames at most), return what is over."""
-        self._hear()
+        """Read answers, send due frames (at most SEND_BATCH), return the finished questions."""
+        self._receive()
         self._send(self._clock())
-        self._hear()
-        for asked in self._ends.pop(self._clock(), len(self._asked)):
-            self._finish(asked)
+        self._receive()
+        for probe in self._ends.pop(self._clock(), len(self._pending)):
+            self._finish(probe)
         done, self._done = self._done, []
         return done
 
     # --- sending
 
     def _send(self, now: float) -> None:
-        """Send what is due, as far as pace and flight allow: first what was asked before."""
+        """Send what rate and in-flight limit allow: repeated frames before first ones."""
         room = min(SEND_BATCH, self._bucket.available(now), self._in_flight.room(now))
-        due = self._again.pop(now, room)
-        due += [self._new.popleft() for _ in range(min(room - len(due), len(self._new)))]
+        due = self._next_frames.pop(now, room)
+        due += [self._unsent.popleft() for _ in range(min(room - len(due), len(self._unsent)))]
         groups = defaultdict(list)
-        for asked in due:
-            groups[asked.question.ifindex, len(asked.question.dst)].append(asked)
+        for probe in due:
+            groups[probe.question.ifindex, len(probe.question.dst)].append(probe)
         for (ifindex, _length), group in groups.items():
             self._send_group(ifindex, group)
 
     def _send_group(self, ifindex: int, group: list[_PendingProbe]) -> None:
-        """Send the next frame of questions that are alike in device and family."""
+        """Send the next frame of questions that share device and family."""
         family, port = codec.family_of(group[0].question.dst), None
-        device = self._devices.get(ifindex)
-        why = interfaces.why_cannot_probe(device, family)
+        interface = self._interfaces.get(ifindex)
+        why = interfaces.why_cannot_probe(interface, family)
         if not why:
             try:
                 port = self._port(family)
             except OSError as error:
                 why = packet_socket.reason(error)
-        if why or not device or not port:
-            for asked in group:
-                self._finish(asked, why)
+        if why or not interface or not port:
+            for probe in group:
+                self._finish(probe, why)
             return
-        sources = self._devices.sources(device, [asked.question.dst for asked in group])
-        own = {address.ip for address in device.addresses}
-        sent = defaultdict(list)  # by how often it has been asked before
-        for asked, source in zip(group, sources, strict=True):
-            if asked.question.dst in own:
-                self._finish(asked, "our own address")
+        senders = self._interfaces.choose_senders(interface, [p.question.dst for p in group])
+        own = {address.ip for address in interface.addresses}
+        sent = defaultdict(list)  # (wait, whether it was the last frame) to probes
+        for probe, sender in zip(group, senders, strict=True):
+            if probe.question.dst in own:
+                self._finish(probe, "our own address")
             else:
-                sent[self._send_one(asked, device, source, port)].append(asked)
+                step = self._send_frame(probe, interface, sender, port)
+                sent[probe.schedule.wait_s(step), probe.schedule.is_last(step)].append(probe)
         now = self._clock()
-        for tries, alike in sent.items():
-            self._bucket.spend(len(alike), now)
-            timers = self._ends if tries == len(GAPS_S) else self._again
-            timers.set(now + (GAPS_S[tries - 1] if tries else PATIENCE_S), alike)
+        for (wait_s, is_last), probes in sent.items():
+            self._bucket.spend(len(probes), now)
+            (self._ends if is_last else self._next_frames).set(now + wait_s, probes)
 
-    def _send_one(
+    def _send_frame(
         self,
-        asked: _PendingProbe,
-        device: interfaces.Interface,
-        source: bytes,
+        probe: _PendingProbe,
+        interface: interfaces.Interface,
+        sender: bytes,
         port: packet_socket.Port,
     ) -> int:
-        """Send the next frame of one question; one that is refused is as good as lost.
-
-        Return how often it had been asked before.
-        """
-        now, held = self._clock(), asked.question.mac
-        if len(held) != len(device.mac):
-            asked.tries = max(asked.tries, 1)  # nobody to be asked alone
-        alone = not asked.tries
-        if asked.carrier_changes < 0:
-            asked.started, asked.carrier_changes = now, device.carrier_changes
+        """Send the next frame of one question and return its step; a refused one counts as lost."""
+        now, question = self._clock(), probe.question
+        if not probe.is_sent:
+            probe.is_sent, probe.first_sent_at = True, now
+            probe.carrier_changes = interface.carrier_changes
+        if len(question.mac) != len(interface.mac):  # no cached MAC, or none of this link
+            probe.step = max(probe.step, len(probe.schedule.unicast_waits_s))
+        step = probe.step
+        probe.step += 1
+        is_unicast = probe.schedule.is_unicast(step)
+        mac = question.mac if is_unicast else b""
         try:
-            port.send(device.name, *device.question(source, asked.question.dst, held * alone))
+            port.send(interface.name, *interface.probe(sender, question.dst, mac))
         except OSError as error:
-            asked.why = packet_socket.reason(error)
-            self._devices.forget(device.ifindex)
+            probe.send_error = packet_socket.reason(error)
+            self._interfaces.forget(interface.ifindex)
+            return step
+        if is_unicast:
+            probe.unicast_sent += 1
         else:
-            asked.unicast += alone
-            asked.broadcast += not alone
-            self._in_flight.sent(asked, now)
-        asked.tries += 1
-        return asked.tries - 1
+            probe.broadcast_sent += 1
+        self._in_flight.sent(probe, now)
+        return step
 
     def _port(self, family: int) -> packet_socket.Port:
-        """Return the socket for a family."""
         if family not in self._ports:
             self._ports[family] = port = packet_socket.Port(family)
             self._ready.register(port, select.EPOLLIN)
         return self._ports[family]
 
-    # --- hearing
+    # --- receiving
 
     def _listen(self) -> None:
-        """Hear again after a pause in which nobody listened; what came meanwhile is old news."""
+        """Listen again after a pause, and drop what came meanwhile: it is old."""
         for port in self._ports.values():
-            port.drain(BUFFER_PACKETS)
+            port.drain(FULL_BUFFER)
             self._ready.register(port, select.EPOLLIN)
 
-    def _hear(self) -> None:
-        """Take what has come."""
+    def _receive(self) -> None:
         if self._ports and self._ready.poll(0):
             now = self._clock()
-            heard = [one for port in self._ports.values() for one in port.drain(READ_BATCH)]
-            claimed = [asked for one in heard if (asked := self._take(*one, now))]
-            if claimed:
-                self._ends.set(now + COLLECT_S, claimed)
+            packets = [packet for port in self._ports.values() for packet in port.drain(READ_BATCH)]
+            answered = [probe for packet in packets if (probe := self._take(*packet, now))]
+            if answered:
+                self._ends.set(now + COLLECT_S, answered)
 
     def _take(self, message: bytes, sender: tuple, now: float) -> _PendingProbe | None:
-        """Take one packet, if it answers what is asked; return what is claimed by it."""
-        device = self._devices.named(sender[0])
-        answer = device and frames.parse(message, sender, device.mac)
-        asked = answer and self._asked.get((device.ifindex, answer.ip))
-        if not asked or asked.carrier_changes < 0:
+        """Take one packet if it answers a question; return that at its first broadcast answer."""
+        interface = self._interfaces.by_name(sender[0])
+        answer = interface and frames.parse(message, sender, interface.mac)
+        probe = answer and self._pending.get((interface.ifindex, answer.ip))
+        if not probe or not probe.is_sent:
             return None
-        held, owner = asked.question.mac, answer.owner
-        is_new = owner not in asked.answers
-        if is_new and (len(asked.answers) < MAX_MACS or owner == held):
-            asked.answers[owner] = (now - asked.started) * 1000
-        if asked.claimed:
+        mac, is_cached = answer.owner, answer.owner == probe.question.mac
+        if mac not in probe.answers and (len(probe.answers) < MAX_MACS or is_cached):
+            probe.answers[mac] = (now - probe.first_sent_at) * 1000
+        if probe.is_broadcast_answered:
             return None
-        if owner == held and not asked.broadcast:
-            self._finish(asked)
+        if is_cached and not probe.broadcast_sent:
+            self._finish(probe)
             return None
-        self._in_flight.answered(asked)
-        if not asked.broadcast:
+        self._in_flight.answered(probe)
+        if not probe.broadcast_sent:
             return None
-        asked.claimed = True
-        self._again.clear(asked)
-        return asked
+        probe.is_broadcast_answered = True
+        self._next_frames.clear(probe)
+        return probe
 
     # --- ending
 
-    def _finish(self, asked: _PendingProbe, why: str = "") -> None:
-        """Write down what came of a question."""
-        del self._asked[asked.key]
-        self._again.clear(asked)
-        self._ends.clear(asked)
-        self._in_flight.answered(asked)
-        if not asked.answers and not why:
-            why = asked.why if not asked.unicast + asked.broadcast else self._why_unheard(asked)
-        heard = ProbeResult(asked.unicast, asked.broadcast, asked.answers, why)
-        self._done.append((asked.question, heard))
-        if not self._asked:  # what the kernel hears for itself need not wake us
+    def _finish(self, probe: _PendingProbe, why: str = "") -> None:
+        """Turn a pending question into its result."""
+        del self._pending[probe.key]
+        self._next_frames.clear(probe)
+        self._ends.clear(probe)
+        self._in_flight.answered(probe)
+        if not probe.answers and not why:
+            why = self._why_unheard(probe)
+        result = ProbeResult(probe.unicast_sent, probe.broadcast_sent, probe.answers, why)
+        self._done.append((probe.question, result))
+        if not self._pending:  # what the kernel hears for itself need not wake us
             for port in self._ports.values():
                 self._ready.unregister(port)
 
-    def _why_unheard(self, asked: _PendingProbe) -> str:
-        """Return why a question that nobody answered may not have been heard by anybody."""
-        device = self._devices.get(asked.question.ifindex)
-        why = interfaces.why_cannot_probe(device, codec.family_of(asked.question.dst))
-        if not why and device and device.carrier_changes != asked.carrier_changes:
+    def _why_unheard(self, probe: _PendingProbe) -> str:
+        """Return why nobody may have heard a question; empty where its silence is evidence."""
+        if not probe.unicast_sent + probe.broadcast_sent:
+            return probe.send_error
+        interface = self._interfaces.get(probe.question.ifindex)
+        why = interfaces.why_cannot_probe(interface, codec.family_of(probe.question.dst))
+        if not why and interface and interface.carrier_changes != probe.carrier_changes:
             why = "no carrier for a while"
         return why
 
@@ -290,22 +292,23 @@ def ask(
     rate: float = 0.0,
     tick: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    schedule: Schedule = FAST,
 ) -> dict[tuple[int, bytes], ProbeResult]:
-    """Ask all questions; return ``(ifindex, dst)`` to what was heard.
+    """Ask all questions; return ``(ifindex, dst)`` to the result.
 
-    rate: frames a second; 0 for as fast as is safe. tick: called about once a second with how many
-    questions are over, and of how many.
+    rate: frames a second; 0: as fast as is safe. tick: called about once a second with the number
+    of finished questions and of all.
     """
-    heard: dict[tuple[int, bytes], ProbeResult] = {}
+    results: dict[tuple[int, bytes], ProbeResult] = {}
     with contextlib.closing(Asker(rate, clock)) as asker:
-        total = sum(map(asker.put, questions))
-        told = clock()
+        total = sum(asker.put(question, schedule=schedule) for question in questions)
+        last_tick = clock()
         while len(asker):
-            heard.update((question[:2], result) for question, result in asker.step())
-            if tick and clock() - told >= PROGRESS_S:
-                told = clock()
-                tick(len(heard), total)
+            results.update((question[:2], result) for question, result in asker.step())
+            if tick and clock() - last_tick >= TICK_S:
+                last_tick = clock()
+                tick(len(results), total)
             due = asker.next_due()
             if due is not None and (seconds := due - clock()) > 0:
-                asker.wait(min(seconds, PROGRESS_S))
-    return heard
+                asker.wait(min(seconds, TICK_S))
+    return results

@@ -95,7 +95,7 @@ class Interface(NamedTuple):
         """Tell whether an address is this device's own."""
         return any(address.ip == ip for address in self.addresses)
 
-    def question(self, source: bytes, dst: bytes, mac: bytes = b"") -> tuple[bytes, bytes]:
+    def probe(self, source: bytes, dst: bytes, mac: bytes = b"") -> tuple[bytes, bytes]:
         """Return ``(link-layer address, packet)``: who has ``dst``? To one MAC, or to all."""
         if len(dst) == 4:
             request = frames.arp_request(self.hardware, self.mac, source, dst)
@@ -165,11 +165,11 @@ class Interfaces:
         """Return every device's name to its index."""
         return {name: ifindex for ifindex, name in socket.if_nameindex()}
 
-    def index(self, name: str) -> int:
+    def ifindex(self, name: str) -> int:
         """Return a device's index by its name or an alternative name; 0 where it has none."""
         return self._channel.ifindex(name)
 
-    def named(self, name: str) -> Interface | None:
+    def by_name(self, name: str) -> Interface | None:
         """Return a device that was read before, by its name."""
         return self._by_name.get(name)
 
@@ -179,12 +179,12 @@ class Interfaces:
         if device:
             self._by_name.pop(device.name, None)
 
-    def renew(self, ifindex: int) -> None:
+    def reread(self, ifindex: int) -> None:
         """Read a device anew now, if it was read before: the kernel has said that it changed."""
         if ifindex in self._known:
             self.get(ifindex, float("inf"))
 
-    def sources(self, device: Interface, targets: Sequence[bytes]) -> list[bytes]:
+    def choose_senders(self, device: Interface, targets: Sequence[bytes]) -> list[bytes]:
         """Return in whose name each target is asked about; all of one family.
 
         IPv4: the source of the kernel's own route to it by this device, if it is the device's own;

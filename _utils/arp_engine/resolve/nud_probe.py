@@ -21,13 +21,13 @@ from typing import Literal, NamedTuple
 
 from ..netlink import codec, rtnetlink
 from ..netlink.constants import FAMILY_NAMES, INCOMPLETE, PROBE, TICKS, VALID
+from ..packets.probe_schedule import MCAST_RESOLICIT
 from ..table import snapshot
 from . import in_flight, rate_limit
 
 # Before 4.2 an administrative PROBE keeps the old probe count and can fail at once
 # ("neigh: Better handling of transition to NUD_PROBE state").
 OLDEST_KERNEL = (4, 2)
-RESOLICIT = 3  # three broadcasts: where every second one gets lost, one is heard
 LOCK = "arp_hygiene: mcast_resolicit"  # one at a time raises it and puts it back
 MAX_LOCK_WAIT_S = 30.0  # another run holds it for as long as its verdicts take, mostly 7 s
 MAX_VERDICT_S = 60.0  # a verdict is not waited for longer: a router can set the timer to days
@@ -133,7 +133,7 @@ class NudProber:
     def _patience_s(self, entry: codec.Entry) -> float:
         """Return how long the kernel takes to give up."""
         timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
-        solicits = timers.solicits + (0 if timers.mcast_resolicit else RESOLICIT)
+        solicits = timers.solicits + (0 if timers.mcast_resolicit else MCAST_RESOLICIT)
         # its timers run up to an eighth late (timer wheel)
         return min(solicits * timers.retrans_s * 1.125 + 0.5, MAX_VERDICT_S)
 
@@ -203,7 +203,7 @@ class NudProber:
                 if ifindex not in now[family] or now[family][ifindex].mcast_resolicit:
                     continue
                 try:
-                    channel.set_mcast_resolicit(family, ifindex, RESOLICIT)
+                    channel.set_mcast_resolicit(family, ifindex, MCAST_RESOLICIT)
                     raised.append((family, ifindex))
                 except OSError as error:
                     refused[f"{FAMILY_NAMES[family]} {self._table.name(ifindex)}"] = error

@@ -18,13 +18,13 @@ from typing import Any
 
 from ..netlink import codec, rtnetlink
 from ..netlink.constants import REACHABLE, TICKS
+from ..packets.probe_schedule import MAX_QUESTIONS
 from ..table import listing, ownership, snapshot
 from ..table.selectors import LIMIT, Selectors
 from . import ask as resolve_ask
 from . import nud_probe
 from .report import Report
 
-MAX_QUESTIONS = 3  # how often an answer that the kernel drops is asked for again
 LOCKTIME_S = 5.0  # a longer locktime is not waited for
 UNHEARD = "no CAP_NET_RAW"  # nobody can be asked at all
 

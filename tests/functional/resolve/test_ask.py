@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from arp_engine.netlink import rtnetlink
+from arp_engine.packets.probe_schedule import FAST
 from arp_engine.resolve import ask as resolve_ask
 from arp_engine.resolve import in_flight, interfaces
 from arp_engine.resolve.ask import Question
@@ -125,7 +126,7 @@ def test_where_broadcasts_are_lost_at_random(scene, wire):
     """One in 1,024 living hosts is missed where half of all are lost; here, none of a hundred."""
     dice = {f"192.0.2.{n}": random.Random(n).choices([0, 1], k=10) for n in range(10, 110)}
     assert all(map(any, dice.values()))
-    assert 0.5 ** len(resolve_ask.GAPS_S) < 1 / 1000
+    assert 0.5 ** len(FAST.broadcast_waits_s) < 1 / 1000
     wire.when_asked(lambda a, all_, n: [answer(a)] if all_ and dice[a][n] else [])
     heard = ask(*[question(address) for address in dice], wire=wire)
     assert [(asked, macs) for _one, asked, macs, _why in heard] == [
@@ -279,7 +280,7 @@ def test_routes_are_asked_for_in_little_memory(scene, monkeypatch):
     with contextlib.closing(interfaces.Interfaces()) as devices:
         device = devices.get(socket.if_nametoindex("db0"))
         targets = [bytes([198, 51, 100, number]) for number in range(2, 66)]
-        assert devices.sources(device, targets) == 64 * [socket.inet_aton("198.51.100.1")]
+        assert devices.choose_senders(device, targets) == 64 * [socket.inet_aton("198.51.100.1")]
 
 
 def test_a_new_mac_of_the_device_is_told_and_not_the_old_one(scene, wire):
@@ -306,7 +307,7 @@ def test_the_rate_holds_for_all_frames_and_every_question_ends(scene, wire):
             asker.step()
             sent += [clock.now] * len(wire.questions())
             clock.now = max(clock.now, asker.next_due() or 0)
-    assert len(sent) == 20 * 11
+    assert len(sent) == 20 * FAST.frames
     for first in range(0, len(sent) - 100):
         assert sent[first + 100] - sent[first] > 0.97
 

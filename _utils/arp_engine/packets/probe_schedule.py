@@ -1,0 +1,44 @@
+"""When the frames of one question are sent, and how many frames one entry may cost.
+
+Free of pyroute2: the master budgets with these numbers (fleet/heal.py).
+"""
+
+from typing import NamedTuple
+
+
+class Schedule(NamedTuple):
+    """The wait after each frame of a question; after the last one it is over."""
+
+    unicast_waits_s: tuple[float, ...]  # frames to the cached MAC; skipped where there is none
+    broadcast_waits_s: tuple[float, ...]  # frames to everybody, after those
+
+    @property
+    def frames(self) -> int:
+        """Return how many frames a question costs that nobody answers."""
+        return len(self.unicast_waits_s) + len(self.broadcast_waits_s)
+
+    def is_unicast(self, step: int) -> bool:
+        """Tell whether the frame of a step (from 0) goes to the cached MAC alone."""
+        return step < len(self.unicast_waits_s)
+
+    def is_last(self, step: int) -> bool:
+        """Tell whether no frame follows that of a step."""
+        return step + 1 == self.frames
+
+    def wait_s(self, step: int) -> float:
+        """Return how long to wait after the frame of a step."""
+        if self.is_unicast(step):
+            return self.unicast_waits_s[step]
+        return self.broadcast_waits_s[step - len(self.unicast_waits_s)]
+
+
+#: A living host answers in less than 1 ms. Where half of all broadcasts get lost at random, ten
+#: leave one living host in 1,024 unheard; where every second one does, the second is heard.
+FAST = Schedule((0.015,), (0.05, 0.1, *[0.15] * 7, 0.2))
+
+MAX_QUESTIONS = 3  # of one entry: an answer that the kernel drops is asked for again, twice
+UCAST_SOLICIT = 3  # the kernel's default (net/ipv4/arp.c, net/ipv6/ndisc.c)
+MCAST_RESOLICIT = 3  # where every second broadcast gets lost, one of three is heard
+#: The kernel's own probes of an entry that answered no question (resolve/nud_probe.py).
+KERNEL_PROBES = UCAST_SOLICIT + MCAST_RESOLICIT
+MAX_FRAMES_PER_ENTRY = MAX_QUESTIONS * FAST.frames + KERNEL_PROBES
