@@ -1,17 +1,16 @@
-"""Have the databases ask about a machine's addresses when it starts. Runs on the master.
+"""Have the databases revalidate a machine's addresses when it starts. Runs on the master.
 
 An engine, not a reactor: a reactor drops events when its queue is full. This one reads every start
-event, merges them (one job in a window), and remembers each machine until there was a job for it.
+event, merges them (one job in a window), and keeps each machine until there is a job for it.
 
     engines:
       - arp_born:
           networks: [10.0.0.0/8, 'fd00::/8']
 
-What a minion says can cause a question on the wire, about addresses inside ``networks``, and
+An event of a minion can cause a question on the wire, about addresses inside ``networks``, and
 nothing else: the only function called is ``arp.revalidate``, with addresses that were parsed and
-written anew. Which addresses: those that the master itself remembers of that minion (its grains,
-sent over a channel that proves who speaks); only where it remembers none, those of the event
-(``start_event_grains``).
+formatted again. The addresses are those in the minion's cached grains, which arrive over a channel
+that proves the sender; only without cached grains, those of the event (``start_event_grains``).
 
 With several masters one acts: the one that Salt's own ``reactor.is_leader`` names, or, without a
 reactor system, the one whose configuration says ``leader: true`` (the default).
@@ -33,15 +32,15 @@ except ImportError:  # installed by pip, not synced
     from saltext.arp_hygiene.utils import arp_engine
 
 arp_engine.reload_if_changed()
-from arp_engine.fleet import arguments, inventory, new_minions
+from arp_engine.fleet import arguments, grains_cache, new_minions
 from arp_engine.table import parse
 
 log = logging.getLogger(__name__)
 
 DATABASES = "G@role:database or G@roles:database or I@role:database or I@roles:database or db*"
-LEADER_S = 10.0  # how long an answer to "who leads" is believed
+LEADER_CHECK_S = 10.0  # between two calls of reactor.is_leader
 RETRY_S = 5.0  # after a job that could not be sent
-TAG = "arp/born"  # what we tell on the event bus: asked, answered, silent, refused
+TAG = "arp/born"  # our events: asked, answered, silent, refused
 
 
 def __virtual__():
@@ -62,17 +61,17 @@ def start(
     leader=True,
     catch_up=120,
 ):
-    """Listen until the master ends.
+    """Listen for start events until the master ends.
 
     tgt, tgt_type
-        Who is asked. Default: as in ``arp.audit``.
+        The databases. Default: as in ``arp.audit``.
     networks
-        Where addresses must lie to be asked about. Default: anywhere.
+        The networks whose addresses are asked about. Default: all.
     window
         Seconds from the first start to the job that it is part of, 0.1 to 60. Default: 1.
     again
-        Seconds until one machine can be asked about again, 0 to 3600; it is not forgotten
-        meanwhile. Default: 10.
+        Seconds until one machine can be asked about again, 0 to 3600; it stays pending meanwhile.
+        Default: 10.
     most
         Addresses in one job, 1 to 5000; the rest is in the next one. Default: 500.
     rate
@@ -83,50 +82,50 @@ def start(
         Machines that started within so many seconds before this engine are asked about too.
         Default: 120.
     """
-    words = {**locals()}
+    given = locals()
     try:
-        rules = _parsed(words)
+        options = _parsed(given)
     except ValueError as error:
-        log.error("arp_born does nothing: %s", error)
-        rules = {"leader": False}
-    if rules["leader"]:
-        _Born(rules).run()
+        log.error("arp_born is idle: %s", error)
+        options = {"leader": False}
+    if options["leader"]:
+        _StartListener(options).run()
     while True:  # an engine that ends is started again
         time.sleep(3600)
 
 
-def _parsed(words):
+def _parsed(given):
     return {
-        "tgt": arguments.text("tgt", words["tgt"], "a target"),
-        "tgt_type": parse.one_of("tgt_type", words["tgt_type"], arguments.MATCHERS),
-        "networks": parse.networks("networks", words["networks"]),
-        "window": parse.seconds("window", words["window"], 0.1, 60),
-        "again": parse.seconds("again", words["again"], 0, 3600),
-        "most": parse.whole_number("most", words["most"], 1, 5000),
-        "rate": parse.rate(words["rate"]),
-        "leader": parse.flag("leader", words["leader"]),
-        "catch_up": parse.whole_number("catch_up", words["catch_up"], 0, 86400, "seconds"),
+        "tgt": arguments.target("tgt", given["tgt"]),
+        "tgt_type": parse.one_of("tgt_type", given["tgt_type"], arguments.MATCHERS),
+        "networks": parse.networks("networks", given["networks"]),
+        "window": parse.seconds("window", given["window"], 0.1, 60),
+        "again": parse.seconds("again", given["again"], 0, 3600),
+        "most": parse.whole_number("most", given["most"], 1, 5000),
+        "rate": parse.rate(given["rate"]),
+        "leader": parse.flag("leader", given["leader"]),
+        "catch_up": parse.whole_number("catch_up", given["catch_up"], 0, 86400, "seconds"),
     }
 
 
-class _Born:
-    def __init__(self, rules):
-        self.rules = rules
-        self.newcomers = new_minions.Newcomers(
-            rules["window"], rules["again"], rules["most"], rules["networks"]
+class _StartListener:
+    def __init__(self, options):
+        self.options = options
+        self.queue = new_minions.StartQueue(
+            options["window"], options["again"], options["most"], options["networks"]
         )
         self.bus = salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=True)
         self.client = salt.client.get_local_client(mopts=__opts__)
         self.cache = salt.cache.factory(__opts__)
-        self.jobs = new_minions.Jobs()
-        self.led, self.led_at = True, float("-inf")
+        self.jobs = new_minions.SentJobs()
+        self.is_leader, self.leader_checked_at = True, float("-inf")
 
     def run(self):
-        """Read events, send jobs. Whatever one of them does, the next is read."""
+        """Read events, send jobs. An error in one event does not stop the next."""
         with self.bus:
-            self._catch_up(self.rules["catch_up"])
+            self._catch_up(self.options["catch_up"])
             while True:
-                wait_s = self.newcomers.wait_s(time.monotonic())
+                wait_s = self.queue.wait_s(time.monotonic())
                 event = self.bus.get_event(
                     wait=1.0 if wait_s is None else min(1.0, wait_s or 0.01),
                     full=True,
@@ -134,99 +133,94 @@ class _Born:
                 )
                 try:
                     if event:
-                        self._heard(event["tag"], event["data"])
+                        self._on_event(event["tag"], event["data"])
                     self._ask()
                 except Exception:
-                    log.exception("arp_born: goes on")
+                    log.exception("arp_born: an event failed; continuing")
 
-    def _heard(self, tag, data):
+    def _on_event(self, tag, data):
         if tag.startswith("salt/minion/") and tag.endswith("/start"):
-            self.newcomers.started(tag, data, time.monotonic())
+            self.queue.on_start_event(tag, data, time.monotonic())
         elif tag.startswith("salt/job/") and "/ret/" in tag:
-            told = self.jobs.answered(tag, data)
-            if told:
-                self._tell("answered", told)
+            answer = self.jobs.on_return(tag, data)
+            if answer:
+                self._fire("answered", answer)
 
     def _ask(self):
         now = time.monotonic()
-        if not self.led:
-            self._leads(now)
-        for jid, minions in self.jobs.silent(now).items():
-            log.warning("arp_born: job %s: no answer from %s", jid, _few(minions))
-            self._tell("silent", {"jid": jid, "minions": minions})
-        if self.newcomers.wait_s(now) != 0:
+        if not self.is_leader:
+            self._check_leader(now)
+        for jid, minions in self.jobs.take_silent(now).items():
+            log.warning("arp_born: job %s: no answer from %s", jid, _join(minions))
+            self._fire("silent", {"jid": jid, "minions": minions})
+        if self.queue.wait_s(now) != 0:
             return
         accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
-        job = self.newcomers.take(now, accepted, self._known)
-        self._tell_refused()
-        if job and job.addresses and self._leads(now):
+        job = self.queue.take(now, accepted, self._cached_addresses)
+        self._report_refused()
+        if job and job.addresses and self._check_leader(now):
             self._send(job)
 
     def _send(self, job):
-        words = {"ip": job.addresses, "rate": self.rules["rate"]}
+        kwarg = {"ip": job.addresses, "rate": self.options["rate"]}
         try:
             sent = self.client.run_job(
-                self.rules["tgt"], "arp.revalidate", (), self.rules["tgt_type"], kwarg=words
+                self.options["tgt"], "arp.revalidate", (), self.options["tgt_type"], kwarg=kwarg
             )
         except SaltException as error:
-            log.warning("arp_born: the job for %s waits: %s", _few(job.machines), error)
-            self.newcomers.put_back(job, time.monotonic() + RETRY_S)
+            log.warning(
+                "arp_born: cannot send the job for %s, retrying in %s s: %s",
+                _join(job.machines),
+                RETRY_S,
+                error,
+            )
+            self.queue.put_back(job, time.monotonic() + RETRY_S)
             return
-        told = {"machines": job.machines, "addresses": job.addresses, "jid": sent.get("jid", "")}
-        self.jobs.sent(told["jid"], sent.get("minions", ()), time.monotonic())
-        log.info("arp_born: asked about %s", _few(job.machines))
-        self._tell("asked", told)
+        event = {"machines": job.machines, "addresses": job.addresses, "jid": sent.get("jid", "")}
+        self.jobs.add(event["jid"], sent.get("minions", ()), time.monotonic())
+        log.info("arp_born: asked about %s", _join(job.machines))
+        self._fire("asked", event)
 
-    def _known(self, machine):
-        """Return the addresses that the master itself remembers of a machine."""
-        for bank, key in (("grains", machine), (f"minions/{machine}", "data")):  # 3008; before
-            grains = None
-            try:
-                data = self.cache.fetch(bank, key)
-                grains = data.get("grains") if bank != "grains" and isinstance(data, dict) else data
-                return [ip for ip, _, _ in inventory.from_grains(grains).addresses]
-            except SaltException as error:  # a torn file of the master's own
-                self.newcomers.refuse(machine, f"what is remembered of it: {error}")
-            except ValueError as error:
-                if grains:
-                    self.newcomers.refuse(machine, str(error))
-        return []
+    def _cached_addresses(self, machine):
+        """Return the addresses in a machine's cached grains."""
+        host, why = grains_cache.host(self.cache, machine, time.time())
+        if why:
+            self.queue.refuse(machine, f"cached grains: {why}")
+        return [ip for ip, _, _ in host.addresses] if host else []
 
     def _catch_up(self, seconds):
-        """Note who started while nobody listened: the master's memory of him is young."""
+        """Queue the machines whose grains were cached within so many seconds: they have started."""
         since = time.time() - seconds
         for name in salt.key.get_key(__opts__).list_keys()["minions"]:
-            for bank, key in (("grains", name), (f"minions/{name}", "data")):
-                if (self.cache.updated(bank, key) or 0) > since:
-                    self.newcomers.note(name, [], time.monotonic())
-                    break
+            if grains_cache.updated_at(self.cache, name) > since:
+                self.queue.add(name, [], time.monotonic())
 
-    def _leads(self, now):
-        """Tell whether this master acts, as Salt's reactor system has it."""
-        if now > self.led_at + LEADER_S:
-            self.led_at = now
+    def _check_leader(self, now):
+        """Return whether this master acts, as Salt's reactor system has it."""
+        if now > self.leader_checked_at + LEADER_CHECK_S:
+            self.leader_checked_at = now
             configured = __opts__.get("reactor") or any(
                 "reactor" in engine for engine in __opts__.get("engines") or ()
             )
             if configured:
                 with salt.runner.RunnerClient(__opts__) as runner:
-                    led = runner.cmd("reactor.is_leader", print_event=False) is not False
-                if led and not self.led:
-                    self._catch_up(2 * LEADER_S)  # what nobody may have acted on
-                self.led = led
-        return self.led
+                    leads = runner.cmd("reactor.is_leader", print_event=False) is not False
+                if leads and not self.is_leader:
+                    self._catch_up(2 * LEADER_CHECK_S)  # starts that no master may have acted on
+                self.is_leader = leads
+        return self.is_leader
 
-    def _tell_refused(self):
-        told = self.newcomers.complaints()
-        for machine, why in told.items():
+    def _report_refused(self):
+        refused = self.queue.take_refused()
+        for machine, why in refused.items():
             log.warning("arp_born: %s: %s", machine, why)
-        if told:
-            self._tell("refused", told)
+        if refused:
+            self._fire("refused", refused)
 
-    def _tell(self, what, data):
+    def _fire(self, what, data):
         self.bus.fire_event(data, f"{TAG}/{what}")
 
 
-def _few(names):
+def _join(names):
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more

@@ -1,9 +1,9 @@
-"""Show the answer of salt-run arp.audit and arp.heal to people: what it comes to, then tables.
+"""Show the answer of salt-run arp.audit and arp.heal: the summary, then tables.
 
-``--out=json`` and the others show the same answer whole.
+``--out=json`` shows the same answer as data.
 """
 
-#: Tables in this order, and the columns of each: what one looks for comes first.
+#: The tables in order, and the columns of each, the most wanted first.
 TABLES = {
     "wrong": "minion ip dev mac mac_true machine state suspect owner unchanged_s truth truth_age_s",
     "twice": "ip count machines macs held",
@@ -17,7 +17,7 @@ TABLES = {
 
 
 def output(data, **_kwargs):
-    """Return the text."""
+    """Return an answer as text; Salt calls it."""
     if not isinstance(data, dict) or "summary" not in data:
         return str(data.get("error", data) if isinstance(data, dict) else data)
     lines = [*data["summary"]]
@@ -28,14 +28,14 @@ def output(data, **_kwargs):
 
 
 def _table(columns, rows):
-    """Return lines: a head and the rows, each column as wide as it must be."""
+    """Return lines: a heading and the rows, in aligned columns."""
     cells = [columns, *([_cell(row.get(column)) for column in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
 
 
 def _cell(value):
-    """Return one value as a word; what could move a terminal's cursor is shown, not done."""
+    """Return one value as text; a control character becomes a question mark."""
     if value is None:
         return "-"
     words = map(str, value) if isinstance(value, list) else [str(value)]

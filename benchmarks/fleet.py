@@ -65,9 +65,9 @@ def measure(machines, databases, neighbours):
     began = time.perf_counter()
     facts = {name: inventory.from_grains(each, age_s=1) for name, each in told.items()}
     parsed = time.perf_counter()
-    fleet = compare.Fleet(facts, set(facts))
+    fleet = compare.Bindings(facts, set(facts))
     verdict = compare.compare(tables, fleet)
-    answer = summary.told(verdict, fleet, tables, {}, 0)
+    answer = summary.answer(verdict, fleet, tables, {}, 0)
     html_report.page(answer, time.time())
     done = time.perf_counter()
     mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

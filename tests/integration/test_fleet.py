@@ -96,7 +96,7 @@ def entry(answer, ip):
     return [row for rows in answer.values() for row in rows if row["ip"] == ip]
 
 
-def test_list_stale_names_what_the_kernel_calls_stale(fleet):
+def test_list_stale_returns_stale_entries(fleet):
     worker = fleet.fabric.worker("idle", 91, "02:00:00:00:00:91")
     for database in fleet.databases:
         assert connect(worker, database.ip)
@@ -108,7 +108,7 @@ def test_list_stale_names_what_the_kernel_calls_stale(fleet):
     fleet.fabric.remove(worker)
 
 
-def test_list_suspects_the_wrong_entry_on_both(fleet, outage):
+def test_list_marks_the_wrong_entry_as_suspect(fleet, outage):
     def suspects():
         rows = entry(fleet.salt("arp.list", ip=outage.ip), outage.ip)
         return rows if all(row["suspect"] for row in rows) else None
@@ -117,7 +117,7 @@ def test_list_suspects_the_wrong_entry_on_both(fleet, outage):
     assert [(row["mac"], row["state"]) for row in rows] == [(outage.old, "REACHABLE")] * 2
 
 
-def test_flushing_stale_heals_nothing_flushing_heals_both(fleet, outage):
+def test_flush_heals_and_flush_of_stale_does_not(fleet, outage):
     fleet.salt("arp.flush", state="STALE")
     assert reached(fleet, outage.worker) == []
     answer = fleet.salt("arp.flush", dev="eth0", family="ipv4")
@@ -125,7 +125,7 @@ def test_flushing_stale_heals_nothing_flushing_heals_both(fleet, outage):
     assert reached(fleet, outage.worker) == ["db1", "db2"]
 
 
-def test_revalidate_heals_both_and_names_the_macs(fleet, outage):
+def test_revalidate_heals_and_names_both_macs(fleet, outage):
     healed = {"ip": outage.ip, "dev": "eth0", "old": outage.old, "new": outage.new}
     answer = fleet.salt("arp.revalidate")  # no selectors: the master's own entry is asked too
     assert [each["healed"] for each in answer.values()] == [[healed]] * 2
@@ -143,7 +143,7 @@ def test_state_clean_heals_both(fleet, outage, how):
     assert reached(fleet, outage.worker) == ["db1", "db2"]
 
 
-def test_state_clean_in_test_mode_touches_nothing(fleet, outage):
+def test_state_clean_in_test_mode_changes_nothing(fleet, outage):
     fleet.salt("state.apply", "clean", pillar={"how": "flush"}, test=True)
     assert reached(fleet, outage.worker) == []
     entries = [database.neighbour(outage.ip) for database in fleet.databases]
@@ -152,7 +152,7 @@ def test_state_clean_in_test_mode_touches_nothing(fleet, outage):
     ] * 2
 
 
-def test_a_new_version_that_is_synced_under_running_minions_is_the_one_that_runs(fleet):
+def test_synced_new_version_runs_on_running_minions(fleet):
     """A minion's parent keeps what it has imported until it restarts; a surface does not."""
     for answer in fleet.salt("arp.flush", test="maybe").values():
         assert "neither true nor false" in answer

@@ -70,9 +70,7 @@ def rows(answer, name, *keys):
 
 @pytest.mark.parametrize("truth", ["live", "cached"])
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
-def test_audit_names_the_black_hole_heal_heals_it_and_a_second_audit_is_clean(
-    centre, family, truth, tmp_path
-):
+def test_audit_finds_and_heal_corrects_a_black_hole(centre, family, truth, tmp_path):
     with black_hole(centre, family) as (worker, databases, ip, old, new):
         seen = centre.run("arp.audit", f"truth={truth}")
         assert rows(
@@ -103,21 +101,21 @@ def test_audit_names_the_black_hole_heal_heals_it_and_a_second_audit_is_clean(
         assert (again.code, again.data["wrong"]) == (0, [])
 
 
-def test_a_page_that_cannot_be_written_loses_no_answer(centre):
+def test_unwritable_page_keeps_the_answer(centre):
     seen = centre.run("arp.audit", "['db1', 'db2']", "report=/proc/page.html")
     assert seen.data["counts"]["databases"] == 2
     assert "The page could not be written" in seen.data["summary"][-1]
     assert seen.code == 1
 
 
-def test_people_get_tables_and_the_jid(centre):
+def test_terminal_shows_tables_and_the_jid(centre):
     seen = centre.run("arp.audit", "db*", "glob", out=None)
     assert "entries of 3 databases: 0 wrong" in seen.text
     assert "jid 20" in seen.text
     assert "Traceback" not in seen.text
 
 
-def test_a_minion_that_hangs_and_one_that_is_down_are_named_and_are_not_gone(centre):
+def test_minion_that_is_down_is_silent_and_not_gone(centre):
     down = centre.minions["db3"]
     down.machine.do("ip link set mgmt down")
     try:
@@ -132,7 +130,7 @@ def test_a_minion_that_hangs_and_one_that_is_down_are_named_and_are_not_gone(cen
     centre.wait_for("db3")
 
 
-def test_a_run_that_is_interrupted_tells_what_it_knows(centre):
+def test_interrupted_heal_returns_what_is_known(centre):
     with black_hole(centre, "ipv4") as (_, _, ip, old, new), Bus(centre.master) as bus:
         words = [*command(centre.master), "--out=json", "arp.heal", "pause=600"]
         with subprocess.Popen(
@@ -145,10 +143,10 @@ def test_a_run_that_is_interrupted_tells_what_it_knows(centre):
         assert run.returncode == 130
         assert answer["interrupted"] is True
         assert [(row["ip"], row["old"], row["new"]) for row in answer["healed"]] == [(ip, old, new)]
-        assert [row["why"] for row in answer["not_reached"]] == ["the run ended before"] * 2
+        assert [row["why"] for row in answer["not_reached"]] == ["the run ended first"] * 2
 
 
-def test_a_machine_whose_key_is_deleted_does_not_count_and_its_address_is_gone(centre):
+def test_deleted_key_makes_the_address_gone(centre):
     """In a network of which the operator says that all of it is the fleet's. The last test."""
     worker = centre.fabric.machines["worker2"]
     assert connect(worker, centre.fabric.machines["db1"].ip)

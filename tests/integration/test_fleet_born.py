@@ -71,7 +71,7 @@ def settled(bus):
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
-def test_a_worker_made_again_is_reached_and_nobody_typed(centre, bus, family):
+def test_recreated_worker_is_healed_at_its_start(centre, bus, family):
     worker = centre.fabric.machines["worker1"]
     databases = [centre.fabric.machines[name] for name in DATABASES]
     ip = worker.ip6 if family == "ipv6" else worker.ip
@@ -150,7 +150,7 @@ def start_event(name, *ips):
 
 
 @pytest.mark.usefixtures("accepted")
-def test_a_thousand_starts_at_once_bounded_jobs_none_lost_and_the_last_address_counts(bus):
+def test_2000_starts_at_once_lose_none_in_bounded_jobs(bus):
     last = {}
     for host in (10, 20):  # each starts twice, the second time with another address
         for number, name in enumerate(THOUSAND):
@@ -207,22 +207,26 @@ def sent(centre, kind):
 @pytest.mark.parametrize(
     ("kind", "who", "why"),
     [
-        ("injection", "evil", "sent a start event of somebody else"),
+        ("injection", "evil", "sent a start event of another minion"),
         ("50,000 addresses", "evil", "claims 50000 addresses"),
-        ("100,000 addresses", "evil", "is no list (str)"),  # Salt cuts an event of more than 1 MB
-        ("other tags", "evil", "somebody else: 'salt/minion/db1/start'"),
-        ("absurd types", "evil", "hwaddr_interfaces is no dictionary"),
+        (
+            "100,000 addresses",
+            "evil",
+            "is not a list (str)",
+        ),  # Salt cuts an event of more than 1 MB
+        ("other tags", "evil", "another minion: 'salt/minion/db1/start'"),
+        ("absurd types", "evil", "hwaddr_interfaces: not a dictionary"),
     ],
     ids=lambda value: value.replace(" ", "_"),
 )
-def test_a_hostile_minions_events_are_told_by_name_and_do_nothing(centre, bus, kind, who, why):
+def test_hostile_start_events_are_refused_and_do_nothing(centre, bus, kind, who, why):
     sent(centre, kind)
     told = bus.heard("arp/born/refused", lambda found: why in str(found))
     assert any(why in event["data"].get(who, "") for event in told)
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_others_addresses_are_asked_about_at_most(centre, bus):
+def test_addresses_of_others_in_an_event_are_ignored(centre, bus):
     """What the master itself remembers of a minion counts; the event's addresses do not."""
     sent(centre, "others' addresses")
     [asked] = bus.heard("arp/born/asked", lambda found: found)
@@ -231,7 +235,7 @@ def test_others_addresses_are_asked_about_at_most(centre, bus):
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_an_event_in_the_name_of_another_only_asks_about_his_real_addresses(centre, bus):
+def test_forged_id_asks_about_real_addresses_only(centre, bus):
     """Salt verifies the id of a minion's event, and not those of a list of events."""
     sent(centre, "another's id")
     [asked] = bus.heard("arp/born/asked", lambda found: found)
@@ -260,13 +264,13 @@ def interfaces(*ips):
 
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize(("lie", "make"), LIES, ids=[lie for lie, _ in LIES])
-def test_lies_about_interfaces_cause_questions_at_most(centre, lie, make):
+def test_false_interfaces_cause_only_questions(centre, lie, make):
     pathlib.Path("/tmp/lies").write_text(json.dumps(make(centre)), encoding="utf-8")
     healed = centre.run("arp.heal", "pause=0")
     assert healed.code in (0, 2, 4, 6), healed.text
     for row in healed.data["still_wrong"]:
         assert row["machine"] == "evil"
-        assert "not the machine that claims it" in row["why"]
+        assert "the machine that claims this address did not" in row["why"]
     if lie in ("text", "8192 addresses"):
         assert [row["minion"] for row in healed.data["silent"]] == ["evil"]
     assert healed.data["healed"] == []

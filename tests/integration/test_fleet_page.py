@@ -44,20 +44,20 @@ def answer():
         for number in range(30)
         for ip in ("192.0.2.90", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:90")
     ]  # fmt: skip
-    fleet = compare.Fleet({}, set())
-    verdict = compare.Verdict(rows, [], [], dict.fromkeys(("entries", "strangers"), 60), {})
+    fleet = compare.Bindings({}, set())
+    verdict = compare.Comparison(rows, [], [], dict.fromkeys(("entries", "strangers"), 60), {})
     silent = {"db31": "no answer: it is down, or not connected"}
-    told = summary.told(verdict, fleet, {}, silent, 0)
+    told = summary.answer(verdict, fleet, {}, silent, 0)
     heal = fleet_heal.Heal(verdict, 10_000)
     for row in rows:
         ret = {"healed": [{**row, "old": row["mac"], "new": row["mac_true"]}], "entries": []}
         if row["minion"].startswith("db7."):
             ret = {"healed": [], "entries": []}
-        heal.begun([row["minion"]], "eth0", [row["ip"]])
-        heal.answered(row["minion"], "eth0", [row["ip"]], {"ret": ret}, summary.failure)
+        heal.begin([row["minion"]], "eth0", [row["ip"]])
+        heal.note_answer(row["minion"], "eth0", [row["ip"]], {"ret": ret})
     left = [row for row in rows if row["minion"].startswith("db7.")]
-    heal.looked_again(left, {row["minion"] for row in rows})
-    return {**told, **heal.told(silent, 0), "jid": "20270115080000000000"}
+    heal.note_tables(left, {row["minion"] for row in rows})
+    return {**told, **heal.answer(silent, 0), "jid": "20270115080000000000"}
 
 
 @pytest.fixture
@@ -78,24 +78,24 @@ def seen(tmp_path):
     return json.loads(html.unescape(re.search("<title>(.*?)</title>", done.stdout, re.S)[1]))
 
 
-def test_it_reads_on_a_phone_without_scrolling_sideways(seen):
+def test_page_fits_a_phone(seen):
     assert seen["width"] <= PHONE
     assert seen["smallest"] >= 12
 
 
-def test_it_shows_what_is_wrong_since_when_and_what_was_done(seen):
+def test_page_shows_findings_ages_and_outcomes(seen):
     assert seen["marks"].count("mark healed") == 58
     assert seen["marks"].count("mark still") == 2
     for text in (
         "db7.a-rather-long-name.example",
         "2001:db8:aaaa:bbbb:cccc:dddd:eeee:90",
         "unchanged since 2027-01-15 06:30:00 UTC, 2 h",
-        "as the master remembers it, 2 h old",
-        "asking did not correct it",
+        "from cached grains, 2 h old",
+        "still wrong after asking",
         "db31 no answer",
     ):
         assert text in seen["shown"]
 
 
-def test_it_takes_nothing_from_elsewhere(seen):
+def test_page_loads_nothing(seen):
     assert (seen["scripts"], seen["outside"]) == (0, 0)

@@ -1,7 +1,7 @@
-"""Who is asked at the same time: never more than a share of one role. Pure.
+"""Which minions are asked at the same time: never more than a share of one role. Pure.
 
-The members of one role (db1, db2, db3) differ in the numbers of their ids, as the schedule's splay
-has it. Standard library alone.
+The ids of one role's members (db1, db2, db3) differ in numbers alone; the schedule's splay uses the
+same rule. Standard library alone.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ Job = tuple[str, tuple[str, ...]]
 
 
 def role(minion: str) -> str:
-    """Return what the members of one role have in common: db1 and db12 are both ``db#``."""
+    """Return the role that an id belongs to: db1 and db12 are both ``db#``."""
     return re.sub(r"[0-9]+", "#", minion)
 
 
 def waves(
     minions: Iterable[str], everybody: Collection[str], share: float, batch: int
 ) -> Iterator[list[str]]:
-    """Yield who is asked together, wave by wave.
+    """Yield the minions that are asked together, wave by wave.
 
     everybody
-        All members of all roles, those that need not be asked too: a share is a share of them.
+        All members of all roles, also those that need not be asked: a share is a share of them.
     share
         Of one role, more than 0 and at most 1. One member always may.
     batch
@@ -42,11 +42,11 @@ def waves(
         wave: list[str] = []
         for name in list(queue):
             members = waiting[name]
-            may = max(1, int(sizes[name] * share + 1e-9))
-            for _ in range(min(may, len(members), batch - len(wave))):
+            most = max(1, int(sizes[name] * share + 1e-9))
+            for _ in range(min(most, len(members), batch - len(wave))):
                 wave.append(members.popleft())
         queue = deque(name for name in queue if waiting[name])
-        queue.rotate(-1)  # the role that a full batch left out comes first
+        queue.rotate(-1)  # the role that a full batch left out goes first
         yield wave
 
 
@@ -57,7 +57,7 @@ def _by_number(minion: str) -> list[Any]:
 
 
 def jobs(rows: Iterable[Row], wave: Collection[str], most: int) -> dict[Job, list[str]]:
-    """Return the jobs of one wave: exactly these entries on exactly these minions."""
+    """Return the jobs of one wave: these entries on these minions, and no others."""
     held: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in rows:
         if row["minion"] in wave:

@@ -1,6 +1,6 @@
-"""The answer of an audit or a heal as one page: HTML that needs nothing from anywhere. Pure.
+"""The answer of an audit or a heal as one self-contained HTML page. Pure.
 
-Whatever minions sent is text here, never markup. No script at all; it reads on a phone.
+A value that a minion sent is text, never markup. No scripts; readable on a phone.
 Standard library alone.
 """
 
@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 Row = dict[str, Any]
-MOST = 40  # rows and columns of the picture; the lists below it have all
+MAX_MATRIX = 40  # rows and columns of the matrix; the lists below it are complete
 
 STYLE = """
 :root { color-scheme: light dark; --bad: #b3261e; --good: #1e6b34; --dim: #6b6b6b; --line: #8884; }
@@ -40,26 +40,29 @@ MARKS = {
     "wrong": ("✕", "wrong"),
     "gone": ("-", "of a machine that is gone"),
     "healed": ("✓", "was wrong, healed"),
-    "up": ("○", "nobody answered: given up"),
+    "up": ("○", "no answer: given up"),
     "still": ("!", "still wrong"),
 }
 
 
 def page(answer: Mapping[str, Any], now: float) -> str:
-    """Return the page. ``now``: seconds since 1970, when the answer was given."""
+    """Return the page. ``now``: the time of the answer, in seconds since 1970."""
     marks = _marks(answer)
     code = answer.get("retcode", 0)
     parts = [
         "<h1>Neighbour tables of the fleet</h1>",
         _dim(f"{_utc(now)} · job {answer.get('jid', '')}"),
-        *(f'<p class="{"bad" if code else "good"}">{_text(line)}</p>' for line in _lines(answer)),
-        _picture(marks),
+        *(
+            f'<p class="{"bad" if code else "good"}">{_text(line)}</p>'
+            for line in answer.get("summary", [])
+        ),
+        _matrix(marks),
         _list("Still wrong", map(_why, _rows(answer, "still_wrong"))),
-        _list("Not reached", map(_silent, _rows(answer, "not_reached"))),
+        _list("Not reached", map(_reason, _rows(answer, "not_reached"))),
         _list("Wrong", (_wrong(row, now, marks) for row in _rows(answer, "wrong"))),
         _list("Of machines that are gone", (_gone(row, now) for row in _rows(answer, "gone"))),
         _list("Claimed by several machines", map(_twice, _rows(answer, "twice"))),
-        _list("Gave no answer", map(_silent, _rows(answer, "silent"))),
+        _list("Did not answer", map(_reason, _rows(answer, "silent"))),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -73,7 +76,7 @@ def page(answer: Mapping[str, Any], now: float) -> str:
 
 
 def _marks(answer: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """Return what to show of an address on a database; what was done counts more."""
+    """Return the mark of each address on each database; an outcome overrides a finding."""
     marks: dict[tuple[str, str], str] = {}
     for key, kind in (
         ("wrong", "wrong"), ("gone", "gone"), ("healed", "healed"), ("given_up", "up"),
@@ -84,24 +87,26 @@ def _marks(answer: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     return marks
 
 
-def _picture(marks: Mapping[tuple[str, str], str]) -> str:
-    """Return databases by addresses."""
+def _matrix(marks: Mapping[tuple[str, str], str]) -> str:
+    """Return the table of addresses by databases."""
     if not marks:
         return ""
     ips = list(dict.fromkeys(ip for ip, _ in marks))
     healed = {minion for (_, minion), kind in marks.items() if kind == "healed"}
     minions = sorted({minion for _, minion in marks}, key=lambda name: (name in healed, name))
-    head = "".join(f'<th class="up">{_text(minion)}</th>' for minion in minions[:MOST])
+    head = "".join(f'<th class="up">{_text(minion)}</th>' for minion in minions[:MAX_MATRIX])
     lines = [
         f"<tr><th><code>{_text(ip)}</code></th>"
-        + "".join(_mark(marks.get((ip, minion))) for minion in minions[:MOST])
+        + "".join(_mark(marks.get((ip, minion))) for minion in minions[:MAX_MATRIX])
         + "</tr>"
-        for ip in ips[:MOST]
+        for ip in ips[:MAX_MATRIX]
     ]
     kinds = dict.fromkeys(marks.values())
     legend = " · ".join(f"{MARKS[kind][0]} {MARKS[kind][1]}" for kind in kinds)
-    left_out = (max(0, len(ips) - MOST), max(0, len(minions) - MOST))
-    more = f" · not shown: {left_out[0]} addresses, {left_out[1]} databases" * any(left_out)
+    left_out = (max(0, len(ips) - MAX_MATRIX), max(0, len(minions) - MAX_MATRIX))
+    more = (
+        f" · not shown: {left_out[0]} addresses, {left_out[1]} databases" if any(left_out) else ""
+    )
     return (
         f'<h2>Addresses and databases</h2><div class="scroll"><table><tr><th></th>{head}</tr>'
         + "".join(lines)
@@ -117,32 +122,32 @@ def _mark(kind: str | None) -> str:
 
 def _wrong(row: Row, now: float, marks: Mapping[tuple[str, str], str]) -> str:
     done = marks.get((row["ip"], row["minion"]), "wrong")
-    truth = "asked just now"
+    truth = "answered just now"
     if row.get("truth") != "live":
-        truth = f"as the master remembers it, {_span(row.get('truth_age_s'))} old"
+        truth = f"from cached grains, {_span(row.get('truth_age_s'))} old"
     return (
-        f"<b>{_text(row['minion'])}</b> holds {_code(row['ip'])} on {_text(row['dev'])} "
-        f'as <span class="bad">{_code(row["mac"])}</span>; {_text(row["machine"])} has it with '
-        f"{_code(row['mac_true'])} ({_text(truth)}).{_dim(_held(row, now))}"
+        f"<b>{_text(row['minion'])}</b> has {_code(row['ip'])} on {_text(row['dev'])} "
+        f'at <span class="bad">{_code(row["mac"])}</span>; it is {_text(row["machine"])}, at '
+        f"{_code(row['mac_true'])} ({_text(truth)}).{_dim(_age(row, now))}"
         + (_dim(MARKS[done][1]) if done != "wrong" else "")
     )
 
 
 def _gone(row: Row, now: float) -> str:
     return (
-        f"<b>{_text(row['minion'])}</b> holds {_code(row['ip'])} on {_text(row['dev'])} as "
-        f"{_code(row['mac'])}: {_text(row['why'])}.{_dim(_held(row, now))}"
+        f"<b>{_text(row['minion'])}</b> has {_code(row['ip'])} on {_text(row['dev'])} at "
+        f"{_code(row['mac'])}: {_text(row['why'])}.{_dim(_age(row, now))}"
     )
 
 
-def _held(row: Row, now: float) -> str:
-    """Return since when, and what keeps it."""
+def _age(row: Row, now: float) -> str:
+    """Return its state, its age, and what keeps it."""
     parts = [str(row["state"])]
     if row.get("unchanged_s") is not None:
         since = _utc(now - row["unchanged_s"])
         parts.append(f"unchanged since {since}, {_span(row['unchanged_s'])}")
     if row.get("suspect"):
-        parts.append("something vouches for it")
+        parts.append("suspect: kept REACHABLE by upper-layer confirmation")
     if row.get("owner"):
         parts.append(f"never touched: {row['owner']}")
     return " · ".join(parts)
@@ -152,7 +157,7 @@ def _twice(row: Row) -> str:
     more = row["count"] - len(row["machines"])
     names = ", ".join(row["machines"]) + (f" and {more} more" if more else "")
     macs = " ".join(_code(mac) for mac in row["macs"])
-    held = f"held by {row['held']} databases" if row["held"] else "no database holds it"
+    held = f"cached by {row['held']} databases" if row["held"] else "cached by no database"
     return f"{_code(row['ip'])}: {_text(names)} {macs}{_dim(held)}"
 
 
@@ -160,7 +165,7 @@ def _why(row: Row) -> str:
     return f"<b>{_text(row['minion'])}</b> {_code(row['ip'])}: {_text(row['why'])}"
 
 
-def _silent(row: Row) -> str:
+def _reason(row: Row) -> str:
     return f"<b>{_text(row['minion'])}</b> {_text(row['why'])}"
 
 
@@ -169,16 +174,12 @@ def _list(title: str, items: Iterable[str]) -> str:
     return f"<h2>{title}</h2><ul>{lines}</ul>" if lines else ""
 
 
-def _lines(answer: Mapping[str, Any]) -> list[Any]:
-    return list(answer.get("summary", []))
-
-
 def _rows(answer: Mapping[str, Any], key: str) -> list[Row]:
     return list(answer.get(key, []))
 
 
 def _text(value: Any) -> str:
-    """Return text that is nothing but text: no markup, no character that turns writing round."""
+    """Return text without markup, control characters and changes of writing direction."""
     return escape("".join(char if char.isprintable() else "?" for char in str(value)))
 
 
@@ -195,7 +196,7 @@ def _utc(seconds: float) -> str:
 
 
 def _span(seconds: float | None) -> str:
-    """Return a time in words."""
+    """Return a duration as text."""
     if seconds is None:
         return "of unknown age"
     for size, name in ((86400, "d"), (3600, "h"), (60, "min")):

@@ -1,7 +1,7 @@
-"""Who has started and is still to be asked about: windows, and bounds. Pure; told the time.
+"""Machines that have started and are to be asked about: windows and bounds. Pure; no clock.
 
 Starts are merged: the first one opens a window, at its end there is one job. Of one machine the
-last thing it said counts. A machine that starts again too soon is not forgotten, only later.
+last event counts. A machine that starts again too soon is asked about later, and not forgotten.
 Standard library alone.
 """
 
@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from . import inventory
 from .inventory import Network
 
-MOST_WAITING = 100_000  # ids, accepted or not: who is not accepted is dropped at the window's end
-MOST_EACH = 64  # addresses of one machine that are asked about
-MOST_TOLD = 100  # machines complained of in one window
-MOST_REASONS = 5  # of one machine
-MOST_JOBS = 100  # whose answers are waited for
-JOB_S = 60.0  # how long an answer is waited for
+MAX_PENDING = 100_000  # ids; those without an accepted key are dropped when the window ends
+MAX_ADDRESSES_EACH = 64  # of one machine in one job
+MAX_REFUSED = 100  # machines reported in one window
+MAX_REASONS = 5  # of one machine
+MAX_JOBS = 100  # whose answers are awaited
+ANSWER_TIMEOUT_S = 60.0
 
 
 class Job(NamedTuple):
@@ -29,8 +29,8 @@ class Job(NamedTuple):
     claimed: dict[str, list[str]]  # what the machines' events said
 
 
-class Newcomers:
-    """Notes starts, hands out jobs."""
+class StartQueue:
+    """Collects starts, returns jobs."""
 
     def __init__(
         self, window_s: float, again_s: float, most: int, networks: Iterable[Network] = ()
@@ -42,71 +42,73 @@ class Newcomers:
         again_s
             How long after a job for a machine there may be another one for it.
         most
-            Addresses in one job. What is more waits for the next window.
+            Addresses in one job. The rest is in the next one.
         networks
             Where a claimed address may lie. None: anywhere.
         """
         self._window_s, self._again_s, self._most = window_s, again_s, most
         self._networks = list(networks)
-        self._waiting: dict[str, list[str]] = {}  # machine to what it claimed with its last start
+        self._pending: dict[str, list[str]] = {}  # machine to the addresses in its last event
         self._asked_at: dict[str, float] = {}
         self._due: float | None = None
-        self._refused: dict[str, list[str]] = {}  # machine to what was wrong with what it sent
+        self._refused: dict[str, list[str]] = {}  # machine to why its events were refused
         self._overflowed = 0
 
     def __len__(self) -> int:
-        """Return how many machines wait."""
-        return len(self._waiting)
+        """Return how many machines are pending."""
+        return len(self._pending)
 
-    def started(self, tag: str, data: Any, now: float) -> None:
-        """Note a start event. Of all that it holds, only ``id`` is the sender's own, if that."""
+    def on_start_event(self, tag: str, data: Any, now: float) -> None:
+        """Note a start event. Salt verifies at most its ``id``."""
         machine = data.get("id") if isinstance(data, dict) else None
         if not isinstance(machine, str) or not 0 < len(machine) <= 255 or not machine.isprintable():
-            self.refuse(f"tag {tag[:60]!r}", f"no machine's id: {str(machine)[:60]!r}", now)
+            self.refuse(f"tag {tag[:60]!r}", f"not a minion id: {str(machine)[:60]!r}", now)
             return
         if tag != f"salt/minion/{machine}/start":
-            self.refuse(machine, f"sent a start event of somebody else: {tag[:80]!r}", now)
+            self.refuse(machine, f"sent a start event of another minion: {tag[:80]!r}", now)
             return
-        if machine not in self._waiting and len(self._waiting) >= MOST_WAITING:
+        if machine not in self._pending and len(self._pending) >= MAX_PENDING:
             self._overflowed += 1
             return
-        self.note(machine, self._claimed(machine, data), now)
+        self.add(machine, self._announced(machine, data), now)
 
-    def note(self, machine: str, addresses: list[str], now: float) -> None:
-        """Remember a machine until there was a job for it; who waits keeps his place."""
-        self._waiting[machine] = addresses
+    def add(self, machine: str, addresses: list[str], now: float) -> None:
+        """Keep a machine until there is a job for it; one that is pending keeps its place."""
+        self._pending[machine] = addresses
         if self._due is None:
             self._due = now + self._window_s
 
     def refuse(self, machine: str, why: str, now: float | None = None) -> None:
-        """Remember what is wrong with what somebody sent; it is told at the window's end."""
+        """Keep why an event was refused; it is reported when the window ends."""
         if self._due is None and now is not None:
             self._due = now + self._window_s
-        if machine in self._refused or len(self._refused) < MOST_TOLD:
+        if machine in self._refused or len(self._refused) < MAX_REFUSED:
             reasons = self._refused.setdefault(machine, [])
-            if why not in reasons and len(reasons) < MOST_REASONS:
+            if why not in reasons and len(reasons) < MAX_REASONS:
                 reasons.append(why)
 
-    def complaints(self) -> dict[str, str]:
-        """Return who sent what is refused, and why; and forget it."""
-        told = {machine: "; ".join(reasons) for machine, reasons in self._refused.items()}
+    def take_refused(self) -> dict[str, str]:
+        """Return machine to why its events were refused, once."""
+        refused = {machine: "; ".join(reasons) for machine, reasons in self._refused.items()}
         self._refused = {}
         if self._overflowed:
-            told["many"] = f"{self._overflowed} starts were not noted: {MOST_WAITING} wait already"
+            refused["many"] = (
+                f"{self._overflowed} starts dropped: {MAX_PENDING} are pending already"
+            )
             self._overflowed = 0
-        return told
+        return refused
 
-    def _claimed(self, machine: str, data: dict[str, Any]) -> list[str]:
+    def _announced(self, machine: str, data: dict[str, Any]) -> list[str]:
         if "grains" not in data:
             return []
         try:
             return [ip for ip, _, _ in inventory.from_grains(data["grains"]).addresses]
         except ValueError as error:
-            self.refuse(machine, f"its start event: {error}")
+            self.refuse(machine, f"start event: {error}")
             return []
 
     def wait_s(self, now: float) -> float | None:
-        """Return how long until there may be a job; None while nobody waits."""
+        """Return how long until the next job is due; None while nothing is pending."""
         return None if self._due is None else max(0.0, self._due - now)
 
     def take(
@@ -118,24 +120,24 @@ class Newcomers:
         """Return the job that is due, or None.
 
         accepted
-            Machines whose key is accepted. Nobody else's address is asked about.
+            Machines whose key is accepted. Addresses of others are not asked about.
         known
-            What the master itself remembers of a machine's addresses. It was told over a channel
-            that proves who speaks, so it counts more than an event; where it is nothing, the event.
+            Returns a machine's addresses from its cached grains. Grains arrive over a channel that
+            proves the sender, an event does not: its addresses count only without cached grains.
         """
         if self._due is None or now < self._due:
             return None
-        self._drop_strangers(accepted)
-        ripe = [name for name in self._waiting if self._ripe_at(name) <= now]
+        self._drop_unaccepted(accepted)
+        due = [name for name in self._pending if self._due_at(name) <= now]
         machines: list[str] = []
         addresses: dict[str, None] = {}
-        for machine in ripe:
-            found = self._allowed(machine, known(machine) or self._waiting[machine])
+        for machine in due:
+            found = self._allowed(machine, known(machine) or self._pending[machine])
             if machines and len(addresses) + len(found) > self._most:
                 break
             machines.append(machine)
             addresses.update(dict.fromkeys(found))
-        claimed = {machine: self._waiting.pop(machine) for machine in machines}
+        claimed = {machine: self._pending.pop(machine) for machine in machines}
         self._asked_at.update(dict.fromkeys(machines, now))
         self._schedule(now)
         return Job(machines, list(addresses), claimed) if machines else None
@@ -144,57 +146,61 @@ class Newcomers:
         """Remember again what a job was for that could not be sent."""
         for machine in job.machines:
             self._asked_at.pop(machine, None)
-            if machine not in self._waiting:
-                self.note(machine, job.claimed[machine], now)
+            if machine not in self._pending:
+                self.add(machine, job.claimed[machine], now)
 
-    def _drop_strangers(self, accepted: Collection[str]) -> None:
-        for machine in [name for name in self._waiting if name not in accepted]:
-            del self._waiting[machine]
+    def _drop_unaccepted(self, accepted: Collection[str]) -> None:
+        for machine in [name for name in self._pending if name not in accepted]:
+            del self._pending[machine]
             self.refuse(machine, "its key is not accepted")
 
     def _allowed(self, machine: str, found: list[str]) -> list[str]:
         """Return the addresses that may be asked about."""
         unique = list(dict.fromkeys(found))
-        inside = [ip for ip in unique if self._is_allowed(ip)]
-        if unique and not inside:  # a container's own network beside the real one is usual
-            self.refuse(machine, f"none of its {len(unique)} addresses lies in the networks")
-        if len(inside) > MOST_EACH:
-            self.refuse(machine, f"{len(inside)} addresses; the first {MOST_EACH} are asked about")
-        return inside[:MOST_EACH]
+        allowed = [ip for ip in unique if self._is_allowed(ip)]
+        if unique and not allowed:  # a container's own network beside the real one is usual
+            self.refuse(machine, f"none of its {len(unique)} addresses is in `networks`")
+        if len(allowed) > MAX_ADDRESSES_EACH:
+            self.refuse(
+                machine, f"{len(allowed)} addresses: only {MAX_ADDRESSES_EACH} are asked about"
+            )
+        return allowed[:MAX_ADDRESSES_EACH]
 
     def _is_allowed(self, ip: str) -> bool:
-        return not self._networks or inventory.inside(ip, self._networks)
+        return not self._networks or inventory.is_inside(ip, self._networks)
 
-    def _ripe_at(self, machine: str) -> float:
+    def _due_at(self, machine: str) -> float:
         last = self._asked_at.get(machine)
         return float("-inf") if last is None else last + self._again_s
 
     def _schedule(self, now: float) -> None:
-        """Say when the next job is due, and forget whom nothing holds back any longer."""
+        """Set when the next job is due, and forget machines that may be asked about again."""
         self._asked_at = {
             name: at for name, at in self._asked_at.items() if at + self._again_s > now
         }
         self._due = None
-        if self._waiting:
-            ripe_at = min(self._ripe_at(name) for name in self._waiting)
-            self._due = max(now + self._window_s, ripe_at)
+        if self._pending:
+            due_at = min(self._due_at(name) for name in self._pending)
+            self._due = max(now + self._window_s, due_at)
 
 
-class Jobs:
-    """Which jobs are under way, and who has not answered."""
+class SentJobs:
+    """Jobs whose answers are awaited, and the minions that have not answered."""
 
     def __init__(self) -> None:
-        self._missing: dict[str, tuple[float, set[str]]] = {}  # jid to when, and whose answers
+        self._missing: dict[
+            str, tuple[float, set[str]]
+        ] = {}  # jid to when it was sent, and minions
 
-    def sent(self, jid: str, minions: Iterable[str], now: float) -> None:
-        """Note a job; of too many the oldest is forgotten."""
+    def add(self, jid: str, minions: Iterable[str], now: float) -> None:
+        """Await the answers to a job; past the bound the oldest job is dropped."""
         if jid:
             self._missing[jid] = now, set(minions)
-            if len(self._missing) > MOST_JOBS:
+            if len(self._missing) > MAX_JOBS:
                 del self._missing[next(iter(self._missing))]
 
-    def answered(self, tag: str, data: Any) -> dict[str, Any] | None:
-        """Return what a database answered to one of our jobs, counts alone; None for others."""
+    def on_return(self, tag: str, data: Any) -> dict[str, Any] | None:
+        """Return the counts in an answer to one of our jobs; None for any other event."""
         jid, minion = (data.get("jid"), data.get("id")) if isinstance(data, dict) else (None, None)
         texts = isinstance(jid, str) and isinstance(minion, str)
         if not texts or tag != f"salt/job/{jid}/ret/{minion}":
@@ -203,15 +209,15 @@ class Jobs:
         if minion not in missing:
             return None
         missing.discard(minion)
-        told = data.get("return")
-        if not isinstance(told, dict):
-            return {"jid": jid, "minion": minion, "failed": str(told)[:300]}
-        lists = {key: told.get(key) for key in ("healed", "gone", "duplicates")}
+        returned = data.get("return")
+        if not isinstance(returned, dict):
+            return {"jid": jid, "minion": minion, "failed": str(returned)[:300]}
+        lists = {key: returned.get(key) for key in ("healed", "gone", "duplicates")}
         counts = {key: len(rows) for key, rows in lists.items() if isinstance(rows, list)}
         return {"jid": jid, "minion": minion, **counts}
 
-    def silent(self, now: float) -> dict[str, list[str]]:
-        """Return jid to who did not answer in time; and forget it."""
-        late = [jid for jid, (sent, _) in self._missing.items() if now > sent + JOB_S]
-        told = {jid: sorted(self._missing.pop(jid)[1]) for jid in late}
-        return {jid: minions for jid, minions in told.items() if minions}
+    def take_silent(self, now: float) -> dict[str, list[str]]:
+        """Return jid to the minions that did not answer in time, once."""
+        late = [jid for jid, (sent, _) in self._missing.items() if now > sent + ANSWER_TIMEOUT_S]
+        silent = {jid: sorted(self._missing.pop(jid)[1]) for jid in late}
+        return {jid: minions for jid, minions in silent.items() if minions}

@@ -1,23 +1,20 @@
-"""What a fleet's comparison comes to: the answer of an audit as plain data. Pure.
-
-Standard library alone.
-"""
+"""The answer of an audit as plain data. Pure. Standard library alone."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .compare import Fleet, Row, Verdict
+from .compare import Bindings, Comparison, Row
 
-WRONG, UNASKED = 2, 4  # exit codes; their sum is both
+WRONG, NOT_ALL_ANSWERED = 2, 4  # exit codes; their sum is both
 
 
-def failure(told: Any) -> str:
-    """Return why a minion's answer is none, in one line, or an empty string."""
-    if not isinstance(told, dict) or "ret" not in told:
+def failure(answer: Any) -> str:
+    """Return why a minion's answer cannot be used, in one line, or ""."""
+    if not isinstance(answer, dict) or "ret" not in answer:
         return "no answer"
-    ret = told["ret"]
+    ret = answer["ret"]
     if isinstance(ret, str):
         lines = [line.strip() for line in ret.splitlines() if line.strip()]
         return (lines[-1] if lines else "an empty answer")[:300]
@@ -26,73 +23,72 @@ def failure(told: Any) -> str:
     return ""
 
 
-def behind(verdict: Verdict, fleet: Fleet) -> set[str]:
-    """Return the machines whose word stands against an entry and that were not asked yet."""
-    ips = [row["ip"] for row in verdict.wrong]
-    ips += [row["ip"] for row in verdict.twice if row["held"]]
-    claims = (claim for ip in ips for claim in fleet.owners[ip])
-    return {claim.machine for claim in claims if not claim.facts.live}
+def unconfirmed(result: Comparison, known: Bindings) -> set[str]:
+    """Return the machines that an entry disagrees with by their cached grains alone."""
+    ips = [row["ip"] for row in result.wrong]
+    ips += [row["ip"] for row in result.twice if row["held"]]
+    bindings = (binding for ip in ips for binding in known.by_ip[ip])
+    return {binding.machine for binding in bindings if not binding.host.live}
 
 
-def bounded(lists: Mapping[str, list[Any]], limit: int) -> dict[str, Any]:
-    """Return lists cut to ``limit`` rows (0: not at all), and how long they really are."""
+def limited(lists: Mapping[str, list[Any]], limit: int) -> dict[str, Any]:
+    """Return lists cut to ``limit`` rows (0: not at all), and their real lengths."""
     cut = {name: rows[:limit] if limit else rows for name, rows in lists.items()}
     return {**cut, "totals": {name: len(rows) for name, rows in lists.items()}}
 
 
 def rows_of(reasons: Mapping[str, str]) -> list[Row]:
-    """Return minion to why as rows."""
+    """Return minions and reasons as rows."""
     return [{"minion": name, "why": why} for name, why in sorted(reasons.items())]
 
 
-def told(
-    verdict: Verdict,
-    fleet: Fleet,
+def answer(
+    result: Comparison,
+    known: Bindings,
     tables: Collection[str],
     silent: Mapping[str, str],
     limit: int,
 ) -> dict[str, Any]:
     """Return the answer of an audit."""
-    lists = {"wrong": verdict.wrong, "twice": verdict.twice, "gone": verdict.gone}
-    held = sum(1 for row in verdict.twice if row["held"])
-    asked = sum(1 for facts in fleet.facts.values() if facts.live)
+    lists = {"wrong": result.wrong, "twice": result.twice, "gone": result.gone}
+    held = sum(1 for row in result.twice if row["held"])
+    live = sum(1 for host in known.hosts.values() if host.live)
     counts = {
-        **verdict.counts,
+        **result.counts,
         "databases": len(tables),
-        "machines": len(fleet.facts),
-        "machines_asked": asked,
+        "machines": len(known.hosts),
+        "machines_asked": live,
     }
-    code = WRONG if verdict.wrong or verdict.gone or held else 0
+    code = WRONG if result.wrong or result.gone or held else 0
     return {
-        **bounded({**lists, "silent": rows_of(silent)}, limit),
+        **limited({**lists, "silent": rows_of(silent)}, limit),
         "counts": counts,
-        "summary": _summary(verdict, counts, held, len(silent)),
-        "retcode": code + (UNASKED if silent else 0),
+        "summary": _summary(result, counts, held, len(silent)),
+        "retcode": code + (NOT_ALL_ANSWERED if silent else 0),
     }
 
 
-def _summary(verdict: Verdict, counts: Mapping[str, int], held: int, silent: int) -> list[str]:
+def _summary(result: Comparison, counts: Mapping[str, int], held: int, silent: int) -> list[str]:
     lines = [
         f"{_number(counts['entries'], 'entry', 'entries')} of "
-        f"{_number(counts['databases'], 'database')}: {len(verdict.wrong)} wrong, "
-        f"{len(verdict.gone)} of machines that are gone, "
-        f"{_number(held, 'held address', 'held addresses')} claimed twice.",
+        f"{_number(counts['databases'], 'database')}: {len(result.wrong)} wrong, "
+        f"{len(result.gone)} of machines that are gone, "
+        f"{_number(held, 'cached address', 'cached addresses')} claimed twice.",
         f"Compared with {_number(counts['machines'], 'machine')}: {counts['machines_asked']} "
-        f"answered, {counts['machines'] - counts['machines_asked']} by what the master remembers "
-        "of them.",
+        f"answered, {counts['machines'] - counts['machines_asked']} from cached grains.",
     ]
-    unheld = len(verdict.twice) - held
+    unheld = len(result.twice) - held
     if unheld:
-        first = next(row["ip"] for row in verdict.twice if not row["held"])
+        first = next(row["ip"] for row in result.twice if not row["held"])
         lines.append(
-            f"{_number(unheld, 'address', 'addresses')} claimed twice that no database holds "
+            f"{_number(unheld, 'address', 'addresses')} claimed twice and cached by no database "
             f"({first}{', …' if unheld > 1 else ''})."
         )
     if counts["strangers"]:
         what = _number(counts["strangers"], "entry", "entries")
         lines.append(f"{what} of strangers: no machine of the fleet has these addresses.")
     if silent:
-        lines.append(f"{_number(silent, 'minion')} could not be asked.")
+        lines.append(f"{_number(silent, 'minion')} did not answer.")
     return lines
 
 

@@ -1,6 +1,6 @@
 """Salt's real loaders find what is for the master, on a master and nowhere else."""
 
-import contextlib
+import inspect
 import json
 import shutil
 import subprocess
@@ -9,14 +9,11 @@ from pathlib import Path
 
 import pytest
 import salt.cache
-import salt.client
 import salt.config
 import salt.loader
 import salt.output
 import salt.template
 from arp_engine.fleet import compare, heal
-from conftest import BORN, DEAD
-from salt.exceptions import SaltClientError
 
 LOADED = """
 import json, sys
@@ -32,7 +29,7 @@ print(json.dumps({
     "runners": sorted(name for name in runners if name.startswith("arp.")),
     "engines": sorted(name for name in engines if name.startswith("arp_born.")),
     "output": "arp_fleet" in outputters,
-    "from": runners["arp.audit"].__globals__["compare"].__file__,
+    "from": runners["arp.audit"].__globals__["html_report"].__file__,
 }))
 """
 
@@ -62,12 +59,12 @@ def runners(master_opts):
     return salt.loader.runner(master_opts, utils=salt.loader.utils(master_opts))
 
 
-def test_a_master_has_the_runner_and_nothing_else_of_it(runners):
+def test_master_loads_two_runner_functions(runners):
     assert sorted(name for name in runners if name.startswith("arp.")) == ["arp.audit", "arp.heal"]
 
 
 @pytest.mark.parametrize(("role", "there"), [("master", True), ("minion", False)])
-def test_the_engine_is_a_masters(master_opts, runners, role, there):
+def test_engine_loads_on_a_master_only(master_opts, runners, role, there):
     opts = {**master_opts, "__role": role}
     engines = salt.loader.engines(opts, {}, runners, salt.loader.utils(opts))
     assert ("arp_born.start" in engines) is there
@@ -84,66 +81,30 @@ def torn(request, master_opts):
     shutil.rmtree(place)
 
 
-def test_a_torn_memory_of_one_machine_is_no_end_of_an_audit(runners, torn):
-    memory = runners["arp.audit"].__globals__["_Memory"]
-    memory = memory.__new__(memory)
-    memory._cache = torn
-    assert memory.facts("torn") is None
+def test_corrupt_cached_grains_do_not_end_an_audit(runners, torn):
+    minions = runners["arp.audit"].__globals__["_Minions"]
+    minions = minions.__new__(minions)
+    minions.cache = torn
+    assert minions.cached_hosts(["torn"]) == {}
 
 
-def test_a_torn_memory_of_one_machine_holds_up_no_newcomer(master_opts, runners, torn):
+def test_corrupt_cached_grains_do_not_hold_up_a_start(master_opts, runners, torn):
     engines = salt.loader.engines(master_opts, {}, runners, salt.loader.utils(master_opts))
-    words = engines["arp_born.start"].__globals__
-    born = words["_Born"].__new__(words["_Born"])
-    born.cache, born.newcomers = torn, words["new_minions"].Newcomers(1, 10, 500)
+    loaded = engines["arp_born.start"].__globals__
+    listener = loaded["_StartListener"].__new__(loaded["_StartListener"])
+    listener.cache, listener.queue = torn, loaded["new_minions"].StartQueue(1, 10, 500)
     for name in ("torn", "whole"):
-        born.newcomers.note(name, ["192.0.2.7"], now=0)
-    job = born.newcomers.take(1, {"torn", "whole"}, born._known)
+        listener.queue.add(name, ["192.0.2.7"], now=0)
+    job = listener.queue.take(1, {"torn", "whole"}, listener._cached_addresses)
     assert job.machines == ["torn", "whole"]
-    assert "what is remembered of it" in born.newcomers.complaints()["torn"]
+    assert "cached grains: " in listener.queue.take_refused()["torn"]
 
 
-def test_a_heal_that_ends_before_its_time_tells_what_it_has_done(runners, monkeypatch):
-    """The master does not answer any more when the second wave is sent."""
-    words = runners["arp.heal"].__globals__
-    compare = words["compare"]
-    held = {"ip": "192.0.2.9", "dev": "db0", "mac": DEAD}
-    rows = [{**held, "minion": name, "owner": ""} for name in ("db1", "db2")]
-
-    class Look:
-        verdict = compare.Verdict(rows, [], [], {}, {})
-        tables, silent, interrupted = {"db1": [], "db2": []}, {}, False
-        fleet = compare.Fleet({}, [])
-
-        def __init__(self, *_words):
-            pass
-
-        def answer(self, _limit):
-            return {"summary": ["2 wrong."], "totals": {}, "retcode": 2}
-
-    class Ask:
-        def __init__(self, *_words):
-            pass
-
-        def publish(self, minions, *_words):
-            if "db2" in minions:
-                raise SaltClientError("the master is away")
-
-        def gather(self, _job):
-            healed = [{**held, "old": DEAD, "new": BORN}]
-            return {"db1": {"ret": {"healed": healed, "entries": []}}}
-
-        def ask(self, *_words):
-            return {"db1": {"ret": []}}, {"db1"}
-
-    monkeypatch.setitem(words, "_Look", Look)
-    monkeypatch.setitem(words, "_Ask", Ask)
-    monkeypatch.setattr(salt.client, "get_local_client", lambda **_words: contextlib.nullcontext())
-    answer = runners["arp.heal"](pause=0)
-    assert [row["minion"] for row in answer["healed"]] == ["db1"]
-    assert [row["minion"] for row in answer["not_reached"]] == ["db2"]
-    assert answer["summary"][-1] == "Ended before its time: the master is away"
-    assert (answer["retcode"], answer["interrupted"]) == (4, False)
+def test_heal_has_the_arguments_of_audit(runners):
+    audit, heal = (
+        inspect.signature(runners[name]).parameters for name in ("arp.audit", "arp.heal")
+    )
+    assert list(audit.values()) == list(heal.values())[: len(audit)]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +132,7 @@ def test_a_heal_that_ends_before_its_time_tells_what_it_has_done(runners, monkey
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
-def test_a_bad_word_is_one_line_before_anybody_is_asked(runners, words, line):
+def test_bad_argument_is_refused_before_any_job(runners, words, line):
     """There is no master to ask: so it was refused before."""
     answer = runners[line.partition(":")[0]](**words)
     assert answer["error"].startswith(line)
@@ -183,7 +144,7 @@ def shown_to_people(answer, opts):
     return salt.output.out_format(answer, "arp_fleet", {**opts, "color": False})
 
 
-def test_people_see_tables_and_no_control_character(master_opts):
+def test_output_has_tables_without_control_characters(master_opts):
     answer = {
         "summary": ["1 wrong."], "jid": "2027", "twice": [],
         "wrong": [{"minion": "db1\x1b[2J", "ip": "192.0.2.1"}],
@@ -197,20 +158,20 @@ def test_people_see_tables_and_no_control_character(master_opts):
     assert text.splitlines()[-1] == "jid 2027"
 
 
-def test_people_see_every_list_of_a_heal(master_opts):
-    told = heal.Heal(compare.Verdict([], [], [], {}, {}), budget=1).told({}, limit=0)
+def test_output_has_every_list_of_a_heal(master_opts):
+    told = heal.Heal(compare.Comparison([], [], [], {}, {}), budget=1).answer({}, limit=0)
     row = {"minion": "db1", "ip": "192.0.2.1", "mac": "02:00:00:00:00:0a"}
     filled = {name: [{**row, "dev": name}] for name in told["totals"]}
     text = shown_to_people({**told, **filled, "jid": "2027"}, master_opts)
     assert [name for name in filled if f"\n{name.replace('_', ' ')}:\n" not in text] == []
 
 
-def test_people_see_an_error_as_one_line(master_opts):
+def test_output_of_an_error_is_one_line(master_opts):
     error = {"error": "arp.audit: no", "retcode": 1}
     assert shown_to_people(error, master_opts) == "arp.audit: no"
 
 
-def test_installed_by_pip_a_master_has_all_of_it(site):
+def test_pip_installed_master_loads_all(site):
     """And the runner's engine is the installed one."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOADED],
@@ -250,9 +211,7 @@ HOSTILE = [
     ],
     ids=["plain", "hostile", "200", "text", "number", "no mapping", "null", "no grains"],
 )
-def test_the_plain_reactor_in_the_documentation_asks_and_nothing_else(
-    loaders, repo, tmp_path, data, asked
-):
+def test_documented_reactor_only_asks(loaders, repo, tmp_path, data, asked):
     """Rendered by Salt, from what any minion may send."""
     (tmp_path / "reactor.sls").write_text(shown(repo), encoding="utf-8")
     low = salt.template.compile_template(

@@ -39,7 +39,7 @@ def row(ip=IP, mac=DEAD, dev="eth0", state="REACHABLE", **more):
 
 def compared(rows, facts, accepted=None, former=None, **scope):
     networks = {key: parse.networks(key, value) for key, value in scope.items()}
-    fleet = compare.Fleet(
+    fleet = compare.Bindings(
         facts, set(facts) if accepted is None else accepted, former, compare.Scope(**networks)
     )
     return compare.compare({"db1": rows}, fleet)
@@ -56,7 +56,7 @@ NOTHING = (set(), set(), set())
 
 
 @pytest.mark.parametrize("ip", [IP, IP6])
-def test_a_wrong_entry_is_named_with_all_there_is_to_know(ip):
+def test_wrong_entry_has_all_fields(ip):
     verdict = compared([row(ip, suspect=True)], {"worker": remembered(BORN, ip, age_s=42)})
     assert verdict.wrong == [
         {
@@ -67,24 +67,24 @@ def test_a_wrong_entry_is_named_with_all_there_is_to_know(ip):
     ]  # fmt: skip
 
 
-def test_a_right_entry_is_not():
+def test_right_entry_agrees():
     verdict = compared([row(mac=BORN.upper())], {"worker": asked(BORN, IP)})
     assert (found(verdict), verdict.counts["agree"]) == (NOTHING, 1)
 
 
-def test_another_interface_of_the_same_machine_is_no_outage():
+def test_mac_of_another_interface_is_flux():
     facts = {"worker": asked(BORN, IP, eth1=interface(OTHER))}
     verdict = compared([row(mac=OTHER)], facts)
     assert (found(verdict), verdict.counts["flux"]) == (NOTHING, 1)
 
 
-def test_a_secondary_address_is_the_machines_too():
+def test_secondary_address_is_compared():
     eth0 = interface(BORN)
     eth0["secondary"] = [{"type": "inet", "address": IP, "label": "eth0:1"}]
     assert found(compared([row()], {"w": inventory.from_interfaces({"eth0": eth0})}))[0] == {IP}
 
 
-def test_two_machines_claim_an_address_and_a_database_holds_one_of_them():
+def test_address_of_two_machines_is_twice():
     verdict = compared([row(mac=BORN)], {"w1": asked(BORN, IP), "w2": asked(OTHER, IP)})
     assert found(verdict) == (set(), {IP}, set())
     assert verdict.twice == [
@@ -92,24 +92,24 @@ def test_two_machines_claim_an_address_and_a_database_holds_one_of_them():
     ]
 
 
-def test_an_address_that_every_machine_has_for_itself_is_one_row_and_no_outage():
+def test_address_of_all_machines_is_one_row_and_exit_code_0():
     facts = {f"w{number}": asked(BORN, "172.17.0.1") for number in range(50)}
     verdict = compared([], facts)
     assert [(each["count"], each["held"]) for each in verdict.twice] == [(50, 0)]
-    fleet = compare.Fleet(facts, set(facts))
-    told = summary.told(verdict, fleet, {}, {}, 100)
+    fleet = compare.Bindings(facts, set(facts))
+    told = summary.answer(verdict, fleet, {}, {}, 100)
     assert told["retcode"] == 0
-    assert "1 address claimed twice that no database holds (172.17.0.1)." in told["summary"]
+    assert "1 address claimed twice and cached by no database (172.17.0.1)." in told["summary"]
 
 
-def test_the_old_id_of_a_machine_made_again_does_not_contest_the_new_one():
+def test_live_answer_overrides_cached_grains():
     facts = {"old": remembered(DEAD, IP, age_s=9000), "new": asked(BORN, IP)}
     verdict = compared([row(mac=DEAD)], facts)
     assert found(verdict) == ({IP}, set(), set())
     assert verdict.wrong[0]["machine"] == "new"
 
 
-def test_what_nobody_has_is_a_strangers():
+def test_address_without_machine_is_a_stranger():
     verdict = compared([row("192.0.2.1")], {"worker": asked(BORN, IP)})
     assert (found(verdict), verdict.counts["strangers"]) == (NOTHING, 1)
 
@@ -117,13 +117,19 @@ def test_what_nobody_has_is_a_strangers():
 @pytest.mark.parametrize(
     ("facts", "accepted", "former", "scope", "why"),
     [
-        ({}, set(), {"w": remembered(DEAD, IP)}, {}, "was w's, whose key is no longer accepted"),
-        ({"w": asked(DEAD, IP6)}, None, {}, {}, "w has this MAC, and was asked"),
-        ({"w": asked(BORN, IP6)}, None, {}, {"networks": "192.0.2.0/24"}, "all were heard"),
+        (
+            {},
+            set(),
+            {"w": remembered(DEAD, IP)},
+            {},
+            "belonged to w, whose key is no longer",
+        ),
+        ({"w": asked(DEAD, IP6)}, None, {}, {}, "w has this MAC, answered"),
+        ({"w": asked(BORN, IP6)}, None, {}, {"networks": "192.0.2.0/24"}, "every machine answered"),
     ],
     ids=["key deleted", "moved away", "closed network"],
 )
-def test_gone_is_said_only_with_the_reason_it_is_known_by(facts, accepted, former, scope, why):
+def test_gone_has_a_reason(facts, accepted, former, scope, why):
     verdict = compared([row()], facts, accepted, former, **scope)
     assert why in verdict.gone[0]["why"]
 
@@ -137,7 +143,7 @@ def test_gone_is_said_only_with_the_reason_it_is_known_by(facts, accepted, forme
     ],
     ids=["no data", "remembered only", "one of two unheard"],
 )
-def test_no_data_is_not_gone(facts, accepted):
+def test_unheard_machine_makes_no_address_gone(facts, accepted):
     verdict = compared([row()], facts, accepted, networks="192.0.2.0/24")
     assert (found(verdict), verdict.counts["strangers"]) == (NOTHING, 1)
 
@@ -147,7 +153,7 @@ def test_only_accepted_keys_count():
     assert found(verdict) == NOTHING
 
 
-def test_what_is_excluded_is_not_compared():
+def test_excluded_address_is_not_compared():
     verdict = compared([row()], {"w1": asked(BORN, IP), "w2": asked(OTHER, IP)}, exclude=IP)
     assert (found(verdict), verdict.counts["not_compared"]) == (NOTHING, 1)
 
@@ -161,18 +167,18 @@ def test_what_is_excluded_is_not_compared():
     ],
     ids=lambda entry: f"{entry['ip']} {entry['owner']}",
 )  # fmt: skip
-def test_what_names_no_machine_is_not_compared(entry):
+def test_entry_of_no_single_machine_is_not_compared(entry):
     facts = {"w": asked(BORN, IP, "192.0.2.255")}
     verdict = compared([entry], facts, networks="0.0.0.0/0")
     assert (found(verdict), verdict.counts["not_compared"]) == (NOTHING, 1)
 
 
-def test_an_entry_that_somebody_set_is_named_with_its_owner():
+def test_wrong_permanent_entry_has_its_owner():
     verdict = compared([row(owner="PERMANENT", state="PERMANENT")], {"worker": asked(BORN, IP)})
     assert verdict.wrong[0]["owner"] == "PERMANENT"
 
 
-def test_grains_say_the_same_as_interfaces():
+def test_grains_and_interfaces_give_equal_inventories():
     grains = {
         "hwaddr_interfaces": {"eth0": BORN.upper(), "lo": "00:00:00:00:00:00"},
         "ip4_interfaces": {"eth0": [IP], "lo": ["127.0.0.1"]},
@@ -185,9 +191,9 @@ def test_grains_say_the_same_as_interfaces():
 @pytest.mark.parametrize(
     ("told", "line"),
     [
-        (None, "its interfaces are missing"),
-        ("lies", "its interfaces are no dictionary (str)"),
-        ({"eth0": [1]}, "interface 'eth0' is no dictionary (list)"),
+        (None, "malformed interfaces: missing"),
+        ("lies", "malformed interfaces: not a dictionary (str)"),
+        ({"eth0": [1]}, "malformed interface 'eth0': not a dictionary (list)"),
         ({5: {}}, "interface '5'"),
         (
             {"eth0": interface(BORN, *[f"10.{n >> 8}.{n & 255}.1" for n in range(5000)])},
@@ -198,12 +204,12 @@ def test_grains_say_the_same_as_interfaces():
                 f"eth{dev}": interface(BORN, *[f"10.{dev}.{n >> 8}.{n & 255}" for n in range(900)])
                 for dev in range(9)
             },
-            "more than 4096 are not believed",
+            "more than 4096 are refused",
         ),
     ],
     ids=["nothing", "text", "list", "number", "5000 on one", "8100 on nine"],
 )
-def test_interfaces_of_absurd_shape_are_refused_in_one_line(told, line):
+def test_malformed_interfaces_are_one_line(told, line):
     with pytest.raises(ValueError, match=r"^[^\n]*$") as refused:
         inventory.from_interfaces(told)
     assert line in str(refused.value)
@@ -225,20 +231,20 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING)
-def test_whatever_a_minion_says_of_its_interfaces_is_claims_or_one_line(told):
-    for claims in (inventory.from_interfaces, inventory.from_grains):
+def test_any_interfaces_are_an_inventory_or_one_line(told):
+    for read in (inventory.from_interfaces, inventory.from_grains):
         try:
-            facts = claims(told)
+            facts = read(told)
         except ValueError as error:
             refused = str(error)
         else:
             refused = ""
-            assert all(inventory.address(ip) == ip for ip, _, _ in facts.addresses)
+            assert all(inventory.parse_address(ip) == ip for ip, _, _ in facts.addresses)
         assert "\n" not in refused
 
 
 @pytest.mark.parametrize("age", [float("nan"), float("inf"), 1e300, 2**63, -1, "old"], ids=str)
-def test_an_age_that_no_kernel_has_is_none_and_stops_no_page(age):
+def test_impossible_age_is_none_and_renders(age):
     verdict = compared([row(updated_s=age)], {"worker": asked(BORN, IP)})
     [wrong] = verdict.wrong
     assert wrong["unchanged_s"] is None
@@ -246,8 +252,8 @@ def test_an_age_that_no_kernel_has_is_none_and_stops_no_page(age):
 
 
 @given(st.lists(ANYTHING, max_size=4), ANYTHING)
-def test_whatever_a_minion_says_of_its_table_the_others_are_compared(rows, instead):
-    fleet = compare.Fleet({"worker": asked(BORN, IP)}, {"worker"})
+def test_any_table_leaves_the_others_compared(rows, instead):
+    fleet = compare.Bindings({"worker": asked(BORN, IP)}, {"worker"})
     tables = {"db1": [row()], "evil": rows, "worse": instead}
     verdict = compare.compare(tables, fleet)
     assert ("db1", IP) in {(each["minion"], each["ip"]) for each in verdict.wrong}
@@ -260,7 +266,7 @@ MACHINES = st.dictionaries(
 
 
 @given(MACHINES, st.lists(st.tuples(st.sampled_from([IP, IP6]), st.sampled_from([DEAD, BORN]))))
-def test_wrong_means_that_nobody_who_has_the_address_has_the_mac(machines, entries):
+def test_wrong_means_no_machine_with_the_address_has_the_mac(machines, entries):
     """The same said in another way, one entry and one machine at a time."""
     facts = {name: asked(mac, *ips) for name, (mac, ips) in machines.items()}
     verdict = compared([row(ip, mac) for ip, mac in entries], facts)
@@ -287,20 +293,20 @@ def test_wrong_means_that_nobody_who_has_the_address_has_the_mac(machines, entri
     ],
     ids=["silent", "traceback", "missing", "False", "an empty table"],
 )
-def test_why_an_answer_is_none(told, line):
+def test_failure_names_the_reason(told, line):
     assert summary.failure(told) == line
 
 
-def test_an_interface_without_a_mac_claims_nothing():
+def test_interface_without_mac_has_no_binding():
     facts = {"w": inventory.from_interfaces({"tun0": interface("00:00:00:00:00:00", IP)})}
     assert (found(compared([row()], facts)), facts["w"].macs) == (NOTHING, frozenset())
 
 
-def test_an_address_that_is_held_and_claimed_twice_is_an_exit_code():
+def test_cached_address_of_two_machines_is_exit_code_2():
     facts = {"w1": asked(BORN, IP), "w2": asked(OTHER, IP)}
-    fleet = compare.Fleet(facts, set(facts))
+    fleet = compare.Bindings(facts, set(facts))
     rows = [row(mac=BORN)]
-    told = summary.told(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 0)
+    told = summary.answer(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 0)
     assert told["retcode"] == 2
 
 
@@ -311,21 +317,21 @@ def test_an_address_that_is_held_and_claimed_twice_is_an_exit_code():
 )
 def test_exit_codes_add_up(rows, silent, code):
     facts = {"worker": asked(BORN, IP)}
-    fleet = compare.Fleet(facts, set(facts))
+    fleet = compare.Bindings(facts, set(facts))
     verdict = compare.compare({"db1": rows}, fleet)
-    assert summary.told(verdict, fleet, {"db1": rows}, silent, 100)["retcode"] == code
+    assert summary.answer(verdict, fleet, {"db1": rows}, silent, 100)["retcode"] == code
 
 
-def test_lists_are_bounded_and_say_how_long_they_are():
+def test_limit_cuts_lists_and_totals_do_not():
     rows = [row(f"192.0.2.{number}") for number in range(1, 50)]
     facts = {"worker": asked(BORN, *(each["ip"] for each in rows))}
-    fleet = compare.Fleet(facts, set(facts))
-    told = summary.told(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 10)
+    fleet = compare.Bindings(facts, set(facts))
+    told = summary.answer(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 10)
     assert (len(told["wrong"]), told["totals"]["wrong"]) == (10, 49)
 
 
-def test_behind_a_row_are_those_who_were_not_asked_yet():
+def test_unconfirmed_are_machines_known_by_grains_alone():
     facts = {"w1": remembered(BORN, IP), "w2": asked(OTHER, IP6)}
-    fleet = compare.Fleet(facts, set(facts))
+    fleet = compare.Bindings(facts, set(facts))
     verdict = compare.compare({"db1": [row(), row(IP6)]}, fleet)
-    assert summary.behind(verdict, fleet) == {"w1"}
+    assert summary.unconfirmed(verdict, fleet) == {"w1"}

@@ -1,7 +1,7 @@
 """Who is asked when, what it costs, and what is known at any moment."""
 
 import pytest
-from arp_engine.fleet import arguments, batches, compare, html_report, summary
+from arp_engine.fleet import arguments, batches, compare, html_report
 from arp_engine.fleet import heal as fleet_heal
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ def wrong(minion, ip="192.0.2.90", dev="eth0", owner=""):
 
 
 def verdict(*rows):
-    return compare.Verdict(list(rows), [], [], {}, {})
+    return compare.Comparison(list(rows), [], [], {}, {})
 
 
 def answer(*ips, dev="eth0", verdict="healed", **more):
@@ -46,7 +46,7 @@ def answer(*ips, dev="eth0", verdict="healed", **more):
 
 
 def told(heal, silent=()):
-    return heal.told(dict(silent), 0)
+    return heal.answer(dict(silent), 0)
 
 
 IDS = st.builds(
@@ -57,7 +57,7 @@ IDS = st.builds(
 
 
 @given(st.sets(IDS), st.sets(IDS), st.sampled_from(["1/3", 0.5, 1, 0.01]), st.integers(1, 12))
-def test_never_more_than_a_share_of_one_role_and_nobody_is_forgotten(asked, others, share, batch):
+def test_waves_keep_the_share_and_cover_every_minion(asked, others, share, batch):
     everybody = asked | others
     parsed = arguments.share(share)
     waves = list(batches.waves(asked, everybody, parsed, batch))
@@ -72,12 +72,12 @@ def test_never_more_than_a_share_of_one_role_and_nobody_is_forgotten(asked, othe
             assert together <= max(1, len(members) * parsed + 1e-6)
 
 
-def test_members_go_in_the_order_of_their_numbers():
+def test_members_go_in_numeric_order():
     minions = [f"db{number}" for number in (10, 2, 1)]
     assert list(batches.waves(minions, minions, 0.34, 9)) == [["db1"], ["db2"], ["db10"]]
 
 
-def test_exactly_these_entries_on_exactly_these_minions():
+def test_jobs_hold_these_entries_on_these_minions():
     rows = [wrong("db1"), wrong("db2"), wrong("db1", "192.0.2.91"), wrong("db2", dev="eth1")]
     assert batches.jobs(rows, ["db1", "db2"], 500) == {
         ("eth0", ("192.0.2.90", "192.0.2.91")): ["db1"],
@@ -87,13 +87,13 @@ def test_exactly_these_entries_on_exactly_these_minions():
     assert batches.jobs(rows, ["db3"], 500) == {}
 
 
-def test_minions_that_hold_the_same_share_one_job():
+def test_equal_entries_share_one_job():
     rows = [wrong(f"db{number}") for number in range(5)]
     jobs = batches.jobs(rows, [each["minion"] for each in rows], 500)
     assert list(jobs) == [("eth0", ("192.0.2.90",))]
 
 
-def test_a_job_holds_so_many_addresses_and_no_more():
+def test_job_size_is_bounded():
     rows = [wrong("db1", f"192.0.2.{number}") for number in range(7)]
     assert [len(ips) for _, ips in batches.jobs(rows, ["db1"], 3)] == [3, 3, 1]
 
@@ -102,15 +102,15 @@ def run(heal, wave, answers, most=500):
     """One wave, as the runner has it."""
     while jobs := heal.jobs(wave, most):
         for (dev, ips), minions in jobs.items():
-            heal.begun(minions, dev, ips)
+            heal.begin(minions, dev, ips)
             for minion in minions:
-                heal.answered(minion, dev, ips, answers.get(minion), summary.failure)
+                heal.note_answer(minion, dev, ips, answers.get(minion))
 
 
-def test_healed_is_told_and_costs_what_it_cost():
+def test_healed_entry_costs_what_was_sent():
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90")})
-    heal.looked_again([], ["db1"])
+    heal.note_tables([], ["db1"])
     done = told(heal)
     assert done["healed"] == [
         {"minion": "db1", "ip": "192.0.2.90", "dev": "eth0", "old": OLD, "new": NEW}
@@ -118,7 +118,7 @@ def test_healed_is_told_and_costs_what_it_cost():
     assert (done["retcode"], done["requests"], done["not_reached"]) == (0, 2, [])
 
 
-def test_one_failing_minion_does_not_end_the_run():
+def test_failing_minion_does_not_end_the_run():
     heal = fleet_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 1000)
     run(
         heal,
@@ -137,7 +137,7 @@ def test_one_failing_minion_does_not_end_the_run():
     assert done["retcode"] == 4
 
 
-def test_the_budget_is_never_exceeded_and_who_was_left_out_is_named():
+def test_budget_is_kept_and_the_rest_named():
     rows = [wrong(f"db{number}") for number in range(5)]
     heal = fleet_heal.Heal(verdict(*rows), 80)
     everybody = [each["minion"] for each in rows]
@@ -148,7 +148,7 @@ def test_the_budget_is_never_exceeded_and_who_was_left_out_is_named():
     assert sum("budget" in row["why"] for row in done["not_reached"]) == 3
 
 
-def test_what_was_not_needed_of_the_budget_is_there_for_the_next_wave():
+def test_unused_budget_is_freed_for_the_next_wave():
     rows = [wrong(f"db{number}") for number in range(3)]
     heal = fleet_heal.Heal(verdict(*rows), 45)
     for each in rows:
@@ -156,15 +156,15 @@ def test_what_was_not_needed_of_the_budget_is_there_for_the_next_wave():
     assert (told(heal)["asked"], told(heal)["requests"]) == (3, 6)
 
 
-def test_more_entries_than_the_budget_holds_at_once_are_asked_about_all_the_same():
+def test_freed_budget_covers_more_entries_than_fit_at_once():
     ips = [f"192.0.2.{number}" for number in range(50)]
     heal = fleet_heal.Heal(verdict(*(wrong("db1", ip) for ip in ips)), 200)
 
     while jobs := heal.jobs(["db1"], 500):
         for (dev, some), minions in jobs.items():
             assert len(some) <= 5
-            heal.begun(minions, dev, some)
-            heal.answered("db1", dev, some, answer(*some), summary.failure)
+            heal.begin(minions, dev, some)
+            heal.note_answer("db1", dev, some, answer(*some))
     done = told(heal)
     assert (len(done["healed"]), done["requests"], done["not_reached"]) == (50, 100, [])
 
@@ -174,13 +174,13 @@ def test_more_entries_than_the_budget_holds_at_once_are_asked_about_all_the_same
     [[], None, [{"unicast_asked": 0, "broadcast_asked": 0}], [{"unicast_asked": -9}], ["free"]],
     ids=str,
 )
-def test_who_says_that_questions_cost_nothing_is_charged_in_full(entries):
+def test_missing_costs_are_charged_in_full(entries):
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90", entries=entries)})
     assert told(heal)["requests"] == 39
 
 
-def test_what_nobody_answers_costs_the_kernels_own_probes_too():
+def test_unanswered_entry_costs_the_kernels_probes_too():
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     gone = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD}]
     run(heal, ["db1"], {"db1": answer("192.0.2.90", verdict="gone", healed=[], gone=gone)})
@@ -188,21 +188,21 @@ def test_what_nobody_answers_costs_the_kernels_own_probes_too():
     assert [row["ip"] for row in told(heal)["given_up"]] == ["192.0.2.90"]
 
 
-def test_what_an_interrupted_run_did_not_come_to_is_named():
+def test_interrupted_run_names_what_it_did_not_reach():
     heal = fleet_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90")})
-    heal.looked_again([], ["db1"])
+    heal.note_tables([], ["db1"])
     [(job, minions)] = heal.jobs(["db2"], 500).items()
-    heal.begun(minions, *job)  # here it is interrupted
+    heal.begin(minions, *job)  # here it is interrupted
     done = told(heal)
     assert [row["minion"] for row in done["healed"]] == ["db1"]
     assert done["not_reached"] == [
-        {"minion": "db2", "why": "its answer was not waited for"},
-        {"minion": "db3", "why": "the run ended before"},
+        {"minion": "db2", "why": "interrupted before it answered"},
+        {"minion": "db3", "why": "the run ended first"},
     ]
 
 
-def test_an_entry_that_somebody_set_is_never_asked_about():
+def test_permanent_entry_is_never_asked_about():
     heal = fleet_heal.Heal(verdict(wrong("db1", owner="PERMANENT")), 100)
     assert heal.rows == []
     done = told(heal)
@@ -210,47 +210,47 @@ def test_an_entry_that_somebody_set_is_never_asked_about():
     assert done["retcode"] == 2
 
 
-def test_a_machine_that_claims_what_it_does_not_answer_for_is_told():
+def test_confirmed_cached_mac_contradicts_the_claim():
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     confirmed = answer("192.0.2.90", verdict="confirmed", healed=[])
     run(heal, ["db1"], {"db1": confirmed})
-    heal.looked_again([wrong("db1")], ["db1"])
+    heal.note_tables([wrong("db1")], ["db1"])
     assert [row["why"] for row in told(heal)["still_wrong"]] == [
-        "who is held answers for it, and not the machine that claims it"
+        "the host with the cached MAC still answers; the machine that claims this address did not"
     ]
 
 
-def test_what_is_wrong_still_is_told():
+def test_still_wrong_after_asking_is_named():
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer(healed=[])})
-    heal.looked_again([wrong("db1"), wrong("db1", "192.0.2.7")], ["db1"])  # the second is another's
+    heal.note_tables([wrong("db1"), wrong("db1", "192.0.2.7")], ["db1"])  # the second is another's
     done = told(heal)
     assert [(row["ip"], row["why"]) for row in done["still_wrong"]] == [
-        ("192.0.2.90", "asking did not correct it")
+        ("192.0.2.90", "still wrong after asking")
     ]
 
 
-def test_what_was_right_before_it_was_asked_about_is_no_contradiction():
+def test_entry_corrected_before_asking_is_no_contradiction():
     """Cron was there first: the MAC that is confirmed is not the one the audit saw."""
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     right = answer("192.0.2.90", verdict="confirmed", healed=[])
     right["ret"]["entries"][0]["mac"] = NEW
     run(heal, ["db1"], {"db1": right})
-    heal.looked_again([], ["db1"])
+    heal.note_tables([], ["db1"])
     done = told(heal)
     assert (done["still_wrong"], done["not_reached"], done["retcode"]) == ([], [], 0)
 
 
-def test_who_does_not_show_its_table_again_is_told():
+def test_missing_second_table_is_not_reached():
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90", verdict="undecided", healed=[])})
-    heal.looked_again([], [])
+    heal.note_tables([], [])
     assert told(heal)["not_reached"] == [
-        {"minion": "db1", "why": "was asked, and did not show its table again"}
+        {"minion": "db1", "why": "asked, but did not return arp.list afterwards"}
     ]
 
 
-def test_two_that_answer_are_told_with_their_macs():
+def test_duplicate_names_both_macs():
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     twice = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD, "macs": [OLD, NEW]}]
     run(heal, ["db1"], {"db1": answer("192.0.2.90", healed=[], duplicates=twice)})
@@ -258,7 +258,7 @@ def test_two_that_answer_are_told_with_their_macs():
 
 
 @pytest.mark.parametrize("lie", [[], {}, ["healed"], None], ids=str)
-def test_a_verdict_that_is_no_word_ends_nothing_and_is_charged_in_full(lie):
+def test_malformed_verdict_is_charged_in_full(lie):
     heal = fleet_heal.Heal(verdict(wrong("evil"), wrong("db2")), 100)
     run(heal, ["evil", "db2"], {"evil": answer("192.0.2.90", verdict=lie), "db2": answer()})
     assert told(heal)["requests"] >= 2 + fleet_heal.PROBES
@@ -274,7 +274,7 @@ def test_a_verdict_that_is_no_word_ends_nothing_and_is_charged_in_full(lie):
         ),
     )
 )
-def test_whatever_a_minion_answers_the_run_goes_on(ret):
+def test_any_answer_leaves_the_run_going(ret):
     heal = fleet_heal.Heal(verdict(wrong("evil"), wrong("db2")), 100)
     run(heal, ["evil", "db2"], {"evil": {"ret": ret}, "db2": answer("192.0.2.90")})
     done = told(heal)
@@ -288,14 +288,14 @@ def test_whatever_a_minion_answers_the_run_goes_on(ret):
         (lambda: arguments.share("2/1"), "share: '2/1' is not more than 0 and at most 1 (1/3)"),
         (lambda: arguments.share("1/0"), "share: '1/0' is not"),
         (lambda: arguments.share("third"), "share: 'third' is not"),
-        (lambda: arguments.text("tgt", [1], "a target"), "tgt: [1] is not a target"),
+        (lambda: arguments.target("tgt", [1]), "tgt: [1] is not a target"),
         (lambda: arguments.page("report.html"), "report: 'report.html' is not the absolute path"),
         (lambda: arguments.page("/nowhere/x.html"), "its directory does not exist"),
         (lambda: arguments.page("/"), "report: '/' is not the absolute path of a file"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_bad_word_is_one_line(call, line):
+def test_bad_argument_is_one_line(call, line):
     with pytest.raises(ValueError, match=r"^[^\n]*$") as refused:
         call()
     assert line in str(refused.value)
@@ -304,7 +304,7 @@ def test_a_bad_word_is_one_line(call, line):
 EVIL = "<script>alert(1)</script>\u202e\x1b[2J"
 
 
-def test_what_a_minion_sends_is_text_on_the_page_and_never_markup():
+def test_page_escapes_what_minions_sent():
     row = {**wrong(EVIL), "machine": EVIL, "dev": EVIL, "state": EVIL}
     heal = {
         "wrong": [row],
@@ -318,7 +318,7 @@ def test_what_a_minion_sends_is_text_on_the_page_and_never_markup():
     assert "\x1b" not in page
 
 
-def test_the_page_needs_nothing_from_elsewhere():
+def test_page_is_self_contained():
     page = html_report.page({"wrong": [wrong("db1")], "summary": ["one"], "retcode": 2}, 1.8e9)
     assert "default-src 'none'" in page
     for word in ("http://", "https://", "src=", "<script", "@import", "url("):

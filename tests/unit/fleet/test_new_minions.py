@@ -10,7 +10,7 @@ MAC = "02:00:00:00:00:0a"
 
 
 def newcomers(window_s=1.0, again_s=10.0, most=500, networks="192.0.2.0/24,2001:db8::/32"):
-    return new_minions.Newcomers(window_s, again_s, most, parse.networks("networks", networks))
+    return new_minions.StartQueue(window_s, again_s, most, parse.networks("networks", networks))
 
 
 def event(machine, *ips, **more):
@@ -31,10 +31,10 @@ class Everybody:
         return True
 
 
-def test_starts_within_a_window_are_one_job():
+def test_starts_in_one_window_are_one_job():
     waiting = newcomers()
     for number in range(3):
-        waiting.started(*event(f"w{number}", f"192.0.2.{number}"), now=number / 10)
+        waiting.on_start_event(*event(f"w{number}", f"192.0.2.{number}"), now=number / 10)
     assert waiting.take(0.9, Everybody(), nothing) is None
     assert waiting.wait_s(0.9) == pytest.approx(0.1)
     job = waiting.take(1.0, Everybody(), nothing)
@@ -43,60 +43,60 @@ def test_starts_within_a_window_are_one_job():
     assert waiting.wait_s(1.0) is None
 
 
-def test_the_last_address_announced_is_the_one_that_is_asked_about():
+def test_last_event_of_a_machine_counts():
     waiting = newcomers()
     for number in (1, 2, 3):
-        waiting.started(*event("w", f"192.0.2.{number}"), now=0)
+        waiting.on_start_event(*event("w", f"192.0.2.{number}"), now=0)
     assert waiting.take(1, Everybody(), nothing).addresses == ["192.0.2.3"]
 
 
-def test_what_the_master_remembers_counts_more_than_an_event():
+def test_cached_grains_override_the_event():
     """Its id may be forged: an event in the name of another cannot displace his address."""
     waiting = newcomers()
-    waiting.started(*event("victim", "192.0.2.66"), now=0)
+    waiting.on_start_event(*event("victim", "192.0.2.66"), now=0)
     job = waiting.take(1, Everybody(), {"victim": ["192.0.2.90"]}.get)
     assert job.addresses == ["192.0.2.90"]
 
 
-def test_a_machine_that_starts_again_too_soon_is_later_and_not_forgotten():
+def test_early_restart_is_deferred():
     waiting = newcomers()
-    waiting.started(*event("w", "192.0.2.1"), now=0)
+    waiting.on_start_event(*event("w", "192.0.2.1"), now=0)
     assert waiting.take(1, Everybody(), nothing)
-    waiting.started(*event("w", "192.0.2.2"), now=2)
+    waiting.on_start_event(*event("w", "192.0.2.2"), now=2)
     assert waiting.take(3, Everybody(), nothing) is None
     assert waiting.wait_s(3) == 8
     assert waiting.take(11, Everybody(), nothing).addresses == ["192.0.2.2"]
 
 
-def test_who_starts_again_and_again_keeps_his_place():
+def test_repeated_start_keeps_its_place():
     waiting = newcomers(most=1)
     for name in ("w1", "w2", "w1"):
-        waiting.started(*event(name, f"192.0.2.{name[1]}"), now=0)
+        waiting.on_start_event(*event(name, f"192.0.2.{name[1]}"), now=0)
     assert waiting.take(1, Everybody(), nothing).machines == ["w1"]
 
 
-def test_what_is_too_much_for_one_job_is_in_the_next():
+def test_excess_machines_go_in_the_next_job():
     waiting = newcomers(most=2)
     for number in range(5):
-        waiting.started(*event(f"w{number}", f"192.0.2.{number}"), now=0)
+        waiting.on_start_event(*event(f"w{number}", f"192.0.2.{number}"), now=0)
     jobs = [waiting.take(now, Everybody(), nothing) for now in (1, 2, 3)]
     assert [job.machines for job in jobs] == [["w0", "w1"], ["w2", "w3"], ["w4"]]
     assert waiting.wait_s(4) is None
 
 
-def test_a_job_that_could_not_be_sent_is_had_again():
+def test_unsent_job_is_put_back():
     waiting = newcomers()
-    waiting.started(*event("w", "192.0.2.1"), now=0)
+    waiting.on_start_event(*event("w", "192.0.2.1"), now=0)
     job = waiting.take(1, Everybody(), nothing)
     waiting.put_back(job, 5)
     assert waiting.take(6, Everybody(), nothing).addresses == ["192.0.2.1"]
 
 
-def test_what_was_said_meanwhile_is_newer_than_what_is_put_back():
+def test_newer_event_overrides_a_put_back_job():
     waiting = newcomers()
-    waiting.started(*event("w", "192.0.2.1"), now=0)
+    waiting.on_start_event(*event("w", "192.0.2.1"), now=0)
     job = waiting.take(1, Everybody(), nothing)
-    waiting.started(*event("w", "192.0.2.2"), now=2)
+    waiting.on_start_event(*event("w", "192.0.2.2"), now=2)
     waiting.put_back(job, 3)
     assert waiting.take(4, Everybody(), nothing).addresses == ["192.0.2.2"]
 
@@ -105,12 +105,12 @@ def test_what_was_said_meanwhile_is_newer_than_what_is_put_back():
     st.lists(st.tuples(st.integers(0, 30), st.integers(1, 200), st.floats(0, 0.5)), max_size=60),
     st.integers(1, 10),
 )
-def test_none_is_lost_jobs_are_bounded_and_the_last_address_counts(starts, most):
+def test_any_order_loses_no_machine_and_keeps_the_bound(starts, most):
     """Whatever the order and the pauses: each last address is in the last job of its machine."""
     waiting, now, jobs, last = newcomers(again_s=0, most=most), 0.0, [], {}
     for number, host, pause_s in starts:
         now += pause_s
-        waiting.started(*event(f"w{number}", f"192.0.2.{host}"), now=now)
+        waiting.on_start_event(*event(f"w{number}", f"192.0.2.{host}"), now=now)
         last[f"w{number}"] = f"192.0.2.{host}"
         jobs.append(waiting.take(now, Everybody(), nothing))
     while (wait_s := waiting.wait_s(now)) is not None:
@@ -127,55 +127,60 @@ def test_none_is_lost_jobs_are_bounded_and_the_last_address_counts(starts, most)
 @pytest.mark.parametrize(
     ("tag", "data", "who", "why"),
     [
-        ("salt/minion/w/start", None, "tag 'salt/minion/w/start'", "no machine's id: 'None'"),
-        ("salt/minion/w/start", ["id"], "tag 'salt/minion/w/start'", "no machine's id: 'None'"),
-        ("salt/minion/w/start", {"id": 5}, "tag 'salt/minion/w/start'", "no machine's id: '5'"),
-        ("salt/minion//start", {"id": ""}, "tag 'salt/minion//start'", "no machine's id: ''"),
+        ("salt/minion/w/start", None, "tag 'salt/minion/w/start'", "not a minion id: 'None'"),
+        ("salt/minion/w/start", ["id"], "tag 'salt/minion/w/start'", "not a minion id: 'None'"),
+        ("salt/minion/w/start", {"id": 5}, "tag 'salt/minion/w/start'", "not a minion id: '5'"),
+        ("salt/minion//start", {"id": ""}, "tag 'salt/minion//start'", "not a minion id: ''"),
         ("salt/minion/a\nb/start", {"id": "a\nb"}, "tag 'salt/minion/a\\nb/start'", "'a\\nb'"),
-        ("salt/minion/db1/start", {"id": "evil"}, "evil", "somebody else: 'salt/minion/db1/start'"),
-        (*event("evil", grains="lies"), "evil", "hwaddr_interfaces is missing"),
-        (*event("evil", grains={"hwaddr_interfaces": []}), "evil", "no dictionary (list)"),
+        (
+            "salt/minion/db1/start",
+            {"id": "evil"},
+            "evil",
+            "another minion: 'salt/minion/db1/start'",
+        ),
+        (*event("evil", grains="lies"), "evil", "hwaddr_interfaces: missing"),
+        (*event("evil", grains={"hwaddr_interfaces": []}), "evil", "not a dictionary (list)"),
     ],
     ids=["no data", "a list", "a number", "empty", "two lines", "another's tag", "text", "list"],
 )
 def test_hostile_events_are_refused_by_name(tag, data, who, why):
     waiting = newcomers()
-    waiting.started(tag, data, now=0)
+    waiting.on_start_event(tag, data, now=0)
     assert waiting.wait_s(0) == 1, "it is told at the window's end"
-    told = waiting.complaints()
+    told = waiting.take_refused()
     assert why in told[who]
-    assert waiting.complaints() == {}, "told once"
+    assert waiting.take_refused() == {}, "told once"
     job = waiting.take(1, Everybody(), nothing)
     assert job is None or job.addresses == []
 
 
 def test_100000_addresses_are_refused_by_name():
     waiting = newcomers()
-    waiting.started(
+    waiting.on_start_event(
         *event("evil", *[f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(10**5)]), 0
     )
-    assert "claims 100000 addresses" in waiting.complaints()["evil"]
+    assert "claims 100000 addresses" in waiting.take_refused()["evil"]
     assert waiting.take(1, Everybody(), nothing).addresses == []
 
 
-def test_of_one_machine_so_many_addresses_are_asked_about_and_no_more():
+def test_addresses_of_one_machine_are_bounded():
     waiting = newcomers()
-    waiting.started(*event("evil", *[f"192.0.2.{number}" for number in range(200)]), now=0)
-    assert len(waiting.take(1, Everybody(), nothing).addresses) == new_minions.MOST_EACH
-    assert waiting.complaints() == {"evil": "200 addresses; the first 64 are asked about"}
+    waiting.on_start_event(*event("evil", *[f"192.0.2.{number}" for number in range(200)]), now=0)
+    assert len(waiting.take(1, Everybody(), nothing).addresses) == new_minions.MAX_ADDRESSES_EACH
+    assert waiting.take_refused() == {"evil": "200 addresses: only 64 are asked about"}
 
 
-def test_addresses_outside_the_networks_are_not_asked_about():
+def test_address_outside_networks_is_not_asked_about():
     waiting = newcomers()
-    waiting.started(*event("evil", "198.51.100.1", "203.0.113.9"), now=0)
-    waiting.started(*event("docker", "192.0.2.7", "172.17.0.1"), now=0)
+    waiting.on_start_event(*event("evil", "198.51.100.1", "203.0.113.9"), now=0)
+    waiting.on_start_event(*event("docker", "192.0.2.7", "172.17.0.1"), now=0)
     assert waiting.take(1, Everybody(), nothing).addresses == ["192.0.2.7"]
-    assert waiting.complaints() == {"evil": "none of its 2 addresses lies in the networks"}
+    assert waiting.take_refused() == {"evil": "none of its 2 addresses is in `networks`"}
 
 
-def test_what_is_no_address_is_never_passed_on():
+def test_non_addresses_are_dropped():
     waiting = newcomers()
-    waiting.started(
+    waiting.on_start_event(
         *event("evil", "192.0.2.1; reboot", "{{ 7*7 }}", "192.0.2.0/24", ["x"], None, "192.0.2.5"),
         0,
     )
@@ -184,49 +189,49 @@ def test_what_is_no_address_is_never_passed_on():
 
 def test_only_accepted_keys_count():
     waiting = newcomers()
-    waiting.started(*event("stranger", "192.0.2.1"), now=0)
+    waiting.on_start_event(*event("stranger", "192.0.2.1"), now=0)
     assert waiting.take(1, {"w"}, nothing) is None
-    assert waiting.complaints() == {"stranger": "its key is not accepted"}
+    assert waiting.take_refused() == {"stranger": "its key is not accepted"}
 
 
-def test_what_waits_is_bounded(monkeypatch):
-    monkeypatch.setattr(new_minions, "MOST_WAITING", 3)
+def test_pending_starts_are_bounded(monkeypatch):
+    monkeypatch.setattr(new_minions, "MAX_PENDING", 3)
     waiting = newcomers()
     for number in range(5):
-        waiting.started(*event(f"forged{number}"), now=0)
+        waiting.on_start_event(*event(f"forged{number}"), now=0)
     assert len(waiting) == 3
-    assert "2 starts were not noted" in waiting.complaints()["many"]
+    assert "2 starts dropped" in waiting.take_refused()["many"]
 
 
-def test_complaints_are_bounded():
+def test_refusals_are_bounded():
     waiting = newcomers()
     for number in range(500):
-        waiting.started("salt/minion/x/start", {"id": f"forged{number}"}, now=0)
-    assert len(waiting.complaints()) == new_minions.MOST_TOLD
+        waiting.on_start_event("salt/minion/x/start", {"id": f"forged{number}"}, now=0)
+    assert len(waiting.take_refused()) == new_minions.MAX_REFUSED
 
 
 def returned(jid, minion, told):
     return f"salt/job/{jid}/ret/{minion}", {"jid": jid, "id": minion, "return": told}
 
 
-def test_answers_are_counted_and_the_silent_named():
-    jobs = new_minions.Jobs()
-    jobs.sent("1", ["db1", "db2", "db3"], now=0)
-    assert jobs.answered(*returned("1", "db1", {"healed": [{}], "gone": []})) == {
+def test_answers_are_counted_and_silent_minions_named():
+    jobs = new_minions.SentJobs()
+    jobs.add("1", ["db1", "db2", "db3"], now=0)
+    assert jobs.on_return(*returned("1", "db1", {"healed": [{}], "gone": []})) == {
         "jid": "1", "minion": "db1", "healed": 1, "gone": 0,
     }  # fmt: skip
-    assert jobs.answered(*returned("1", "db2", "ERROR: no"))["failed"] == "ERROR: no"
-    assert jobs.answered(*returned("1", "db1", {})) is None, "once"
-    assert jobs.answered(*returned("2", "db1", {})) is None, "not our job"
-    assert jobs.answered("salt/job/1/ret/db3", {"jid": "1", "id": "evil"}) is None
-    assert jobs.answered(*returned("1", ["db3"], {})) is None, "no name at all"
-    assert jobs.silent(now=60) == {}
-    assert jobs.silent(now=61) == {"1": ["db3"]}
-    assert jobs.silent(now=99) == {}
+    assert jobs.on_return(*returned("1", "db2", "ERROR: no"))["failed"] == "ERROR: no"
+    assert jobs.on_return(*returned("1", "db1", {})) is None, "once"
+    assert jobs.on_return(*returned("2", "db1", {})) is None, "not our job"
+    assert jobs.on_return("salt/job/1/ret/db3", {"jid": "1", "id": "evil"}) is None
+    assert jobs.on_return(*returned("1", ["db3"], {})) is None, "no name at all"
+    assert jobs.take_silent(now=60) == {}
+    assert jobs.take_silent(now=61) == {"1": ["db3"]}
+    assert jobs.take_silent(now=99) == {}
 
 
-def test_jobs_are_bounded():
-    jobs = new_minions.Jobs()
+def test_awaited_jobs_are_bounded():
+    jobs = new_minions.SentJobs()
     for number in range(500):
-        jobs.sent(str(number), ["db1"], now=0)
-    assert len(jobs.silent(now=99)) == new_minions.MOST_JOBS
+        jobs.add(str(number), ["db1"], now=0)
+    assert len(jobs.take_silent(now=99)) == new_minions.MAX_JOBS

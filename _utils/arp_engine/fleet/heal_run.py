@@ -1,0 +1,71 @@
+"""The run of a heal: wave by wave, ask, wait, look again. Knows no Salt. Standard library alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from . import compare, summary
+from .audit import INTERRUPTED, Audit, Options
+from .compare import Row
+from .heal import Heal
+
+MAX_ADDRESSES = 500  # in one job
+ERROR = 1
+
+
+def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
+    """Have the entries that disagree asked about; return the whole answer.
+
+    failures
+        What a master raises that cannot send a job. What was done before is returned all the same.
+    """
+    minions = audit.minions
+    answer = {**audit.answer(), "test": options["test"]}
+    account = Heal(audit.result, options["budget"])
+    waves = list(account.waves(audit.tables, options["share"], options["batch"]))
+    if options["test"] or audit.interrupted:
+        answer |= {"would_ask": account.rows, "would_waves": len(waves), "waves": waves}
+        answer["summary"].append(f"{len(account.rows)} to ask about, in {len(waves)} waves.")
+        return answer
+    code, why = 0, []
+    try:
+        _run_waves(audit, account, waves, options)
+    except minions.interruptions:
+        code = INTERRUPTED
+    except failures as error:
+        code, why = ERROR, [f"Stopped early: {error}"]
+    done = account.answer(audit.silent, options["limit"])
+    done["totals"] = {**answer["totals"], **done["totals"]}
+    done["summary"] = answer["summary"] + done["summary"] + why
+    done["retcode"] = code if code == INTERRUPTED else done["retcode"] or code
+    return {**answer, **done, "interrupted": code == INTERRUPTED}
+
+
+def _run_waves(audit: Audit, account: Heal, waves: list[list[str]], options: Options) -> None:
+    for number, wave in enumerate(waves, 1):
+        while _run_wave(audit, account, wave, options["rate"]):
+            pass  # the answers may have freed what the budget did not allow before
+        account.waves_done = number
+        audit.minions.progress(wave=number, of=len(waves), **account.counts())
+        if number < len(waves):
+            time.sleep(options["pause"])
+
+
+def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -> bool:
+    """Have one wave asked about, then read its tables again; return whether any job was sent."""
+    minions, sent = audit.minions, []
+    for (dev, ips), names in account.jobs(wave, MAX_ADDRESSES).items():
+        kwarg = {"ip": list(ips), "dev": dev, "rate": rate, "limit": 0, "rows": True}
+        account.begin(names, dev, ips)
+        sent.append((names, dev, ips, minions.publish(names, "list", "arp.revalidate", kwarg)))
+    for names, dev, ips, job in sent:
+        answers = minions.gather(job)
+        for name in names:
+            account.note_answer(name, dev, ips, answers.get(name))
+    asked = sorted({ip for _, _, ips, _ in sent for ip in ips})
+    if asked:
+        tables, _ = minions.ask(wave, "list", "arp.list", {"ip": asked})
+        usable = {name: told["ret"] for name, told in tables.items() if not summary.failure(told)}
+        account.note_tables(compare.compare(usable, audit.known).wrong, usable)
+    return bool(asked)
