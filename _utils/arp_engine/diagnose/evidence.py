@@ -145,7 +145,7 @@ class _Look:
     def _row(self, entry: codec.Entry) -> Row:
         """Return an entry in the shape of ``arp.list``."""
         rows = Rows(self._table)
-        rows.add(self._owner(entry), table_dump.Single(entry, None))
+        rows.add(self._owner(entry), table_dump.Single(entry))
         return rows.listed()[0]
 
     def _owner(self, entry: codec.Entry) -> str:
@@ -161,9 +161,9 @@ class _Look:
             for block in table_dump.read(
                 self._channel.neighbours(self._family), ownership.is_spared
             ):
-                if block.shared is None:
+                if block.group is None:
                     spared += sum(map(ownership.is_spared, block.entries()))
-                elif block.shared:
+                elif block.group:
                     spared += len(block)
         return Load(limits.entries_all_namespaces, spared, *limits[:3])
 

@@ -9,7 +9,6 @@ import functools
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple, NoReturn
 
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
@@ -24,7 +23,7 @@ from .constants import (
     NDA_PROTOCOL,
     NLA_TYPE_MASK,
 )
-from .model import Individual
+from .model import Entry, Key
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 NDMSG = struct.Struct("=B3xiHBB")  # struct ndmsg
@@ -33,59 +32,6 @@ START = HEADER.size + NDMSG.size  # where attributes begin
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr
 LENGTH = struct.Struct("=I")
 _CACHEINFO = struct.Struct("=III")  # of struct nda_cacheinfo: confirmed, used, updated
-
-Key = tuple[int, bytes]  # what tells entries apart: ifindex, packed address
-
-
-class _HeadFields(NamedTuple):
-    protocol: int = 0
-    ext: int = 0
-    ifindex: int = 0
-    state: int = 0
-    flags: int = 0
-    kind: int = 0
-
-
-class Head(_HeadFields):
-    """What decides about an entry, and many share.
-
-    Who wrote it (NDA_PROTOCOL, NDA_FLAGS_EXT), where it is, what the kernel thinks of it, and the
-    route type of its address (RTN_UNICAST, ...). What each has for itself raises Individual: see
-    table/ownership.py.
-    """
-
-    __slots__ = ()
-
-    def _individual(self) -> NoReturn:
-        raise Individual
-
-    dst = mac = confirmed = used = updated = property(_individual)
-
-
-class Entry(NamedTuple):
-    """One row of the table: its head, then address and MAC packed, and ages in ticks."""
-
-    protocol: int = 0
-    ext: int = 0
-    ifindex: int = 0
-    state: int = 0
-    flags: int = 0
-    kind: int = 0
-    dst: bytes = b""
-    mac: bytes = b""
-    confirmed: int = 0
-    used: int = 0
-    updated: int = 0
-
-    @property
-    def head(self) -> Head:
-        """Return what it may share with others."""
-        return Head._make(self[:6])
-
-    @property
-    def key(self) -> Key:
-        """Return what tells it from others."""
-        return self.ifindex, self.dst
 
 
 def attributes(chunk: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -176,19 +122,20 @@ def _start(kind: int, width: int, ifindex: int, state: int, rest: int) -> bytes:
     return start + ATTRIBUTE.pack(ATTRIBUTE.size + width, NDA_DST)
 
 
-def _about(kind: int, ifindex: int, dst: bytes, state: int = 0, mac: bytes = b"") -> bytes:
+def _about(kind: int, key: Key, state: int = 0, mac: bytes = b"") -> bytes:
+    ifindex, dst = key
     tail = attribute(NDA_LLADDR, mac) if mac else b""
     return _start(kind, len(dst), ifindex, state, len(tail)) + dst + tail
 
 
-def get_message(ifindex: int, dst: bytes) -> bytes:
+def get_message(key: Key) -> bytes:
     """Return the question for one entry (answered by one message, or ENOENT)."""
-    return _about(RTM_GETNEIGH, ifindex, dst)
+    return _about(RTM_GETNEIGH, key)
 
 
-def delete_message(ifindex: int, dst: bytes) -> bytes:
+def delete_message(key: Key) -> bytes:
     """Return the order to delete one entry. Unanswered when it succeeds."""
-    return _about(RTM_DELNEIGH, ifindex, dst)
+    return _about(RTM_DELNEIGH, key)
 
 
 def probe_message(entry: Entry) -> bytes:
@@ -198,4 +145,4 @@ def probe_message(entry: Entry) -> bytes:
     with its flags kept; where it has changed meanwhile the kernel leaves it alone and reports
     success; where it is gone, ENOENT (net/core/neighbour.c: neigh_add, __neigh_update).
     """
-    return _about(RTM_NEWNEIGH, entry.ifindex, entry.dst, NUD_PROBE, entry.mac)
+    return _about(RTM_NEWNEIGH, entry.key, NUD_PROBE, entry.mac)

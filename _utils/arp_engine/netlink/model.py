@@ -1,69 +1,48 @@
 """What rules read: an entry or the head of many, a device, its timers. Standard library alone."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+Key = tuple[int, bytes]  # identifies an entry: ifindex, packed address
 
 
-class Individual(Exception):
-    """A head was asked for what every entry has for itself."""
+class Head(NamedTuple):
+    """The fields of an entry that usually decide about it, and that many entries share."""
+
+    protocol: int = 0  # NDA_PROTOCOL: who wrote it
+    ext: int = 0  # NDA_FLAGS_EXT
+    ifindex: int = 0
+    state: int = 0  # NUD_*
+    flags: int = 0  # NTF_*
+    kind: int = 0  # RTN_*, the route type of its address; 0 where the kernel does not say
 
 
-class Seen(Protocol):
-    """What a rule may read: an entry, or the head of many."""
+class Entry(NamedTuple):
+    """One neighbour entry: the fields of its head, then what differs from entry to entry.
 
-    @property
-    def protocol(self) -> int:
-        """NDA_PROTOCOL: who wrote it."""
-        ...
+    The ages are in ticks (constants.TICKS).
+    """
 
-    @property
-    def ext(self) -> int:
-        """NDA_FLAGS_EXT."""
-        ...
-
-    @property
-    def ifindex(self) -> int:
-        """Device."""
-        ...
-
-    @property
-    def state(self) -> int:
-        """NUD_*."""
-        ...
-
-    @property
-    def flags(self) -> int:
-        """NTF_*."""
-        ...
-
-    @property
-    def kind(self) -> int:
-        """RTN_*, of the address; 0 where the kernel does not say."""
-        ...
+    protocol: int = 0
+    ext: int = 0
+    ifindex: int = 0
+    state: int = 0
+    flags: int = 0
+    kind: int = 0
+    dst: bytes = b""  # the address, packed
+    mac: bytes = b""  # the link-layer address; empty while there is none
+    confirmed: int = 0  # since its neighbour was last known to be reachable
+    used: int = 0  # since it was last looked up for a packet
+    updated: int = 0  # since its state or MAC last changed
 
     @property
-    def dst(self) -> bytes:
-        """Address, packed."""
-        ...
+    def head(self) -> Head:
+        """Return the fields that it may share with other entries."""
+        return Head._make(self[: len(Head._fields)])
 
     @property
-    def mac(self) -> bytes:
-        """Hardware address, empty while there is none."""
-        ...
-
-    @property
-    def confirmed(self) -> int:
-        """Ticks since somebody vouched for it."""
-        ...
-
-    @property
-    def used(self) -> int:
-        """Ticks since it was last looked up for a packet."""
-        ...
-
-    @property
-    def updated(self) -> int:
-        """Ticks since its state or MAC last changed."""
-        ...
+    def key(self) -> Key:
+        """Return what identifies it."""
+        return self.ifindex, self.dst
 
 
 class Device(NamedTuple):

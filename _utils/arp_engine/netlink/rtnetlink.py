@@ -206,7 +206,7 @@ class Channel:
         self, keys: Iterable[codec.Key]
     ) -> Iterator[tuple[list[codec.Entry], list[Refusal]]]:
         """Ask for entries one by one; yield ``(entries, refusals)`` of each batch of questions."""
-        questions = [codec.get_message(*key) for key in keys]
+        questions = [codec.get_message(key) for key in keys]
         for at in range(0, len(questions), self.batch):
             answer, refusals = self.exchange(b"".join(questions[at : at + self.batch]))
             yield table_dump.entries(answer), refusals

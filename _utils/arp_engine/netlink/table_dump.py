@@ -12,10 +12,10 @@ one (IPv4, Ethernet, 76 bytes; byte order is the machine's)::
     76 NDA_PROTOCOL   05 00 0c 00  protocol:1  pad:3   (only where somebody set it)
     84 NDA_FLAGS_EXT  08 00 0f 00  flags:4             (only where somebody set one)
 
-Chunks are sorted into blocks: messages of one layout whose heads are judged alike. A block is
+Chunks are sorted into blocks: messages of one layout whose heads are in one group. A block is
 checked by columns (``block[offset::size]``), and unpacked or rewritten in one go. A message that
-fits no layout is a block of one, read by netlink/codec.py. Both
-agree: tests/unit/netlink/test_codec.py.
+fits no layout is a block of one, read by netlink/codec.py. Both agree:
+tests/unit/netlink/test_codec.py.
 """
 
 import functools
@@ -38,16 +38,18 @@ from .constants import (
     NDA_PROBES,
     NDA_PROTOCOL,
 )
+from .model import Entry, Head
 
 # NamedTuple._make without its count of fields, which costs as much as the rest
-_head, _entry = (functools.partial(tuple.__new__, kind) for kind in (codec.Head, codec.Entry))
+_head, _entry = (functools.partial(tuple.__new__, kind) for kind in (Head, Entry))
 
 FEW = 16  # messages; more of them are faster looked at by columns
 MANY = 1 << 18  # bytes of mixed messages; more of them at once are sorted no faster
-HEAD = len(codec.Head._fields)
+HEAD = len(Head._fields)
 
-#: What the fields of a head come to; None: each entry must be looked at.
-Sort = Callable[[codec.Head], Hashable]
+#: The group of a head's entries, which decides what they may share a block with; None where each
+#: entry has its own. Called once for each head in a chunk: it should be cheap, or remember.
+GroupBy = Callable[[Head], Hashable]
 
 
 class _Columns(NamedTuple):
@@ -130,14 +132,14 @@ class Layout:
         )
         return tuple(int.from_bytes(value, sys.byteorder) for value in values)
 
-    def heads(self, data: bytes) -> set[codec.Head]:
+    def heads(self, data: bytes) -> set[Head]:
         """Return the heads that occur."""
         marks = self.marks(data)
         if self._are_alike(data, _HEAD):
-            return {codec.Head(*marks, *self._heads.unpack_from(data))}
+            return {Head(*marks, *self._heads.unpack_from(data))}
         return set(map(_head, map(marks.__add__, set(self._heads.iter_unpack(data)))))
 
-    def each_head(self, data: bytes) -> Iterator[codec.Head]:
+    def each_head(self, data: bytes) -> Iterator[Head]:
         """Yield the head of each message."""
         return map(_head, map(self.marks(data).__add__, self._heads.iter_unpack(data)))
 
@@ -149,18 +151,18 @@ class Layout:
         """Yield ``dst`` of each message."""
         return chain.from_iterable(self._dst.iter_unpack(data))
 
-    def entries(self, data: bytes) -> Iterator[codec.Entry]:
+    def entries(self, data: bytes) -> Iterator[Entry]:
         """Yield the entries."""
         return map(_entry, map(self.marks(data).__add__, self._rows.iter_unpack(data)))
 
 
 class Block:
-    """Messages of one layout; ``shared`` is what all their heads come to (None: they differ)."""
+    """Messages of one layout, and the group of all their heads (None: of several, or of none)."""
 
-    __slots__ = ("_layout", "data", "shared")
+    __slots__ = ("_layout", "data", "group")
 
-    def __init__(self, layout: Layout, data: bytes, shared: Hashable) -> None:
-        self._layout, self.data, self.shared = layout, data, shared
+    def __init__(self, layout: Layout, data: bytes, group: Hashable) -> None:
+        self._layout, self.data, self.group = layout, data, group
 
     def __len__(self) -> int:
         return len(self.data) // self._layout.size
@@ -175,11 +177,11 @@ class Block:
         """Tell whether the entries have a MAC."""
         return self._layout.mac
 
-    def heads(self) -> set[codec.Head]:
+    def heads(self) -> set[Head]:
         """Return the heads that occur."""
         return self._layout.heads(self.data)
 
-    def each_head(self) -> Iterator[codec.Head]:
+    def each_head(self) -> Iterator[Head]:
         """Yield the head of each entry."""
         return self._layout.each_head(self.data)
 
@@ -196,7 +198,7 @@ class Block:
         """Yield of each entry what it has beside its head: dst, mac, confirmed, used, updated."""
         return self._layout.tails(self.data)
 
-    def entries(self) -> Iterator[codec.Entry]:
+    def entries(self) -> Iterator[Entry]:
         """Yield the entries."""
         return self._layout.entries(self.data)
 
@@ -204,10 +206,10 @@ class Block:
         """Yield ``dst`` of each entry."""
         return self._layout.addresses(self.data)
 
-    def pick(self, chosen: Iterable[bool], shared: Hashable = None) -> "Block":
+    def pick(self, chosen: Iterable[bool], group: Hashable = None) -> "Block":
         """Return those of the messages that are chosen, one answer for each."""
         picked = compress(self._layout.messages(self.data), chosen)
-        return Block(self._layout, b"".join(picked), shared)
+        return Block(self._layout, b"".join(picked), group)
 
     def deletes(self) -> bytearray:
         """Return orders to delete the entries, as long as the messages.
@@ -226,8 +228,8 @@ class Single(Block):
 
     __slots__ = ("_entry",)
 
-    def __init__(self, entry: codec.Entry, shared: Hashable) -> None:
-        self._entry, self.shared = entry, shared
+    def __init__(self, entry: Entry, group: Hashable = None) -> None:
+        self._entry, self.group = entry, group
 
     def __len__(self) -> int:
         return 1
@@ -242,11 +244,11 @@ class Single(Block):
         """Tell whether it has a MAC."""
         return bool(self._entry.mac)
 
-    def heads(self) -> set[codec.Head]:
+    def heads(self) -> set[Head]:
         """Return its head."""
         return {self._entry.head}
 
-    def each_head(self) -> Iterator[codec.Head]:
+    def each_head(self) -> Iterator[Head]:
         """Yield its head."""
         yield self._entry.head
 
@@ -254,7 +256,7 @@ class Single(Block):
         """Yield what it has beside its head."""
         yield self._entry[HEAD:]
 
-    def entries(self) -> Iterator[codec.Entry]:
+    def entries(self) -> Iterator[Entry]:
         """Yield the entry."""
         yield self._entry
 
@@ -262,13 +264,13 @@ class Single(Block):
         """Yield its address."""
         yield self._entry.dst
 
-    def pick(self, chosen: Iterable[bool], shared: Hashable = None) -> Block:
+    def pick(self, chosen: Iterable[bool], group: Hashable = None) -> Block:
         """Return it; what is not chosen is not asked for."""
-        return Single(self._entry, shared)
+        return Single(self._entry, group)
 
     def deletes(self) -> bytearray:
         """Return the order to delete it."""
-        return bytearray(codec.delete_message(*self._entry.key))
+        return bytearray(codec.delete_message(self._entry.key))
 
 
 _LAYOUTS: dict[int, list[Layout]] = {}  # size to those who have it
@@ -277,27 +279,26 @@ for _shape in product((socket.AF_INET, socket.AF_INET6), *[(True, False)] * 3):
     _LAYOUTS.setdefault(_layout.size, []).append(_layout)
 
 
-def _itself(head: codec.Head) -> Hashable:
-    return head
+def _one_group(_head: Head) -> Hashable:
+    return True
 
 
-def read(chunks: Iterable[bytes], sort: Sort = _itself) -> Iterator[Block]:
+def read(chunks: Iterable[bytes], group_by: GroupBy = _one_group) -> Iterator[Block]:
     """Yield blocks until every neighbour message of some dump answers is in one.
 
-    The heads in a block come to the same by ``sort``, and it says so (``shared``), unless too few
-    are alike to be worth a block of their own. Blocks do not come in the order of the chunks, and
-    later than their chunk.
+    The heads in a block are in one group (``Block.group``), unless too few of them are to be worth
+    a block of their own. Blocks do not come in the order of the chunks, and later than their chunk.
     """
-    mixed = _Mixed(sort)
+    mixed = _Mixed(group_by)
     for chunk in chunks:
-        block = _as_it_is(chunk, sort)
+        block = _as_it_is(chunk, group_by)
         if block:
             yield block
         else:
             mixed.take(chunk)
         if mixed.size > MANY:
             yield from mixed.blocks()
-            mixed = _Mixed(sort)
+            mixed = _Mixed(group_by)
     yield from mixed.blocks()
 
 
@@ -309,24 +310,24 @@ def _layout_of(data: bytes, sorted_already: bool = False) -> Layout | None:
     return None
 
 
-def _as_it_is(chunk: bytes, sort: Sort) -> Block | None:
+def _as_it_is(chunk: bytes, group_by: GroupBy) -> Block | None:
     """Return a chunk as a block, where there is nothing to sort or it is not worth it."""
     layout = _layout_of(chunk)
     if not layout:
         return None
     heads = layout.heads(chunk)
-    results = set(map(sort, heads))
-    if len(results) > 1 and len(heads) * FEW <= len(chunk) // layout.size:
+    groups = set(map(group_by, heads))
+    if len(groups) > 1 and len(heads) * FEW <= len(chunk) // layout.size:
         return None
-    return Block(layout, chunk, _only(results))
+    return Block(layout, chunk, _only(groups))
 
 
 class _Mixed:
     """Messages sorted by their first START bytes: the kernel's header, and a head without marks."""
 
-    def __init__(self, sort: Sort) -> None:
+    def __init__(self, group_by: GroupBy) -> None:
         self.size = 0  # bytes taken
-        self._sort = sort
+        self._group_by = group_by
         self._alike: dict[bytes, tuple[int, list[bytes]]] = {}  # start to (padded size, messages)
 
     def take(self, chunk: bytes) -> None:
@@ -361,19 +362,19 @@ class _Mixed:
         data = b"".join(messages)
         layout = _layout_of(data, sorted_already)
         if layout:
-            yield Block(layout, data, _only(set(map(self._sort, layout.heads(data)))))
+            yield Block(layout, data, _only(set(map(self._group_by, layout.heads(data)))))
         elif len(messages) > 1:
             for message in messages:
                 yield from self._joined([message])
         else:
             entry = codec.parse(data)
             if entry:
-                yield Single(entry, self._sort(entry.head))
+                yield Single(entry, self._group_by(entry.head))
 
 
-def _only(results: set[Hashable]) -> Hashable:
-    """Return what all heads come to; None where they differ, or where each entry is looked at."""
-    return results.pop() if len(results) == 1 else None
+def _only(groups: set[Hashable]) -> Hashable:
+    """Return the one group there is; None where there are several."""
+    return groups.pop() if len(groups) == 1 else None
 
 
 def _padded_size(start: bytes) -> int:
@@ -384,6 +385,6 @@ def _padded_size(start: bytes) -> int:
     return size + 3 & ~3
 
 
-def entries(*chunks: bytes) -> list[codec.Entry]:
+def entries(*chunks: bytes) -> list[Entry]:
     """Return the entries of some dump answers."""
-    return [entry for block in read(chunks, bool) for entry in block.entries()]
+    return [entry for block in read(chunks) for entry in block.entries()]

@@ -47,7 +47,7 @@ def delete_locked(table: snapshot.Table, key: codec.Key, mac: bytes) -> bool:
         return False
     if not ownership.locked_s(entry, timers):
         return False
-    _none, refusals = table.channel.exchange(codec.delete_message(*key))
+    _none, refusals = table.channel.exchange(codec.delete_message(key))
     for refusal in refusals:
         if not snapshot.already_gone(refusal):
             raise snapshot.refused("delete", refusal, table)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..netlink import codec, rtnetlink, table_dump
 from ..netlink.constants import FAMILY_NAMES, REACHABLE, TICKS
+from ..netlink.model import Head
 from . import capacity, ownership, snapshot
 from .selectors import Selectors
 
@@ -59,7 +60,7 @@ class Rows:
         """Take the Table they are from."""
         self._table = table
         self._found: defaultdict[int, dict[bytes, Row]] = defaultdict(dict)
-        self._likes: dict[tuple[str, codec.Head], Row] = {}
+        self._likes: dict[tuple[str, Head], Row] = {}
         self._macs, self._networks = _Macs(), _Networks()
 
     def add(self, owner: str, block: table_dump.Block) -> None:
@@ -82,7 +83,7 @@ class Rows:
             return list(chain.from_iterable(by_address.values() for by_address in found.values()))
         return [found[index][dst] for index in sorted(found) for dst in sorted(found[index])]
 
-    def _like(self, owner: str, head: codec.Head) -> Row:
+    def _like(self, owner: str, head: Head) -> Row:
         """Return a row of what entries share: a copy, and what differs, is the fastest way."""
         if (owner, head) not in self._likes:
             self._likes[owner, head] = {
@@ -98,7 +99,7 @@ class Rows:
             }
         return self._likes[owner, head]
 
-    def _write(self, owner: str, head: codec.Head, tails: Iterable[tuple[Any, ...]]) -> None:
+    def _write(self, owner: str, head: Head, tails: Iterable[tuple[Any, ...]]) -> None:
         """Write the rows of entries that share their head: the fast path."""
         like, found = self._like(owner, head), self._found[head.ifindex]
         networks, macs, ticks = self._networks, self._macs, TICKS

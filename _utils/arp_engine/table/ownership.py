@@ -2,15 +2,14 @@
 
 A rule that changes here changes on every path. Standard library alone.
 
-Each rule gets either an entry (netlink.wire.Entry) or the head of many that are alike: what decides
-mostly (who wrote them, device, state, flags, kind of address), without what each has for itself
-(address, MAC, ages). A rule that asks a head for those gets
-:py:class:`netlink.model.Individual` raised, and
-whoever judges (table/snapshot.py) asks again, entry by entry. So a rule may read whatever it needs
-and holds everywhere; it is merely faster when it reads the head first, as most do.
+Each rule is given an entry, or the head that many entries share (netlink/model.py: who wrote it,
+device, state, flags, route type). A verdict on a head holds for all its entries, which is fast.
+Where address, MAC or ages decide, the verdict on a head is None, and table/snapshot.py judges its
+entries one by one. So each rule is written once, and holds on both paths.
 """
 
 import functools
+from typing import overload
 
 from ..netlink.constants import (
     IFF_LOOPBACK,
@@ -31,14 +30,33 @@ from ..netlink.constants import (
     TICKS,
     VALID,
 )
-from ..netlink.model import Device, Seen, Timers
+from ..netlink.model import Device, Entry, Head, Timers
 
 
-def owner(entry: Seen, device: Device | None) -> str:
-    """Return why an entry is not ours to touch, or an empty string.
+@overload
+def owner(entry: Entry, device: Device | None) -> str: ...
+@overload
+def owner(entry: Head, device: Device | None) -> str | None: ...
+def owner(entry: Head | Entry, device: Device | None) -> str | None:
+    """Return why an entry is not ours to touch, or an empty string; None for a head: see above.
 
     ``device`` is None where the kernel did not show the entry's device.
     """
+    writer = _writer(entry)
+    if writer:
+        return writer
+    if entry.kind in KINDS:
+        return KINDS[entry.kind]
+    if not entry.kind:
+        if isinstance(entry, Head):
+            return None
+        if is_multicast(entry.dst):
+            return "multicast"
+    return _without_arp(entry, device)
+
+
+def _writer(entry: Head | Entry) -> str:
+    """Return what shows that somebody else than the kernel wrote an entry, or an empty string."""
     if entry.flags & NTF_PROXY:
         return "proxy"
     if entry.flags & NTF_EXT_LEARNED:
@@ -51,13 +69,7 @@ def owner(entry: Seen, device: Device | None) -> str:
         return f"protocol {PROTOCOLS.get(entry.protocol, entry.protocol)}"
     if entry.flags & NTF_STICKY or entry.ext:
         return "flags"  # one we do not know: somebody set it for a reason
-    if entry.state & PERMANENT:
-        return "PERMANENT"
-    if entry.kind in KINDS:
-        return KINDS[entry.kind]
-    if not entry.kind and is_multicast(entry.dst):
-        return "multicast"
-    return _without_arp(entry, device)
+    return "PERMANENT" if entry.state & PERMANENT else ""
 
 
 def is_multicast(dst: bytes) -> bool:
@@ -65,7 +77,7 @@ def is_multicast(dst: bytes) -> bool:
     return dst[0] == 0xFF if len(dst) == 16 else 224 <= dst[0] <= 239
 
 
-def _without_arp(entry: Seen, device: Device | None) -> str:
+def _without_arp(entry: Head | Entry, device: Device | None) -> str:
     """Return why ARP has no say about an entry, or an empty string."""
     if entry.state & NOARP:
         return "NOARP"
@@ -80,12 +92,12 @@ def _without_arp(entry: Seen, device: Device | None) -> str:
     return ""
 
 
-def is_spared(entry: Seen) -> bool:
+def is_spared(entry: Head | Entry) -> bool:
     """Tell whether no limit counts an entry (net/core/neighbour.c: neigh_update_gc_list)."""
     return bool(entry.state & PERMANENT or entry.flags & NTF_EXT_LEARNED)
 
 
-def unprovable(entry: Seen, timers: Timers) -> str:
+def unprovable(entry: Head | Entry, timers: Timers) -> str:
     """Return why there is nothing to prove about an entry, or nobody to ask; or an empty string."""
     if not entry.state & VALID:
         return state_name(entry.state)
@@ -93,7 +105,7 @@ def unprovable(entry: Seen, timers: Timers) -> str:
     return "" if timers.solicits else "its device sends no probes"
 
 
-def locked_s(entry: Seen, timers: Timers) -> float:
+def locked_s(entry: Entry, timers: Timers) -> float:
     """Return for how long yet the kernel believes no other MAC, in seconds; 0: it would take one.
 
     It takes none within ``locktime`` of the entry's last change of state or MAC

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..netlink.constants import FAMILIES, STATES
-from ..netlink.model import Seen
+from ..netlink.model import Entry, Head
 from . import parse
 from .parse import Network
 
@@ -68,12 +68,20 @@ class Selectors(NamedTuple):
     exclude: Addresses | None = None
     mac: frozenset[bytes] | None = None
 
-    def matches(self, entry: Seen, devices: Collection[int] | None) -> bool:
-        """Tell whether an entry is selected; ``devices`` are the indexes of those named."""
+    def matches(self, entry: Head | Entry, devices: Collection[int] | None) -> bool | None:
+        """Tell whether an entry is selected; None for a head whose entries differ in that.
+
+        devices: the indexes of those named.
+        """
+        if devices is not None and entry.ifindex not in devices:
+            return False
+        if self.state is not None and entry.state not in self.state:
+            return False
+        if isinstance(entry, Head):
+            by_head = self.ip is None and self.exclude is None and self.mac is None
+            return True if by_head else None
         return (
-            (devices is None or entry.ifindex in devices)
-            and (self.state is None or entry.state in self.state)
-            and (self.ip is None or entry.dst in self.ip)
+            (self.ip is None or entry.dst in self.ip)
             and (self.exclude is None or entry.dst not in self.exclude)
             and (self.mac is None or entry.mac in self.mac)
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from ..netlink import codec, rtnetlink, table_dump
-from ..netlink.model import Device, Individual, Seen, Timers
+from ..netlink.model import Device, Entry, Head, Timers
 from . import ownership
 from .selectors import Selectors, Unknown
 
@@ -39,7 +39,7 @@ class Table:
         self._timers: dict[int, dict[int, Timers]] = {}  # family to (ifindex to Timers)
         self._named = None if selectors.dev is None else self._find(sorted(selectors.dev))
         self._by_head = {
-            family: _Verdicts(functools.partial(self._verdict, family))
+            family: _HeadVerdicts(functools.partial(self._verdict, family))
             for family in selectors.families
         }
         self._kept: defaultdict[int, dict[bytes, str]] = defaultdict(dict)  # ifindex to (dst: why)
@@ -66,12 +66,12 @@ class Table:
         first; ``complete`` mends the second.
         """
         for family in families or self.selectors.families:
-            sort = self._by_head[family].__getitem__
-            for block in table_dump.read(self._chunks(family), sort):
-                if block.shared is None:
+            verdict_by_head = self._by_head[family].__getitem__
+            for block in table_dump.read(self._chunks(family), group_by=verdict_by_head):
+                if block.group is None:
                     yield from self._one_by_one(family, block)
-                elif block.shared != UNSELECTED:
-                    yield str(block.shared), block
+                elif block.group != UNSELECTED:
+                    yield str(block.group), block
 
     def ours(self, families: Collection[int] | None = None) -> Iterator[table_dump.Block]:
         """Look once; yield what is selected and ours, and remember why the rest is kept."""
@@ -87,14 +87,18 @@ class Table:
         only = self._named if self._named and len(self._named) == 1 else [0]
         return self.channel.neighbours(family, *only)
 
-    def _verdict(self, family: int, entry: Seen) -> str:
-        """Return why an entry is not ours to touch, an empty string, or UNSELECTED."""
-        if not self.selectors.matches(entry, self._named):
-            return UNSELECTED
+    def _verdict(self, family: int, entry: Head | Entry) -> str | None:
+        """Return why an entry is not ours to touch, an empty string, or UNSELECTED.
+
+        None for a head whose entries are to be judged one by one.
+        """
+        matches = self.selectors.matches(entry, self._named)
+        if not matches:
+            return None if matches is None else UNSELECTED
         reason = ownership.owner(entry, self.device(entry.ifindex))
-        if reason or not self._to_be_proven:
-            return reason
-        return ownership.unprovable(entry, self.timers(family, entry.ifindex))
+        if reason == "" and self._to_be_proven:
+            return ownership.unprovable(entry, self.timers(family, entry.ifindex))
+        return reason
 
     def _one_by_one(
         self, family: int, block: table_dump.Block
@@ -161,7 +165,7 @@ class Table:
         return {
             entry.key: entry
             for family in self.selectors.families
-            for block in table_dump.read(self._chunks(family), bool)
+            for block in table_dump.read(self._chunks(family))
             for entry in block.entries()
             if entry.key in keys
         }
@@ -217,18 +221,14 @@ class Table:
         return self._timers[family].get(ifindex, Timers())
 
 
-class _Verdicts(dict[codec.Head, str | None]):
-    """The verdict on all entries of a head, found once; None: each is to be looked at."""
+class _HeadVerdicts(dict[Head, str | None]):
+    """Head to the verdict on all its entries, each found once."""
 
-    def __init__(self, verdict: Callable[[codec.Head], str]) -> None:
+    def __init__(self, verdict: Callable[[Head], str | None]) -> None:
         self._verdict = verdict
 
-    def __missing__(self, head: codec.Head) -> str | None:
-        """Find it."""
-        try:
-            self[head] = verdict = self._verdict(head)
-        except Individual:
-            self[head] = verdict = None
+    def __missing__(self, head: Head) -> str | None:
+        self[head] = verdict = self._verdict(head)
         return verdict
 
 

@@ -130,15 +130,25 @@ def every_entry():
 def more_rules(rule):
     """Return the rule as it is, and with one more: what a rule may need, a rule may be made of."""
 
-    def with_one_more(also, reason):
-        return lambda entry, device: rule(entry, device) or (reason if also(entry) else "")
+    from arp_engine.netlink.model import Head
+
+    def with_one_more(also, reason, reads_entry=True):
+        def owner(entry, device):
+            found = rule(entry, device)
+            if found != "":
+                return found
+            if reads_entry and isinstance(entry, Head):
+                return None
+            return reason if also(entry) else ""
+
+        return owner
 
     return {
         "as it is": rule,
         "by MAC": with_one_more(lambda entry: entry.mac[:5] == b"\0\0\x5e\0\1", "VRRP"),
         "by address": with_one_more(lambda entry: entry.dst[-1] % 3 == 0, "a third"),
         "by age": with_one_more(lambda entry: entry.updated >= 0, "any age"),
-        "by what is shared": with_one_more(lambda entry: entry.state == 4, "STALE"),
+        "by head": with_one_more(lambda entry: entry.state == 4, "STALE", reads_entry=False),
     }
 
 

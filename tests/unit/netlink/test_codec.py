@@ -28,6 +28,12 @@ ZEBRA = bytes.fromhex(
     "05000c000b000000"
 )  # fmt: skip
 
+
+def by_head(head):
+    """Put each head into a group of its own."""
+    return head
+
+
 little = pytest.mark.skipif(struct.pack("=H", 1) != b"\1\0", reason="captured little-endian")
 
 
@@ -58,13 +64,13 @@ def test_captured_messages(message, expected):
 def test_a_chunk_of_different_messages_is_sorted_by_what_they_are_like():
     chunk = STALE + FAILED + ZEBRA + STALE
     assert [entry.state for entry in table_dump.entries(chunk)] == [4, 4, 32, 2]
-    found = list(table_dump.read([STALE * 40 + ZEBRA + FAILED, STALE + FAILED]))
+    found = list(table_dump.read([STALE * 40 + ZEBRA + FAILED, STALE + FAILED], by_head))
     assert [(len(block), block.size, block.has_mac) for block in found] == [
         (41, 76, True),
         (1, 84, True),
         (2, 64, False),
     ]
-    assert [block.shared for block in found] == [
+    assert [block.group for block in found] == [
         entry.head for entry in walked(STALE + ZEBRA + FAILED)
     ]
 
@@ -74,9 +80,9 @@ def test_a_block_holds_what_is_sorted_alike():
     reachable = STALE[:24] + b"\2" + STALE[25:]
     chunk = STALE * 20 + reachable * 20
     [block] = table_dump.read([chunk], lambda head: head.ifindex)
-    assert (block.shared, block.data) == (3, chunk)
+    assert (block.group, block.data) == (3, chunk)
     found = table_dump.read([chunk, STALE], lambda head: head.state)
-    assert [(block.shared, block.data) for block in found] == [
+    assert [(block.group, block.data) for block in found] == [
         (4, STALE),  # at once: nothing in it to sort
         (4, STALE * 20),
         (2, reachable * 20),
@@ -87,10 +93,10 @@ def test_a_block_holds_what_is_sorted_alike():
 def test_what_is_not_worth_sorting_stays_together_and_says_that_it_differs():
     """A thousand devices with five entries each are not a thousand blocks."""
     chunk = b"".join(STALE[:20] + bytes([n, 0, 0, 0]) + STALE[24:] for n in range(1, 101)) * 5
-    [block] = table_dump.read([chunk])
-    assert (block.shared, len(block)) == (None, 500)
+    [block] = table_dump.read([chunk], by_head)
+    assert (block.group, len(block)) == (None, 500)
     [block] = table_dump.read([chunk], lambda head: head.state)
-    assert block.shared == 4
+    assert block.group == 4
     assert sorted(ifindex for ifindex, _dst in block.by_device()) == sorted([*range(1, 101)] * 5)
 
 
@@ -100,14 +106,14 @@ def test_what_is_alike_in_length_alone_is_told_apart():
     for messages in ([ZEBRA, bird], [ZEBRA] * 20 + [bird] * 20):
         chunk = b"".join(messages)
         assert Counter(table_dump.entries(chunk)) == Counter(walked(chunk))
-        assert {block.shared.protocol for block in table_dump.read([chunk])} == {11, 12}
+        assert {block.group.protocol for block in table_dump.read([chunk], by_head)} == {11, 12}
 
 
 @little
 def test_a_pick_is_a_block():
     [block] = table_dump.read([STALE * 3 + STALE[:32] + b"\xc0\0\2\x63" + STALE[36:]])
     picked = block.pick([False, True, False, True], "why")
-    assert (len(picked), picked.shared) == (2, "why")
+    assert (len(picked), picked.group) == (2, "why")
     assert [codec.address(dst) for dst in picked.addresses()] == ["192.0.2.2", "192.0.2.99"]
 
 
@@ -181,10 +187,10 @@ def test_every_path_says_the_same(batch):
     assert Counter(table_dump.entries(chunk)) == Counter(walked(chunk))
     for message in batch:
         assert table_dump.entries(message * 30) == walked(message) * 30
-    for block in table_dump.read(batch):
+    for block in table_dump.read(batch, by_head):
         truth = list(block.entries())
         assert block.heads() == {entry.head for entry in truth}
-        assert block.shared in (None, *block.heads())
+        assert block.group in (None, *block.heads())
         assert list(block.tails()) == [entry[table_dump.HEAD :] for entry in truth]
         assert list(block.addresses()) == [entry.dst for entry in truth]
         assert block.has_mac == any(entry.mac for entry in truth)
@@ -197,7 +203,7 @@ def test_every_message_is_in_one_block(batch, often, chunks):
     assert sum(map(len, found)) == len(batch) * often * chunks
     for block in found:
         states = {entry.state for entry in block.entries()}
-        assert states == {block.shared} or (block.shared is None and len(states) > 1)
+        assert states == {block.group} or (block.group is None and len(states) > 1)
 
 
 @settings(max_examples=200, deadline=None)
@@ -221,7 +227,7 @@ def test_orders_name_the_entry_and_nothing_else(message):
     [entry] = table_dump.entries(message)
     [block] = table_dump.read([message])
     orders = [
-        codec.delete_message(*entry.key),
+        codec.delete_message(entry.key),
         codec.probe_message(entry),
         bytes(block.deletes()),
     ]

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from arp_engine.netlink import codec, constants, model
 from arp_engine.table import ownership
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyroute2.netlink.rtnl import ndmsg
 
 ROUTER, OFFLOADED = 0x80, 0x20  # flags that say nothing about who wrote an entry
@@ -95,20 +97,30 @@ def test_suspect(words, suspect):
     assert ownership.is_suspect(**words, base_reachable_s=30.0) is suspect
 
 
-def test_a_rule_that_asks_a_head_for_more_than_is_shared_is_told_so():
-    """It holds all the same: whoever judges asks again, entry by entry."""
-    head = entry().head
-    for name in set(codec.Entry._fields) - set(codec.Head._fields):
-        with pytest.raises(model.Individual):
-            getattr(head, name)
-    assert ownership.owner(head, ETH) == ""
-    with pytest.raises(model.Individual):
-        ownership.owner(entry(kind=0).head, ETH)  # whether it is multicast, the address alone tells
+@settings(max_examples=500, deadline=None)
+@given(
+    st.builds(
+        model.Entry,
+        protocol=st.sampled_from([0, 0, 0, 11]),
+        ext=st.sampled_from([0, 0, 0, 1, 4, 0x100]),
+        state=st.sampled_from([0, 1, 2, 4, 0x20, 0x40, 0x80]),
+        flags=st.sampled_from([0, 0, 0, ROUTER, 0x08, 0x10, 0x40]),
+        kind=st.integers(0, 6),
+        dst=st.sampled_from([b"\xc0\0\2\1", b"\xe0\0\0\1", b"\xff" * 16, bytes(16)]),
+    ),
+    st.sampled_from([None, ETH, model.Device("lo", 0x08)]),
+)
+def test_a_verdict_on_a_head_holds_for_its_entries(one, device):
+    assert ownership.owner(one.head, device) in (None, ownership.owner(one, device))
 
 
-def test_what_a_rule_may_read_is_what_an_entry_has():
-    may = {name for name, value in vars(model.Seen).items() if isinstance(value, property)}
-    assert may == set(codec.Entry._fields)
+@pytest.mark.parametrize(("kind", "verdict"), [(0, None), (1, "")], ids=["unknown", "unicast"])
+def test_the_address_decides_only_where_the_route_type_is_unknown(kind, verdict):
+    assert ownership.owner(entry(kind=kind).head, ETH) == verdict
+
+
+def test_an_entry_begins_with_the_fields_of_its_head():
+    assert model.Entry._fields[: len(model.Head._fields)] == model.Head._fields
 
 
 def test_the_kernels_numbers_stand_in_one_file():

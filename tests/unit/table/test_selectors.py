@@ -67,3 +67,23 @@ def test_5000_networks_are_looked_up_by_length_and_not_one_by_one():
     assert socket.inet_aton("10.19.135.7") in addresses
     assert socket.inet_aton("10.19.136.7") not in addresses
     assert socket.inet_aton("192.0.2.200") not in addresses
+
+
+@pytest.mark.parametrize(
+    ("words", "of_head", "of_entry"),
+    [
+        ({}, True, True),
+        ({"state": "STALE"}, True, True),
+        ({"state": "PROBE"}, False, False),
+        ({"ip": "192.0.2.1", "state": "PROBE"}, False, False),
+        ({"ip": "192.0.2.1"}, None, True),
+        ({"exclude": "192.0.2.1"}, None, False),
+        ({"mac": "02:00:00:00:00:09"}, None, False),
+    ],
+    ids=str,
+)
+def test_a_head_decides_unless_address_or_mac_is_named(words, of_head, of_entry):
+    selected = selectors.parse_selectors(**words)
+    assert selected.matches(entry().head, None) is of_head
+    assert selected.matches(entry(), None) is of_entry
+    assert selected.matches(entry().head, {3}) is False
