@@ -1,22 +1,22 @@
-"""What makes a database keep a dead MAC. Each cause is honest: nothing is written into a table.
+"""What makes a database keep a dead MAC. The scenes write no wrong entry into a table.
 
-``Confirming`` and ``Balanced`` keep saying to the kernel "this neighbour is reachable"; so the
-kernel never asks again, and the entry stays REACHABLE, and wrong. ``aged`` is the ordinary case.
+``Confirming`` and ``Balanced`` are upper-layer confirmations: the kernel sends no ARP request, and
+the wrong entry stays REACHABLE. ``aged`` is the ordinary case.
 """
 
 import socket
 
 from lab.observe import Background, Service, family
 
-MSG_CONFIRM = 0x800  # include/linux/socket.h: the application vouches for the neighbour
+MSG_CONFIRM = 0x800  # include/linux/socket.h: the application confirms the neighbour
 BALANCED_PORT = 6432
 
 
 class Confirming(Background):
     """An application on ``machine`` that sends to ``ip`` with MSG_CONFIRM, 20 times a second.
 
-    Real ones: DNS and game servers, ``ping -f`` style tools, anything that has its own proof that
-    the peer is alive, or believes to have it.
+    Real ones: DNS and game servers, ``ping -f`` style tools, any program that knows, or thinks it
+    knows, that the peer is alive.
     """
 
     def __init__(self, machine, ip, port=7777):
@@ -26,17 +26,17 @@ class Confirming(Background):
         self._to = ip, port
 
     def work(self):
-        """Send; what the network thinks of it does not matter."""
+        """Send; an answer is not needed."""
         while not self._stopping.wait(0.05):
             self._out.sendto(b"still here?", MSG_CONFIRM, self._to)
         self._out.close()
 
 
 class Balanced(Background):
-    """A balancer that keeps client addresses: ``machine`` has the worker's address as its own.
+    """A load balancer that preserves client addresses: ``machine`` has the worker's address too.
 
-    The fabric hands it what the database sends from one service port; so a TCP connection of this
-    kind makes progress, and its progress confirms an entry that it does not even use.
+    The fabric delivers to it what the database sends from one service port. Its TCP connection
+    makes progress, and that confirms an entry whose MAC it does not use.
     """
 
     def __init__(self, fabric, database, machine):
@@ -47,7 +47,7 @@ class Balanced(Background):
             self._client = socket.create_connection((database.ip, BALANCED_PORT), timeout=5)
 
     def work(self):
-        """Ask and be answered on one long connection, 20 times a second."""
+        """Send and receive on one long connection, 20 times a second."""
         while not self._stopping.wait(0.05):
             self._client.sendall(b"select 1\n")
             self._client.recv(64)
@@ -60,9 +60,9 @@ class Balanced(Background):
 
 
 def aged(machine, ip):
-    """The plain case: nobody spoke for a while, the entry became STALE as entries do.
+    """The plain case: no traffic for a while, and the entry has become STALE.
 
-    The state is set, not awaited: what the kernel would do by itself within a minute.
+    The state is set here; the kernel would set it within a minute.
     """
     mac = machine.neighbour(ip)["lladdr"]
     machine.do(f"ip neigh change {ip} lladdr {mac} dev eth0 nud stale")

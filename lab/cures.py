@@ -19,9 +19,9 @@ NOTHING, STALE, ALL = "nothing", "ip neigh flush nud stale", "ip neigh flush all
 ONE_BY_ONE, PROBE = "arp -d, one by one", "ip neigh change nud probe"
 FLUSH, REVALIDATE, SCHEDULE = "arp.flush", "arp.revalidate", "arp.revalidate by schedule"
 SENTINEL = "the sentinel"
-BY_ITSELF = (NOTHING, SCHEDULE, SENTINEL)  # nobody types anything
+BY_ITSELF = (NOTHING, SCHEDULE, SENTINEL)  # no command is typed
 _LOOP = "arp -n | awk '/ether/ {print $1}' | xargs -r -n1 arp -d"
-# Each entry with the MAC it has; PERMANENT ones would not be PERMANENT any more.
+# Each entry with its cached MAC; a PERMANENT one would lose that state.
 _PROBES = """ip neigh show | awk '/lladdr/ && !/PERMANENT|NOARP/ \
     {print "neigh change", $1, "lladdr", $5, "dev", $3, "nud probe"}' | ip -force -batch -"""
 
@@ -33,7 +33,7 @@ def available():
 
 
 def apply(machine, cure):
-    """Do what the operator does, return when it is done."""
+    """Run the operator's command; return when it has ended."""
     if cure in (STALE, ALL):
         machine.do(cure)
     elif cure == ONE_BY_ONE:
@@ -45,14 +45,14 @@ def apply(machine, cure):
 
 
 def configuration(**settings):
-    """Return the directory of a minion configuration that keeps all its files to itself."""
+    """Return the directory of a minion configuration with all its files in one place."""
     root = Path(f"/tmp/salt-{os.getpid()}")
     own = {"module_dirs": [str(REPOSITORY)], "log_file": str(root / "log")}
     return str(configure(root, id="db", **own, **settings).parent)
 
 
 def schedule(machine):
-    """Start a real minion on the machine that revalidates on schedule; return once it has begun."""
+    """Start a real minion that revalidates on schedule; return when the first run has begun."""
     job = {"function": "arp.revalidate", "seconds": EVERY_S, "run_on_start": True}
     root = configuration(
         master_type="disable", schedule={"arp": job}, log_level_logfile="info", mine_enabled=False
@@ -64,7 +64,7 @@ def schedule(machine):
 
 
 def sentinel(machine, within_s=40):
-    """Start the sentinel on the machine, a process of its own; return once it watches."""
+    """Start the sentinel on the machine, as a process; return when it watches."""
     with tempfile.NamedTemporaryFile("r", prefix="sentinel-") as told:
         words = *SENTINEL_WORDS, '{"dev": "eth0"}'
         with open(told.name, "w", encoding="utf-8") as out:
@@ -73,7 +73,7 @@ def sentinel(machine, within_s=40):
 
 
 def prepare(machine, cure):
-    """Start what must be there before the outage."""
+    """Start what must run before the outage."""
     if cure == SCHEDULE:
         schedule(machine)
     elif cure == SENTINEL:
@@ -93,10 +93,10 @@ def salt(machine, function, *arguments):
 
 
 def salt_text(machine, function, *arguments):
-    """Call a Salt function as a person does, return the text it prints."""
+    """Call a Salt function; return the text that a person would see."""
     return machine.do(*salt_words(function, *arguments, out=()))
 
 
 def as_text(answer):
-    """Format a returned value for the eye."""
+    """Format a returned value as indented JSON."""
     return json.dumps(answer, indent=2)

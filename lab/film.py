@@ -1,7 +1,7 @@
 """The film: each cause under each cure, and what each cure does to a healthy flow.
 
-Most of it is waiting, so the scenes play at once, each in a process and namespaces of its own.
-``play`` returns what was seen; ``broken`` tells which expectations did not hold.
+Scenes mostly wait, so they play at once, each in its own process and namespaces. ``play`` returns
+the results; ``broken`` returns the expectations that did not hold.
 """
 
 import multiprocessing
@@ -18,26 +18,26 @@ from lab.scenes import (
     OLD,
     PLAIN,
     PLAIN6,
-    VOUCHED,
-    VOUCHED6,
+    UPPER,
+    UPPER6,
     harm,
     heal,
 )
 from lab.tell import say, title
 
-CAUSES = [PLAIN, VOUCHED, BALANCED, DUPLICATE, PLAIN6, VOUCHED6]
+CAUSES = [PLAIN, UPPER, BALANCED, DUPLICATE, PLAIN6, UPPER6]
 FABRICS = ["switch", "answers", "lossy", "mute", "random"]
 DELETES = (ALL, ONE_BY_ONE, FLUSH)
 
-# We want to measure the cures, not our own crowd: scenes that run Salt begin this far apart, and
-# should they meet all the same, some wait.
+# The cures are measured, not our own load: scenes that run Salt begin this far apart, and at most
+# so many salt-calls run at once.
 APART_S, FLOWS_APART_S, SALT_CALLS_AT_ONCE = 1.1, 0.9, 3
 
 
 def plan(fast):
     """Return the scenes: (function, arguments) rows."""
     if fast:
-        causes = [PLAIN, VOUCHED, DUPLICATE]
+        causes = [PLAIN, UPPER, DUPLICATE]
         played = [NOTHING, STALE, FLUSH, PROBE, REVALIDATE, SENTINEL]
         fabrics, harming = ["lossy", "mute"], [FLUSH, PROBE, REVALIDATE, SENTINEL]
     else:
@@ -48,7 +48,7 @@ def plan(fast):
         (heal, (cause, cure, watch_s))
         for cause in causes
         for cure in played
-        if not (cure == ONE_BY_ONE and cause in (PLAIN6, VOUCHED6))  # arp knows no IPv6
+        if not (cure == ONE_BY_ONE and cause in (PLAIN6, UPPER6))  # arp(8) has no IPv6
     ]
     times = 1 if fast else 2
     return healing, [(harm, (fabric, cure, times)) for fabric in fabrics for cure in harming]
@@ -59,33 +59,34 @@ def play(fast):
     healing, harming = plan(fast)
     title("The same outage, several causes, several cures")
     say(f"""{len(healing)} outages at once. A worker is re-created with its address and a new MAC;
-        a client on it connects to the database every quarter of a second, with 2 s of patience.
-        The cure is typed 3 s after the new worker's birth; the sentinel is there before. Causes: a
-        plain STALE entry; an application that vouches for it (MSG_CONFIRM); a balancer that keeps
-        client addresses, whose TCP progress vouches for it; a duplicate address.""")
+        a client on it connects to the database every quarter of a second, with a timeout of 2 s.
+        The cure is applied 3 s after the new worker has started; the sentinel runs before that.
+        Causes: a plain STALE entry; upper-layer confirmation by an application (MSG_CONFIRM);
+        upper-layer confirmation by TCP through a load balancer that preserves client addresses; a
+        duplicate address.""")
     outages = _all(healing, _starts(healing))
     say(f"""{len(harming)} healthy flows at once, 1,000 packets a second from a database to a worker
-        whose entry is right, while the database's table is cured. Fabrics: a plain switch; one
-        that answers every ARP request; one that loses every second; one that answers only
-        broadcast ones, and loses every second; one that loses those at random. Every kernel
-        setting is the default.""")
+        whose entry is right, while the cure is applied to the database. Fabrics: a plain switch;
+        one that answers every ARP request; one that loses every second request; one that answers
+        only broadcast requests and loses every second; the same with random loss. All kernel
+        settings are the defaults.""")
     return outages, flows(harming)
 
 
 def flows(scenes):
-    """Play healthy flows at once, each a little after the other; return what they lost."""
+    """Play healthy flows, started one after another; return what each lost."""
     return _all(scenes, [number * FLOWS_APART_S for number in range(len(scenes))])
 
 
 def _starts(scenes):
-    """Return when each scene begins: those that run Salt in a row, the others in between."""
+    """Return when each scene begins: those that run Salt evenly spaced, the others in between."""
     salt = [arguments[1].startswith("arp.") for _, arguments in scenes]
     pace = {True: APART_S, False: APART_S * sum(salt) / max(1, len(salt) - sum(salt))}
     return [salt[:number].count(kind) * pace[kind] for number, kind in enumerate(salt)]
 
 
 def _all(scenes, starts_s):
-    """Run the scenes in processes, each at its second; return their answers."""
+    """Run each scene in a process, at its second; return the results."""
     answers, told = [], 0
     with multiprocessing.Manager() as manager:
         turn = manager.BoundedSemaphore(SALT_CALLS_AT_ONCE)
@@ -105,7 +106,7 @@ def _all(scenes, starts_s):
 
 
 def _quiet():
-    """Leave Ctrl-C to the process that started the scenes: it ends them all."""
+    """Ignore Ctrl-C: the process that started the scenes ends them all."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -115,14 +116,14 @@ def _one(wait_s, function, arguments, name, turn):
 
 
 def _heals(cause, cure):
-    """Whether we expect connections to work again under this cure."""
+    """Tell whether connections should work again under this cure."""
     if cause == DUPLICATE:
         return False
     return cause in (PLAIN, PLAIN6) or cure not in (NOTHING, STALE)
 
 
 def _harms(kind, cure):
-    """Whether we expect a healthy flow to lose packets; None where it is a matter of luck."""
+    """Tell whether a healthy flow should lose packets; None where the loss is random."""
     if cure in DELETES or cure == PROBE:
         harming = ("mute",) if cure == PROBE else ("lossy", "mute")
         return None if kind == "random" else kind in harming
@@ -136,12 +137,12 @@ def broken(outages, flows):
         name = f"{seen['cause']}, {seen['cure']}"
         if (seen["works_s"] is not None) != _heals(seen["cause"], seen["cure"]):
             healed = "healed" if seen["works_s"] is not None else "was not healed"
-            wrong.append(f"{name}: {healed}, against expectation")
+            wrong.append(f"{name}: {healed}; expected the opposite")
         failed = sum(took is None for _when, took in seen["attempts"])
         if seen["cure"] == SENTINEL and seen["cause"] != DUPLICATE and failed:
-            wrong.append(f"{name}: {failed} connections failed, none should")
+            wrong.append(f"{name}: {failed} connections failed; expected none")
         if seen["cause"] == DUPLICATE and seen["owners"] != [OLD, NEW]:
-            wrong.append(f"{name}: two machines should answer, these did: {seen['owners']}")
+            wrong.append(f"{name}: expected answers of two machines, got: {seen['owners']}")
     for seen in flows:
         if _harms(seen["kind"], seen["cure"]) not in (None, seen["lost"] > 0):
             wrong.append(f"{seen['cure']} on {seen['kind']}: {seen['lost']} packets lost")

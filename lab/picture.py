@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-# Its index of fonts takes seconds to build: keep it with the environment, not in /tmp.
+# matplotlib's font index takes seconds to build: keep it in the environment, not in /tmp.
 os.environ.setdefault("MPLCONFIGDIR", str(Path(sys.prefix) / "matplotlib"))
 
 import matplotlib as mpl
@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 
 from lab.cures import BY_ITSELF, SENTINEL
-from lab.scenes import BALANCED, CURE_AFTER_S, DUPLICATE, PLAIN, VOUCHED
+from lab.scenes import BALANCED, CURE_AFTER_S, DUPLICATE, PLAIN, UPPER
 from lab.table import harm_cell
 
 # Colours that the colour-blind can tell apart (Okabe and Ito).
@@ -22,8 +22,8 @@ FAILS, SLOW, WORKS, PALE = "#d55e00", "#f0c04a", "#009e73", "#eeeeee"
 SLOW_S = 0.25
 HEADINGS = {
     PLAIN: "plain STALE entry",
-    VOUCHED: "an application\nvouches for it",
-    BALANCED: "a balancer's TCP\nvouches for it",
+    UPPER: "upper-layer confirmation\nby an application",
+    BALANCED: "upper-layer confirmation\nby a balancer's TCP",
     DUPLICATE: "duplicate address",
 }
 FABRICS = {
@@ -76,7 +76,7 @@ def _timelines(axis, rows, heading):
         if row is None:
             axis.text(6, place, "not played", va="center", color="grey", fontsize=8)
             continue
-        # Salt calls wait for their turn; all strips have their cure at the same second.
+        # salt-calls may have waited: shift each strip so that all cures are at the same second
         late = (row["applied_s"] or CURE_AFTER_S) - CURE_AFTER_S
         for began, width, colour in _spans(row["attempts"], late):
             axis.barh(place, width, left=began, height=0.62, color=colour, linewidth=0)
@@ -84,13 +84,13 @@ def _timelines(axis, rows, heading):
             axis.plot([CURE_AFTER_S] * 2, [place - 0.42, place + 0.42], color="black", linewidth=2)
     axis.set(title=heading, xlim=(0, 13), ylim=(len(rows) - 0.4, -0.6), yticks=[])
     axis.set_xticks([0, 3, 6, 9, 12])
-    axis.set_xlabel("seconds after its birth", fontsize=8)
+    axis.set_xlabel("seconds since the new worker started", fontsize=8)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.title.set_fontsize(9.5)
 
 
 def _spans(attempts, late):
-    """Join equal neighbours: (when, how long, colour)."""
+    """Join neighbouring attempts of one colour: (when, how long, colour)."""
     spans = []
     for number, (when, took) in enumerate(attempts):
         colour = FAILS if took is None else WORKS if took < SLOW_S else SLOW
@@ -103,7 +103,7 @@ def _spans(attempts, late):
 
 
 def _harm(axis, seen, fabrics, names):
-    """A field for each cure and fabric, coloured by whether a healthy flow lost anything."""
+    """A field for each cure and fabric, coloured by whether a healthy flow lost packets."""
     for place, cure in enumerate(names):
         for column, fabric in enumerate(fabrics):
             row = seen.get((fabric, cure))
@@ -126,11 +126,11 @@ def _harm(axis, seen, fabrics, names):
 
 
 def _caption(figure):
-    """Say what the colours mean."""
+    """Add the legend of the colours."""
     handles = [
-        Patch(color=FAILS, label="a new worker's connection fails (2 s of patience)"),
+        Patch(color=FAILS, label="a new worker's connection fails (timeout 2 s)"),
         Patch(color=SLOW, label="works, but late"),
         Patch(color=WORKS, label="works"),
-        plt.Line2D([], [], color="black", linewidth=2, label="the cure is typed"),
+        plt.Line2D([], [], color="black", linewidth=2, label="the cure is applied"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)

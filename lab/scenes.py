@@ -1,7 +1,7 @@
 """The scenes of the film: one outage under one cure, and one healthy flow under one cure.
 
-Each is a function that builds its own small network, plays, takes it down and returns plain values;
-so many of them can play at once in processes of their own.
+Each is a function that builds its own small network, plays, removes it and returns plain values, so
+many of them can play at once, each in its own process.
 """
 
 import contextlib
@@ -15,25 +15,25 @@ from lab.machines import Machine, poll
 from lab.observe import Attempts, Flow, Service, connect
 
 OLD, NEW, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
-PLAIN, VOUCHED, BALANCED, DUPLICATE = "plain", "vouched", "balanced", "duplicate"
-PLAIN6, VOUCHED6 = "plain IPv6", "vouched IPv6"
+PLAIN, UPPER, BALANCED, DUPLICATE = "plain", "upper-layer", "balanced", "duplicate"
+PLAIN6, UPPER6 = "plain IPv6", "upper-layer IPv6"
 
-# An unconfirmed entry lives 0.5 to 1.5 times this long, then 5 s in DELAY and 3 s in PROBE: what
-# heals by itself has healed after 12.5 s. With the kernel's default, 30 s, it is 53 s.
+# An unconfirmed entry is REACHABLE for 0.5 to 1.5 times this long, then 5 s in DELAY and 3 s in
+# PROBE: without any cure it has healed after 12.5 s, or never. With the default, 30 s: 53 s.
 BASE_REACHABLE_S = 3
 CURE_AFTER_S = 3.0
-# No worker dies as soon as his address is learnt: the kernel believes nobody else for a second then
-# (locktime).
+# The worker dies later than locktime (1 s) after its address was learnt: until then the kernel
+# ignores answers with another MAC.
 LEARNT_S = 1.3
-SEEN_S = 3  # after a cure that took long, for an attempt to begin and to be seen
-# The kernel's own questions to one neighbour take 3 s, and the flow must see what they end in: a
-# lost broadcast costs it one second more.
+SEEN_S = 3  # after a slow cure, for one more attempt to begin and to end
+# The kernel's own probes of one neighbour take 3 s, and the flow must go on until their result: a
+# lost broadcast costs one second more.
 CURES_APART_S = 4.5
 
 
 @dataclass
 class Outage:
-    """What a scene plays on."""
+    """The machines and addresses of one outage."""
 
     database: Machine
     client: Machine
@@ -44,7 +44,7 @@ class Outage:
 def heal(name, cause, cure, watch_s, turn=None):
     """Play one outage and one cure. Times in the answer are seconds since the new worker was born.
 
-    ``turn`` lets few salt-calls run at once: what is measured is the cure, not our crowd.
+    ``turn`` limits how many salt-calls run at once: the cure is measured, not our own load.
     """
     with contextlib.ExitStack() as scene:
         began, outage = break_network(scene, cause, name, cure)
@@ -56,7 +56,7 @@ def heal(name, cause, cure, watch_s, turn=None):
             done = time.monotonic()
         time.sleep(max(0, max(began + watch_s, done + SEEN_S) - time.monotonic()))
         attempts.close()
-        owners = _owners(outage) if cause == DUPLICATE else []  # asking changes the table
+        owners = _owners(outage) if cause == DUPLICATE else []  # probing changes the table
         works = attempts.works_since()
         own = cure in cures.BY_ITSELF
         return {
@@ -75,7 +75,7 @@ def heal(name, cause, cure, watch_s, turn=None):
 
 def break_network(scene, cause, name, cure=cures.NOTHING):
     """Build the network, let it work, break it. Returns when the new worker was born."""
-    six = cause in (PLAIN6, VOUCHED6)
+    six = cause in (PLAIN6, UPPER6)
     fabric = scene.enter_context(Fabric(name, "switch" if cause == DUPLICATE else "answers"))
     database = fabric.database("db", 10)
     database.set("base_reachable_time_ms", BASE_REACHABLE_S * 1000)
@@ -84,13 +84,13 @@ def break_network(scene, cause, name, cure=cures.NOTHING):
     database_ip, ip = (database.ip6, worker.ip6) if six else (database.ip, worker.ip)
     scene.enter_context(Service(database, database_ip))
     cures.prepare(database, cure)
-    # A crowded machine, or a kernel whose neighbour table others have filled, needs a moment.
+    # A loaded machine, or a kernel whose neighbour table is full, needs a moment.
     poll(
         f"{cause}: a connection before the outage (dmesg: table overflow?)",
         20,
         lambda: connect(worker, database_ip),
     )
-    if cause in (VOUCHED, VOUCHED6):
+    if cause in (UPPER, UPPER6):
         scene.enter_context(Confirming(database, ip))
     if cause == BALANCED:
         balancer = fabric.worker("balancer", 90, OTHER, published=False)
@@ -105,8 +105,8 @@ def break_network(scene, cause, name, cure=cures.NOTHING):
 def _asleep(fabric):
     """A second machine with the worker's address, switched off.
 
-    It has its place on the switch before the worker: a Linux bridge serves the latest port first,
-    so the worker will always be the first to answer, as the nearer of two machines is.
+    It is connected to the switch before the worker: a Linux bridge serves the latest port first, so
+    the worker always answers first, as the nearer of two machines does.
     """
     twin = fabric.worker("twin", 90, NEW)
     twin.do("ip link set eth0 down")
@@ -120,15 +120,15 @@ def _awake(fabric, twin):
 
 
 def _owners(outage):
-    """Ask the wire who has the address; return every MAC that answers."""
+    """Probe the address; return every MAC that answers."""
     said = outage.database.do(f"arping -b -c 2 -w 3 -I eth0 {outage.worker_ip}", check=False)
     return sorted({word.strip("[]").lower() for word in said.split() if word.startswith("[")})
 
 
 def harm(name, kind, cure, times=2, turn=None):
-    """Send a healthy flow through a fabric and cure the database several times meanwhile.
+    """Send a healthy flow through a fabric and apply the cure several times meanwhile.
 
-    Nothing is set on any machine: the kernel is as it comes.
+    All machines have the default kernel settings.
     """
     with contextlib.ExitStack() as scene:
         fabric = scene.enter_context(Fabric(name, kind))

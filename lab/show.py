@@ -1,12 +1,13 @@
-"""One scene, slowly: each change of the database's entry as it happens. For docs/why.md.
+"""Play one scene and print each change of the database's entry. For docs/why.md.
 
 python3 lab/private.py .venv/3008/bin/python -m lab.show CAUSE CURE
 
-CAUSE: plain, vouched, balanced, duplicate, "plain IPv6", "vouched IPv6".
-CURE, typed after three seconds: nothing, or a command such as "ip neigh flush all",
+CAUSE: plain, upper-layer, balanced, duplicate, "plain IPv6", "upper-layer IPv6".
+CURE, applied after three seconds: nothing, or a command such as "ip neigh flush all",
 "arp.revalidate", or "ip neigh change {ip} dev eth0 nud stale".
-Instead of both: stay, which shows that idle STALE entries stay; or harm RUNS, which cures each
-fabric's database so often, each time beside a healthy flow of its own, by asking and by proving.
+Instead of both: stay, which shows that idle STALE entries stay; or harm RUNS, which counts the
+packets that a healthy flow loses on each fabric in that many runs, with PROBE and with
+arp.revalidate.
 """
 
 import contextlib
@@ -45,7 +46,7 @@ def show(cause, cure):
 
 
 def _is_typed(cure):
-    """Tell whether it is a cure that somebody types; any other would be played as none."""
+    """Tell whether ``show`` can apply a cure."""
     words = cures.NOTHING, cures.ONE_BY_ONE, cures.FLUSH, cures.REVALIDATE
     return cure in words or cure.startswith("ip ")
 
@@ -58,7 +59,7 @@ def _type(outage, cure):
 
 
 def stay():
-    """Idle STALE entries, told to go after a second, are looked at for 40 s."""
+    """Count idle STALE entries for 40 s, with ``gc_stale_time`` 1 s."""
     with Fabric() as fabric:
         database = fabric.database("db", 10)
         database.set("gc_stale_time", 1)
@@ -70,13 +71,11 @@ def stay():
             left = len(database.do("ip -4 neigh show nud stale").splitlines())
             print(f"{second:3} s  {left} STALE entries", flush=True)
             time.sleep(10 if second < 40 else 0)
-    print(
-        "They go only while the kernel holds gc_thresh1 (128) entries or more, of all namespaces."
-    )
+    print("They are collected only above gc_thresh1 (128) entries, counted over all namespaces.")
 
 
 def harm(runs):
-    """Print what healthy flows lost in all runs together: by today's cures and by an older one."""
+    """Print what healthy flows lost in all runs together, with PROBE and with arp.revalidate."""
     played = [
         (scenes.harm, (kind, cure, 1))
         for _run in range(runs)

@@ -1,6 +1,6 @@
 """The opening scene: one database, one worker that is re-created, one entry that stays wrong.
 
-``play`` returns True only if the outage was really seen and really healed.
+``play`` returns True only if the outage happened and was healed.
 """
 
 import time
@@ -13,11 +13,11 @@ from lab.observe import TIMEOUT_S, Service, connect
 from lab.tell import bad, good, printed, say, title, typed
 
 OLD, NEW = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
-REACHABLE_S = 3  # the kernel's default is 30: the same film, ten times as long
+REACHABLE_S = 3  # the kernel's default is 30; everything would take ten times as long
 
 
 def play():
-    """Play it; every wait has an end."""
+    """Play it; every wait has a deadline."""
     title("A database that talks to the dead")
     with Fabric() as fabric:
         database = fabric.database("db", 10)
@@ -33,7 +33,7 @@ def play():
 
 
 def _tries(worker, database, times=1):
-    """Let a client on the worker connect; say how it went, return whether it worked."""
+    """Let a client on the worker connect; print and return whether it worked."""
     worked = False
     for _ in range(times):
         took_s = connect(worker, database.ip)
@@ -52,34 +52,34 @@ def _asks_kernel(database, ip):
 
 def _first_connection(database, worker):
     say(f"""A database ({database.ip}) and a worker ({worker.ip}, MAC {OLD}) on a cloud-like
-        network: the fabric answers every ARP request itself and delivers nobody's ARP to anybody
-        else. Both are network namespaces; the kernel, its tables and TCP are the real ones. Lines
-        with `db#` are run on the database. One setting differs from a fresh machine:""")
+        network: the fabric answers every ARP request itself and forwards none. Both are network
+        namespaces; the kernel, its tables and TCP are real. Lines with `db#` run on the database.
+        One setting differs from the default:""")
     key = "net.ipv4.neigh.eth0.base_reachable_time_ms"
-    typed(database, f"sysctl -w {key}={REACHABLE_S}000    # default 30000: only to save your time")
+    typed(database, f"sysctl -w {key}={REACHABLE_S}000    # default 30000; shorter to save time")
     worked = _tries(worker, database)
     _asks_kernel(database, worker.ip)
     return worked
 
 
 def _re_creation(fabric, database, worker):
-    say(f"""The database runs an application that vouches for its peer (UDP with MSG_CONFIRM). Now
-        the worker dies. A new one gets the same address {worker.ip} and, being another machine,
-        another MAC: {NEW}. The fabric knows. The database is not told.""")
+    say(f"""An application on the database sends UDP with MSG_CONFIRM, which confirms the worker's
+        entry (upper-layer confirmation). Now the worker dies. A new worker gets the same address
+        {worker.ip} and another MAC: {NEW}. The fabric knows the new MAC; the database does not.""")
     worker = fabric.recreate(worker, NEW)
     _asks_kernel(database, worker.ip)
     return worker
 
 
 def _outage(database, worker):
-    say("""The new worker does what workers do. Its requests arrive; the answers go to the dead
+    say("""The new worker connects to the database. Its SYNs arrive; the SYN/ACKs go to the dead
         MAC.""")
     return not _tries(worker, database, times=2)
 
 
 def _looked_at(database, worker):
-    say("""What does Salt see? An entry that stays REACHABLE though nobody answered an ARP request
-        for it for longer than such an entry lives: a suspect.""")
+    say("""Salt shows a suspect: the entry has been REACHABLE for longer than ARP alone would keep
+        it.""")
 
     def suspect():
         rows = cures.salt(database, "arp.list", f"ip={worker.ip}")
@@ -89,21 +89,21 @@ def _looked_at(database, worker):
     typed(database, f"salt-call --local arp.list ip={worker.ip}")
     printed(cures.salt_text(database, "arp.list", f"ip={worker.ip}"))
     wrong = row["state"] == "REACHABLE" and row["mac"] == OLD
-    say(f"REACHABLE, with {row['mac']}. The worker is {worker.mac}: wrong, and believed.")
+    say(f"REACHABLE, with {row['mac']}. The worker's MAC is {worker.mac}: the entry is wrong.")
     return wrong
 
 
 def _stale_is_not_it(database, worker):
-    say("The usual advice is to flush what is STALE. This entry is not:")
+    say("The usual advice is to flush STALE entries. This entry is not STALE:")
     typed(database, "salt-call --local arp.flush state=STALE")
     printed(cures.salt_text(database, "arp.flush", "state=STALE"))
     return not _tries(worker, database)
 
 
 def _healed(database, worker):
-    say("""Revalidate: ask on the wire who has each address, the host at the MAC we hold first,
-        then everybody. Silence changes nothing; an answer that differs goes into the kernel's
-        table by itself, whatever vouches for the wrong one.""")
+    say("""Revalidate: probe each address, first by unicast to the host with the cached MAC, then by
+        broadcast. Without an answer nothing changes; an answer with another MAC goes into the
+        kernel's table, in spite of the upper-layer confirmation.""")
     typed(database, "salt-call --local arp.revalidate rows=True --out=json")
     began = time.monotonic()
     answer = cures.salt(database, "arp.revalidate", "rows=True")
@@ -112,9 +112,9 @@ def _healed(database, worker):
     (healed,), (row,) = answer["healed"] or [{}], answer["entries"] or [{}]
     named = {"ip": worker.ip, "old": OLD, "new": NEW}.items() <= healed.items()
     if named:
-        good(f"healed {row['answers'][NEW]:.2g} ms after the first question left")
+        good(f"healed {row['answers'][NEW]:.2g} ms after the first probe")
     worked = _tries(worker, database)
     _asks_kernel(database, worker.ip)
     if named and worked:
-        say(f"{took_s:.1f} s after pressing Enter, and nearly all of it Salt's own start.")
+        say(f"{took_s:.1f} s after the command was typed; nearly all of it is Salt's own start.")
     return named and worked

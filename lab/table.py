@@ -13,7 +13,7 @@ FABRIC_NAMES = {
 
 
 def healing_cell(seen):
-    """Say how long a client waited: from Enter; without Enter, from the worker's birth."""
+    """Say how long a client waited: since the command, or else since the new worker's start."""
     if seen["works_s"] is None:
         return "never"
     return f"{max(0, seen['works_s'] - (seen['applied_s'] or 0)):.1f} s"
@@ -47,9 +47,9 @@ def tables(outages, flows, cures, causes):
     names = [cure for cure in cures if cure in {key[0] for key in heals}]
     return "\n".join(
         [
-            "Until a new worker can connect. Counted from Enter, Salt's own start included; where",
-            f"nobody types anything from the worker's birth, {CURE_AFTER_S:g} s earlier. The",
-            f"schedule is Salt's own, every {EVERY_S} s.",
+            "Seconds until a new worker can connect, from typing the command, Salt's own start",
+            f"included; without a command from the new worker's start, {CURE_AFTER_S:g} s earlier.",
+            f"The schedule is Salt's own, every {EVERY_S} s.",
             "",
             grid("cure", names, [cause for cause in causes if cause in played], heals),
             "",
@@ -67,8 +67,8 @@ def harm_table(flows, cures):
     return "\n".join(
         [
             "Harm to a healthy flow of 1,000 packets a second: packets lost / worst delay while",
-            f"the table is cured {often}. Kernel defaults. `no unicast` answers",
-            "broadcast requests alone, and loses every 2nd of those, or half of them at random.",
+            f"the cure is applied {often}. Kernel defaults. `no unicast`: only broadcast requests",
+            "are answered, and every 2nd of those is lost, or half of them at random.",
             "",
             grid("cure", [c for c in cures if c in {key[0] for key in harms}], fabrics, harms),
         ]
@@ -76,20 +76,20 @@ def harm_table(flows, cures):
 
 
 def said(outages):
-    """What the table does not say by itself."""
+    """Return sentences that explain the table."""
     return [
-        "Flushing STALE does nothing in any column: by the time anybody complains, the plain entry "
-        "is in DELAY and heals as it would have anyway, and the others are REACHABLE.",
+        "Flushing STALE entries heals nothing in any column: after 3 s the plain entry is already "
+        "in DELAY and heals without help, and the others are REACHABLE.",
         _said_of_the_duplicate(outages),
     ]
 
 
 def _said_of_the_duplicate(outages):
-    """Who answers, and that nothing here heals it."""
+    """Return who answers for the duplicate address."""
     for seen in outages:
         if seen["cause"] == DUPLICATE and seen["owners"]:
             return (
-                f"The duplicate address: asked on the wire, {' and '.join(seen['owners'])} both "
-                "answer. No cure of a table can heal this; take one of the two machines away."
+                f"Duplicate address: to a probe {' and '.join(seen['owners'])} both answer. "
+                "No change of the table can heal this; remove one of the two machines."
             )
     return ""

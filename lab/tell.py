@@ -1,4 +1,4 @@
-"""How the demo speaks: plain words, and each command as it was typed, with what it printed."""
+"""How the demo prints: sentences, commands as typed, and their output."""
 
 import shutil
 import sys
@@ -12,12 +12,12 @@ def _paint(code, text):
 
 
 def title(text):
-    """Begin a part."""
+    """Print a heading."""
     print(f"\n{_paint('1', text)}\n{_paint('1', '=' * len(text))}", flush=True)
 
 
 def say(text):
-    """Say something to the viewer, wrapped."""
+    """Print a paragraph, wrapped."""
     width = min(shutil.get_terminal_size((96, 24)).columns, 96)
     print(f"\n{textwrap.fill(' '.join(text.split()), width)}", flush=True)
 
@@ -34,10 +34,10 @@ def printed(output):
 
 
 def good(text):
-    """Say that something works."""
+    """Print a line that something works."""
     print(f"  {_paint('32', 'ok')}    {text}", flush=True)
 
 
 def bad(text):
-    """Say that something fails."""
+    """Print a line that something fails."""
     print(f"  {_paint('31', 'FAILS')} {text}", flush=True)

@@ -132,4 +132,4 @@ def test_a_scene_that_there_is_not_is_not_played(repo, words):
         cwd=repo, capture_output=True, text=True, check=False, timeout=10,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
-    assert "CAUSE: plain, vouched, balanced, duplicate" in done.stderr
+    assert "CAUSE: plain, upper-layer, balanced, duplicate" in done.stderr
