@@ -1,4 +1,4 @@
-"""What ``make bench`` runs: everything in one run, in the private world. ``--quick`` to try it."""
+"""``make bench``: all measurements in one run, in private namespaces; ``--quick`` to try it."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def main():
-    """Measure, print, and write down what is to be kept."""
+    """Measure, print, and write docs/benchmarks.md."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--quick", action="store_true", help="small tables, 3 rounds, no document")
     asked.add_argument("--picture", help="where to draw; default: beside the document")
@@ -30,7 +30,7 @@ def main():
     )  # fmt: skip
     look = peers.limit("list", 4)
     look_s = min(look() for _again in range(9)) if look else None
-    # Before the large tables: a look at a hash costs its size, and it never shrinks.
+    # Before the large tables: a dump takes as long as the hash is large, and it never shrinks.
     rows = asking.everything(minion, rounds) + jobs.scheduled(minion, rounds)
     rows += many.devices(minion, rounds, 200 if asked.quick else 1000)
     shares = profiles(minion)
@@ -38,7 +38,7 @@ def main():
     rows = works.rows + rows + many.networks(minion, rounds)
     rows += jobs.memory(minion, works.sizes[-1])
     text = "\n\n".join(
-        ["", report.machine(rounds, look_s), report.table(rows), "### Everybody's medians",
+        ["", report.machine(rounds, look_s), report.table(rows), "### Medians of all tools",
          report.times(works.series), "### What could not be run", report.missing(),
          "### The sentinel", sentinel.section(asked.quick).rstrip(),
          "### What the time is made of", shares]

@@ -1,4 +1,4 @@
-"""Revalidation: one wrong entry healed, many right ones confirmed, next to what others ask with."""
+"""Revalidation of one wrong entry and of many right ones, next to arping, arp-scan and `ip`."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ from lab.causes import Confirming
 from lab.machines import run
 
 HERE = types.SimpleNamespace(inside=contextlib.nullcontext)  # a lab's machine: ourselves
-LOCKTIME_S = 1.0  # a wrong entry that hurts anybody is older than this
+LOCKTIME_S = 1.0  # a wrong entry that causes an outage is older than this
 COUNT, WIRE = 1000, 4000
 
 
@@ -26,7 +26,7 @@ def everything(minion, rounds):
 
 
 def healing(minion, rounds, family):
-    """Heal one wrong entry that an application vouches for."""
+    """Heal one wrong entry that upper-layer confirmation keeps."""
     ip = cable.many(0, family)
     healers = {
         OURS: lambda: minion.call("arp.revalidate", ip=ip)[0],
@@ -42,18 +42,18 @@ def healing(minion, rounds, family):
             {name: functools.partial(_heal, ip, healer) for name, healer in healers.items()},
         )
     scene.empty()
-    work = f"one vouched wrong entry healed, IPv{family}"
+    work = f"one wrong entry with upper-layer confirmation healed, IPv{family}"
     rows = [
         Row(work, "ms", 50, None, race.median(OURS) * 1e3, None),
-        race.row(work, "proven", None, "ip neigh change … nud probe, and looking until proven"),
+        race.row(work, "proven", None, "ip neigh change … nud probe, until the MAC is right"),
     ]
     if "arping" in healers:
-        rows.append(race.row(work, "arping", None, "arping -f, which must be told the address"))
+        rows.append(race.row(work, "arping", None, "arping -f, given the address"))
     return rows
 
 
 def _break(ip, family):
-    """Let the table hold a dead MAC, for longer than the kernel spares a new entry."""
+    """Write an entry with a dead MAC, and wait for longer than locktime."""
     scene.empty()
     scene.fill(1, family, how=("nud reachable",))
     time.sleep(LOCKTIME_S + 0.1)
@@ -114,12 +114,12 @@ def living(minion, rounds):
         note += f"; proving in C: {limit:.2f}, {race.median('C') * 1e3:.1f} ms"
     return [
         race.row(work, "look", 1.0, "ip -batch, neigh change … nud probe, until proven", note),
-        race.row(work, "batch", None, "the same, not waiting for any verdict"),
+        race.row(work, "batch", None, "the same, not waiting for any result"),
     ]
 
 
 def _confirms(minion, count, failed):
-    """Revalidate so many living entries; write down how many were not confirmed, or FAILED."""
+    """Revalidate so many living entries; count those not confirmed, or FAILED."""
     took, result = minion.call("arp.revalidate", rate=0)
     if result["checked"] != count:
         raise AssertionError(f"revalidated {result['checked']} of {count}: {result}")
@@ -128,7 +128,7 @@ def _confirms(minion, count, failed):
 
 
 def on_one_wire(minion, rounds):
-    """Ask 4,000 living hosts who they are, unpaced, on hosts of two backlogs; all must be found."""
+    """Probe 4,000 living hosts without a rate, with two backlog sizes; all must be found."""
     return [_scanned(minion, rounds, backlog) for backlog in (200, 1000) if peers.ARP_SCAN]
 
 
@@ -160,7 +160,7 @@ def _scanned(minion, rounds, backlog):
 
 @contextlib.contextmanager
 def _shown(backlog):
-    """Show a receiving backlog to us; the kernel's own is the host's, and not ours to change."""
+    """Show this process another receive backlog; the real one belongs to the host."""
     where = Path("/proc/sys/net/core")
     run("mount", "-t", "tmpfs", "none", str(where))
     try:

@@ -1,4 +1,4 @@
-"""What the sentinel costs, and that it hurts nobody: CPU, memory, the connections beside it."""
+"""What the sentinel costs: CPU, memory, and healthy connections beside it."""
 
 import contextlib
 import functools
@@ -29,7 +29,7 @@ from benchmarks.guarded import (
 )
 
 CLOSED = 5433
-HOUR = 6_400 * 3600  # SYNs that are looked at, at most, in an hour of flood
+HOUR = 6_400 * 3600  # SYNs received, at most, in an hour of flood
 
 
 def costs(seconds, sockets):
@@ -55,7 +55,7 @@ def costs(seconds, sockets):
 
 
 def percent(guard, work):
-    """Return how much of a core it uses meanwhile."""
+    """Return the share of a core that it uses during the work."""
     before, began = guard.cpu_s(), time.monotonic()
     work()
     return f"{100 * (guard.cpu_s() - before) / (time.monotonic() - began):.2f} %"
@@ -128,7 +128,7 @@ def idle_sockets(count):
 
 
 def pairs(host, count):
-    """Return both ends of so many connections to oneself."""
+    """Return both ends of so many connections to this host."""
     server = socket.create_server((host, PORT), backlog=64)
     held = [server]
     for _number in range(count):
@@ -139,7 +139,7 @@ def pairs(host, count):
 
 
 def flooded(guard, peers, lines, seconds):
-    """Return the row of a flood that is aimed at the table, with newcomers in the midst of it."""
+    """Return the row of a SYN flood aimed at the table, with new workers meanwhile."""
     batch(lines)
     time.sleep(1)
     child = os.fork()
@@ -167,9 +167,9 @@ def flooded(guard, peers, lines, seconds):
 
 
 def healthy(count):
-    """Return a table of connections of workers that are known rightly, whatever becomes of it."""
+    """Return a table of connections with right entries, whatever the sentinel does."""
     rows = [
-        f"| {count:,} connections of healthy clients beside a sentinel that is | failed | median | 99 % | worst |",  # noqa: E501
+        f"| {count:,} connections of healthy clients while a sentinel is | failed | median | 99 % | worst |",  # noqa: E501
         "|---|---|---|---|---|",
     ]
     name = address(7)
@@ -188,7 +188,7 @@ def healthy(count):
 
 
 def _calmly(name):
-    """Connect, a moment after the one before: a sentinel needs a second to start."""
+    """Connect after a short pause: a sentinel needs a second to start."""
     time.sleep(0.002)
     return connect(name)
 
@@ -198,7 +198,7 @@ def _watching(stack):
 
 
 BESIDE = {
-    "not there": lambda _stack: lambda: None,
+    "not running": lambda _stack: lambda: None,
     "watching": lambda stack: [_watching(stack)] and (lambda: None),
     "starting": lambda stack: lambda: _watching(stack),
     "stopped": lambda stack: functools.partial(_watching(stack).signal, signal.SIGTERM),
@@ -208,7 +208,7 @@ BESIDE = {
 
 
 def leaving(rounds, packets):
-    """Return a line on what each packet costs that leaves: a filter looks at it, for our SYNs."""
+    """Return a line on the cost of an outgoing packet: a filter looks for our own SYNs."""
     name, more, alone = address(7), [], []
     batch([f"neigh replace {name} lladdr {BORN} dev db0 nud permanent"])
     for _ in range(rounds):
@@ -218,13 +218,13 @@ def leaving(rounds, packets):
     batch([f"neigh del {name} dev db0"])
     middle, least, most = (1e9 * each for each in (statistics.median(more), min(more), max(more)))
     return (
-        f"A packet that leaves takes {statistics.median(alone) * 1e9:,.0f} ns of CPU, beside a "
+        f"Sending a packet takes {statistics.median(alone) * 1e9:,.0f} ns of CPU, with a "
         f"sentinel {middle:+.0f} ns (median of {rounds} pairs, {least:+.0f} to {most:+.0f}).\n"
     )
 
 
 def _sending(name, packets):
-    """Return the seconds of CPU that one datagram takes to be sent."""
+    """Return the CPU seconds of sending one datagram."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect((name, 9))
         began = time.process_time()
@@ -238,7 +238,7 @@ def _sending(name, packets):
 
 
 def hour(events):
-    """Return a line on its memory after so many forged SYNs as it looks at in an hour of flood.
+    """Return a line on its memory after as many forged SYNs as it receives in an hour of flood.
 
     All of it but the sockets, told the time: half come from addresses in the table, half from any;
     each from another MAC and port. The true hosts answer every other question.
@@ -310,7 +310,7 @@ class _Flood:
         return False
 
     def put(self, _syn, _outgoing):
-        """Send nothing once more."""
+        """Reinject nothing."""
 
 
 def _rss_kb():

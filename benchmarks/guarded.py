@@ -1,4 +1,4 @@
-"""A database and a worker who was made anew, for the sentinel: one cable, addresses without end."""
+"""A database and a re-created worker with many addresses, for the sentinel's benchmarks."""
 
 import contextlib
 import ctypes
@@ -17,12 +17,12 @@ from lab.saltstack import SENTINEL
 REPO = Path(__file__).resolve().parents[1]
 HOST, DEAD, BORN = (f"02:00:00:00:00:{last}" for last in ("01", "0a", "0b"))
 PORT, PATIENCE_S = 5432, 2.0
-MANY6 = 1010  # addresses of the worker, IPv6: each is one of his own
-AT_ONCE = 100  # dead MACs that are held at a time: the kernel collects what stands above 512
-LOCKTIME_S = 1.1  # what is written a moment before it is met stands for what is old
+MANY6 = 1010  # IPv6 addresses of the worker: each is configured
+AT_ONCE = 100  # entries with dead MACs at a time: the kernel collects entries above 512
+LOCKTIME_S = 1.1  # after an entry is written, until it counts as old
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
-#: Requests that go to one host alone get no answer, and every second broadcast is lost.
+#: Unicast requests get no answer, and every second broadcast is lost.
 LOSSY = """
 table arp lossy {
   chain in { type filter hook input priority 0;
@@ -66,7 +66,7 @@ def stage():
 
 
 def batch(lines, *words):
-    """Give iproute2 many orders at once."""
+    """Run many iproute2 commands in one batch."""
     text = "\n".join(lines)
     subprocess.run(["ip", *words, "-batch", "-"], input=text, text=True, check=True)
 
@@ -80,7 +80,7 @@ def address(number, family=4):
 
 @contextlib.contextmanager
 def lossy():
-    """Let the worker hear little of what he is asked."""
+    """Let most probes of the worker be lost."""
     words = ["ip", "netns", "exec", "guarded", "nft"]
     subprocess.run([*words, "-f", "-"], input=LOSSY, text=True, check=True)
     try:
@@ -90,20 +90,20 @@ def lossy():
 
 
 def hold_dead(names, state):
-    """Let the database hold a dead MAC for these addresses, and not only since now."""
+    """Give the database entries with a dead MAC, older than locktime."""
     words = [f"neigh replace {name} lladdr {DEAD} dev db0 nud" for name in names]
     batch([f"{word} permanent" for word in words] + [f"{word} {state}" for word in words])
     time.sleep(LOCKTIME_S)
 
 
 def forget(names):
-    """Take the entries away: a table that is nearly full would be another measurement."""
+    """Delete the entries: a nearly full table would change the measurement."""
     batch([f"neigh replace {name} lladdr {DEAD} dev db0 nud permanent" for name in names])
     batch([f"neigh del {name} dev db0" for name in names])
 
 
 class Server:
-    """Says one word to everybody; or what it has heard."""
+    """A TCP server that sends one word, or echoes."""
 
     def __init__(self, host, echo=False):
         self._echo = echo
@@ -161,7 +161,7 @@ class Guard:
 
 @contextlib.contextmanager
 def in_worker():
-    """Be in the worker's namespace."""
+    """Enter the worker's namespace."""
     here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     there = os.open("/run/netns/guarded", os.O_RDONLY)
     _libc.setns(there, CLONE_NEWNET)
@@ -203,8 +203,8 @@ def timed(begin, sock):
 
 
 @contextlib.contextmanager
-def vouched(name):
-    """Let an application vouch for an address."""
+def confirming(name):
+    """Let an application confirm an address by MSG_CONFIRM."""
     done = threading.Event()
 
     def send():
@@ -222,25 +222,25 @@ def vouched(name):
         sender.join()
 
 
-def recreations(count, family, is_vouched, attempt=connect, first=0):
+def recreations(count, family, is_confirmed, attempt=connect, first=0):
     """Return the seconds of each first connection, each from another address.
 
-    Plain: the entry is STALE, as that of a host which was not talked to for a minute.
+    Plain: the entry is STALE, as after a minute without traffic.
     """
     took = []
     while len(took) < count:
         some = min(AT_ONCE, count - len(took))
         names = [address(first + len(took) + number, family) for number in range(some)]
-        hold_dead(names, "reachable" if is_vouched else "stale")
+        hold_dead(names, "reachable" if is_confirmed else "stale")
         for name in names:
-            with vouched(name) if is_vouched else contextlib.nullcontext():
+            with confirming(name) if is_confirmed else contextlib.nullcontext():
                 took.append(attempt(name))
         forget(names)
     return took
 
 
 def failed(took):
-    """Return how many gave up."""
+    """Return how many timed out."""
     return sum(seconds == float("inf") for seconds in took)
 
 

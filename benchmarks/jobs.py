@@ -1,4 +1,4 @@
-"""What is not a matter of size: a job of Salt's scheduler, memory."""
+"""Costs that do not depend on the size: a job of Salt's scheduler, memory."""
 
 import os
 

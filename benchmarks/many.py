@@ -1,4 +1,4 @@
-"""Many of what there are few of elsewhere: networks in a selector, devices with a few entries."""
+"""Many networks in a selector; many devices with a few entries each."""
 
 from benchmarks import peers, scene
 from benchmarks.race import OURS, Race, Row
@@ -10,7 +10,7 @@ SEVERAL = 4  # entries in one network
 
 
 def networks(minion, rounds):
-    """Return what it takes to select among 20,000 entries by 5,000 networks."""
+    """Return the time to select among 20,000 entries by 5,000 networks."""
     named = [f"{cable.many(SEVERAL * number)}/30" for number in range(NETWORKS)]
     rows = []
     scene.fill(ENTRIES)
@@ -28,7 +28,7 @@ def networks(minion, rounds):
 
 
 def devices(minion, rounds, count):
-    """Return how we do where a table is spread over many devices (containers, VLANs)."""
+    """Return the ratios for a table spread over many devices (containers, VLANs)."""
     with_many = Machine("many")
     with with_many.inside():
         scene.pairs(count)

@@ -14,7 +14,7 @@ from lab.saltstack import REPOSITORY, configure
 
 
 def options():
-    """Return the configuration of a masterless minion that keeps its files to itself."""
+    """Return the configuration of a masterless minion with all its files in one place."""
     root = Path(f"/tmp/minion-{os.getpid()}")
     minion = configure(
         root,
@@ -25,7 +25,7 @@ def options():
     )
     opts = salt.config.minion_config(str(minion))
     opts["pillar"] = {}
-    opts["master_uri"] = "tcp://127.0.0.1:4506"  # nobody is asked: no job here returns anything
+    opts["master_uri"] = "tcp://127.0.0.1:4506"  # never contacted: no job here returns anything
     Path(opts["cachedir"], "proc").mkdir(parents=True)
     opts["grains"] = salt.loader.grains(opts)
     return opts

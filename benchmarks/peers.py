@@ -1,4 +1,4 @@
-"""What other people type for the same work. Each returns its seconds, process start and all.
+"""Other tools for the same work. Each function returns the seconds, process start included.
 
 A process is started with ``posix_spawn``, the cheapest way there is: our own size costs them
 nothing.
@@ -34,12 +34,12 @@ def spawn(*words, stdin=NOBODY):
 
 
 def ip_flush():
-    """Flush what is STALE."""
+    """Flush the STALE entries."""
     return spawn(IP, "neigh", "flush", "nud", "stale")
 
 
 def ip_flush_told():
-    """Flush what is STALE and say what that was, as text."""
+    """Flush the STALE entries and print each as text."""
     with open("/tmp/told", "w+b") as told:
         began = time.perf_counter()
         subprocess.run(
@@ -50,26 +50,26 @@ def ip_flush_told():
 
 
 def ip_batch(orders):
-    """Give the kernel prepared orders with ``ip -batch``."""
+    """Run prepared commands with ``ip -batch``."""
     Path("/tmp/orders").write_bytes(orders)
     with open("/tmp/orders", "rb") as file:
         return spawn(IP, "-force", "-batch", "-", stdin=file.fileno())
 
 
 def deletes(count, family):
-    """Return orders to delete each entry."""
+    """Return commands that delete each entry."""
     return "".join(f"neigh del {many(n, family)} dev db0\n" for n in range(count)).encode()
 
 
 def probes(count):
-    """Return orders to prove each entry."""
+    """Return commands that put each entry into PROBE."""
     return "".join(
         f"neigh change {many(n)} lladdr {BORN} nud probe dev db0\n" for n in range(count)
     ).encode()
 
 
 def one_liner():
-    """Delete with what everybody finds first when he looks for it."""
+    """Delete with the one-liner that a web search finds first."""
     return spawn("/bin/sh", "-c", "ip neigh | awk '{print $1}' | xargs -n1 arp -d")
 
 
@@ -109,7 +109,7 @@ def arp_list():
 
 
 def arp_scan(count):
-    """Ask so many hosts with arp-scan, as fast as it can; return its seconds and its finds."""
+    """Scan so many hosts with arp-scan at full speed; return its seconds and how many it found."""
     Path("/tmp/hosts").write_text("".join(f"{many(number)}\n" for number in range(count)))
     words = [ARP_SCAN, "-q", "-I", "db0", "-B", "100M", "-f", "/tmp/hosts"]
     with open("/tmp/found", "w+b") as found:
@@ -121,7 +121,7 @@ def arp_scan(count):
 
 
 def limit(what, family):
-    """Return what does the same in C, measured from within; None where no compiler is."""
+    """Return the same work in C, timed inside the program; None without a compiler."""
     program = Path("/tmp/limit")
     if COMPILER and not program.exists():
         source = Path(__file__).with_name("limit.c")

@@ -1,4 +1,4 @@
-"""Time against entries, everybody's, on two logarithmic scales."""
+"""Time against entries, of all tools, on two logarithmic scales."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Where our time goes: in the kernel, and in which of our functions."""
+"""Where our time goes: into the kernel, and into which of our functions."""
 
 import cProfile
 import pstats

@@ -1,4 +1,4 @@
-"""What was measured, as text: for the terminal, and for docs/benchmarks.md between two marks."""
+"""The results as text, for the terminal and for docs/benchmarks.md between two marks."""
 
 import os
 import platform
@@ -35,7 +35,7 @@ def table(rows):
 
 
 def times(series):
-    """Return everybody's medians."""
+    """Return the medians of all tools."""
     parts = []
     for (work, family), peers_ in series.items():
         sizes = sorted({size for by_size in peers_.values() for size in by_size})
@@ -50,10 +50,10 @@ def times(series):
 
 
 def machine(rounds, look_s):
-    """Return what it was measured on, in one paragraph.
+    """Return one paragraph on the machine.
 
-    look_s: how long a dump of an empty table takes, which tells how large the hash has grown; None
-    where no compiler is.
+    look_s: how long a dump of an empty table takes, which shows how large the hash has grown; None
+    without a compiler.
     """
     hash_ = "" if look_s is None else f" A look at the empty table took {look_s * 1e6:.0f} µs."
     iproute2 = subprocess.check_output([peers.IP, "-V"], text=True).split("-")[-1].split(",")[0]
@@ -70,23 +70,28 @@ def machine(rounds, look_s):
 
 
 def missing():
-    """Return what could not be run here, one line each."""
-    lines = [f"{name}: not above {most:,} entries, it takes minutes" for name, most in MOST.items()]
-    lines.append(f"{PYROUTE2}: has no call that flushes; its `get_neighbours` and `neigh('del')`")
+    """Return a line for each measurement that was not possible here."""
+    lines = [
+        f"{name}: not measured above {most:,} entries, it takes minutes"
+        for name, most in MOST.items()
+    ]
+    lines.append(
+        f"{PYROUTE2}: has no call that flushes; measured with `get_neighbours` and `neigh('del')`"
+    )
     for name, program in (("arping", peers.ARPING), ("arp-scan", peers.ARP_SCAN)):
         if not program:
             lines.append(f"{name} is not installed")
     if not peers.ARP:
         lines.append("net-tools is not installed")
     else:
-        lines.append("net-tools: knows IPv4 alone, no ages, no JSON: `arp -an` is not parsed")
+        lines.append("net-tools: has only IPv4, no ages and no JSON; `arp -an` is not parsed")
     if not peers.COMPILER:
         lines.append(f"no C compiler: {LIMIT} could not be measured")
     return "\n".join(f"- {line}." for line in lines)
 
 
 def write(path, text):
-    """Put what was measured between its marks."""
+    """Write the results between the marks."""
     page = path.read_text(encoding="utf-8")
     head, rest = page.split(BEGIN)
     tail = rest.split(END)[1]

@@ -1,4 +1,4 @@
-"""A database host with one Ethernet device, and as many neighbours as one likes."""
+"""A database host with one Ethernet device and any number of neighbours."""
 
 import functools
 
@@ -18,7 +18,7 @@ MIXED = (
 
 
 def stage():
-    """Lay the cable; nothing ages while we measure."""
+    """Build the network; no entry ages while we measure."""
     cable.lay()
     cable.inhabit("10.0.0.0/8")
     # IPv6 answers for no network: one living address, and one of ours to ask it from
@@ -64,7 +64,7 @@ def _set(family, name, value):
 
 
 def empty():
-    """Remove every entry, whoever owns it."""
+    """Remove every entry, also those with an owner."""
     for family in ("-4", "-6"):
         run("ip", family, "neigh", "flush", "nud", "all", check=False)
 

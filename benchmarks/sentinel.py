@@ -1,7 +1,7 @@
-"""The sentinel beside no sentinel: first connections, and what it costs. In a namespace of its own.
+"""First connections with and without the sentinel, and what it costs.
 
-``python -m benchmarks.sentinel`` prints its tables; ``make bench`` takes them as a section. All
-with the kernel's settings as they are by default.
+``python -m benchmarks.sentinel`` prints its tables; ``make bench`` includes them. In a namespace of
+its own, with default kernel settings.
 """
 
 import socket
@@ -20,6 +20,7 @@ from benchmarks.guarded import (
     address,
     batch,
     call,
+    confirming,
     connect,
     failed,
     hold_dead,
@@ -28,7 +29,6 @@ from benchmarks.guarded import (
     recreations,
     stage,
     summary,
-    vouched,
 )
 from lab.bare import missing
 from lab.machines import refuse_outside
@@ -49,43 +49,43 @@ def main():
 
 
 def section(quick):
-    """Return the tables, made by a process of its own."""
+    """Return the tables, measured in another process."""
     words = [sys.executable, "-m", "benchmarks.sentinel", *(["--quick"] if quick else [])]
     return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, cwd=REPO).stdout
 
 
 def connections(most, fewer):
-    """Return a table of first connections, with and without it; fewer: where each takes longer."""
+    """Return a table of first connections; ``fewer`` of them in the slow cases."""
     rows = [
         "| first connection of a re-created worker | without: failed | failed | median | 99 % | worst |",  # noqa: E501
         "|---|---|---|---|---|---|",
     ]
-    kinds = [(family, is_vouched) for family in (4, 6) for is_vouched in (False, True)]
-    for family, is_vouched in kinds:
-        rows.append(_row("", most, family, is_vouched))
+    kinds = [(family, is_confirmed) for family in (4, 6) for is_confirmed in (False, True)]
+    for family, is_confirmed in kinds:
+        rows.append(_row("", most, family, is_confirmed))
     if not missing("nft"):
         with lossy():
-            for family, is_vouched in kinds:
-                rows.append(_row(", half of it unheard", fewer, family, is_vouched))
+            for family, is_confirmed in kinds:
+                rows.append(_row(", half of the probes lost", fewer, family, is_confirmed))
     with in_worker():
-        servers = [Server("0.0.0.0"), Server("::")]  # for who calls out
+        servers = [Server("0.0.0.0"), Server("::")]  # for the database's connections
     for family in (4, 6):
-        rows.append(_row(", the database calls", fewer, family, False, call))
+        rows.append(_row(", the database connects", fewer, family, False, call))
     for server in servers:
         server.__exit__()
     return "\n".join(rows) + "\n"
 
 
-def _row(what, count, family, is_vouched, attempt=connect):
-    without = recreations(3, family, is_vouched, attempt, first=1000)
+def _row(what, count, family, is_confirmed, attempt=connect):
+    without = recreations(3, family, is_confirmed, attempt, first=1000)
     with Guard():
-        took = recreations(count, family, is_vouched, attempt)
-    kind = "vouched for" if is_vouched else "plain"
+        took = recreations(count, family, is_confirmed, attempt)
+    kind = "upper-layer confirmation" if is_confirmed else "plain"
     return f"| IPv{family}, {kind}{what} | {failed(without)} of 3 | {summary(took)} |"
 
 
 def established(count):
-    """Return a line on connections whose path turned wrong: from the write to the echo."""
+    """Return a line on connections whose entry became wrong: from the write to the echo."""
     name, took = address(1), []
     with in_worker():
         server = Server("0.0.0.0", echo=True)
@@ -95,7 +95,7 @@ def established(count):
             with socket.create_connection((name, PORT), 5) as sock:
                 sock.settimeout(30)
                 hold_dead([name], "reachable")
-                with vouched(name):
+                with confirming(name):
                     began = time.monotonic()
                     sock.sendall(b"word")
                     sock.recv(4)
@@ -103,7 +103,7 @@ def established(count):
     server.__exit__()
     middle, worst = statistics.median(took), max(took)
     return (
-        f"An established connection whose path turned wrong, {count} times: the answer came "
+        f"An established connection whose entry became wrong, {count} times: the answer came "
         f"{middle * 1e3:.0f} ms after the write, {worst * 1e3:.0f} ms at worst; the first "
         "retransmission is due after 200 ms.\n"
     )

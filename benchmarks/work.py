@@ -1,4 +1,4 @@
-"""The works that are compared: flush, list, a mixed table. Each check that the work was done."""
+"""The measured works: flush, list, a mixed table. Each checks that the work was done."""
 
 from benchmarks import peers, scene
 from benchmarks.race import OURS, Race
@@ -48,11 +48,11 @@ class Works:
         return race
 
     def _often(self, size):
-        """Return how many rounds a work gets: what takes a millisecond needs more of them."""
+        """Return how many rounds a work gets: short ones need more."""
         return self.rounds * 3 if size <= 1000 else self.rounds
 
     def _warm(self):
-        """Filling has just run `ip`, all of it is in the caches: so shall ours be."""
+        """Warm our code: filling the table has just warmed `ip`."""
         self.minion.call("arp.flush", dev="lo")
 
     def _keep(self, work, size, family, race):
@@ -61,7 +61,7 @@ class Works:
             peer[size] = race.median(name)
 
     def _ours(self, size, **words):
-        """Flush, and see to it that everything went."""
+        """Flush, and check that no entry is left."""
 
         def run():
             took, result = self.minion.call("arp.flush", state="STALE", **words)
@@ -94,7 +94,7 @@ class Works:
         self._slow("flush", size, family, {PYROUTE2: peers.pyroute2_flush})
 
     def _slow(self, work, size, family, runners):
-        """Let the slow run by themselves, a few times: nobody should wait in their heat."""
+        """Run the slow tools on their own, a few times."""
         if size <= min(MOST[name] for name in runners):
             few = min(3, self.rounds)
             self._keep(
@@ -128,7 +128,7 @@ class Works:
         self.rows.append(race.row(f"list with ages, {size:,}, IPv{family}", LIST, 0.35))
 
     def _mixed(self, size):
-        """A table as a database has it, against one of the same size that is all STALE."""
+        """A mixed table, against one of the same size that is all STALE."""
         scene.slow_timers(True)
 
         def fill_and_flush(how):
@@ -145,11 +145,11 @@ class Works:
             },
         )
         scene.slow_timers(False)
-        work = f"flush, {size:,} mixed: seven states, and owners'"
+        work = f"flush, {size:,} mixed: seven states, some with owners"
         self.rows.append(race.row(work, "stale", 1.3, "arp.flush, all STALE"))
 
     def _growth(self):
-        """How much longer an entry takes in a large table."""
+        """Measure how much longer an entry takes in a large table."""
         flush = self.series["flush", 4]
         if 100_000 not in flush[OURS]:
             return
