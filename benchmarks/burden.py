@@ -267,7 +267,7 @@ def hour(events):
         if number % (events // 20) == events // 20 - 1:
             sizes.append(_rss_kb())
     return (
-        f"An hour of that flood ({events:,} SYNs looked at, simulated): {asked:,} questions, "
+        f"An hour of that flood ({events:,} SYNs received, simulated): {asked:,} probes, "
         f"memory {sizes[1]:,} kB after six minutes, {max(sizes[2:]):,} kB at most after that, "
         f"{sizes[-1]:,} kB at the end.\n"
     )
