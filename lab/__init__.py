@@ -1,7 +1,7 @@
-"""The world the product lives in, built from network namespaces: it imports nothing of the product.
+"""A data centre of network namespaces, for the demo and the tests. Imports nothing of the product.
 
-Read in this order: ``private`` (a world of our own), ``machines`` (one host), ``cable`` (the
-smallest network), ``fabric`` (a cloud's), ``causes`` (what goes wrong), ``observe`` (what a client
-sees of it), ``cures`` (what an operator types), ``datacentre`` (with a real master and minions),
-and then what is played on it: ``story``, ``film``.
+Read in this order: ``private`` (private namespaces), ``machines`` (one host), ``cable`` (the
+smallest network), ``fabric`` (a cloud's network), ``causes`` (of the outage), ``observe`` (what a
+client sees), ``cures`` (what an operator types), ``datacentre`` (a real master and minions), and
+then the demo: ``story``, ``film``.
 """

@@ -1,9 +1,9 @@
-"""What a bare machine lacks: programs that a scene or a test can use, and that nobody must have.
+"""Hide the optional programs: those that a scene or a test can use and does not require.
 
     python3 lab/private.py python3 -m lab.bare COMMAND [ARGUMENT ...]
 
-runs a command as if they were not installed here: nothing lies where each of them is, and dpkg
-does not know their packages. Standard library alone: it runs before anything is installed.
+runs a command as if they were not installed: their files are hidden, and dpkg does not know their
+packages. Standard library only: it runs before anything is installed.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lab.machines import refuse_outside
 
-#: Program to the Debian package that brings it.
+#: Program to its Debian package.
 PACKAGES = {
     "nft": "nftables",
     "arping": "iputils-arping",
@@ -33,7 +33,7 @@ _DPKG = Path("/var/lib/dpkg/status")
 
 
 def missing(*programs, packages=PACKAGES):
-    """Say in one line which of these programs are missing and what brings them, or nothing."""
+    """Return one line on the missing programs and how to install them, or an empty string."""
     lacking = [program for program in programs if not shutil.which(program)]
     if not lacking:
         return ""
@@ -44,7 +44,7 @@ def missing(*programs, packages=PACKAGES):
 
 @contextlib.contextmanager
 def hidden(packages):
-    """Let these programs (program to package) not be there until the block ends."""
+    """Hide these programs (program to package) until the block ends."""
     with contextlib.ExitStack() as covers, tempfile.NamedTemporaryFile() as status:
         for path in sorted({path for program in packages for path in _everywhere(program)}):
             covers.enter_context(_covered(path, "/dev/null"))
@@ -58,7 +58,7 @@ def hidden(packages):
 
 
 def _everywhere(program):
-    """Return each file that is found by this name, as it is called behind all links."""
+    """Return each file of this name in PATH, with all links resolved."""
     for place in os.environ["PATH"].split(os.pathsep):
         if shutil.which(program, path=place):
             yield os.path.realpath(os.path.join(place, program))
@@ -70,12 +70,12 @@ def _covered(path, cover):
     try:
         yield
     finally:
-        subprocess.run(["umount", "--lazy", path], check=True)  # who reads it may
+        subprocess.run(["umount", "--lazy", path], check=True)  # a process may have it open
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     refuse_outside()
-    with hidden(PACKAGES):  # until the private world ends
+    with hidden(PACKAGES):  # until the namespaces end
         os.execvp(sys.argv[1], sys.argv[1:])

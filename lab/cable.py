@@ -1,7 +1,6 @@
-"""The smallest network: one cable, in whatever namespace we stand in.
+"""The smallest network: one cable from the current namespace to the namespace ``worker``.
 
-Here a host; at the far end, in the namespace ``worker``, a living machine with the MAC ``BORN``.
-And a host's neighbour table, filled.
+The worker is a living machine with the MAC ``BORN``. Also fills the host's neighbour table.
 """
 
 import functools
@@ -11,7 +10,7 @@ from lab.machines import run
 
 HOST = "02:00:00:00:00:01"  # the host's own
 DEAD = "02:00:00:00:00:0a"  # a network card that no longer exists
-BORN = "02:00:00:00:00:0b"  # the one that has its address now
+BORN = "02:00:00:00:00:0b"  # the new one that has its address now
 _FIRST = {4: ipaddress.ip_address("10.0.0.0"), 6: ipaddress.ip_address("2001:db8:1::1")}
 
 
@@ -22,8 +21,8 @@ def ip(*lines, namespace=None):
 
 
 def lay(dev="db0", address="192.0.2.1"):
-    """Lay it: ``dev`` here, ``w0`` there. Nobody looks for duplicates, or announces himself."""
-    run("ip", "netns", "del", "worker", check=False)  # what was left behind
+    """Create it: ``dev`` here, ``w0`` there, without duplicate detection and announcements."""
+    run("ip", "netns", "del", "worker", check=False)  # from a run before
     run("ip", "link", "del", dev, check=False)
     run("ip", "netns", "add", "worker")
     ip(
@@ -39,7 +38,7 @@ def lay(dev="db0", address="192.0.2.1"):
         f"link set w0 addrgenmode none address {BORN}",
         "link set w0 up",
         "address add fe80::2/64 dev w0 nodad",
-        # or the worker could not answer while somebody else fills the kernel's table
+        # so that the worker answers also while a test fills the kernel's table
         *(
             f"neigh add {known} lladdr {HOST} nud permanent dev w0"
             for known in (address, "2001:db8::1", "fe80::1")
@@ -49,13 +48,13 @@ def lay(dev="db0", address="192.0.2.1"):
 
 
 def cut(dev="db0"):
-    """Take it away."""
+    """Remove it."""
     run("ip", "link", "del", dev)
     run("ip", "netns", "del", "worker")
 
 
 def inhabit(network, dev="db0"):
-    """Let the worker have every address of a network."""
+    """Give the worker every address of a network."""
     ip(f"route add {network} dev {dev}")
     ip(f"route add local {network} dev lo", namespace="worker")
 

@@ -5,8 +5,8 @@
         worker = centre.fabric.recreate(worker, "02:00:00:00:00:0b")
         centre.master.salt("db*", "test.ping")
 
-What goes wrong in it is in ``causes``, what a client sees in ``observe``. Whatever ends it, nothing
-stays: it lives in the private world.
+``causes`` breaks it, ``observe`` is its clients. It runs in private namespaces and leaves nothing
+behind.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ FIRST = 11  # the number of the first machine: its address is 10.0.1.11
 
 
 class Datacentre:
-    """Build it, use ``fabric``, ``master`` and ``minions`` (by name), close it.
+    """Build it; use ``fabric``, ``master`` and ``minions`` (by name); close it.
 
     ``root`` is a directory for the daemons' files; its path must be short (sockets). ``minion`` are
     options of every minion, further words are the master's.

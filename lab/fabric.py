@@ -1,23 +1,23 @@
 """The network between the machines, in a namespace of its own.
 
-A cloud's network (VPC, and most overlay fabrics) is not one wire: nobody's ARP reaches anybody
-else. The fabric answers each request itself, from a table of who owns which address. So when an
-address moves to a new machine, no word of it reaches those who talked to the old one. Built here
-from a bridge that answers for its ports (``proxy_arp``) and forwards no ARP.
+A cloud's network (VPC, and most overlay fabrics) is not one wire: it forwards no ARP. The fabric
+answers each request itself, from its table of addresses and MACs. So when an address moves to a
+new machine, the hosts that talked to the old one are not told. Built here from a bridge that
+answers for its ports (``proxy_arp``) and forwards no ARP.
 
 The kinds differ only in what happens to ARP:
 
 ``answers``   every request is answered
 ``lossy``     every second request is lost
 ``mute``      requests that are not broadcast get no answer, and every second broadcast is lost
-``random``    the same, but each broadcast is lost or not at random: four in a row are, sometimes
+``random``    the same with random loss: sometimes four broadcasts in a row are lost
 ``switch``    a plain switch: requests reach everybody, the owner answers
 
-IPv6 has no such answering bridge; here the fabric hands each multicast solicitation to the present
-owner of the address, and to nobody else. (A unicast one goes where its MAC says. Handing it to the
-new owner would make things worse: his answer to it need not name a MAC, so it would confirm the
-old one.) Workers know the databases by permanent entries and so never ask: what they would tell by
-asking does not arrive in a cloud either.
+IPv6 has no such answering bridge; here the fabric delivers each multicast solicitation only to the
+machine that has the address now. (A unicast one goes to its MAC. Delivering it to the new machine
+would be wrong: that answer need not name a MAC, so it would confirm the old one.) Workers have
+permanent entries for the databases and so send no ARP requests: in a cloud these would not arrive
+either.
 """
 
 import contextlib
@@ -69,7 +69,7 @@ class Fabric:
             )
 
     def _nft(self, rule):
-        """Add a rule. Without nft there is still a network, for the story and IPv4."""
+        """Add a rule. Without nft the network works for the story and IPv4."""
         if not missing("nft"):
             self.core.do(f"nft {rule}")
 
@@ -88,19 +88,19 @@ class Fabric:
         return machine
 
     def introduce(self, machine):
-        """Tell a worker where the databases are, for ever: it need not ask, so it tells nobody."""
+        """Give a worker permanent entries for the databases, so that it sends no ARP requests."""
         for database in self._databases:
             for ip in (database.ip, database.ip6):
                 machine.do(f"ip neigh replace {ip} lladdr {database.mac} dev eth0")
 
     def recreate(self, machine, mac):
-        """Destroy a machine and make it again: the same name and address, another network card."""
+        """Re-create a machine: the same name and address, another network card."""
         number = int(machine.ip.rsplit(".", 1)[1])
         self.remove(machine)
         return self.worker(machine.label, number, mac)
 
     def remove(self, machine):
-        """Pull the cable, then the plug. Nobody is told."""
+        """Disconnect a machine, then end it; no other machine is told."""
         self.core.do(f"ip link del {machine.port}")
         with contextlib.suppress(Failed):  # an address that was not published
             self._nft(f"delete element bridge lab owners {{ {_asked(machine.ip6)} }}")
@@ -108,7 +108,7 @@ class Fabric:
         del self.machines[machine.name]
 
     def divert(self, database, ip, service_port, mac):
-        """Let a balancer that keeps client addresses answer for ``ip`` on one service's port."""
+        """Divert one service's traffic for ``ip`` to a load balancer that preserves addresses."""
         if missing("nft"):
             raise Failed(missing("nft"))
         self._nft(
@@ -130,7 +130,7 @@ class Fabric:
             f"ip link add {machine.port} type veth "
             f"peer name eth0 address {mac} netns {machine.name}"
         )
-        # No search for duplicates: it takes a second and would tell the neighbours.
+        # No duplicate address detection: it takes a second and would tell the neighbours.
         machine.sysctl("net/ipv6/conf/eth0/accept_dad", 0)
         machine.do(f"ip addr add {machine.ip}/24 dev eth0")
         machine.do(f"ip addr add {machine.ip6}/64 dev eth0 nodad")
@@ -149,7 +149,7 @@ class Fabric:
         self._nft(f"add element bridge lab owners {{ {_asked(machine.ip6)} : {machine.mac} }}")
 
     def close(self):
-        """Take everything down."""
+        """Remove everything."""
         for machine in [*self.machines.values(), self.core]:
             machine.stop()
         self.machines.clear()
@@ -162,6 +162,6 @@ class Fabric:
 
 
 def _asked(ip6):
-    """Return the multicast group that is asked for this address."""
+    """Return the solicited-node multicast group of this address."""
     low = ipaddress.ip_address(ip6).packed[-3:]
     return f"ff02::1:ff{low[0]:02x}:{low[1]:02x}{low[2]:02x}"

@@ -1,12 +1,11 @@
-"""Debian's own kernels, each in an emulator: brought, booted, and heard while it plays the scenes.
+"""Fetch Debian's kernels, boot each in an emulator, and run the scenes of tests/kernels on it.
 
     python3 -m lab.kernels fetch
     python3 lab/private.py .venv/3008/bin/python -m lab.kernels play
 
-``fetch`` keeps all it brings below ``build/kernels``, with lists of its own: the host's apt and its
-``/lib/modules`` stay as they are. ``play`` boots each kernel on this very file system, where what
-it writes is gone with it, and has it run ``tests/kernels``. Nothing here needs root, or a processor
-that virtualizes: it is slow, so each step has an end.
+``fetch`` keeps its files below ``build/kernels``, with apt lists of its own: the host's apt and its
+``/lib/modules`` are not changed. ``play`` boots each kernel on this file system; its writes are
+discarded. Needs neither root nor hardware virtualization: it is slow, so each step has a deadline.
 """
 
 import contextlib
@@ -27,12 +26,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PLACE = REPOSITORY / "build" / "kernels"
 MIRROR = "http://deb.debian.org"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-#: What each is called here, and where Debian has it.
+#: Name to Debian suite.
 SUITES = {
     "6.1": ("debian bookworm main", "debian-security bookworm-security main"),
     "6.12": ("debian bookworm-backports main",),
 }
-#: Program to the Debian package that brings it.
+#: Program to its Debian package.
 PACKAGES = {
     "apt-get": "apt",
     "busybox": "busybox-static",
@@ -43,13 +42,13 @@ PACKAGES = {
     "nft": "nftables",
     "qemu-system-x86_64": "qemu-system-x86",
 }
-UP_S, SCENES_S = 120, 600  # until it answers, until it has played: 10 s and 300 s as a rule
-MARK = "== "  # a line of the scenes' own, among those of the kernel
+UP_S, SCENES_S = 120, 600  # to boot, to run all scenes; usually 10 s and 300 s
+MARK = "== "  # begins a line of the scenes, among those of the kernel
 UP, OK, FAILED, OVER = "up", "ok", "FAILED", "over"
 
 
 def fetch(name):
-    """Bring a kernel as its suite has it today; without a network, as it was the last time."""
+    """Fetch a kernel's current version; without a network keep the one fetched before."""
     place = PLACE / name
     for part in ("lists/partial", "archives/partial"):
         (place / part).mkdir(parents=True, exist_ok=True)
@@ -59,11 +58,11 @@ def fetch(name):
     told = _apt(place, "apt-cache", "depends", "linux-image-amd64", check=False)
     depends = re.search(r"Depends: (linux-image-\S+)", told)
     if not depends:
-        raise Failed(f"kernel {name}: not to be had from {MIRROR}, and none was brought before")
+        raise Failed(f"kernel {name}: cannot be fetched from {MIRROR}, and no copy is here")
     package = depends.group(1)
     deb = place / _apt(place, "apt-get", "--print-uris", "download", package).split()[1]
     if not deb.with_suffix("").exists():
-        print(f"bringing {package} (100 MB)", flush=True)
+        print(f"fetching {package} (100 MB)", flush=True)
         _apt(place, "apt-get", "download", package)
         half = place / "half"
         run("dpkg", "-x", str(deb), str(half))
@@ -73,7 +72,7 @@ def fetch(name):
 
 
 def _apt(place, program, *words, check=True):
-    """Run apt on lists of our own."""
+    """Run apt with its own lists."""
     settings = {
         "Dir::Etc::SourceList": place / "sources.list",
         "Dir::Etc::SourceParts": "/dev/null",
@@ -81,7 +80,7 @@ def _apt(place, program, *words, check=True):
         "Dir::State::Status": "/dev/null",
         "Dir::Cache": place,
         "Acquire::Languages": "none",
-        "APT::Sandbox::User": "root",  # whoever we are: its own user may not write here
+        "APT::Sandbox::User": "root",  # apt's own user may not write here
     }
     options = [f"--option={key}={value}" for key, value in settings.items()]
     done = subprocess.run(
@@ -94,7 +93,7 @@ def _apt(place, program, *words, check=True):
 
 
 class Heard:
-    """What one kernel has said, line by line, and what to make of it."""
+    """The output of one kernel, line by line."""
 
     def __init__(self, name):
         self.name = name
@@ -104,7 +103,7 @@ class Heard:
         self._noise = deque(maxlen=15)
 
     def hear(self, line):
-        """Take a line; return what a person should see of it, if anything."""
+        """Take a line; return the line to print, or an empty string."""
         line = line.strip()
         if not line.startswith(MARK):
             self._noise.append(line)
@@ -122,19 +121,19 @@ class Heard:
         return f"{self.name}: {text}" if word == OK else f"{self.name}: FAILED: {text}"
 
     def verdict(self, seconds, timed_out=False):
-        """Return the closing line, and whether all is well."""
+        """Return the closing line, and whether everything passed."""
         if self.over:
             failed = f", {self.failed} FAILED" if self.failed else ""
             line = f"{self.name}: {self.played} scenes in {seconds:.0f} s{failed}"
             return line, not self.failed and self.played > 0
         end = f"stopped after {seconds:.0f} s" if timed_out else f"ended after {seconds:.0f} s"
         after = f"; the last scene: {self.last}" if self.last else ""
-        state = f"it did not finish its scenes{after}" if self.up else "it did not come up"
-        return "\n".join([f"{self.name}: FAILED: {end}, {state}; it said", *self._noise]), False
+        state = f"its scenes did not finish{after}" if self.up else "it did not boot"
+        return "\n".join([f"{self.name}: FAILED: {end}, {state}; output:", *self._noise]), False
 
 
 def play(name):
-    """Boot a kernel, let it play, tell what it says; return whether all was as it should be."""
+    """Boot a kernel, run the scenes, print their results; return whether all passed."""
     heard, began, guest = Heard(name), time.monotonic(), _boot(name)
     with _ended(guest, UP_S) as up, _ended(guest, UP_S + SCENES_S) as all_played:
         for line in guest.stdout:
@@ -149,10 +148,10 @@ def play(name):
 
 
 def _boot(name):
-    """Start a kernel that plays and then ends; all it says is its output."""
+    """Start a kernel that runs the scenes and then ends."""
     images = list(PLACE.glob(f"{name}/linux-image-*/boot/vmlinuz-*"))
     if not images:
-        raise Failed(f"kernel {name} is not there: python3 -m lab.kernels fetch {name}")
+        raise Failed(f"kernel {name} is missing: run python3 -m lab.kernels fetch {name}")
     tools = str(Path(sys.executable).parent)
     words = [
         f"{tools}/vng", "--run", str(images[0]), "--cpus", "2", "--memory", "2G", "--user", "root",
@@ -169,7 +168,7 @@ def _boot(name):
 
 @contextlib.contextmanager
 def _ended(process, seconds):
-    """End a process and all its children when the time has passed, unless that is cancelled."""
+    """End a process and all its children after some seconds, unless cancelled."""
 
     def end():
         timer.passed = True

@@ -1,7 +1,7 @@
 """Machines: each is a network namespace with one network card, ``eth0``.
 
-A machine runs commands (``run``), keeps daemons (``start``) and lends its network to a socket of
-ours (``inside``). Everything is real: the same kernel, the same ``ip``, the same TCP.
+A machine runs commands (``do``), runs daemons (``start``), and its network can be entered to make a
+socket there (``inside``). Everything is real: the host's kernel, ``ip`` and TCP.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Failed(Exception):
-    """A command of ours failed, or something did not happen in time; the text says what."""
+    """A command failed, or a condition was not met in time; the text says which."""
 
 
 def refuse_outside():
-    """Stop unless we run in the private world: nothing here may touch a real machine's network."""
+    """Exit outside of private namespaces: a real machine's network must not be changed."""
     if not os.environ.get("ARP_LAB_PRIVATE"):
-        raise SystemExit("this changes the network: run it as  python3 lab/private.py COMMAND")
+        raise SystemExit("this changes the network; run it as: python3 lab/private.py COMMAND")
 
 
 def run(*words, check=True, timeout_s=60, env=None, stdin=None):
-    """Run a command, return what it printed; ``stdin`` is text for it."""
+    """Run a command and return its output; ``stdin`` is its input."""
     done = subprocess.run(
         words, input=stdin, capture_output=True, text=True, timeout=timeout_s, env=env, check=False
     )
@@ -37,14 +37,14 @@ def run(*words, check=True, timeout_s=60, env=None, stdin=None):
 
 
 def poll(what, seconds, probe, every_s=0.05):
-    """Call ``probe`` until it returns something true, and return that; give up with a reason."""
+    """Call ``probe`` until its result is true, and return that; Failed at the deadline."""
     deadline = time.monotonic() + seconds
     while True:
         seen = probe()
         if seen:
             return seen
         if time.monotonic() > deadline:
-            raise Failed(f"waited {seconds:g} s in vain: {what}")
+            raise Failed(f"not true after {seconds:g} s: {what}")
         time.sleep(every_s)
 
 
@@ -59,7 +59,7 @@ class Machine:
         self.do("ip link set lo up")
 
     def do(self, *words, **options):
-        """Run a command on this machine: words, or one line of words without spaces in them."""
+        """Run a command on this machine: words, or one line that is split at spaces."""
         if len(words) == 1:
             words = words[0].split()
         return run("ip", "netns", "exec", self.name, *words, **options)
@@ -75,7 +75,7 @@ class Machine:
 
     @contextlib.contextmanager
     def inside(self):
-        """Make the calling thread stand in this machine; a socket made here stays here."""
+        """Enter this machine's network with the calling thread; a socket made here stays here."""
         with open("/proc/thread-self/ns/net") as home, open(f"/run/netns/{self.name}") as there:
             _enter(there)
             try:
@@ -95,13 +95,13 @@ class Machine:
             file.write(str(value))
 
     def neighbour(self, ip):
-        """One row of this machine's table as ``ip -s -j`` tells it, or None."""
+        """Return one row of this machine's table from ``ip -s -j``, or None."""
         family = "-6" if ":" in ip else "-4"
         rows = json.loads(self.do(f"ip {family} -s -j neigh show {ip}") or "[]")
         return rows[0] if rows else None
 
     def stop(self):
-        """End its daemons and pull the plug: the machine is gone, and nobody is told."""
+        """End its daemons and remove it; no other machine is told."""
         for daemon in self._daemons:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(daemon.pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""A second, plain network between us and the machines: how a master reaches its minions.
+"""A second, plain network between this namespace and the machines: the master uses it.
 
-It is not part of any outage. A bridge in our own namespace; each machine gets a card ``mgmt``.
+It has no outages. A bridge in this namespace; each machine gets a card ``mgmt``.
 """
 
 from lab.machines import run
@@ -9,7 +9,7 @@ BRIDGE, HERE = "mgmt", "198.51.100.1"
 
 
 class Management:
-    """Build it, connect machines, close it. We are ``HERE``."""
+    """Build it, connect machines, close it. This namespace has the address ``HERE``."""
 
     def __init__(self):
         self._ports = []
@@ -27,7 +27,7 @@ class Management:
         machine.do(f"ip link set {BRIDGE} up")
 
     def close(self):
-        """Take it down. A removed machine's port goes too, but later: we do not wait for that."""
+        """Remove it. The kernel removes a machine's port later; we do not wait for that."""
         for port in self._ports:
             run(*f"ip link del {port}".split(), check=False)
         run(*f"ip link del {BRIDGE}".split())

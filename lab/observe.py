@@ -1,6 +1,6 @@
 """What a client sees: a TCP service, connection attempts as a timeline, and a healthy flow.
 
-All of it runs in threads of our process, on sockets made inside the machines.
+All of it runs in threads of this process, on sockets made inside the machines.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import time
 
 PORT = 5432
 GREETING = b"ready\n"
-TIMEOUT_S = 2.0  # the client's patience, as in most connection pools
+TIMEOUT_S = 2.0  # the client's timeout, as in most connection pools
 
 
 def family(ip):
@@ -21,14 +21,14 @@ def family(ip):
 
 
 class Background:
-    """Something that runs in a thread until it is closed. Subclasses write ``work``."""
+    """Runs in a thread until it is closed. Subclasses define ``work``."""
 
     def __init__(self):
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self):
-        """Begin; returns itself."""
+        """Start; returns itself."""
         self._thread.start()
         return self
 
@@ -37,7 +37,7 @@ class Background:
             self.work()
 
     def work(self):
-        """Do it until ``self._stopping`` is set."""
+        """Work until ``self._stopping`` is set."""
         raise NotImplementedError
 
     def close(self):
@@ -52,7 +52,7 @@ class Background:
 
 
 class Service(Background):
-    """The database's TCP service: greets each client and hangs up, or answers it for long."""
+    """The database's TCP service: greets each client and closes, or echoes."""
 
     def __init__(self, machine, ip, port=PORT, echo=False):
         super().__init__()
@@ -64,7 +64,7 @@ class Service(Background):
     def work(self):
         """Accept and greet."""
         while not self._stopping.is_set():
-            with contextlib.suppress(OSError):  # nobody came, or who came is gone again
+            with contextlib.suppress(OSError):  # no client, or it has disconnected
                 client, _ = self._listener.accept()
                 if self._echo:
                     threading.Thread(target=self._answer, args=(client,), daemon=True).start()
@@ -95,7 +95,7 @@ def connect(machine, ip, port=PORT, timeout_s=TIMEOUT_S):
 
 
 class Attempts(Background):
-    """A client that begins a connection every quarter of a second, each with its own patience.
+    """A client that begins a connection every quarter of a second, each with a timeout.
 
     ``seen`` is the timeline: (when it began, when it was greeted or None), ``time.monotonic``.
     """
@@ -108,7 +108,7 @@ class Attempts(Background):
         self._where = machine, ip, port
 
     def work(self):
-        """Begin attempts on time, collect verdicts as they come."""
+        """Begin attempts on time, collect results as they come."""
         machine, ip, port = self._where
         due = time.monotonic()
         with selectors.DefaultSelector() as waiting:
@@ -168,8 +168,8 @@ class Flow(Background):
         self._in.settimeout(0.5)
         with sender.inside():
             self._out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        # With the default, one socket's packets just fit the kernel's queue of an unresolved
-        # neighbour, and the sender would be put to sleep instead of losing any. Services use many.
+        # With the default buffer one socket's packets fit into the kernel's queue for an unresolved
+        # neighbour, and the sender sleeps instead of losing any. Real services use many sockets.
         self._out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self._out.connect((receiver.ip, port))
         self._receiver = threading.Thread(target=self._receive, daemon=True)
@@ -183,7 +183,7 @@ class Flow(Background):
 
     @property
     def lost(self):
-        """Packets that never arrived; true once the flow is closed."""
+        """Packets that never arrived; final once the flow is closed."""
         return self.sent - len(self._arrived_ns)
 
     @property
@@ -198,7 +198,7 @@ class Flow(Background):
         return worst_ns / 1e6
 
     def work(self):
-        """Send on time; after a delay of our own, catch up rather than forget."""
+        """Send on time; catch up after a delay of this process."""
         self._receiver.start()
         due = time.monotonic()
         while not self._stopping.is_set():

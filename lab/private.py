@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Run a command in a private world: own user, mount, PID, network, IPC and UTS namespaces.
+"""Run a command in private user, mount, PID, network, IPC and UTS namespaces.
 
     python3 lab/private.py COMMAND [ARGUMENT ...]
 
 Inside, the command is root, alone in its network (one loopback, up), on throw-away copies of
-``/etc``, ``/tmp``, ``/run`` and ``/var``; outside, it is the user who started it and nothing has
-changed. When it ends, however it ends, the kernel ends everything it started.
+``/etc``, ``/tmp``, ``/run`` and ``/var``; outside, it is the user who started it, and nothing
+changes. When it ends, for whatever reason, the kernel ends all processes it started.
 
-Needs no privilege, only a kernel that lets users make user namespaces. Standard library alone:
+Needs no privilege, only a kernel that allows unprivileged user namespaces. Standard library only:
 it runs before anything is installed.
 """
 
@@ -33,7 +33,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Refused(Exception):
-    """The machine will not give us a private world; the text says what to do."""
+    """Private namespaces are not possible here; the text says what to do."""
 
 
 def _unshare(flags):
@@ -51,7 +51,7 @@ def _die_with_parent():
 
 
 def _ranges(kind):
-    """The ids this user may map: ``(inside, outside, count)`` rows, and who must write them."""
+    """Return the ids this user may map, as ``(inside, outside, count)``, and who writes them."""
     if os.geteuid() == 0:
         with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
             rows = [line.split() for line in file]
@@ -92,7 +92,7 @@ def _mount(*words):
 
 
 def _copy(source, target):
-    """Copy what can be read of a tree; what cannot be read is not ours to know."""
+    """Copy the readable files of a tree."""
     subprocess.run(
         ["cp", "-a", "--no-preserve=ownership", f"{source}/.", target],
         stderr=subprocess.DEVNULL,
@@ -101,7 +101,7 @@ def _copy(source, target):
 
 
 def _furnish():
-    """Cover every place on the host that a test, a daemon or a formula would write to.
+    """Cover every directory of the host to which a test, a daemon or a formula writes.
 
     The checkout stays visible under its own path even where that path lies below ``/tmp``.
     """
@@ -116,13 +116,13 @@ def _furnish():
         if place == "/etc":
             _copy(place, copy)
         elif place == "/var/lib" and os.path.isdir("/var/lib/dpkg"):
-            os.makedirs(f"{copy}/dpkg")  # what is installed stays known, and stays as it is
+            os.makedirs(f"{copy}/dpkg")  # dpkg still knows the installed packages
             _mount("--rbind", "/var/lib/dpkg", f"{copy}/dpkg")
             _mount("-o", "remount,bind,ro", f"{copy}/dpkg")
         elif place in ("/tmp", "/run"):
             os.chmod(copy, 0o1777)
         _mount("--rbind", copy, place)
-    # What `ip netns exec` lays over these needs them to be there, and so does a formula.
+    # `ip netns exec` mounts over these, so they must exist; a formula needs them too.
     os.makedirs("/var/spool/cron/crontabs", mode=0o1730)
     for place in ("cron.d", "sysctl.d", "systemd/system"):
         os.makedirs(f"/etc/{place}", exist_ok=True)
@@ -140,7 +140,7 @@ def _furnish():
 
 
 def _init(command):
-    """Be PID 1 of the private world: start the command, reap everything, end with its status."""
+    """Be PID 1: start the command, reap all processes, end with its status."""
     _die_with_parent()
     try:
         _furnish()
@@ -171,7 +171,7 @@ def _exit_code(status):
 
 
 def _spawn(command, ready, mapped):
-    """In a child: leave the host's namespaces, wait until our ids are mapped, become the world."""
+    """In a child: leave the host's namespaces, wait until the ids are mapped, start PID 1."""
     _die_with_parent()
     try:
         _unshare(CLONE_NEWUSER)
@@ -216,7 +216,7 @@ def run(command):
         _write_map(child, "gid")
         os.write(mapped_w, b"m")
     for signum in (signal.SIGINT, signal.SIGTERM):
-        # Ctrl-C reaches the command itself; we wait for it to end. A TERM ends the world at once.
+        # Ctrl-C reaches the command itself; we wait for its end. SIGTERM ends everything at once.
         handler = signal.SIG_IGN if signum == signal.SIGINT else lambda *_: _end(child)
         signal.signal(signum, handler)
     return _exit_code(os.waitpid(child, 0)[1])

@@ -13,7 +13,7 @@ from lab.machines import poll, run
 
 BIN = pathlib.Path(sys.executable).parent
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-#: The sentinel as a process of its own, from this checkout; its options follow as one word of JSON.
+#: The sentinel as a process, from this checkout; its options follow as one JSON argument.
 SENTINEL = (
     "env", f"PYTHONPATH={REPOSITORY / '_utils'}", sys.executable, "-m", "arp_engine.sentinel",
 )  # fmt: skip
@@ -21,7 +21,7 @@ ROOMS = ("_modules", "_states", "_utils")  # what salt/ has links to
 
 
 def configure(root, **options):
-    """Write the configuration of a masterless minion that keeps its files to itself; return it."""
+    """Write the configuration of a masterless minion with all its files in one place."""
     root.mkdir(parents=True, exist_ok=True)
     options = {"id": "db1", "root_dir": str(root), "file_client": "local", **options}
     (root / "minion").write_text(json.dumps(options, indent=1), encoding="utf-8")  # it is YAML too
@@ -29,14 +29,14 @@ def configure(root, **options):
 
 
 def file_roots(files):
-    """Make a root of the operator's own, with the top file that we show; name it beside ours."""
+    """Make the operator's file root with top.example in it; return it together with ours."""
     files.mkdir(parents=True)
     shutil.copy(REPOSITORY / "top.example", files / "top.sls")
     return {"base": [str(files), str(REPOSITORY / "salt")]}
 
 
 def pillar_roots(pillar, tree):
-    """Make a directory with one pillar for everybody, and name it."""
+    """Make a directory with one pillar for all minions; return it."""
     pillar.mkdir(parents=True, exist_ok=True)
     (pillar / "top.sls").write_text("base: {'*': [own]}", encoding="utf-8")
     (pillar / "own.sls").write_text(json.dumps(tree), encoding="utf-8")
@@ -44,7 +44,7 @@ def pillar_roots(pillar, tree):
 
 
 class Minion:
-    """One minion: its own files and cron jobs, salt-call, and if need be the daemon.
+    """One minion: its own files and cron jobs, salt-call, and the daemon where wanted.
 
     ``root`` must be short: the path of a socket has at most 107 characters.
     """
@@ -59,11 +59,11 @@ class Minion:
         configure(root / "etc", **options)
 
     def etc(self, name):
-        """Where we see what the minion sees below /etc."""
+        """Return where the minion's /etc files are."""
         return pathlib.Path("/etc/netns", self.machine.name, name)
 
     def call(self, function, *arguments):
-        """Run salt-call on the machine, return what it returned."""
+        """Run salt-call on the machine; return its result."""
         return yaml.safe_load(self.machine.do(*self.words(function, *arguments)))["local"]
 
     def words(self, function, *arguments):
@@ -79,7 +79,7 @@ class Minion:
         poll("the minion has an event bus", 30, lambda: list(self.root.glob(bus)))
 
     def log(self):
-        """What the daemon wrote in its log."""
+        """Return the daemon's log."""
         return (self.root / "minion.log").read_text()
 
 
@@ -101,9 +101,9 @@ class Master:
         return json.loads(run(*words, target, function, *arguments, check=False, timeout_s=120))
 
     def up(self):
-        """Tell which minions answer; a master that is only starting knows of none."""
+        """Return the minions that answer; none while the master is starting."""
         try:
-            answers = self.salt("*", "test.ping", "--timeout=3")  # who only starts never answers
+            answers = self.salt("*", "test.ping", "--timeout=3")  # a starting minion never answers
         except json.JSONDecodeError:
             return set()
         return {name for name, answer in answers.items() if answer is True}

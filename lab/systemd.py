@@ -1,10 +1,10 @@
-"""A machine on which systemd is process 1: namespaces of its own on our files, up in a second.
+"""A machine on which systemd is process 1, in its own namespaces; it boots in a second.
 
     with_systemd(script, log, place)
 
-boots it, runs a shell script there as the last service, and ends it. It has a network, a /run and a
-/dev of its own; what it writes below /etc and /var is in the private world as before. Needs a
-cgroup (version 2) that we may divide: root has one, a user only where systemd delegates.
+boots it, runs a shell script there as the last service, and ends it. It has its own network, /run
+and /dev; its /etc and /var are those of the private namespaces. Needs a delegated cgroup (version
+2): root has one, a user only where systemd delegates.
 """
 
 import os
@@ -14,7 +14,7 @@ import subprocess
 from lab.machines import Failed, refuse_outside
 
 _SYSTEMD = "/lib/systemd/systemd"
-# They would cover or clean /tmp, which is ours and everybody's in the private world.
+# They would cover or clean /tmp, which all processes in the private namespaces share.
 _MASKED = ("tmp.mount", "systemd-tmpfiles-setup.service", "systemd-tmpfiles-clean.timer")
 _UNIT = """\
 [Unit]
@@ -61,18 +61,18 @@ _DIVIDE = (
 
 
 def cannot_boot(place):
-    """Say why no systemd can be process 1 here, or nothing."""
+    """Return why systemd cannot be process 1 here, or an empty string."""
     if not os.access(_SYSTEMD, os.X_OK):
         return "systemd is missing (Debian: apt-get install systemd)"
     try:
         _run(place, "true", 20)
     except Failed as failed:
-        return f"no cgroup of our own: {failed}"
+        return f"no delegated cgroup: {failed}"
     return ""
 
 
 def with_systemd(script, log, place, timeout_s=180):
-    """Boot, run ``script`` there; what it prints is in ``log``. ``place``: a directory for us."""
+    """Boot, and run ``script`` with its output in ``log``. ``place``: a directory to work in."""
     refuse_outside()
     path = pathlib.Path(place, "script")
     path.write_text(script)
@@ -83,7 +83,7 @@ def with_systemd(script, log, place, timeout_s=180):
 
 
 def _run(place, command, timeout_s):
-    """Run a command as process 1 of a machine with a cgroup of its own; take both away."""
+    """Run a command as process 1 of a machine with its own cgroup; remove both afterwards."""
     everything = pathlib.Path(place, "all")
     everything.mkdir(exist_ok=True)
     cgroup = everything / f"lab-{pathlib.Path(place).name}"

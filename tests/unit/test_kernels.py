@@ -39,12 +39,12 @@ def test_one_that_failed_is_enough():
 @pytest.mark.parametrize(
     ("lines", "timed_out", "told"),
     [
-        ([], False, "6.1: FAILED: ended after 12 s, it did not come up; it said"),
-        (["panic\n"], True, "6.1: FAILED: stopped after 12 s, it did not come up; it said\npanic"),
+        ([], False, "6.1: FAILED: ended after 12 s, it did not boot; output:"),
+        (["panic\n"], True, "6.1: FAILED: stopped after 12 s, it did not boot; output:\npanic"),
         (
             [UP, GOOD, "Oops\n"], True,
-            "6.1.192: FAILED: stopped after 12 s, it did not finish its scenes; "
-            "the last scene: flush: 10 of 10; it said\nOops",
+            "6.1.192: FAILED: stopped after 12 s, its scenes did not finish; "
+            "the last scene: flush: 10 of 10; output:\nOops",
         ),
         ([UP, OVER], False, "6.1.192: 0 scenes in 12 s"),
     ],
