@@ -13,11 +13,16 @@ import salt.utils.event
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
-    import arp_engine
-except ImportError:  # installed by pip, not synced
-    from saltext.arp_hygiene.utils import arp_engine
+    from arp_engine import reload_if_changed
+except ImportError:
+    try:  # installed by pip, not synced
+        from saltext.arp_hygiene.utils.arp_engine import reload_if_changed
+    except ImportError:
+        raise ImportError(
+            "arp_engine is missing: run saltutil.sync_all; for salt-ssh see docs/operating.md"
+        ) from None
 
-arp_engine.reload_if_changed()
+reload_if_changed()
 from arp_engine.formula import facts as formula_facts
 from arp_engine.formula import pillar, plan, sentinel_unit
 from arp_engine.reporting import messages, run_history, sentinel_status, sinks

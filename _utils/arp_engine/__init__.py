@@ -13,16 +13,17 @@ Where an entry's fate is decided: ``table/ownership.py``.
 This file is the door. A surface (a module, a runner, an engine) begins with::
 
     try:
-        import arp_engine
+        from arp_engine import reload_if_changed
     except ImportError:  # installed by pip, not synced
-        from saltext.arp_hygiene.utils import arp_engine
+        from saltext.arp_hygiene.utils.arp_engine import reload_if_changed
 
-    arp_engine.reload_if_changed()
+    reload_if_changed()
     from arp_engine.table import flush, selectors
 
-Salt puts the directory of synced utils on the path while it loads a surface; a synced copy wins
-over one that pip installed. A minion keeps what it has imported until it restarts, but loads its
-surfaces anew after each sync: without ``reload_if_changed`` a new surface would meet an old engine.
+(and an error that says what to do where neither is there). Salt puts the directory of synced utils
+on the path while it loads a surface; a synced copy wins over one that pip installed. A minion keeps
+what it has imported until it restarts, but loads its surfaces anew after each sync: without
+``reload_if_changed`` a new surface would meet an old engine.
 
 Standard library alone.
 """
@@ -32,7 +33,6 @@ import importlib
 import importlib.util
 import os
 import sys
-import types
 
 NAME = "arp_engine"
 INSTALLED = "saltext.arp_hygiene.utils.arp_engine"  # its name where pip installed it
@@ -47,37 +47,27 @@ def reload_if_changed() -> None:
     Forgets all modules of the engine when a file was changed, added or removed, or when another
     copy is the first on the path (synced, unsynced). Code that runs goes on with what it has.
     """
-    directory = _directory()
+    name, directory = _first_copy()
     if directory == _HERE and not _loaded:
         _loaded.update(_files())  # before rooms are imported: what changes meanwhile is read again
     elif directory != _HERE or _files() != _loaded:
         _forget()
-        _import().reload_if_changed()
+        importlib.import_module(name).reload_if_changed()
         return
-    sys.modules.setdefault(NAME, sys.modules[__name__])  # a copy of pip's, under its short name
+    sys.modules[NAME] = sys.modules[__name__]  # a copy of pip's, under its short name
 
 
-def _import() -> types.ModuleType:
-    """Import the engine as a surface does, and return it."""
-    try:
-        return importlib.import_module(NAME)
-    except ModuleNotFoundError as missing:
-        if missing.name != NAME:
-            raise
-        return importlib.import_module(INSTALLED)
-
-
-def _directory() -> str:
-    """Return where an import would find the engine now: synced copies come first."""
+def _first_copy() -> tuple[str, str]:
+    """Return under which name, and where, an import would find the engine: synced copies first."""
     for path in sys.path:
         directory = os.path.join(os.path.realpath(path), NAME)
         if os.path.isfile(os.path.join(directory, "__init__.py")):
-            return directory
+            return NAME, directory
     with contextlib.suppress(ImportError):
         spec = importlib.util.find_spec(INSTALLED)
         if spec and spec.origin:
-            return os.path.dirname(os.path.realpath(spec.origin))
-    return ""
+            return INSTALLED, os.path.dirname(os.path.realpath(spec.origin))
+    return NAME, ""
 
 
 def _files() -> dict[str, tuple[int, int]]:

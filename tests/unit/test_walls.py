@@ -57,6 +57,20 @@ OPENS = re.compile(
     r"socket\.(socket|socketpair|create_\w+)\(|from socket import|"
     r"(import|from) pyroute2(?!\.netlink)"
 )
+#: How a surface begins, before it imports anything of the engine.
+DOOR = """\
+try:
+    from arp_engine import reload_if_changed
+except ImportError:
+    try:  # installed by pip, not synced
+        from saltext.arp_hygiene.utils.arp_engine import reload_if_changed
+    except ImportError:
+        raise ImportError(
+            "arp_engine is missing: run saltutil.sync_all; for salt-ssh see docs/operating.md"
+        ) from None
+
+reload_if_changed()
+"""
 #: Lines of code, comments and docstrings not counted: a file is one sitting.
 SITTING = 300
 
@@ -164,15 +178,9 @@ def test_the_engine_has_type_hints_throughout(path):
 
 @pytest.mark.parametrize("path", [path for path in FILES if "saltext" in outside(path)], ids=name)
 def test_a_surface_enters_by_the_door(path):
-    prelude = (
-        "try:\n"
-        "    import arp_engine\n"
-        "except ImportError:  # installed by pip, not synced\n"
-        "    from saltext.arp_hygiene.utils import arp_engine\n\n"
-        "arp_engine.reload_if_changed()\n"
-    )
     text = path.read_text(encoding="utf-8")
-    assert prelude in text
+    assert DOOR in text
+    assert text.count("reload_if_changed()\n") == 1
     assert text.count("saltext") == 1
 
 
