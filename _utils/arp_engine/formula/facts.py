@@ -54,7 +54,7 @@ def missing(library: str, root_dir: str) -> str:
     """
     how = f"salt-call pip.install '{_FROM_PIP[library]}'"
     if by_ssh(root_dir):
-        how = f"master option `thin_extra_mods: {library}`, then salt-ssh once with -t"
+        how = f"add {library} to master option `thin_extra_mods`, then salt-ssh once with -t"
     return f"{library} is missing in Salt's own Python: {how}"
 
 
