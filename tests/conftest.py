@@ -29,17 +29,37 @@ def repo():
 
 
 @pytest.fixture(scope="session")
-def site(repo, tmp_path_factory):
-    """A site directory with what `pip install .` installs."""
+def source(repo, tmp_path_factory):
+    """A copy of the repository, in which pip may leave what it likes."""
     source = tmp_path_factory.mktemp("source") / "tree"
     shutil.copytree(repo, source, ignore=shutil.ignore_patterns(".venv", ".git", "__pycache__"))
-    target = tmp_path_factory.mktemp("site")
+    return source
+
+
+def pip_install(source, *words):
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
-         "--no-build-isolation", "--target", target, "."],
+         "--no-build-isolation", "--ignore-installed", *words],
         cwd=source, check=True,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def site(source, tmp_path_factory):
+    """A directory for PYTHONPATH with what `pip install .` installs."""
+    target = tmp_path_factory.mktemp("site")
+    pip_install(source, "--target", target, ".")
     return target
+
+
+@pytest.fixture(scope="session")
+def editable(source, tmp_path_factory):
+    """A directory for PYTHONPATH with what `pip install -e .` installs: hooks, and no code."""
+    prefix = tmp_path_factory.mktemp("editable")
+    pip_install(source, "--prefix", prefix, "-e", ".")
+    [packages] = prefix.glob("**/site-packages")
+    (prefix / "sitecustomize.py").write_text(f"import site\nsite.addsitedir({str(packages)!r})\n")
+    return prefix
 
 
 @pytest.fixture(scope="module")

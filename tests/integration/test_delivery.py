@@ -80,10 +80,30 @@ def test_from_the_tree_by_module_dirs(repo, tmp_path):
 
 
 @pytest.mark.usefixtures("entries")
-def test_installed_by_pip_as_a_salt_extension(site, tmp_path):
+@pytest.mark.parametrize("how", ["site", "editable"])
+def test_installed_by_pip_as_a_salt_extension(request, how, tmp_path):
     minion = Minion(tmp_path)
-    minion.environment["PYTHONPATH"] = str(site)
+    minion.environment["PYTHONPATH"] = str(request.getfixturevalue(how))
     works(minion)
+
+
+@pytest.mark.usefixtures("entries")
+def test_synced_copy_that_vanishes_leaves_the_installed_one(repo, site, tmp_path):
+    minion = Minion(tmp_path, file_roots={"base": [str(repo / "salt")]})
+    minion.environment["PYTHONPATH"] = str(site)
+    minion.call("saltutil.sync_all")
+    shutil.rmtree(tmp_path / "var/cache/salt/minion/extmods")
+    works(minion)
+
+
+def test_only_the_modules_synced_is_one_line_that_says_so(repo, tmp_path):
+    minion = Minion(tmp_path, file_roots={"base": [str(repo / "salt")]})
+    minion.call("saltutil.sync_modules")
+    done = minion.run("arp.list")
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "arp_engine is missing: run saltutil.sync_all" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.usefixtures("entries")

@@ -171,14 +171,16 @@ def test_output_of_an_error_is_one_line(master_opts):
     assert shown_to_people(error, master_opts) == "arp.audit: no"
 
 
-def test_pip_installed_master_loads_all(site):
+@pytest.mark.parametrize(("how", "where"), [("site", "site"), ("editable", "source")])
+def test_pip_installed_master_loads_all(request, how, where):
     """And the runner's engine is the installed one."""
+    path, code = request.getfixturevalue(how), request.getfixturevalue(where)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOADED],
-        capture_output=True, text=True, check=True, env={"PYTHONPATH": str(site), "PATH": "/bin"},
+        capture_output=True, text=True, check=True, env={"PYTHONPATH": str(path), "PATH": "/bin"},
     )  # fmt: skip
     told = json.loads(done.stdout.splitlines()[-1])
-    assert told.pop("from").startswith(str(site))
+    assert told.pop("from").startswith(str(code))
     assert told == {
         "runners": ["arp.audit", "arp.heal"], "engines": ["arp_born.start"], "output": True,
     }  # fmt: skip
