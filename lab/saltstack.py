@@ -24,6 +24,8 @@ def configure(root, **options):
     """Write the configuration of a masterless minion with all its files in one place."""
     root.mkdir(parents=True, exist_ok=True)
     options = {"id": "db1", "root_dir": str(root), "file_client": "local", **options}
+    # What has just been written is served at once, and not 20 s later.
+    options.setdefault("fileserver_list_cache_time", 0)
     (root / "minion").write_text(json.dumps(options, indent=1), encoding="utf-8")  # it is YAML too
     return root / "minion"
 

@@ -39,8 +39,11 @@ def scene():
         # the test before this one when it has time.
         with contextlib.suppress(AssertionError):
             Scene.until(lambda: entries_everywhere() < 300)
-        yield Scene()
-        libc.setns(before.fileno(), CLONE_NEWNET)
+        try:
+            yield Scene()
+        finally:  # also where it could not be laid
+            if libc.setns(before.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
 
 
 @pytest.fixture
@@ -104,7 +107,8 @@ def hygiene(arp, loaders):
     """The module, by Salt's real loader; it remembers nothing yet, and no sentinel was here."""
     record = pathlib.Path(loaders.opts["root_dir"], "var/lib/arp_hygiene")
     for path in (record, os.path.dirname(sentinel_status.PATH)):
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
 
     class Functions:
         def __getattr__(self, name):

@@ -31,8 +31,16 @@ def caller(tmp_path_factory):
     options = {"file_roots": file_roots(root / "files"), "enable_fqdns_grains": False}
     config = configure(root / "etc", root_dir=str(root), **options)
     shutdown_temp_handler()  # else Salt repeats every refusal on stderr when the tests are over
-    salt.client.Caller(str(config)).cmd("saltutil.sync_all")
+    sync(salt.client.Caller(str(config)))
     return salt.client.Caller(str(config))
+
+
+def sync(caller):
+    """Sync the modules if they are not there, and see that they are."""
+    run = pathlib.Path(caller.opts["extension_modules"], "modules", "arp_hygiene_run.py")
+    if not run.exists():
+        caller.cmd("saltutil.sync_all")
+        assert run.exists(), "the minion's file roots have no modules"
 
 
 class Applied:
@@ -50,6 +58,7 @@ class Applied:
 @pytest.fixture
 def apply(caller, cron_daemon):
     """Apply an SLS with a pillar tree; afterwards nothing of the formula is left."""
+    sync(caller)  # a test before this one may have taken them
     # A minion runs each job in a process of its own. In one process Salt 3006 and 3007 show a run
     # the pillar of the run before, once a state has reloaded the modules.
     caller = salt.client.Caller(caller.opts["conf_file"])
@@ -66,7 +75,8 @@ def apply(caller, cron_daemon):
     yield run
     for path in (CRON, SYSCTL, *UNITS, run.script):
         path.unlink(missing_ok=True)
-    shutil.rmtree(run.record, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(run.record)
 
 
 def everything():
@@ -108,19 +118,31 @@ def syslog(tmp_path):
     """A real socket at /dev/log, in a /dev of this world alone."""
     dev = tmp_path / "dev"
     dev.mkdir()
-    mount("-t", "tmpfs", "tmpfs", dev)
-    for name in ("null", "zero", "full", "random", "urandom", "tty"):
-        (dev / name).touch()
-        mount("--bind", f"/dev/{name}", dev / name)
-    (dev / "fd").symlink_to("/proc/self/fd")
-    (dev / "shm").mkdir(mode=0o1777)
-    listening = Syslog(dev / "log")
-    mount("--rbind", dev, "/dev")
-    yield listening
-    listening.close()
-    subprocess.run(["umount", "-R", "-l", "/dev"], check=True)
-    subprocess.run(["umount", "-R", "-l", dev], check=True)
+    with mounted("-t", "tmpfs", "tmpfs", dev):
+        for name in ("null", "zero", "full", "random", "urandom", "tty"):
+            (dev / name).touch()
+            subprocess.run(["mount", "--bind", f"/dev/{name}", dev / name], check=True)
+        (dev / "fd").symlink_to("/proc/self/fd")
+        (dev / "shm").mkdir(mode=0o1777)
+        listening = Syslog(dev / "log")
+        with mounted("--rbind", dev, "/dev"):
+            yield listening
+        listening.close()
 
 
-def mount(*words):
+@pytest.fixture
+def systemd():
+    """systemd looks as if it had booted this world: that is how it tells, by this directory."""
+    pathlib.Path("/run/systemd/system").mkdir(parents=True, exist_ok=True)
+    yield
+    shutil.rmtree("/run/systemd")
+
+
+@contextlib.contextmanager
+def mounted(*words):
+    """Mount something until the block ends, whoever still has a file of it open."""
     subprocess.run(["mount", *map(str, words)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--recursive", "--lazy", words[-1]], check=True)

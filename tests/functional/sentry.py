@@ -72,23 +72,22 @@ class Guard:
 
 @pytest.fixture
 def guard(repo, scene):
-    guards = []
+    with contextlib.ExitStack() as ends:  # each of them, whatever becomes of another
+        ends.callback(sentinel_status.forget, sentinel_status.PATH)
 
-    def begin(*options, ready="watching", patch=""):
-        guards.append(Guard(repo, *options, patch=patch))
-        guards[-1].until(ready)
-        if ready == "watching":  # and has looked at the table: then it writes its first status
-            pid = guards[-1].process.pid
-            scene.until(
-                lambda: sentinel_status.read(sentinel_status.PATH, time.monotonic()).get("pid")
-                == pid
-            )
-        return guards[-1]
+        def begin(*options, ready="watching", patch=""):
+            guard = Guard(repo, *options, patch=patch)
+            ends.callback(guard.end)
+            guard.until(ready)
+            if ready == "watching":  # and has looked at the table: then it writes its first status
+                pid = guard.process.pid
+                scene.until(
+                    lambda: sentinel_status.read(sentinel_status.PATH, time.monotonic()).get("pid")
+                    == pid
+                )
+            return guard
 
-    yield begin
-    for each in guards:
-        each.end()
-    sentinel_status.forget(sentinel_status.PATH)
+        yield begin
 
 
 class Server:

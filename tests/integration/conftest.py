@@ -1,5 +1,6 @@
 """What all integration tests need."""
 
+import contextlib
 import os
 import shutil
 
@@ -10,4 +11,5 @@ from arp_engine.reporting import sentinel_status
 @pytest.fixture(autouse=True, scope="module")
 def no_sentinel_was_here():
     """Forget what the sentinels of other tests have done: the machines of a lab share one /run."""
-    shutil.rmtree(os.path.dirname(sentinel_status.PATH), ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(os.path.dirname(sentinel_status.PATH))

@@ -159,10 +159,12 @@ def test_synced_new_version_runs_on_running_minions(fleet):
     words = fleet.served / "_utils" / "arp_engine" / "table" / "parse.py"
     old = words.read_text(encoding="utf-8")
     words.write_text(old.replace("neither true nor false", "no flag"), encoding="utf-8")
-    fleet.salt("saltutil.sync_all")
-    for answer in fleet.salt("arp.flush", test="maybe").values():
-        assert "'maybe' is no flag" in answer
-    words.write_text(old, encoding="utf-8")
-    fleet.salt("saltutil.sync_all")
+    try:
+        fleet.salt("saltutil.sync_all")
+        for answer in fleet.salt("arp.flush", test="maybe").values():
+            assert "'maybe' is no flag" in answer
+    finally:
+        words.write_text(old, encoding="utf-8")
+        fleet.salt("saltutil.sync_all")
     for answer in fleet.salt("arp.flush", test="maybe").values():
         assert "neither true nor false" in answer

@@ -7,7 +7,16 @@ import socket
 import subprocess
 
 import pytest
-from formula import CRON, NO_PIP, apply, caller, everything, syslog, veth  # noqa: F401
+from formula import (  # noqa: F401
+    CRON,
+    NO_PIP,
+    apply,
+    caller,
+    everything,
+    syslog,
+    systemd,
+    veth,
+)
 
 from lab.bare import missing
 
@@ -166,15 +175,10 @@ def test_another_backend_takes_the_former_ones_file_away(apply):
 
 
 @pytest.mark.skipif(bool(missing("systemd-analyze")), reason=missing("systemd-analyze"))
-def test_systemd_verifies_the_unit(apply, tmp_path):
-    sign = pathlib.Path("/run/systemd/system")
-    sign.mkdir(parents=True)
-    try:
-        pillar = {"arp_hygiene": tree("systemd", **WHERE)}
-        words = "an announcement is a systemd service", SLS
-        done = apply.caller.cmd("state.sls_id", *words, pillar=pillar)
-    finally:
-        sign.rmdir()
+def test_systemd_verifies_the_unit(apply, systemd):
+    pillar = {"arp_hygiene": tree("systemd", **WHERE)}
+    words = "an announcement is a systemd service", SLS
+    done = apply.caller.cmd("state.sls_id", *words, pillar=pillar)
     assert all(state["result"] for state in done.values()), done
     done = subprocess.run(
         ["systemd-analyze", "verify", str(UNIT)], capture_output=True, text=True, check=False

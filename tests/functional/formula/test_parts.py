@@ -1,11 +1,10 @@
 """Kernel settings, systemd units and the requirement, each by itself."""
 
 import pathlib
-import shutil
 import subprocess
 
 import pytest
-from formula import NO_PIP, SYSCTL, UNITS, WORKS, apply, caller, veth  # noqa: F401
+from formula import NO_PIP, SYSCTL, UNITS, WORKS, apply, caller, systemd, veth  # noqa: F401
 
 from lab.bare import hidden, missing
 
@@ -76,15 +75,6 @@ def test_a_device_that_is_not_there_is_skipped_with_a_word(apply):
         "skipped: net.ipv4.neigh.eth9.mcast_resolicit: this network namespace has no such key"
         in done.states
     )
-
-
-@pytest.fixture
-def systemd(tmp_path):
-    """systemd looks as if it had booted this world: that is how it tells, by this directory."""
-    sign = pathlib.Path("/run/systemd/system")
-    sign.mkdir(parents=True)
-    yield
-    shutil.rmtree("/run/systemd")
 
 
 @pytest.mark.skipif(bool(missing("systemd-analyze")), reason=missing("systemd-analyze"))

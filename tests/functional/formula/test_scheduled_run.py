@@ -17,7 +17,7 @@ import threading
 import time
 
 import pytest
-from formula import BIN, CRON, NO_PIP, REPO, apply, caller, mount, syslog, veth  # noqa: F401
+from formula import BIN, CRON, NO_PIP, apply, caller, mounted, syslog, veth  # noqa: F401
 
 DEAD = "02:00:00:00:00:0a"
 
@@ -133,19 +133,21 @@ def test_without_its_cache_directory_it_works(installed, syslog, caller):
 
 
 @pytest.fixture
-def unsynced(caller, tmp_path):
-    """No module is on the minion, and none can be had."""
-    rooms = [REPO / "_modules", REPO / "_utils"]
+def unsynced(caller):
+    """No module is on the minion, and none can be had: its file roots are empty."""
+    config = pathlib.Path(caller.opts["conf_file"])
+    modules = pathlib.Path(caller.opts["extension_modules"])
+    text, aside = config.read_text(), modules.with_name("aside")
 
     def take():
-        for room in rooms:
-            mount("--bind", tmp_path, room)
-        shutil.rmtree(caller.opts["extension_modules"])
+        config.write_text(json.dumps({**json.loads(text), "file_roots": {"base": []}}))
+        modules.rename(aside)
 
     yield take
-    for room in rooms:
-        subprocess.run(["umount", room], check=False, stderr=subprocess.DEVNULL)  # if it was taken
-    caller.cmd("saltutil.sync_all")
+    config.write_text(text)
+    if aside.exists():
+        shutil.rmtree(modules)  # what a run tried to sync
+        aside.rename(modules)
 
 
 def test_modules_that_cannot_be_had_again(installed, syslog, unsynced):
@@ -161,13 +163,10 @@ def test_without_pyroute2(installed, syslog, tmp_path):
 
     installed()
     place = pathlib.Path(pyroute2.__file__).parent
-    mount("--bind", tmp_path, place)
-    try:
+    with mounted("--bind", tmp_path, place):
         assert fails(syslog) == (
             "pyroute2 is missing in Salt's own Python: salt-call pip.install 'pyroute2<0.10'"
         )
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def test_without_salt_call(installed, syslog, tmp_path):
@@ -183,19 +182,16 @@ def test_a_log_directory_that_takes_nothing_does_not_matter(installed, syslog, c
     installed()
     place = pathlib.Path(caller.opts["log_file"]).parent
     place.mkdir(parents=True, exist_ok=True)
-    mount("-t", "tmpfs", "-o", "size=4k", "tmpfs", place)
-    try:
+    with mounted("-t", "tmpfs", "-o", "size=4k", "tmpfs", place):
         if how == "full":
             with contextlib.suppress(OSError):
                 (place / "theirs").write_bytes(b"x" * 9000)
         else:
-            mount("-o", "remount,ro", place)
+            subprocess.run(["mount", "-o", "remount,ro", place], check=True)
         before = sorted(place.rglob("*"))
         assert fire() == ""
         assert syslog.lines() == []
         assert sorted(place.rglob("*")) == before
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def test_a_slow_run_is_not_overtaken(installed, syslog):
@@ -292,8 +288,7 @@ def test_a_torn_memory_is_said_and_survived(installed, syslog, caller):
 def test_a_full_disk_is_said_and_survived(installed, syslog):
     """The run itself still happens: its disk is not what it is about."""
     record = installed(clean={"how": "flush"}).record
-    mount("-t", "tmpfs", "-o", "size=4k,mode=750", "tmpfs", record)
-    try:
+    with mounted("-t", "tmpfs", "-o", "size=4k,mode=750", "tmpfs", record):
         with contextlib.suppress(OSError):
             (record / "theirs").write_bytes(b"x" * 9000)
         neighbour("192.0.2.10")
@@ -301,5 +296,3 @@ def test_a_full_disk_is_said_and_survived(installed, syslog):
         done, problem = syslog.lines()
         assert done == "arp_hygiene: 1 flushed"
         assert problem.endswith("the run is not remembered: No space left on device")
-    finally:
-        subprocess.run(["umount", record], check=True)

@@ -1,5 +1,6 @@
 """The formula's sentinel: as an engine, as a service, and its removal."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from arp_engine.reporting import sentinel_status
 from conftest import Scene
-from formula import BIN, NO_PIP, apply, caller, everything, mount  # noqa: F401
+from formula import BIN, NO_PIP, apply, caller, everything, mounted, systemd  # noqa: F401
 
 from lab.bare import missing
 
@@ -30,7 +31,8 @@ def tree(sentinel=True):
 @pytest.fixture
 def engine(apply):
     """The file of the engine; before and afterwards nothing of this part is there."""
-    shutil.rmtree(os.path.dirname(sentinel_status.PATH), ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(os.path.dirname(sentinel_status.PATH))
     path = pathlib.Path(apply.caller.opts["conf_file"]).parent / "minion.d"
     yield path / "arp_hygiene_sentinel.conf"
     for left in (path / "arp_hygiene_sentinel.conf", UNIT, path.parent / CODE):
@@ -78,33 +80,34 @@ SERVICE = """#!/bin/sh
 # Default-Start: 2 3 4 5
 # Default-Stop: 0 1 6
 ### END INIT INFO
-echo "$1" >>/run/told
+echo "$1" >>{told}
 """
 
 
 @pytest.fixture
-def etc_salt(apply):
-    """A minion of this machine: configured in /etc/salt, and a service that is no systemd one."""
+def restarts(apply, tmp_path):
+    """A minion of this machine: configured in /etc/salt, and a service that is no systemd one.
+
+    The file in which the service writes what it was told.
+    """
     if not shutil.which("update-rc.d"):
         pytest.skip("update-rc.d is missing (Debian: apt-get install init-system-helpers)")
     etc, script = pathlib.Path("/etc/salt"), pathlib.Path("/etc/init.d/salt-minion")
     theirs = pathlib.Path(apply.caller.opts["conf_file"]).parent
     made = not etc.exists()
     etc.mkdir(exist_ok=True)
-    mount("--bind", theirs, etc)
     script.parent.mkdir(exist_ok=True)
-    script.write_text(SERVICE)
+    script.write_text(SERVICE.format(told=tmp_path / "told"))
     script.chmod(0o755)
-    yield etc
+    with mounted("--bind", theirs, etc):
+        yield tmp_path / "told"
     script.unlink()
-    subprocess.run(["umount", "-l", etc], check=True)
     if made:
         etc.rmdir()
 
 
 @NEEDS_SYSTEMCTL
-def test_a_minion_that_is_a_service_restarts_when_the_run_is_over(apply, engine, etc_salt):
-    told = pathlib.Path("/run/told")
+def test_a_minion_that_is_a_service_restarts_when_the_run_is_over(apply, engine, restarts):
     words = [str(BIN / "salt-call"), "--local", "-c", "/etc/salt", "--out=json"]
     pillar = f"pillar={json.dumps({'arp_hygiene': tree()})}"
     run = [*words, "state.apply", "arp_hygiene", pillar]
@@ -113,11 +116,11 @@ def test_a_minion_that_is_a_service_restarts_when_the_run_is_over(apply, engine,
     states = json.loads(done.stdout)["local"]
     [last] = [state for state in states.values() if state["__run_num__"] == len(states) - 1]
     assert last["__id__"] == "the minion restarts when this run is over"
-    Scene.until(lambda: told.exists() and "start" in told.read_text(), 30)
-    told.unlink()
+    Scene.until(lambda: restarts.exists() and "start" in restarts.read_text(), 30)
+    restarts.unlink()
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert not any(state["changes"] for state in json.loads(done.stdout)["local"].values())
-    assert not told.exists()
+    assert not restarts.exists()
 
 
 @pytest.mark.parametrize("bad", ["yes", {"rate": 0}, {"as": "service"}, {"dev": "a b"}], ids=str)
@@ -132,15 +135,10 @@ def test_a_bad_word_is_one_line_and_nothing_is_done(apply, engine, bad):
 
 
 @pytest.mark.skipif(bool(missing("systemd-analyze")), reason=missing("systemd-analyze"))
-def test_systemd_verifies_the_unit(apply, engine):
-    sign = pathlib.Path("/run/systemd/system")
-    sign.mkdir(parents=True)
-    try:
-        pillar = {"arp_hygiene": tree(OPTIONS)}
-        words = "the sentinel is configured", "arp_hygiene.sentinel"
-        done = apply.caller.cmd("state.sls_id", *words, pillar=pillar)
-    finally:
-        sign.rmdir()
+def test_systemd_verifies_the_unit(apply, engine, systemd):
+    pillar = {"arp_hygiene": tree(OPTIONS)}
+    words = "the sentinel is configured", "arp_hygiene.sentinel"
+    done = apply.caller.cmd("state.sls_id", *words, pillar=pillar)
     assert all(state["result"] for state in done.values()), done
     verify = ["systemd-analyze", "verify", str(UNIT)]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)

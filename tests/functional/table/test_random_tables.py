@@ -41,7 +41,7 @@ def stage(scene):
     ip("link", "set", "noarp0", "arp", "off")
     for name in DEVICES:  # the kernel would write them by itself, some time in this second
         for group in ("ff02::16", "ff02::2", "ff02::1", "224.0.0.22"):
-            ip("neigh", "replace", group, "lladdr", DEAD, "nud", "noarp", "dev", name)
+            scene.add(group, "noarp", DEAD, name)
     for family in ("ipv4", "ipv6"):
         for name in DEVICES:
             for key, value in {
