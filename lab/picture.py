@@ -22,8 +22,8 @@ FAILS, SLOW, WORKS, PALE = "#d55e00", "#f0c04a", "#009e73", "#eeeeee"
 SLOW_S = 0.25
 HEADINGS = {
     PLAIN: "plain STALE entry",
-    UPPER: "upper-layer confirmation\nby an application",
-    BALANCED: "upper-layer confirmation\nby a balancer's TCP",
+    UPPER: "confirmed by\nan application",
+    BALANCED: "confirmed by TCP\nvia a balancer",
     DUPLICATE: "duplicate address",
 }
 FABRICS = {
