@@ -66,7 +66,7 @@ def test_to_prove_alone_is_not_enough_to_be_installed(call):
     assert done["said"].endswith(" has no CAP_NET_RAW here")
     assert call([ADMIN], "arp_hygiene.run", "test=True", "how=flush")["success"]
     (warning,) = call([ADMIN], "arp.revalidate")["warnings"]
-    assert warning.startswith("no CAP_NET_RAW: nobody was asked")
+    assert warning.startswith("no CAP_NET_RAW: no probe was sent")
 
 
 def test_with_both_it_does_what_root_does(call):

@@ -1,7 +1,8 @@
-"""The devices that questions leave by: whether they can be asked on, and in whose name.
+"""The devices that probes leave by: whether one can be sent, and with which sender address.
 
-Who asks tells everybody who he is, so the name must be right: the address that the kernel itself
-would use for that target on that device, and one that is this device's own.
+An ARP request's sender address updates its receivers' caches, so it must be ours: the address that
+the kernel itself would use for that target on that device, and one of this device's own. It is
+chosen here and nowhere else.
 """
 
 import contextlib
@@ -37,8 +38,8 @@ from ..netlink.constants import (
 )
 from ..packets import frames, packet_socket
 
-MAX_AGE_S = 0.25  # what is known of a device is read again after this: its MAC may change
-MAX_KNOWN = 4096  # devices remembered: containers come and go for as long as a sentinel lives
+MAX_AGE_S = 0.25  # a device is read again after this: its MAC may change
+MAX_KNOWN = 4096  # devices cached: containers come and go for as long as a sentinel lives
 
 RTEXT_FILTER_SKIP_STATS = 8  # include/uapi/linux/rtnetlink.h
 DEVCONF_FORWARDING = 0  # include/uapi/linux/ipv6.h
@@ -61,17 +62,17 @@ class Address(NamedTuple):
     flags: int
 
     def is_usable(self) -> bool:
-        """Tell whether it may be used: IPv6 tries an address before (RFC 4862, 5.4)."""
+        """Tell whether duplicate address detection is over and passed (RFC 4862, 5.4)."""
         return not self.flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED) or len(self.ip) == 4
 
     def covers(self, target: bytes) -> bool:
-        """Tell whether a target is on this address' network."""
+        """Tell whether a target is in this address' network."""
         host = 8 * len(self.ip) - self.prefix
         return int.from_bytes(self.ip, "big") >> host == int.from_bytes(target, "big") >> host
 
 
 class Interface(NamedTuple):
-    """What decides about questions on one device."""
+    """What decides whether and how one device sends probes."""
 
     ifindex: int
     name: str
@@ -81,10 +82,10 @@ class Interface(NamedTuple):
     broadcast: bytes
     carrier_changes: int
     forwards: bool  # IPv6
-    addresses: tuple[Address, ...]  # those that may be used
+    addresses: tuple[Address, ...]  # the usable ones
 
-    def senders(self, family: int) -> list[Address]:
-        """Return the addresses that may stand in a question as its sender."""
+    def sender_addresses(self, family: int) -> list[Address]:
+        """Return the addresses that may be the sender of a probe."""
         if family == socket.AF_INET6:
             return [
                 a for a in self.addresses if int.from_bytes(a.ip[:2], "big") >> 6 == _LINK_LOCAL
@@ -96,7 +97,7 @@ class Interface(NamedTuple):
         return any(address.ip == ip for address in self.addresses)
 
     def probe(self, source: bytes, dst: bytes, mac: bytes = b"") -> tuple[bytes, bytes]:
-        """Return ``(link-layer address, packet)``: who has ``dst``? To one MAC, or to all."""
+        """Return ``(destination MAC, packet)`` of a probe for ``dst``; without ``mac`` to all."""
         if len(dst) == 4:
             request = frames.arp_request(self.hardware, self.mac, source, dst)
             return mac or self.broadcast, request
@@ -107,7 +108,7 @@ class Interface(NamedTuple):
 
 
 def why_unusable(device: Interface | None, family: int) -> str:
-    """Return why nothing can be said on a device, or an empty string."""
+    """Return why no ARP or ND packet can be sent on a device, or an empty string."""
     if device is None:
         return "device is gone"
     if not device.mac or device.flags & (IFF_LOOPBACK | IFF_POINTOPOINT | IFF_NOARP):
@@ -117,25 +118,25 @@ def why_unusable(device: Interface | None, family: int) -> str:
     if not device.flags & IFF_RUNNING:
         return "no carrier"
     if len(device.mac) > packet_socket.LONGEST:
-        return f"cannot be asked here: addresses of {len(device.mac)} bytes"
+        return f"cannot probe from this host: link-layer addresses of {len(device.mac)} bytes"
     if family == socket.AF_INET6 and device.hardware != frames.ARPHRD_ETHER:
-        return "cannot be asked here: IPv6 on another hardware than Ethernet"
+        return "cannot probe from this host: IPv6 on a device that is not Ethernet"
     return ""
 
 
 def why_cannot_probe(device: Interface | None, family: int) -> str:
-    """Return why no question can be asked on a device, or an empty string."""
+    """Return why no probe can be sent on a device, or an empty string."""
     why = why_unusable(device, family)
-    if why or (device and device.senders(family)):
+    if why or (device and device.sender_addresses(family)):
         return why
     return "no address to ask from" if family == socket.AF_INET else "no link-local address"
 
 
 class Interfaces:
-    """The devices of this namespace, read when needed and not much older than that."""
+    """The devices of this namespace, read when needed and cached for MAX_AGE_S."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
-        """Open a channel of our own to the kernel."""
+        """Open a netlink channel of its own."""
         self._channel, self._clock = _Channel(), clock
         self._known: dict[int, tuple[float, Interface | None]] = {}
         self._by_name: dict[str, Interface] = {}
@@ -145,7 +146,7 @@ class Interfaces:
         self._channel.close()
 
     def get(self, ifindex: int, since: float | None = None) -> Interface | None:
-        """Return a device as it was at ``since`` or later (default: a moment ago); None: gone."""
+        """Return a device, read at ``since`` or later (default: MAX_AGE_S ago); None: gone."""
         now = self._clock()
         read_at, device = self._known.get(ifindex, (float("-inf"), None))
         if read_at < (now - MAX_AGE_S if since is None else since):
@@ -162,7 +163,7 @@ class Interfaces:
 
     @staticmethod
     def names() -> dict[str, int]:
-        """Return every device's name to its index."""
+        """Return device names to indexes."""
         return {name: ifindex for ifindex, name in socket.if_nameindex()}
 
     def ifindex(self, name: str) -> int:
@@ -170,32 +171,32 @@ class Interfaces:
         return self._channel.ifindex(name)
 
     def by_name(self, name: str) -> Interface | None:
-        """Return a device that was read before, by its name."""
+        """Return a cached device, by its name."""
         return self._by_name.get(name)
 
     def forget(self, ifindex: int) -> None:
-        """Read a device anew when it is needed next."""
+        """Drop a device from the cache."""
         _read_at, device = self._known.pop(ifindex, (0, None))
         if device:
             self._by_name.pop(device.name, None)
 
     def reread(self, ifindex: int) -> None:
-        """Read a device anew now, if it was read before: the kernel has said that it changed."""
+        """Read a cached device again: the kernel has said that it changed."""
         if ifindex in self._known:
             self.get(ifindex, float("inf"))
 
     def choose_senders(self, device: Interface, targets: Sequence[bytes]) -> list[bytes]:
-        """Return in whose name each target is asked about; all of one family.
+        """Return the sender address of a probe for each target; all targets of one family.
 
-        IPv4: the source of the kernel's own route to it by this device, if it is the device's own;
-        else what the kernel takes where a route names none (inet_select_addr). Where the device
-        has one address, both are that one, and nobody need be asked.
-        IPv6: the link-local address, as the kernel does for its probes (ndisc_send_ns).
+        IPv4: the source of the kernel's route to the target by this device, if it is the device's
+        own; else the address that the kernel takes where a route names none (inet_select_addr).
+        Where the device has one address, both are that one: no route is looked up.
+        IPv6: the link-local address, as in the kernel's probes (ndisc_send_ns).
         """
-        senders = device.senders(codec.family_of(targets[0]))
+        senders = device.sender_addresses(codec.family_of(targets[0]))
         if len(senders) == 1 or len(targets[0]) == 16:
             return [senders[0].ip] * len(targets)
-        routed, batch = list[bytes](), self._channel.batch  # whose answers fit into our buffer
+        routed, batch = list[bytes](), self._channel.batch  # as many answers as the buffer holds
         for at in range(0, len(targets), batch):
             routed += self._channel.route_sources(device.ifindex, targets[at : at + batch])
         return [
@@ -205,18 +206,18 @@ class Interfaces:
 
 
 def _selected(senders: list[Address], target: bytes) -> bytes:
-    """Return as inet_select_addr (net/ipv4/devinet.c) does: on the target's network, or first.
+    """Choose as inet_select_addr (net/ipv4/devinet.c): in the target's network, or the first.
 
-    In the kernel's order, where secondary addresses follow the primary one of their network.
+    In the kernel's order: secondary addresses follow the primary one of their network.
     """
     return next((a.ip for a in senders if a.covers(target)), senders[0].ip)
 
 
 class _Channel(rtnetlink.Channel):
-    """The kernel's word on devices, addresses and routes."""
+    """Reads devices, addresses and routes."""
 
     def device_facts(self, ifindex: int) -> Interface | None:
-        """Return one device; None where it is gone."""
+        """Return one device; None: gone."""
         no_counters = codec.attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
         question = RTM_GETLINK, codec.IFINFOMSG.pack(0, 0, ifindex, 0, 0) + no_counters
         [message] = self._answers([question])
@@ -244,7 +245,7 @@ class _Channel(rtnetlink.Channel):
         try:
             for message in chain.from_iterable(map(_messages, self.dump(RTM_GETADDR, question))):
                 of, prefix, flags, scope, index = _IFADDR.unpack_from(message, codec.HEADER.size)
-                # before 5.0 those of all devices; where a family is missing, those of all others
+                # kernels before 5.0 return all devices; for a missing family, all other families
                 if (of, index) == (family, ifindex):
                     values = _values(message, _IFADDR)
                     flags = _number(values.get(IFA_FLAGS, b"")) or flags
@@ -256,7 +257,7 @@ class _Channel(rtnetlink.Channel):
         return [address for address in found if address.is_usable()]
 
     def route_sources(self, ifindex: int, targets: Sequence[bytes]) -> list[bytes]:
-        """Return the source address of the route to each target by a device; empty for none."""
+        """Return the source address of the route to each target by a device; empty: no route."""
         by = codec.attribute(RTA_OIF, struct.pack("=i", ifindex))
         questions = [
             (
@@ -271,7 +272,7 @@ class _Channel(rtnetlink.Channel):
         ]
 
     def _answers(self, questions: list[tuple[int, bytes]]) -> list[bytes]:
-        """Return the message that answers each question, in order; empty where it is refused."""
+        """Send requests; return the answer to each, in order; empty: refused."""
         orders = b"".join(
             codec.HEADER.pack(codec.HEADER.size + len(body), kind, NLM_F_REQUEST, number, 0) + body
             for number, (kind, body) in enumerate(questions, 1)
@@ -296,7 +297,7 @@ def _messages(chunk: bytes) -> Iterator[bytes]:
 
 
 def _values(message: bytes, behind: struct.Struct) -> dict[int, bytes]:
-    """Return the attributes of a message, which begin behind its header and a fixed part."""
+    """Return the attributes of a message: they follow its header and a fixed part."""
     start = codec.HEADER.size + behind.size
     return {
         name: message[begin:end]
@@ -309,7 +310,7 @@ def _number(value: bytes) -> int:
 
 
 def _forwards(families: bytes) -> bool:
-    """Tell whether IPv6 forwards on a device: IFLA_AF_SPEC, AF_INET6, IFLA_INET6_CONF."""
+    """Tell whether a device forwards IPv6: IFLA_AF_SPEC, AF_INET6, IFLA_INET6_CONF."""
     for wanted in (socket.AF_INET6, IFLA_INET6_CONF):
         found = {
             name: families[begin:end]

@@ -1,13 +1,13 @@
-"""Make the kernel prove entries, for what answers no question. No Salt in here.
+"""The PROBE fallback: the kernel itself probes the entries that answered no question. No Salt.
 
-An entry is put into PROBE with the MAC it already has. Traffic goes on to that MAC while the
-kernel asks; in PROBE only an answer counts, hints that keep a wrong entry REACHABLE do not. Nothing
-is invented: the MAC that comes out is the one that answered. What nobody answers for is FAILED, and
-the next packet asks by broadcast.
+An entry is put into PROBE with the MAC it already has. Traffic goes on to that MAC meanwhile; in
+PROBE only an answer counts, upper-layer confirmation does not. No MAC is invented: the one that the
+entry holds afterwards has answered. An entry that nobody answers for becomes FAILED, and the next
+packet starts a new resolution by broadcast.
 
-With ``mcast_resolicit`` 0 (the kernel's default) an entry would fail before everybody was asked, so
-it is 3 for the time of the call. Who is killed meanwhile leaves the 3 behind: the kernel then asks
-everybody before it gives up an entry, until the next boot; no more than that.
+With ``mcast_resolicit`` 0 (the kernel's default) an entry fails without a broadcast probe, so it is
+3 for the time of the call. A process that is killed meanwhile leaves the 3 behind until the next
+boot; its only effect is that the kernel probes by broadcast before it gives up an entry.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ..netlink import codec, rtnetlink
@@ -28,17 +29,18 @@ from . import in_flight, rate_limit
 # Before 4.2 an administrative PROBE keeps the old probe count and can fail at once
 # ("neigh: Better handling of transition to NUD_PROBE state").
 OLDEST_KERNEL = (4, 2)
-LOCK = "arp_hygiene: mcast_resolicit"  # one at a time raises it and puts it back
-MAX_LOCK_WAIT_S = 30.0  # another run holds it for as long as its verdicts take, mostly 7 s
-MAX_VERDICT_S = 60.0  # a verdict is not waited for longer: a router can set the timer to days
-GRACE_S = 0.25  # FAILED lasts no longer where traffic makes the kernel ask again by broadcast
-POLL_S = 0.05  # between two looks
+LOCK = "arp_hygiene: mcast_resolicit"  # one process at a time raises it and restores it
+MAX_LOCK_WAIT_S = 30.0  # another run holds it until its verdicts are in, mostly 7 s
+MAX_VERDICT_S = 60.0  # a router's advertisement can set the kernel's timer to days
+GRACE_S = 0.25  # FAILED lasts no longer where traffic starts a new resolution
+POLL_S = 0.05  # between two reads of the table
 
 Verdict = Literal["confirmed", "healed", "gone", "undecided", "kept", "failed"]
+Finding = Literal["waiting", "failed", "removed", "healed", "confirmed"]
 
 
 class NudResult(NamedTuple):
-    """What came of one entry: the verdict, and what the table holds now."""
+    """The verdict on one entry, and the entry as the table holds it now."""
 
     entry: codec.Entry
     verdict: Verdict
@@ -46,87 +48,96 @@ class NudResult(NamedTuple):
     refusal: rtnetlink.Refusal | None = None
 
 
+@dataclass
+class _Pending:
+    """An entry that was put into PROBE and has no verdict yet."""
+
+    entry: codec.Entry
+    probed_at: float
+    deadline: float
+    has_failed: bool = False  # seen FAILED; traffic may start a new resolution
+
+
 def too_old(release: str) -> bool:
-    """Tell whether a kernel does not start its probes anew, and may fail a living neighbour."""
+    """Tell whether a kernel can fail a living neighbour when an entry is put into PROBE."""
     return tuple(int(number) for number in re.findall(r"\d+", release)[:2]) < OLDEST_KERNEL
 
 
 class NudProber:
-    """Proves entries; what it could not do properly stands in ``warnings``."""
+    """Puts entries into PROBE and collects the verdicts; ``warnings``: what it could not do."""
 
     def __init__(self, table: snapshot.Table, rate: float) -> None:
-        """Take entries a second; 0 for as fast as is safe."""
+        """Take the rate in entries a second; 0: as fast as is safe."""
         self._table = table
         self._bucket = rate_limit.TokenBucket(rate)
         self._in_flight = in_flight.InFlight(in_flight.default_limit())
-        self._pending: dict[codec.Key, tuple[codec.Entry, float, float]] = {}  # probed, overdue
-        self._failed: set[codec.Key] = set()
+        self._pending: dict[codec.Key, _Pending] = {}
         self.warnings: list[str] = []
 
     def run(self, entries: Iterable[codec.Entry]) -> Iterator[NudResult]:
-        """Prove the entries; yield each when its verdict is in, or overdue."""
+        """Yield the verdict on each entry when it is known, or overdue."""
         todo = deque(entries)
-        if todo and too_old(os.uname().release):
+        if not todo:
+            return
+        if too_old(os.uname().release):
             self.warnings.append(
-                f"Linux {os.uname().release} cannot be made to prove an entry (4.2 can): what "
-                "nobody answered for is left as it is; arp.flush deletes it"
+                f"Linux {os.uname().release} cannot safely put an entry into PROBE (4.2 can): "
+                "entries without an answer were not touched; arp.flush deletes them"
             )
             yield from (NudResult(entry, "undecided") for entry in todo)
             return
-        devices = {(codec.family_of(entry.dst), entry.ifindex) for entry in todo}
-        if not todo:
-            return
-        with self._everybody_is_asked(devices) as may_prove:
-            if not may_prove:
+        with self._broadcast_probes({(codec.family_of(e.dst), e.ifindex) for e in todo}) as is_ours:
+            if not is_ours:
                 self.warnings.append(
-                    f"another revalidation has been proving entries for {MAX_LOCK_WAIT_S:g} s: "
-                    "what nobody answered for is left as it is; try again"
+                    f"another revalidation has had entries in PROBE for {MAX_LOCK_WAIT_S:g} s: "
+                    "entries without an answer were not touched; try again"
                 )
                 yield from (NudResult(entry, "undecided") for entry in todo)
-                todo.clear()
-            while todo or self._pending:
-                now = time.monotonic()
-                room = min(self._bucket.available(now), self._in_flight.room(now))
-                room = min(room, self._table.channel.batch)
-                if todo and room > 0:
-                    yield from self._put([todo.popleft() for _ in range(min(room, len(todo)))])
-                    continue
-                yield from self._judged(now)
-                if todo or self._pending:
-                    due = (
-                        max(self._bucket.due(now), self._in_flight.due(now))
-                        if todo
-                        else now + POLL_S
-                    )
-                    time.sleep(min(max(due - now, 0.001), POLL_S))
+                return
+            yield from self._run(todo)
 
-    def _put(self, chunk: list[codec.Entry]) -> Iterator[NudResult]:
-        """Put entries into PROBE that are still what they were, and ours.
+    def _run(self, todo: deque[codec.Entry]) -> Iterator[NudResult]:
+        while todo or self._pending:
+            now = time.monotonic()
+            room = min(self._bucket.available(now), self._in_flight.room(now))
+            room = min(room, len(todo), self._table.channel.batch)
+            if room > 0:
+                yield from self._start([todo.popleft() for _ in range(room)])
+                continue
+            yield from self._collect(now)
+            if todo or self._pending:
+                due = now + POLL_S
+                if todo:
+                    due = max(self._bucket.due(now), self._in_flight.due(now))
+                time.sleep(min(max(due - now, 0.001), POLL_S))
 
-        What was read a while ago may belong to somebody by now, and we would take the mark off
-        that says so; to what has lost its MAC the kernel would write the old one back.
+    def _start(self, entries: list[codec.Entry]) -> Iterator[NudResult]:
+        """Put entries into PROBE that are still ours and have the same MAC.
+
+        The message writes the whole entry: it would remove the mark of an owner that has come
+        meanwhile, and give an entry that lost its MAC the old one back.
         """
-        again = self._table.read_again(entry.key for entry in chunk)
-        orders = []
-        for entry in chunk:
-            current = again.get(entry.key)
+        table_now = self._table.read_again(entry.key for entry in entries)
+        unchanged = []
+        for entry in entries:
+            current = table_now.get(entry.key)
             if not current:
                 self._table.keep("already gone", entry.key)
                 yield NudResult(entry, "kept")
             elif not self._table.is_ours_still(current):
                 yield NudResult(entry, "kept", current)
-            elif current.mac != entry.mac:  # it has changed since nobody answered: not by us
+            elif current.mac != entry.mac:  # changed since our questions, and not by their answers
                 yield NudResult(entry, "undecided", current)
             else:
-                orders.append(entry)
+                unchanged.append(entry)
         now = time.monotonic()
-        self._bucket.spend(len(orders), now)
-        for entry in orders:
+        self._bucket.spend(len(unchanged), now)
+        for entry in unchanged:
             self._in_flight.sent(entry.key, now)
-            self._pending[entry.key] = entry, now, now + self._patience_s(entry)
-        if orders:
-            probes = b"".join(map(codec.probe_message, orders))
-            _none, refusals = self._table.channel.exchange(probes)
+            self._pending[entry.key] = _Pending(entry, now, now + self._patience_s(entry))
+        if unchanged:
+            messages = b"".join(map(codec.probe_message, unchanged))
+            _entries, refusals = self._table.channel.exchange(messages)
             for refusal in refusals:
                 yield self._refused(refusal)
 
@@ -138,8 +149,8 @@ class NudProber:
         return min(solicits * timers.retrans_s * 1.125 + 0.5, MAX_VERDICT_S)
 
     def _refused(self, refusal: rtnetlink.Refusal) -> NudResult:
-        """Return what the kernel's refusal of one probe means."""
-        entry, _probed, _due = self._pending.pop(refusal.entry.key)
+        """Return the verdict on an entry that the kernel refused to put into PROBE."""
+        entry = self._pending.pop(refusal.entry.key).entry
         if snapshot.already_gone(refusal):
             self._table.keep("already gone", entry.key)
         elif refusal.errno == errno.EINVAL:  # it lost its MAC since we read it
@@ -148,70 +159,59 @@ class NudProber:
             return NudResult(entry, "failed", refusal=refusal)
         return NudResult(entry, "kept")
 
-    def _judged(self, now: float) -> Iterator[NudResult]:
-        """Look at what is pending; yield what has come to a verdict, or is overdue."""
+    def _collect(self, now: float) -> Iterator[NudResult]:
+        """Read the pending entries; yield those with a verdict, and those overdue."""
         table_now = self._table.read_again(self._pending)
-        for key, (entry, probed, due) in list(self._pending.items()):
-            current = table_now.get(key, entry._replace(state=PROBE))  # not seen: still waiting
-            verdict = self._verdict(entry, current, now - probed)
-            if verdict == "failed" and key not in self._failed:
-                self._failed.add(key)
-                self._pending[key] = entry, probed, min(due, now + GRACE_S)
-            if verdict in ("waiting", "failed"):
-                if now < self._pending[key][2]:
-                    continue
-                verdict = "gone" if key in self._failed else "undecided"
+        for key, pending in list(self._pending.items()):
+            current = table_now.get(key, pending.entry._replace(state=PROBE))  # unseen: waiting
+            finding = _finding(pending, current, now)
+            if finding == "failed" and not pending.has_failed:
+                pending.has_failed = True
+                pending.deadline = min(pending.deadline, now + GRACE_S)
+            if finding in ("waiting", "failed") and now < pending.deadline:
+                continue
             del self._pending[key]
             self._in_flight.answered(key)
-            if verdict == "kept" and key in self._failed:
-                verdict = "gone"  # it failed, and then somebody collected it
-            elif verdict == "kept":
-                self._table.keep("removed meanwhile", key)
-            elif current and verdict != "gone" and self._table.is_owned(current):
-                verdict = "kept"  # not proven by ARP: somebody's doing
-            yield NudResult(entry, verdict, current)  # type: ignore[arg-type]
+            yield NudResult(pending.entry, self._verdict(pending, current, finding), current)
 
-    @staticmethod
-    def _verdict(entry: codec.Entry, current: codec.Entry | None, elapsed_s: float) -> str:
-        """Return what the kernel has found out about an entry that was put into PROBE."""
-        if current is None:
+    def _verdict(self, pending: _Pending, current: codec.Entry | None, finding: Finding) -> Verdict:
+        """Return the verdict on an entry that is decided or overdue."""
+        if pending.has_failed and finding in ("waiting", "failed", "removed"):
+            return "gone"  # FAILED, perhaps collected since
+        if finding == "removed":
+            self._table.keep("removed meanwhile", pending.entry.key)
             return "kept"
-        if current.state & (PROBE | INCOMPLETE) and current.mac:
-            return "waiting"
-        if not current.state & VALID:
-            return "failed"
-        if current.mac != entry.mac:
-            return "healed"
-        # It left PROBE with its MAC, which the kernel does for an answer alone. What another
-        # process writes looks different unless it writes REACHABLE, or hints have come since.
-        return "confirmed" if current.confirmed <= elapsed_s * TICKS + 2 else "waiting"
+        if current and self._table.is_owned(current):
+            return "kept"  # its owner, not ARP, has changed it
+        return finding if finding in ("healed", "confirmed") else "undecided"
 
     @contextlib.contextmanager
-    def _everybody_is_asked(self, devices: set[tuple[int, int]]) -> Iterator[bool]:
-        """Let the kernel ask by broadcast too before it gives up, where it would not.
+    def _broadcast_probes(self, devices: set[tuple[int, int]]) -> Iterator[bool]:
+        """Raise ``mcast_resolicit`` where it is 0: the kernel probes by broadcast before it fails.
 
-        False: another run does that now, and has done it for longer than we wait.
+        False: another run has held the lock for longer than we wait.
         """
-        with rtnetlink.only_one(LOCK, MAX_LOCK_WAIT_S) as alone, rtnetlink.Channel() as channel:
-            if not alone:  # whoever holds it puts 0 back when he is done: in the middle of our wait
+        with rtnetlink.only_one(LOCK, MAX_LOCK_WAIT_S) as is_alone, rtnetlink.Channel() as channel:
+            if not is_alone:  # its holder would restore the 0 while our entries are in PROBE
                 yield False
                 return
             raised, refused = [], {}
             families = {family for family, _ifindex in devices}
-            now = {family: channel.timers(family) for family in families}  # of all devices at once
+            timers = {family: channel.timers(family) for family in families}
             for family, ifindex in sorted(devices):
-                if ifindex not in now[family] or now[family][ifindex].mcast_resolicit:
+                if ifindex not in timers[family] or timers[family][ifindex].mcast_resolicit:
                     continue
                 try:
                     channel.set_mcast_resolicit(family, ifindex, MCAST_RESOLICIT)
                     raised.append((family, ifindex))
                 except OSError as error:
                     refused[f"{FAMILY_NAMES[family]} {self._table.name(ifindex)}"] = error
-            for error in list(refused.values())[:1]:
+            if refused:
+                error = next(iter(refused.values()))
                 self.warnings.append(
                     f"mcast_resolicit stays 0 on {snapshot.some(refused)} "
-                    f"({errno.errorcode.get(error.errno or 0, error.errno)}): where nobody answers "
-                    "unicast requests, a living entry fails before the kernel asks everybody"
+                    f"({errno.errorcode.get(error.errno or 0, error.errno)}): where unicast probes "
+                    "get no answer, a living entry fails before the kernel probes by broadcast"
                 )
             try:
                 yield True
@@ -219,3 +219,19 @@ class NudProber:
                 for family, ifindex in raised:
                     with contextlib.suppress(OSError):  # the device is gone, and its setting too
                         channel.set_mcast_resolicit(family, ifindex, 0)
+
+
+def _finding(pending: _Pending, current: codec.Entry | None, now: float) -> Finding:
+    """Return what the kernel has found out about an entry that was put into PROBE."""
+    if current is None:
+        return "removed"
+    if current.state & (PROBE | INCOMPLETE) and current.mac:
+        return "waiting"
+    if not current.state & VALID:
+        return "failed"
+    if current.mac != pending.entry.mac:
+        return "healed"
+    # It left PROBE with its MAC, which the kernel does for an answer only. An entry that another
+    # process wrote looks different, unless it wrote REACHABLE or confirmations have come since.
+    elapsed_s = now - pending.probed_at
+    return "confirmed" if current.confirmed <= elapsed_s * TICKS + 2 else "waiting"

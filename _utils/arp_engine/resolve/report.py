@@ -1,4 +1,4 @@
-"""What a revalidation tells: counts, rows, and what was seen of each entry. No Salt in here."""
+"""What a revalidation returns: counts, rows, and what was seen of each entry. No Salt in here."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -21,8 +21,8 @@ class Report:
         self._failed: list[dict[str, Any]] = []
         self._rows: dict[codec.Key, dict[str, Any]] | None = {} if rows_wanted else None
 
-    def heard(self, entry: codec.Entry, heard: ProbeResult) -> None:
-        """Take what came of asking about an entry; a second time where it was asked again."""
+    def add_probe(self, entry: codec.Entry, result: ProbeResult) -> None:
+        """Add the answers to a probe; a second time where the entry was probed again."""
         if self._rows is None:
             return
         row = self._rows.setdefault(
@@ -35,46 +35,46 @@ class Report:
                 "answers": {},
             },
         )
-        row["unicast_asked"] += heard.unicast_asked
-        row["broadcast_asked"] += heard.broadcast_asked
-        for mac, ms in heard.answers.items():
+        row["unicast_asked"] += result.unicast_asked
+        row["broadcast_asked"] += result.broadcast_asked
+        for mac, ms in result.answers.items():
             row["answers"].setdefault(mac.hex(":"), round(ms, 3))
 
-    def verdict(self, entry: codec.Entry, verdict: str) -> None:
-        """Take an outcome that is a count: confirmed, undecided, kept."""
+    def count(self, entry: codec.Entry, verdict: str) -> None:
+        """Add a verdict that has no list of its own: confirmed, undecided, kept."""
         self._counts[verdict] += 1
         if self._rows is not None and entry.key in self._rows:
             self._rows[entry.key]["verdict"] = verdict
 
     def healed(self, entry: codec.Entry, mac: bytes) -> None:
-        """Take an entry that the kernel holds with another MAC now, the one that answered."""
+        """Add an entry whose MAC the kernel has replaced by the one that answered."""
         row = snapshot.named(self._table, entry)
         old = row.pop("mac")
         self._lists["healed"].append({**row, "old": old, "new": mac.hex(":")})
-        self.verdict(entry, "healed")
+        self.count(entry, "healed")
 
     def gone(self, entry: codec.Entry) -> None:
-        """Take an entry that nobody answered for, and that is FAILED now."""
+        """Add an entry that nobody answered for, and that is FAILED now."""
         self._lists["gone"].append(snapshot.named(self._table, entry))
-        self.verdict(entry, "gone")
+        self.count(entry, "gone")
 
     def duplicate(self, entry: codec.Entry, macs: Iterable[bytes]) -> None:
-        """Take an address that several answered for."""
-        told = [mac.hex(":") for mac in macs]
-        self._lists["duplicates"].append({**snapshot.named(self._table, entry), "macs": told})
-        self.verdict(entry, "duplicate")
+        """Add an address that several MACs answered for."""
+        row = {**snapshot.named(self._table, entry), "macs": [mac.hex(":") for mac in macs]}
+        self._lists["duplicates"].append(row)
+        self.count(entry, "duplicate")
 
     def failed(self, entry: codec.Entry, refusal: rtnetlink.Refusal) -> None:
-        """Take an entry that the kernel refused to prove."""
+        """Add an entry that the kernel refused to put into PROBE."""
         self._failed.append(snapshot.failure(refusal, self._table))
-        self.verdict(entry, "failed")
+        self.count(entry, "failed")
 
-    def is_nothing_but_failed(self) -> bool:
-        """Tell whether the kernel refused everything."""
+    def is_all_failed(self) -> bool:
+        """Tell whether the kernel refused every entry that was not kept."""
         return set(self._counts) <= {"failed", "kept"}
 
-    def told(self, limit: int) -> dict[str, Any]:
-        """Return it all; lists have ``limit`` rows at most."""
+    def as_dict(self, limit: int) -> dict[str, Any]:
+        """Return the result; lists have at most ``limit`` rows."""
         result: dict[str, Any] = {
             "checked": sum(self._counts.values()) - self._counts["kept"] - self._counts["failed"],
             "confirmed": self._counts["confirmed"],

@@ -1,14 +1,14 @@
-"""Revalidation: ask who has each address, and believe what is seen. No Salt in here.
+"""Revalidation: probe each address and compare the answers with the table. No Salt in here.
 
-Asking (resolve/ask.py) changes nothing where nobody answers; where another answers than the one we
-hold, the kernel takes the answer into its table by itself, even for an entry that something keeps
-vouching for. So a verdict is what was seen on the wire, and what the table holds after it:
+A probe that nobody answers changes nothing; an answer is taken into the table by the kernel itself,
+even for an entry that upper-layer confirmation keeps REACHABLE. So a verdict rests on the answers
+and on what the table holds after them:
 
-confirmed   the MAC we hold is among the answers
-healed      another answered, and the table holds it now
-duplicate   two answered
-kept        it is somebody's, or cannot be asked about here
-otherwise   nobody answered: the kernel is made to prove it (resolve/nud_probe.py)
+confirmed   the cached MAC is among the answers
+healed      one other MAC answered, and the table holds it now
+duplicate   two MACs answered
+kept        the entry has an owner, or cannot be probed from here
+otherwise   nobody answered: the PROBE fallback decides (resolve/nud_probe.py)
 """
 
 import errno
@@ -25,8 +25,8 @@ from . import ask as resolve_ask
 from . import nud_probe
 from .report import Report
 
-LOCKTIME_S = 5.0  # a longer locktime is not waited for
-UNHEARD = "no CAP_NET_RAW"  # nobody can be asked at all
+MAX_LOCKTIME_WAIT_S = 5.0
+NO_PERMISSION = "no CAP_NET_RAW"  # the one reason that is not the entry's: no probe can be sent
 
 Entries = dict[codec.Key, codec.Entry]
 Tick = Callable[[int, int], None]
@@ -40,10 +40,10 @@ def revalidate(
     rows_wanted: bool = False,
     tick: Tick | None = None,
 ) -> dict[str, Any]:
-    """Ask about every entry that is selected and ours; return what came of each.
+    """Probe every entry that is selected and ours; return the outcome of each.
 
-    rate: questions a second; 0 for as fast as is safe. tick: called about once a second with how
-    many questions are over, and of how many.
+    rate: probes a second; 0: as fast as is safe. tick: called about once a second with the number
+    of finished probes and of all.
     """
     with rtnetlink.Channel() as channel, listing.no_collection():
         table = snapshot.Table(channel, selectors, to_be_proven=True)
@@ -54,9 +54,9 @@ def revalidate(
             result = snapshot.bounded({"suspects": rows}, ("suspects",), limit)
             return {**result, "would_check": len(chosen), "kept": table.kept(), "warnings": []}
         run = _Run(table, Report(table, rows_wanted), rate, tick)
-        run.ask({**suspects, **chosen})  # suspects first
-        run.prove()
-        return {**run.report.told(limit), "kept": table.kept(), "warnings": run.warnings}
+        run.probe({**suspects, **chosen})  # suspects first
+        run.fall_back()
+        return {**run.report.as_dict(limit), "kept": table.kept(), "warnings": run.warnings}
 
 
 def _is_suspect(table: snapshot.Table, entry: codec.Entry) -> bool:
@@ -76,88 +76,89 @@ class _Run:
     ) -> None:
         self.report, self.warnings = report, list[str]()
         self._table, self._rate, self._tick = table, rate, tick
-        self._silent: list[codec.Entry] = []
+        self._unanswered: list[codec.Entry] = []
 
-    def ask(self, entries: Entries) -> None:
-        """Ask about entries; and again about those whose right answer the kernel dropped."""
-        for again in range(MAX_QUESTIONS):
-            if again:
+    def probe(self, entries: Entries) -> None:
+        """Probe entries, and again those for which the kernel ignored the answer."""
+        for question in range(MAX_QUESTIONS):
+            if question:
                 self._wait_for_locktime(entries.values())
-            entries = self._compared(self._asked(entries))
+            entries = self._not_taken(self._answered_by_another(entries))
             if not entries:
                 return
         for entry in entries.values():
-            self.report.verdict(entry, "undecided")
+            self.report.count(entry, "undecided")
         devices = {self._table.name(entry.ifindex) for entry in entries.values()}
         self.warnings.append(
-            f"the kernel did not take the answer for {len(entries)} entries on "
+            f"the kernel ignored the answer for {len(entries)} entries on "
             f"{snapshot.some(devices)}: locktime there, or an IPv6 answer without Override"
         )
 
-    def _asked(self, entries: Entries) -> dict[codec.Key, tuple[codec.Entry, bytes]]:
-        """Ask; settle what is plain, and return what another MAC alone answered for."""
+    def _answered_by_another(self, entries: Entries) -> dict[codec.Key, tuple[codec.Entry, bytes]]:
+        """Probe; settle what the answers decide, and return entries that another MAC answered."""
         others: dict[codec.Key, tuple[codec.Entry, bytes]] = {}
         questions = (resolve_ask.Question(e.ifindex, e.dst, e.mac) for e in entries.values())
-        for key, heard in resolve_ask.ask(questions, self._rate, self._tick).items():
+        for key, result in resolve_ask.ask(questions, self._rate, self._tick).items():
             entry = entries[key]
-            self.report.heard(entry, heard)
-            if len(heard.answers) > 1:
-                self.report.duplicate(entry, heard.answers)
-            elif entry.mac in heard.answers:
-                self.report.verdict(entry, "confirmed")
-            elif heard.answers:
-                others[key] = entry, next(iter(heard.answers))
-            elif heard.why and heard.why != UNHEARD:
-                self._keep(heard.why, entry)
+            self.report.add_probe(entry, result)
+            if len(result.answers) > 1:
+                self.report.duplicate(entry, result.answers)
+            elif entry.mac in result.answers:
+                self.report.count(entry, "confirmed")
+            elif result.answers:
+                others[key] = entry, next(iter(result.answers))
+            elif result.why and result.why != NO_PERMISSION:
+                self._keep(result.why, entry)
             else:
-                self._silent.append(entry)
-                if heard.why and not self.warnings:
+                self._unanswered.append(entry)
+                if result.why and not self.warnings:
                     self.warnings.append(
-                        f"{UNHEARD}: nobody was asked; the kernel was made to prove each entry"
+                        f"{NO_PERMISSION}: no probe was sent; the kernel probed (state PROBE)"
                     )
         return others
 
-    def _compared(self, others: dict[codec.Key, tuple[codec.Entry, bytes]]) -> Entries:
-        """Compare the answers with the table; return the entries that it holds otherwise."""
-        locked: Entries = {}
+    def _not_taken(self, others: dict[codec.Key, tuple[codec.Entry, bytes]]) -> Entries:
+        """Compare the answers with the table; return the entries that still have another MAC."""
+        not_taken: Entries = {}
         table_now = self._table.read_again(others)
         for key, (entry, mac) in others.items():
             current = table_now.get(key, entry)
             if current is None:
                 self._keep("already gone", entry)
             elif self._table.is_owned(current):
-                self.report.verdict(entry, "kept")
+                self.report.count(entry, "kept")
             elif current.mac == mac:
                 self.report.healed(entry, mac)
             else:
-                locked[key] = entry._replace(updated=current.updated)
-        return locked
+                not_taken[key] = entry._replace(updated=current.updated)
+        return not_taken
 
     def _wait_for_locktime(self, entries: Iterable[codec.Entry]) -> None:
-        """Wait until the kernel believes another answer."""
-        longest = max(
+        """Wait until the kernel accepts another MAC for all of them."""
+        longest_s = max(
             ownership.locked_s(entry, self._table.timers(codec.family_of(entry.dst), entry.ifindex))
             for entry in entries
         )
-        time.sleep(min(longest + 2 / TICKS, LOCKTIME_S))
+        time.sleep(min(longest_s + 2 / TICKS, MAX_LOCKTIME_WAIT_S))
 
-    def prove(self) -> None:
-        """Make the kernel prove what nobody answered for."""
-        prover, refusal = nud_probe.NudProber(self._table, self._rate), None
-        for proven in prover.run(self._silent):
-            if proven.verdict == "healed" and proven.now:
-                self.report.healed(proven.entry, proven.now.mac)
-            elif proven.verdict == "gone":
-                self.report.gone(proven.entry)
-            elif proven.refusal:
-                refusal = refusal or proven.refusal
-                self.report.failed(proven.entry, proven.refusal)
+    def fall_back(self) -> None:
+        """Put the entries that nobody answered for into PROBE, and report what the kernel finds."""
+        prober, first_refusal = nud_probe.NudProber(self._table, self._rate), None
+        for result in prober.run(self._unanswered):
+            if result.verdict == "healed" and result.now:
+                self.report.healed(result.entry, result.now.mac)
+            elif result.verdict == "gone":
+                self.report.gone(result.entry)
+            elif result.refusal:
+                first_refusal = first_refusal or result.refusal
+                self.report.failed(result.entry, result.refusal)
             else:
-                self.report.verdict(proven.entry, proven.verdict)
-        if refusal and refusal.errno == errno.EPERM and self.report.is_nothing_but_failed():
-            raise snapshot.refused("revalidate", refusal, self._table)
-        self.warnings += prover.warnings
+                self.report.count(result.entry, result.verdict)
+        is_forbidden = first_refusal and first_refusal.errno == errno.EPERM
+        if first_refusal and is_forbidden and self.report.is_all_failed():
+            raise snapshot.refused("revalidate", first_refusal, self._table)
+        self.warnings += prober.warnings
 
     def _keep(self, reason: str, entry: codec.Entry) -> None:
         self._table.keep(reason, entry.key)
-        self.report.verdict(entry, "kept")
+        self.report.count(entry, "kept")

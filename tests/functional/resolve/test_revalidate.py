@@ -36,11 +36,11 @@ def between(arp, monkeypatch):
     original, happened = resolve_ask.ask, []
 
     def ask_then(happens):
-        def ask(*words):
-            heard = original(*words)
+        def ask(*words, **options):
+            results = original(*words, **options)
             if not happened:
                 happened.append(happens())
-            return heard
+            return results
 
         monkeypatch.setattr(resolve_ask, "ask", ask)
         return happened
@@ -118,7 +118,7 @@ def test_within_locktime_the_right_answer_is_dropped_and_asked_for_again(arp, sc
 def test_a_locktime_that_lasts_for_ever_is_said_and_no_heal_is_told(arp, scene, wire, monkeypatch):
     from arp_engine.resolve import revalidate
 
-    monkeypatch.setattr(revalidate, "LOCKTIME_S", 0.05)
+    monkeypatch.setattr(revalidate, "MAX_LOCKTIME_WAIT_S", 0.05)
     wait, waited = revalidate._Run._wait_for_locktime, []
     monkeypatch.setattr(revalidate._Run, "_wait_for_locktime", lambda *w: waited.append(wait(*w)))
     scene.sysctl("ipv4.neigh.db0.locktime", 360_000)
@@ -128,7 +128,7 @@ def test_a_locktime_that_lasts_for_ever_is_said_and_no_heal_is_told(arp, scene, 
     assert len(waited) == revalidate.MAX_QUESTIONS - 1, "between questions, not after the last"
     assert (result["healed"], result["undecided"]) == ([], 1)
     [line] = result["warnings"]
-    assert line.startswith("the kernel did not take the answer for 1 entries on db0: locktime")
+    assert line.startswith("the kernel ignored the answer for 1 entries on db0: locktime")
     assert scene.table() == [f"192.0.2.10 db0 {DEAD} REACHABLE"]
 
 
@@ -212,7 +212,7 @@ def test_without_cap_net_raw_it_says_so_and_the_kernel_asks(arp, scene, wire, mo
     result = arp.revalidate("192.0.2.10")
     assert (result["confirmed"], len(result["healed"])) == ((1, 0) if right else (0, 1))
     [line] = result["warnings"]
-    assert line.startswith("no CAP_NET_RAW: nobody was asked")
+    assert line.startswith("no CAP_NET_RAW: no probe was sent")
 
 
 # --- what is silent
@@ -264,7 +264,7 @@ def test_who_finds_another_proving_waits_and_hurts_nobody(arp, scene, wire, monk
         result = arp.revalidate("192.0.2.10")
     assert (result["undecided"], result["gone"]) == (1, [])
     [line] = result["warnings"]
-    assert line.startswith("another revalidation has been proving entries")
+    assert line.startswith("another revalidation has had entries in PROBE")
     assert scene.table() == [f"192.0.2.10 db0 {DEAD} STALE"]
     assert [row["ip"] for row in arp.revalidate("192.0.2.10")["gone"]] == ["192.0.2.10"]
     assert resolicit() == 3

@@ -85,5 +85,5 @@ def test_a_kernel_too_old_to_prove_an_entry_is_not_made_to(arp, scene, monkeypat
     answer = arp.revalidate()
     assert (answer["undecided"], answer["gone"]) == (1, [])
     [line] = answer["warnings"]
-    assert line.startswith("Linux 3.13.0-24-generic cannot be made to prove an entry (4.2 can)")
+    assert line.startswith("Linux 3.13.0-24-generic cannot safely put an entry into PROBE")
     assert scene.table() == before
