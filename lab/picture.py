@@ -84,7 +84,7 @@ def _timelines(axis, rows, heading):
             axis.plot([CURE_AFTER_S] * 2, [place - 0.42, place + 0.42], color="black", linewidth=2)
     axis.set(title=heading, xlim=(0, 13), ylim=(len(rows) - 0.4, -0.6), yticks=[])
     axis.set_xticks([0, 3, 6, 9, 12])
-    axis.set_xlabel("seconds since the new worker started", fontsize=8)
+    axis.set_xlabel("seconds after its start", fontsize=8)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.title.set_fontsize(9.5)
 
