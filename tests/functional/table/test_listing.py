@@ -169,7 +169,8 @@ def test_stats_warns_before_the_kernel_refuses(arp, scene, monkeypatch, percent,
     def limits(families):
         found = original(families)
         full = found[2].entries_all_namespaces - 20  # those that no limit counts
-        return {**found, 2: found[2]._replace(gc_thresh3=full * 100 // percent)}
+        low = found[2]._replace(gc_thresh3=full * 100 // percent)
+        return {2: low, 10: found[10]._replace(gc_thresh3=10**9)}
 
     monkeypatch.setattr(rtnetlink, "limits", limits)
     scene.fill(200)
