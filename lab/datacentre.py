@@ -41,7 +41,7 @@ class Datacentre:
                 options = {"master": HERE, "acceptance_wait_time": 1, **dict(minion)}
                 self.minions[name] = Minion(machine, root / name, **options)
                 self.minions[name].start()
-            poll("the minions answer", 60, lambda: self.master.up() == set(names), every_s=1)
+            poll("the minions answer", 120, lambda: self.master.up() == set(names), every_s=1)
             self._world = world.pop_all()
 
     def __enter__(self):

@@ -78,7 +78,7 @@ class Minion:
         words = ["-c", str(self.root / "etc"), "--log-file", str(self.root / "minion.log")]
         self.machine.start(str(BIN / "salt-minion"), *words, stderr=subprocess.DEVNULL)
         bus = "var/run/salt/minion/*pull.ipc"
-        poll("the minion has an event bus", 30, lambda: list(self.root.glob(bus)))
+        poll("the minion has an event bus", 90, lambda: list(self.root.glob(bus)))
 
     def log(self):
         """Return the daemon's log."""

@@ -38,7 +38,7 @@ def scene():
         # The kernel's limits hold for all namespaces together, and it takes down the namespace of
         # the test before this one when it has time.
         with contextlib.suppress(AssertionError):
-            Scene.until(lambda: entries_everywhere() < 300)
+            Scene.until(lambda: entries_everywhere() < 300, 10)
         try:
             yield Scene()
         finally:  # also where it could not be laid

@@ -51,7 +51,7 @@ class Guard:
     def told(self, kind):
         return [line for line in list(self.lines) if line.startswith(f"{kind}: ")]
 
-    def until(self, kind, count=1, seconds=10):
+    def until(self, kind, count=1, seconds=30):
         deadline = time.monotonic() + seconds
         while len(self.told(kind)) < count:
             assert time.monotonic() < deadline, self.lines
@@ -63,7 +63,7 @@ class Guard:
         self.process.send_signal(signal.SIGCONT)
         self.process.send_signal(how)
         try:
-            self.process.wait(10)
+            self.process.wait(30)
         finally:
             self.process.kill()  # one that does not end, or nothing
             self._reader.join()

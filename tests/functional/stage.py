@@ -114,7 +114,7 @@ class Scene:
             sender.join()
 
     @staticmethod
-    def until(holds, seconds=10):
+    def until(holds, seconds=30):
         """Wait until something holds, and no longer than that."""
         deadline = time.monotonic() + seconds
         while not holds():

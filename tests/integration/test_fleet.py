@@ -79,7 +79,7 @@ def outage(fleet):
             stack.callback(database.do, "ip neigh flush all")
         stack.callback(lambda: fleet.fabric.remove(fleet.fabric.machines["worker"]))
         for database in fleet.databases:
-            poll("the network works", 5, lambda d=database: connect(worker, d.ip))
+            poll("the network works", 30, lambda d=database: connect(worker, d.ip))
             stack.enter_context(Confirming(database, worker.ip))
         worker = fleet.fabric.recreate(worker, new)
         assert reached(fleet, worker) == []
@@ -113,7 +113,7 @@ def test_list_marks_the_wrong_entry_as_suspect(fleet, outage):
         rows = entry(fleet.salt("arp.list", ip=outage.ip), outage.ip)
         return rows if all(row["suspect"] for row in rows) else None
 
-    rows = poll("both entries are suspect", 20, suspects)
+    rows = poll("both entries are suspect", 60, suspects)
     assert [(row["mac"], row["state"]) for row in rows] == [(outage.old, "REACHABLE")] * 2
 
 

@@ -57,7 +57,7 @@ def outage(fabric, database, number, stack):
     """Re-create the database's worker while something vouches for the dead one."""
     worker = fabric.worker(f"worker-{database.label}", number, dead(number))
     stack.enter_context(Service(database, database.ip))
-    poll("the network works", 5, lambda: connect(worker, database.ip))
+    poll("the network works", 30, lambda: connect(worker, database.ip))
     stack.enter_context(Confirming(database, worker.ip))
     worker = fabric.recreate(worker, f"02:00:00:0b:00:{number}")
     for _ in range(2):

@@ -124,7 +124,7 @@ def test_every_recipe_is_here():
 def test_a_heal_becomes_a_chat_message(centre, chat):
     database = centre.minions["db1"].machine
     worker = centre.fabric.worker("worker", 90, DEAD)
-    poll("the network works", 5, lambda: connect(worker, database.ip))
+    poll("the network works", 30, lambda: connect(worker, database.ip))
     with Confirming(database, worker.ip):
         worker = centre.fabric.recreate(worker, BORN)
         centre.master.salt("db1", "arp_hygiene.run")
@@ -165,7 +165,7 @@ def test_suspects_are_in_the_mine(centre):
 def test_answers_go_to_a_returner(centre):
     path = centre.root / "answers"
     centre.master.salt("*", "arp_hygiene.run", "--return=rawfile_json")
-    poll("both have returned", 20, lambda: path.exists() and len(path.read_text().split("\n")) > 2)
+    poll("both have returned", 60, lambda: path.exists() and len(path.read_text().split("\n")) > 2)
     answers = [json.loads(line) for line in path.read_text().splitlines()]
     assert {answer["id"] for answer in answers} == {"db1", "db2"}
     assert all(answer["return"]["success"] for answer in answers)
@@ -198,9 +198,9 @@ def test_with_backend_salt_a_cleared_cache_wants_a_sync(centre):
     db2 = centre.minions["db2"]
     centre.master.salt("db2", "saltutil.clear_cache")
     centre.master.salt("db2", "schedule.run_job", "arp_hygiene")
-    poll("the log says why", 20, lambda: "'arp_hygiene.run' is not available" in db2.log())
+    poll("the log says why", 60, lambda: "'arp_hygiene.run' is not available" in db2.log())
     centre.master.salt("db2", "saltutil.sync_all")
     memory = db2.root / "var/lib/arp_hygiene/memory.json"
     memory.unlink(missing_ok=True)
     centre.master.salt("db2", "schedule.run_job", "arp_hygiene")
-    poll("a run is remembered", 20, memory.exists)
+    poll("a run is remembered", 60, memory.exists)

@@ -66,10 +66,10 @@ def sshd(root):
     daemon = subprocess.Popen(
         [shutil.which("sshd"), "-D", "-e", "-f", root / "sshd"], stderr=subprocess.DEVNULL
     )
-    poll("sshd answers", 10, lambda: run("ssh-keyscan", "-p", "2222", "127.0.0.1", check=False))
+    poll("sshd answers", 30, lambda: run("ssh-keyscan", "-p", "2222", "127.0.0.1", check=False))
     yield
     daemon.terminate()
-    daemon.wait(10)
+    daemon.wait(30)
 
 
 class Master:

@@ -32,7 +32,7 @@ class Site:
         (self.minion,) = centre.minions.values()
         self.database = self.minion.machine
         self.worker = centre.fabric.worker("worker", 90, next(MACS))
-        poll("the network works", 5, lambda: connect(self.worker, self.database.ip))
+        poll("the network works", 30, lambda: connect(self.worker, self.database.ip))
 
     def apply(self, sentinel, sls="arp_hygiene"):
         """Apply the formula from the master; return its states."""
@@ -79,7 +79,7 @@ class Site:
         before = len(self.status()["heals"])
         self.worker = self.centre.fabric.recreate(self.worker, next(MACS))
         assert connect(self.worker, self.database.ip), self.minion.log()
-        poll("it has told", 5, lambda: len(self.status()["heals"]) == before + 1)
+        poll("it has told", 30, lambda: len(self.status()["heals"]) == before + 1)
         assert self.watches()
 
 
@@ -99,7 +99,7 @@ def test_the_engine_comes_and_goes_with_its_minion(site):
     for how in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
         site.end(how)
         site.start()
-        status = poll("exactly one watches", 20, site.watches)
+        status = poll("exactly one watches", 60, site.watches)
         assert status["as"] == "engine"
         site.heals()
     (status,) = site.centre.master.salt("db1", "arp_hygiene.status")["db1"]
@@ -119,7 +119,7 @@ def test_one_that_is_killed_is_started_again_by_its_minion(site):
     site.apply({"as": "engine", "dev": "eth0"})
     site.end(signal.SIGTERM)
     site.start()
-    former = poll("exactly one watches", 20, site.watches)
+    former = poll("exactly one watches", 60, site.watches)
     os.kill(former["pid"], signal.SIGKILL)
     poll("another one watches", 60, lambda: site.watches(former["pid"]))
     site.heals()

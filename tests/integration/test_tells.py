@@ -46,7 +46,7 @@ def test_a_heal_is_an_event_at_the_master(centre, way):
     (db1,) = centre.minions.values()
     database = db1.machine
     worker = centre.fabric.worker("worker", 90, DEAD)
-    poll("the network works", 5, lambda: connect(worker, database.ip))
+    poll("the network works", 30, lambda: connect(worker, database.ip))
     with Bus(centre.master) as bus, Confirming(database, worker.ip):
         worker = centre.fabric.recreate(worker, BORN)
         if way == "minion":
@@ -66,11 +66,11 @@ def test_a_heal_of_a_sentinel_beside_the_minion_goes_with_the_next_run(centre):
     database = db1.machine
     database.start(*SENTINEL)
     status = lambda: sentinel_status.read(sentinel_status.PATH, time.monotonic())  # noqa: E731
-    poll("the sentinel watches", 20, lambda: status()["lives"])
+    poll("the sentinel watches", 60, lambda: status()["lives"])
     worker = centre.fabric.worker("worker", 90, DEAD)
-    poll("the network works", 5, lambda: connect(worker, database.ip))
+    poll("the network works", 30, lambda: connect(worker, database.ip))
     worker = centre.fabric.recreate(worker, BORN)
-    poll("it has healed", 10, lambda: connect(worker, database.ip) and status()["heals"])
+    poll("it has healed", 30, lambda: connect(worker, database.ip) and status()["heals"])
     with Bus(centre.master) as bus:
         for _again in range(2):
             assert db1.call("arp_hygiene.run")["success"]

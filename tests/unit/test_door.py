@@ -121,7 +121,7 @@ def minion(repo, tmp_path):
     yield minion
     minion.process.stdin.close()
     minion.process.stdout.close()
-    minion.process.wait(10)
+    minion.process.wait(30)
 
 
 def test_changed_file_is_used(minion):

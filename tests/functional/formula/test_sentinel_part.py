@@ -178,7 +178,7 @@ def test_the_service_s_code_outlives_the_cache_and_follows_the_next_sync(apply, 
     process = subprocess.Popen([*words, '{"dev": "db0"}'], stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0
     process.stdout.close()
     assert line.startswith("watching: ")
     path.write_bytes(b"of a former sync")

@@ -98,7 +98,7 @@ def test_on_a_plain_switch_two_databases_believe_it_at_once(family):
         for database in databases:
             applications.enter_context(Confirming(database, address))
         wrong = [[DEAD, ["REACHABLE"]]] * 2
-        poll("both know it", 5, lambda: held("lladdr", "state") == wrong)
+        poll("both know it", 30, lambda: held("lladdr", "state") == wrong)
         born = fabric.recreate(worker, BORN)
         assert held("lladdr", "state") == wrong
         right = []

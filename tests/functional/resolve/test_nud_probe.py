@@ -69,7 +69,7 @@ def test_while_it_asks_traffic_keeps_its_mac(arp, scene, address):
     while scene.table() != [f"{address} db0 {DEAD} PROBE"]:
         assert time.monotonic() < deadline
     ip("neigh", "del", address, "dev", "db0")
-    run.join(timeout=10)
+    run.join(timeout=30)
     assert not run.is_alive()
 
 
@@ -167,7 +167,7 @@ def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene):
     run.start()
     scene.until(lambda: scene.table("probe"))  # and a verdict takes three seconds
     ip("link", "del", "db0")
-    run.join(timeout=20)
+    run.join(timeout=30)
     assert answers, "it hangs"
     assert "failed" not in answers[0]
     assert answers[0]["gone"] == []
@@ -235,7 +235,7 @@ def test_what_another_process_removes_meanwhile_is_not_called_gone(arp, scene):
     run.start()
     scene.until(lambda: scene.table("probe"))
     ip("link", "set", "db0", "down")
-    run.join(timeout=10)
+    run.join(timeout=30)
     assert answers[0]["gone"] == []
     assert answers[0]["kept"] == {"removed meanwhile": 1}
 

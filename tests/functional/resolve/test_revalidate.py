@@ -229,7 +229,7 @@ def test_while_the_kernel_proves_the_silent_everybody_is_asked_and_then_as_befor
     run.start()
     scene.until(lambda: scene.table("probe"))
     assert resolicit(family) == 3
-    run.join(timeout=20)
+    run.join(timeout=30)
     assert [row["ip"] for row in answers[0]["gone"]] == [address]
     assert resolicit(family) == 0
 
