@@ -11,6 +11,9 @@ class Schedule(NamedTuple):
 
     unicast_waits_s: tuple[float, ...]  # frames to the cached MAC; skipped where there is none
     broadcast_waits_s: tuple[float, ...]  # frames to everybody, after those
+    #: An IPv6 host that is asked by unicast need not name its MAC (RFC 4861, 4.4), and Linux does
+    #: not: its answer confirms whatever MAC the table holds. This asks so that it does.
+    wants_mac: bool = False
 
     @property
     def frames(self) -> int:
@@ -35,6 +38,12 @@ class Schedule(NamedTuple):
 #: A living host answers in less than 1 ms. Where half of all broadcasts get lost at random, ten
 #: leave one living host in 1,024 unheard; where every second one does, the second is heard.
 FAST = Schedule((0.015,), (0.05, 0.1, *[0.15] * 7, 0.2))
+#: Where nobody waits for the answer: a host that is paused or slow is not taken for a dead one.
+PATIENT = FAST._replace(unicast_waits_s=(0.1, 0.2))
+#: An address that two hosts answer for: as long as the kernel's own unicast probes take.
+LIKE_THE_KERNEL = FAST._replace(unicast_waits_s=(1.0, 1.0, 1.0))
+#: One host alone, and nobody else (resolve/look_back.py).
+ALONE = Schedule((0.4,), (), wants_mac=True)
 
 MAX_QUESTIONS = 3  # of one entry: an answer that the kernel drops is asked for again, twice
 UCAST_SOLICIT = 3  # the kernel's default (net/ipv4/arp.c, net/ipv6/ndisc.c)

@@ -197,14 +197,16 @@ class Asker:
         if not probe.is_sent:
             probe.is_sent, probe.first_sent_at = True, now
             probe.carrier_changes = interface.carrier_changes
-        if len(question.mac) != len(interface.mac):  # no cached MAC, or none of this link
+        is_foreign = len(question.mac) != len(interface.mac)  # no cached MAC, or none of this link
+        if is_foreign and probe.schedule.broadcast_waits_s:
             probe.step = max(probe.step, len(probe.schedule.unicast_waits_s))
         step = probe.step
         probe.step += 1
         is_unicast = probe.schedule.is_unicast(step)
         mac = question.mac if is_unicast else b""
         try:
-            port.send(interface.name, *interface.probe(sender, question.dst, mac))
+            words = sender, question.dst, mac, probe.schedule.wants_mac
+            port.send(interface.name, *interface.probe(*words))
         except OSError as error:
             probe.send_error = packet_socket.reason(error)
             self._interfaces.forget(interface.ifindex)

@@ -96,15 +96,20 @@ class Interface(NamedTuple):
         """Tell whether an address is this device's own."""
         return any(address.ip == ip for address in self.addresses)
 
-    def probe(self, source: bytes, dst: bytes, mac: bytes = b"") -> tuple[bytes, bytes]:
-        """Return ``(destination MAC, packet)`` of a probe for ``dst``; without ``mac`` to all."""
+    def probe(
+        self, source: bytes, dst: bytes, mac: bytes = b"", wants_mac: bool = False
+    ) -> tuple[bytes, bytes]:
+        """Return ``(destination MAC, packet)`` of a probe for ``dst``; without ``mac`` to all.
+
+        wants_mac: the answer shall name the MAC; see packets/probe_schedule.py.
+        """
         if len(dst) == 4:
             request = frames.arp_request(self.hardware, self.mac, source, dst)
             return mac or self.broadcast, request
-        if mac:
+        if mac and not wants_mac:
             return mac, frames.solicitation(self.mac, source, dst, dst)
         group = frames.multicast_mac(frames.solicited_node(dst))
-        return group, frames.solicitation(self.mac, source, dst)
+        return mac or group, frames.solicitation(self.mac, source, dst)
 
 
 def why_unusable(device: Interface | None, family: int) -> str:

@@ -1,0 +1,127 @@
+"""Look back: ask the former holder of an entry again, alone, after a question of ours moved it.
+
+The kernel takes the first answer to a broadcast, whoever gives it: a router with proxy ARP, a twin,
+the old node of a failover. A holder that was silent for some milliseconds may be paused or slow.
+So after each change that a question of ours brought about, the host at the former MAC is asked
+alone, as soon as the kernel would believe it (locktime), and then about once a second for ten
+seconds. If it answers, it is alive, and the kernel puts its MAC back by itself; the address is
+*contested* from then on: for minutes only its holder is asked, and everybody only when it has been
+silent for as long as the kernel itself would wait (three probes a second apart).
+
+Pure: told the time, opens nothing. Its callers ask (resolve/ask.py) and read the table.
+"""
+
+from typing import NamedTuple
+
+from ..netlink.codec import Key
+from ..packets.probe_schedule import ALONE, FAST, LIKE_THE_KERNEL, Schedule
+from . import deadlines
+from .ask import ProbeResult, Question
+
+EVERY_S = 0.8  # an entry shall be right again within a second after its holder answers again
+FOR_S = 10.0  # a virtual machine that is migrated pauses for less
+MARGIN_S = 0.02  # the kernel counts locktime in ticks of up to 10 ms
+RETRY_S = 0.05  # while another question about the address is under way
+CONTESTED_S = 300.0
+MAX_CONTESTED = 4096
+
+
+class Change(NamedTuple):
+    """An entry that a question of ours moved from one MAC to another."""
+
+    key: Key
+    former: bytes  # MAC
+    taken: bytes  # MAC that answered and stands in the entry since
+    at: float
+
+
+class LookBacks:
+    """The changes whose former holders are still being asked."""
+
+    def __init__(self) -> None:
+        self._changes: dict[Key, Change] = {}
+        self._due = deadlines.Deadlines()
+
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._changes)
+
+    def __contains__(self, key: Key) -> bool:
+        """Tell whether the former holder of an entry is being asked."""
+        return key in self._changes
+
+    def open_changes(self) -> list[Change]:
+        """Return the changes that are not decided yet."""
+        return list(self._changes.values())
+
+    def begin(self, change: Change, locktime_s: float) -> None:
+        """Begin to look back; a second change of an entry replaces the first, not its holder."""
+        first = self._changes.get(change.key)
+        if first:
+            if change.taken == first.former:  # it has its entry again
+                self.end(change.key)
+                return
+            change = change._replace(former=first.former)
+        self._changes[change.key] = change
+        self._due.set(change.at + locktime_s + MARGIN_S, [change.key])
+
+    def end(self, key: Key) -> None:
+        """Stop asking about an entry: it is gone, or somebody else has changed it."""
+        self._changes.pop(key, None)
+        self._due.clear(key)
+
+    def next_due(self) -> float:
+        """Return when ``questions`` has the next one."""
+        return self._due.due()
+
+    def questions(self, now: float, most: int) -> list[tuple[Question, Schedule]]:
+        """Return the questions that are due, at most so many; each goes to a former MAC alone."""
+        found = []
+        for key in self._due.pop(now, most):
+            found.append((Question(*key, self._changes[key].former), ALONE))
+            self._due.set(now + EVERY_S, [key])
+        return found
+
+    def postpone(self, key: Key, now: float) -> None:
+        """Ask a little later: the address is being asked about for another reason."""
+        if key in self._changes:
+            self._due.set(now + RETRY_S, [key])
+
+    def decide(self, key: Key, result: ProbeResult, cached: bytes, now: float) -> str:
+        """Return ``returned``, ``silent``, or nothing while it is open.
+
+        cached: the MAC in the table, read after the answer. A former holder that answers while the
+        table keeps the other MAC is asked again: within locktime the kernel drops its answer.
+        """
+        change = self._changes.get(key)
+        if not change:
+            return ""
+        if change.former in result.answers and cached == change.former:
+            self.end(key)
+            return "returned"
+        if now >= change.at + FOR_S:
+            self.end(key)
+            return "returned" if change.former in result.answers else "silent"
+        return ""
+
+
+class Contested:
+    """Addresses that two hosts answer for: for minutes their holders are asked alone."""
+
+    def __init__(self) -> None:
+        self._until: dict[Key, float] = {}  # the one that was added first comes first
+
+    def add(self, key: Key, now: float) -> bool:
+        """Remember an address; return whether it is news."""
+        is_known = self._until.pop(key, now) > now
+        self._until[key] = now + CONTESTED_S
+        if len(self._until) > MAX_CONTESTED:
+            del self._until[next(iter(self._until))]
+        return not is_known
+
+    def schedule(self, key: Key, now: float, otherwise: Schedule = FAST) -> Schedule:
+        """Return how to ask about an address."""
+        if self._until.get(key, now) > now:
+            return LIKE_THE_KERNEL
+        self._until.pop(key, None)
+        return otherwise

@@ -1,0 +1,172 @@
+"""Whether anybody who is right loses his entry: thousands of addresses that two hosts answer for.
+
+    python3 lab/private.py .venv/3008/bin/python -m benchmarks.holders [--trials N]
+
+In each trial the table holds the right MAC of a living host, and another host answers for the same
+address, at once. The right host pauses for 0.1 to 5 s (a virtual machine that is migrated), or is
+merely late. The entry counts as lost unless the right MAC stands in it from one second after its
+host answers again until the end of the trial. What is seen of the table is iproute2's.
+
+=========  ======================================================================================
+proxy      one router answers for every address there is (proxy ARP); its SYNs carry its MAC
+twin       each address has a second host of its own (a clone, the old node of a failover)
+moving     a virtual address moves: its former node is silent from then on; the entry must follow
+=========  ======================================================================================
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+
+from benchmarks.guarded import Guard, Server
+from lab import cable
+from lab.machines import refuse_outside, run
+
+PROXY = "02:00:00:00:00:99"
+SETTLED_S = 1.0  # after the right host answers again, its MAC stands in the entry
+SAMPLE_S = 0.05
+LONGEST_PAUSE_S = 5.0
+BATCH = 200  # trials at a time: the kernel's limit on neighbours holds for all namespaces
+
+
+def address(number, family):
+    """Return one of the addresses that are held."""
+    return f"192.0.2.{number + 2}" if family == 4 else f"2001:db8::1:{number:x}"
+
+
+def mac(kind, number):
+    """Return the MAC of one host."""
+    return f"02:{kind:02x}:00:00:{number >> 8:02x}:{number & 255:02x}"
+
+
+def plan(scene, family, count, by_sentinel, late_s=None):
+    """Return ``(hosts, address to (right MAC, time from which it must stand))``."""
+    hosts, right = [], {}
+    others = {"mac": PROXY, "addresses": None, "delay_s": 0.0, "silent": [], "syns": []}
+    for number in range(count):
+        name = address(number, family)
+        begin = 0.5 + random.uniform(0, 0.5)
+        pause_s = 0.0 if late_s is not None else random.uniform(0.1, LONGEST_PAUSE_S)
+        silent = [(begin, begin + pause_s)] if pause_s else []
+        if scene == "moving":
+            silent, pause_s = [(begin, 1e6)], 0.0
+        syns = [(begin + 0.02 + at, name) for at in (0.0, 1.0, 3.0)] if by_sentinel else []
+        held = {"mac": mac(1, number), "addresses": [name], "delay_s": late_s or 0.0}
+        hosts.append({**held, "silent": silent, "syns": []})
+        twin = {"mac": mac(2, number), "addresses": [name], "delay_s": 0.0, "syns": syns}
+        if scene == "proxy":
+            others["syns"] += syns
+        else:
+            hosts.append({**twin, "silent": [(-1e6, begin)] if scene == "moving" else []})
+        right[name] = (mac(2 if scene == "moving" else 1, number), begin + pause_s + SETTLED_S)
+    return hosts + [others] * (scene == "proxy"), right
+
+
+def table(family):
+    """Return address to MAC, as iproute2 shows it."""
+    rows = json.loads(run("ip", f"-{family}", "-j", "neigh", "show", "dev", "db0") or "[]")
+    return {row["dst"]: row.get("lladdr", "") for row in rows}
+
+
+def trials(scene, family, count, how, late_s=None):
+    """Play ``count`` trials at once; return how many right entries were lost, and some of them."""
+    hosts, right = plan(scene, family, count, "sentinel" in how, late_s)
+    run("ip", "neigh", "flush", "dev", "db0", "nud", "all", check=False)
+    entries = [
+        f"neigh replace {name} lladdr {mac(1, number)} dev db0 nud reachable"
+        for number, name in enumerate(right)
+    ]
+    cable.ip(*entries)
+    time.sleep(1.2)  # an entry that is younger than locktime takes no answer
+    words = [sys.executable, "-m", "benchmarks.responder", "w0"]
+    db = {"mac": cable.HOST, "4": "192.0.2.1", "6": "2001:db8::1", "link-local": "fe80::1"}
+    voice = subprocess.Popen(
+        ["ip", "netns", "exec", "worker", *words],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    began = time.monotonic() + 2.0  # scapy takes a while to build the frames
+    voice.stdin.write(json.dumps({"now": began, "db": db, "hosts": hosts}) + "\n")
+    voice.stdin.flush()
+    if voice.stdout.readline() != "up\n":
+        raise SystemExit("the other hosts did not start")
+    time.sleep(max(began - time.monotonic(), 0))
+    asks = []
+    if "revalidate" in how:
+        time.sleep(1.05 if scene == "moving" else 0.6)  # while some pause, or after all moved
+        asks = [subprocess.Popen([sys.executable, "-c", REVALIDATE, str(family)])]
+    lost = {}
+    end_s = LONGEST_PAUSE_S + 1.0 + SETTLED_S + 4.0 if late_s is None else 6.0
+    while (now_s := time.monotonic() - began) < end_s:
+        seen = table(family)
+        for name, (wanted, from_s) in right.items():
+            if now_s > from_s + SAMPLE_S and seen.get(name) != wanted:
+                lost.setdefault(name, (round(now_s - from_s, 2), seen.get(name)))
+        time.sleep(SAMPLE_S)
+    voice.stdin.close()
+    voice.wait(10)
+    for each in asks:
+        each.wait(60)
+    still = table(family)
+    gone = [name for name in lost if still.get(name) != right[name][0]]
+    return len(lost), len(gone), list(lost.items())[:3]
+
+
+REVALIDATE = """
+import sys; sys.path.insert(0, "_utils")
+from arp_engine.resolve import revalidate
+from arp_engine.table import selectors
+family = {"4": "ipv4", "6": "ipv6"}[sys.argv[1]]
+revalidate.revalidate(selectors.parse_selectors(verb="revalidate", family=family), 500.0)
+"""
+
+
+def main():
+    """Play all scenes, and print a table."""
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("--trials", type=int, default=BATCH, help="of each scene, cure and family")
+    asked.add_argument("--scenes", default="proxy,twin,moving,late5,late20,late60,late200")
+    asked.add_argument("--how", default="sentinel,revalidate,both")
+    asked.add_argument("--family", default="4,6")
+    asked = asked.parse_args()
+    refuse_outside()
+    cable.lay()
+    print("| scene | cure | family | trials | lost | lost for good |\n|---|---|---|---|---|---|")
+    total = failed = 0
+    with Server("192.0.2.1"), Server("2001:db8::1"):
+        for scene in asked.scenes.split(","):
+            late_s = int(scene[4:]) / 1000 if scene.startswith("late") else None
+            for how in asked.how.split(","):
+                for family in map(int, asked.family.split(",")):
+                    ways = ("sentinel", "revalidate") if how == "both" else (how,)
+                    total, failed = (
+                        total + asked.trials,
+                        failed + _row(scene, how, ways, family, asked.trials, late_s),
+                    )
+    print(f"\n{failed} of {total} right entries were lost.")
+    return bool(failed)
+
+
+def _row(scene, how, ways, family, count, late_s):
+    """Play one row in batches, print it, and return how many were lost."""
+    lost = for_good = 0
+    examples = []
+    kind = "twin" if late_s is not None else scene
+    for first in range(0, count, BATCH):
+        size = min(BATCH, count - first)
+        if "sentinel" in ways:
+            with Guard():
+                came = trials(kind, family, size, ways, late_s)
+        else:
+            came = trials(kind, family, size, ways, late_s)
+        lost, for_good, examples = lost + came[0], for_good + came[1], came[2]
+    print(
+        f"| {scene} | {how} | IPv{family} | {count} | {lost} | {for_good} | {examples}", flush=True
+    )
+    return lost
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Who had an entry is asked again, alone, after a question of ours moved it."""
+
+import itertools
+
+import pytest
+from arp_engine.packets.probe_schedule import ALONE, FAST, LIKE_THE_KERNEL
+from arp_engine.resolve import look_back
+from arp_engine.resolve.ask import ProbeResult, Question
+from arp_engine.resolve.look_back import Change, Contested, LookBacks
+
+KEY = (3, b"\xc0\x00\x02\x0a")
+FORMER, TAKEN = b"\x02\0\0\0\0\x0a", b"\x02\0\0\0\0\x0b"
+NOW = 1000.0
+SILENT = ProbeResult(1, 0, {})
+ANSWERED = ProbeResult(1, 0, {FORMER: 0.2})
+
+
+@pytest.fixture
+def backs():
+    found = LookBacks()
+    found.begin(Change(KEY, FORMER, TAKEN, NOW), 1.0)
+    return found
+
+
+def ask_until(backs, end):
+    """Let it ask until a time; return when each question was due."""
+    asked = []
+    while backs.next_due() <= end:
+        due = backs.next_due()
+        assert backs.questions(due, 10) == [(Question(*KEY, FORMER), ALONE)]
+        asked.append(round(due - NOW, 2))
+    return asked
+
+
+def test_first_question_waits_for_locktime(backs):
+    assert backs.next_due() == NOW + 1.0 + look_back.MARGIN_S
+
+
+def test_former_holder_is_asked_more_than_once_a_second(backs):
+    asked = ask_until(backs, NOW + look_back.FOR_S)
+    assert len(asked) > 10
+    gaps = [later - sooner for sooner, later in itertools.pairwise(asked)]
+    assert max(gaps) < 1.0
+
+
+def test_no_question_beyond_the_limit(backs):
+    assert backs.questions(NOW + 5, 0) == []
+    assert len(backs.questions(NOW + 5, 1)) == 1
+
+
+def test_returned_when_the_table_holds_the_former_mac(backs):
+    assert backs.decide(KEY, ANSWERED, TAKEN, NOW + 1.1) == ""
+    assert backs.decide(KEY, ANSWERED, FORMER, NOW + 2.0) == "returned"
+    assert not len(backs)
+
+
+def test_silent_after_ten_seconds(backs):
+    assert backs.decide(KEY, SILENT, TAKEN, NOW + 9.0) == ""
+    assert backs.decide(KEY, SILENT, TAKEN, NOW + look_back.FOR_S) == "silent"
+    assert backs.next_due() == float("inf")
+
+
+def test_alive_holder_whose_answer_the_table_refuses_is_not_silent(backs):
+    assert backs.decide(KEY, ANSWERED, TAKEN, NOW + look_back.FOR_S) == "returned"
+
+
+def test_third_mac_keeps_the_first_holder(backs):
+    backs.begin(Change(KEY, TAKEN, b"\x02\0\0\0\0\x0c", NOW + 1), 1.0)
+    [change] = backs.open_changes()
+    assert change.former == FORMER
+
+
+def test_change_back_to_the_holder_ends_it(backs):
+    backs.begin(Change(KEY, TAKEN, FORMER, NOW + 1), 1.0)
+    assert KEY not in backs
+
+
+def test_contested_address_is_asked_as_the_kernel_would():
+    contested = Contested()
+    assert contested.schedule(KEY, NOW) is FAST
+    assert contested.add(KEY, NOW)
+    assert not contested.add(KEY, NOW + 1)
+    assert contested.schedule(KEY, NOW + 2) is LIKE_THE_KERNEL
+    assert sum(LIKE_THE_KERNEL.unicast_waits_s) >= 3.0
+    assert contested.schedule(KEY, NOW + 1 + look_back.CONTESTED_S) is FAST
+
+
+def test_contested_addresses_are_bounded(monkeypatch):
+    monkeypatch.setattr(look_back, "MAX_CONTESTED", 2)
+    contested = Contested()
+    for number in range(3):
+        contested.add((number, b""), NOW)
+    assert contested.schedule((0, b""), NOW) is FAST
+    assert contested.schedule((2, b""), NOW) is LIKE_THE_KERNEL
