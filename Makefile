@@ -57,9 +57,10 @@ matrix:
 	$(MAKE) unit functional delivery SALT=3006
 	$(MAKE) unit functional delivery SALT=3007
 
-# Every way in which the files reach a minion; a part of `integration`.
+# Every way in which the files reach a host, salt-ssh too where sshd is installed; and from the flat
+# layout to the package and back. A part of `integration` and `test-long`.
 delivery: $(VENV)/ready
-	$(PYTEST) tests/integration/test_delivery.py
+	$(PYTEST) -m "long or not long" $(addprefix tests/integration/test_,delivery.py upgrade.py salt_ssh.py)
 
 # An environment is ready when its stamp is newer than the requirements and names this directory: its
 # programs contain the path of their Python. An existing environment is completed and never wiped,
