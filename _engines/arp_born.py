@@ -147,14 +147,14 @@ class _StartListener:
         if tag.startswith("salt/minion/") and tag.endswith("/start"):
             self.queue.on_start_event(tag, data, time.monotonic())
         elif tag.startswith("salt/job/") and "/ret/" in tag:
-            answer = self.jobs.on_return(tag, data)
-            if answer:
-                self._fire("answered", answer)
+            self.jobs.on_return_event(tag)
 
     def _ask(self):
         now = time.monotonic()
         if not self.is_leader:
             self._check_leader(now)
+        for answer in self.jobs.take_answers(now, self._cached_returns):
+            self._fire("answered", answer)
         for jid, minions in self.jobs.take_silent(now).items():
             log.warning("arp_born: job %s: no answer from %s", jid, _join(minions))
             self._fire("silent", {"jid": jid, "minions": minions})
@@ -182,9 +182,14 @@ class _StartListener:
             self.queue.put_back(job, time.monotonic() + RETRY_S)
             return
         event = {"machines": job.machines, "addresses": job.addresses, "jid": sent.get("jid", "")}
-        self.jobs.add(event["jid"], sent.get("minions", ()), time.monotonic())
+        if _has_job_cache():
+            self.jobs.add(event["jid"], sent.get("minions", ()), time.monotonic())
         log.info("arp_born: asked about %s", _join(job.machines))
         self._fire("asked", event)
+
+    def _cached_returns(self, jid):
+        returns = self.client.get_cache_returns(jid)
+        return {minion: returned["ret"] for minion, returned in returns.items()}
 
     def _cached_addresses(self, machine):
         """Return the addresses in a machine's cached grains."""
@@ -224,6 +229,11 @@ class _StartListener:
 
     def _fire(self, what, data):
         self.bus.fire_event(data, f"{TAG}/{what}")
+
+
+def _has_job_cache():
+    """Tell whether the job cache proves who answered; without one no answer is reported."""
+    return __opts__["job_cache"] and not __opts__.get("ext_job_cache")
 
 
 def _join(names):

@@ -13,6 +13,7 @@ TABLES = {
     "still_wrong": "minion ip dev mac mac_true machine why",
     "not_reached": "minion why",
     "silent": "minion why",
+    "conflicts": "minion why",
 }
 
 

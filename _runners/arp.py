@@ -34,6 +34,7 @@ except ImportError:
 reload_if_changed()
 from arp_engine.fleet import arguments, grains_cache, heal_run, html_report
 from arp_engine.fleet.audit import Audit
+from arp_engine.fleet.returns import Returns
 from arp_engine.reporting import files
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,10 @@ def _run(name, given, then):
     try:
         options = arguments.parse_all(given)
         with salt.client.get_local_client(mopts=__opts__) as client:
-            audit = Audit(_Minions(client, options["timeout"]), options)
+            timeout_s = options["timeout"] or __opts__["timeout"]
+            master = _Master(client)
+            asked = Returns(master, timeout_s, __opts__["gather_job_timeout"])
+            audit = Audit(master, asked, options)
             answer = then(audit, options)
         answer["jid"] = globals().get("__jid__", "")
         _write_page(answer, options["report"])
@@ -193,24 +197,30 @@ def _run(name, given, then):
     return {**answer, "outputter": "arp_fleet"}
 
 
-class _Minions:
-    """The minions of this master, as ``fleet/audit.py`` wants them."""
+class _Master:
+    """A master as ``fleet/audit.py`` and ``fleet/returns.py`` want it."""
 
     interruptions = KeyboardInterrupt, SystemExit  # Salt makes the second of SIGINT and SIGTERM
 
-    def __init__(self, client, timeout):
-        self.client, self.job_ids = client, []
-        self.timeout_s = timeout or __opts__["timeout"]
+    def __init__(self, client):
+        if not __opts__["job_cache"] or __opts__.get("ext_job_cache"):
+            raise ValueError(
+                "requires the master's job cache, which proves who answered: "
+                "set job_cache: true and no ext_job_cache in the master's configuration"
+            )
+        self.client = client
         self.cache = salt.cache.factory(__opts__)
 
     def accepted(self):
         return set(salt.key.get_key(__opts__).list_keys()["minions"])
 
     def match(self, tgt, tgt_type):
+        if not __opts__["minion_data_cache"] and tgt_type not in ("glob", "list", "pcre"):
+            return None  # without cached grains every minion would match
         matcher = salt.utils.minions.CkMinions(__opts__)
         return set(matcher.check_minions(tgt, tgt_type)["minions"])
 
-    def cached(self):
+    def cached_minions(self):
         return grains_cache.minion_ids(self.cache)
 
     def cached_hosts(self, names):
@@ -223,27 +233,26 @@ class _Minions:
                 log.warning("arp: cached grains of %s: %s", name, why)
         return hosts
 
-    def publish(self, tgt, tgt_type, fun, kwarg=None, arg=()):
-        job = self.client.run_job(
-            tgt, fun, arg, tgt_type, "", self.timeout_s, "", kwarg=kwarg, listen=True
+    def publish(self, tgt, tgt_type, fun, arg, kwarg):
+        timeout_s = __opts__["timeout"]
+        return self.client.run_job(
+            tgt, fun, arg, tgt_type, "", timeout_s, "", kwarg=kwarg, listen=True
         )
-        if job:
-            self.job_ids.append(job["jid"])
-        return job and {**job, "tgt": tgt, "tgt_type": tgt_type}
 
-    def gather(self, job):
-        answers = {}
-        if job:
-            kwargs = {key: job[key] for key in ("jid", "minions", "tgt", "tgt_type")}
-            for some in self.client.get_iter_returns(**kwargs, timeout=self.timeout_s):
-                for name, answer in some.items():
-                    if isinstance(answer, dict) and "ret" in answer:
-                        answers[name] = answer
-        return answers
+    def events(self, wait_s):
+        event = self.client.event.get_event(
+            wait=wait_s, tag="salt/job/", match_type="startswith", full=True, auto_reconnect=True
+        )
+        while event:
+            parts, data = event["tag"].split("/"), event["data"]
+            if len(parts) > 4 and parts[3] == "ret" and "return" in data:
+                yield parts[2], "/".join(parts[4:]), data["return"]
+            event = self.client.event.get_event(
+                tag="salt/job/", match_type="startswith", full=True, no_block=True
+            )
 
-    def ask(self, tgt, tgt_type, fun, kwarg=None, arg=()):
-        job = self.publish(tgt, tgt_type, fun, kwarg, arg)
-        return self.gather(job), set(job["minions"]) if job else set()
+    def cached(self, jid):
+        return {name: told["ret"] for name, told in self.client.get_cache_returns(jid).items()}
 
     def progress(self, **numbers):
         """Report how far the run is: on the event bus, and on a terminal."""

@@ -274,3 +274,29 @@ def test_false_interfaces_cause_only_questions(centre, lie, make):
     if lie in ("text", "8192 addresses"):
         assert [row["minion"] for row in healed.data["silent"]] == ["evil"]
     assert healed.data["healed"] == []
+
+
+FORGERY = pathlib.Path("/tmp/forgery")
+DEAD = "02:00:00:00:00:dd"
+
+
+@pytest.mark.parametrize("channel", ["event bus", "syndic"])
+def test_forged_return_hides_no_wrong_entry(centre, channel):
+    """The hostile minion says in worker1's name that worker1 has the MAC that db1 caches."""
+    db1, worker = centre.fabric.machines["db1"], centre.fabric.machines["worker1"]
+    db1.do(f"ip neigh replace {worker.ip} lladdr {DEAD} dev eth0 nud stale")
+    pathlib.Path("/tmp/lies").write_text(json.dumps(interfaces()), encoding="utf-8")
+    content = {"eth0": {"hwaddr": DEAD, "up": True, "inet": [{"address": worker.ip}]}}
+    forgery = {"victim": "worker1", "content": content, "channel": channel}
+    FORGERY.write_text(json.dumps(forgery), encoding="utf-8")
+    try:
+        seen = centre.run("arp.audit")
+    finally:
+        FORGERY.unlink()
+        db1.do(f"ip neigh del {worker.ip} dev eth0")
+    print(channel, seen.data["wrong"], seen.data["conflicts"])
+    assert [row["minion"] for row in seen.data["conflicts"]] == ["worker1"]
+    assert seen.code & 4
+    if channel == "event bus":
+        assert [(row["minion"], row["mac"]) for row in seen.data["wrong"]] == [("db1", DEAD)]
+        assert seen.code == 2 + 4

@@ -47,7 +47,7 @@ def answer():
     fleet = compare.Bindings({}, set())
     verdict = compare.Comparison(rows, [], [], dict.fromkeys(("entries", "strangers"), 60), {})
     silent = {"db31": "no answer: it is down, or not connected"}
-    told = summary.answer(verdict, fleet, {}, silent, 0)
+    told = summary.answer(verdict, fleet, {}, silent, {}, 0)
     heal = fleet_heal.Heal(verdict, 10_000)
     for row in rows:
         ret = {"healed": [{**row, "old": row["mac"], "new": row["mac_true"]}], "entries": []}

@@ -1,6 +1,6 @@
 """One audit: ask the minions, read the cached grains, compare. Knows no Salt.
 
-Who is asked, and how, is the master's surface: see ``Minions``. Standard library alone.
+Who is asked, and how, is the master's surface: see ``Master``. Standard library alone.
 """
 
 from __future__ import annotations
@@ -8,46 +8,34 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol
 
-from . import compare, inventory, summary
+from . import compare, inventory, returns, summary
 from .compare import Row
 from .inventory import HostInventory
+from .returns import Returns
 
 INTERRUPTED = 130  # the exit code of a run that Ctrl-C ended
-Answers = dict[str, Row]  # minion to its answer, {"ret": …}
+#: Why a minion is in ``conflicts``.
+CONFLICT = "two different returns under its name: one of them was forged; the job cache's counts"
+PROGRESS_EVERY = 100  # machines
 Options = dict[str, Any]  # the arguments of a runner function, parsed
 
 
-class Minions(Protocol):
-    """The minions of one master."""
+class Master(returns.Master, Protocol):
+    """What one master knows of its minions."""
 
-    timeout_s: int
-    job_ids: list[str]
     interruptions: tuple[type[BaseException], ...]  # raised when a person ends the run
 
     def accepted(self) -> set[str]:
         """Return the minions whose key is accepted."""
 
-    def match(self, tgt: str | list[str], tgt_type: str) -> set[str]:
-        """Return the minions that a target means."""
+    def match(self, tgt: str | list[str], tgt_type: str) -> set[str] | None:
+        """Return the minions that a target means; None if only the minions can tell."""
 
-    def cached(self) -> set[str]:
+    def cached_minions(self) -> set[str]:
         """Return the minions that grains are cached of."""
 
     def cached_hosts(self, names: Collection[str]) -> dict[str, HostInventory]:
         """Return inventories from cached grains."""
-
-    def publish(
-        self, tgt: Any, tgt_type: str, fun: str, kwarg: Row | None = None, arg: Any = ()
-    ) -> Any:
-        """Send a job; return it."""
-
-    def gather(self, job: Any) -> Answers:
-        """Wait for the answers to a job."""
-
-    def ask(
-        self, tgt: Any, tgt_type: str, fun: str, kwarg: Row | None = None, arg: Any = ()
-    ) -> tuple[Answers, set[str]]:
-        """Send a job and wait; return the answers, and the minions that it was sent to."""
 
     def progress(self, **numbers: int) -> None:
         """Report how far the run is."""
@@ -56,16 +44,17 @@ class Minions(Protocol):
 class Audit:
     """The fleet at one moment: its tables, its interfaces, and their comparison."""
 
-    def __init__(self, minions: Minions, options: Options) -> None:
+    def __init__(self, master: Master, asked: Returns, options: Options) -> None:
         """Ask, and compare."""
-        self.minions, self._options = minions, options
+        self.master, self.returns, self._options = master, asked, options
         self.silent: dict[str, str] = {}  # minion to why it gave no usable answer
         self.interrupted = False
-        accepted = minions.accepted()
-        self._machines = accepted & minions.match(options["machines"], options["machines_type"])
+        accepted = master.accepted()
+        machines = master.match(options["machines"], options["machines_type"])
+        self._machines = accepted if machines is None else accepted & machines
         self.tables = self._tables(accepted)
-        self.hosts = minions.cached_hosts(self._machines)
-        self._former = minions.cached_hosts(minions.cached() - accepted)
+        self.hosts = master.cached_hosts(self._machines)
+        self._former = master.cached_hosts(master.cached_minions() - accepted)
         if options["truth"] == "live":
             self._ask_machines(sorted(self._machines))
         for name in self._machines - set(self.hosts):
@@ -78,7 +67,11 @@ class Audit:
     def _tables(self, accepted: Collection[str]) -> Mapping[str, Any]:
         """Return the rows of each database that answered; note why the others did not."""
         tgt, tgt_type = self._options["tgt"], self._options["tgt_type"]
-        answers, meant = self.minions.ask(tgt, tgt_type, "arp.list")
+        names = self.master.match(tgt, tgt_type)
+        if names is None:  # as it is: each minion decides whether it is meant
+            answers, meant = self.returns.ask(tgt, tgt_type, "arp.list")
+        else:  # as a list: to match grains costs the master a millisecond a minion, each time
+            answers, meant = self.returns.ask(sorted(names), "list", "arp.list")
         tables = {}
         for name, answer in answers.items():
             why = summary.failure(answer) if name in accepted else "its key is not accepted here"
@@ -88,34 +81,36 @@ class Audit:
                 tables[name] = answer["ret"]
         missing = sorted(meant - set(answers))
         if missing:
-            self.silent.update(self._why_silent(missing, tgt, tgt_type))
-        self.minions.progress(tables=len(tables), silent=len(self.silent))
+            self.silent.update(self._why_silent(missing, "" if names else tgt, tgt_type))
+        self.master.progress(tables=len(tables), silent=len(self.silent))
         return tables
 
     def _why_silent(
         self, missing: list[str], tgt: str | list[str], tgt_type: str
     ) -> Iterator[tuple[str, str]]:
-        """Ask minions that gave no table whether they are up, and whether they were meant."""
-        answers, _ = self.minions.ask(missing, "list", f"match.{tgt_type}", arg=(tgt,))
+        """Ask minions that gave no table whether they are up; with ``tgt``: and meant."""
+        fun, arg = (f"match.{tgt_type}", (tgt,)) if tgt else ("test.ping", ())
+        answers, _ = self.returns.ask(missing, "list", fun, arg=arg)
         for name in missing:
             if name not in answers:
                 yield name, "no answer: it is down, or not connected"
             elif answers[name]["ret"] is not False:
-                yield name, f"did not return arp.list within {self.minions.timeout_s} s"
+                yield name, f"did not return arp.list within {self.returns.timeout_s:g} s"
 
     def _ask_machines(self, names: list[str]) -> None:
-        """Ask machines for their interfaces, in batches; an interruption loses no answer."""
-        batch = self._options["batch"]
-        for first in range(0, len(names), batch):
-            some, answers = names[first : first + batch], {}
-            try:
-                if not self.interrupted:
-                    answers, _ = self.minions.ask(some, "list", "network.interfaces")
-                    self.minions.progress(interfaces=first + len(some), of=len(names))
-            except self.minions.interruptions:
-                self.interrupted = True
-            for name in some:
-                self._note_host(name, answers.get(name))
+        """Ask machines for their interfaces; an interruption loses no answer."""
+        unheard = set(names)
+        try:
+            asked = self.returns.ask_each(names, "network.interfaces", self._options["batch"])
+            for name, answer in asked:
+                unheard.discard(name)
+                self._note_host(name, answer)
+                if not len(unheard) % PROGRESS_EVERY:
+                    self.master.progress(interfaces=len(names) - len(unheard), of=len(names))
+        except self.master.interruptions:
+            self.interrupted = True
+        for name in unheard:
+            self._note_host(name, None)
 
     def _note_host(self, name: str, answer: Row | None) -> None:
         why = summary.failure(answer) if answer else "did not return network.interfaces"
@@ -139,8 +134,10 @@ class Audit:
     def answer(self) -> Row:
         """Return it as plain data."""
         limit = self._options["limit"]
-        answer = summary.answer(self.result, self.known, self.tables, self.silent, limit)
+        self.returns.listen_once_more()
+        conflicts = {name: CONFLICT for name in self.returns.conflicts}
+        answer = summary.answer(self.result, self.known, self.tables, self.silent, conflicts, limit)
         if self.interrupted:
             answer["retcode"] = INTERRUPTED
             answer["summary"].append("Interrupted: not every machine was asked.")
-        return {**answer, "jobs": self.minions.job_ids}
+        return {**answer, "jobs": self.returns.job_ids}

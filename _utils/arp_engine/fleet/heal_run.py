@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 
 from . import compare, summary
-from .audit import INTERRUPTED, Audit, Options
+from .audit import CONFLICT, INTERRUPTED, Audit, Options
 from .compare import Row
 from .heal import Heal
 
@@ -20,7 +20,7 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
     failures
         What a master raises that cannot send a job. What was done before is returned all the same.
     """
-    minions = audit.minions
+    master = audit.master
     answer = {**audit.answer(), "test": options["test"]}
     account = Heal(audit.result, options["budget"])
     waves = list(account.waves(audit.tables, options["share"], options["batch"]))
@@ -31,11 +31,13 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
     code, why = 0, []
     try:
         _run_waves(audit, account, waves, options)
-    except minions.interruptions:
+    except master.interruptions:
         code = INTERRUPTED
     except failures as error:
         code, why = ERROR, [f"Stopped early: {error}"]
-    done = account.answer(audit.silent, options["limit"])
+    audit.returns.listen_once_more()
+    doubtful = dict.fromkeys(audit.returns.conflicts, CONFLICT)
+    done = account.answer({**audit.silent, **doubtful}, options["limit"])
     done["totals"] = {**answer["totals"], **done["totals"]}
     done["summary"] = answer["summary"] + done["summary"] + why
     done["retcode"] = code if code == INTERRUPTED else done["retcode"] or code
@@ -47,25 +49,26 @@ def _run_waves(audit: Audit, account: Heal, waves: list[list[str]], options: Opt
         while _run_wave(audit, account, wave, options["rate"]):
             pass  # the answers may have freed what the budget did not allow before
         account.waves_done = number
-        audit.minions.progress(wave=number, of=len(waves), **account.counts())
+        audit.master.progress(wave=number, of=len(waves), **account.counts())
         if number < len(waves):
             time.sleep(options["pause"])
 
 
 def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -> bool:
     """Have one wave asked about, then read its tables again; return whether any job was sent."""
-    minions, sent = audit.minions, []
+    jobs = []
     for (dev, ips), names in account.jobs(wave, MAX_ADDRESSES).items():
         kwarg = {"ip": list(ips), "dev": dev, "rate": rate, "limit": 0, "rows": True}
         account.begin(names, dev, ips)
-        sent.append((names, dev, ips, minions.publish(names, "list", "arp.revalidate", kwarg)))
-    for names, dev, ips, job in sent:
-        answers = minions.gather(job)
+        job = audit.returns.publish(names, "list", "arp.revalidate", kwarg)
+        jobs.append((names, dev, ips, job))
+    audit.returns.gather([job for *_, job in jobs])
+    for names, dev, ips, job in jobs:
         for name in names:
-            account.note_answer(name, dev, ips, answers.get(name))
-    asked = sorted({ip for _, _, ips, _ in sent for ip in ips})
+            account.note_answer(name, dev, ips, job.answers.get(name))
+    asked = sorted({ip for _, _, ips, _ in jobs for ip in ips})
     if asked:
-        tables, _ = minions.ask(wave, "list", "arp.list", {"ip": asked})
+        tables, _ = audit.returns.ask(wave, "list", "arp.list", {"ip": asked})
         usable = {name: told["ret"] for name, told in tables.items() if not summary.failure(told)}
         account.note_tables(compare.compare(usable, audit.known).wrong, usable)
     return bool(asked)

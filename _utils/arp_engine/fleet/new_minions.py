@@ -19,6 +19,9 @@ MAX_REFUSED = 100  # machines reported in one window
 MAX_REASONS = 5  # of one machine
 MAX_JOBS = 100  # whose answers are awaited
 ANSWER_TIMEOUT_S = 60.0
+READ_EVERY_S = 1.0  # the job cache, for one job
+
+Row = dict[str, Any]
 
 
 class Job(NamedTuple):
@@ -184,40 +187,64 @@ class StartQueue:
             self._due = max(now + self._window_s, due_at)
 
 
+class _SentJob:
+    def __init__(self, minions: Iterable[str], now: float) -> None:
+        self.missing, self.sent, self.next_read = set(minions), now, now
+        self.is_announced = False  # an event says that there is an answer
+
+
 class SentJobs:
-    """Jobs whose answers are awaited, and the minions that have not answered."""
+    """Jobs whose answers are awaited, and the minions that have not answered.
+
+    An event only announces an answer, since any minion can send one in another's name. The answer
+    itself is read from the job cache.
+    """
 
     def __init__(self) -> None:
-        self._missing: dict[
-            str, tuple[float, set[str]]
-        ] = {}  # jid to when it was sent, and minions
+        self._jobs: dict[str, _SentJob] = {}
 
     def add(self, jid: str, minions: Iterable[str], now: float) -> None:
         """Await the answers to a job; past the bound the oldest job is dropped."""
         if jid:
-            self._missing[jid] = now, set(minions)
-            if len(self._missing) > MAX_JOBS:
-                del self._missing[next(iter(self._missing))]
+            self._jobs[jid] = _SentJob(minions, now)
+            if len(self._jobs) > MAX_JOBS:
+                del self._jobs[next(iter(self._jobs))]
 
-    def on_return(self, tag: str, data: Any) -> dict[str, Any] | None:
-        """Return the counts in an answer to one of our jobs; None for any other event."""
-        jid, minion = (data.get("jid"), data.get("id")) if isinstance(data, dict) else (None, None)
-        texts = isinstance(jid, str) and isinstance(minion, str)
-        if not texts or tag != f"salt/job/{jid}/ret/{minion}":
-            return None
-        _, missing = self._missing.get(jid, (0.0, set()))
-        if minion not in missing:
-            return None
-        missing.discard(minion)
-        returned = data.get("return")
-        if not isinstance(returned, dict):
-            return {"jid": jid, "minion": minion, "failed": str(returned)[:300]}
-        lists = {key: returned.get(key) for key in ("healed", "gone", "duplicates")}
-        counts = {key: len(rows) for key, rows in lists.items() if isinstance(rows, list)}
-        return {"jid": jid, "minion": minion, **counts}
+    def on_return_event(self, tag: str) -> None:
+        """Note that there may be an answer to one of our jobs."""
+        parts = tag.split("/")  # salt/job/JID/ret/MINION
+        if len(parts) > 4 and parts[2] in self._jobs:
+            self._jobs[parts[2]].is_announced = True
+
+    def take_answers(self, now: float, cached: Callable[[str], dict[str, Any]]) -> list[Row]:
+        """Return the counts in the answers that have come, each once.
+
+        cached
+            Returns a job's returns in the job cache, by minion.
+        """
+        answers = []
+        for jid, job in self._jobs.items():
+            is_last = now > job.sent + ANSWER_TIMEOUT_S
+            if job.missing and ((job.is_announced and now >= job.next_read) or is_last):
+                returned = cached(jid)
+                come = sorted(job.missing & set(returned))
+                job.missing -= set(come)
+                # the event comes before the job cache is written: then once more, and later
+                job.next_read, job.is_announced = now + READ_EVERY_S, not come
+                answers += [_counts(jid, minion, returned[minion]) for minion in come]
+        return answers
 
     def take_silent(self, now: float) -> dict[str, list[str]]:
         """Return jid to the minions that did not answer in time, once."""
-        late = [jid for jid, (sent, _) in self._missing.items() if now > sent + ANSWER_TIMEOUT_S]
-        silent = {jid: sorted(self._missing.pop(jid)[1]) for jid in late}
+        late = [jid for jid, job in self._jobs.items() if now > job.sent + ANSWER_TIMEOUT_S]
+        silent = {jid: sorted(self._jobs.pop(jid).missing) for jid in late}
         return {jid: minions for jid, minions in silent.items() if minions}
+
+
+def _counts(jid: str, minion: str, returned: Any) -> Row:
+    """Return how many entries an answer of arp.revalidate lists as healed, gone and duplicate."""
+    if not isinstance(returned, dict):
+        return {"jid": jid, "minion": minion, "failed": str(returned)[:300]}
+    lists = {key: returned.get(key) for key in ("healed", "gone", "duplicates")}
+    counts = {key: len(rows) for key, rows in lists.items() if isinstance(rows, list)}
+    return {"jid": jid, "minion": minion, **counts}

@@ -47,9 +47,16 @@ def answer(
     known: Bindings,
     tables: Collection[str],
     silent: Mapping[str, str],
+    conflicts: Mapping[str, str],
     limit: int,
 ) -> dict[str, Any]:
-    """Return the answer of an audit."""
+    """Return the answer of an audit.
+
+    silent
+        Minion to why it gave no usable answer.
+    conflicts
+        Minion to why its answer may be forged.
+    """
     lists = {"wrong": result.wrong, "twice": result.twice, "gone": result.gone}
     held = sum(1 for row in result.twice if row["held"])
     live = sum(1 for host in known.hosts.values() if host.live)
@@ -61,14 +68,16 @@ def answer(
     }
     code = WRONG if result.wrong or result.gone or held else 0
     return {
-        **limited({**lists, "silent": rows_of(silent)}, limit),
+        **limited({**lists, "silent": rows_of(silent), "conflicts": rows_of(conflicts)}, limit),
         "counts": counts,
-        "summary": _summary(result, counts, held, len(silent)),
-        "retcode": code + (NOT_ALL_ANSWERED if silent else 0),
+        "summary": _summary(result, counts, held, len(silent), len(conflicts)),
+        "retcode": code + (NOT_ALL_ANSWERED if silent or conflicts else 0),
     }
 
 
-def _summary(result: Comparison, counts: Mapping[str, int], held: int, silent: int) -> list[str]:
+def _summary(
+    result: Comparison, counts: Mapping[str, int], held: int, silent: int, conflicts: int
+) -> list[str]:
     lines = [
         f"{_number(counts['entries'], 'entry', 'entries')} of "
         f"{_number(counts['databases'], 'database')}: {len(result.wrong)} wrong, "
@@ -89,6 +98,8 @@ def _summary(result: Comparison, counts: Mapping[str, int], held: int, silent: i
         lines.append(f"{what} of strangers: no machine of the fleet has these addresses.")
     if silent:
         lines.append(f"{_number(silent, 'minion')} did not answer.")
+    if conflicts:
+        lines.append(f"{_number(conflicts, 'minion')} with two different returns: a forged one?")
     return lines
 
 

@@ -82,10 +82,10 @@ def torn(request, master_opts):
 
 
 def test_corrupt_cached_grains_do_not_end_an_audit(runners, torn):
-    minions = runners["arp.audit"].__globals__["_Minions"]
-    minions = minions.__new__(minions)
-    minions.cache = torn
-    assert minions.cached_hosts(["torn"]) == {}
+    master = runners["arp.audit"].__globals__["_Master"]
+    master = master.__new__(master)
+    master.cache = torn
+    assert master.cached_hosts(["torn"]) == {}
 
 
 def test_corrupt_cached_grains_do_not_hold_up_a_start(master_opts, runners, torn):

@@ -1,52 +1,61 @@
-"""A fleet in memory: minions that answer the runner's jobs from tables."""
+"""A fleet in memory: a master whose minions answer jobs from tables."""
 
 
-class Minions:
-    """What ``arp_engine.fleet.audit`` asks, without Salt: answers by function and minion."""
+class Master:
+    """What ``arp_engine.fleet.audit`` and ``returns`` ask, without Salt.
 
-    timeout_s = 5
+    ``answers``: function to minion to what it returns; a callable gets the job's keywords.
+    """
+
     interruptions = (KeyboardInterrupt,)
 
-    def __init__(self, tables, interfaces, revalidate=None, grains=None, accepted=None):
+    def __init__(self, tables, interfaces, revalidate=None, grains=None):
         self.answers = {
             "arp.list": tables,
             "network.interfaces": interfaces,
             "arp.revalidate": revalidate or {},
+            "test.ping": dict.fromkeys({*tables, *interfaces}, True),
         }
         self.grains = grains or {}
-        self._accepted = accepted
-        self.job_ids, self.sent, self.reports = [], [], []
+        self.now, self.sent, self.reports = 0.0, [], []
+        self._cache, self._bus = {}, []
+
+    def clock(self):
+        return self.now
 
     def accepted(self):
-        return set(self.answers["arp.list"]) | set(self.answers["network.interfaces"])
+        return set(self.answers["test.ping"])
 
     def match(self, tgt, _tgt_type):
-        return set(tgt) if isinstance(tgt, list) else self.accepted()
+        if isinstance(tgt, list):
+            return set(tgt)
+        return set(self.answers["arp.list"] if tgt == "db*" else self.answers["test.ping"])
 
-    def cached(self):
+    def cached_minions(self):
         return set(self.grains)
 
     def cached_hosts(self, names):
         return {name: self.grains[name] for name in names if name in self.grains}
 
-    def publish(self, tgt, tgt_type, fun, kwarg=None, arg=()):
-        names = set(self.answers["arp.list"]) if isinstance(tgt, str) else set(tgt)
-        self.sent.append((sorted(names), fun, kwarg, arg))
-        self.job_ids.append(str(len(self.sent)))
-        return names, fun, kwarg
+    def publish(self, tgt, _tgt_type, fun, _arg, kwarg):
+        jid = str(len(self.sent))
+        self.sent.append((list(tgt), fun, kwarg))
+        answers = self.answers.get(fun, {})
+        self._cache[jid] = {
+            name: answers[name](kwarg) if callable(answers[name]) else answers[name]
+            for name in tgt
+            if answers.get(name) is not None
+        }
+        self._bus += [(jid, name, content) for name, content in self._cache[jid].items()]
+        return {"jid": jid, "minions": list(tgt)}
 
-    def gather(self, job):
-        names, fun, kwarg = job
-        answers = {}
-        for name in sorted(names & set(self.answers.get(fun, ()))):
-            answer = self.answers[fun][name]
-            if answer is not None:
-                answers[name] = {"ret": answer(kwarg) if callable(answer) else answer}
-        return answers
+    def events(self, wait_s):
+        self.now += wait_s
+        bus, self._bus = self._bus, []
+        return bus
 
-    def ask(self, tgt, tgt_type, fun, kwarg=None, arg=()):
-        job = self.publish(tgt, tgt_type, fun, kwarg, arg)
-        return self.gather(job), set(job[0])
+    def cached(self, jid):
+        return self._cache[jid]
 
     def progress(self, **numbers):
         self.reports.append(numbers)

@@ -2,7 +2,8 @@
 
 from arp_engine.fleet import arguments, heal_run
 from arp_engine.fleet.audit import Audit
-from simulated import Minions
+from arp_engine.fleet.returns import Returns
+from simulated import Master
 
 DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 IP = "192.0.2.90"
@@ -22,13 +23,17 @@ def interfaces(mac, *ips):
     return {"eth0": {"hwaddr": mac, "up": True, "inet": [{"address": ip} for ip in ips]}}
 
 
-def audit(minions, **options):
-    return Audit(minions, arguments.parse_all({**AUDIT, **options}))
+def audited(master, options):
+    return Audit(master, Returns(master, 5, 3, master.clock), arguments.parse_all(options))
 
 
-def heal(minions, **options):
-    options = arguments.parse_all({**AUDIT, **HEAL, **options})
-    return heal_run.heal(Audit(minions, options), options, RuntimeError)
+def audit(master, **options):
+    return audited(master, {**AUDIT, **options}).answer()
+
+
+def heal(master, **options):
+    options = {**AUDIT, **HEAL, **options}
+    return heal_run.heal(audited(master, options), arguments.parse_all(options), RuntimeError)
 
 
 def healed(kwarg):
@@ -36,20 +41,47 @@ def healed(kwarg):
     return {"healed": rows, "entries": []}
 
 
-class NotConnected(Minions):
+class NotConnected(Master):
     """The master cannot send a job to db2 any more."""
 
-    def publish(self, tgt, tgt_type, fun, kwarg=None, arg=()):
+    def publish(self, tgt, tgt_type, fun, arg, kwarg):
         if fun == "arp.revalidate" and "db2" in tgt:
             raise RuntimeError("the master is away")
-        return super().publish(tgt, tgt_type, fun, kwarg, arg)
+        return super().publish(tgt, tgt_type, fun, arg, kwarg)
 
 
 def test_heal_stopped_by_the_master_returns_what_was_done():
     tables = {"db1": [row()], "db2": [row()]}
-    minions = NotConnected(tables, {"w": interfaces(BORN, IP)}, {"db1": healed, "db2": healed})
-    answer = heal(minions)
+    master = NotConnected(tables, {"w": interfaces(BORN, IP)}, {"db1": healed, "db2": healed})
+    answer = heal(master)
     assert [each["minion"] for each in answer["healed"]] == ["db1"]
     assert "db2" in [each["minion"] for each in answer["not_reached"]]
     assert answer["summary"][-1] == "Stopped early: the master is away"
     assert answer["interrupted"] is False
+
+
+def test_audit_names_wrong_entries_and_silent_machines():
+    interfaces_of = {"w": interfaces(BORN, IP), "silent": None}
+    answer = audit(Master({"db1": [row()], "db2": None}, interfaces_of))
+    assert [(each["minion"], each["mac_true"]) for each in answer["wrong"]] == [("db1", BORN)]
+    assert answer["silent"] == [
+        {"minion": "db1", "why": "did not return network.interfaces"},
+        {"minion": "db2", "why": "did not return arp.list within 5 s"},
+        {"minion": "silent", "why": "did not return network.interfaces"},
+    ]
+    assert (answer["retcode"], answer["conflicts"]) == (6, [])
+
+
+class Forging(Master):
+    """A hostile minion puts an empty table on the bus in db1's name."""
+
+    def events(self, wait_s):
+        return [("0", "db1", []), *super().events(wait_s)]
+
+
+def test_forged_table_hides_nothing_and_costs_the_exit_code():
+    answer = audit(Forging({"db1": [row()]}, {"w": interfaces(BORN, IP), "db1": {}}))
+    assert [each["minion"] for each in answer["wrong"]] == ["db1"]
+    assert [each["minion"] for each in answer["conflicts"]] == ["db1"]
+    assert answer["retcode"] == 2 + 4
+    assert "1 minion with two different returns: a forged one?" in answer["summary"]

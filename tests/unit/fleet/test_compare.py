@@ -97,7 +97,7 @@ def test_address_of_all_machines_is_one_row_and_exit_code_0():
     verdict = compared([], facts)
     assert [(each["count"], each["held"]) for each in verdict.twice] == [(50, 0)]
     fleet = compare.Bindings(facts, set(facts))
-    told = summary.answer(verdict, fleet, {}, {}, 100)
+    told = summary.answer(verdict, fleet, {}, {}, {}, 100)
     assert told["retcode"] == 0
     assert "1 address claimed twice and cached by no database (172.17.0.1)." in told["summary"]
 
@@ -306,7 +306,7 @@ def test_cached_address_of_two_machines_is_exit_code_2():
     facts = {"w1": asked(BORN, IP), "w2": asked(OTHER, IP)}
     fleet = compare.Bindings(facts, set(facts))
     rows = [row(mac=BORN)]
-    told = summary.answer(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 0)
+    told = summary.answer(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, {}, 0)
     assert told["retcode"] == 2
 
 
@@ -319,14 +319,14 @@ def test_exit_codes_add_up(rows, silent, code):
     facts = {"worker": asked(BORN, IP)}
     fleet = compare.Bindings(facts, set(facts))
     verdict = compare.compare({"db1": rows}, fleet)
-    assert summary.answer(verdict, fleet, {"db1": rows}, silent, 100)["retcode"] == code
+    assert summary.answer(verdict, fleet, {"db1": rows}, silent, {}, 100)["retcode"] == code
 
 
 def test_limit_cuts_lists_and_totals_do_not():
     rows = [row(f"192.0.2.{number}") for number in range(1, 50)]
     facts = {"worker": asked(BORN, *(each["ip"] for each in rows))}
     fleet = compare.Bindings(facts, set(facts))
-    told = summary.answer(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, 10)
+    told = summary.answer(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}, {}, 10)
     assert (len(told["wrong"]), told["totals"]["wrong"]) == (10, 49)
 
 

@@ -210,24 +210,28 @@ def test_refusals_are_bounded():
     assert len(waiting.take_refused()) == new_minions.MAX_REFUSED
 
 
-def returned(jid, minion, told):
-    return f"salt/job/{jid}/ret/{minion}", {"jid": jid, "id": minion, "return": told}
-
-
-def test_answers_are_counted_and_silent_minions_named():
-    jobs = new_minions.SentJobs()
+def test_answers_are_read_from_the_job_cache_and_silent_minions_named():
+    jobs, cache = new_minions.SentJobs(), {"1": {}}
     jobs.add("1", ["db1", "db2", "db3"], now=0)
-    assert jobs.on_return(*returned("1", "db1", {"healed": [{}], "gone": []})) == {
-        "jid": "1", "minion": "db1", "healed": 1, "gone": 0,
-    }  # fmt: skip
-    assert jobs.on_return(*returned("1", "db2", "ERROR: no"))["failed"] == "ERROR: no"
-    assert jobs.on_return(*returned("1", "db1", {})) is None, "once"
-    assert jobs.on_return(*returned("2", "db1", {})) is None, "not our job"
-    assert jobs.on_return("salt/job/1/ret/db3", {"jid": "1", "id": "evil"}) is None
-    assert jobs.on_return(*returned("1", ["db3"], {})) is None, "no name at all"
+    jobs.on_return_event("salt/job/1/ret/db1")
+    assert jobs.take_answers(1, cache.get) == [], "an event alone is no answer"
+    cache["1"] |= {"db1": {"healed": [{}], "gone": []}, "db2": "ERROR: no", "evil": {}}
+    assert jobs.take_answers(1.5, cache.get) == [], "not read again so soon"
+    assert jobs.take_answers(2, cache.get) == [
+        {"jid": "1", "minion": "db1", "healed": 1, "gone": 0},
+        {"jid": "1", "minion": "db2", "failed": "ERROR: no"},
+    ]
+    assert jobs.take_answers(9, {}.get) == [], "once, and not read without an event"
     assert jobs.take_silent(now=60) == {}
     assert jobs.take_silent(now=61) == {"1": ["db3"]}
     assert jobs.take_silent(now=99) == {}
+
+
+def test_lost_event_is_read_from_the_job_cache_before_the_minion_is_silent():
+    jobs = new_minions.SentJobs()
+    jobs.add("1", ["db1"], now=0)
+    assert [each["minion"] for each in jobs.take_answers(61, lambda _: {"db1": {}})] == ["db1"]
+    assert jobs.take_silent(now=61) == {}
 
 
 def test_awaited_jobs_are_bounded():

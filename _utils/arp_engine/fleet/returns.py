@@ -1,0 +1,194 @@
+"""Collects the returns of Salt jobs, and believes only what the master verified. Knows no Salt.
+
+Any accepted minion hears every job and can put a return in another minion's name on the event bus.
+So an event only announces that a return has come; its content is read from the job cache, which the
+master writes after it has verified the sender. Where the two differ, one of them was forged: the
+minion's name is in ``conflicts``.
+
+Many minions are asked in a sliding window, so that one that is down holds one place and not a whole
+batch. A minion that has not answered in time is asked whether it still runs the job.
+
+Standard library alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, Protocol
+
+Row = dict[str, Any]
+Answers = dict[str, Row]  # minion to its return, {"ret": …}
+POLL_S = 0.05
+FETCH_SHARE = 5  # a fetch of the job cache may take one part in so many of the time
+TRIMMED = "VALUE_TRIMMED"  # Salt's text in the place of a value above max_event_size
+TOO_LARGE = "its return exceeds max_event_size of the master: nothing of it arrived"
+
+
+class Master(Protocol):
+    """What the surface does for us."""
+
+    def publish(self, tgt: Any, tgt_type: str, fun: str, arg: Any, kwarg: Row | None) -> Row | None:
+        """Send a job; return its ``jid`` and ``minions``, or None if it means no minion."""
+
+    def events(self, wait_s: float) -> Iterable[tuple[str, str, Any]]:
+        """Return the returns on the event bus: jid, minion, content."""
+
+    def cached(self, jid: str) -> dict[str, Any]:
+        """Return the returns of a job in the job cache: minion to content."""
+
+
+class Job:
+    """One job, and the minions whose returns are awaited."""
+
+    def __init__(self, jid: str, minions: Collection[str], now: float, timeout_s: float) -> None:
+        self.jid, self.minions = jid, frozenset(minions)
+        self.waiting = set(minions)
+        self.announced: set[str] = set()  # on the bus, and not in the job cache yet
+        self.deadline, self.next_fetch, self.fetch_s = now + timeout_s, now, POLL_S
+        self.is_check = False  # asks whether another job still runs
+        self.check: Job | None = None  # that job, of this one
+        self.answers: Answers = {}
+
+
+class Returns:
+    """Sends jobs and collects their returns."""
+
+    def __init__(
+        self,
+        master: Master,
+        timeout_s: float,
+        check_timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take how long to wait for a return, and for the answer whether a job still runs."""
+        self._master, self._clock = master, clock
+        self.timeout_s, self._check_timeout_s = timeout_s, check_timeout_s
+        self.job_ids: list[str] = []
+        self.conflicts: set[str] = set()
+        self._open: dict[str, Job] = {}
+        self._digests: dict[tuple[str, str], bytes] = {}  # jid, minion: of the return that counts
+        self._heard: dict[tuple[str, str], bytes] = {}  # of the first return on the bus
+
+    def publish(
+        self, tgt: Any, tgt_type: str, fun: str, kwarg: Row | None = None, arg: Any = ()
+    ) -> Job:
+        """Send a job."""
+        job = self._publish(tgt, tgt_type, fun, kwarg, arg, self.timeout_s)
+        if job.jid:
+            self.job_ids.append(job.jid)
+        return job
+
+    def gather(self, jobs: Iterable[Job]) -> None:
+        """Wait until these jobs are complete or timed out; their ``answers`` are filled."""
+        while any(job.jid in self._open for job in jobs):
+            self._step(POLL_S)
+
+    def ask(
+        self, tgt: Any, tgt_type: str, fun: str, kwarg: Row | None = None, arg: Any = ()
+    ) -> tuple[Answers, set[str]]:
+        """Send a job and wait; return the answers, and the minions that it was sent to."""
+        job = self.publish(tgt, tgt_type, fun, kwarg, arg)
+        self.gather([job])
+        return job.answers, set(job.minions)
+
+    def ask_each(
+        self, names: Collection[str], fun: str, window: int, kwarg: Row | None = None
+    ) -> Iterator[tuple[str, Row | None]]:
+        """Ask many minions, at most ``window`` at the same time; yield each with its answer."""
+        left, jobs, missing = list(names), [], set(names)
+        group = max(1, window // 4)  # a job for each minion would cost the master more
+        while left or jobs:
+            busy = sum(len(job.waiting) for job in jobs)
+            while left and busy + min(group, len(left)) <= window:
+                some, left = left[:group], left[group:]
+                jobs.append(self.publish(some, "list", fun, kwarg))
+                busy += len(some)
+            self._step(POLL_S)
+            for job in jobs:
+                for name in missing & set(job.answers):
+                    missing.discard(name)
+                    yield name, job.answers[name]
+            jobs = [job for job in jobs if job.jid in self._open]
+        for name in sorted(missing):
+            yield name, None
+
+    def listen_once_more(self) -> None:
+        """Read what is on the bus by now: a second return under a name may have come late."""
+        self._read_bus(POLL_S)
+
+    def _publish(
+        self, tgt: Any, tgt_type: str, fun: str, kwarg: Row | None, arg: Any, timeout_s: float
+    ) -> Job:
+        sent = self._master.publish(tgt, tgt_type, fun, arg, kwarg) or {"jid": "", "minions": ()}
+        job = Job(sent["jid"], sent["minions"], self._clock(), timeout_s)
+        if job.waiting:
+            self._open[job.jid] = job
+        return job
+
+    def _step(self, wait_s: float) -> None:
+        self._read_bus(wait_s)
+        now = self._clock()
+        for job in list(self._open.values()):
+            is_overdue = now >= job.deadline
+            is_fetch_due = job.announced >= job.waiting or now >= job.next_fetch
+            if (job.announced and is_fetch_due) or (is_overdue and not job.check):
+                self._fetch(job)  # at the end in any case: an event may have been lost
+            if not job.waiting or (is_overdue and job.is_check):
+                del self._open[job.jid]
+            elif is_overdue:
+                self._check_running(job, now)
+
+    def _read_bus(self, wait_s: float) -> None:
+        for jid, minion, content in self._master.events(wait_s):
+            digest = _digest(content)
+            key = jid, minion
+            if key in self._digests:
+                self._compare(minion, digest, self._digests[key])
+            elif jid in self._open and minion in self._open[jid].waiting:
+                self._open[jid].announced.add(minion)
+                if key in self._heard:
+                    self._compare(minion, digest, self._heard[key])
+                self._heard.setdefault(key, digest)
+
+    def _fetch(self, job: Job) -> None:
+        began = self._clock()
+        for minion, content in self._master.cached(job.jid).items():
+            if minion in job.waiting:
+                job.waiting.discard(minion)
+                job.announced.discard(minion)
+                job.answers[minion] = {"ret": content}
+                digest = self._digests[job.jid, minion] = _digest(content)
+                self._compare(minion, digest, self._heard.pop((job.jid, minion), b""))
+        now = self._clock()
+        job.fetch_s = max(POLL_S, FETCH_SHARE * (now - began))
+        job.next_fetch = now + job.fetch_s
+
+    def _check_running(self, job: Job, now: float) -> None:
+        """Ask the minions that are overdue whether they still run the job; drop the others."""
+        if job.check is None:
+            fun, arg = "saltutil.find_job", (job.jid,)
+            job.check = self._publish(
+                sorted(job.waiting), "list", fun, None, arg, self._check_timeout_s
+            )
+            job.check.is_check = True
+        if job.check.jid not in self._open:
+            job.waiting &= {name for name, answer in job.check.answers.items() if answer["ret"]}
+            job.check, job.deadline = None, now + self.timeout_s
+            if not job.waiting:
+                del self._open[job.jid]
+
+    def _compare(self, minion: str, one: bytes, other: bytes) -> None:
+        if one and other and one != other:
+            self.conflicts.add(minion)
+
+
+def _digest(content: Any) -> bytes:
+    """Return a digest of a return; empty where Salt cut it off."""
+    try:
+        text = json.dumps(content, sort_keys=True, default=repr)
+    except (TypeError, ValueError):  # keys of several types
+        text = repr(content)
+    return b"" if TRIMMED in text else hashlib.blake2b(text.encode(errors="replace")).digest()

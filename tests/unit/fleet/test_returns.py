@@ -1,0 +1,169 @@
+"""Returns of jobs: which are believed, how long is waited, how many are asked at the same time."""
+
+import pytest
+from arp_engine.fleet import returns
+
+
+class Master:
+    """A master in memory: each minion returns after its delay; the clock moves with each wait."""
+
+    def __init__(self, delays, content=lambda name, fun: [name, fun]):
+        self.now, self.delays, self.content = 0.0, delays, content
+        self.jobs, self.bus, self.cache = [], [], {}
+        self.most_busy = self.fetches = 0
+
+    def clock(self):
+        return self.now
+
+    def publish(self, tgt, _tgt_type, fun, arg, _kwarg):
+        jid = str(len(self.jobs))
+        names = set(tgt) & set(self.delays)
+        self.jobs.append((jid, names, fun, arg, self.now))
+        self.cache[jid] = {}
+        for name in names:
+            delay = self.delays[name] if fun != "saltutil.find_job" else self._found(name, arg)
+            if delay is not None:
+                self.bus.append((self.now + delay, jid, name, fun))
+        self.bus.sort()
+        return {"jid": jid, "minions": sorted(names)}
+
+    def _found(self, name, arg):
+        """A minion that still runs the job says so at once; one that is down says nothing."""
+        sent = self.jobs[int(arg[0])][4]
+        delay = self.delays[name]
+        return None if delay is None or sent + delay <= self.now else 0.01
+
+    def events(self, wait_s):
+        self.now += wait_s
+        while self.bus and self.bus[0][0] <= self.now:
+            _, jid, name, fun = self.bus.pop(0)
+            content = {"pid": 1} if fun == "saltutil.find_job" else self.content(name, fun)
+            self.cache[jid].setdefault(name, content)
+            yield jid, name, content
+
+    def cached(self, jid):
+        self.fetches += 1
+        return dict(self.cache[jid])
+
+
+def collector(master, timeout_s=5.0):
+    return returns.Returns(master, timeout_s, 3.0, master.clock)
+
+
+def test_answers_come_from_the_job_cache():
+    master = Master({"db1": 0.1, "db2": 0.2})
+    answers, meant = collector(master).ask(["db1", "db2"], "list", "arp.list")
+    assert answers == {name: {"ret": [name, "arp.list"]} for name in ("db1", "db2")}
+    assert meant == {"db1", "db2"}
+    assert master.now < 1
+
+
+class ForgedBus(Master):
+    """A hostile minion puts a return in db1's name on the bus, before db1 has answered."""
+
+    def events(self, wait_s):
+        if self.now == 0:
+            yield "0", "db1", "forged"
+        yield from super().events(wait_s)
+
+
+def test_forged_event_is_not_believed_and_is_a_conflict():
+    master = ForgedBus({"db1": 1.0})
+    collected = collector(master)
+    answers, _ = collected.ask(["db1"], "list", "arp.list")
+    assert answers == {"db1": {"ret": ["db1", "arp.list"]}}
+    assert collected.conflicts == {"db1"}
+
+
+def test_forged_event_of_a_minion_that_is_down_is_no_answer():
+    master = ForgedBus({"db1": None})
+    assert collector(master).ask(["db1"], "list", "arp.list")[0] == {}
+
+
+class ForgedCache(Master):
+    """A hostile minion returns first, through a channel that does not verify the name."""
+
+    def publish(self, *words):
+        job = super().publish(*words)
+        self.cache[job["jid"]]["db1"] = "forged"
+        self.bus.insert(0, (self.now, job["jid"], "evil", "arp.list"))
+        return job
+
+    def events(self, wait_s):
+        yield "0", "db1", "forged"
+        yield from super().events(wait_s)
+
+
+def test_two_returns_under_one_name_are_a_conflict_even_if_the_second_is_late():
+    master = ForgedCache({"db1": 1.0})
+    collected = collector(master)
+    collected.ask(["db1"], "list", "arp.list")
+    master.now = 2
+    collected.listen_once_more()
+    assert collected.conflicts == {"db1"}
+
+
+class Deaf(Master):
+    """No event arrives."""
+
+    def events(self, wait_s):
+        list(super().events(wait_s))
+        return ()
+
+
+def test_lost_event_is_read_from_the_job_cache_at_the_end():
+    assert set(collector(Deaf({"db1": 0.1})).ask(["db1"], "list", "arp.list")[0]) == {"db1"}
+
+
+def test_return_of_a_minion_that_was_not_asked_does_not_count():
+    master = Master({"db1": 0.1, "evil": 0.1})
+    master.publish(["db1", "evil"], "list", "test.ping", (), None)
+    job = returns.Job("0", ["db1"], 0, 5)
+    collected = collector(master)
+    collected._open["0"] = job
+    collected.gather([job])
+    assert set(job.answers) == {"db1"}
+
+
+def test_slow_minion_is_waited_for_while_it_runs_the_job():
+    master = Master({"db1": 17.0, "db2": None})
+    answers, _ = collector(master).ask(["db1", "db2"], "list", "arp.revalidate")
+    assert set(answers) == {"db1"}
+
+
+def test_minion_that_is_down_ends_the_wait_after_both_timeouts():
+    master = Master({"db1": None})
+    collector(master).ask(["db1"], "list", "arp.list")
+    assert master.now == pytest.approx(8, abs=0.5)
+
+
+def test_20000_minions_with_200_down_take_seconds_and_no_more_than_the_window():
+    delays = {f"w{number}": 0.1 if number % 100 else None for number in range(20_000)}
+    master = Master(delays)
+    found = dict(collector(master).ask_each(sorted(delays), "network.interfaces", 200))
+    assert sum(answer is None for answer in found.values()) == 200
+    assert len(found) == 20_000
+    print(f"20,000 minions, 1 % down: {master.now:.0f} s, {len(master.jobs)} jobs")
+    assert master.now < 60, "in batches of 200 it took 8 s each: 13 minutes"
+
+
+def test_job_without_minions_is_complete():
+    assert collector(Master({})).ask(["db1"], "list", "arp.list") == ({}, set())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differ"),
+    [
+        ([{"a": 1, "b": 2}], [{"b": 2, "a": 1}], False),
+        ({1: "x", "1": "y"}, {1: "x"}, True),
+        ([1], ["1"], True),
+        ("VALUE_TRIMMED", [1], None),
+        (b"\xff", b"\xfe", True),
+    ],
+    ids=["order", "keys of two types", "types", "trimmed", "bytes"],
+)
+def test_digest_differs_where_the_content_does(one, other, differ):
+    digests = returns._digest(one), returns._digest(other)
+    assert (digests[0] != digests[1]) is (differ is not False)
+    if differ is None:
+        assert digests[0] == b"", "what Salt cut off is not compared"
