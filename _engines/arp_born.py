@@ -42,7 +42,6 @@ from arp_engine.table import parse
 
 log = logging.getLogger(__name__)
 
-DATABASES = "G@role:database or G@roles:database or I@role:database or I@roles:database or db*"
 LEADER_CHECK_S = 10.0  # between two calls of reactor.is_leader
 RETRY_S = 5.0  # after a job that could not be sent
 TAG = "arp/born"  # our events: asked, answered, silent, refused
@@ -56,7 +55,7 @@ def __virtual__():
 
 
 def start(
-    tgt=DATABASES,
+    tgt=arguments.DATABASES,
     tgt_type="compound",
     networks=None,
     window=1.0,

@@ -10,6 +10,7 @@ Only minions whose key is accepted count. A machine that does not answer is name
 not.
 """
 
+import errno
 import logging
 import signal
 import sys
@@ -32,7 +33,7 @@ except ImportError:
         ) from None
 
 reload_if_changed()
-from arp_engine.fleet import arguments, grains_cache, heal_run, html_report
+from arp_engine.fleet import arguments, grains_cache, heal_run, html_report, settings
 from arp_engine.fleet.audit import Audit
 from arp_engine.fleet.returns import Returns
 from arp_engine.reporting import files
@@ -41,7 +42,6 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "arp"
 
-DATABASES = "G@role:database or G@roles:database or I@role:database or I@roles:database or db*"
 ERROR = 1
 
 
@@ -51,7 +51,7 @@ def __virtual__():
 
 
 def audit(
-    tgt=DATABASES,
+    tgt=arguments.DATABASES,
     tgt_type="compound",
     truth="live",
     machines="*",
@@ -98,7 +98,8 @@ def audit(
     exclude
         Networks that are not compared. Default: none.
     report
-        Absolute path of a self-contained HTML page to write. Default: none.
+        Name of a self-contained HTML page (``NAME.html``) to write below ``arp_fleet: directory``
+        of the master's configuration. It replaces no other file. Default: none.
     limit
         Rows in one list, at most; 0 for all. ``totals`` has their real number. Default: 100.
     timeout
@@ -120,7 +121,7 @@ def audit(
 
 
 def heal(
-    tgt=DATABASES,
+    tgt=arguments.DATABASES,
     tgt_type="compound",
     truth="live",
     machines="*",
@@ -146,7 +147,7 @@ def heal(
     .. code-block:: bash
 
         salt-run arp.heal test=True
-        salt-run arp.heal networks=10.0.0.0/16 report=/srv/reports/arp.html
+        salt-run arp.heal networks=10.0.0.0/16 report=arp.html
 
     tgt, tgt_type, truth, machines, machines_type, networks, exclude, report, limit, timeout
         As in :py:func:`arp.audit`.
@@ -182,7 +183,8 @@ def heal(
 def _run(name, given, then):
     """Audit, do what follows, and return the answer with its exit code; an error is one line."""
     try:
-        options = arguments.parse_all(given)
+        allowed = settings.parse_settings(__opts__.get("arp_fleet"))
+        options = arguments.parse_all(given, allowed)
         with salt.client.get_local_client(mopts=__opts__) as client:
             timeout_s = options["timeout"] or __opts__["timeout"]
             master = _Master(client)
@@ -190,7 +192,7 @@ def _run(name, given, then):
             audit = Audit(master, asked, options)
             answer = then(audit, options)
         answer["jid"] = globals().get("__jid__", "")
-        _write_page(answer, options["report"])
+        _write_page(answer, options["report"], allowed.mode)
     except (ValueError, SaltException, OSError) as error:
         answer = {"error": f"arp.{name}: {error}", "retcode": ERROR}
     __context__["retcode"] = answer["retcode"]
@@ -269,14 +271,16 @@ class _Master:
             print(", ".join(f"{key} {value}" for key, value in numbers.items()), file=sys.stderr)
 
 
-def _write_page(answer, path):
+def _write_page(answer, path, mode):
     """Write the page. The answer is returned either way."""
     if not path:
         return
     answer["report"] = path
     page = html_report.page(answer, time.time())
     try:
-        files.write_atomically(path, page.encode(errors="replace"), 0o640)
+        if not html_report.may_replace(path):
+            raise FileExistsError(errno.EEXIST, "not a page of ours", path)
+        files.write_atomically(path, page.encode(errors="replace"), mode)
     except OSError as error:
         answer["summary"].append(f"The page could not be written: {error}")
         answer["retcode"] = answer["retcode"] or ERROR

@@ -24,7 +24,14 @@ def centre(repo):
     """Three databases, two workers, a minion on each; the product is everywhere."""
     with (
         tempfile.TemporaryDirectory(dir="/tmp", prefix="f") as where,
-        Centre(pathlib.Path(where), repo, DATABASES) as centre,
+        Centre(
+            pathlib.Path(where),
+            repo,
+            DATABASES,
+            arp_fleet={"directory": where, "mode": "0644"},
+            external_auth={"sharedsecret": {"auditor": [{"@runner": ["arp.audit"]}]}},
+            sharedsecret="secret",
+        ) as centre,
         contextlib.ExitStack() as services,
     ):
         for name in DATABASES:
@@ -85,8 +92,8 @@ def test_audit_finds_and_heal_corrects_a_black_hole(centre, family, truth, tmp_p
         assert told.data["summary"][-1] == "3 to ask about, in 3 waves."
         assert not any(connect(worker, address(each, family), timeout_s=1) for each in databases)
 
-        page = tmp_path / "page.html"
-        done = centre.run("arp.heal", f"truth={truth}", "pause=0", f"report={page}")
+        page = centre.root / "page.html"
+        done = centre.run("arp.heal", f"truth={truth}", "pause=0", "report=page.html")
         assert rows(done, "healed", "minion", "ip", "old", "new") == [
             (name, ip, old, new) for name in DATABASES
         ]
@@ -101,11 +108,17 @@ def test_audit_finds_and_heal_corrects_a_black_hole(centre, family, truth, tmp_p
         assert (again.code, again.data["wrong"]) == (0, [])
 
 
-def test_unwritable_page_keeps_the_answer(centre):
-    seen = centre.run("arp.audit", "['db1', 'db2']", "report=/proc/page.html")
-    assert seen.data["counts"]["databases"] == 2
-    assert "The page could not be written" in seen.data["summary"][-1]
-    assert seen.code == 1
+def test_auditor_by_external_auth_may_audit_and_write_no_file_but_a_page(centre):
+    auth = ("-a", "sharedsecret", "--username=auditor", "--password=secret")
+    seen = centre.run(*auth, "arp.audit", "report=auditor.html")
+    assert seen.data["counts"]["databases"] == 3
+    page = centre.root / "auditor.html"
+    assert page.stat().st_mode & 0o777 == 0o644
+    page.write_text("not ours", encoding="utf-8")
+    for report in ("auditor.html", "../x.html", "/etc/x.html"):
+        assert "error" in centre.run(*auth, "arp.audit", f"report={report}").data
+    assert page.read_text(encoding="utf-8") == "not ours"
+    assert "arp.heal" not in centre.run(*auth, "arp.heal", "test=True", out=None).text
 
 
 def test_terminal_shows_tables_and_the_jid(centre):

@@ -235,8 +235,11 @@ def test_every_room_is_in_the_wheel():
 
 def test_each_line_of_the_threat_model_has_its_test():
     text = (REPO / "docs" / "threat-model.md").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) > 20
     for line in lines:
+        if line.endswith("| Test |") or set(line) == {"|", "-"}:
+            continue
         named = re.findall(r"`([a-z/]+/test_\w+\.py)::(test_\w+)`", line)
         assert named, line
         for file, test in named:

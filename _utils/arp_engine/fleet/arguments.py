@@ -1,20 +1,34 @@
 """Arguments of the runner and of the engine for new machines, parsed. Standard library alone.
 
+The runner's functions run as root for everybody that external_auth lets in. So an argument is
+judged as if somebody had typed it who may call this one function and nothing else: a file lies in
+the directory that the master's configuration names, a target tells nothing of pillar, a number has
+a bound.
+
 Every refusal is a ValueError of one line that names the value and what is allowed.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..table import parse
+from . import html_report
+from .settings import Settings
 
+DATABASES = "G@role:database or G@roles:database or I@role:database or I@roles:database or db*"
 #: Target types of Salt that have a function of the same name in Salt's ``match`` module.
 MATCHERS = (
     "glob", "pcre", "list", "grain", "grain_pcre", "pillar", "pillar_pcre", "compound",
 )  # fmt: skip
+MAX_TARGET = 10_000  # characters
+MAX_IDS = 100_000
+MAX_NETWORKS = 1_000
+_BY_PILLAR = re.compile(r"\b[IJ]@")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def share(value: Any) -> float:
@@ -34,18 +48,53 @@ def target(key: str, value: Any) -> str | list[str]:
     ids = value if isinstance(value, list) else [value]
     if not value or not all(isinstance(each, str) for each in ids):
         raise ValueError(f"{key}: {value!r} is not a target")
+    if len(ids) > MAX_IDS or any(len(each) > MAX_TARGET for each in ids):
+        raise ValueError(f"{key}: more than {MAX_IDS} ids, or {MAX_TARGET} characters")
     return value
 
 
-def page(value: Any) -> str:
+def check_pillar(key: str, tgt: str | list[str], tgt_type: str, settings: Settings) -> None:
+    """Refuse a target by pillar: its matches would tell what is in the pillar of each minion."""
+    by_pillar = tgt_type.startswith("pillar") or (
+        tgt_type == "compound" and isinstance(tgt, str) and _BY_PILLAR.search(tgt)
+    )
+    if by_pillar and tgt != DATABASES and tgt not in settings.targets:
+        raise ValueError(
+            f"{key}: {tgt!r} is a target by pillar, and not one of `arp_fleet: targets` in the "
+            "master's configuration"
+        )
+
+
+def file_in(directory: str, key: str, value: str) -> str:
+    """Return the path of a file in the directory of the master's configuration."""
+    if not directory:
+        raise ValueError(f"{key}: set `arp_fleet: directory` in the master's configuration")
+    name = os.path.basename(value)
+    if not _NAME.fullmatch(name) or value not in (name, os.path.join(directory, name)):
+        raise ValueError(f"{key}: {value!r} is not the name of a file in {directory}")
+    return os.path.join(directory, name)
+
+
+def page(value: Any, settings: Settings) -> str:
     """Return the path of the page to write, or "" for none."""
     if value is None:
         return ""
-    if not isinstance(value, str) or not os.path.isabs(value) or os.path.isdir(value):
-        raise ValueError(f"report: {value!r} is not the absolute path of a file")
-    if not os.path.isdir(os.path.dirname(value)):
-        raise ValueError(f"report: {value!r}: its directory does not exist")
-    return value
+    if not isinstance(value, str) or not value.endswith(".html"):
+        raise ValueError(f"report: {value!r} is not the name of a file that ends in .html")
+    path = file_in(settings.directory, "report", value)
+    if not os.path.isdir(settings.directory):
+        raise ValueError(f"report: the directory {settings.directory} does not exist")
+    if not html_report.may_replace(path):
+        raise ValueError(f"report: {path} exists and is not a page of arp.audit or arp.heal")
+    return path
+
+
+def networks(key: str, value: Any) -> list[parse.Network]:
+    """Return networks, not too many: each address is looked up in all of them."""
+    found = parse.networks(key, value)
+    if len(found) > MAX_NETWORKS:
+        raise ValueError(f"{key}: {len(found)} networks; at most {MAX_NETWORKS}")
+    return found
 
 
 #: Argument of arp.audit or arp.heal to its parser.
@@ -55,12 +104,11 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "truth": lambda value: parse.one_of("truth", value, ("live", "cached")),
     "machines": lambda value: target("machines", value),
     "machines_type": lambda value: parse.one_of("machines_type", value, MATCHERS),
-    "networks": lambda value: parse.networks("networks", value),
-    "exclude": lambda value: parse.networks("exclude", value),
-    "report": page,
+    "networks": lambda value: networks("networks", value),
+    "exclude": lambda value: networks("exclude", value),
     "limit": parse.limit,
-    "timeout": lambda value: value and parse.whole_number("timeout", value, 1, 86400, "seconds"),
-    "batch": lambda value: parse.whole_number("batch", value, 1, 100_000, "minions"),
+    "timeout": lambda value: value and parse.whole_number("timeout", value, 1, 3600, "seconds"),
+    "batch": lambda value: parse.whole_number("batch", value, 1, 2_000, "minions"),
     "share": share,
     "pause": lambda value: parse.seconds("pause", value, 0, 3600),
     "budget": lambda value: parse.whole_number("budget", value, 1, 10**9, "questions"),
@@ -69,10 +117,12 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def parse_all(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def parse_all(arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Return the arguments of arp.audit or arp.heal, parsed."""
-    options = {key: _PARSERS[key](value) for key, value in arguments.items()}
+    options = {key: _PARSERS[key](value) for key, value in arguments.items() if key in _PARSERS}
+    options["report"] = page(arguments["report"], settings)
     for key in ("tgt", "machines"):
         if isinstance(options[key], list):
             options[f"{key}_type"] = "list"
+        check_pillar(key, options[key], options[f"{key}_type"], settings)
     return options

@@ -53,10 +53,14 @@ class Audit:
         machines = master.match(options["machines"], options["machines_type"])
         self._machines = accepted if machines is None else accepted & machines
         self.tables = self._tables(accepted)
+        if not self.tables and not self.silent:
+            raise ValueError(f"no minion matches {options['tgt']!r} ({options['tgt_type']})")
         self.hosts = master.cached_hosts(self._machines)
         self._former = master.cached_hosts(master.cached_minions() - accepted)
         if options["truth"] == "live":
             self._ask_machines(sorted(self._machines))
+        if not self.hosts and not self._former:
+            raise ValueError("nothing to compare with: no machine answered, none has cached grains")
         for name in self._machines - set(self.hosts):
             self.silent.setdefault(name, "no answer, and no cached grains")
         self._compare()

@@ -6,6 +6,8 @@ Standard library alone.
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -13,6 +15,8 @@ from typing import Any
 
 Row = dict[str, Any]
 MAX_MATRIX = 40  # rows and columns of the matrix; the lists below it are complete
+
+MARK = "<!doctype html>\n<!-- arp_fleet -->\n"  # the first bytes of every page of ours
 
 STYLE = """
 :root { color-scheme: light dark; --bad: #b3261e; --good: #1e6b34; --dim: #6b6b6b; --line: #8884; }
@@ -65,7 +69,7 @@ def page(answer: Mapping[str, Any], now: float) -> str:
         _list("Did not answer", map(_reason, _rows(answer, "silent"))),
     ]
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'{MARK}<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
@@ -73,6 +77,19 @@ def page(answer: Mapping[str, Any], now: float) -> str:
         + "\n".join(filter(None, parts))
         + "\n</body></html>\n"
     )
+
+
+def may_replace(path: str) -> bool:
+    """Tell whether a path is free, or a page of ours: never another file, never a link."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            return file.read(len(MARK)) == MARK.encode()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _marks(answer: Mapping[str, Any]) -> dict[tuple[str, str], str]:

@@ -1,8 +1,12 @@
 """A whole audit and a whole heal, on a fleet in memory."""
 
+import re
+
+import pytest
 from arp_engine.fleet import arguments, heal_run
 from arp_engine.fleet.audit import Audit
 from arp_engine.fleet.returns import Returns
+from arp_engine.fleet.settings import Settings
 from simulated import Master
 
 DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
@@ -24,16 +28,20 @@ def interfaces(mac, *ips):
 
 
 def audited(master, options):
-    return Audit(master, Returns(master, 5, 3, master.clock), arguments.parse_all(options))
+    return Audit(master, Returns(master, 5, 3, master.clock), options)
+
+
+def parsed(**options):
+    return arguments.parse_all({**AUDIT, **options}, Settings())
 
 
 def audit(master, **options):
-    return audited(master, {**AUDIT, **options}).answer()
+    return audited(master, parsed(**options)).answer()
 
 
 def heal(master, **options):
-    options = {**AUDIT, **HEAL, **options}
-    return heal_run.heal(audited(master, options), arguments.parse_all(options), RuntimeError)
+    options = parsed(**HEAL, **options)
+    return heal_run.heal(audited(master, options), options, RuntimeError)
 
 
 def healed(kwarg):
@@ -85,3 +93,16 @@ def test_forged_table_hides_nothing_and_costs_the_exit_code():
     assert [each["minion"] for each in answer["conflicts"]] == ["db1"]
     assert answer["retcode"] == 2 + 4
     assert "1 minion with two different returns: a forged one?" in answer["summary"]
+
+
+@pytest.mark.parametrize(
+    ("master", "line"),
+    [
+        (Master({}, {"w": interfaces(BORN, IP)}), "no minion matches 'db*' (glob)"),
+        (Master({"db1": [row()]}, {}), "nothing to compare with"),
+    ],
+    ids=["mistyped role", "no interfaces"],
+)
+def test_nothing_to_look_at_is_an_error_and_not_clean(master, line):
+    with pytest.raises(ValueError, match=re.escape(line)):
+        audit(master)

@@ -1,0 +1,33 @@
+"""The part ``arp_fleet`` of the master's configuration, parsed. Standard library alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, NamedTuple
+
+
+class Settings(NamedTuple):
+    """What only the master's administrator may decide."""
+
+    directory: str = ""  # pages, metrics and history are written there; truth files are read there
+    mode: int = 0o640  # of what is written
+    targets: tuple[str, ...] = ()  # targets by pillar that may be named
+
+
+def parse_settings(value: Any) -> Settings:
+    """Return the settings; ValueError with one line names a bad one."""
+    given = {} if value is None else value
+    if not isinstance(given, dict) or set(given) - set(Settings._fields):
+        allowed = ", ".join(Settings._fields)
+        raise ValueError(f"arp_fleet in the master's configuration: allowed are {allowed}")
+    directory = given.get("directory", "")
+    if directory != "" and not (isinstance(directory, str) and os.path.isabs(directory)):
+        raise ValueError(f"arp_fleet: directory: {directory!r} is not an absolute path")
+    mode = given.get("mode", "0640")
+    if not isinstance(mode, str) or not re.fullmatch("0[0-7]{3}", mode):
+        raise ValueError(f"arp_fleet: mode: {mode!r} is not a mode in quotes, such as '0644'")
+    targets = given.get("targets", [])
+    if not isinstance(targets, list) or not all(isinstance(each, str) for each in targets):
+        raise ValueError(f"arp_fleet: targets: {targets!r} is not a list of targets")
+    return Settings(os.path.normpath(directory) if directory else "", int(mode, 8), tuple(targets))

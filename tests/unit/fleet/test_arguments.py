@@ -1,0 +1,98 @@
+"""Arguments as somebody may type them who may call one runner function, and nothing else."""
+
+import pytest
+from arp_engine.fleet import arguments, html_report
+from arp_engine.fleet.settings import Settings, parse_settings
+
+BY_PILLAR = "I@db:password:a*"
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("/etc/passwd", "not the name of a file that ends in .html"),
+        ("/etc/cron.d/x.html", "is not the name of a file in"),
+        ("../x.html", "is not the name of a file in"),
+        ("a/x.html", "is not the name of a file in"),
+        (".x.html", "is not the name of a file in"),
+        ("x\n.html", "is not the name of a file in"),
+        (5, "not the name of a file"),
+    ],
+    ids=str,
+)
+def test_page_is_refused_outside_the_directory(tmp_path, value, line):
+    with pytest.raises(ValueError, match=r"^report: [^\n]*$") as refused:
+        arguments.page(value, Settings(str(tmp_path)))
+    assert line in str(refused.value)
+
+
+def test_page_needs_a_directory_in_the_masters_configuration():
+    with pytest.raises(ValueError, match="set `arp_fleet: directory`"):
+        arguments.page("x.html", Settings())
+
+
+def test_page_may_replace_a_page_and_no_other_file(tmp_path):
+    allowed = Settings(str(tmp_path))
+    path = tmp_path / "x.html"
+    assert arguments.page("x.html", allowed) == arguments.page(str(path), allowed) == str(path)
+    path.write_text(html_report.page({"summary": []}, 1.8e9), encoding="utf-8")
+    assert arguments.page("x.html", allowed) == str(path)
+    path.write_text("<!doctype html>\nsomebody else's", encoding="utf-8")
+    (tmp_path / "link.html").symlink_to("/etc/passwd")
+    (tmp_path / "dir.html").mkdir()
+    for name in ("x.html", "link.html", "dir.html"):
+        with pytest.raises(ValueError, match="exists and is not a page"):
+            arguments.page(name, allowed)
+
+
+@pytest.mark.parametrize(
+    ("tgt", "tgt_type"),
+    [
+        (BY_PILLAR, "compound"),
+        ("db* or (J@a:b)", "compound"),
+        ("a:b", "pillar"),
+        ("a:.", "pillar_pcre"),
+    ],
+)
+def test_target_by_pillar_is_refused_unless_configured(tgt, tgt_type):
+    with pytest.raises(ValueError, match="is a target by pillar"):
+        arguments.check_pillar("tgt", tgt, tgt_type, Settings())
+    arguments.check_pillar("tgt", tgt, tgt_type, Settings(targets=(tgt,)))
+
+
+def test_default_target_is_allowed():
+    arguments.check_pillar("tgt", arguments.DATABASES, "compound", Settings())
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda: arguments.target("tgt", "x" * 10_001), "more than 100000 ids, or 10000 char"),
+        (lambda: arguments.target("tgt", ["x"] * 100_001), "more than 100000 ids"),
+        (lambda: arguments.networks("exclude", ["10.0.0.1"] * 1001), "1001 networks; at most"),
+    ],
+)
+def test_arguments_have_a_bound(call, line):
+    with pytest.raises(ValueError, match=line):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("x", "allowed are directory, mode"),
+        ({"dir": "/x"}, "allowed are directory, mode"),
+        ({"directory": "x"}, "directory: 'x' is not an absolute path"),
+        ({"mode": 420}, "mode: 420 is not a mode in quotes"),
+        ({"targets": "I@x"}, "targets: 'I@x' is not a list"),
+    ],
+)
+def test_bad_settings_are_one_line(value, line):
+    with pytest.raises(ValueError, match=line):
+        parse_settings(value)
+
+
+def test_settings():
+    given = {"directory": "/srv/arp/", "mode": "0644", "targets": ["I@role:pg"]}
+    assert parse_settings(given) == Settings("/srv/arp", 0o644, ("I@role:pg",))
+    assert parse_settings(None) == Settings()
