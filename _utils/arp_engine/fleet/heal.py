@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ..packets import probe_schedule
-from . import batches, summary
+from . import batches, fair, summary
 from .batches import Job
 from .compare import Comparison, Row
 
@@ -33,6 +33,7 @@ class Heal:
             self._waiting.setdefault(row["minion"], []).append(row)
         self._never_touched = [row for row in found if row["owner"]]
         self._budget_left = budget
+        self._allowed: dict[str, int] = {}  # by minion: requests in this round
         self.requests = self.asked = self.waves_done = 0
         self._unasked = dict.fromkeys(self._entries, "the run ended first")
         self._healed: list[Row] = []
@@ -42,28 +43,35 @@ class Heal:
         self._settled: set[Entry] = set()  # healed or gone, by their databases' answers
         self._unreached: dict[str, str] = {}
 
+    def next_round(self) -> bool:
+        """Share out the budget that is left; return whether it allows to ask about anything.
+
+        Each database gets its part of a round. What is left of all parts is the next round's.
+        """
+        wants = {minion: len(rows) for minion, rows in self._waiting.items() if rows}
+        shares = fair.deal(self._budget_left // WORST, wants)
+        self._allowed = {minion: WORST * share for minion, share in shares.items()}
+        return any(shares.values())
+
     def waves(self, everybody: Collection[str], share: float, batch: int) -> Iterator[list[str]]:
         """Return the minions that are asked at the same time, wave by wave."""
-        return batches.waves({row["minion"] for row in self.rows}, everybody, share, batch)
+        waiting = [minion for minion, rows in self._waiting.items() if rows]
+        return batches.waves(waiting, everybody, share, batch)
 
     def jobs(self, wave: Collection[str], most: int) -> dict[Job, list[str]]:
         """Return the jobs of a wave that the budget allows; none when there is nothing to do.
 
         An answer frees the part of the budget that was not used: call it again until it is empty.
         """
-        rows = [row for minion in wave for row in self._waiting.get(minion, ())]
-        fits = min(most, self._budget_left // WORST)
-        allowed: dict[Job, list[str]] = {}
-        if fits:
-            for (dev, ips), minions in batches.jobs(rows, wave, fits).items():
-                affordable = minions[: self._budget_left // (WORST * len(ips))]
-                self._budget_left -= WORST * len(ips) * len(affordable)
-                if affordable:
-                    allowed[dev, ips] = affordable
-        if not allowed:
-            for row in rows:
+        rows: list[Row] = []
+        for minion in wave:
+            waiting = self._waiting.get(minion, [])
+            count = min(len(waiting), self._allowed.get(minion, 0) // WORST)
+            self._charge(minion, WORST * count)
+            rows += waiting[:count]
+            for row in waiting[count:]:
                 self._unasked[_entry(row)] = "the budget of requests is spent"
-        return allowed
+        return batches.jobs(rows, wave, most)
 
     def begin(self, minions: Collection[str], dev: str, ips: Collection[str]) -> None:
         """Note that a job was sent."""
@@ -80,13 +88,16 @@ class Heal:
         answer = returned["ret"] if not why and isinstance(returned["ret"], dict) else {}
         if why or not answer:
             self._unreached[minion] = why or "malformed arp.revalidate return"
-            self.requests += WORST * len(ips)  # it may have asked all the same
+            if returned is None:
+                self._budget_left += WORST * len(ips)  # for those that answer
+            else:
+                self.requests += WORST * len(ips)  # it may have asked all the same
             self._note_unasked(minion, dev, ips, self._unreached[minion])
             return
         for ip in ips:
             self._unasked.pop((minion, dev, ip), None)
             self._unverified.add((minion, dev, ip))
-        self._pay(answer.get("entries"), len(ips))
+        self._pay(minion, answer.get("entries"), len(ips))
         for row in _rows(answer.get("healed")):
             old, new = str(row.get("old", "")), str(row.get("new", ""))
             self._healed.append({**_head(minion, row), "old": old, "new": new})
@@ -149,7 +160,7 @@ class Heal:
             "retcode": code,
         }
 
-    def _pay(self, entries: Any, count: int) -> None:
+    def _pay(self, minion: str, entries: Any, count: int) -> None:
         """Charge the budget with the requests that were really sent."""
         reserved, cost, reported = WORST * count, 0, 0
         for row in _rows(entries):
@@ -161,7 +172,11 @@ class Heal:
             cost + WORST * max(0, count - reported), reserved
         )  # an entry without a count is charged in full
         self.requests += cost
-        self._budget_left += reserved - cost
+        self._charge(minion, cost - reserved)
+
+    def _charge(self, minion: str, requests: int) -> None:
+        self._budget_left -= requests
+        self._allowed[minion] = self._allowed.get(minion, 0) - requests
 
     def _note_wrong(self, entry: Entry, why: str) -> None:
         if entry in self._entries:

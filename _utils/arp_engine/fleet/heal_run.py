@@ -30,7 +30,8 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
         return answer
     code, why = 0, []
     try:
-        _run_waves(audit, account, waves, options)
+        while account.next_round():
+            _run_waves(audit, account, options)
     except master.interruptions:
         code = INTERRUPTED
     except failures as error:
@@ -44,14 +45,15 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
     return {**answer, **done, "interrupted": code == INTERRUPTED}
 
 
-def _run_waves(audit: Audit, account: Heal, waves: list[list[str]], options: Options) -> None:
+def _run_waves(audit: Audit, account: Heal, options: Options) -> None:
+    waves = list(account.waves(audit.tables, options["share"], options["batch"]))
     for number, wave in enumerate(waves, 1):
+        if account.waves_done:
+            time.sleep(options["pause"])
         while _run_wave(audit, account, wave, options["rate"]):
             pass  # the answers may have freed what the budget did not allow before
-        account.waves_done = number
+        account.waves_done += 1
         audit.master.progress(wave=number, of=len(waves), **account.counts())
-        if number < len(waves):
-            time.sleep(options["pause"])
 
 
 def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -> bool:

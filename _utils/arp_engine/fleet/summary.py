@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from . import fair
 from .compare import Bindings, Comparison, Row
 
 WRONG, NOT_ALL_ANSWERED = 2, 4  # exit codes; their sum is both
@@ -33,8 +34,8 @@ def unconfirmed(result: Comparison, known: Bindings) -> set[str]:
 
 def limited(lists: Mapping[str, list[Any]], limit: int) -> dict[str, Any]:
     """Return lists cut to ``limit`` rows (0: not at all), and their real lengths."""
-    cut = {name: rows[:limit] if limit else rows for name, rows in lists.items()}
-    return {**cut, "totals": {name: len(rows) for name, rows in lists.items()}}
+    shown = {name: fair.cut(rows, limit) for name, rows in lists.items()}
+    return {**shown, "totals": {name: len(rows) for name, rows in lists.items()}}
 
 
 def rows_of(reasons: Mapping[str, str]) -> list[Row]:

@@ -1,7 +1,7 @@
 """Who is asked when, what it costs, and what is known at any moment."""
 
 import pytest
-from arp_engine.fleet import arguments, batches, compare, html_report
+from arp_engine.fleet import arguments, batches, compare, fair, html_report, summary
 from arp_engine.fleet import heal as fleet_heal
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,7 +99,8 @@ def test_job_size_is_bounded():
 
 
 def run(heal, wave, answers, most=500):
-    """One wave, as the runner has it."""
+    """One wave of one round, as the run has it."""
+    heal.next_round()
     while jobs := heal.jobs(wave, most):
         for (dev, ips), minions in jobs.items():
             heal.begin(minions, dev, ips)
@@ -141,25 +142,78 @@ def test_budget_is_kept_and_the_rest_named():
     rows = [wrong(f"db{number}") for number in range(5)]
     heal = fleet_heal.Heal(verdict(*rows), 80)
     everybody = [each["minion"] for each in rows]
-    run(heal, everybody, {})  # nobody tells what it cost: 39 each
+    run(heal, everybody, {name: {"ret": {"healed": []}} for name in everybody})  # 39 each
     done = told(heal)
     assert (done["asked"], done["requests"]) == (2, 78)
-    assert [row["minion"] for row in done["not_reached"]] == everybody
     assert sum("budget" in row["why"] for row in done["not_reached"]) == 3
+
+
+def rounds(heal, minions, answers):
+    """Rounds until nothing is left to do, as the run has it."""
+    while heal.next_round():
+        while jobs := heal.jobs(minions, 500):
+            for (dev, ips), names in jobs.items():
+                heal.begin(names, dev, ips)
+                for name in names:
+                    heal.note_answer(name, dev, ips, answers(name, ips))
+
+
+@pytest.mark.parametrize("loud", ["silent", "costly"])
+def test_database_with_300_wrong_entries_leaves_the_budget_of_nine_others(loud):
+    many = [wrong("db0", f"10.0.{n >> 8}.{n & 255}") for n in range(300)]
+    rows = [*many, *(wrong(f"db{number}") for number in range(1, 10))]
+    heal = fleet_heal.Heal(verdict(*rows), 1000)
+
+    def answers(name, ips):
+        if name != "db0":
+            return answer(*ips)
+        return None if loud == "silent" else {"ret": {"healed": []}}
+
+    rounds(heal, [f"db{number}" for number in range(10)], answers)
+    done = heal.answer({}, 20)
+    assert {row["minion"] for row in done["healed"]} == {f"db{number}" for number in range(1, 10)}
+    assert done["requests"] <= 1000
+
+
+def test_budget_that_is_left_is_the_next_rounds():
+    ips = [f"192.0.2.{number}" for number in range(50)]
+    heal = fleet_heal.Heal(verdict(wrong("pg1"), *(wrong("db1", ip) for ip in ips)), 200)
+    rounds(heal, ["pg1", "db1"], lambda _, some: answer(*some))
+    assert (len(told(heal)["healed"]), told(heal)["requests"]) == (51, 102)
+
+
+@given(st.integers(0, 200), st.dictionaries(IDS, st.integers(0, 50)))
+def test_deal_gives_all_there_is_and_nobody_more_than_it_wants(total, wants):
+    shares = fair.deal(total, wants)
+    assert all(0 <= shares[name] <= wants[name] for name in wants)
+    assert sum(shares.values()) == min(total, sum(wants.values()))
+
+
+def test_deal_is_equal_between_roles_then_minions():
+    wants = {"db1": 100, "db2": 100, "pg1": 100, "web1": 1}
+    assert fair.deal(41, wants) == {"db1": 10, "db2": 10, "pg1": 20, "web1": 1}
+
+
+def test_limited_rows_show_every_database():
+    rows = [wrong("db0", f"10.0.{n >> 8}.{n & 255}") for n in range(300)]
+    rows += [wrong(f"db{number}") for number in range(1, 10)]
+    shown = summary.limited({"wrong": rows}, 100)
+    assert len(shown["wrong"]) == 100
+    assert {row["minion"] for row in shown["wrong"]} == {f"db{number}" for number in range(10)}
+    assert shown["totals"] == {"wrong": 309}
 
 
 def test_unused_budget_is_freed_for_the_next_wave():
     rows = [wrong(f"db{number}") for number in range(3)]
     heal = fleet_heal.Heal(verdict(*rows), 45)
-    for each in rows:
-        run(heal, [each["minion"]], {each["minion"]: answer("192.0.2.90")})
+    rounds(heal, [each["minion"] for each in rows], lambda _, ips: answer(*ips))
     assert (told(heal)["asked"], told(heal)["requests"]) == (3, 6)
 
 
 def test_freed_budget_covers_more_entries_than_fit_at_once():
     ips = [f"192.0.2.{number}" for number in range(50)]
     heal = fleet_heal.Heal(verdict(*(wrong("db1", ip) for ip in ips)), 200)
-
+    heal.next_round()
     while jobs := heal.jobs(["db1"], 500):
         for (dev, some), minions in jobs.items():
             assert len(some) <= 5
@@ -189,9 +243,10 @@ def test_unanswered_entry_costs_the_kernels_probes_too():
 
 
 def test_interrupted_run_names_what_it_did_not_reach():
-    heal = fleet_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 100)
+    heal = fleet_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 200)
     run(heal, ["db1"], {"db1": answer("192.0.2.90")})
     heal.note_tables([], ["db1"])
+    heal.next_round()
     [(job, minions)] = heal.jobs(["db2"], 500).items()
     heal.begin(minions, *job)  # here it is interrupted
     done = told(heal)
