@@ -246,24 +246,32 @@ def hour(events):
     sys.path.insert(0, str(REPO / "_utils"))
     from arp_engine.packets import tcp_syn  # noqa: PLC0415
     from arp_engine.reporting import throttle  # noqa: PLC0415
-    from arp_engine.sentinel import decide, options  # noqa: PLC0415
+    from arp_engine.sentinel import (  # noqa: PLC0415
+        decide,
+        devices,
+        doubt_sources,
+        options,
+        telling,
+    )
 
     flood = _Flood()
     ask = flood.channel
-    host = decide.Host(options.parse({}).selectors, ask.device, ask.devices, ask.ifindex)
-    watch = decide.Watch(
-        100, flood, throttle.Teller(lambda *_told: None), host, lambda *_entry: False, flood.now
+    watched = devices.WatchedDevices(
+        options.parse({}).selectors, ask.device, ask.devices, ask.ifindex
     )
-    watch.known.read_anew(flood.entries)
+    news = telling.News(throttle.Teller(lambda *_told: None), watched, flood.now)
+    decider = decide.Decider(100, flood, news, watched, lambda *_entry: False, flood.now)
+    sources = doubt_sources.DoubtSources(decider, flood, news, watched, flood.now)
+    decider.cache.read_anew(flood.entries)
     asked, sizes = 0, []
     for number in range(events):
         mac, data = flood.next()
-        watch.came(flood.ifindex, mac, tcp_syn.parse(data))
+        sources.on_inbound_syn(flood.ifindex, mac, tcp_syn.parse(data))
         if not number % 64:
-            while question := watch.next_question():
+            while question := decider.next_question():
                 asked += 1
-                watch.answered(question, flood.heard(question, asked))
-            watch.aliases.forget(flood.now())
+                decider.on_probe_result(question, flood.heard(question, asked))
+            decider.aliases.forget(flood.now())
         if number % (events // 20) == events // 20 - 1:
             sizes.append(_rss_kb())
     return (
@@ -305,11 +313,11 @@ class _Flood:
             1, number % 2 * 10, {question.mac: 0.2} if number % 2 else {}
         )
 
-    def is_answered(self, _syn):
+    def has_listener_answered(self, _syn):
         """Tell whether a listener has answered: there is none."""
         return False
 
-    def put(self, _syn, _outgoing):
+    def release(self, _syns, _ifindex):
         """Reinject nothing."""
 
 

@@ -13,7 +13,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from arp_engine.sentinel.question_queue import AGAIN_S
+from arp_engine.sentinel.question_queue import PROBE_INTERVAL_S
 from stage import FIREWALL
 
 from lab.causes import Confirming, aged
@@ -24,7 +24,7 @@ from lab.observe import PORT, Service, connect
 from lab.scenes import LEARNT_S
 
 ROUNDS = 5
-REST_S = AGAIN_S + 1  # one address is not asked about sooner
+REST_S = PROBE_INTERVAL_S + 1  # one address is not asked about sooner
 START_S = 200  # the engine's import, there: 20 s, and minutes on a busy host
 CLOSED = PORT + 1
 PLAIN, VOUCHED = "plain", "vouched"

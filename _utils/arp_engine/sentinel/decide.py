@@ -1,410 +1,330 @@
-"""What the sentinel makes of what it hears: a doubt, a question, and what the wire's answer means.
+"""The life of a doubted entry, as a state machine: TRANSITIONS is all that can happen to it.
 
-No entry is written. Asking is enough: where somebody answers, the kernel takes the answer into its
-table by itself (resolve/ask.py); where nobody does, nothing happens. What belongs to somebody else
-(table/ownership.py) is never asked about, as an answer would change it.
+No entry is written. Probing is enough: where a host answers, the kernel takes the answer into its
+table by itself (resolve/ask.py); where none does, nothing changes. Protected entries
+(table/ownership.py) are never probed, as an answer would change them.
 
-But the kernel believes no answer about an entry that has changed less than ``locktime`` ago (a
-second, IPv4), and our own SYN/ACK changes a STALE one, to DELAY. So where a connection waits,
-another host has answered, the host at the MAC we hold has not, neither alone nor among all, and the
-table keeps it for ``locktime``: that entry is deleted. The kernel then asks by itself, and so do
-we, as its one broadcast may get lost.
+For ``locktime`` (a second, IPv4) after an entry has changed the kernel takes no answer for it, and
+our own SYN/ACK changes a STALE one, to DELAY. So where a connection waits, another host has
+answered, the host with the cached MAC has not (neither to unicast nor to broadcast) and the kernel
+keeps the MAC for ``locktime``: that entry is deleted. The kernel then asks by itself, and so do we,
+as its one broadcast may get lost.
 """
 
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, NamedTuple
 
-from ..netlink import codec, model
-from ..packets import bpf
-from ..packets.tcp_syn import Syn
-from ..reporting.events import EventKind
-from ..reporting.throttle import Teller
-from ..resolve import rate_limit
+from ..netlink import codec
 from ..resolve.ask import ProbeResult, Question
 from ..table import ownership
-from ..table import selectors as table_selectors
-from . import neighbour_cache, question_queue, reinject
+from . import devices, memory, neighbour_cache, question_queue, reinject, telling
 from .neighbour_cache import mac_of
-
-OPEN, OPEN_OTHERS = 12, 6  # questions under way (each unanswered one has ten frames to come), and
-# those among them that do not go first
-LOOKS = 500.0  # for the sockets of what waits, a second
-LOOK_AGAIN_S = 0.1
-TRIES = 3  # where the wire says another MAC, and the table neither takes it nor lets us delete
-RIGHT_S = 1.0, 10.0  # what the wire has confirmed loses its packets for another reason: the
-# first rest of its symptoms, twice as long each time it is confirmed again, and the longest
-RIGHT_MOST = 4096
-FLAPS, FLAPS_S = 3, 60.0  # so many changes of MAC within this time
-FLAPS_MOST = 1024
-TRANSIENT = ("INCOMPLETE", "NONE")  # the kernel is asking by itself
+from .question_queue import Priority
 
 
-class Waiting(NamedTuple):
-    """A SYN that waits for its answer."""
+class State(Enum):
+    """Where the doubt about an entry stands."""
 
-    is_ours: bool  # we sent it
-    syn: Syn
+    CLEAR = "no doubt, or no longer"
+    QUEUED = "waits for its turn to be probed"
+    PROBING = "the host with the cached MAC is asked by unicast, then all hosts by broadcast"
+    REPROBING = "the wrong entry is deleted; all hosts are asked by broadcast"
 
 
-Doubt = question_queue.Doubt[codec.Key, Waiting]
+class Event(Enum):
+    """What moves a doubt on."""
+
+    EVIDENCE = "a signal says that the entry may be wrong: see Evidence"
+    DISPLACED = "the queue is full, and an address with more urgent evidence needs the place"
+    TURN = "a slot and the rate allow the next probe"
+    NOT_OURS = "at its turn the entry has no MAC, is not selected, or is protected"
+    MAC_CHANGED = "the kernel announces another MAC"
+    # --- the outcome of a probe
+    NO_ANSWER = "no host answered"
+    UNASKABLE = "no probe could leave, or its answer could not come"
+    CONFIRMED = "the host with the cached MAC answered"
+    HEALED = "the same, and that MAC came into the table during the probe"
+    ENTRY_GONE = "another host answered; the entry has no MAC by now"
+    ENTRY_DELETED = "another host answered, a connection waits: we deleted the entry (locktime)"
+    MAC_KEPT = "another host answered; the kernel keeps the cached MAC for now"
+    DISAGREEMENT = "the same, for the last time that we try"
 
 
-class Watch:
-    """What is known, what is doubted, what is being asked."""
+CLEAR, QUEUED, PROBING, REPROBING = State
+_OUTCOMES: dict[Event, tuple[Any, ...]] = {
+    Event.NO_ANSWER: (CLEAR, "back_off"),
+    Event.UNASKABLE: (CLEAR, "back_off", "tell_unaskable"),
+    Event.CONFIRMED: (CLEAR, "remember_verified", "tell_duplicate", "remember_aliases"),
+    Event.HEALED: (CLEAR, "remember_verified", "tell_duplicate", "remember_aliases"),
+    Event.ENTRY_GONE: (CLEAR,),
+    Event.MAC_KEPT: (QUEUED, "requeue"),
+    Event.DISAGREEMENT: (CLEAR, "tell_disagreement"),
+}
+#: State -> event -> the next state, and what is done then: methods of Decider.
+TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
+    CLEAR: {
+        Event.EVIDENCE: (QUEUED, "enqueue"),
+        Event.MAC_CHANGED: (CLEAR, "forget", "tell_changed", "count_change"),
+    },
+    QUEUED: {
+        Event.EVIDENCE: (QUEUED, "enqueue"),
+        Event.DISPLACED: (CLEAR,),
+        Event.TURN: (PROBING,),
+        Event.NOT_OURS: (CLEAR,),
+        Event.MAC_CHANGED: (CLEAR, "forget", "release_syns", "tell_changed", "count_change"),
+    },
+    PROBING: {
+        Event.EVIDENCE: (PROBING,),
+        Event.MAC_CHANGED: (PROBING, "forget", "release_syns", "note_change", "count_change"),
+        **_OUTCOMES,
+        Event.ENTRY_DELETED: (
+            REPROBING, "tell_deleted", "forget", "release_syns", "reprobe", "count_change"),
+    },
+    REPROBING: {
+        Event.EVIDENCE: (REPROBING,),
+        Event.MAC_CHANGED: (REPROBING, "forget", "release_syns", "note_change", "count_change"),
+        **_OUTCOMES,
+    },
+}  # fmt: skip
+IN_FLIGHT = (PROBING, REPROBING)
+
+
+class Evidence(NamedTuple):
+    """One kind of evidence: the reason that is told, and how urgent it is."""
+
+    reason: str
+    priority: Priority
+
+
+SYN = Evidence("syn", Priority.UNTRUSTED)  # it came from another MAC
+ANSWERED_SYN = Evidence("syn", Priority.TRUSTED)  # ... and a listener of ours has answered it
+CONNECT_TIMEOUT = Evidence("no answer", Priority.TRUSTED)
+RETRANSMISSION = Evidence("retransmits", Priority.TRUSTED)
+UPPER_LAYER_CONFIRMATION = Evidence("upper-layer confirmation", Priority.UNTRUSTED)
+ALTERNATING = Evidence("alternates", Priority.UNTRUSTED)
+
+MAX_IN_FLIGHT = 12  # probes (each unanswered one has ten more frames to send)
+MAX_IN_FLIGHT_UNTRUSTED = 6  # of these
+MAX_TRIES = 3  # where another host answers, and the kernel keeps the cached MAC
+MAX_SYNS = 8  # kept of one address, to be released after a heal; as many MACs
+
+
+@dataclass(slots=True, eq=False)
+class Doubt:
+    """One address whose entry may be wrong: the evidence, and the SYNs that wait."""
+
+    key: codec.Key
+    reason: str
+    state: State = CLEAR
+    priority: Priority = Priority.UNTRUSTED
+    is_trusted: bool = False  # some of its evidence is
+    looked_up_at: float = float("-inf")  # whether a listener has answered
+    tries: int = 0
+    macs: set[bytes] = field(default_factory=set)  # that its SYNs came from
+    pending_syns: list[reinject.PendingSyn] = field(default_factory=list)  # the latest few
+    change: neighbour_cache.Change | None = None  # of the MAC, during the probe
+
+    def add(self, mac: bytes, syn: reinject.PendingSyn) -> None:
+        """Add a SYN, and the MAC it came from; empty for one of ours."""
+        if mac and len(self.macs) < MAX_SYNS:
+            self.macs.add(mac)
+        if syn not in self.pending_syns:
+            self.pending_syns = [*self.pending_syns[1 - MAX_SYNS :], syn]
+
+
+class Decider:
+    """Moves doubts on, as TRANSITIONS says."""
 
     def __init__(
         self,
         rate: float,
-        again: reinject.Again,
-        teller: Teller,
-        host: "Host",
+        reinjector: reinject.Reinjector,
+        news: telling.News,
+        watched: devices.WatchedDevices,
         delete: Callable[[codec.Key, bytes], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take questions a second, and what it needs of the machine.
+        """Take probes a second, and the parts it works with.
 
         delete: deletes an entry that has this MAC and takes no other yet; False where it did not.
         """
-        self._again, self._teller, self._host, self._clock = again, teller, host, clock
-        self._delete = delete
-        self._next: deque[Doubt] = deque()  # entries were deleted: everybody is asked, now
-        self.known = neighbour_cache.Known()
-        self.doubts: question_queue.Doubts[codec.Key, Waiting] = question_queue.Doubts(rate)
-        self.aliases: question_queue.Aliases[codec.Key] = question_queue.Aliases()
-        self._looks = rate_limit.TokenBucket(LOOKS)
-        self._open: dict[codec.Key, Doubt] = {}
-        self._changed: dict[codec.Key, neighbour_cache.Change] = {}  # of what is being asked about
-        self._right: OrderedDict[codec.Key, tuple[float, float]] = OrderedDict()  # until, rest
-        self._flaps: OrderedDict[codec.Key, list[float]] = OrderedDict()
+        self._reinjector, self._news, self._devices = reinjector, news, watched
+        self._delete, self._clock = delete, clock
+        self.cache = neighbour_cache.NeighbourCache()
+        self.queue: question_queue.ProbeQueue[Doubt] = question_queue.ProbeQueue(rate)
+        self.aliases, self.verified = memory.Aliases(), memory.Verified()
+        self._mac_changes = memory.MacChanges()
+        self._in_flight: dict[codec.Key, Doubt] = {}
+        self._reprobes: deque[Question] = deque()  # to be asked at once
 
-    # --- what is heard
+    def usable_entry(self, key: codec.Key) -> codec.Entry | None:
+        """Return a selected entry that has a MAC."""
+        entry = self.cache.get(key)
+        return entry if mac_of(entry) and entry and self._devices.is_selected(entry) else None
 
-    def came(self, ifindex: int, mac: bytes, syn: Syn) -> None:
-        """Compare a SYN that came in with the table."""
-        key, now = (ifindex, syn.source), self._clock()
-        entry = self._doubtful(key)
-        if not entry or mac == entry.mac or (key, mac) in self.aliases:
-            return
-        if len(mac) != len(entry.mac):  # a link that does not say whom a frame is from: InfiniBand
-            return
-        if owner := ownership.owner(entry, self._host.device(ifindex)):
-            if owner not in TRANSIENT and self.aliases.add(key, mac, now):
-                text = f"{self._named(key)} is {entry.mac.hex(':')} ({owner}), a SYN came from"
-                self._tell(EventKind.OWNED, key, f"{text} {mac.hex(':')}", held=entry.mac, seen=mac)
-            return
-        doubt = self._doubt(key, "syn", now)
-        if self._is_preferred(key, doubt, syn, now):
-            doubt = self._doubt(key, "syn", now, answered=True)
-            self.doubts.wake(key)
-        if doubt:
-            doubt.add(mac, Waiting(False, syn))
+    def may_be_probed(self, key: codec.Key) -> bool:
+        """Tell whether there is an entry to doubt, and it is not protected."""
+        entry = self.usable_entry(key)
+        return bool(entry) and not ownership.owner(entry, self._devices.device(key[0]))
 
-    def called(self, ifindex: int, syn: Syn) -> bool:
-        """Tell whether a SYN of ours goes to a neighbour whose entry may be wrong."""
-        key = ifindex, syn.target
-        return bool(self._doubtful(key)) and self._is_ours(key) and not self._is_right(key)
+    def in_progress(self) -> Iterable[codec.Key]:
+        """Return the addresses for which more evidence would change nothing now."""
+        return [*self.queue.in_progress(self._clock()), *self._in_flight]
 
-    def unanswered(self, ifindex: int, syn: Syn) -> None:
-        """Doubt the entry of a neighbour that has not answered a SYN of ours."""
-        if self.called(ifindex, syn) and self._again.is_waiting(syn):
-            doubt = self._doubt((ifindex, syn.target), "no answer", self._clock(), answered=True)
-            if doubt:
-                doubt.add(b"", Waiting(True, syn))
+    # --- events
 
-    def stuck(self, peer: bytes) -> None:
-        """Doubt the entries of a peer whose connection waits for an answer."""
-        for entry in list(self.known.at(peer)):
-            key = entry.key
-            if self._doubtful(key) and self._is_ours(key) and not self._is_right(key):
-                self._doubt(key, "retransmits", self._clock(), answered=True)
+    def doubt(self, key: codec.Key, evidence: Evidence) -> Doubt | None:
+        """Take evidence against an entry; None where the queue has no room for it."""
+        doubt = self._doubt_of(key) or Doubt(key, evidence.reason)
+        if doubt.state is CLEAR and len(self.queue) >= question_queue.MAX_QUEUED:
+            displaced = self.queue.displace(evidence.priority)
+            if not displaced:
+                return None
+            self._move(displaced, Event.DISPLACED)
+        self._move(doubt, Event.EVIDENCE, evidence)
+        return doubt
 
-    def suspect(self, key: codec.Key) -> None:
-        """Doubt an entry that something else than ARP keeps alive."""
-        if self._doubtful(key) and self._is_ours(key):
-            self._doubt(key, "vouched for", self._clock())
-
-    def changed(self, change: neighbour_cache.Change) -> None:
-        """Take a change of the table: a heal lets the SYNs go on that have waited for it."""
-        if not change.is_other_mac:
-            return
-        key, now = change.key, self._clock()
-        self.aliases.forget(now, key)
-        self._right.pop(key, None)
-        doubt = self._open.get(key) or self.doubts.drop(key)
-        if doubt:
-            self._go_on(doubt)
-        if key in self._open:
-            self._changed[key] = change
-        else:
-            self._tell_changed(EventKind.CHANGED, change)
-        self._flap(key, now)
-
-    # --- asking
+    def on_neighbour_change(self, change: neighbour_cache.Change) -> None:
+        """Take a change of the kernel's table."""
+        if change.is_other_mac:
+            doubt = self._doubt_of(change.key) or Doubt(change.key, "")
+            self._move(doubt, Event.MAC_CHANGED, change)
 
     def next_question(self) -> Question | None:
-        """Return what is to be asked about now."""
-        if self._next:
-            doubt = self._next.popleft()
-            return Question(*doubt.key)
-        now = self._clock()
-        if len(self._open) >= OPEN:
+        """Return the next probe to be sent now."""
+        if self._reprobes:
+            return self._reprobes.popleft()
+        if len(self._in_flight) >= MAX_IN_FLIGHT:
             return None
-        doubt = self.doubts.next(now, self._first_only())
+        doubt = self.queue.next(self._clock(), self._lowest_priority())
         if not doubt:
             return None
-        entry = self._doubtful(doubt.key)
-        if not entry or not self._is_ours(doubt.key):  # it has changed since
+        if not self.may_be_probed(doubt.key):
+            self._move(doubt, Event.NOT_OURS)
             return None
-        self._open[doubt.key] = doubt
-        return Question(*doubt.key, entry.mac)
+        self._move(doubt, Event.TURN)
+        return Question(*doubt.key, self._cached_mac(doubt))
 
     def next_due(self) -> float:
         """Return when ``next_question`` may have one."""
-        if self._next:
+        if self._reprobes:
             return self._clock()
-        if len(self._open) >= OPEN:
+        if len(self._in_flight) >= MAX_IN_FLIGHT:
             return float("inf")
-        return self.doubts.due(self._clock(), self._first_only())
+        return self.queue.due(self._clock(), self._lowest_priority())
 
-    def _first_only(self) -> bool:
-        return sum(not doubt.first for doubt in self._open.values()) >= OPEN_OTHERS
-
-    def answered(self, question: Question, heard: ProbeResult) -> None:
+    def on_probe_result(self, question: Question, result: ProbeResult) -> None:
         """Compare what the wire says with what the table has by now."""
-        key, now = (question.ifindex, question.dst), self._clock()
-        doubt, change = self._open.pop(key, None), self._changed.pop(key, None)
-        held, named = mac_of(self.known.get(key)), self._named(key)
-        if change:
-            is_answer = mac_of(change.new) in heard.answers
-            kind = EventKind.HEALED if is_answer else EventKind.CHANGED
-            self._tell_changed(kind, change, doubt)
-        self.doubts.loud(key)
-        if not heard.answers:
-            self.doubts.silent(key, now, was_asked=not heard.why)
-            if heard.why:
-                self._tell(EventKind.UNASKABLE, key, f"{named}: {heard.why}", why=heard.why)
-        elif held in heard.answers:
-            self._confirmed(key, held, doubt, heard, now)
-        elif held and doubt and doubt.tries < TRIES:
-            was_asked = held == question.mac  # alone, too: who is new here by now was not
-            if was_asked and _is_urgent(doubt) and self._delete(key, held):
-                self._deleted(key, held, doubt, heard, now)
-            else:
-                self.doubts.put_back(doubt)
-        elif held:
-            macs = " and ".join(mac.hex(":") for mac in heard.answers)
-            text = f"{named}: {macs} answers, the table keeps {held.hex(':')}"
-            self._tell(EventKind.DISAGREEMENT, key, text, held=held, answers=list(heard.answers))
+        doubt = self._in_flight[question.ifindex, question.dst]
+        if change := doubt.change:
+            self._news.changed(change, doubt.reason, mac_of(change.new) in result.answers)
+        self.queue.clear_backoff(doubt.key)
+        outcome = self._outcome(doubt, question, result)
+        doubt.change = None
+        self._move(doubt, outcome, result)
 
-    def _deleted(
-        self, key: codec.Key, held: bytes, doubt: Doubt, heard: ProbeResult, now: float
-    ) -> None:
-        """Let what waited for the truth go on: the kernel asks, and so do we.
+    def _outcome(self, doubt: Doubt, question: Question, result: ProbeResult) -> Event:
+        cached = self._cached_mac(doubt)
+        if not result.answers:
+            return Event.UNASKABLE if result.why else Event.NO_ANSWER
+        if not cached:
+            return Event.ENTRY_GONE
+        if cached in result.answers:
+            return Event.HEALED if doubt.change else Event.CONFIRMED
+        if doubt.tries >= MAX_TRIES:
+            return Event.DISAGREEMENT
+        # A MAC that came during the probe was not asked by unicast; without a connection that
+        # waits there is time to ask again when locktime is over.
+        is_urgent = doubt.is_trusted or bool(doubt.pending_syns)
+        if cached == question.mac and is_urgent and self._delete(doubt.key, cached):
+            return Event.ENTRY_DELETED
+        return Event.MAC_KEPT
 
-        That belongs to the question which is over: its address is not asked about again sooner.
-        """
-        macs = " and ".join(mac.hex(":") for mac in heard.answers)
-        text = f"{self._named(key)}: {held.hex(':')} deleted, {macs} answers ({doubt.why})"
-        answers = list(heard.answers)
-        self._tell(
-            EventKind.HEALED, key, text, old=held, new=answers[0], why=doubt.why, deleted=True
-        )
-        self.aliases.forget(now, key)
-        self._right.pop(key, None)
-        self._go_on(doubt)
+    def _move(self, doubt: Doubt, event: Event, cause: Any = None) -> None:
+        """Look up the transition and do it: a doubt is queued, in flight, or forgotten."""
+        doubt.state, *actions = TRANSITIONS[doubt.state][event]
+        if doubt.state is not QUEUED:
+            self.queue.drop(doubt.key)
+        if doubt.state in IN_FLIGHT:
+            self._in_flight[doubt.key] = doubt
+        else:
+            self._in_flight.pop(doubt.key, None)
+        for action in actions:
+            getattr(self, action)(doubt, cause)
+
+    def _doubt_of(self, key: codec.Key) -> Doubt | None:
+        return self._in_flight.get(key) or self.queue.get(key)
+
+    def _lowest_priority(self) -> Priority:
+        untrusted = sum(doubt.priority > Priority.TRUSTED for doubt in self._in_flight.values())
+        full = untrusted >= MAX_IN_FLIGHT_UNTRUSTED
+        return Priority.TRUSTED if full else Priority.UNTRUSTED
+
+    # --- the actions in TRANSITIONS; each takes the doubt, and what caused the transition
+
+    def enqueue(self, doubt: Doubt, evidence: Evidence) -> None:
+        doubt.is_trusted |= evidence.priority is Priority.TRUSTED
+        self.queue.put(doubt, evidence.priority, self._clock())
+
+    def requeue(self, doubt: Doubt, _result: ProbeResult) -> None:
+        self.queue.put(doubt, doubt.priority, self._clock())
+
+    def release_syns(self, doubt: Doubt, _cause: Any) -> None:
+        self._reinjector.release(doubt.pending_syns, doubt.key[0])
+        doubt.pending_syns = []
+
+    def reprobe(self, doubt: Doubt, _result: ProbeResult) -> None:
+        """Ask all hosts at once; that delays the next probe of the address no further."""
         doubt.tries += 1
-        self._open[key] = doubt
-        self._next.append(doubt)
-        self._flap(key, now)
+        self._reprobes.append(Question(*doubt.key))
 
-    def _go_on(self, doubt: Doubt) -> None:
-        """Let the SYNs that have waited for a heal go on."""
-        for waiting in doubt.things:
-            self._again.put(waiting.syn, doubt.key[0] if waiting.is_ours else 0)
-        doubt.things = []
+    def back_off(self, doubt: Doubt, result: ProbeResult) -> None:
+        self.queue.back_off(doubt.key, self._clock(), was_asked=not result.why)
 
-    def _confirmed(
-        self, key: codec.Key, held: bytes, doubt: Doubt | None, heard: ProbeResult, now: float
-    ) -> None:
-        """Remember that the table is right, and what else comes from that address."""
-        named = self._named(key)
-        first_s, longest_s = RIGHT_S
-        until, rest_s = self._right.pop(key, (float("-inf"), 0.0))
-        rest_s = min(2 * rest_s, longest_s) if now < until + longest_s else first_s
-        self._right[key] = now + rest_s, rest_s
-        if len(self._right) > RIGHT_MOST:
-            self._right.popitem(last=False)
-        if len(heard.answers) > 1:
-            macs = " and ".join(sorted(mac.hex(":") for mac in heard.answers))
-            self._tell(
-                EventKind.DUPLICATE, key, f"{named}: {macs} answer", answers=list(heard.answers)
-            )
-        for mac in (doubt.macs if doubt else set()) - {held}:
-            if self.aliases.add(key, mac, now):
-                text = f"{named} is {held.hex(':')}, and comes from {mac.hex(':')} too"
-                self._tell(EventKind.ALIAS, key, text, held=held, seen=mac)
+    def forget(self, doubt: Doubt, _cause: Any) -> None:
+        """Forget what was learnt of the former MAC."""
+        self.aliases.forget(self._clock(), doubt.key)
+        self.verified.forget(doubt.key)
 
-    # --- what decides
+    def remember_verified(self, doubt: Doubt, _result: ProbeResult) -> None:
+        self.verified.add(doubt.key, self._clock())
 
-    def filter_for_kernel(self, is_flood: bool, most: int) -> dict[bytes, frozenset[bytes]] | None:
-        """Return the MACs that are no news, by address; None where there are too many.
+    def remember_aliases(self, doubt: Doubt, _result: ProbeResult) -> None:
+        cached = self._cached_mac(doubt)
+        for mac in doubt.macs - {cached}:
+            if self.aliases.add(doubt.key, mac, self._clock()):
+                self._news.alias(doubt.key, cached, mac)
 
-        Under a flood without the addresses that are asked about, will be, or may not be yet, and
-        without what is not ours: one SYN more of theirs would change nothing.
-        """
-        if len(self.known) > most:
-            return None
-        found: dict[bytes, set[bytes]] = {}
-        for entry in self.known.entries():
-            if is_flood and ownership.owner(entry, self._host.device(entry.ifindex)):
-                continue
-            if mac_of(entry) and self._host.is_selected(entry):
-                found.setdefault(entry.dst, set()).add(entry.mac)
-        for (_ifindex, dst), mac in self.aliases.pairs():
-            if dst in found and len(found[dst]) < bpf.MOST_MACS:
-                found[dst].add(mac)
-        if is_flood:
-            for _ifindex, dst in (*self.doubts.busy(self._clock()), *self._open):
-                found.pop(dst, None)
-        return {dst: frozenset(macs) for dst, macs in found.items()}
+    def note_change(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
+        """Tell it when the probe is over: its answers distinguish a heal from another change."""
+        doubt.change = change
 
-    def _doubtful(self, key: codec.Key) -> codec.Entry | None:
-        """Return an entry that could be wrong: it has a MAC, and is selected."""
-        entry = self.known.get(key)
-        return entry if mac_of(entry) and entry and self._host.is_selected(entry) else None
+    def count_change(self, doubt: Doubt, _cause: Any) -> None:
+        """Doubt an address that alternates between MACs."""
+        if self._mac_changes.is_alternating(doubt.key, self._clock()):
+            self._news.alternates(doubt.key)
+            if self.may_be_probed(doubt.key):
+                self.doubt(doubt.key, ALTERNATING)
 
-    def _is_ours(self, key: codec.Key) -> bool:
-        entry = self.known.get(key)
-        return bool(entry) and not ownership.owner(entry, self._host.device(key[0]))
+    def tell_changed(self, _doubt: Doubt, change: neighbour_cache.Change) -> None:
+        self._news.changed(change)
 
-    def _is_right(self, key: codec.Key) -> bool:
-        return self._right.get(key, (float("-inf"),))[0] > self._clock()
+    def tell_deleted(self, doubt: Doubt, result: ProbeResult) -> None:
+        self._news.deleted(doubt.key, self._cached_mac(doubt), result.answers, doubt.reason)
 
-    def _doubt(self, key: codec.Key, why: str, now: float, answered: bool = False) -> Doubt | None:
-        return self._open.get(key) or self.doubts.put(key, why, now, answered)
+    def tell_unaskable(self, doubt: Doubt, result: ProbeResult) -> None:
+        self._news.unaskable(doubt.key, result.why)
 
-    def _is_preferred(self, key: codec.Key, doubt: Doubt | None, syn: Syn, now: float) -> bool:
-        """Tell whether a listener of ours has answered; looked up where that changes something."""
-        if doubt and now < doubt.looked_at + LOOK_AGAIN_S:
-            return False
-        others_wait = len(self.doubts) > 1 and not (doubt and doubt.answered)
-        if not (others_wait or self.doubts.rests(key)) or not self._looks.available(now):
-            return False
-        self._looks.spend(1, now)
-        if doubt:
-            doubt.looked_at = now
-        return self._again.is_answered(syn)
+    def tell_duplicate(self, doubt: Doubt, result: ProbeResult) -> None:
+        if len(result.answers) > 1:
+            self._news.duplicate(doubt.key, result.answers)
 
-    def _flap(self, key: codec.Key, now: float) -> None:
-        """Notice an address that goes to and fro between MACs."""
-        times = [when for when in self._flaps.pop(key, []) if when > now - FLAPS_S] + [now]
-        if len(times) >= FLAPS:
-            text = f"{self._named(key)} has changed its MAC {len(times)} times in {FLAPS_S:g} s"
-            self._tell(EventKind.ALTERNATES, key, text)
-            self.suspect(key)
-            times = []
-        self._flaps[key] = times
-        if len(self._flaps) > FLAPS_MOST:
-            self._flaps.popitem(last=False)
+    def tell_disagreement(self, doubt: Doubt, result: ProbeResult) -> None:
+        self._news.disagreement(doubt.key, self._cached_mac(doubt), result.answers)
 
-    # --- telling
-
-    def _named(self, key: codec.Key) -> str:
-        return f"{codec.address(key[1])} on {self._host.name(key[0])}"
-
-    def _tell_changed(
-        self, kind: EventKind, change: neighbour_cache.Change, doubt: Doubt | None = None
-    ) -> None:
-        old, new = mac_of(change.old), mac_of(change.new)
-        text = f"{self._named(change.key)}: {old.hex(':')} -> {new.hex(':')}"
-        facts: dict[str, Any] = {"old": old, "new": new}
-        if doubt:
-            text += f" ({doubt.why})"
-            facts["why"] = doubt.why
-        self._tell(kind, change.key, text, **facts)
-
-    def _tell(self, kind: EventKind, key: codec.Key, line: str, **facts: Any) -> None:
-        """Tell something about an address; MACs as text."""
-        told = {name: _as_text(value) for name, value in facts.items()}
-        ip, dev = codec.address(key[1]), self._host.name(key[0])
-        self._teller.tell(kind, line, self._clock(), ip=ip, dev=dev, **told)
-
-
-def _is_urgent(doubt: Doubt) -> bool:
-    """Tell whether a connection waits: else there is time to ask again when locktime is over."""
-    return doubt.answered or bool(doubt.things)
-
-
-def _as_text(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_as_text(each) for each in value]
-    return value.hex(":") if isinstance(value, bytes) else value
-
-
-class Host:
-    """What is known of the machine's devices, until the kernel says that it has changed."""
-
-    def __init__(
-        self,
-        selectors: table_selectors.Selectors,
-        device: Callable[[int], model.Device | None],
-        devices: Callable[[], Any],
-        find: Callable[[str], int],
-    ) -> None:
-        """Take who tells a device by its index, all devices as (index, name), and one by name.
-
-        find: by an alternative name too; 0 where there is none.
-        """
-        self._selectors, self._device = selectors, device
-        self._all, self._find = devices, find
-        self.forget()
-
-    def forget(self) -> None:
-        """Ask anew: devices have come, gone, or got another name."""
-        self._by_index: dict[int, model.Device | None] = {}
-        self._by_name: dict[str, int] = {}
-        self._named: set[int] | None = None
-        self._absent: list[str] = []
-        self._is_read = False
-
-    def _read(self) -> None:
-        if not self._is_read:
-            self._is_read = True
-            self._by_name = {name: ifindex for ifindex, name in self._all()}
-            wanted = self._selectors.dev
-            if wanted is not None:
-                found = {name: self._find(name) for name in wanted}
-                self._named = {ifindex for ifindex in found.values() if ifindex}
-                self._absent = sorted(name for name, ifindex in found.items() if not ifindex)
-
-    def watched(self) -> str:
-        """Return what is watched, as it is told; a device that is named may be there later."""
-        self._read()
-        absent = f"; so far there is no {', '.join(self._absent)}" if self._absent else ""
-        return f"every SYN, connection and notification{absent}"
-
-    def ifindex(self, name: str) -> int:
-        """Return a device's index; 0 where it is not known."""
-        self._read()
-        return self._by_name.get(name, 0)
-
-    def device(self, ifindex: int) -> model.Device | None:
-        """Return a device; None where there is none."""
-        if ifindex not in self._by_index:
-            self._by_index[ifindex] = self._device(ifindex)
-        return self._by_index[ifindex]
-
-    def name(self, ifindex: int) -> str:
-        """Return a device's name; a number where it has none any more."""
-        device = self.device(ifindex)
-        return device.name if device else f"#{ifindex}"
-
-    def is_selected(self, entry: codec.Entry) -> bool:
-        """Tell whether an entry is one to be watched."""
-        self._read()
-        named = self._named if self._selectors.dev is not None else None
-        return codec.family_of(entry.dst) in self._selectors.families and self._selectors.matches(
-            entry, named
-        )
+    def _cached_mac(self, doubt: Doubt) -> bytes:
+        return mac_of(self.cache.get(doubt.key))

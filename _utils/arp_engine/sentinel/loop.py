@@ -1,8 +1,9 @@
-"""The sentinel: hears of a wrong entry before anybody waits for it, asks, and tells. One loop.
+"""The sentinel: notices a wrong entry before a client does, probes it, and tells. One loop.
 
-What it hears: SYNs (sentinel/taps.py), connections that retransmit (sentinel/signals.py), the
-kernel's own words on neighbours and devices. What it makes of them: sentinel/decide.py. It stands
-beside the traffic: stopped, hung or killed it leaves everything as it would be without it.
+It hears SYNs (taps.py), connections that get no answer (signals.py) and the kernel's notifications
+of neighbours and devices. What contradicts an entry is evidence (doubt_sources.py), which moves the
+entry through a state machine (decide.py). The sentinel is not in the path of the traffic: stopped,
+hung or killed it leaves everything as it would be without it.
 
     python -m arp_engine.sentinel '{"dev": "eth0", "rate": 50}'
 
@@ -31,14 +32,14 @@ from ..reporting import sentinel_status, throttle
 from ..reporting.events import EventKind
 from ..resolve import ask as resolve_ask
 from ..table import capacity, flush, ownership, snapshot
-from . import decide, privileges, reinject, signals, taps
+from . import decide, devices, doubt_sources, privileges, reinject, signals, taps, telling
 from . import options as sentinel_options
 
-RETRY_S, LONGEST_RETRY_S = 1.0, 60.0  # after what ended it; twice as long each time, until it holds
-LOOK_S, REST = 30.0, 100  # from one look at the whole table to the next; times as long as it took
-SUSPECT_S = 300.0  # from one question about an entry that is vouched for to the next
-DATAGRAMS = 256  # of notifications read at once
-MOST_FILTERED = 1024  # entries that are tried to put into a filter
+RETRY_S, MAX_RETRY_S = 1.0, 60.0  # after a failure; twice as long each time, until it holds
+RESYNC_S, RESYNC_REST = 30.0, 100  # between dumps of the table; times as long as the last one took
+SUSPECT_S = 300.0  # from one probe of an entry kept by upper-layer confirmation to the next
+MAX_DATAGRAMS = 256  # of notifications read at once
+MAX_FILTERED = 1024  # entries in the kernel's filter; with more all SYNs pass
 
 
 class Sentinel:
@@ -56,56 +57,56 @@ class Sentinel:
         """Take what is to be watched, and what is done with news: ``say(kind, line, facts)``.
 
         drop_rights: give up every capability but CAP_NET_ADMIN and CAP_NET_RAW when all is open.
-        status_path: the file in which it says now and then that it lives; empty for none.
+        status_path: the file for heartbeat and counters; empty for none.
         way: how it was started, for that file.
         """
-        self._options, self._clock, self._drop_rights = options, clock, drop_rights
-        self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._is_stopped = False
+        self.options, self.clock, self.drop_rights = options, clock, drop_rights
+        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable once stopped
+        self.is_stopped = False
         self.diary = sentinel_status.Diary(status_path, way, clock)
         self.teller = throttle.Teller(say, self.diary.note)
 
     def stop(self) -> None:
         """End ``run``; from a signal handler or another thread too."""
-        self._is_stopped = True
-        os.eventfd_write(self._stop, 1)
+        self.is_stopped = True
+        os.eventfd_write(self.wake_fd, 1)
 
-    def write_down(self, **more: Any) -> None:
-        """Say in a file that it lives, and what it has done; what cannot be written is told."""
+    def write_status(self, **more: Any) -> None:
+        """Write heartbeat and counters to the status file; a failure is told."""
         if line := self.diary.write(**more):
-            self.teller.tell(EventKind.FAILED, line, self._clock())
+            self.teller.tell(EventKind.FAILED, line, self.clock())
 
     def run(self) -> None:
-        """Watch until stopped. What ends that otherwise is told, and it begins anew."""
+        """Watch until stopped. A failure is told, and it starts again after a pause."""
         pause_s = 0.0
         try:
-            while not self._is_stopped:
-                began = self._clock()
+            while not self.is_stopped:
+                began = self.clock()
                 try:
-                    with contextlib.closing(_Round(self)) as this:
-                        this.run()
+                    with contextlib.closing(_Session(self)) as session:
+                        session.run()
                 except Exception as error:
-                    held = self._clock() - began > LONGEST_RETRY_S
-                    pause_s = RETRY_S if held else min(2 * pause_s or RETRY_S, LONGEST_RETRY_S)
+                    held = self.clock() - began > MAX_RETRY_S
+                    pause_s = RETRY_S if held else min(2 * pause_s or RETRY_S, MAX_RETRY_S)
                     self._failed(error, pause_s)
         finally:
             self.diary.close()
 
     def _failed(self, error: Exception, pause_s: float) -> None:
-        """Tell why nobody watches, and wait."""
+        """Tell what has failed, and wait."""
         why = _reason(error)
-        line = f"cannot watch: {why}; again in {pause_s:g} s"
-        self.teller.tell(EventKind.FAILED, line, self._clock(), why=why)
-        self.write_down(failed=f"cannot watch: {why}")
-        select.select([self._stop], [], [], pause_s)
+        line = f"sentinel stopped: {why}; retrying in {pause_s:g} s"
+        self.teller.tell(EventKind.FAILED, line, self.clock(), why=why)
+        self.write_status(failed=f"sentinel stopped: {why}")
+        select.select([self.wake_fd], [], [], pause_s)
 
 
-class _Round:
-    """All that is open from one start to the next, and the loop over it."""
+class _Session:
+    """Everything that is open from one start to the next, and the loop over it."""
 
     def __init__(self, sentinel: Sentinel) -> None:
-        self._sentinel, self._clock = sentinel, sentinel._clock
-        self._teller, options = sentinel.teller, sentinel._options
+        self._sentinel, self._clock = sentinel, sentinel.clock
+        self._teller, options = sentinel.teller, sentinel.options
         with contextlib.ExitStack() as opened:
             self._families = [*rtnetlink.limits(options.selectors.families)]  # those that exist
             self._taps = taps.Taps(self._families, options.reinject, self._clock)
@@ -113,28 +114,36 @@ class _Round:
             self._listener = opened.enter_context(rtnetlink.Listener())
             self._sockets = self._sock_diag(opened)
             self._channel = opened.enter_context(rtnetlink.Channel())
-            self._again = reinject.Again(self._sockets if options.reinject else None, self._clock)
-            opened.callback(self._again.close)
+            sockets = self._sockets if options.reinject else None
+            self._reinjector = reinject.Reinjector(sockets, self._clock)
+            opened.callback(self._reinjector.close)
             self._asker = resolve_ask.Asker(options.rate, self._clock)
             opened.callback(self._asker.close)
             self._epoll = opened.enter_context(select.epoll())
             self._close = opened.pop_all().close
         ask = self._channel
-        self._host = decide.Host(options.selectors, ask.device, ask.devices, ask.ifindex)
-        self._watch = decide.Watch(
-            options.rate, self._again, self._teller, self._host, self._delete, self._clock
+        self._devices = devices.WatchedDevices(
+            options.selectors, ask.device, ask.devices, ask.ifindex
+        )
+        news = telling.News(self._teller, self._devices, self._clock)
+        self._decider = decide.Decider(
+            options.rate, self._reinjector, news, self._devices, self._delete, self._clock
+        )
+        self._cache = self._decider.cache
+        self._sources = doubt_sources.DoubtSources(
+            self._decider, self._reinjector, news, self._devices, self._clock
         )
         self._retransmissions = signals.Retransmissions(self._sockets, self._clock)
         self._outbound = signals.OutboundSyns()
-        self._again.sent = sentinel.diary.counts["sent_again"]
-        self._look_due = float("-inf")
-        self._filtered = (-1, 0, False)  # what the filter was made of
+        self._reinjector.sent = sentinel.diary.counts["sent_again"]
+        self._resync_due = float("-inf")
+        self._filtered = (-1, 0, False)  # what the filter was last made from
         self._filter_due = float("inf")
-        self._full: set[int] = set()  # families whose table was told to be full
-        self._suspects: dict[codec.Key, float] = {}  # when they are asked about next
-        for polled in (self._listener, self._asker, *self._taps.taps(), sentinel._stop):
+        self._full: set[int] = set()  # families that were told to be nearly full
+        self._suspects: dict[codec.Key, float] = {}  # when they are doubted next
+        for polled in (self._listener, self._asker, *self._taps.taps(), sentinel.wake_fd):
             self._epoll.register(polled, select.EPOLLIN)
-        if sentinel._drop_rights:
+        if sentinel.drop_rights:
             privileges.keep_only(CAP_NET_ADMIN, CAP_NET_RAW)
 
     def close(self) -> None:
@@ -142,31 +151,31 @@ class _Round:
         self._close()
 
     def _sock_diag(self, opened: contextlib.ExitStack) -> sock_diag.Sockets | None:
-        """Return the kernel's list of sockets; told where it keeps none."""
+        """Return the kernel's list of sockets; None, which is told, where it has no such list."""
         try:
             return opened.enter_context(sock_diag.Sockets())
         except OSError as error:
-            why = f"{error.strerror}; nothing is sent again, no symptom is seen"
-            self._teller.tell(EventKind.FAILED, why, self._clock())
+            line = f"sock_diag: {error.strerror}: no SYN is re-sent, no retransmission is seen"
+            self._teller.tell(EventKind.FAILED, line, self._clock())
             return None
 
     def run(self) -> None:
-        """Hear, ask, tell."""
-        self._teller.tell(EventKind.WATCHING, self._host.watched(), self._clock())
+        """Hear, probe and tell until stopped."""
+        self._teller.tell(EventKind.WATCHING, self._devices.watched(), self._clock())
         was_paused = False
-        while not self._sentinel._is_stopped:
+        while not self._sentinel.is_stopped:
             now = self._clock()
-            if now >= self._look_due:
-                self._look(now)
+            if now >= self._resync_due:
+                self._resync(now)
             self._notifications()
             self._syns()
             self._unanswered(now)
-            self._ask()
-            self._again.step()
+            self._probe()
+            self._reinjector.step()
             self._refilter()
             self._teller.flush(self._clock())
             if self._sentinel.diary.due() <= now:
-                self._write_down()
+                self._write_status()
             paused = self._taps.is_paused()
             if paused != was_paused:
                 was_paused = paused
@@ -175,51 +184,51 @@ class _Round:
             self._wait()
 
     def _wait(self) -> None:
-        """Wait until something has come, or is due."""
+        """Wait until something can be read, or is due."""
         asker_due = self._asker.next_due()
         due = min(
-            self._look_due,
+            self._resync_due,
             self._filter_due,
             self._taps.next_due(),
             self._retransmissions.next_due(),
             self._outbound.next_due(),
-            self._watch.next_due(),
+            self._decider.next_due(),
             float("inf") if asker_due is None else asker_due,
-            self._again.next_due(),
+            self._reinjector.next_due(),
             self._teller.next_due(),
             self._sentinel.diary.due(),
         )
-        seconds = min(due - self._clock(), LOOK_S)
+        seconds = min(due - self._clock(), RESYNC_S)
         self._epoll.poll(max(seconds, 0))
 
-    def _write_down(self) -> None:
-        self._sentinel.diary.counts["sent_again"] = self._again.sent
-        self._sentinel.write_down(entries=len(self._watch.known))
+    def _write_status(self) -> None:
+        self._sentinel.diary.counts["sent_again"] = self._reinjector.sent
+        self._sentinel.write_status(entries=len(self._cache))
 
     # --- hearing
 
-    def _look(self, now: float) -> None:
-        """Read the whole table: at the start, when notifications were lost, and now and then."""
+    def _resync(self, now: float) -> None:
+        """Read the whole table: at the start, after lost notifications, and periodically."""
         table = self._table()
         entries: dict[codec.Key, codec.Entry] = {}
 
-        def look() -> None:
+        def dump() -> None:
             for family in self._families:
                 found = table_dump.entries(*self._channel.neighbours(family))
                 entries.update((entry.key, entry) for entry in found)
 
-        table.complete(look)
-        for change in self._watch.known.read_anew(entries.values()):
-            self._watch.changed(change)
-        self._suspected(table, entries, now)
-        self._limits(now, entries.values())
-        self._watch.aliases.forget(now)
-        self._look_due = now + max(LOOK_S, REST * (self._clock() - now))
+        table.complete(dump)
+        for change in self._cache.read_anew(entries.values()):
+            self._decider.on_neighbour_change(change)
+        self._doubt_suspects(table, entries, now)
+        self._check_limits(now, entries.values())
+        self._decider.aliases.forget(now)
+        self._resync_due = now + max(RESYNC_S, RESYNC_REST * (self._clock() - now))
 
-    def _suspected(
+    def _doubt_suspects(
         self, table: snapshot.Table, entries: dict[codec.Key, codec.Entry], now: float
     ) -> None:
-        """Ask about entries that something else than ARP keeps alive, when they become so."""
+        """Doubt the entries that upper-layer confirmation keeps REACHABLE, now and again."""
         before, self._suspects = self._suspects, {}
         for key, entry in entries.items():
             if entry.state != REACHABLE:
@@ -229,10 +238,10 @@ class _Round:
                 self._suspects[key] = before.get(key, now)
                 if self._suspects[key] <= now:
                     self._suspects[key] = now + SUSPECT_S
-                    self._watch.suspect(key)
+                    self._sources.on_upper_layer_confirmation(key)
 
-    def _limits(self, now: float, entries: Collection[codec.Entry]) -> None:
-        """Tell of a table that is nearly full, once until it is no longer."""
+    def _check_limits(self, now: float, entries: Collection[codec.Entry]) -> None:
+        """Tell of a table that is nearly full, once until it no longer is."""
         limits = rtnetlink.limits(self._families)
         full = set()
         for family, limit in limits.items():
@@ -248,63 +257,65 @@ class _Round:
         self._full = full
 
     def _notifications(self) -> None:
-        """Follow what the kernel tells of neighbours and devices."""
+        """Follow the kernel's notifications of neighbours and devices."""
         while True:
-            heard, lost = self._listener.drain(DATAGRAMS)
+            heard, lost = self._listener.drain(MAX_DATAGRAMS)
             for messages in heard:
                 if codec.HEADER.unpack_from(messages)[1] in (RTM_NEWLINK, RTM_DELLINK):
                     self._device(messages)
                 else:
-                    for change in self._watch.known.take(messages):
-                        self._watch.changed(change)
+                    for change in self._cache.take(messages):
+                        self._decider.on_neighbour_change(change)
             if lost:
                 now = self._clock()
-                self._teller.tell(EventKind.LOST, "notifications; the table is read anew", now)
-                self._host.forget()
-                self._look(now)
-            if len(heard) < DATAGRAMS:
+                self._teller.tell(
+                    EventKind.LOST, "netlink buffer overrun (ENOBUFS); resynchronising", now
+                )
+                self._devices.forget()
+                self._resync(now)
+            if len(heard) < MAX_DATAGRAMS:
                 return
 
     def _device(self, messages: bytes) -> None:
-        """Take a word on a device; a bridge speaks of its ports by the same messages."""
-        self._host.forget()
+        """Follow a device; a bridge announces its ports by the same messages."""
+        self._devices.forget()
         for kind, ifindex, family in codec.links(messages):
             self._asker.device_changed(ifindex)
             if kind == RTM_DELLINK and family == socket.AF_UNSPEC:
-                self._watch.known.forget_device(ifindex)
+                self._cache.forget_device(ifindex)
 
     def _syns(self) -> None:
-        """Take the SYNs that have come and gone."""
-        came, left = self._taps.drain()
-        for data, sender in came:
-            syn, ifindex = tcp_syn.parse(data), self._host.ifindex(sender[0])
+        """Take the SYNs that came in and went out."""
+        inbound, outbound = self._taps.drain()
+        for data, sender in inbound:
+            syn, ifindex = tcp_syn.parse(data), self._devices.ifindex(sender[0])
             if syn and ifindex:
-                self._watch.came(ifindex, sender[4], syn)
-        for data, sender in left:
-            syn, ifindex = tcp_syn.parse(data), self._host.ifindex(sender[0])
-            if syn and ifindex and self._watch.called(ifindex, syn):
+                self._sources.on_inbound_syn(ifindex, sender[4], syn)
+        for data, sender in outbound:
+            syn, ifindex = tcp_syn.parse(data), self._devices.ifindex(sender[0])
+            if syn and ifindex and self._sources.is_outbound_syn_suspect(ifindex, syn):
                 self._outbound.put(syn, ifindex, self._clock())
 
     def _unanswered(self, now: float) -> None:
         for socket_ in self._retransmissions.step():
-            self._watch.stuck(socket_.peer)
+            self._sources.on_retransmit(socket_.peer)
         for ifindex, syn in self._outbound.pop_timed_out(now):
-            self._watch.unanswered(ifindex, syn)
+            self._sources.on_connect_timeout(ifindex, syn)
 
-    # --- asking
+    # --- probing
 
-    def _ask(self) -> None:
-        """Ask what is to be asked, and hear what is answered."""
-        while question := self._watch.next_question():
+    def _probe(self) -> None:
+        """Send the probes that are due, and take the results of those that are over."""
+        while question := self._decider.next_question():
             self._sentinel.diary.counts["questions"] += self._asker.put(question, first=True)
         if not len(self._asker):
             return
-        for question, heard in self._asker.step():
+        for question, result in self._asker.step():
             self._notifications()  # what the kernel has made of the answer
-            self._watch.answered(question, heard)
+            self._decider.on_probe_result(question, result)
 
     def _delete(self, key: codec.Key, mac: bytes) -> bool:
-        """Delete what the wire has shown to be wrong, where the table takes no answer yet."""
+        """Delete an entry that a probe has shown to be wrong, while locktime holds."""
         try:
             return flush.delete_locked(self._table(), key, mac)
         except OSError as error:
@@ -312,19 +323,19 @@ class _Round:
             return False
 
     def _table(self) -> snapshot.Table:
-        """Return the table as it is now; a device that is named need not be there."""
-        return snapshot.Table(self._channel, self._sentinel._options.selectors._replace(dev=None))
+        """Return the kernel's table; a selected device need not exist."""
+        return snapshot.Table(self._channel, self._sentinel.options.selectors._replace(dev=None))
 
     def _refilter(self) -> None:
-        """Put the table as it is now into the kernel's filter, as soon as that is cheap again."""
+        """Put the cache into the kernel's filter, as soon as that is cheap again."""
         flood = self._taps.is_flood()
-        made_of = (self._watch.known.version, len(self._watch.aliases), flood)
+        made_of = (self._cache.version, len(self._decider.aliases), flood)
         self._filter_due = float("inf")
         if made_of == self._filtered and not flood:
             return
         if self._clock() >= self._taps.filter_due():
             self._filtered = made_of
-            self._taps.refilter(self._watch.filter_for_kernel(flood, MOST_FILTERED))
+            self._taps.refilter(self._sources.macs_to_ignore(flood, MAX_FILTERED))
         elif made_of != self._filtered:
             self._filter_due = self._taps.filter_due()
             if not flood:
@@ -332,13 +343,12 @@ class _Round:
 
 
 def _reason(error: Exception) -> str:
-    """Return in one line what went wrong; what is not the kernel's word is ours, and says where."""
+    """Return in one line what failed; an error of our own code with file and line."""
     if isinstance(error, PermissionError):
-        return "no CAP_NET_RAW here"
+        return "no CAP_NET_RAW"
     if isinstance(error, OSError):
         return error.strerror or packet_socket.reason(error)
-    # without the lines themselves: a service's code may be another by now
-    # (formula/sentinel_unit.py)
+    # Source lines would mislead: the file on disk may be a newer one (formula/sentinel_unit.py).
     steps = [(step.f_code.co_filename, at) for step, at in traceback.walk_tb(error.__traceback__)]
     where = [(path, at) for path, at in steps if "arp_" in path]
     told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -347,9 +357,9 @@ def _reason(error: Exception) -> str:
 
 
 def _print(kind: EventKind, line: str, _facts: throttle.Row) -> None:
-    """Tell on stdout; where that is the journal, as urgently as a scheduled run tells syslog.
+    """Print a line; for the journal with the priority that a scheduled run gives to syslog.
 
-    Where nobody takes it (a full disk, a journal that has died), it watches all the same.
+    A line that cannot be written (full disk, dead journal) is lost; watching goes on.
     """
     urgency = f"<{3 if kind.is_urgent else 5}>" if "JOURNAL_STREAM" in os.environ else ""
     with contextlib.suppress(OSError):
@@ -357,11 +367,11 @@ def _print(kind: EventKind, line: str, _facts: throttle.Row) -> None:
 
 
 def main() -> None:
-    """Be a process of its own."""
+    """Run the sentinel as a process of its own."""
     try:
         options = sentinel_options.parse(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {})
     except json.JSONDecodeError:
-        sys.exit(f'{sys.argv[1]!r} is not one word of JSON, such as {{"dev": "eth0"}}')
+        sys.exit(f'options: {sys.argv[1]!r} is not JSON, such as {{"dev": "eth0"}}')
     except ValueError as bad:
         sys.exit(str(bad))
     sentinel = Sentinel(

@@ -1,6 +1,6 @@
-"""The neighbour table as its notifications tell it: which MAC every address has right now.
+"""A copy of the kernel's neighbour table, kept up to date by its notifications.
 
-What was lost (ENOBUFS) makes all of it uncertain: then the table is read anew. No sockets, no
+A lost notification (ENOBUFS) makes all of it uncertain: then the table is read anew. No sockets, no
 policy: entries in, changes out. It is as large as the kernel's table and no larger.
 """
 
@@ -14,14 +14,14 @@ from ..netlink.constants import FAMILY_NAMES, VALID
 
 
 class Change(NamedTuple):
-    """What a notification changed about one entry. None: there was, or is, none."""
+    """One entry before and after a notification; None where there was, or is, no entry."""
 
     old: codec.Entry | None
     new: codec.Entry | None
 
     @property
     def key(self) -> codec.Key:
-        """Return whose entry it is."""
+        """Return device and address of the entry."""
         entry = self.new or self.old
         assert entry
         return entry.key
@@ -32,17 +32,15 @@ class Change(NamedTuple):
         return bool(mac_of(self.old) and mac_of(self.new)) and mac_of(self.old) != mac_of(self.new)
 
 
-class Known:
+class NeighbourCache:
     """All entries, by (ifindex, packed address)."""
 
     def __init__(self) -> None:
-        """Know nothing."""
         self._entries: dict[codec.Key, codec.Entry] = {}
-        self._ifindexes: set[int] = set()  # of them
-        self.version = 0  # moves when an address gets or loses a MAC
+        self._ifindexes: set[int] = set()  # that have entries
+        self.version = 0  # counts up when an address gets or loses a MAC
 
     def __len__(self) -> int:
-        """Return how many entries there are."""
         return len(self._entries)
 
     def get(self, key: codec.Key) -> codec.Entry | None:
@@ -59,7 +57,7 @@ class Known:
         yield from (entry for entry in found if entry)
 
     def read_anew(self, entries: Iterable[codec.Entry]) -> list[Change]:
-        """Take the whole table; return what has changed meanwhile."""
+        """Replace the copy; return the entries that have another MAC now."""
         old, self._entries = self._entries, {entry.key: entry for entry in entries}
         self._ifindexes = {ifindex for ifindex, _dst in self._entries}
         self.version += 1
@@ -67,7 +65,7 @@ class Known:
         return [change for change in changes if change.is_other_mac]
 
     def take(self, messages: bytes) -> Iterator[Change]:
-        """Take what one datagram of the kernel says."""
+        """Apply one datagram of notifications; yield each change."""
         at = 0
         while at + codec.HEADER.size <= len(messages):
             size, kind = codec.HEADER.unpack_from(messages, at)[:2]
@@ -76,7 +74,7 @@ class Known:
             message = messages[at : at + size]
             at += size + 3 & ~3
             if message[codec.HEADER.size] not in FAMILY_NAMES:
-                continue  # a bridge tells what it learns by the same messages
+                continue  # a bridge announces its FDB by the same messages
             if kind == RTM_NEWNEIGH:
                 yield self._put(codec.parse(message))
             elif kind == RTM_DELNEIGH:
@@ -105,7 +103,7 @@ class Known:
 
 
 def mac_of(entry: codec.Entry | None) -> bytes:
-    """Return the MAC that an entry is used with; empty where it is not."""
+    """Return the MAC that the kernel uses for an entry; empty where it has none."""
     return entry.mac if entry and entry.state & VALID else b""
 
 

@@ -1,4 +1,4 @@
-"""A SYN once more: handed to our own stack, or sent again, after the entry was put right.
+"""SYNs once more: handed to our own stack, or sent again, after the entry was put right.
 
 The worker's SYN has been taken, and our SYN/ACK went to a dead MAC. The same SYN once more is for
 the kernel a client's retransmission (net/ipv4/tcp_minisocks.c: tcp_check_req): it answers at once.
@@ -12,23 +12,32 @@ and they would hear of a client who never called them. Outgoing: the same with S
 device that the first one left by: a mark, which we do not know, may have led it there.
 """
 
+import contextlib
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from ..netlink import codec, route, rtnetlink, sock_diag
 from ..packets import packet_socket, tcp_syn
 
-LOOKS, NAP_S = 5, 0.001  # the tap hears a SYN before TCP does
+MAX_LOOKUPS, LOOKUP_INTERVAL_S = 5, 0.001  # the tap hears a SYN before TCP does
 # The kernel answers one SYN more than the first in 0.5 s (tcp_invalid_ratelimit), and the client's
 # second one may have been that: what is not answered after the first try is tried once more.
-LATER_S = 0.6
-MOST = 256  # SYNs that wait for their socket
+SECOND_TRY_S = 0.6
+MAX_WAITING = 256  # SYNs that wait for their socket
 
 
-class Again:
-    """What is to be sent once more, as soon as its socket is seen."""
+class PendingSyn(NamedTuple):
+    """A SYN that waits for the right MAC."""
+
+    is_outbound: bool
+    syn: tcp_syn.Syn
+
+
+class Reinjector:
+    """Sends SYNs once more, each as soon as its socket is seen."""
 
     def __init__(
         self, sockets: sock_diag.Sockets | None, clock: Callable[[], float] = time.monotonic
@@ -37,57 +46,59 @@ class Again:
         self._sockets, self._clock, self._raw = sockets, clock, packet_socket.Raw()
         self._routes = rtnetlink.Channel()
         self._waiting: deque[tuple[float, int, int, tcp_syn.Syn]] = deque()
-        self._later: deque[tuple[float, int, int, tcp_syn.Syn]] = deque()
-        self.sent = self.refused = 0
+        self._second_tries: deque[tuple[float, int, int, tcp_syn.Syn]] = deque()
+        self.sent = 0
 
     def close(self) -> None:
-        """Close it."""
+        """Close its sockets."""
         self._raw.close()
         self._routes.close()
 
-    def is_answered(self, syn: tcp_syn.Syn) -> bool:
-        """Tell whether a listener of ours, bound to no device, has answered a SYN that came in."""
-        return self._state(syn, outgoing=False) == "SYN_RECV"
+    def has_listener_answered(self, syn: tcp_syn.Syn) -> bool:
+        """Tell whether a listener of ours, bound to no device, has answered an inbound SYN."""
+        return self._state(syn, is_outbound=False) == "SYN_RECV"
 
-    def is_waiting(self, syn: tcp_syn.Syn) -> bool:
-        """Tell whether a socket of ours, bound to no device, still waits for what it asked."""
-        return self._state(syn, outgoing=True) == "SYN_SENT"
+    def is_connecting(self, syn: tcp_syn.Syn) -> bool:
+        """Tell whether a socket of ours, bound to no device, still waits for its SYN/ACK."""
+        return self._state(syn, is_outbound=True) == "SYN_SENT"
 
-    def put(self, syn: tcp_syn.Syn, by: int = 0) -> None:
-        """Send a SYN once more, if its socket is seen within a few milliseconds.
+    def release(self, pending: Iterable[PendingSyn], ifindex: int) -> None:
+        """Send SYNs once more, each if its socket is seen within a few milliseconds.
 
-        by: the device that one of ours left by; 0 for one that came in.
+        ifindex: the device that outbound ones left by.
         """
-        if self._sockets and len(self._waiting) < MOST and tcp_syn.again(syn.packet):
-            self._waiting.append((self._clock(), LOOKS, by, syn))
+        for is_outbound, syn in pending:
+            if self._sockets and len(self._waiting) < MAX_WAITING and tcp_syn.again(syn.packet):
+                out_ifindex = ifindex if is_outbound else 0
+                self._waiting.append((self._clock(), MAX_LOOKUPS, out_ifindex, syn))
 
     def next_due(self) -> float:
         """Return when ``step`` is due."""
-        queues = [queue for queue in (self._waiting, self._later) if queue]
+        queues = [queue for queue in (self._waiting, self._second_tries) if queue]
         return min((queue[0][0] for queue in queues), default=float("inf"))
 
     def step(self) -> None:
         """Send what may be sent."""
         now = self._clock()
-        for queue in (self._waiting, self._later):
+        for queue in (self._waiting, self._second_tries):
             while queue and queue[0][0] <= now:
-                self._look(now, *queue.popleft()[1:])
+                self._look_up(now, *queue.popleft()[1:])
 
-    def _look(self, now: float, looks: int, by: int, syn: tcp_syn.Syn) -> None:
-        """Look for a SYN's socket; looks: how many may be needed, 0: it was sent once."""
-        if self._state(syn, bool(by)) == ("SYN_SENT" if by else "SYN_RECV"):
-            if not by and not route.is_local(self._routes, syn.target):
+    def _look_up(self, now: float, lookups: int, out_ifindex: int, syn: tcp_syn.Syn) -> None:
+        """Look for a SYN's socket and send; lookups: how many are left, 0 for a second try."""
+        if self._state(syn, bool(out_ifindex)) == ("SYN_SENT" if out_ifindex else "SYN_RECV"):
+            if not out_ifindex and not route.is_local(self._routes, syn.target):
                 return
-            self._send(syn, by)
-            if looks and not by and len(self._later) < MOST:
-                self._later.append((now + LATER_S, 0, by, syn))
-        elif looks > 1 and not by:
-            self._waiting.append((now + NAP_S, looks - 1, by, syn))
+            self._send(syn, out_ifindex)
+            if lookups and not out_ifindex and len(self._second_tries) < MAX_WAITING:
+                self._second_tries.append((now + SECOND_TRY_S, 0, out_ifindex, syn))
+        elif lookups > 1 and not out_ifindex:
+            self._waiting.append((now + LOOKUP_INTERVAL_S, lookups - 1, out_ifindex, syn))
 
-    def _state(self, syn: tcp_syn.Syn, outgoing: bool) -> str:
+    def _state(self, syn: tcp_syn.Syn, is_outbound: bool) -> str:
         """Return the state of exactly this connection's socket; empty for none that we may use."""
         ours, theirs = (syn.target, syn.target_port), (syn.source, syn.source_port)
-        if outgoing:
+        if is_outbound:
             ours, theirs = theirs, ours
         found = self._sockets and self._sockets.lookup(*ours, *theirs)
         if not found or found.ifindex:
@@ -96,12 +107,10 @@ class Again:
             return ""  # a listener
         return found.state
 
-    def _send(self, syn: tcp_syn.Syn, by: int) -> None:
+    def _send(self, syn: tcp_syn.Syn, out_ifindex: int) -> None:
         again = tcp_syn.again(syn.packet)
         assert again
-        try:
-            family = codec.family_of(syn.target)
-            self._raw.send(family, again, socket.inet_ntop(family, syn.target), by)
+        family = codec.family_of(syn.target)
+        with contextlib.suppress(OSError):  # the client's own retransmission does it
+            self._raw.send(family, again, socket.inet_ntop(family, syn.target), out_ifindex)
             self.sent += 1
-        except OSError:  # the client's own retransmission does it
-            self.refused += 1

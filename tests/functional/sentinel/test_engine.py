@@ -93,7 +93,7 @@ def test_the_engine_s_configuration_is_yaml():
     ("options", "line"),
     [
         ('{"rate": 0}', "rate: 0: the sentinel needs a limit, in questions a second\n"),
-        ("eth0", '\'eth0\' is not one word of JSON, such as {"dev": "eth0"}\n'),
+        ("eth0", 'options: \'eth0\' is not JSON, such as {"dev": "eth0"}\n'),
     ],
 )
 def test_bad_options_end_it_with_one_line(options, line):

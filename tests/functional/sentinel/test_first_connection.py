@@ -210,7 +210,7 @@ def test_a_frame_of_another_mac_that_the_wire_does_not_confirm_is_an_alias(scene
     begun = guard()
     wire.say(syn(address, OTHER))
     assert begun.until("alias") == [
-        f"alias: {address} on db0 is {BORN}, and comes from {OTHER} too"
+        f"alias: {address} on db0: {BORN} answers; SYNs also come from {OTHER}"
     ]
     wire.questions()
     for number in range(20):
@@ -238,7 +238,7 @@ def test_an_entry_of_somebody_else_is_told_and_not_asked_about(scene, guard, own
     wire = Wire()
     begun = guard()
     wire.say(*[syn("192.0.2.10", BORN, source_port=4000 + number) for number in range(5)])
-    told = f"owned: 192.0.2.10 on db0 is {DEAD} ({owner}), a SYN came from {BORN}"
+    told = f"owned: 192.0.2.10 on db0: {DEAD} (owner: {owner}); a SYN came from {BORN}"
     assert begun.until("owned") == [told]
     time.sleep(0.3)
     assert "192.0.2.10" not in [question.pdst for question in wire.questions()]
@@ -270,7 +270,7 @@ def test_an_address_that_goes_to_and_fro_is_told(scene, guard):
         scene.add("192.0.2.10", "reachable", mac)
     assert begun.until("changed", 3)
     assert begun.until("alternates") == [
-        "alternates: 192.0.2.10 on db0 has changed its MAC 3 times in 60 s"
+        "alternates: 192.0.2.10 on db0: MAC changed 3 times in 60 s"
     ]
 
 
@@ -288,7 +288,7 @@ def test_a_device_by_its_alternative_name(scene, guard, database):
 
 def test_a_device_that_is_not_there_is_named(guard):
     assert guard('{"dev": ["db0", "dbO"]}').until("watching") == [
-        "watching: every SYN, connection and notification; so far there is no dbO"
+        "watching: every SYN, connection and notification; not present yet: dbO"
     ]
 
 

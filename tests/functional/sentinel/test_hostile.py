@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from arp_engine.sentinel import question_queue
+from arp_engine.sentinel import decide
 from conftest import BORN, DEAD, HOST
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
@@ -249,7 +249,7 @@ def test_an_address_that_was_seen_with_many_macs_is_still_heard(
     scene.add(address, "reachable", BORN)
     begun = guard()
     # no more than one question can be about, or the rest would be asked about a second later
-    many = [f"02:00:00:00:01:{number:02x}" for number in range(question_queue.SYNS)]
+    many = [f"02:00:00:00:01:{number:02x}" for number in range(decide.MAX_SYNS)]
     wire.say(*[syn(address, mac, source_port=5000 + at) for at, mac in enumerate(many)])
     begun.until("alias", len(many))
     time.sleep(1.1)  # one address is asked about once a second
@@ -306,4 +306,4 @@ def test_without_the_rights_it_says_so_in_one_line(guard):
     begun = guard(
         patch="from arp_engine.sentinel import privileges; privileges.keep_only()", ready="failed"
     )
-    assert begun.end() == ["failed: cannot watch: no CAP_NET_RAW here; again in 1 s"]
+    assert begun.end() == ["failed: sentinel stopped: no CAP_NET_RAW; retrying in 1 s"]

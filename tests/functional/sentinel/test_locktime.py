@@ -63,7 +63,7 @@ def test_where_no_connection_waits_there_is_time_for_locktime(scene, guard):
         wire.say(answer("192.0.2.10", mac, pdst="192.0.2.10", hwdst=mac))
     wire.close()
     begun.until("alternates")
-    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (vouched for)"]
+    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (alternates)"]
 
 
 def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, database):
@@ -150,7 +150,7 @@ def test_an_ipv6_answer_that_may_not_override_deletes_nothing(scene, guard):
 
     with contextlib.closing(wire), wire.answering(modest):
         wire.say(syn("2001:db8::10", OTHER))
-        told = f"2001:db8::10 on db0: {OTHER} answers, the table keeps {DEAD}"
+        told = f"2001:db8::10 on db0: {OTHER} answers, but the kernel keeps {DEAD}"
         assert begun.until("disagreement") == [f"disagreement: {told}"]
     assert not begun.told("healed")
 

@@ -8,11 +8,11 @@ from sentry import PAIR, PORT, connect, database, guard, syn  # noqa: F401
 CLOSED = PORT + 1
 COUNTED = """
 import atexit
-counts, wait = [0], loop._Round._wait
+counts, wait = [0], loop._Session._wait
 def counted(self):
     counts[0] += 1
     wait(self)
-loop._Round._wait = counted
+loop._Session._wait = counted
 atexit.register(lambda: print("waits:", counts[0]))
 """
 

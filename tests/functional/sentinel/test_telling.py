@@ -142,7 +142,7 @@ def test_what_ends_it_otherwise_is_told_and_it_watches_again(scene, guard, datab
     begun.until("healed")
     [line] = begun.told("failed")
     why = r"ZeroDivisionError: made up \(loop\.py:\d+\)"
-    assert re.fullmatch(f"failed: cannot watch: {why}; again in 1 s", line)
+    assert re.fullmatch(f"failed: sentinel stopped: {why}; retrying in 1 s", line)
     assert len(begun.told("watching")) == 2
     scene.until(lambda: status()["lives"])
 
@@ -167,7 +167,7 @@ def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_pa
         said = [service.stdout.readline() for _line in range(2)]
         service.terminate()
         ends.cancel()
-    assert said[0].startswith(b"failed: cannot watch: ZeroDivisionError: made up (loop.py:")
+    assert said[0].startswith(b"failed: sentinel stopped: ZeroDivisionError: made up (loop.py:")
     assert said[1].startswith(b"watching: ")
     sentinel_status.forget(sentinel_status.PATH)
 
@@ -195,7 +195,7 @@ def test_each_time_it_waits_longer_and_says_that_it_does_not_watch(scene, wire, 
     waits = [float(line.split()[-2]) for line in begun.told("failed")]
     assert waits[:3] == [0.05, 0.1, 0.2]
     scene.until(lambda: status().get("failed"))
-    assert status()["why"].startswith("cannot watch: ZeroDivisionError: made up (")
+    assert status()["why"].startswith("sentinel stopped: ZeroDivisionError: made up (")
 
 
 def test_no_wait_is_longer_than_a_minute(monkeypatch):
@@ -207,9 +207,9 @@ def test_no_wait_is_longer_than_a_minute(monkeypatch):
                 sentinel.stop()
             raise MemoryError
 
-    monkeypatch.setattr(loop, "_Round", Broken)
+    monkeypatch.setattr(loop, "_Session", Broken)
     monkeypatch.setattr(loop.select, "select", lambda *words: waits.append(words[-1]))
     said = []
     loop.Sentinel(None, lambda *words: said.append(words[1])).run()
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
-    assert said[0].startswith("failed: cannot watch: MemoryError (")
+    assert said[0].startswith("failed: sentinel stopped: MemoryError (")

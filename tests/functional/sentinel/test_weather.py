@@ -209,7 +209,7 @@ def test_a_suspect_entry_is_asked_about_without_any_traffic(scene, guard):
         time.sleep(1)
         begun = guard()
         assert begun.until("healed") == [
-            f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (vouched for)"
+            f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (upper-layer confirmation)"
         ]
 
 
@@ -223,8 +223,8 @@ def test_a_table_that_is_nearly_full_is_told_once(scene, monkeypatch):
 
     said = []
     sentinel = loop.Sentinel(options.parse({}), lambda *words: said.append(words[:2]))
-    monkeypatch.setattr(loop, "LOOK_S", 0.01)
-    monkeypatch.setattr(loop, "REST", 0)
+    monkeypatch.setattr(loop, "RESYNC_S", 0.01)
+    monkeypatch.setattr(loop, "RESYNC_REST", 0)
     monkeypatch.setattr(loop.rtnetlink, "limits", limits)
     monkeypatch.setattr(loop.snapshot.Table, "complete", lambda _table, look: look())
     runner = threading.Thread(target=sentinel.run)

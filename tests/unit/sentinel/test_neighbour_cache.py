@@ -10,11 +10,11 @@ def entry(**fields):
     return codec.Entry(**fields)
 
 
-def test_reading_anew_tells_what_has_changed_meanwhile():
-    known = neighbour_cache.Known()
-    assert known.read_anew([entry()]) == []
-    [change] = known.read_anew([entry(mac=b"other!"), entry(ifindex=3)])
+def test_reading_anew_returns_the_changes_of_mac():
+    cache = neighbour_cache.NeighbourCache()
+    assert cache.read_anew([entry()]) == []
+    [change] = cache.read_anew([entry(mac=b"other!"), entry(ifindex=3)])
     assert (change.old.mac, change.new.mac) == (bytes(6), b"other!")
-    assert {found.ifindex for found in known.at(bytes(4))} == {2, 3}
-    known.forget_device(2)
-    assert [found.ifindex for found in known.at(bytes(4))] == [3]
+    assert {found.ifindex for found in cache.at(bytes(4))} == {2, 3}
+    cache.forget_device(2)
+    assert [found.ifindex for found in cache.at(bytes(4))] == [3]

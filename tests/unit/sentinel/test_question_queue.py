@@ -1,136 +1,139 @@
-"""Which address is asked about next, told the time."""
+"""Which address is probed next, told the time."""
 
 import itertools
 
 import pytest
-from arp_engine.sentinel import question_queue
+from arp_engine.sentinel import decide, question_queue
+from arp_engine.sentinel.question_queue import Priority
+
+TRUSTED, UNTRUSTED = Priority
 
 
-def doubts(rate=100.0, **waiting):
-    made = question_queue.Doubts(rate)
-    for key in waiting:
-        made.put(key, "syn", 0.0)
-    return made
+def put(queue, key, now, priority=UNTRUSTED):
+    """Let an address wait, as one doubt however often it is put."""
+    doubt = queue.get(key) or decide.Doubt(key, "syn")
+    queue.put(doubt, priority, now)
+    return doubt
 
 
-def played(made, until, step=0.001, **next_words):
-    """Return which key was asked about when."""
-    asked, now = [], 0.0
+def probed(queue, until, step=0.001):
+    """Return which key was probed when."""
+    found, now = [], 0.0
     while now < until:
-        doubt = made.next(now, **next_words)
-        if doubt:
-            asked.append((round(now, 3), doubt.key))
+        if doubt := queue.next(now):
+            found.append((round(now, 3), doubt.key))
         else:
             now += step
-    return asked
+    return found
 
 
-def test_one_address_is_asked_about_at_most_once_a_second():
-    made, times, now = doubts(), [], 0.0
+def test_an_address_is_probed_once_a_second_at_most():
+    queue, times, now = question_queue.ProbeQueue(100.0), [], 0.0
     while now < 5:
-        made.put("a", "syn", now)
-        if made.next(now):
+        put(queue, "a", now)
+        if queue.next(now):
             times.append(now)
         now += 0.01
     assert len(times) == 5
     assert min(b - a for a, b in itertools.pairwise(times)) >= 1
 
 
-def test_never_more_than_the_rate_and_half_of_it_for_what_nobody_has_answered():
-    made = doubts(rate=100.0)
+def test_untrusted_evidence_has_half_of_the_rate():
+    queue = question_queue.ProbeQueue(100.0)
     for number in range(1000):
-        made.put(number, "syn", 0.0)
-    assert 45 <= len(played(made, 1.0)) <= 55
+        put(queue, number, 0.0)
+    assert 45 <= len(probed(queue, 1.0)) <= 55
 
 
-def test_what_a_listener_has_answered_goes_first_through_a_flood():
-    made = doubts()
-    for number in range(2000):
-        made.put(number, "syn", 0.0)
-    assert len(made) == question_queue.MOST
-    made.put(question_queue.MOST - 1, "syn", 0.0, answered=True)
-    assert played(made, 0.1)[0][1] == question_queue.MOST - 1
+def test_trusted_evidence_has_the_whole_rate():
+    queue = question_queue.ProbeQueue(100.0)
+    for number in range(1000):
+        put(queue, number, 0.0, TRUSTED)
+    assert 95 <= len(probed(queue, 1.0)) <= 105
 
 
-def test_a_newcomer_finds_room_in_a_queue_that_forged_ones_have_filled():
-    made = doubts()
-    for number in range(2000):
-        made.put(number, "syn", 0.0)
-    newcomer = made.put("new", "no answer", 0.0, answered=True)
-    assert newcomer
-    assert played(made, 0.1)[0][1] == "new"
+def test_trusted_evidence_goes_first():
+    queue = question_queue.ProbeQueue(100.0)
+    for number in range(1000):
+        put(queue, number, 0.0)
+    put(queue, 999, 0.0, TRUSTED)
+    put(queue, 999, 0.0)  # more evidence, untrusted, takes nothing away
+    assert probed(queue, 0.1)[0][1] == 999
 
 
-def test_who_is_silent_is_left_alone_for_longer():
-    made = doubts(a=1)
-    made.next(0.0)
-    made.silent("a", 1.2)
-    made.put("a", "syn", 1.3)
-    assert not made.next(4.0)
-    assert made.due(4.0) == pytest.approx(4.2)
-    assert made.next(4.3)
+def test_the_newest_untrusted_item_is_displaced_and_no_trusted_one():
+    queue = question_queue.ProbeQueue(100.0)
+    for number in range(3):
+        put(queue, number, 0.0)
+    put(queue, 1, 0.0, TRUSTED)
+    assert queue.displace(UNTRUSTED) is None
+    assert [item and item.key for item in map(queue.displace, 3 * [TRUSTED])] == [2, 0, None]
+    assert len(queue) == 1
 
 
-def test_who_comes_after_silence_is_asked_about_once_a_second_as_any_other():
-    made = doubts(a=1)
-    made.next(0.0)
-    made.silent("a", 1.2)
-    made.put("a", "syn", 1.3)
-    assert made.rests("a")
-    assert "a" in made.busy(1.3)  # it waits
-    made.wake("a")
-    assert made.next(1.3)
-    made.put("a", "syn", 1.4)
-    made.wake("a")
-    assert not made.next(2.2)
-    assert made.next(2.31)
-    made.silent("a", 2.4)
-    assert "a" not in made.busy(2.5), "one SYN more may wake it"
+def test_a_silent_address_is_left_alone_for_longer():
+    queue = question_queue.ProbeQueue(100.0)
+    put(queue, "a", 0.0)
+    queue.next(0.0)
+    queue.back_off("a", 1.2)
+    put(queue, "a", 1.3)
+    assert not queue.next(4.0)
+    assert queue.due(4.0) == pytest.approx(4.2)
+    assert queue.next(4.3)
 
 
-def test_who_was_silent_does_not_go_first_until_somebody_answers():
-    """SYNs of dead hosts, which a listener answers, keep no newcomer waiting."""
-    made, dead = doubts(), [f"dead {number}" for number in range(20)]
+def test_retry_now_ends_a_back_off_but_not_the_probe_interval():
+    queue = question_queue.ProbeQueue(100.0)
+    put(queue, "a", 0.0)
+    queue.next(0.0)
+    queue.back_off("a", 1.2)
+    put(queue, "a", 1.3)
+    assert queue.is_backed_off("a")
+    assert "a" in queue.in_progress(1.3)  # it waits
+    queue.retry_now("a")
+    assert queue.next(1.3)
+    put(queue, "a", 1.4)
+    queue.retry_now("a")
+    assert not queue.next(2.2)
+    assert queue.next(2.31)
+    queue.back_off("a", 2.4)
+    assert "a" not in queue.in_progress(2.5), "one SYN more may end the back-off"
+
+
+def test_a_silent_address_is_demoted_until_a_host_answers():
+    """SYNs in the names of dead hosts, which a listener answers, keep no newcomer waiting."""
+    queue, dead = question_queue.ProbeQueue(100.0), [f"dead {number}" for number in range(20)]
     for key in dead:
-        made.silent(key, 0.0)
-        made.put(key, "syn", 5.0, answered=True)
-    made.put("new", "syn", 5.0, answered=True)
-    assert made.next(5.0).key == "new"
-    assert not made.next(6.0, first_only=True)
-    assert made.next(6.0).key == dead[0]
-    made.loud(dead[7])
-    made.put(dead[7], "syn", 7.0, answered=True)
-    assert made.next(7.0).key == dead[7]
+        queue.back_off(key, 0.0)
+        put(queue, key, 5.0, TRUSTED)
+    put(queue, "new", 5.0, TRUSTED)
+    assert queue.next(5.0).key == "new"
+    assert not queue.next(6.0, lowest=TRUSTED)
+    assert queue.next(6.0).key == dead[0]
+    queue.clear_backoff(dead[7])
+    put(queue, dead[7], 7.0, TRUSTED)
+    assert queue.next(7.0).key == dead[7]
 
 
-def test_silence_is_remembered_of_so_many_and_so_long():
-    made = doubts()
-    for number in range(2 * question_queue.MUTES):
-        made.silent(number, 0.0)
-    assert made.put(0, "syn", 5.0, answered=True).first
-    last = 2 * question_queue.MUTES - 1
-    assert not made.put(last, "syn", 5.0, answered=True).first
-    assert made.put(last, "syn", question_queue.MUTE_S, answered=True).first
+def test_demotion_is_bounded_in_number_and_time():
+    queue = question_queue.ProbeQueue(100.0)
+    for number in range(2 * question_queue.MAX_DEMOTED):
+        queue.back_off(number, 0.0)
+    assert put(queue, 0, 5.0, TRUSTED).priority is TRUSTED
+    last = 2 * question_queue.MAX_DEMOTED - 1
+    assert put(queue, last, 5.0, TRUSTED).priority is UNTRUSTED
+    assert put(queue, last, question_queue.DEMOTED_S, TRUSTED).priority is TRUSTED
 
 
-def test_what_is_due_is_due():
-    """A loop that sleeps until ``due`` is never too early twice, and never late."""
-    made = doubts(rate=10.0)
+def test_due_is_never_late_and_never_twice_too_early():
+    queue = question_queue.ProbeQueue(10.0)
     for number in range(50):
-        made.put(number, "syn", 0.0)
-    now, asked, wakes = 0.0, 0, 0
-    while len(made):
+        put(queue, number, 0.0)
+    now, count, wakes = 0.0, 0, 0
+    while len(queue):
         wakes += 1
-        now = made.due(now)
-        while made.next(now):
-            asked += 1
-    assert asked == 50
+        now = queue.due(now)
+        while queue.next(now):
+            count += 1
+    assert count == 50
     assert wakes <= 51
-
-
-def test_of_one_address_only_so_many_syns_and_macs_are_kept():
-    doubt = question_queue.Doubt("a", "syn")
-    for number in range(100):
-        doubt.add(bytes([number]), number)
-    assert (len(doubt.macs), doubt.things[-1]) == (question_queue.SYNS, 99)
-    assert len(doubt.things) == question_queue.SYNS

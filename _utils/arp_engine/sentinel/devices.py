@@ -1,0 +1,74 @@
+"""Which devices there are, and which of them the operator has selected."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..netlink import codec, model
+from ..table import selectors as table_selectors
+
+
+class WatchedDevices:
+    """The devices of this network namespace, cached until the kernel announces a change."""
+
+    def __init__(
+        self,
+        selectors: table_selectors.Selectors,
+        device: Callable[[int], model.Device | None],
+        devices: Callable[[], Any],
+        find: Callable[[str], int],
+    ) -> None:
+        """Take three lookups: a device by its index, all as (index, name), an index by name.
+
+        find: alternative names too; returns 0 where there is no such device.
+        """
+        self._selectors, self._device = selectors, device
+        self._all, self._find = devices, find
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the cache: a device has come, gone, or been renamed."""
+        self._by_index: dict[int, model.Device | None] = {}
+        self._by_name: dict[str, int] = {}
+        self._named: set[int] | None = None
+        self._absent: list[str] = []
+        self._is_read = False
+
+    def _read(self) -> None:
+        if not self._is_read:
+            self._is_read = True
+            self._by_name = {name: ifindex for ifindex, name in self._all()}
+            wanted = self._selectors.dev
+            if wanted is not None:
+                found = {name: self._find(name) for name in wanted}
+                self._named = {ifindex for ifindex in found.values() if ifindex}
+                self._absent = sorted(name for name, ifindex in found.items() if not ifindex)
+
+    def watched(self) -> str:
+        """Return what is watched, as a line; a selected device may appear later."""
+        self._read()
+        absent = f"; not present yet: {', '.join(self._absent)}" if self._absent else ""
+        return f"every SYN, connection and notification{absent}"
+
+    def ifindex(self, name: str) -> int:
+        """Return a device's index; 0 where there is none."""
+        self._read()
+        return self._by_name.get(name, 0)
+
+    def device(self, ifindex: int) -> model.Device | None:
+        """Return a device; None where there is none."""
+        if ifindex not in self._by_index:
+            self._by_index[ifindex] = self._device(ifindex)
+        return self._by_index[ifindex]
+
+    def name(self, ifindex: int) -> str:
+        """Return a device's name; its index where it is gone."""
+        device = self.device(ifindex)
+        return device.name if device else f"#{ifindex}"
+
+    def is_selected(self, entry: codec.Entry) -> bool:
+        """Tell whether the operator's selectors match an entry."""
+        self._read()
+        named = self._named if self._selectors.dev is not None else None
+        return codec.family_of(entry.dst) in self._selectors.families and self._selectors.matches(
+            entry, named
+        )

@@ -1,0 +1,121 @@
+"""Where doubts come from: each signal is compared with the neighbour cache.
+
+A signal that contradicts an entry, or shows that packets to it get lost, is evidence (decide.py);
+one about an entry that is protected, not selected or just verified is none.
+"""
+
+import time
+from collections.abc import Callable
+
+from ..netlink import codec
+from ..packets import bpf
+from ..packets.tcp_syn import Syn
+from ..resolve import rate_limit
+from ..table import ownership
+from . import decide, devices, reinject, telling
+from .neighbour_cache import mac_of
+
+SOCK_DIAG_RATE = 500.0  # lookups a second: has a listener answered?
+LISTENER_RECHECK_S = 0.1  # from one lookup for an address to the next
+TRANSIENT = ("INCOMPLETE", "NONE")  # the kernel is asking by itself
+
+
+class DoubtSources:
+    """Turns signals into evidence."""
+
+    def __init__(
+        self,
+        decider: decide.Decider,
+        reinjector: reinject.Reinjector,
+        news: telling.News,
+        watched: devices.WatchedDevices,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._decider, self._reinjector, self._news = decider, reinjector, news
+        self._devices, self._clock = watched, clock
+        self._lookups = rate_limit.TokenBucket(SOCK_DIAG_RATE)
+
+    def on_inbound_syn(self, ifindex: int, mac: bytes, syn: Syn) -> None:
+        """Compare the MAC that a SYN came from with the cached one."""
+        key, now = (ifindex, syn.source), self._clock()
+        entry = self._decider.usable_entry(key)
+        if not entry or mac == entry.mac or (key, mac) in self._decider.aliases:
+            return
+        if len(mac) != len(entry.mac):  # a link whose frames name no sender: InfiniBand
+            return
+        if owner := ownership.owner(entry, self._devices.device(ifindex)):
+            if owner not in TRANSIENT and self._decider.aliases.add(key, mac, now):
+                self._news.owned(key, entry.mac, mac, owner)
+            return
+        doubt = self._decider.doubt(key, decide.SYN)
+        if self._has_listener_answered(key, doubt, syn, now):
+            doubt = self._decider.doubt(key, decide.ANSWERED_SYN)
+            self._decider.queue.retry_now(key)
+        if doubt:
+            doubt.add(mac, reinject.PendingSyn(False, syn))
+
+    def is_outbound_syn_suspect(self, ifindex: int, syn: Syn) -> bool:
+        """Tell whether a SYN of ours goes to a neighbour whose entry may be wrong."""
+        return self._is_doubtable((ifindex, syn.target))
+
+    def on_connect_timeout(self, ifindex: int, syn: Syn) -> None:
+        """Doubt a neighbour that has not answered a SYN of ours."""
+        key = ifindex, syn.target
+        if self._is_doubtable(key) and self._reinjector.is_connecting(syn):
+            doubt = self._decider.doubt(key, decide.CONNECT_TIMEOUT)
+            if doubt:
+                doubt.add(b"", reinject.PendingSyn(True, syn))
+
+    def on_retransmit(self, peer: bytes) -> None:
+        """Doubt the entries of a peer to which a socket of ours retransmits."""
+        for entry in list(self._decider.cache.at(peer)):
+            if self._is_doubtable(entry.key):
+                self._decider.doubt(entry.key, decide.RETRANSMISSION)
+
+    def on_upper_layer_confirmation(self, key: codec.Key) -> None:
+        """Doubt an entry that is kept REACHABLE by something other than ARP."""
+        if self._decider.may_be_probed(key):
+            self._decider.doubt(key, decide.UPPER_LAYER_CONFIRMATION)
+
+    def macs_to_ignore(
+        self, is_flood: bool, max_entries: int
+    ) -> dict[bytes, frozenset[bytes]] | None:
+        """Return by address the MACs whose SYNs are no evidence; None where there are too many.
+
+        Under a flood, addresses are left out if another SYN would change nothing: those that are
+        protected, being probed, queued, or not to be probed yet.
+        """
+        if len(self._decider.cache) > max_entries:
+            return None
+        macs: dict[bytes, set[bytes]] = {}
+        for entry in self._decider.cache.entries():
+            if is_flood and ownership.owner(entry, self._devices.device(entry.ifindex)):
+                continue
+            if mac_of(entry) and self._devices.is_selected(entry):
+                macs.setdefault(entry.dst, set()).add(entry.mac)
+        for (_ifindex, dst), mac in self._decider.aliases.pairs():
+            if dst in macs and len(macs[dst]) < bpf.MOST_MACS:
+                macs[dst].add(mac)
+        if is_flood:
+            for _ifindex, dst in self._decider.in_progress():
+                macs.pop(dst, None)
+        return {dst: frozenset(found) for dst, found in macs.items()}
+
+    def _is_doubtable(self, key: codec.Key) -> bool:
+        verified = self._decider.verified
+        return self._decider.may_be_probed(key) and not verified.is_recent(key, self._clock())
+
+    def _has_listener_answered(
+        self, key: codec.Key, doubt: decide.Doubt | None, syn: Syn, now: float
+    ) -> bool:
+        """Tell whether a listener of ours has answered; looked up only where that matters."""
+        if doubt and now < doubt.looked_up_at + LISTENER_RECHECK_S:
+            return False
+        queue = self._decider.queue
+        do_others_wait = len(queue) > 1 and not (doubt and doubt.is_trusted)
+        if not (do_others_wait or queue.is_backed_off(key)) or not self._lookups.available(now):
+            return False
+        self._lookups.spend(1, now)
+        if doubt:
+            doubt.looked_up_at = now
+        return self._reinjector.has_listener_answered(syn)

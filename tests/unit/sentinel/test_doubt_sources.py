@@ -1,0 +1,68 @@
+"""Which signals are evidence, and which are none."""
+
+import pytest
+from arp_engine.netlink.constants import PERMANENT, REACHABLE
+from arp_engine.sentinel.decide import CLEAR, QUEUED
+from arp_engine.sentinel.question_queue import Priority
+from test_decide import NEW, OLD, Scene, entry
+
+
+def test_a_frame_without_a_sender_of_the_entry_s_kind_is_no_evidence():
+    """InfiniBand's frames name no sender, and its entries hold twenty bytes."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.decider.cache.read_anew([entry(key, bytes([2] * 20))])
+    scene.syn(mac=b"")
+    assert scene.state() is CLEAR
+    scene.syn(mac=bytes([4] * 20))
+    assert scene.state() is QUEUED
+
+
+def test_a_syn_from_the_cached_mac_or_an_alias_is_no_evidence():
+    scene = Scene()
+    scene.decider.aliases.add(scene.keys[0], NEW, 0.0)
+    for mac in (OLD, NEW):
+        scene.syn(mac=mac)
+        assert scene.state() is CLEAR
+
+
+def test_a_protected_entry_is_told_once_and_not_doubted():
+    scene = Scene()
+    scene.decider.cache.read_anew([entry(scene.keys[0], OLD, PERMANENT)])
+    for _ in range(2):
+        scene.syn()
+        scene.sources.on_retransmit(scene.keys[0][1])
+        assert scene.state() is CLEAR
+    assert scene.said == ["owned"]
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+def test_a_syn_is_trusted_once_a_listener_has_answered_it(is_answered):
+    scene = Scene(addresses=2)
+    scene.is_answered = is_answered
+    for key in scene.keys:  # where nothing else waits it is not looked up
+        scene.syn(key)
+    doubt = scene.decider.queue.get(scene.keys[1])
+    assert doubt.priority is (Priority.TRUSTED if is_answered else Priority.UNTRUSTED)
+
+
+def test_retransmissions_to_a_verified_address_are_no_evidence_for_a_while():
+    scene = Scene()
+    [key] = scene.keys
+    scene.decider.verified.add(key, 0.0)
+    scene.sources.on_retransmit(key[1])
+    assert scene.state() is CLEAR
+    scene.now = 1.1
+    scene.sources.on_retransmit(key[1])
+    assert scene.state() is QUEUED
+
+
+def test_under_a_flood_the_filter_ignores_only_syns_that_could_change_something():
+    scene = Scene(addresses=3)
+    ours, owned, doubted = scene.keys
+    states = {ours: REACHABLE, owned: PERMANENT, doubted: REACHABLE}
+    scene.decider.cache.read_anew(entry(key, OLD, state) for key, state in states.items())
+    scene.sources.on_retransmit(doubted[1])
+    assert set(scene.sources.macs_to_ignore(False, 100)) == {key[1] for key in states}
+    assert set(scene.sources.macs_to_ignore(True, 100)) == {ours[1]}
+    assert scene.sources.macs_to_ignore(False, 2) is None

@@ -1,0 +1,55 @@
+"""What is learnt of addresses is bounded, and expires."""
+
+import time
+
+from arp_engine.sentinel import memory
+
+
+def test_aliases_are_bounded_and_expire():
+    aliases = memory.Aliases()
+    for number in range(10_000):
+        assert aliases.add("a", number.to_bytes(6, "big"), number / 1000)
+    assert len(aliases) == memory.MAX_ALIASES
+    assert ("a", (9999).to_bytes(6, "big")) in aliases
+    aliases.forget(10 + memory.ALIAS_S)
+    assert not len(aliases)
+
+
+def test_forgetting_one_address_is_cheap_among_many():
+    """Each announcement of another MAC causes it, thousands of times a second."""
+    aliases, began = memory.Aliases(), time.process_time()
+    for number in range(memory.MAX_ALIASES):
+        aliases.add(number % 100, number.to_bytes(6, "big"), 0.0)
+    for _ in range(20_000):
+        aliases.forget(1.0, "another")
+    assert time.process_time() - began < 1
+    aliases.forget(1.0, 7)
+    assert {key for key, _mac in aliases.pairs()} == {*range(100)} - {7}
+    assert (7, (7).to_bytes(6, "big")) not in aliases
+    assert aliases.add(7, (7).to_bytes(6, "big"), 1.0)
+
+
+def test_a_verified_address_rests_twice_as_long_each_time_up_to_a_limit():
+    verified, now, rests = memory.Verified(), 0.0, []
+    for _ in range(6):
+        verified.add("a", now)
+        began = now
+        while verified.is_recent("a", now):
+            now += 0.5
+        rests.append(now - began)
+    assert rests == [1, 2, 4, 8, 10, 10]
+    verified.add("a", now + 100)
+    assert not verified.is_recent("a", now + 101), "the former rest is long over"
+
+
+def test_a_changed_mac_ends_the_rest_of_a_verified_address():
+    verified = memory.Verified()
+    verified.add("a", 0.0)
+    verified.forget("a")
+    assert not verified.is_recent("a", 0.1)
+
+
+def test_the_third_change_of_mac_within_a_minute_is_alternating():
+    changes = memory.MacChanges()
+    assert [changes.is_alternating("a", now) for now in (0, 10, 20, 21)] == [0, 0, 1, 0]
+    assert not any(changes.is_alternating("b", now) for now in (0, 50, 100, 150))
