@@ -13,16 +13,16 @@
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-LIMIT = 1000  # rows of changes in one return; a master's event bus is no place for 100,000
-EXAMPLES = 3
+MAX_CHANGES = 1000  # in one return; a master's event bus is no place for 100,000
+MAX_EXAMPLES = 3  # in a comment
 
 
 def __virtual__():
-    """Load where the execution module does; name the reason where it does not."""
+    """Load where the execution module arp loads; otherwise give its reason."""
     if "arp.flush" in __salt__:
         return "arp"
-    why = __salt__.value().missing_fun_string("arp.flush")  # what the module itself says
-    return False, f"arp.clean needs the execution module arp: {why}"
+    why = __salt__.value().missing_fun_string("arp.flush")  # the module's own reason
+    return False, f"arp.clean requires the execution module arp: {why}"
 
 
 def clean(
@@ -36,12 +36,12 @@ def clean(
     rate=None,
     mac=None,
 ):
-    """Make every entry that the selectors name proven (revalidate) or gone (flush).
+    """Probe the selected entries and heal wrong ones (revalidate), or delete them (flush).
 
-    Never touches what :py:func:`arp.flush <arp.flush>` never touches. In test mode it touches
-    nothing and asks nobody. As asking is the only way to know, the result is then None only where
-    a flush would delete something: a suspect entry is a question and no change, the comment names
-    it.
+    Never touches what :py:func:`arp.flush <arp.flush>` never touches. In test mode touches no entry
+    and sends no probe: with ``flush`` the result is None where entries would be deleted; with
+    ``revalidate`` it is True without changes, as only a probe could tell, and the comment names the
+    suspects.
 
     .. code-block:: yaml
 
@@ -51,41 +51,38 @@ def clean(
             - ip: 192.0.2.0/24
             - rate: 100
 
-    name
+    name (str)
         Any sentence.
-    how
-        ``revalidate`` or ``flush``. Default: ``revalidate``.
+    how (str, default revalidate)
+        ``revalidate`` or ``flush``.
     ip, dev, family, exclude, mac
-        As in :py:func:`arp.flush <arp.flush>`. Quote addresses: YAML makes numbers of some.
-        Default: all.
-    nud
-        Neighbour state, or a list, or ``all``: what ``state`` is to
-        :py:func:`arp.flush <arp.flush>`. Salt keeps the word ``state`` of every declaration to
-        itself, and what stands there is never seen: so with ``how: flush``, where that would
-        delete more than was meant, this word must be there. Default: all.
-    rate
-        With ``revalidate``: questions a second. Default: 500.
+        As in :py:func:`arp.flush <arp.flush>`. Quote IPv6 and MAC addresses: YAML reads some of
+        them as numbers.
+    nud (str or list, default all)
+        Neighbour state: the ``state`` of :py:func:`arp.flush <arp.flush>`, or ``all``. Required
+        with ``how: flush``: Salt reserves the word ``state`` in an SLS and drops it, and a flush
+        would then delete the entries of all states.
+    rate (float, probes a second, default 500)
+        With ``revalidate`` only.
 
-    Changes map ``IP on DEVICE`` to ``old`` and ``new`` MAC; ``new`` is None for what is gone or
-    was deleted. An empty ``old`` stands for an entry without a MAC.
+    Returns changes as ``IP on DEVICE`` to ``old`` and ``new`` MAC, 1000 at most; ``new`` is None
+    for an entry that is gone or deleted, ``old`` is empty for one without a MAC.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
         if how not in ("revalidate", "flush"):
             raise SaltInvocationError(f"arp.clean: how: {how!r} is not one of revalidate, flush")
-        words = {"ip": ip, "dev": dev, "state": nud, "family": family, "exclude": exclude}
-        words["mac"] = mac
-        if nud == "all":
-            words["state"] = None
+        words = {"ip": ip, "dev": dev, "family": family, "exclude": exclude, "mac": mac}
+        words["state"] = None if nud == "all" else nud
+        words["limit"] = MAX_CHANGES
         if how == "flush":
             if nud is None:
-                raise SaltInvocationError(_NO_NUD)
+                raise SaltInvocationError(_NUD_REQUIRED)
             if rate is not None:
-                raise SaltInvocationError("arp.clean: rate: only revalidate is paced")
+                raise SaltInvocationError("arp.clean: rate: allowed with `how: revalidate` only")
             words["rows"] = True
         elif rate is not None:
             words["rate"] = rate
-        words["limit"] = LIMIT
         answer = __salt__[f"arp.{how}"](test=__opts__["test"], **words)
     except (CommandExecutionError, SaltInvocationError) as error:
         return {**ret, "result": False, "comment": str(error)}
@@ -93,33 +90,23 @@ def clean(
     return report(ret, answer, __opts__["test"])
 
 
-_NO_NUD = (
-    "arp.clean: nud: with `how: flush` name the neighbour states, or `nud: all`; the word `state` "
-    "is eaten by Salt, and everything would be deleted"
+_NUD_REQUIRED = (
+    "arp.clean: nud: required with `how: flush`: name the neighbour states, or `all`; `state` is a "
+    "reserved SLS keyword and is ignored, so without `nud` the entries of all states would be "
+    "deleted"
 )
 
 
-def mod_watch(
-    name,
-    how="revalidate",
-    ip=None,
-    dev=None,
-    nud=None,
-    family=None,
-    exclude=None,
-    rate=None,
-    mac=None,
-    sfun=None,
-):
-    """Clean once more because something that is watched has changed, or is listened to.
+def mod_watch(name, sfun=None, **words):
+    """Clean once more because a watched state has changed, or a listened-to one.
 
-    Parameters as in :py:func:`arp.clean <salt.states.arp.clean>`; ``sfun`` is Salt's.
+    Parameters as in :py:func:`arp.clean <salt.states.arp.clean>`; Salt sets ``sfun``.
     """
-    return clean(name, how, ip, dev, nud, family, exclude, rate, mac)
+    return clean(name, **words)
 
 
 def _flushed(ret, answer, test):
-    """Report a flush, or the plan of one: the same rows, another tense."""
+    """Report what a flush deleted, or would delete."""
     rows = [{**row, "old": row["mac"], "new": None} for row in answer["entries"]]
     ret["changes"] = _changes(rows, len(rows))
     if not rows and not answer.get("failed"):
@@ -130,7 +117,7 @@ def _flushed(ret, answer, test):
 
 
 def _revalidated(ret, answer, test):
-    """Report a revalidation, or what one would ask about."""
+    """Report what a revalidation found, or what one would probe."""
     notes = "".join(f" {line}." for line in answer["warnings"])
     if test:
         suspects, total = answer["suspects"], answer["totals"]["suspects"]
@@ -142,10 +129,10 @@ def _revalidated(ret, answer, test):
         return ret
     rows = answer["healed"] + [{**row, "old": row["mac"], "new": None} for row in answer["gone"]]
     ret["changes"] = _changes(rows, answer["totals"]["healed"] + answer["totals"]["gone"])
-    twice = answer.get("duplicates", [])
-    if twice:
-        examples = _examples(twice, answer["totals"]["duplicates"])
-        notes += f" Claimed twice, which no table can heal: {examples}."
+    duplicates = answer.get("duplicates", [])
+    if duplicates:
+        examples = _examples(duplicates, answer["totals"]["duplicates"])
+        notes += f" Duplicate address, two hosts answer, a flush cannot fix it: {examples}."
     if not answer["checked"] and not answer.get("failed"):
         return {**ret, "comment": f"Already clean: nothing to check{_kept(answer)}."}
     ret["comment"] = (
@@ -157,7 +144,7 @@ def _revalidated(ret, answer, test):
 
 
 def _ended(ret, answer, test):
-    """Set the result; a partial failure tells both halves."""
+    """Set the result, and name what the kernel refused."""
     failed = answer.get("failed", [])
     if failed:
         first = failed[0]
@@ -170,10 +157,10 @@ def _ended(ret, answer, test):
 
 
 def _changes(rows, total):
-    """Return changes by address and device, at most LIMIT of them."""
+    """Return changes by address and device, at most MAX_CHANGES of them."""
     changes = {
         f"{row['ip']} on {row['dev']}": {"old": row["old"], "new": row["new"]}
-        for row in rows[:LIMIT]
+        for row in rows[:MAX_CHANGES]
     }
     if total > len(changes):
         changes["..."] = f"and {total - len(changes)} more"
@@ -185,15 +172,15 @@ def _entries(count):
 
 
 def _kept(answer):
-    """Return what was left alone, and why."""
+    """Return as text how many entries were kept, and why."""
     kept = answer["kept"]
     return f", {sum(kept.values())} kept ({', '.join(kept)})" if kept else ""
 
 
 def _examples(rows, total):
     """Return a few rows as text, and how many more there are."""
-    text = ", ".join(f"{row['ip']} on {row['dev']}" for row in rows[:EXAMPLES])
-    return text + _more(total - min(len(rows), EXAMPLES))
+    text = ", ".join(f"{row['ip']} on {row['dev']}" for row in rows[:MAX_EXAMPLES])
+    return text + _more(total - min(len(rows), MAX_EXAMPLES))
 
 
 def _more(count):

@@ -381,4 +381,4 @@ def test_a_long_run_says_how_far_it_is(arp, scene, wire, caplog):
         scene.worker(f"192.0.2.{last}")
     with caplog.at_level("INFO"):
         arp.revalidate("192.0.2.0/24", rate=20)
-    assert "of 30 asked" in caplog.text
+    assert "of 30 probed" in caplog.text

@@ -71,7 +71,7 @@ def test_elsewhere_than_on_linux_it_says_why_not(repo, monkeypatch):
     spec.loader.exec_module(module)
     loaded, why = module.__virtual__()
     assert not loaded
-    assert "only Linux has" in why
+    assert "requires Linux" in why
 
 
 def test_a_kernel_too_old_to_prove_an_entry_is_not_made_to(arp, scene, monkeypatch):

@@ -54,8 +54,8 @@ def test_what_is_claimed_twice_is_counted_where_not_all_is_listed(clean, scene, 
     told |= {"kept": {}, "warnings": []}
     monkeypatch.setattr(revalidate, "revalidate", lambda *_words: told)
     assert clean()["comment"].endswith(
-        "Claimed twice, which no table can heal: 192.0.2.0 on db0, 192.0.2.1 on db0, "
-        "192.0.2.2 on db0 and 4997 more."
+        "Duplicate address, two hosts answer, a flush cannot fix it: 192.0.2.0 on db0, "
+        "192.0.2.1 on db0, 192.0.2.2 on db0 and 4997 more."
     )
 
 
@@ -102,8 +102,8 @@ def test_flush_and_its_plan_are_the_same(clean, scene):
     ("words", "line"),
     [
         ({"how": "purge"}, "how: 'purge' is not one of revalidate, flush"),
-        ({"how": "flush", "nud": "all", "rate": 5}, "rate: only revalidate is paced"),
-        ({"how": "flush"}, "nud: with `how: flush` name the neighbour states, or `nud: all`"),
+        ({"how": "flush", "nud": "all", "rate": 5}, "rate: allowed with `how: revalidate` only"),
+        ({"how": "flush"}, "nud: required with `how: flush`: name the neighbour states, or `all`"),
         ({"ip": "192.0.2.1/24"}, "has host bits set"),
         ({"nud": "PERMANENT"}, "PERMANENT is never touched"),
         ({"dev": "eth7"}, "no device 'eth7'"),

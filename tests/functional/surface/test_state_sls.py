@@ -33,11 +33,11 @@ def table(device="v.1"):
     return [address for address in NEIGHBOURS if f"{address} " in shown]
 
 
-def test_the_word_that_salt_eats_is_an_error(apply):
-    """`state: STALE` never reaches us; without `nud` everything would be deleted."""
+def test_flush_without_nud_is_refused(apply):
+    """Salt drops `state: STALE`: without `nud` the flush would delete all states."""
     done = apply("clean: {arp.clean: [{dev: v.1}, {how: flush}, {state: STALE}]}")
     assert done.states["clean"]["result"] is False
-    assert "the word `state` is eaten by Salt" in done.states["clean"]["comment"]
+    assert "`state` is a reserved SLS keyword and is ignored" in done.states["clean"]["comment"]
     assert table() == list(NEIGHBOURS)
     done = apply("clean: {arp.clean: [{dev: v.1}, {how: flush}, {nud: STALE}]}")
     assert done.states["clean"]["result"] is True
