@@ -15,7 +15,7 @@ def profiles(minion):
         ("flush, 100", 100, ("nud stale",), "arp.flush", {"state": "STALE"}),
         ("flush, 1,000", 1000, ("nud stale",), "arp.flush", {"state": "STALE"}),
         ("flush, 10,000 mixed", 10_000, scene.MIXED, "arp.flush", {}),
-        ("flush, 10,000, rows told", 10_000, ("nud stale",), "arp.flush", {"rows": True}),
+        ("flush, 10,000, rows returned", 10_000, ("nud stale",), "arp.flush", {"rows": True}),
         ("list, 10,000", 10_000, ("nud stale",), "arp.list", {}),
         ("revalidate, 1,000 living", 1000, ("nud stale",), "arp.revalidate", {"rate": 0}),
     ):

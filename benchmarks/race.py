@@ -1,7 +1,7 @@
 """Several tools for the same work, in turns, and their ratios.
 
 Times are worth little on a machine that does other things too; ratios of neighbours in time are.
-So: in each round everybody runs once on an equal table, in an order that rotates, and the ratio is
+So in each round every tool runs once on an equal table, in an order that rotates, and the ratio is
 taken inside the round.
 """
 

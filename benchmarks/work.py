@@ -107,7 +107,7 @@ class Works:
             {OURS: self._ours(size, rows=True), "ip -s -s": peers.ip_flush_told},
         )
         against = "ip -s -s neigh flush nud stale"
-        work = f"flush, {size:,}, every row told"
+        work = f"flush, {size:,}, every row returned"
         self.rows.append(race.row(work, "ip -s -s", 0.70, against))
 
     def _list(self, size, family):

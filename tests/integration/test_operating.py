@@ -138,7 +138,7 @@ def test_a_heal_becomes_a_chat_message(centre, chat):
 def test_orchestrated_there_and_away_and_away_again(centre):
     crons = [minion.etc("cron.d") / "arp_hygiene" for minion in centre.minions.values()]
     done = orchestrate(centre, "orch.arp")
-    proven = done["the databases' tables are proven"]["changes"]
+    proven = done["the databases' tables are revalidated"]["changes"]
     assert set(proven["ret"]) == {"db1", "db2"}
     assert all(path.exists() for path in crons)
     assert orchestrate(centre, "away")["the databases have the formula"]["changes"]

@@ -229,8 +229,8 @@ def test_documented_reactor_only_asks(loaders, repo, tmp_path, data, asked):
     if asked is None:
         assert low == {}
         return
-    assert list(low) == ["ask about a machine that has started"]
-    [(function, words)] = low["ask about a machine that has started"].items()
+    assert list(low) == ["probe the addresses of a machine that has started"]
+    [(function, words)] = low["probe the addresses of a machine that has started"].items()
     assert function == "local.arp.revalidate"
     assert words[0] == {"tgt": "db*"}
     [(name, ips)] = words[1]["kwarg"].items()
