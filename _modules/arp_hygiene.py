@@ -83,16 +83,16 @@ def status():
     when, or empty), ``last`` (when the last run ended, UTC), ``said`` (its line), ``healed_7d``
     (count, see :py:func:`arp_hygiene.healed`), ``next`` (when one is due, UTC; empty where only
     the scheduler knows), ``sentinel`` (``lives``, and what it told last; empty where there
-    is none), ``problem`` (the last run failed, the memory is torn, the
-    sentinel does not live, or empty).
+    is none), ``problem`` (the last run failed, the run history is corrupt, the
+    sentinel is not running, or empty).
 
     Salt's table cuts a cell after some 50 characters: ``--out=json`` and ``--out=nested`` have all.
     """
-    memory, problem = sinks.read(_paths()["record"])
+    memory, problem = sinks.read_history(_paths()["record"])
     last = memory["last"] or {"at": None, "said": "no run yet", "failed": ""}
     backend, when, wait_s = _installed()
     seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
-    memory = run_history.joined(memory, seen.get("heals", []))
+    memory = run_history.with_heals(memory, seen.get("heals", []))
     sentinel, dead = _sentinel_status(seen)
     due = schedule.next_due(when, wait_s, datetime.datetime.now()) if when else None
     return [
@@ -100,7 +100,7 @@ def status():
             "installed": f"{backend} {when}".strip(),
             "last": run_history.utc(last["at"]),
             "said": last["said"],
-            "healed_7d": len(run_history.recent(memory, time.time())),
+            "healed_7d": len(run_history.recent_heals(memory, time.time())),
             "next": run_history.utc(due and due.timestamp()),
             "sentinel": sentinel,
             "problem": problem or ("the last run failed" if last["failed"] else dead),
@@ -109,12 +109,12 @@ def status():
 
 
 def _sentinel_status(seen):
-    """Return what the sentinel said last, and why it does not live where it should."""
+    """Return the sentinel's last line, and why it is not running where it should."""
     if seen["lives"]:
-        return f"lives; {seen.get('last', '')}", ""
+        return f"running; {seen.get('last', '')}", ""
     if not sentinel_unit.found(_paths()):
         return "", ""
-    return "does not live", f"the sentinel: {seen['why']}"
+    return "not running", f"sentinel: {seen['why']}"
 
 
 def _installed():
@@ -171,7 +171,7 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
                     file.write(f"{new}\n")
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
-            raise CommandExecutionError(f"{name} cannot be set to {new}: {why}") from None
+            raise CommandExecutionError(f"cannot set {name} to {new}: {why}") from None
         changes[name] = {"old": old, "new": new}
     return changes
 
@@ -206,7 +206,7 @@ def sentinel_code(test=False):
         if not test:
             files.write_atomically(path, data, 0o644)
     except OSError as error:
-        raise CommandExecutionError(f"{path} cannot be written: {error.strerror}") from None
+        raise CommandExecutionError(f"cannot write {path}: {error.strerror}") from None
     return {"old": old, "new": new}
 
 
@@ -306,7 +306,7 @@ def _kept():
 
 def _textfile():
     """Return the textfile that runs have left, or nothing."""
-    directory = sinks.read(_paths()["record"])[0]["metrics"]
+    directory = sinks.read_history(_paths()["record"])[0]["metrics"]
     path = os.path.join(directory, sinks.TEXTFILE) if directory else ""
     return path if os.path.lexists(path) else ""
 

@@ -106,7 +106,7 @@ def run(
     """
     _check_run(how, metrics, event=event, test=test)
     if how == "flush" and rate is not None:
-        raise SaltInvocationError("arp_hygiene.run: rate: only revalidate is paced")
+        raise SaltInvocationError("arp_hygiene.run: rate: a rate applies to revalidate only")
     words = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
     words = {**words, "mac": mac, "rate": rate, "test": test}
     words = {key: value for key, value in words.items() if value is not None}
@@ -148,7 +148,7 @@ def _cleaned(how, words):
         answer = _arp(how)(**words)
         stats = _arp("stats")()
         warnings = [line for told in stats.values() for line in told["warnings"]]
-        said = messages.line(messages.news(answer), warnings)
+        said = messages.summary(messages.by_kind(answer), warnings)
         failed = said if answer.get("failed") else ""
     except (CommandExecutionError, SaltInvocationError) as error:
         failed = said = messages.one_line(str(error))
@@ -157,7 +157,7 @@ def _cleaned(how, words):
 
 def _recorded(outcome, seen):
     """Put a run down in memory, metrics and log; return a line for what could not be."""
-    memory, problems = sinks.remember(_record_dir(), time.time(), outcome)
+    memory, problems = sinks.record_run(_record_dir(), time.time(), outcome)
     if outcome["metrics"]:
         problems += _write_metrics(outcome["metrics"], outcome["stats"], memory, _expected(seen))
     if outcome["failed"]:
@@ -183,11 +183,12 @@ def healed():
 
     Raises CommandExecutionError where the memory cannot be read.
     """
-    memory, problem = sinks.read(_record_dir())
+    history, problem = sinks.read_history(_record_dir())
     if problem:
         raise CommandExecutionError(f"arp_hygiene.healed: {problem}")
     seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
-    rows = run_history.recent(run_history.joined(memory, seen.get("heals", [])), time.time())
+    history = run_history.with_heals(history, seen.get("heals", []))
+    rows = run_history.recent_heals(history, time.time())
     return [{"by": "run", **row, "at": run_history.utc(row["at"])} for row in rows]
 
 
@@ -214,7 +215,7 @@ def _arp(verb):
     except ImportError:
         raise CommandExecutionError(_missing("pyroute2")) from None
     raise CommandExecutionError(
-        f"{function} is not on this minion: salt '{__opts__['id']}' saltutil.sync_all"
+        f"{function} is not on this minion: run salt '{__opts__['id']}' saltutil.sync_all"
     )
 
 
@@ -242,8 +243,8 @@ def _check_place(how, metrics):
     record = _record_dir()
     for place in [record, *([metrics] if metrics else [])]:
         if not os.access(place, os.W_OK | os.X_OK):
-            why = "cannot be written" if os.path.isdir(place) else "is no directory"
-            raise CommandExecutionError(f"{place} {why}: a run could not leave there what it did")
+            why = "cannot be written" if os.path.isdir(place) else "is not a directory"
+            raise CommandExecutionError(f"{place} {why}: a run could not record its result there")
     if metrics and not formula_facts.has_library("prometheus_client"):
         raise CommandExecutionError(_missing("prometheus_client"))
     if lacking := formula_facts.lacking(_NEEDS[how]):
@@ -263,7 +264,7 @@ def _write_metrics(directory, stats, memory, sentinel):
     except ImportError:
         return [_missing("prometheus_client")]
     except (CommandExecutionError, OSError) as bad:
-        return [f"no metrics in {directory}: {getattr(bad, 'strerror', None) or bad}"]
+        return [f"cannot write metrics to {directory}: {getattr(bad, 'strerror', None) or bad}"]
     return []
 
 
@@ -272,17 +273,17 @@ def _news(outcome, seen):
 
     A sentinel that is a service has no way to the master: its heals go with the next run.
     """
-    found = messages.news(outcome["answer"])
+    found = messages.by_kind(outcome["answer"])
     if outcome["failed"] and not found:
         found = {EventKind.FAILED.tag: {"count": 1, "rows": []}}
     if outcome["full"]:
         found[EventKind.FULL.tag] = {"count": len(outcome["full"]), "rows": []}
     found = {kind: {**facts, "said": outcome["said"]} for kind, facts in found.items()}
-    memory, _problem = sinks.read(_record_dir())
-    rows = run_history.untold(memory, outcome["sentinel"], time.time())
+    memory, _problem = sinks.read_history(_record_dir())
+    rows = run_history.unreported(memory, outcome["sentinel"], time.time())
     if rows and seen.get("as") != "engine":
-        healed = messages.news({"healed": rows})
-        found["sentinel/healed"] = {**healed["healed"], "said": messages.line(healed, [])}
+        healed = messages.by_kind({"healed": rows})
+        found["sentinel/healed"] = {**healed["healed"], "said": messages.summary(healed, [])}
     return found
 
 

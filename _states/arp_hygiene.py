@@ -27,7 +27,7 @@ def sysctl(name, settings):
 
     .. code-block:: yaml
 
-        the settings for neighbours are in force:
+        the kernel's neighbour settings are in force:
           arp_hygiene.sysctl:
             - settings:
               - name: net.ipv4.neigh.eth0.mcast_resolicit
@@ -39,7 +39,7 @@ def sysctl(name, settings):
     except CommandExecutionError as error:
         return {"name": name, "result": False, "changes": {}, "comment": str(error)}
     if not changes:
-        comment = f"already so: {len(settings)} settings"
+        comment = f"already set: {len(settings)} settings"
     else:
         comment = f"{'would set' if test else 'set'} {len(changes)} of {len(settings)} settings"
     return {
@@ -59,7 +59,7 @@ def sentinel_code(name):
 
     .. code-block:: yaml
 
-        the sentinel's code is here:
+        the sentinel's code is installed:
           arp_hygiene.sentinel_code
     """
     test = __opts__["test"]
@@ -67,7 +67,9 @@ def sentinel_code(name):
         changes = __salt__["arp_hygiene.sentinel_code"](test=test)
     except CommandExecutionError as error:
         return {"name": name, "result": False, "changes": {}, "comment": str(error)}
-    comment = f"{'would be' if test else 'is'} {changes['new']}" if changes else "already so"
+    comment = "already up to date"
+    if changes:
+        comment = f"{'would install' if test else 'installed'} {changes['new']}"
     result = None if test and changes else True
     return {"name": name, "result": result, "changes": changes, "comment": comment}
 
@@ -88,23 +90,24 @@ def works(name, command, words):
 
     .. code-block:: yaml
 
-        a run works here:
+        a test run succeeds:
           arp_hygiene.works:
             - command: null
             - words: {how: revalidate}
     """
     ret = {"name": name, "result": True, "changes": {}}
     if __opts__["test"]:
-        return {**ret, "comment": "would be tried once, in test mode"}
+        return {**ret, "comment": "a test run would be made"}
     if command is None:
         done = __salt__["arp_hygiene.run"](**words, test=True)
         if not done["success"]:
-            return {**ret, "result": False, "comment": f"a run fails here: {done['said']}"}
+            return {**ret, "result": False, "comment": f"test run failed: {done['said']}"}
     else:
         done = __salt__["cmd.run_all"](
             command, python_shell=False, ignore_retcode=True, output_loglevel="quiet", timeout=300
         )
         if done["retcode"]:
-            why = (done["stdout"] or done["stderr"]).strip().splitlines() or ["no word why"]
-            return {**ret, "result": False, "comment": f"a run fails here: {why[-1]}"}
-    return {**ret, "comment": "tried once, in test mode: it works"}
+            output = (done["stdout"] or done["stderr"]).strip().splitlines()
+            reason = output[-1] if output else f"exited with code {done['retcode']} and no output"
+            return {**ret, "result": False, "comment": f"test run failed: {reason}"}
+    return {**ret, "comment": "test run succeeded, nothing was changed"}

@@ -69,7 +69,7 @@ def sentinel(machine, within_s=40):
         words = *SENTINEL_WORDS, '{"dev": "eth0"}'
         with open(told.name, "w", encoding="utf-8") as out:
             machine.start(*words, stdout=out, stderr=subprocess.STDOUT)
-        poll("the sentinel watches", within_s, lambda: "watching" in Path(told.name).read_text())
+        poll("the sentinel is running", within_s, lambda: "watching" in Path(told.name).read_text())
 
 
 def prepare(machine, cure):

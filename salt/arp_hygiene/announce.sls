@@ -19,10 +19,10 @@ a cron daemon is installed:
   pkg.installed:
     - name: {{ hygiene.job.package | json }}
     - require_in:
-      - file: an announcement follows each boot
+      - file: addresses are announced after each boot
 {%- endif %}
 
-an announcement follows each boot:
+addresses are announced after each boot:
   file.managed:
     - name: {{ hygiene.paths.announce_cron | json }}
     - contents: {{ announce.cron | json }}
@@ -35,7 +35,7 @@ an announcement follows each boot:
 
 {%- if announce.service %}
 
-an announcement is a systemd service:
+the systemd service of the announcement is installed:
   file.managed:
     - name: {{ hygiene.paths.announce_service | json }}
     - contents: {{ announce.service | json }}
@@ -44,20 +44,20 @@ an announcement is a systemd service:
     - mode: '0644'
     - require: {{ hygiene.require | json }}
 
-an announcement follows each boot:
+addresses are announced after each boot:
   service.enabled:
     - name: arp-hygiene-announce
     - require:
-      - file: an announcement is a systemd service
+      - file: the systemd service of the announcement is installed
 {%- endif %}
 
 {%- if announce.settings %}
 
-the kernel announces what changes:
+the kernel announces address changes:
   arp_hygiene.sysctl:
     - settings: {{ announce.settings | json }}
 
-the kernel announces what changes after a boot too:
+the kernel announces address changes after a reboot too:
   file.managed:
     - name: {{ hygiene.paths.announce_sysctl | json }}
     - contents: {{ announce.sysctl | json }}
@@ -66,12 +66,12 @@ the kernel announces what changes after a boot too:
     - mode: '0644'
     - makedirs: true
     - require:
-      - arp_hygiene: the kernel announces what changes
+      - arp_hygiene: the kernel announces address changes
 {%- endif %}
 
 {%- if "service" in announce.former %}
 
-systemd announces nothing after a boot:
+the systemd service of the announcement is disabled:
   service.dead:
     - name: arp-hygiene-announce
     - enable: false

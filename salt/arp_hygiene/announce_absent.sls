@@ -1,7 +1,7 @@
 {#- Nothing is announced after the next boot; what the kernel announces it goes on with until then. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-systemd announces nothing after a boot:
+the systemd service of the announcement is disabled:
   service.dead:
     - name: arp-hygiene-announce
     - enable: false

@@ -23,4 +23,4 @@ the neighbour table is cleaned by cron:
     - mode: '0644'
     - makedirs: true
     - require:
-      - file: one run is a script
+      - file: the script of a scheduled run is installed

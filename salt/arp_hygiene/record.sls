@@ -1,7 +1,7 @@
 {#- Where runs leave what they did: arp_hygiene.status reads it. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-runs have a place for what they did:
+the directory of the run history exists:
   file.directory:
     - name: {{ hygiene.paths.record | json }}
     - user: {{ hygiene.job.user | json }}

@@ -1,6 +1,6 @@
 {#- What runs did is forgotten. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-what runs did is forgotten:
+the run history is removed:
   file.absent:
     - name: {{ hygiene.paths.record | json }}

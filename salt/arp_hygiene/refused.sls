@@ -2,8 +2,8 @@
     changed. Other people's states in the same run are none of our business. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-{{ "the modules of arp_hygiene are here" if hygiene.unsynced is defined
-   else "the pillar of arp_hygiene is right" }}:
+{{ "the modules of arp_hygiene are installed" if hygiene.unsynced is defined
+   else "the pillar of arp_hygiene is valid" }}:
   test.fail_without_changes:
     - name: {{ hygiene.refused | json }}
     - comment: {{ hygiene.refused | json }}

@@ -1,7 +1,7 @@
 {#- One run is a script: cron and systemd start the same, and fail in the same words. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-one run is a script:
+the script of a scheduled run is installed:
   file.managed:
     - name: {{ hygiene.paths.script | json }}
     - contents: {{ hygiene.job.script | json }}

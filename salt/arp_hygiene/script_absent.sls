@@ -1,6 +1,6 @@
 {#- Nothing is left to run. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-the script of one run is gone:
+the script of a scheduled run is removed:
   file.absent:
     - name: {{ hygiene.paths.script | json }}

@@ -15,21 +15,21 @@ the sentinel is configured:
     - require: {{ hygiene.require | json }}
 {%- if sentinel.way == "service" %}
 
-the sentinel's code is here:
+the sentinel's code is installed:
   arp_hygiene.sentinel_code
 
-the sentinel watches:
+the sentinel is running:
   service.running:
     - name: arp-hygiene-sentinel
     - enable: true
     - watch:
       - file: the sentinel is configured
-      - arp_hygiene: the sentinel's code is here
+      - arp_hygiene: the sentinel's code is installed
 {%- endif %}
 
 {%- if "service" in sentinel.former %}
 
-the sentinel is no service any more:
+the sentinel's former service is stopped:
   service.dead:
     - name: arp-hygiene-sentinel
     - enable: false
@@ -39,7 +39,7 @@ the sentinel is no service any more:
 {{ hygiene.paths.sentinel_code | json }}:
   file.absent:
     - require:
-      - service: the sentinel is no service any more
+      - service: the sentinel's former service is stopped
 {%- endif %}
 
 {%- for way in sentinel.former %}

@@ -2,7 +2,7 @@
 {%- from "./map.jinja" import hygiene with context %}
 {%- set sentinel, changed = hygiene.sentinel, hygiene.paths.sentinel_engine %}
 
-the sentinel watches no longer:
+the sentinel is stopped:
   service.dead:
     - name: arp-hygiene-sentinel
     - enable: false

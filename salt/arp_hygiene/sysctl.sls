@@ -4,11 +4,11 @@
 
 {%- if hygiene.sysctl.settings %}
 
-the settings for neighbours are in force:
+the kernel's neighbour settings are in force:
   arp_hygiene.sysctl:
     - settings: {{ hygiene.sysctl.settings | json }}
 
-the settings for neighbours survive a boot:
+the kernel's neighbour settings survive a reboot:
   file.managed:
     - name: {{ hygiene.paths.sysctl | json }}
     - contents: {{ hygiene.sysctl.lines | json }}
@@ -17,7 +17,7 @@ the settings for neighbours survive a boot:
     - mode: '0644'
     - makedirs: true
     - require:
-      - arp_hygiene: the settings for neighbours are in force
+      - arp_hygiene: the kernel's neighbour settings are in force
 {%- endif %}
 
 {%- for line in hygiene.sysctl.skipped + hygiene.sysctl.dropped %}

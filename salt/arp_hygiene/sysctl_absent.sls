@@ -1,7 +1,7 @@
 {#- The next boot has the kernel's own settings for neighbours again; until then ours are in force. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-no settings for neighbours are kept for the next boot:
+the file of kernel neighbour settings is removed:
   file.absent:
     - name: {{ hygiene.paths.sysctl | json }}
 

@@ -4,7 +4,7 @@
 include:
   - .script
 
-one run is a systemd service:
+the systemd service of a scheduled run is installed:
   file.managed:
     - name: {{ hygiene.paths.service | json }}
     - contents: {{ hygiene.job.service | json }}
@@ -12,9 +12,9 @@ one run is a systemd service:
     - group: root
     - mode: '0644'
     - require:
-      - file: one run is a script
+      - file: the script of a scheduled run is installed
 
-a systemd timer says when:
+the systemd timer of a scheduled run is installed:
   file.managed:
     - name: {{ hygiene.paths.timer | json }}
     - contents: {{ hygiene.job.timer | json }}
@@ -22,12 +22,12 @@ a systemd timer says when:
     - group: root
     - mode: '0644'
     - require:
-      - file: one run is a systemd service
+      - file: the systemd service of a scheduled run is installed
 
 the neighbour table is cleaned by systemd:
   service.running:
     - name: arp-hygiene.timer
     - enable: true
     - watch:
-      - file: one run is a systemd service
-      - file: a systemd timer says when
+      - file: the systemd service of a scheduled run is installed
+      - file: the systemd timer of a scheduled run is installed

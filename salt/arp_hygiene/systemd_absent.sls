@@ -6,14 +6,14 @@ systemd no longer cleans the neighbour table:
     - name: arp-hygiene.timer
     - enable: false
 
-the systemd timer is gone:
+the systemd timer is removed:
   file.absent:
     - name: {{ hygiene.paths.timer | json }}
     - require:
       - service: systemd no longer cleans the neighbour table
 
-the systemd service is gone:
+the systemd service is removed:
   file.absent:
     - name: {{ hygiene.paths.service | json }}
     - require:
-      - file: the systemd timer is gone
+      - file: the systemd timer is removed

@@ -17,7 +17,7 @@ from lab.saltstack import configure, file_roots
 REPO = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(sys.executable).parent
 CRON = pathlib.Path("/etc/cron.d/arp_hygiene")
-WORKS = "a run works here"  # the state that tries a run once
+WORKS = "a test run succeeds"  # the state that tries a run once
 SYSCTL = pathlib.Path("/etc/sysctl.d/60-arp-hygiene.conf")
 UNITS = [pathlib.Path(f"/etc/systemd/system/arp-hygiene.{kind}") for kind in ("service", "timer")]
 KEEPS_NOTHING = salt.version.__version_info__[0] >= 3008  # before, a run sees former runs' pillar

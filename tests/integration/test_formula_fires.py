@@ -75,7 +75,7 @@ def test_an_outage_heals_with_nobody_typing(fabric, short):
         minion.start()
     told = yaml.safe_load(fails.machine.do(*fails.words("state.highstate"), check=False))["local"]
     (failed,) = [state for state in told.values() if state["result"] is False]
-    assert failed["__id__"] == "a run works here"
+    assert failed["__id__"] == "a test run succeeds"
     assert NO_DEVICE_HERE in failed["comment"]
     if not no_cron:
         by_cron.machine.start("cron", "-f")

@@ -137,7 +137,7 @@ def works(master):
     assert state["changes"] == {"192.0.2.10 on db0": {"old": cable.DEAD, "new": None}}
     assert master.ssh("db1", "arp_hygiene.run")["success"]
     (state,) = master.ssh("db1", "state.apply", "arp_hygiene").values()
-    assert "schedule:backend: 'cron' needs a Salt that stays here" in state["comment"]
+    assert "schedule:backend: 'cron': not supported over salt-ssh" in state["comment"]
 
 
 def refused(answer, line):

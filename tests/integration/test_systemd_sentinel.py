@@ -178,7 +178,7 @@ def test_journal_and_status_tell(told):
     assert [each[: len(line)] for each in healed] == [line] * 4
     (status,) = yaml.safe_load(told["status"])["local"]
     assert (status["healed_7d"], status["problem"]) == (4, "")
-    assert status["sentinel"].startswith("lives; ")
+    assert status["sentinel"].startswith("running; ")
 
 
 def test_applied_again_it_is_left_alone(told):

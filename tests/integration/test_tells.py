@@ -66,7 +66,7 @@ def test_a_heal_of_a_sentinel_beside_the_minion_goes_with_the_next_run(centre):
     database = db1.machine
     database.start(*SENTINEL)
     status = lambda: sentinel_status.read(sentinel_status.PATH, time.monotonic())  # noqa: E731
-    poll("the sentinel watches", 60, lambda: status()["lives"])
+    poll("the sentinel is running", 60, lambda: status()["lives"])
     worker = centre.fabric.worker("worker", 90, DEAD)
     poll("the network works", 30, lambda: connect(worker, database.ip))
     worker = centre.fabric.recreate(worker, BORN)

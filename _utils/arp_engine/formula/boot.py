@@ -1,6 +1,6 @@
 """The formula's part for newcomers: they tell a plain network where their addresses are.
 
-Two things: the kernel announces what changes by itself (``arp_notify``, ``ndisc_notify``), and one
+The kernel announces address changes by itself (``arp_notify``, ``ndisc_notify``), and one
 ``arp.announce`` follows each boot, for what the kernel does not announce: an address that is added
 to an interface that is up already. Checked pillar and plain facts in, a plan out; what
 ``arp_hygiene.announce`` writes down. Standard library alone, no Salt.
@@ -59,8 +59,8 @@ def plan(
         told["service"] = _service_lines(command)
     elif backend == "salt":
         told["skipped"].append(
-            "skipped: an announcement after boot: Salt's scheduler knows no @reboot; "
-            "schedule:backend cron and systemd do"
+            "skipped: announcement after boot: Salt's scheduler does not support @reboot; "
+            "use schedule:backend cron or systemd"
         )
     names = SETTINGS if announce["notify"] else ()
     told["settings"] = [{"name": name, "value": 1} for name in names if here.get(name) == ""]
@@ -81,8 +81,8 @@ def _cron_lines(command: list[str], wait_s: int) -> list[str]:
     line = f"sleep {wait_s}; {run}".replace("%", r"\%")  # cron makes a new line of a bare one
     if len(line) > CRON_LIMIT:
         raise ValueError(
-            f"announce: the command takes {len(line)} characters, cron keeps {CRON_LIMIT}: "
-            "name networks instead of addresses, or take schedule:backend systemd"
+            f"announce: the command takes {len(line)} characters, cron's limit is {CRON_LIMIT}: "
+            "name networks instead of addresses, or use schedule:backend systemd"
         )
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return [job_files.HEAD, "SHELL=/bin/sh", path, f"@reboot root {line}"]

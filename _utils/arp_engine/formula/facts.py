@@ -87,7 +87,7 @@ def kernel_settings(names: Iterable[str]) -> dict[str, str]:
     """Return why each of these kernel settings cannot be written here; empty: it can."""
     paths = {name: "/proc/sys/" + name.replace(".", "/") for name in names}
     return {
-        name: _unwritable(path) if os.path.exists(path) else "this machine has no such key"
+        name: _unwritable(path) if os.path.exists(path) else "not available in this kernel"
         for name, path in paths.items()
     }
 
@@ -97,8 +97,8 @@ def _unwritable(path: str) -> str:
     if os.access(path, os.W_OK):
         return ""
     if os.statvfs(path).f_flag & os.ST_RDONLY:
-        return "cannot be written here: /proc/sys is mounted read-only, as in a container"
-    return f"cannot be written by user {os.geteuid()}"
+        return "read-only: /proc/sys is mounted read-only, as in a container"
+    return f"not writable by user {os.geteuid()}"
 
 
 def lacking(capabilities: Iterable[str]) -> list[str]:

@@ -45,8 +45,8 @@ run() {{  # never two at a time: the lock is this file; who proves waits for it
 
 test=$* logged= lock=-n
 [ -z "$test" ] || lock="-w {proof_s}"
-trap 'tell "stopped by a signal before it was done" 143' HUP INT TERM
-[ -x {salt_call} ] || tell "{shown} is gone: apply arp_hygiene again" 127
+trap 'tell "stopped by a signal before it finished" 143' HUP INT TERM
+[ -x {salt_call} ] || tell "{shown} not found: apply arp_hygiene again" 127
 
 told=$(run "$@")
 case $told in
@@ -61,11 +61,11 @@ case "$code $line" in
 *' {{"local": {{"success": false, "said": "'*)  # the run itself has told syslog
     logged=yes line=${{line#*'"said": "'}}
     tell "${{line%%'"'*}}" "$code" ;;
-0*|130*|137*|143*) tell "no answer: stopped by a signal before it was done" 143 ;;
-{busy}*) tell "left out: the run before has not finished" {busy} ;;
+0*|130*|137*|143*) tell "no result: stopped by a signal before it finished" 143 ;;
+{busy}*) tell "skipped: the previous run is still in progress" {busy} ;;
 *"'{function}' is not available"*)
-    tell "the modules are gone and syncing them failed: salt '<id>' saltutil.sync_all" "$code" ;;
-*) tell "${{line:-exit $code, and not a word why}}" "$code" ;;
+    tell "modules not found, syncing them failed: run salt '<id>' saltutil.sync_all" "$code" ;;
+*) tell "${{line:-exited with code $code and no output}}" "$code" ;;
 esac
 """
 

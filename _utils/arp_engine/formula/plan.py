@@ -196,7 +196,7 @@ def _sysctl(wanted: dict[str, dict[str, int]], here: dict[str, dict[str, dict[st
                     why = (
                         here.get(family, {})
                         .get(name, {})
-                        .get(key, "this network namespace has no such key")
+                        .get(key, "not available in this network namespace")
                     )
                     if why:
                         skipped.append(f"skipped: {shown}: {why}")
@@ -253,7 +253,7 @@ def _job(checked: pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:
             "present": present,
         }
     if facts.gid is None:
-        raise ValueError(f"schedule:user: {checked.user!r} is no user here")
+        raise ValueError(f"schedule:user: {checked.user!r}: no such user here")
     if not facts.salt_call:
         raise ValueError(_no_salt_call(checked.salt_call))
     path, by_systemd = places["script"], checked.backend == "systemd"
@@ -267,7 +267,7 @@ def _job(checked: pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:
     when = schedule.cron_when(*checked.when)
     if by_systemd:
         if not facts.booted:
-            raise ValueError("schedule:backend: 'systemd' does not run here; take cron or salt")
+            raise ValueError("schedule:backend: 'systemd' is not running here; use cron or salt")
         times = schedule.calendar_when(when)
         return {
             **job,
@@ -282,15 +282,15 @@ def _job(checked: pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:
 
 
 _BY_SSH = (
-    "schedule:backend: {!r} needs a Salt that stays here, and salt-ssh leaves none; give 'none', "
-    "and let the master's cron call `salt-ssh ... arp_hygiene.run`"
+    "schedule:backend: {!r}: not supported over salt-ssh: requires an installed salt-minion; "
+    "set 'none', and let the master's cron call `salt-ssh ... arp_hygiene.run`"
 )
 
 
 def _no_salt_call(named: str | None) -> str:
     if named:
-        return f"schedule:salt_call: {named!r} is not a program here; give its absolute path"
-    return "schedule:salt_call: no salt-call found beside the minion's Python or in PATH; name it"
+        return f"schedule:salt_call: {named!r} is not an executable file here"
+    return "schedule:salt_call: salt-call not found; set the path of the minion's salt-call"
 
 
 def _salt_job(checked: pillar.Checked, arguments: Plan, wait_s: int, croniter_here: bool) -> Plan:
@@ -298,12 +298,12 @@ def _salt_job(checked: pillar.Checked, arguments: Plan, wait_s: int, croniter_he
     way, value = checked.when
     if checked.user != "root":
         raise ValueError(
-            f"schedule:user: {checked.user!r}: with backend 'salt' the minion itself runs the job; "
-            "leave it out, or take cron or systemd"
+            f"schedule:user: {checked.user!r}: with backend 'salt' the minion runs the job itself; "
+            "omit it, or use cron or systemd"
         )
     if value == "@reboot":
         raise ValueError(
-            "schedule:special: Salt's scheduler knows no @reboot; take cron or systemd"
+            "schedule:special: Salt's scheduler does not support @reboot; use cron or systemd"
         )
     if croniter_here and schedule.is_even(way, value):
         time = {"cron": " ".join(schedule.fields_of(way, value))}
@@ -313,7 +313,7 @@ def _salt_job(checked: pillar.Checked, arguments: Plan, wait_s: int, croniter_he
     else:
         raise ValueError(
             f"schedule:{'special' if way == 'special' else 'minute'}: Salt's scheduler reads "
-            "cron's notation only where the Python package croniter is installed; take 'every'"
+            "cron's notation only where the Python package croniter is installed; use 'every'"
         )
     return {
         "function": job_files.FUNCTION,

@@ -69,9 +69,9 @@ def plan(wanted: Mapping[str, Any] | None, here: Here) -> dict[str, Any]:
         return told
     way = wanted["as"] or ("service" if here.booted else "engine")
     if here.by_ssh:
-        raise ValueError("sentinel: it needs a Salt that stays here, and salt-ssh leaves none")
+        raise ValueError("sentinel: not supported over salt-ssh: requires an installed salt-minion")
     if way == "service" and not here.booted:
-        raise ValueError("sentinel:as: 'service': systemd does not run here; take engine")
+        raise ValueError("sentinel:as: 'service': systemd is not running here; use engine")
     if way == "engine" and here.engines:
         raise ValueError(
             f"sentinel:as: 'engine': the minion's `engines` is one list, and {here.engines[0]} "

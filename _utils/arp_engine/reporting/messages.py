@@ -1,6 +1,6 @@
-"""What a scheduled run has to say: one line for a log, a few facts for an event.
+"""What a scheduled run reports: one line for the log, and the data of its events.
 
-A run that changed and found nothing says nothing. Standard library alone, no Salt, no file.
+A run that changed and found nothing reports nothing. Standard library alone, no Salt, no file.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 
 from .events import EventKind
 
-LIMIT = 500  # bytes of a line: what a pager, a mail's subject and every syslog can take
-ROWS = 20  # rows in an event: a master's bus is no place for a thousand
+LINE_BYTES = 500  # at most: what a pager, a mail's subject and every syslog can take
+MAX_ROWS = 20  # in an event: a master's bus is no place for a thousand
 
 Answer = dict[str, Any]
 Row = dict[str, Any]
@@ -44,11 +44,10 @@ _KINDS: tuple[tuple[EventKind, str, Callable[[Row], str] | None], ...] = (
 )
 
 
-def news(answer: Answer) -> dict[str, Answer]:
-    """Return what is worth telling in an answer of arp.revalidate or arp.flush.
+def by_kind(answer: Answer) -> dict[str, Answer]:
+    """Return what an answer of arp.revalidate or arp.flush has to report, the most urgent first.
 
-    By kind, most urgent first: ``count``, and ``rows``, at most ROWS of them. A key that an
-    answer does not have is nothing to tell.
+    Event kind to ``count`` and ``rows``, at most MAX_ROWS; a kind without any is absent.
     """
     found = {}
     for kind, key, _show in _KINDS:
@@ -56,29 +55,29 @@ def news(answer: Answer) -> dict[str, Answer]:
         rows = value if isinstance(value, list) else []
         count = answer.get("totals", {}).get(key, len(rows)) if rows else value
         if count:
-            found[kind.tag] = {"count": count, "rows": rows[:ROWS]}
+            found[kind.tag] = {"count": count, "rows": rows[:MAX_ROWS]}
     return found
 
 
-def line(found: dict[str, Answer], warnings: list[str]) -> str:
-    """Return the one line of a run: counts, the first of each, warnings; empty without news."""
+def summary(found: dict[str, Answer], warnings: list[str]) -> str:
+    """Return the line of a run: counts, the first rows, warnings; empty if there are none."""
     if not found:
         return one_line("; ".join(warnings))
     counts = ", ".join(f"{each['count']} {kind}" for kind, each in found.items())
-    room = LIMIT - sum(len(f"; {text}".encode()) for text in warnings)
-    told, left = counts, sum(each["count"] for each in found.values() if each["rows"])
+    room = LINE_BYTES - sum(len(f"; {warning}".encode()) for warning in warnings)
+    text, left_out = counts, sum(each["count"] for each in found.values() if each["rows"])
     for kind, _key, show in _KINDS:
         for row in found.get(kind.tag, {"rows": []})["rows"] if show else []:
-            longer = f"{told}{': ' if told == counts else '; '}{kind.tag} {show(row)}"
-            if len(f"{longer}; and {left} more".encode()) > room:
+            longer = f"{text}{': ' if text == counts else '; '}{kind.tag} {show(row)}"
+            if len(f"{longer}; and {left_out} more".encode()) > room:
                 break
-            told, left = longer, left - 1
-    if left and told != counts:
-        told += f"; and {left} more"
-    return one_line("; ".join([told, *warnings]))
+            text, left_out = longer, left_out - 1
+    if left_out and text != counts:
+        text += f"; and {left_out} more"
+    return one_line("; ".join([text, *warnings]))
 
 
-def one_line(text: str, limit: int = LIMIT) -> str:
+def one_line(text: str, limit: int = LINE_BYTES) -> str:
     """Return text as one printable line of at most ``limit`` bytes, cut at its end.
 
     Without double quotes and backslashes: a shell takes it out of JSON as it stands.

@@ -1,7 +1,7 @@
-"""What a minion remembers: its last scheduled run, seven days of heals (a sentinel's too), totals.
+"""A minion's run history: its last scheduled run, the heals of seven days, totals.
 
-A plain, bounded value that goes through JSON; where it is kept is another file's business.
-Standard library alone, no Salt.
+A plain, bounded value that goes through JSON; reporting/sinks.py keeps it in a file. Standard
+library alone, no Salt.
 """
 
 from __future__ import annotations
@@ -10,48 +10,47 @@ import json
 import time
 from typing import Any
 
-DAYS = 7
-HEALS = 1000  # rows, at most: about 120 kB
+KEEP_DAYS = 7
+MAX_HEALS = 1000  # rows: about 120 kB
 _TOTALS = ("runs", "failures", "checked", "healed", "gone", "flushed")
 
-Memory = dict[str, Any]
+History = dict[str, Any]
 Row = dict[str, Any]
 
 
-def empty() -> Memory:
-    """Return the memory of a minion that has run nothing yet."""
+def empty() -> History:
+    """Return the history of a minion before its first run."""
     return {"last": None, "heals": [], "totals": dict.fromkeys(_TOTALS, 0), "metrics": None}
 
 
-def parse(text: str) -> Memory:
-    """Return the memory that a text holds; ValueError when it is not one (a torn file)."""
-    read = json.loads(text)  # its errors are ValueErrors
-    whole = (
-        isinstance(read, dict)
-        and isinstance(read.get("heals"), list)
-        and isinstance(read.get("totals"), dict)
-        and isinstance(read.get("metrics"), str | None)
-        and all(isinstance(number, int) for number in read["totals"].values())
-        and all(map(is_heal, read["heals"]))
-        and (read.get("last") is None or _is_dated(read["last"], ("how", "said", "failed")))
+def parse(text: str) -> History:
+    """Return the history that a text holds; ValueError for any other text (a corrupt file)."""
+    value = json.loads(text)  # its errors are ValueErrors
+    is_history = (
+        isinstance(value, dict)
+        and isinstance(value.get("heals"), list)
+        and isinstance(value.get("totals"), dict)
+        and isinstance(value.get("metrics"), str | None)
+        and all(isinstance(number, int) for number in value["totals"].values())
+        and all(map(is_heal, value["heals"]))
+        and (value.get("last") is None or _is_dated(value["last"], ("how", "said", "failed")))
     )
-    if not whole:
-        raise ValueError("it is no memory of ours")
+    if not is_history:
+        raise ValueError("not a run history")
     return {
-        "last": read.get("last"),
-        "metrics": read.get("metrics"),
-        "heals": read["heals"][-HEALS:],
-        "totals": {key: read["totals"].get(key, 0) for key in _TOTALS},
+        "last": value.get("last"),
+        "metrics": value.get("metrics"),
+        "heals": value["heals"][-MAX_HEALS:],
+        "totals": {key: value["totals"].get(key, 0) for key in _TOTALS},
     }
 
 
 def is_heal(row: Any) -> bool:
-    """Tell whether a value is a heal as we write it, in the memory or a sentinel's status."""
+    """Tell whether a value is a heal, as the run history and a sentinel's status have them."""
     return _is_dated(row, ("ip", "dev", "old", "new")) and isinstance(row.get("by", ""), str)
 
 
 def _is_dated(row: Any, texts: tuple[str, ...]) -> bool:
-    """Tell whether a value is a moment, and these texts about it."""
     return (
         isinstance(row, dict)
         and isinstance(row.get("at"), int)
@@ -60,56 +59,61 @@ def _is_dated(row: Any, texts: tuple[str, ...]) -> bool:
     )
 
 
-def dump(memory: Memory) -> str:
+def dump(history: History) -> str:
     """Return the text that :func:`parse` reads."""
-    return json.dumps(memory, separators=(",", ":")) + "\n"
+    return json.dumps(history, separators=(",", ":")) + "\n"
 
 
-def after(memory: Memory, now: float, run: dict[str, Any]) -> Memory:
-    """Return the memory after one more run.
+def with_run(history: History, now: float, run: dict[str, Any]) -> History:
+    """Return the history after one more run.
 
     ``run`` has ``how``, ``said`` (the line, or empty), ``failed`` (the reason, or empty),
     ``metrics`` (the directory of the textfile, or None), ``answer`` (of arp.revalidate or
-    arp.flush; empty after a failure) and ``sentinel`` (see :func:`joined`).
+    arp.flush; empty after a failure) and ``sentinel`` (heals, see :func:`with_heals`).
     """
     answer = run["answer"]
-    healed = answer.get("healed", [])
-    memory = joined(memory, run["sentinel"])
-    heals = [*recent(memory, now), *({"at": int(now), **row, "by": "run"} for row in healed)]
+    history = with_heals(history, run["sentinel"])
+    healed = heal_rows(answer.get("healed", []), "run", now)
     counts = {key: _count(answer, key) for key in ("checked", "healed", "gone", "flushed")}
     counts.update(runs=1, failures=int(bool(run["failed"])))
     return {
         "last": {"at": int(now), "how": run["how"], "said": run["said"], "failed": run["failed"]},
         "metrics": run["metrics"],
-        "heals": heals[-HEALS:],
-        "totals": {key: memory["totals"][key] + counts[key] for key in _TOTALS},
+        "heals": [*recent_heals(history, now), *healed][-MAX_HEALS:],
+        "totals": {key: history["totals"][key] + counts[key] for key in _TOTALS},
     }
 
 
-def joined(memory: Memory, rows: list[Row]) -> Memory:
-    """Return the memory with the heals of a sentinel too, as its status has them."""
-    heals = [*memory["heals"], *unknown(memory, rows)]
-    return {**memory, "heals": sorted(heals, key=lambda row: row["at"])[-HEALS:]}
+def heal_rows(healed: list[Row], by: str, now: float) -> list[Row]:
+    """Return the rows of ``healed`` in an answer of arp.revalidate as the history has them."""
+    return [{"at": int(now), **row, "by": by} for row in healed]
 
 
-def unknown(memory: Memory, rows: list[Row]) -> list[Row]:
-    """Return those of these heals that are not remembered yet.
+def with_heals(history: History, rows: list[Row]) -> History:
+    """Return the history with these heals too, oldest first; one that it has is not repeated."""
+    heals = [*history["heals"], *unrecorded(history, rows)]
+    return {**history, "heals": sorted(heals, key=lambda row: row["at"])[-MAX_HEALS:]}
 
-    A memory that is full has forgotten all that is older.
+
+def unrecorded(history: History, rows: list[Row]) -> list[Row]:
+    """Return those of these heals that are not in the history.
+
+    A full history has dropped all that is older than its first row.
     """
-    known = {tuple(sorted(row.items())) for row in memory["heals"]}
-    since = memory["heals"][0]["at"] if len(memory["heals"]) == HEALS else float("-inf")
-    return [row for row in rows if row["at"] > since and tuple(sorted(row.items())) not in known]
+    recorded = {tuple(sorted(row.items())) for row in history["heals"]}
+    is_full = len(history["heals"]) == MAX_HEALS
+    since = history["heals"][0]["at"] if is_full else float("-inf")
+    return [row for row in rows if row["at"] > since and tuple(sorted(row.items())) not in recorded]
 
 
-def untold(memory: Memory, rows: list[Row], now: float) -> list[Row]:
-    """Return those of these heals that no run has told: what it has forgotten, it has told."""
-    return unknown(memory, recent({**memory, "heals": rows}, now))
+def unreported(history: History, rows: list[Row], now: float) -> list[Row]:
+    """Return those of these heals that no run has reported; older than seven days: reported."""
+    return unrecorded(history, recent_heals({**history, "heals": rows}, now))
 
 
-def recent(memory: Memory, now: float) -> list[Row]:
+def recent_heals(history: History, now: float) -> list[Row]:
     """Return the heals of the last seven days, oldest first."""
-    return [row for row in memory["heals"] if row["at"] > now - DAYS * 86400]
+    return [row for row in history["heals"] if row["at"] > now - KEEP_DAYS * 86400]
 
 
 def _count(answer: dict[str, Any], key: str) -> int:
@@ -118,5 +122,5 @@ def _count(answer: dict[str, Any], key: str) -> int:
 
 
 def utc(at: float | None) -> str:
-    """Return a moment as text; empty for none."""
+    """Return seconds since 1970 as an ISO 8601 text in UTC; empty for None."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)) if at else ""

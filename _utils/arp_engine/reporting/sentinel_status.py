@@ -1,6 +1,6 @@
-"""Whether a sentinel lives, and what it has done: one small file, written now and then.
+"""The sentinel's status file: its heartbeat, counters and heals.
 
-Times that are compared are the machine's uptime: who sets the clock makes nobody dead or alive.
+The heartbeat is the machine's uptime: a clock that is set changes nothing.
 Standard library alone.
 """
 
@@ -16,47 +16,47 @@ from . import files, run_history
 from .events import EventKind
 
 PATH = "/run/arp_hygiene/sentinel.json"
-SILENT_S = 300.0  # who has not written for longer than this is hung
-WRITE_S, NEWS_S = 30.0, 1.0  # from one writing to the next: without news, and with some
-HEALS = 1000  # rows, at most: scheduled runs take them from here into their memory
+HEARTBEAT_TIMEOUT_S = 300.0  # no heartbeat for longer: the sentinel hangs
+WRITE_INTERVAL_S, EVENT_INTERVAL_S = 30.0, 1.0  # without events, and with one
+MAX_HEALS = 1000  # rows: scheduled runs copy them into the run history
 
 Status = dict[str, Any]
 
 
-class Diary:
-    """What sentinels have done here since boot: this one, and those before it."""
+class StatusWriter:
+    """Counts what this sentinel does, continues what former ones counted since boot, writes it."""
 
     def __init__(
         self, path: str, way: str = "", clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Take the file, empty for none, and how this one was started: engine or service."""
+        """path: empty for no file. way: how the sentinel was started: engine or service."""
         self._path, self._clock = path, clock
         former = read(path, clock()) if path else {}
         self._ours = {"pid": os.getpid(), "since": int(time.time()), "as": way}
         self.counts: Counter[str] = Counter(former.get("counts", {}))
         self._told: Counter[str] = Counter(former.get("told", {}))
-        self._heals: deque[Status] = deque(former.get("heals", []), HEALS)
+        self._heals: deque[Status] = deque(former.get("heals", []), MAX_HEALS)
         self._last = ""
         self._due = self._wrote = float("-inf")
         self._is_refused = False
 
     def note(self, kind: EventKind, line: str, facts: Status) -> None:
-        """Take one thing that is told."""
+        """Count one event, and keep a heal."""
         self._told[kind.tag] += 1
         self._last = line
         if kind is EventKind.HEALED:
             row = {name: facts[name] for name in ("ip", "dev", "old", "new")}
             self._heals.append({"at": int(time.time()), **row, "by": "sentinel"})
-        self._due = min(self._due, self._wrote + NEWS_S)
+        self._due = min(self._due, self._wrote + EVENT_INTERVAL_S)
 
     def due(self) -> float:
-        """Return when it is to be written down."""
+        """Return when the next write is due."""
         return self._due if self._path else float("inf")
 
     def write(self, **more: Any) -> str:
-        """Write it down; return why that is refused, once until it is not."""
+        """Write the file; return an error's line the first time, empty while it goes on."""
         self._wrote = now = self._clock()
-        self._due = now + WRITE_S
+        self._due = now + WRITE_INTERVAL_S
         status = {
             **self._ours,
             "uptime_s": now,
@@ -76,23 +76,24 @@ class Diary:
         return ""
 
     def close(self) -> None:
-        """Say that it has ended because somebody wanted it; of another one say nothing."""
+        """Write that the sentinel was stopped, unless another one has the file by now."""
         if self._path and read(self._path, self._clock()).get("pid") == self._ours["pid"]:
             self.write(stopped=True)
 
 
 def write(path: str, status: Status) -> None:
-    """Write it down in one piece; OSError where that is refused."""
+    """Write a status file atomically. Raises OSError."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     files.write_atomically(path, json.dumps(status).encode(), 0o644)
 
 
 def read(path: str, now: float) -> Status:
-    """Return what was written last, and ``lives``: it is there, not hung, and can watch.
+    """Return the last status, and ``lives``: the process runs, has a heartbeat and can watch.
 
-    ``why`` says what is wrong where it does not. now: the machine's uptime (time.monotonic).
+    ``why`` says what is wrong where ``lives`` is False. now: the machine's uptime
+    (time.monotonic).
     """
-    never = {"lives": False, "why": "it has never run since boot"}
+    never = {"lives": False, "why": "not started since boot"}
     try:
         with open(path, encoding="utf-8") as file:
             status = json.load(file)
@@ -102,21 +103,21 @@ def read(path: str, now: float) -> Status:
     except FileNotFoundError:
         return never
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {"lives": False, "why": f"{path} cannot be read"}
+        return {"lives": False, "why": f"cannot read {path}"}
     if silent_s < 0:  # of another boot
         return never
     why = status.get("failed", "")
     if status.get("stopped"):
-        why = "it was stopped"
+        why = "stopped"
     elif not os.path.exists(f"/proc/{pid}"):
-        why = f"its process {pid} has ended"
-    elif silent_s > SILENT_S:
-        why = f"its process {pid} has said nothing for {silent_s:.0f} s"
+        why = f"process {pid} has exited"
+    elif silent_s > HEARTBEAT_TIMEOUT_S:
+        why = f"no heartbeat for {silent_s:.0f} s (process {pid})"
     return {**status, "lives": not why, **({"why": why} if why else {})}
 
 
 def _is_whole(status: Status) -> bool:
-    """Tell whether what is counted and kept is as we write it: who comes next goes on with that."""
+    """Tell whether counters and heals are valid: the next sentinel continues them."""
     counts = [status.get(name, {}) for name in ("told", "counts")]
     heals = status.get("heals", [])
     return (
@@ -127,7 +128,7 @@ def _is_whole(status: Status) -> bool:
     )
 
 
-def forget(path: str) -> None:
-    """Take it away."""
+def remove(path: str) -> None:
+    """Remove the file, if it is there."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)

@@ -1,7 +1,6 @@
-"""The border to syslog and to files: where a run's words, memory and metrics are put down.
+"""Where a run's line, history and metrics go: syslog and files.
 
-No decision here: text in, OSError out. No Salt; the Prometheus client library, and that only where
-metrics are wanted.
+No Salt; the Prometheus client library, and that only where metrics are wanted.
 """
 
 from __future__ import annotations
@@ -11,59 +10,90 @@ import fcntl
 import os
 import syslog
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import files, run_history
 from . import metrics as reporting_metrics
 
-TAG = "arp_hygiene"
-MEMORY = "memory.json"
+SYSLOG_TAG = "arp_hygiene"
+HISTORY = "memory.json"
 TEXTFILE = "arp_hygiene.prom"
-_LOCK_S = 2.0  # another run holds the memory for milliseconds; a stopped one for ever
+_LOCK_S = 2.0  # another writer holds the history for milliseconds; a stopped one for ever
 
 
 def log(line: str, failed: bool = False) -> None:
-    """Write one line to syslog, which on a systemd host is the journal. Nobody there: no error."""
-    syslog.openlog(TAG, 0, syslog.LOG_DAEMON)
+    """Write one line to syslog (on a systemd host: the journal); no error where none listens."""
+    syslog.openlog(SYSLOG_TAG, 0, syslog.LOG_DAEMON)
     try:
         syslog.syslog(syslog.LOG_ERR if failed else syslog.LOG_NOTICE, line)
     finally:
         syslog.closelog()
 
 
-def read(directory: str) -> tuple[run_history.Memory, str]:
-    """Return what is remembered, and why that is nothing where it should be something."""
-    path = os.path.join(directory, MEMORY)
+def read_history(directory: str) -> tuple[run_history.History, str]:
+    """Return the run history, and why it is empty where it should not be (empty text: no error)."""
+    path = os.path.join(directory, HISTORY)
     try:
         with open(path, encoding="utf-8") as file:
             return run_history.parse(file.read()), ""
     except FileNotFoundError:
         return run_history.empty(), ""
-    except (OSError, ValueError) as bad:
-        why = bad.strerror if isinstance(bad, OSError) else "torn"
-        return run_history.empty(), f"{path} cannot be read, what it held is forgotten: {why}"
+    except OSError as error:
+        problem = f"cannot read {path} ({error.strerror})"
+    except ValueError:
+        problem = f"cannot parse {path} (corrupt)"
+    return run_history.empty(), f"{problem}; starting with an empty run history"
 
 
-def remember(
+def record_run(
     directory: str, now: float, run: dict[str, Any]
-) -> tuple[run_history.Memory, list[str]]:
-    """Add a run to the memory; return it, and a line for each thing that went wrong with that."""
+) -> tuple[run_history.History, list[str]]:
+    """Add a run to the history; return the history, and a line for each problem with its file."""
+    return _update(directory, lambda history: run_history.with_run(history, now, run))
+
+
+def record_heals(directory: str, now: float, by: str, healed: list[run_history.Row]) -> list[str]:
+    """Add heals to the history: the rows of an answer's ``healed``, and who made them.
+
+    Returns a line for each problem with its file, and never raises for one.
+    """
+    if not healed:
+        return []
+    rows = run_history.heal_rows(healed, by, now)
+
+    def add(history: run_history.History) -> run_history.History:
+        recent = {**history, "heals": run_history.recent_heals(history, now)}
+        return run_history.with_heals(recent, rows)
+
+    return _update(directory, add)[1]
+
+
+def _update(
+    directory: str, change: Callable[[run_history.History], run_history.History]
+) -> tuple[run_history.History, list[str]]:
     try:
-        with _held(directory):
-            memory, forgotten = read(directory)
-            memory = run_history.after(memory, now, run)
-            path = os.path.join(directory, MEMORY)
-            files.write_atomically(path, run_history.dump(memory).encode(), 0o640)
-        return memory, [forgotten] if forgotten else []
-    except OSError as bad:
-        memory = run_history.after(read(directory)[0], now, run)
-        return memory, [f"{directory} cannot be written, the run is not remembered: {bad.strerror}"]
+        with _locked(directory):
+            former, problem = read_history(directory)
+            history = change(former)
+            _write_history(directory, history)
+        return history, [problem] if problem else []
+    except OSError as error:
+        path = os.path.join(directory, HISTORY)
+        history = change(read_history(directory)[0])
+        return history, [f"cannot write {path} ({error.strerror}): the run history lacks this run"]
+
+
+def _write_history(directory: str, history: run_history.History) -> None:
+    """Write the file for the user of the scheduled run, whoever writes it."""
+    path, there = os.path.join(directory, HISTORY), os.stat(directory)
+    owner = (there.st_uid, there.st_gid) if os.geteuid() == 0 else None
+    files.write_atomically(path, run_history.dump(history).encode(), 0o640, owner)
 
 
 @contextlib.contextmanager
-def _held(directory: str) -> Iterator[None]:
-    """Hold the directory of the memory, so that two runs do not forget each other."""
+def _locked(directory: str) -> Iterator[None]:
+    """Lock the directory of the history, so that no writer drops what another has just added."""
     os.makedirs(directory, mode=0o750, exist_ok=True)
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -74,7 +104,7 @@ def _held(directory: str) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    break  # to forget a heal is better than not to end
+                    break  # losing a row is better than never ending
                 time.sleep(0.02)
         yield
     finally:
@@ -82,7 +112,7 @@ def _held(directory: str) -> Iterator[None]:
 
 
 def kernel_counters() -> dict[str, dict[str, int]]:
-    """Return the kernel's own counters by family; a container's namespace has none."""
+    """Return the kernel's counters by family; empty in a container's network namespace."""
     found = {}
     for family, name in reporting_metrics.STAT_FILES.items():
         with contextlib.suppress(OSError), open(f"/proc/net/stat/{name}", encoding="ascii") as file:

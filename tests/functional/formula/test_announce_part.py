@@ -55,9 +55,9 @@ def test_it_is_applied_once_and_removed(apply):
     done = apply(tree(), SLS)
     assert not done.failed
     assert sorted(told.pending) == sorted(done.changed) == sorted([
-        "an announcement follows each boot",
-        "the kernel announces what changes",
-        "the kernel announces what changes after a boot too",
+        "addresses are announced after each boot",
+        "the kernel announces address changes",
+        "the kernel announces address changes after a reboot too",
     ])  # fmt: skip
     assert live() == ["1", "1"]
     assert KEPT.read_text().splitlines()[1:] == [
@@ -171,13 +171,13 @@ def test_another_backend_takes_the_former_ones_file_away(apply):
         "arp_hygiene has nothing to do here"
     ]
     told = apply(tree("salt"), SLS).states
-    assert any(name.startswith("skipped: an announcement after boot: Salt's") for name in told)
+    assert any(name.startswith("skipped: announcement after boot: Salt's") for name in told)
 
 
 @pytest.mark.skipif(bool(missing("systemd-analyze")), reason=missing("systemd-analyze"))
 def test_systemd_verifies_the_unit(apply, systemd):
     pillar = {"arp_hygiene": tree("systemd", **WHERE)}
-    words = "an announcement is a systemd service", SLS
+    words = "the systemd service of the announcement is installed", SLS
     done = apply.caller.cmd("state.sls_id", *words, pillar=pillar)
     assert all(state["result"] for state in done.values()), done
     done = subprocess.run(

@@ -25,7 +25,7 @@ def test_the_defaults_are_applied_once(apply):
         """ arp_hygiene.run 'how="revalidate"' rate=500 event=true """ in apply.script.read_text()
     )
     assert apply.script.stat().st_mode & 0o777 == 0o500, "nobody else can hold its lock"
-    assert done.states[WORKS]["comment"] == "tried once, in test mode: it works"
+    assert done.states[WORKS]["comment"] == "test run succeeded, nothing was changed"
     again = apply({"requirement": NO_PIP})
     assert not again.changed
     assert not again.failed
@@ -99,7 +99,9 @@ def test_a_script_that_others_could_hold_is_theirs_no_more(apply):
     """It is the lock of the job: who can open it can keep the job from running."""
     apply({"requirement": NO_PIP})
     apply.script.chmod(0o644)
-    assert list(apply({"requirement": NO_PIP}).changed) == ["one run is a script"]
+    assert list(apply({"requirement": NO_PIP}).changed) == [
+        "the script of a scheduled run is installed"
+    ]
     assert apply.script.stat().st_mode & 0o777 == 0o500
 
 
@@ -108,8 +110,8 @@ def test_none_takes_the_former_schedule_away(apply):
     done = apply({"requirement": NO_PIP, "schedule": {"backend": "none"}})
     assert sorted(done.changed) == [
         "cron no longer cleans the neighbour table",
-        "the script of one run is gone",
-        "what runs did is forgotten",
+        "the run history is removed",
+        "the script of a scheduled run is removed",
     ]
     assert not CRON.exists()
     assert not apply({"requirement": NO_PIP, "schedule": {"backend": "none"}}).changed

@@ -32,7 +32,7 @@ def test_kernel_settings_are_in_force_and_kept(apply, veth):
     assert "net.ipv4.neigh.v/1.locktime = 0\n" in SYSCTL.read_text()
     skipped = [name for name in done.states if name.startswith("skipped: ")]
     assert (
-        "skipped: net.ipv4.neigh.default.gc_thresh1: this network namespace has no such key"
+        "skipped: net.ipv4.neigh.default.gc_thresh1: not available in this network namespace"
         in skipped
     )
     assert not apply(tree).changed
@@ -43,7 +43,7 @@ def test_a_setting_that_drifted_is_set_again(apply, veth):
     pathlib.Path("/proc/sys/net/ipv4/neigh/v2/mcast_resolicit").write_text("0")
     done = apply(RESOLICIT)
     assert done.changed == {
-        "the settings for neighbours are in force": {
+        "the kernel's neighbour settings are in force": {
             "net.ipv4.neigh.v2.mcast_resolicit": {"old": 0, "new": 3}
         }
     }
@@ -72,7 +72,7 @@ def test_a_device_that_is_not_there_is_skipped_with_a_word(apply):
     done = apply({"requirement": NO_PIP, "sysctl": {"mcast_resolicit": {"eth9": 3}}})
     assert not done.failed
     assert (
-        "skipped: net.ipv4.neigh.eth9.mcast_resolicit: this network namespace has no such key"
+        "skipped: net.ipv4.neigh.eth9.mcast_resolicit: not available in this network namespace"
         in done.states
     )
 
@@ -91,9 +91,9 @@ def test_systemd_verifies_the_units(apply, systemd, schedule, when):
     clean = {"exclude": ["192.0.2.1", "2001:db8::/64"], "dev": "v.1"}
     tree = {"schedule": {"backend": "systemd", **schedule}, "clean": clean, "requirement": NO_PIP}
     for sentence in (
-        "one run is a script",
-        "one run is a systemd service",
-        "a systemd timer says when",
+        "the script of a scheduled run is installed",
+        "the systemd service of a scheduled run is installed",
+        "the systemd timer of a scheduled run is installed",
     ):
         pillar = {"arp_hygiene": tree}
         done = apply.caller.cmd("state.sls_id", sentence, "arp_hygiene.systemd", pillar=pillar)
@@ -125,7 +125,9 @@ def test_the_requirement_comes_first(apply, install, state, name):
     assert first["__id__"] == "pyroute2 is installed"
     if install == "pip":
         assert (first["no_index"], first["find_links"]) == (True, "/srv/wheels")
-    (job,) = [chunk for chunk in low if chunk["__id__"] == "one run is a script"]
+    (job,) = [
+        chunk for chunk in low if chunk["__id__"] == "the script of a scheduled run is installed"
+    ]
     assert {"id": "pyroute2 is installed"} in job["require"]
 
 

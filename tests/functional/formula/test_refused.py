@@ -38,11 +38,14 @@ BAD = [
     ({"schedule": {"salt_call": "/bin/sh;x"}}, "schedule:salt_call: '/bin/sh;x' is not an abs"),
     ({"schedule": {"salt_call": "/no/salt-call"}}, "schedule:salt_call: '/no/salt-call' is not a"),
     ({"schedule": {"salt_call": "/usr/bin/env"}}, "schedule:salt_call: '/usr/bin/env' is not the"),
-    ({"schedule": {"user": "nosuchuser"}}, "schedule:user: 'nosuchuser' is no user here"),
+    (
+        {"schedule": {"user": "nosuchuser"}},
+        "schedule:user: 'nosuchuser': no such user here",
+    ),
     ({"schedule": {"every": 1, "splay": 61}}, "schedule:splay: 61 s is longer than the 1 min"),
     ({"schedule": {"backend": "salt", "user": "ops"}}, "schedule:user: 'ops': with backend 'salt'"),
     ({"schedule": {"backend": "salt", "special": "@reboot"}}, "schedule:special: Salt's scheduler"),
-    ({"schedule": {"backend": "systemd"}}, "schedule:backend: 'systemd' does not run here"),
+    ({"schedule": {"backend": "systemd"}}, "schedule:backend: 'systemd' is not running here"),
     ({"clean": {"how": "delete"}}, "clean:how: 'delete' is not one of revalidate, flush"),
     ({"clean": {"ip": "10.0.0.1/24"}}, "clean:ip: '10.0.0.1/24' has host bits set"),
     ({"clean": {"exclude": [10]}}, "clean:exclude: 10 is not an IPv4 or IPv6 address"),
@@ -91,7 +94,7 @@ def test_bad_pillar_stops_us_and_nobody_else(caller, apply, tmp_path, order):
     )
     tree = {"clean": {"rate": -1}, "requirement": NO_PIP}
     done = Applied(caller.cmd("state.apply", order, pillar={"arp_hygiene": tree}))
-    assert "clean:rate: -1" in done.states["the pillar of arp_hygiene is right"]["comment"]
+    assert "clean:rate: -1" in done.states["the pillar of arp_hygiene is valid"]["comment"]
     assert witness.exists()
     assert sorted(result["result"] for result in done.states.values()) == [False, True]
     assert not CRON.exists()
@@ -111,7 +114,7 @@ def test_a_minion_without_our_modules_is_told_to_sync_in_one_line(tmp_path, part
     before = everything()
     done = Applied(salt.client.Caller(str(config)).cmd("state.apply", f"arp_hygiene{part}"))
     (state,) = done.failed.values()
-    assert list(done.states) == ["the modules of arp_hygiene are here"]
+    assert list(done.states) == ["the modules of arp_hygiene are installed"]
     assert state["comment"].endswith(
         "are not on this minion yet: run saltutil.sync_all, or a highstate"
     )

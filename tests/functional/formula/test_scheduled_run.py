@@ -154,7 +154,7 @@ def test_modules_that_cannot_be_had_again(installed, syslog, unsynced):
     installed()
     unsynced()
     assert fails(syslog) == (
-        "the modules are gone and syncing them failed: salt '<id>' saltutil.sync_all"
+        "modules not found, syncing them failed: run salt '<id>' saltutil.sync_all"
     )
 
 
@@ -174,7 +174,7 @@ def test_without_salt_call(installed, syslog, tmp_path):
     program.symlink_to(BIN / "salt-call")
     installed(schedule={"salt_call": str(program)})
     program.unlink()
-    assert fails(syslog) == f"{program} is gone: apply arp_hygiene again"
+    assert fails(syslog) == f"{program} not found: apply arp_hygiene again"
 
 
 @pytest.mark.parametrize("how", ["read-only", "full"])
@@ -198,7 +198,7 @@ def test_a_slow_run_is_not_overtaken(installed, syslog):
     """While one run holds the lock, the next leaves itself out, and says so."""
     with installed().script.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert fails(syslog) == "left out: the run before has not finished"
+        assert fails(syslog) == "skipped: the previous run is still in progress"
     assert fire() == ""
 
 
@@ -250,7 +250,7 @@ def test_stopped_in_the_middle_it_says_so(installed, syslog):
         os.kill(pid, signal.SIGTERM)
     mail, _ = run.communicate(timeout=30)
     assert run.returncode == 143
-    assert mail == "no answer: stopped by a signal before it was done\n"
+    assert mail == "no result: stopped by a signal before it finished\n"
     assert syslog.lines() == [f"arp_hygiene: {mail.strip()}"]
 
 
@@ -276,10 +276,10 @@ def test_a_torn_memory_is_said_and_survived(installed, syslog, caller):
     memory = installed().record / "memory.json"
     memory.write_text('{"last": {"at": 17')
     (row,) = caller.cmd("arp_hygiene.status")
-    assert "memory.json cannot be read, what it held is forgotten: torn" in row["problem"]
+    assert "memory.json (corrupt); starting with an empty run history" in row["problem"]
     assert fire() == ""
     (line,) = syslog.lines()
-    assert line.endswith("memory.json cannot be read, what it held is forgotten: torn")
+    assert line.endswith("memory.json (corrupt); starting with an empty run history")
     assert json.loads(memory.read_text())["totals"]["runs"] == 1
     assert fire() == ""
     assert syslog.lines() == []
@@ -295,4 +295,4 @@ def test_a_full_disk_is_said_and_survived(installed, syslog):
         assert fire() == ""
         done, problem = syslog.lines()
         assert done == "arp_hygiene: 1 flushed"
-        assert problem.endswith("the run is not remembered: No space left on device")
+        assert problem.endswith("(No space left on device): the run history lacks this run")

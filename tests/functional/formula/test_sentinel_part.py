@@ -20,7 +20,7 @@ from lab.bare import missing
 UNIT = pathlib.Path("/etc/systemd/system/arp-hygiene-sentinel.service")
 NEEDS_SYSTEMCTL = pytest.mark.skipif(bool(missing("systemctl")), reason=missing("systemctl"))
 CODE = "arp_hygiene_sentinel.pyz"
-BY_HAND = "the minion must be restarted by hand, it reads its engines when it starts"
+BY_HAND = "the minion must be restarted by hand (it reads its engines at its start)"
 OPTIONS = {"dev": "db0", "rate": 50}
 
 
@@ -115,7 +115,7 @@ def test_a_minion_that_is_a_service_restarts_when_the_run_is_over(apply, engine,
     assert done.returncode == 0, done.stdout + done.stderr
     states = json.loads(done.stdout)["local"]
     [last] = [state for state in states.values() if state["__run_num__"] == len(states) - 1]
-    assert last["__id__"] == "the minion restarts when this run is over"
+    assert last["__id__"] == "the minion restarts after this state run"
     Scene.until(lambda: restarts.exists() and "start" in restarts.read_text(), 30)
     restarts.unlink()
     done = subprocess.run(run, capture_output=True, text=True, check=False)
@@ -150,18 +150,18 @@ def test_systemd_verifies_the_unit(apply, engine, systemd):
 
 def test_status_says_whether_it_lives(apply, engine):
     status = lambda: apply.caller.cmd("arp_hygiene.status")[0]  # noqa: E731
-    sentinel_status.forget(sentinel_status.PATH)
+    sentinel_status.remove(sentinel_status.PATH)
     assert (status()["sentinel"], status()["problem"]) == ("", "")
     apply(tree())
-    assert status()["sentinel"] == "does not live"
-    assert status()["problem"] == "the sentinel: it has never run since boot"
+    assert status()["sentinel"] == "not running"
+    assert status()["problem"] == "sentinel: not started since boot"
     news = "healed: 192.0.2.10 on db0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b (syn)"
     sentinel_status.write(
         sentinel_status.PATH, {"pid": os.getpid(), "uptime_s": time.monotonic(), "last": news}
     )
-    assert (status()["sentinel"], status()["problem"]) == (f"lives; {news}", "")
+    assert (status()["sentinel"], status()["problem"]) == (f"running; {news}", "")
     assert json.dumps(status())
-    sentinel_status.forget(sentinel_status.PATH)
+    sentinel_status.remove(sentinel_status.PATH)
 
 
 def test_the_service_s_code_outlives_the_cache_and_follows_the_next_sync(apply, engine, scene):
@@ -184,7 +184,7 @@ def test_the_service_s_code_outlives_the_cache_and_follows_the_next_sync(apply, 
     path.write_bytes(b"of a former sync")
     again = caller.cmd("arp_hygiene.sentinel_code")
     assert (again["new"], again["old"] != "") == (told["new"], True)
-    sentinel_status.forget(sentinel_status.PATH)
+    sentinel_status.remove(sentinel_status.PATH)
 
 
 def test_code_that_cannot_be_written_is_one_line(apply, engine):
@@ -196,5 +196,5 @@ def test_code_that_cannot_be_written_is_one_line(apply, engine):
         path.rmdir()
     [state] = done.values()
     assert (state["result"], state["comment"]) == (
-        False, f"{path} cannot be written: Is a directory",
+        False, f"cannot write {path}: Is a directory",
     )  # fmt: skip

@@ -25,7 +25,7 @@ OPTIONS = {"dev": "db0", "rate": 50}
 def engine(scene, minion_opts, repo, tmp_path):
     """The engine in a process of its own, as the minion starts it; events fall into a file."""
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
-    sentinel_status.forget(sentinel_status.PATH)
+    sentinel_status.remove(sentinel_status.PATH)
     started = []
 
     def begin(options):
@@ -50,8 +50,8 @@ def engine(scene, minion_opts, repo, tmp_path):
         process.terminate()
         process.join(10)
         assert not process.is_alive()
-    assert sentinel_status.read(sentinel_status.PATH, time.monotonic())["why"] == "it was stopped"
-    sentinel_status.forget(sentinel_status.PATH)
+    assert sentinel_status.read(sentinel_status.PATH, time.monotonic())["why"] == "stopped"
+    sentinel_status.remove(sentinel_status.PATH)
 
 
 def test_the_engine_heals_and_tells_by_event(scene, engine, database):
@@ -103,9 +103,9 @@ def test_bad_options_end_it_with_one_line(options, line):
 
 
 def test_whether_it_lives(scene, guard):
-    sentinel_status.forget(sentinel_status.PATH)
+    sentinel_status.remove(sentinel_status.PATH)
     now = time.monotonic
-    assert sentinel_status.read(sentinel_status.PATH, now())["why"] == "it has never run since boot"
+    assert sentinel_status.read(sentinel_status.PATH, now())["why"] == "not started since boot"
     begun = guard()
     scene.until(lambda: os.path.exists(sentinel_status.PATH))
     alive = sentinel_status.read(sentinel_status.PATH, now())
@@ -114,10 +114,10 @@ def test_whether_it_lives(scene, guard):
     )  # fmt: skip
     hung = sentinel_status.read(sentinel_status.PATH, now() + 1000)
     assert not hung["lives"]
-    assert "has said nothing for 1000 s" in hung["why"]
+    assert "no heartbeat for 1000 s" in hung["why"]
     begun.end(signal.SIGKILL)
     dead = sentinel_status.read(sentinel_status.PATH, now())
-    assert dead["why"] == f"its process {begun.process.pid} has ended"
+    assert dead["why"] == f"process {begun.process.pid} has exited"
     with open(sentinel_status.PATH, "w", encoding="utf-8") as file:
         file.write('{"pid":')
     assert sentinel_status.read(sentinel_status.PATH, now())["why"].endswith("cannot be read")

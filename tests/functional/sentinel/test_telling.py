@@ -61,7 +61,7 @@ def test_a_heal_is_in_the_status_the_memory_and_the_metrics(
     assert row == ROW
     [said] = hygiene.status()
     assert (said["healed_7d"], said["problem"]) == (2, "")
-    assert said["sentinel"] == f"lives; healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"
+    assert said["sentinel"] == f"running; healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"
     told = metrics(hygiene, tmp_path)
     assert (told["up"], told["told_total healed"], told["told_total failed"]) == (1, 1, 0)
     assert told["questions_total"] >= 1
@@ -72,7 +72,7 @@ def test_a_heal_is_in_the_status_the_memory_and_the_metrics(
     guard()
     scene.until(lambda: status()["lives"])
     assert metrics(hygiene, tmp_path)["told_total healed"] == 1, "counted since boot"
-    sentinel_status.forget(sentinel_status.PATH)
+    sentinel_status.remove(sentinel_status.PATH)
     assert [each["by"] for each in hygiene.healed()] == ["run", "sentinel"], "remembered"
 
 
@@ -80,7 +80,7 @@ def test_one_that_is_stopped_and_not_installed_is_no_alarm(scene, hygiene, guard
     begun = guard()
     scene.until(lambda: status()["lives"])
     begun.end()
-    assert status()["why"] == "it was stopped"
+    assert status()["why"] == "stopped"
     assert hygiene.status()[0]["problem"] == ""
     assert metrics(hygiene, tmp_path) == {}
 
@@ -97,7 +97,7 @@ def test_who_finds_a_status_that_is_none_begins_a_new_one(scene, hygiene, guard,
     if ":" in torn:
         torn = json.dumps({**status(), **json.loads(torn)})
     pathlib.Path(sentinel_status.PATH).write_text(torn, encoding="utf-8")
-    assert status() == {"lives": False, "why": f"{sentinel_status.PATH} cannot be read"}
+    assert status() == {"lives": False, "why": f"cannot read {sentinel_status.PATH}"}
     assert hygiene.run(family="ipv4")["problems"] == []
     guard()
     scene.until(lambda: status()["lives"])
@@ -115,7 +115,7 @@ def test_the_clock_is_set_by_an_hour_and_nobody_takes_it_for_dead(
         begun = guard(patch=jump.format(seconds))
         scene.until(lambda: status()["lives"])
         monkeypatch.setattr(time, "time", lambda offset=seconds: real() - offset)
-        assert hygiene.status()[0]["sentinel"].startswith("lives")
+        assert hygiene.status()[0]["sentinel"].startswith("running")
         assert connect("192.0.2.10") < 0.9
         begun.until("healed")
         scene.until(lambda: status()["last"].startswith("healed"))
@@ -169,7 +169,7 @@ def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_pa
         ends.cancel()
     assert said[0].startswith(b"failed: sentinel stopped: ZeroDivisionError: made up (loop.py:")
     assert said[1].startswith(b"watching: ")
-    sentinel_status.forget(sentinel_status.PATH)
+    sentinel_status.remove(sentinel_status.PATH)
 
 
 def test_where_nobody_takes_what_it_says_it_watches_all_the_same(scene, repo, database):
@@ -181,7 +181,7 @@ def test_where_nobody_takes_what_it_says_it_watches_all_the_same(scene, repo, da
             assert begun.poll() is None
         finally:
             begun.terminate()
-    sentinel_status.forget(sentinel_status.PATH)
+    sentinel_status.remove(sentinel_status.PATH)
 
 
 def test_each_time_it_waits_longer_and_says_that_it_does_not_watch(scene, wire, guard):

@@ -51,7 +51,8 @@ def test_a_place_that_is_not_there_is_found_in_test_mode(hygiene, outage):
     done = hygiene.run(test=True)
     assert not done["success"]
     assert (
-        done["said"] == f"{hygiene.record} is no directory: a run could not leave there what it did"
+        done["said"]
+        == f"{hygiene.record} is not a directory: a run could not record its result there"
     )
 
 
@@ -126,7 +127,7 @@ def test_metrics_are_counted_and_written(hygiene, outage, tmp_path):
 def test_metrics_that_cannot_be_written_do_not_stop_the_run(hygiene, outage, syslog, tmp_path):
     done = hygiene.run(family="ipv4", metrics=str(tmp_path / "none"))
     assert (done["success"], done["said"]) == (True, HEALED)
-    told = f"no metrics in {tmp_path}/none: No such file or directory"
+    told = f"cannot write metrics to {tmp_path}/none: No such file or directory"
     assert done["problems"] == [told]
     assert syslog.lines() == [f"arp_hygiene: {HEALED}", f"arp_hygiene: {told}"]
 
@@ -138,7 +139,7 @@ def test_metrics_that_cannot_be_written_do_not_stop_the_run(hygiene, outage, sys
         ({"event": "no"}, "event: 'no' is neither true nor false"),
         ({"test": 1}, "test: 1 is neither true nor false"),
         ({"metrics": "here"}, "metrics: 'here' is not an absolute path"),
-        ({"how": "flush", "rate": 5}, "rate: only revalidate is paced"),
+        ({"how": "flush", "rate": 5}, "rate: a rate applies to revalidate only"),
     ],
     ids=str,
 )

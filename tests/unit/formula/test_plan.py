@@ -70,18 +70,18 @@ def test_a_container_has_devices_only(plan):
     told = plan({"sysctl": BOTH}, sysctl=container)["sysctl"]
     assert told["settings"] == [{"name": "net.ipv4.neigh.eth0/7.mcast_resolicit", "value": 3}]
     assert told["skipped"] == [
-        "skipped: net.ipv6.neigh.default.mcast_resolicit: this network namespace has no such key",
-        "skipped: net.ipv4.neigh.default.gc_thresh1: this network namespace has no such key",
-        "skipped: net.ipv6.neigh.default.gc_thresh1: this network namespace has no such key",
+        "skipped: net.ipv6.neigh.default.mcast_resolicit: not available in this network namespace",
+        "skipped: net.ipv4.neigh.default.gc_thresh1: not available in this network namespace",
+        "skipped: net.ipv6.neigh.default.gc_thresh1: not available in this network namespace",
     ]
 
 
 def test_a_key_that_cannot_be_written_is_skipped_with_the_reason(plan):
-    here = keys("default", mcast_resolicit="cannot be written by user 7")
+    here = keys("default", mcast_resolicit="not writable by user 7")
     told = plan({"sysctl": {"mcast_resolicit": 3}}, sysctl=here)["sysctl"]
     assert (told["settings"], told["lines"]) == ([], [])
     assert told["skipped"][0] == (
-        "skipped: net.ipv4.neigh.default.mcast_resolicit: cannot be written by user 7"
+        "skipped: net.ipv4.neigh.default.mcast_resolicit: not writable by user 7"
     )
 
 
@@ -151,19 +151,19 @@ def test_nothing_wanted_and_nothing_there_is_idle(plan):
 @pytest.mark.parametrize(
     ("tree", "facts", "line"),
     [
-        ({}, {"gid": None}, "schedule:user: 'root' is no user here"),
-        ({}, {"salt_call": ""}, "schedule:salt_call: no salt-call found beside the minion's Pyt"),
+        ({}, {"gid": None}, "schedule:user: 'root': no such user"),
+        ({}, {"salt_call": ""}, "schedule:salt_call: salt-call not found; set"),
         (
             {"salt_call": "/opt/salt-call"},
             {"salt_call": ""},
-            "schedule:salt_call: '/opt/salt-call' is not a program here",
+            "schedule:salt_call: '/opt/salt-call' is not an executable",
         ),
         (
             {},
             {"root_dir": "/var/tmp/.root_0a1b_salt/running_data", "salt_call": ""},
-            "schedule:backend: 'cron' needs a Salt that stays here, and salt-ssh leaves none",
+            "schedule:backend: 'cron': not supported over salt-ssh: requires an installed",
         ),
-        ({"backend": "systemd"}, {"booted": False}, "schedule:backend: 'systemd' does not run"),
+        ({"backend": "systemd"}, {"booted": False}, "schedule:backend: 'systemd' is not running"),
         (
             {"backend": "salt", "hour": "3"},
             {"croniter_here": False},
@@ -256,9 +256,13 @@ def test_what_it_was_before_goes(plan):
         ({"ip": "db1"}, {}, "sentinel:ip: 'db1' is not an IPv4 or IPv6 address"),
         ({"reinject": 1}, {}, "sentinel:reinject: 1 is neither true nor false"),
         ({"as": "cron"}, {}, "sentinel:as: 'cron' is not one of service, engine"),
-        ({"as": "service"}, {"booted": False}, "sentinel:as: 'service': systemd does not run here"),
+        (
+            {"as": "service"},
+            {"booted": False},
+            "sentinel:as: 'service': systemd is not running",
+        ),
         ({"as": "engine"}, {"engines": ["reactor"]}, "sentinel:as: 'engine': .* reactor is in it"),
-        (True, {"by_ssh": True}, "sentinel: it needs a Salt that stays here"),
+        (True, {"by_ssh": True}, "sentinel: not supported over salt-ssh: requires"),
     ],
     ids=str,
 )

@@ -15,7 +15,7 @@ def gone(last):
 
 
 def line(answer, warnings=()):
-    return messages.line(messages.news(answer), list(warnings))
+    return messages.summary(messages.by_kind(answer), list(warnings))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def line(answer, warnings=()):
     ids=["empty", "revalidate", "flush"],
 )
 def test_nothing_happened_nothing_said(answer):
-    assert messages.news(answer) == {}
+    assert messages.by_kind(answer) == {}
     assert line(answer) == ""
 
 
@@ -58,22 +58,22 @@ def test_the_most_urgent_comes_first():
         f"healed 192.0.2.8 on eth0: {OLD} -> {NEW}",
         "gone 192.0.2.7 on eth0: nobody answers",
     ]
-    assert list(messages.news(answer)) == ["refused", "duplicate", "healed", "undecided", "gone"]
+    assert list(messages.by_kind(answer)) == ["refused", "duplicate", "healed", "undecided", "gone"]
 
 
 def test_many_are_counted_a_few_are_named():
     answer = {"healed": [healed(n) for n in range(200)], "gone": [gone(n) for n in range(50)]}
     said = line(answer, ["ipv4 table full"])
-    assert len(said.encode()) <= messages.LIMIT
+    assert len(said.encode()) <= messages.LINE_BYTES
     assert said.startswith("200 healed, 50 gone: healed 192.0.2.0 on eth0")
     named = said.count("->") + said.count("nobody answers")
     assert said.endswith(f"; and {250 - named} more; ipv4 table full")
-    assert len(messages.news(answer)["healed"]["rows"]) == messages.ROWS
+    assert len(messages.by_kind(answer)["healed"]["rows"]) == messages.MAX_ROWS
 
 
 def test_an_answer_that_holds_a_part_still_counts_all():
     answer = {"healed": [healed(1)], "totals": {"healed": 5000}}
-    assert messages.news(answer)["healed"]["count"] == 5000
+    assert messages.by_kind(answer)["healed"]["count"] == 5000
     assert line(answer).startswith("5000 healed: ")
 
 
@@ -89,4 +89,4 @@ def test_an_answer_that_holds_a_part_still_counts_all():
 )
 def test_one_line_is_one_line(text, said):
     assert messages.one_line(text) == said
-    assert len(said.encode()) <= messages.LIMIT
+    assert len(said.encode()) <= messages.LINE_BYTES

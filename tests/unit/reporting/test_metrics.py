@@ -102,7 +102,7 @@ def test_prometheus_reads_every_number(written):
 
 
 def test_a_sentinel_that_has_died_shows_and_keeps_its_counts():
-    died = {"lives": False, "why": "its process 7 has ended", "told": {"healed": 3, "failed": 1},
+    died = {"lives": False, "why": "process 7 has exited", "told": {"healed": 3, "failed": 1},
             "counts": {"questions": 9}}  # fmt: skip
     for status, lives in ((died, 0), ({**died, "lives": True}, 1)):
         found = metrics.families(STATS, 1, {}, MEMORY, status)

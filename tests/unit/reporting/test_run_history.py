@@ -22,11 +22,11 @@ def run(failed="", said="", metrics=None, sentinel=(), **answer):
 
 
 def test_runs_add_up():
-    held = run_history.after(
+    held = run_history.with_run(
         run_history.empty(), NOW, run(said="1 healed", checked=9, healed=[HEAL], gone=[])
     )
-    held = run_history.after(held, NOW + 300, run(failed="EPERM", said="EPERM"))
-    held = run_history.after(
+    held = run_history.with_run(held, NOW + 300, run(failed="EPERM", said="EPERM"))
+    held = run_history.with_run(
         held, NOW + 600, run(checked=9, healed=[], gone=[HEAL], metrics="/srv/m")
     )
     assert held["totals"] == {
@@ -39,46 +39,48 @@ def test_runs_add_up():
 
 
 def test_a_heal_is_forgotten_after_seven_days():
-    held = run_history.after(run_history.empty(), NOW, run(healed=[HEAL]))
-    assert len(run_history.recent(held, NOW + 7 * DAY - 1)) == 1
-    assert run_history.recent(held, NOW + 7 * DAY) == []
-    assert run_history.after(held, NOW + 7 * DAY, run())["heals"] == []
-    assert run_history.after(held, NOW + 7 * DAY, run())["totals"]["healed"] == 1
+    held = run_history.with_run(run_history.empty(), NOW, run(healed=[HEAL]))
+    assert len(run_history.recent_heals(held, NOW + 7 * DAY - 1)) == 1
+    assert run_history.recent_heals(held, NOW + 7 * DAY) == []
+    assert run_history.with_run(held, NOW + 7 * DAY, run())["heals"] == []
+    assert run_history.with_run(held, NOW + 7 * DAY, run())["totals"]["healed"] == 1
 
 
 def test_a_sentinel_s_heals_are_taken_once_and_stand_where_they_belong():
     early, late = ({"at": NOW + at, **HEAL, "by": "sentinel"} for at in (-5, 5))
-    held = run_history.after(run_history.empty(), NOW, run(healed=[HEAL], sentinel=[early]))
-    assert run_history.unknown(held, [early, late]) == [late]
+    held = run_history.with_run(run_history.empty(), NOW, run(healed=[HEAL], sentinel=[early]))
+    assert run_history.unrecorded(held, [early, late]) == [late]
     for _again in range(2):
-        held = run_history.after(held, NOW + 300, run(sentinel=[early, late]))
+        held = run_history.with_run(held, NOW + 300, run(sentinel=[early, late]))
     own = {"at": NOW, **HEAL, "by": "run"}
     assert held["heals"] == [early, own, late]
     assert held["totals"]["healed"] == 1, "of the runs; the sentinel counts for itself"
-    assert run_history.after(held, NOW + 7 * DAY, run(sentinel=[early, late]))["heals"] == [late]
+    assert run_history.with_run(held, NOW + 7 * DAY, run(sentinel=[early, late]))["heals"] == [late]
 
 
 def test_what_a_sentinel_keeps_for_longer_than_we_is_told_once():
     """Its rows stand in its status until the next boot."""
     old = {"at": NOW, **HEAL, "by": "sentinel"}
-    held = run_history.after(run_history.empty(), NOW, run(sentinel=[old]))
+    held = run_history.with_run(run_history.empty(), NOW, run(sentinel=[old]))
     for later in (300, 7 * DAY + 300, 7 * DAY + 600):
-        assert run_history.untold(held, [old], NOW + later) == []
-        held = run_history.after(held, NOW + later, run(sentinel=[old]))
-    rows = [{"at": NOW + at, **HEAL, "by": "sentinel"} for at in range(run_history.HEALS)]
-    held = run_history.after(run_history.empty(), NOW + 2000, run(sentinel=rows, healed=[HEAL] * 9))
-    assert run_history.untold(held, rows, NOW + 2300) == []
+        assert run_history.unreported(held, [old], NOW + later) == []
+        held = run_history.with_run(held, NOW + later, run(sentinel=[old]))
+    rows = [{"at": NOW + at, **HEAL, "by": "sentinel"} for at in range(run_history.MAX_HEALS)]
+    held = run_history.with_run(
+        run_history.empty(), NOW + 2000, run(sentinel=rows, healed=[HEAL] * 9)
+    )
+    assert run_history.unreported(held, rows, NOW + 2300) == []
     new = {"at": NOW + 2200, **HEAL, "by": "sentinel"}
-    assert run_history.untold(held, [*rows, new], NOW + 2300) == [new]
+    assert run_history.unreported(held, [*rows, new], NOW + 2300) == [new]
 
 
 def test_it_does_not_grow_without_end():
     held = run_history.empty()
     for hour in range(3):
-        held = run_history.after(
+        held = run_history.with_run(
             held, NOW + hour, run(healed=[HEAL] * 800, totals={"healed": 5000})
         )
-    assert len(held["heals"]) == run_history.HEALS
+    assert len(held["heals"]) == run_history.MAX_HEALS
     assert held["heals"][0]["at"] == NOW + 1, "the oldest go first"
     assert held["totals"]["healed"] == 15000
     assert len(run_history.dump(held)) < 200_000
@@ -86,13 +88,13 @@ def test_it_does_not_grow_without_end():
 
 @settings(deadline=None)
 @given(st.integers(min_value=0))
-def test_a_torn_one_is_refused(length):
+def test_truncated_text_is_not_a_run_history(length):
     whole = run_history.dump(
-        run_history.after(run_history.empty(), NOW, run(healed=[HEAL]))
+        run_history.with_run(run_history.empty(), NOW, run(healed=[HEAL]))
     ).strip()
-    torn = whole[: length % len(whole)]
+    truncated = whole[: length % len(whole)]
     with pytest.raises(ValueError, match=r"."):
-        run_history.parse(torn)
+        run_history.parse(truncated)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +107,8 @@ def test_a_torn_one_is_refused(length):
      '{"heals": [{"at": null, "ip": "", "dev": "", "old": "", "new": ""}], "totals": {}}',
      '{"heals": [{"at": 5, "ip": [], "dev": "", "old": "", "new": ""}], "totals": {}}'],
 )  # fmt: skip
-def test_what_is_no_memory_is_refused(text):
-    with pytest.raises(ValueError, match="no memory of ours"):
+def test_other_json_is_not_a_run_history(text):
+    with pytest.raises(ValueError, match="not a run history"):
         run_history.parse(text)
 
 
