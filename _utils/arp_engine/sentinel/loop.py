@@ -63,7 +63,7 @@ class Sentinel:
         self.options, self.clock, self.drop_rights = options, clock, drop_rights
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable once stopped
         self.is_stopped = False
-        self.diary = sentinel_status.Diary(status_path, way, clock)
+        self.diary = sentinel_status.StatusWriter(status_path, way, clock)
         self.teller = throttle.Teller(say, self.diary.note)
 
     def stop(self) -> None:
