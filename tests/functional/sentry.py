@@ -73,7 +73,7 @@ class Guard:
 @pytest.fixture
 def guard(repo, scene):
     with contextlib.ExitStack() as ends:  # each of them, whatever becomes of another
-        ends.callback(sentinel_status.forget, sentinel_status.PATH)
+        ends.callback(sentinel_status.remove, sentinel_status.PATH)
 
         def begin(*options, ready="watching", patch=""):
             guard = Guard(repo, *options, patch=patch)
