@@ -20,10 +20,11 @@ This file is the door. A surface (a module, a runner, an engine) begins with::
     reload_if_changed()
     from arp_engine.table import flush, selectors
 
-(and an error that says what to do where neither is there). Salt puts the directory of synced utils
-on the path while it loads a surface; a synced copy wins over one that pip installed. A minion keeps
-what it has imported until it restarts, but loads its surfaces anew after each sync: without
-``reload_if_changed`` a new surface would meet an old engine.
+Where neither copy exists, the real surfaces raise an ImportError that says what to do: Salt shows
+it to whoever calls them. Salt puts the directory of synced utils on the path while it loads a
+surface; a synced copy wins over one that pip installed. A minion keeps what it has imported until
+it restarts, but loads its surfaces again after each sync: without ``reload_if_changed`` a new
+surface would meet an old engine.
 
 Standard library alone.
 """
