@@ -8,6 +8,7 @@ import time
 import pytest
 from arp_engine.netlink.rtnetlink import Limits
 from arp_engine.sentinel import loop, options
+from arp_engine.table import capacity
 from conftest import BORN, DEAD, ip
 from sentry import (  # noqa: F401
     PAIR,
@@ -226,6 +227,7 @@ def test_a_table_that_is_nearly_full_is_told_once(scene, monkeypatch):
     monkeypatch.setattr(loop, "RESYNC_S", 0.01)
     monkeypatch.setattr(loop, "RESYNC_REST", 0)
     monkeypatch.setattr(loop.rtnetlink, "limits", limits)
+    monkeypatch.setattr(capacity, "NEARLY_FULL", 0.8)
     monkeypatch.setattr(loop.snapshot.Table, "complete", lambda _table, look: look())
     runner = threading.Thread(target=sentinel.run)
     runner.start()

@@ -92,7 +92,6 @@ def test_a_table_nearly_full_is_told(hygiene, arp, scene, syslog, monkeypatch):
     from arp_engine.table import capacity
 
     scene.fill(20)
-    monkeypatch.setattr(capacity, "NEARLY_FULL", 1000)
     assert hygiene.run(ip="192.0.2.0/24")["said"] == ""
     monkeypatch.setattr(capacity, "NEARLY_FULL", 0.001)
     limit = arp.stats()["ipv4"]["gc_thresh3"]

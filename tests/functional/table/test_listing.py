@@ -163,6 +163,7 @@ def test_what_a_person_can_still_read_is_sorted(arp, scene):
 def test_stats_warns_before_the_kernel_refuses(arp, scene, monkeypatch, percent, warns, spared):
     """The limit is the whole machine's, and other tests live under it: it is patched."""
     from arp_engine.netlink import rtnetlink
+    from arp_engine.table import capacity
 
     original = rtnetlink.limits
 
@@ -173,6 +174,7 @@ def test_stats_warns_before_the_kernel_refuses(arp, scene, monkeypatch, percent,
         return {2: low, 10: found[10]._replace(gc_thresh3=10**9)}
 
     monkeypatch.setattr(rtnetlink, "limits", limits)
+    monkeypatch.setattr(capacity, "NEARLY_FULL", 0.8)
     scene.fill(200)
     state, *extra = spared.split()
     for number in range(10, 30):
