@@ -1,4 +1,4 @@
-"""Hear of a wrong neighbour entry before anybody waits for it: the sentinel, below a minion.
+"""The sentinel as an engine of a minion: notices wrong neighbour entries when traffic shows them.
 
 In the minion's configuration:
 
@@ -8,13 +8,12 @@ In the minion's configuration:
       - arp_sentinel:
           dev: eth0            # what is watched; default: everything
           exclude: 10.0.0.1
-          rate: 100            # questions a second, at most
-          reinject: true       # a SYN once more after a heal
+          rate: 100            # probes a second, at most
+          reinject: true       # send a SYN again after a heal
 
-It asks on the wire and writes nothing: no entry is changed but by the answer. One that the wire
-has shown to be wrong is deleted where the kernel believes no answer yet (locktime). None that
-belongs to somebody else is asked about. It ends with the minion; beside it, as a service of its
-own, it outlives it: docs/sentinel.md.
+It probes and writes no entry: the kernel takes the answer. An entry that a probe has shown to be
+wrong is deleted where the kernel ignores the answer for now (locktime). An entry with an owner is
+never probed. The engine ends with the minion; a service of its own outlives it: docs/sentinel.md.
 """
 
 import logging
@@ -47,7 +46,7 @@ except ImportError as missing:
 
 log = logging.getLogger(__name__)
 
-WAITING = 100  # events that wait to be sent: more of them are in the log alone
+MAX_EVENTS = 100  # that wait to be sent; further ones are in the log only
 
 __virtualname__ = "arp_sentinel"
 
@@ -55,7 +54,7 @@ __virtualname__ = "arp_sentinel"
 def __virtual__():
     """Load on Linux, where pyroute2 is installed."""
     if not sys.platform.startswith("linux"):
-        return False, "arp_sentinel watches the neighbour table of the Linux kernel"
+        return False, "arp_sentinel needs Linux: it watches the kernel's neighbour table"
     if not HAS_PYROUTE2:
         return False, "arp_sentinel needs pyroute2"
     return __virtualname__
@@ -68,41 +67,40 @@ def start(**options):
     dev, ip, exclude, family
         What is watched, as everywhere in ``arp``; default: everything.
     rate
-        Questions a second, at most; default 100.
+        Probes a second, at most; default 100.
     reinject
-        Whether the SYN that revealed a wrong entry is sent once more; default true.
+        Whether the SYN that revealed a wrong entry is sent again after the heal; default true.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-run event.send arp_hygiene/sentinel '{}'  # what it tells: arp_hygiene/sentinel/healed
+        salt-run state.event 'arp_hygiene/sentinel/*' pretty=True  # on the master: what it reports
     """
     privileges.end_with_parent()
     try:
         parsed = sentinel_options.parse(options)
     except ValueError as bad:
         log.error("arp_sentinel: %s", bad)
-        signal.pause()  # who ends is started again, and would say it again
+        signal.pause()  # an engine that returns is started again, and would log this again
         return
     teller = _Teller(__salt__["event.send"])
     sentinel = loop.Sentinel(
         parsed, teller.say, drop_rights=True, status_path=sentinel_status.PATH, way="engine"
     )
-    signal.signal(signal.SIGTERM, lambda *_: sentinel.stop())  # Salt's own leaves no last word
+    signal.signal(signal.SIGTERM, lambda *_: sentinel.stop())  # Salt's handler would not clean up
     sentinel.run()
 
 
 class _Teller:
-    """Tells by log and event. Events go by a thread: a master that is away must not hold us up."""
+    """Reports by log and event. A thread sends the events: an absent master must not block us."""
 
     def __init__(self, send):
         self._send = send
-        self._events = queue.Queue(WAITING)
+        self._events = queue.Queue(MAX_EVENTS)
         self._thread = None
 
     def say(self, kind, line, facts):
-        """Tell one thing."""
         (log.warning if kind.is_urgent else log.info)("arp_sentinel: %s", line)
         sinks.log(line, failed=kind.is_urgent)
         if not self._thread:
@@ -111,7 +109,7 @@ class _Teller:
         try:
             self._events.put_nowait((f"{events.SENTINEL_TAG}/{kind.tag}", {"said": line, **facts}))
         except queue.Full:
-            log.info("arp_sentinel: no event for this, %s wait", WAITING)
+            log.info("arp_sentinel: event dropped: %s events wait for the master", MAX_EVENTS)
 
     def _forward(self):
         while True:
@@ -119,4 +117,4 @@ class _Teller:
             try:
                 self._send(tag, data)
             except Exception as error:  # pylint: disable=broad-except
-                log.info("arp_sentinel: no event %s: %s", tag, error)
+                log.info("arp_sentinel: event %s not sent: %s", tag, error)

@@ -82,7 +82,7 @@ def status():
     Returns a list of one dict, so that a fleet is one table: ``installed`` (the scheduler and
     when, or empty), ``last`` (when the last run ended, UTC), ``said`` (its line), ``healed_7d``
     (count, see :py:func:`arp_hygiene.healed`), ``next`` (when one is due, UTC; empty where only
-    the scheduler knows), ``sentinel`` (``lives``, and what it told last; empty where there
+    the scheduler knows), ``sentinel`` (``running``, and its last line; empty where there
     is none), ``problem`` (the last run failed, the run history is corrupt, the
     sentinel is not running, or empty).
 

@@ -48,7 +48,7 @@ base='requirement: {{install: none}}, schedule: {{backend: none}}'
 part() {{ printf '\\n== %s\\n' "$1"; }}
 until_() {{ for tenth in $(seq 600); do eval "$1" && return; sleep 0.1; done; echo "never: $1"; }}
 pid() {{ systemctl show -P MainPID arp-hygiene-sentinel; }}
-watching() {{ call arp_hygiene.status | grep -q '"sentinel": "lives'; }}
+watching() {{ call arp_hygiene.status | grep -q '"sentinel": "running'; }}
 processes() {{ ss -0Hp | grep -o 'pid=[0-9]*' | sort -u | wc -l; }}
 first_connection() {{
     ip neigh replace 192.0.2.10 lladdr {dead} nud reachable dev db0

@@ -1,4 +1,4 @@
-"""What an operator writes for the sentinel: every word, its default, and what is allowed.
+"""The sentinel's options: each with its default and its allowed values.
 
 Standard library alone: pillar is checked with it before pyroute2 is installed.
 """
@@ -13,7 +13,7 @@ RATE = 100.0  # questions a second
 
 
 class Options(NamedTuple):
-    """What the sentinel watches, and how much it may do."""
+    """What the sentinel watches, and how much it may send."""
 
     selectors: table_selectors.Selectors
     rate: float = RATE

@@ -1,4 +1,4 @@
-"""What a process may do: given up for good, where it is not needed. Standard library alone."""
+"""Gives up the capabilities that a process does not need, for good. Standard library alone."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def keep_only(*capabilities: int) -> None:
-    """Give up every other capability, in every set, of this thread and what it starts.
+    """Drop every other capability, in every set, of this thread and of its children.
 
     OSError where the kernel refuses.
     """
@@ -34,7 +34,7 @@ def keep_only(*capabilities: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process end (SIGTERM) when the one that started it does, however that ends."""
+    """Let the kernel send SIGTERM to this process when its parent ends, however it ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 

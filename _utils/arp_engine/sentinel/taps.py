@@ -1,8 +1,9 @@
-"""The ears of the sentinel: SYNs that come in and that leave, never more than can be looked at.
+"""SYNs that come in and go out, received from packet sockets, never more than can be processed.
 
-The table stands in the kernel's filter where it is small enough (packets/bpf.py), so that only what
-contradicts it wakes us. Under a flood that does, a socket is read in helpings with a pause after
-each; the kernel throws away what finds no room, and what an address was just asked about for.
+A table that is small enough stands in the kernel's filter (packets/bpf.py): only SYNs that
+contradict it wake the sentinel. Under a flood of these a socket is read in batches with a pause
+after each; the kernel drops what does not fit into its buffer, and SYNs of addresses that were just
+probed.
 """
 
 import errno
@@ -12,17 +13,17 @@ from collections.abc import Callable, Iterable
 
 from ..packets import bpf, packet_socket
 
-HELPING = 64  # packets read at once
-PAUSE_S = 0.01  # after a full one
-FLOOD_S = 2.0  # after the last full one it is over
-REST = 50  # times as long as making a filter took, until the next
+READ_BATCH = 64  # packets
+PAUSE_S = 0.01  # after a full batch
+FLOOD_S = 2.0  # after the last full batch the flood is over
+REFILTER_REST = 50  # times as long as making a filter took, until the next
 LENGTHS = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
-Heard = tuple[bytes, tuple]
+Received = tuple[bytes, tuple]  # packet, sender
 
 
 class Taps:
-    """One tap for each family, and one for what leaves."""
+    """One tap for each family's inbound SYNs, and one for outbound ones."""
 
     def __init__(
         self,
@@ -54,52 +55,52 @@ class Taps:
             tap.close()
 
     def taps(self) -> list[packet_socket.Tap]:
-        """Return what can be polled."""
+        """Return the open taps."""
         return [*self._in.values(), *([self._out] if self._out else [])]
 
     def is_flood(self) -> bool:
-        """Tell whether more comes than can be looked at."""
+        """Tell whether more SYNs arrive than can be processed."""
         return self._clock() < self._flood_until
 
     def is_paused(self) -> bool:
-        """Tell whether nothing is to be read for a moment."""
+        """Tell whether reading pauses."""
         return self._clock() < self._pause_until
 
     def next_due(self) -> float:
         """Return when the pause ends."""
         return self._pause_until if self.is_paused() else float("inf")
 
-    def drain(self) -> tuple[list[Heard], list[Heard]]:
-        """Return what has come in, and what has left."""
+    def drain(self) -> tuple[list[Received], list[Received]]:
+        """Return inbound and outbound SYNs; after a full batch reading pauses."""
         if self.is_paused():
             return [], []
-        came = [heard for tap in self._in.values() for heard in tap.drain(HELPING)]
-        left = self._out.drain(HELPING) if self._out else []
-        if max(len(came), len(left)) >= HELPING:
+        inbound = [received for tap in self._in.values() for received in tap.drain(READ_BATCH)]
+        outbound = self._out.drain(READ_BATCH) if self._out else []
+        if max(len(inbound), len(outbound)) >= READ_BATCH:
             now = self._clock()
             self._pause_until, self._flood_until = now + PAUSE_S, now + FLOOD_S
-        return came, left
+        return inbound, outbound
 
     def filter_due(self) -> float:
-        """Return from when on making a filter costs no more than it may."""
+        """Return when the next filter may be made."""
         return self._filter_due
 
     def open_up(self) -> None:
-        """Let all SYNs pass until the next filter is made: this one no longer fits the table."""
+        """Let all SYNs pass until the next filter is made: this one no longer matches the table."""
         for family, tap in self._in.items():
             if self._filtered[family] is not None:
                 self._attach(tap, LENGTHS[family], None)
                 self._filtered[family] = None
 
     def refilter(self, known: bpf.Macs | None) -> None:
-        """Put a table into the filters; where it is too large, let all SYNs pass."""
+        """Put a table into the filters; None or one that is too large lets all SYNs pass."""
         began = self._clock()
         for family, tap in self._in.items():
             ours = None if known is None else _of(LENGTHS[family], known)
             if ours != self._filtered[family]:
                 self._attach(tap, LENGTHS[family], ours)
                 self._filtered[family] = ours
-        self._filter_due = began + REST * (self._clock() - began)
+        self._filter_due = began + REFILTER_REST * (self._clock() - began)
 
     def _attach(self, tap: packet_socket.Tap, length: int, known: bpf.Macs | None) -> None:
         program = b""
@@ -118,7 +119,7 @@ class Taps:
 
 
 def _of(length: int, known: bpf.Macs) -> bpf.Macs:
-    """Return one family's part of a table; an address with too many MACs is always heard."""
+    """Return one family's part of a table; every SYN of an address with too many MACs passes."""
     return {
         dst: macs if len(macs) <= bpf.MOST_MACS else frozenset()
         for dst, macs in known.items()
