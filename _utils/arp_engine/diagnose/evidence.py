@@ -88,7 +88,7 @@ class _Look:
         selectors = parse_selectors(dev=dev, verb="list")
         self._table = snapshot.Table(channel, selectors)
         oif = channel.ifindex(*selectors.dev) if selectors.dev else 0
-        self._way = route.find(channel, dst, oif)
+        self._way = route.lookup(channel, dst, oif)
         device = self._table.device(oif) if oif else None
         if self._way.why_not and device and not device.flags & IFF_UP:
             self._way = self._way._replace(why_not=f"{device.name} is down")
@@ -129,7 +129,7 @@ class _Look:
 
     def _entry(self) -> codec.Entry | None:
         """Return the entry as it is now."""
-        for entries, refusals in self._channel.ask_for([self._key]):
+        for entries, refusals in self._channel.get_entries([self._key]):
             if entries:
                 return entries[0]
             if all(refusal.errno != errno.EOPNOTSUPP for refusal in refusals):
@@ -248,7 +248,7 @@ def _sockets(peer: bytes) -> tuple[list[Row], str]:
     """Return the TCP sockets to an address that get no answer; or why that is not known."""
     try:
         with sock_diag.Sockets() as sockets:
-            return [found.row() for found in sockets.stuck(peer)], ""
+            return [found.row() for found in sockets.unanswered(peer)], ""
     except OSError as error:
         return [], error.strerror or str(error)
 
@@ -257,7 +257,7 @@ def _refused(family: int) -> int:
     """Return how many entries of a family found no room since boot; -1: the kernel does not say."""
     with rtnetlink.Channel() as channel:  # closed when the table has told: devices come after it
         for chunk in channel.dump(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0])):
-            size = codec.LENGTH.unpack_from(chunk)[0]
+            size = codec.U32.unpack_from(chunk)[0]
             for name, start, end in codec.attributes(chunk, 20, size):
                 if name == _NDTA_STATS and end - start >= _TABLE_FULLS + 8:
                     return int(struct.unpack_from("=Q", chunk, start + _TABLE_FULLS)[0])
@@ -269,16 +269,8 @@ def _own_macs(channel: rtnetlink.Channel) -> dict[str, str]:
     """Return the MACs of this machine, each with a device that has it."""
     found = {}
     for chunk in channel.dump(RTM_GETLINK, bytes(codec.IFINFOMSG.size)):
-        at = 0
-        while at < len(chunk):
-            size = codec.LENGTH.unpack_from(chunk, at)[0]
-            start = at + codec.HEADER.size + codec.IFINFOMSG.size
-            values = {
-                name: chunk[begin:end]
-                for name, begin, end in codec.attributes(chunk, start, at + size)
-                if name in (IFLA_ADDRESS, IFLA_IFNAME)
-            }
+        for _kind, message in codec.messages(chunk):
+            values = codec.values(message, codec.HEADER.size + codec.IFINFOMSG.size)
             name = values[IFLA_IFNAME].rstrip(b"\0").decode(errors="backslashreplace")
             found[values.get(IFLA_ADDRESS, b"").hex(":")] = name
-            at += size + 3 & ~3
     return found

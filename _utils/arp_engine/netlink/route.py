@@ -1,4 +1,4 @@
-"""Where the kernel would send a packet: the device, the next hop, the source; or why nowhere."""
+"""The kernel's route to an address: device, next hop, source; or why no neighbour is involved."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from . import codec, rtnetlink
 from .constants import RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC, RTA_VIA
 
 RTN_UNICAST, RTN_LOCAL = 1, 2  # include/uapi/linux/rtnetlink.h
-#: What is sent to an address of these kinds asks no neighbour.
+#: Route type to why a packet to such an address needs no neighbour entry.
 NO_NEIGHBOUR = {
     RTN_LOCAL: "it is this machine's own address",
     3: "it is a broadcast address",
@@ -22,7 +22,7 @@ NO_NEIGHBOUR = {
     8: "its route says prohibited",
     9: "its route says throw",
 }
-#: What the kernel answers in place of such a route.
+#: The errno that the kernel answers instead of such a route.
 REFUSALS = {
     errno.ENETUNREACH: "no route leads there",
     errno.EHOSTUNREACH: NO_NEIGHBOUR[7],
@@ -30,11 +30,11 @@ REFUSALS = {
     errno.EINVAL: NO_NEIGHBOUR[6],
 }
 
-_RTMSG = struct.Struct("=BB5xB4x")  # family, length of the target's prefix, ..., kind, ...
+_RTMSG = struct.Struct("=BB5xB4x")  # of struct rtmsg: rtm_family, rtm_dst_len, rtm_type
 
 
-class Way(NamedTuple):
-    """The way to an address: ``gateway`` and ``source`` are packed, and empty where there is none.
+class Route(NamedTuple):
+    """The route to an address: ``gateway`` and ``source`` are packed, or empty.
 
     The gateway of an IPv4 route may be an IPv6 one (RFC 9229).
     """
@@ -42,17 +42,17 @@ class Way(NamedTuple):
     ifindex: int = 0
     gateway: bytes = b""
     source: bytes = b""
-    why_not: str = ""  # why no neighbour is asked for
+    why_not: str = ""  # why no neighbour entry is needed
 
 
-def find(channel: rtnetlink.Channel, dst: bytes, ifindex: int = 0) -> Way:
-    """Return the kernel's way to an address; by one device, where it is named.
+def lookup(channel: rtnetlink.Channel, dst: bytes, ifindex: int = 0) -> Route:
+    """Return the kernel's route to an address; over one device, where ifindex is given.
 
-    Where several next hops share the traffic it is one of them.
+    Of a multipath route it is one of the next hops.
     """
     body = _RTMSG.pack(codec.family_of(dst), len(dst) * 8, 0) + codec.attribute(RTA_DST, dst)
     if ifindex:
-        body += codec.attribute(RTA_OIF, codec.LENGTH.pack(ifindex))
+        body += codec.attribute(RTA_OIF, codec.U32.pack(ifindex))
     try:
         answer = channel.request(RTM_GETROUTE, 0, body)
     except OSError as error:
@@ -60,32 +60,24 @@ def find(channel: rtnetlink.Channel, dst: bytes, ifindex: int = 0) -> Way:
             raise
         name = errno.errorcode.get(error.errno, str(error.errno))
         why = REFUSALS.get(error.errno, os.strerror(error.errno))
-        return Way(why_not=f"{why} ({name})")
-    return _way(answer)
+        return Route(why_not=f"{why} ({name})")
+    return _parse(answer)
 
 
 def is_local(channel: rtnetlink.Channel, dst: bytes) -> bool:
-    """Tell whether what is sent to an address stays on this machine."""
-    return find(channel, dst).why_not == NO_NEIGHBOUR[RTN_LOCAL]
+    """Tell whether packets to an address stay on this machine."""
+    return lookup(channel, dst).why_not == NO_NEIGHBOUR[RTN_LOCAL]
 
 
-def _way(message: bytes) -> Way:
-    """Return the way that a message tells."""
-    kind = _RTMSG.unpack_from(message, codec.HEADER.size)[2]
-    values = {
-        name: message[start:end]
-        for name, start, end in codec.attributes(
-            message,
-            codec.HEADER.size + _RTMSG.size,
-            codec.LENGTH.unpack_from(message)[0],
-        )
-    }
+def _parse(answer: bytes) -> Route:
+    """Return the route of one RTM_NEWROUTE."""
+    _kind, message = next(codec.messages(answer))
+    kind = codec.unpack(_RTMSG, message, codec.HEADER.size)[2]
+    values = codec.values(message, codec.HEADER.size + _RTMSG.size)
     via = values.get(RTA_VIA, b"")[2:]  # struct rtvia: family:2 address
-    return Way(
-        ifindex=codec.LENGTH.unpack(values.get(RTA_OIF, bytes(4)))[0],
+    return Route(
+        ifindex=codec.unpack(codec.U32, values.get(RTA_OIF, bytes(4)))[0],
         gateway=values.get(RTA_GATEWAY, via),
         source=values.get(RTA_PREFSRC, b""),
-        why_not=""
-        if kind == RTN_UNICAST
-        else NO_NEIGHBOUR.get(kind, f"its route is of kind {kind}"),
+        why_not="" if kind == RTN_UNICAST else NO_NEIGHBOUR.get(kind, f"its route has type {kind}"),
     )

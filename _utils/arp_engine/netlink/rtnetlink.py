@@ -1,16 +1,16 @@
-"""The socket to the kernel's neighbour tables. The only file that opens a netlink socket.
+"""The netlink socket to the kernel's neighbour tables. The only file that opens one.
 
-A plain socket and not pyroute2's: the objects pyroute2 makes of a message cost more than the
+A plain socket and not pyroute2's: the objects that pyroute2 makes of a message cost more than the
 kernel needs to delete the entry, its ``IPRoute`` refuses to open inside a running event loop
-(0.9, a Salt beacon), and the raw socket below its other class is reached by another private name
-in every release. pyroute2 is our vocabulary, and the second opinion in the tests.
+(0.9, a Salt beacon), and the raw socket below its other class has another private name in every
+release. We take the names of constants from pyroute2, and compare with its parsers in the tests.
 
-The kernel works off what is sent before ``send`` returns, so errors and answers wait in the
-receive buffer by then: a drain that does not block misses none, as long as they fit. One more
-would be lost with ENOBUFS. Hence ``Channel.batch``.
+The kernel processes requests before ``send`` returns, so all its answers are in the receive buffer
+by then, and a receive that does not block misses none. An answer that does not fit would be lost
+with ENOBUFS: hence ``Channel.batch``.
 
-Patience is the kernel's (SO_RCVTIMEO), not Python's, which polls before every send and receive:
-one system call does the work of three.
+Timeouts are the kernel's (SO_RCVTIMEO), not Python's, which polls before every send and receive:
+one system call instead of three.
 """
 
 import contextlib
@@ -42,6 +42,8 @@ from pyroute2.netlink.rtnl import (
 from . import codec, table_dump
 from .constants import (
     IFLA_ALT_IFNAME,
+    NDA_DST,
+    NDA_LLADDR,
     NDTA_CONFIG,
     NDTA_NAME,
     NDTA_PARMS,
@@ -69,56 +71,59 @@ from .constants import (
 )
 from .model import Device, Timers
 
-BATCH = 128  # messages a send, at most
-ROOM = 2048  # bytes of a receive buffer that one answer may take, its bookkeeping included
-CHUNK = 32768  # the kernel never writes more of a dump at once
-FIRST = 4096  # bytes: a table's own message is a few hundred, and comes first
-KERNEL_S = 5.0  # a kernel that does not answer a dump that long is broken: say so
+MAX_BATCH = 128  # requests in one send
+ANSWER_ROOM = 2048  # bytes of the receive buffer that one answer can take, with its bookkeeping
+DUMP_CHUNK = 32768  # bytes: the kernel never writes more of a dump at once
+TABLE_MESSAGE = 4096  # bytes: a table's own message has a few hundred, and comes first
+KERNEL_TIMEOUT_S = 5.0  # for one answer
 
 _IFREQ = struct.Struct("=16si20x")  # struct ifreq: name, and here an index
-_TRAILER = struct.pack("=IH", 20, NLMSG_DONE)
+_STATUS = struct.Struct("=16xi")  # NLMSG_DONE, NLMSG_ERROR: what follows the header
+_TRAILER = struct.pack("=IH", _STATUS.size, NLMSG_DONE)
+_REQUEST_AT = 20  # in NLMSG_ERROR: where the request that was refused begins
 _CONFIG = struct.Struct("=4xI8xII")  # of struct ndt_config: entries, hash_rnd, hash_mask
+_TABLE_AT = 20  # where the attributes of a table begin: nlmsghdr, then struct ndtmsg of 4 bytes
 
 
 class Refusal(NamedTuple):
-    """Why the kernel refused one message: which one, errno, and its own words if it has any."""
+    """A request that the kernel refused."""
 
-    entry: codec.Entry
+    entry: codec.Entry  # whose address and device the request named
     errno: int
-    text: str
+    text: str  # the kernel's explanation (extended ack), where it gives one
 
 
 class Limits(NamedTuple):
-    """How large one table may get, how many entries all namespaces hold of it, and its hash."""
+    """The limits of one table, and how many entries all network namespaces have in it."""
 
     gc_thresh1: int
     gc_thresh2: int
     gc_thresh3: int
     entries_all_namespaces: int
-    hash: tuple[int, int]  # its seed and size: both change whenever it grows
+    hash: tuple[int, int]  # seed and mask of its hash: both change whenever it grows
 
 
 class Channel:
-    """One netlink socket, for one call: a socket that survives a fork loses messages."""
+    """One netlink socket, for one call: a socket that two processes share loses messages."""
 
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
-        """Open a socket of one protocol of netlink."""
-        self._names: socket.socket | None = None  # what device() needs
+        """Open a socket of one netlink protocol."""
+        self._ioctl_sock: socket.socket | None = None  # opened by device()
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self._sock.bind((0, 0))
         self._port = self._sock.getsockname()[0]
         self._sequence = 1 << 20
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_S))
-        self.batch = self._make_room()
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_TIMEOUT_S))
+        self.batch = self._enlarge_buffer()
         for option in (NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
-            # kernels before 4.12 and 4.20 refuse: fewer words, and we filter ourselves
+            # kernels before 4.12 and 4.20 refuse: no explanations, and the caller must filter
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(SOL_NETLINK, option, 1)
 
-    def _make_room(self) -> int:
-        """Enlarge the receive buffer; return how many messages may be sent at once.
+    def _enlarge_buffer(self) -> int:
+        """Enlarge the receive buffer; return how many requests may be sent at once.
 
-        Where net.core.rmem_max is small and may not be exceeded: few.
+        Without CAP_NET_ADMIN the buffer is limited by net.core.rmem_max.
         """
         for option in (SO_RCVBUFFORCE, socket.SO_RCVBUF):
             try:
@@ -127,7 +132,7 @@ class Channel:
             except PermissionError:
                 continue
         room = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        return max(1, min(BATCH, room // ROOM))
+        return max(1, min(MAX_BATCH, room // ANSWER_ROOM))
 
     def __enter__(self) -> "Channel":
         """Return the channel."""
@@ -138,10 +143,10 @@ class Channel:
         self.close()
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the sockets."""
         self._sock.close()
-        if self._names:
-            self._names.close()
+        if self._ioctl_sock:
+            self._ioctl_sock.close()
 
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """Yield the chunks of a dump, without the trailer that ends it."""
@@ -151,78 +156,75 @@ class Channel:
         while True:
             chunk, flags = self._receive()
             if flags & socket.MSG_TRUNC:
-                raise OSError(f"netlink answer longer than {CHUNK} bytes")
-            _size, first, _flags, _seq, _port = codec.HEADER.unpack_from(chunk)
+                raise OSError(f"netlink answer longer than {DUMP_CHUNK} bytes")
+            first = codec.unpack(codec.HEADER, chunk)[1]
             if first in (NLMSG_DONE, NLMSG_ERROR):
                 _raise_status(chunk)
                 return
-            tail = chunk[-20:]  # the trailer rides with the last messages where there is room
-            done = tail[:6] == _TRAILER and tail[8:16] == ours
-            if done:
+            tail = chunk[-_STATUS.size :]  # NLMSG_DONE follows the last messages where it fits
+            is_done = tail[: len(_TRAILER)] == _TRAILER and tail[8:16] == ours
+            if is_done:
                 _raise_status(tail)
-            yield chunk[:-20] if done else chunk
-            if done:
+            yield chunk[: -_STATUS.size] if is_done else chunk
+            if is_done:
                 return
 
     def _receive(self) -> tuple[bytes, int]:
-        """Return ``(chunk, flags)`` of the dump that goes on."""
+        """Return ``(chunk, flags)`` of the current dump or request."""
         try:
-            chunk, _ancillary, flags, _address = self._sock.recvmsg(CHUNK)
+            chunk, _ancillary, flags, _address = self._sock.recvmsg(DUMP_CHUNK)
         except BlockingIOError:
-            raise _late() from None
+            raise _timed_out() from None
         return chunk, flags
 
     def neighbours(self, family: int, ifindex: int = 0) -> Iterator[bytes]:
-        """Yield the chunks of a family's table; ``ifindex`` lets a newer kernel filter."""
-        return self.dump(RTM_GETNEIGH, codec.neighbours_body(family, ifindex))
+        """Yield the chunks of a family's table; kernels from 4.20 filter by ``ifindex``."""
+        return self.dump(RTM_GETNEIGH, codec.neighbour_dump_body(family, ifindex))
 
-    def exchange(self, orders: bytes) -> tuple[bytes, list[Refusal]]:
-        """Send at most ``batch`` messages; return what the kernel answered, and its refusals."""
-        self._sock.send(orders)
-        found: list[bytes] = []
+    def exchange(self, requests: bytes) -> tuple[bytes, list[Refusal]]:
+        """Send at most ``batch`` requests; return the kernel's answers, and its refusals."""
+        self._sock.send(requests)
+        answers: list[bytes] = []
         refusals: list[Refusal] = []
         while True:
             try:
-                answer = self._sock.recv(CHUNK, socket.MSG_DONTWAIT)
+                answer = self._sock.recv(DUMP_CHUNK, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                return b"".join(found), refusals
-            size, kind, flags, _seq, _port = codec.HEADER.unpack_from(answer)
-            if kind != NLMSG_ERROR:
-                found.append(answer)
-                continue
-            status = struct.unpack_from("=i", answer, 16)[0]
-            if status:
-                refusals.append(_refusal(answer, size, flags, -status))
+                return b"".join(answers), refusals
+            if codec.unpack(codec.HEADER, answer)[1] != NLMSG_ERROR:
+                answers.append(answer)
+            elif codec.unpack(_STATUS, answer)[0]:
+                refusals.append(_refusal(answer))
 
     def request(self, kind: int, flags: int, body: bytes) -> bytes:
-        """Send one message of any kind; return the answer, OSError where the kernel refuses."""
-        self._sock.send(codec.message(kind, flags, body))
+        """Send one request of any type; return the answer, OSError where the kernel refuses."""
+        self._sock.send(codec.request(kind, flags, body))
         answer, _flags = self._receive()
-        if codec.HEADER.unpack_from(answer)[1] == NLMSG_ERROR:
+        if codec.unpack(codec.HEADER, answer)[1] == NLMSG_ERROR:
             _raise_status(answer)
         return answer
 
-    def ask_for(
+    def get_entries(
         self, keys: Iterable[codec.Key]
     ) -> Iterator[tuple[list[codec.Entry], list[Refusal]]]:
-        """Ask for entries one by one; yield ``(entries, refusals)`` of each batch of questions."""
-        questions = [codec.get_message(key) for key in keys]
-        for at in range(0, len(questions), self.batch):
-            answer, refusals = self.exchange(b"".join(questions[at : at + self.batch]))
+        """Request entries one by one; yield ``(entries, refusals)`` of each batch of requests."""
+        requests = [codec.get_message(key) for key in keys]
+        for at in range(0, len(requests), self.batch):
+            answer, refusals = self.exchange(b"".join(requests[at : at + self.batch]))
             yield table_dump.entries(answer), refusals
 
     def device(self, ifindex: int) -> Device | None:
         """Return a device, or None where there is no such device (any more).
 
-        A host may have hundreds (one for each container): the few that hold neighbours are asked
-        for one by one, a microsecond each. By AF_UNIX, as glibc does: on netlink sockets these
-        calls are new (4.17), and IPv4 may be missing.
+        A host may have hundreds (one for each container): only those with neighbours are looked up,
+        one by one, a microsecond each. On an AF_UNIX socket, as glibc does: netlink sockets have
+        these ioctls since 4.17 only, and IPv4 may be missing.
         """
-        if not self._names:
-            self._names = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        if not self._ioctl_sock:
+            self._ioctl_sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            named = fcntl.ioctl(self._names, SIOCGIFNAME, _IFREQ.pack(b"", ifindex))
-            flags = fcntl.ioctl(self._names, SIOCGIFFLAGS, named)
+            named = fcntl.ioctl(self._ioctl_sock, SIOCGIFNAME, _IFREQ.pack(b"", ifindex))
+            flags = fcntl.ioctl(self._ioctl_sock, SIOCGIFFLAGS, named)
         except OSError as error:
             if error.errno in (ENODEV, ENXIO):
                 return None
@@ -234,15 +236,15 @@ class Channel:
         """Return the index of a device by its name or an alternative name; 0 where it has none."""
         with contextlib.suppress(OSError):
             return socket.if_nametoindex(name)
-        for ifindex, other in self.devices():  # a name that is not UTF-8, as device() shows it
+        for ifindex, other in self.devices():  # a name that is not UTF-8, as device() returns it
             if other == name:
                 return ifindex
-        # an alternative name (5.5) may be longer than the call above takes
+        # an alternative name (5.5) may be longer than if_nametoindex takes
         body = codec.IFINFOMSG.pack(0, 0, 0, 0, 0)
         body += codec.attribute(IFLA_ALT_IFNAME, name.encode(errors="replace") + b"\0")
         with contextlib.suppress(OSError):
             answer = self.request(RTM_GETLINK, 0, body)
-            return codec.IFINFOMSG.unpack_from(answer, codec.HEADER.size)[2]
+            return codec.unpack(codec.IFINFOMSG, answer, codec.HEADER.size)[2]
         return 0
 
     @staticmethod
@@ -252,16 +254,16 @@ class Channel:
             yield ifindex, os.fsencode(name).decode(errors="backslashreplace")
 
     def set_mcast_resolicit(self, family: int, ifindex: int, value: int) -> None:
-        """Set how often a device asks everybody before it gives up an entry."""
+        """Set how many broadcast probes a device sends after its unicast probes failed."""
         name = b"arp_cache\0" if family == socket.AF_INET else b"ndisc_cache\0"
-        parameters = codec.attribute(NDTPA_IFINDEX, codec.LENGTH.pack(ifindex))
-        parameters += codec.attribute(NDTPA_MCAST_REPROBES, codec.LENGTH.pack(value))
+        parameters = codec.attribute(NDTPA_IFINDEX, codec.U32.pack(ifindex))
+        parameters += codec.attribute(NDTPA_MCAST_REPROBES, codec.U32.pack(value))
         body = bytes([family, 0, 0, 0]) + codec.attribute(NDTA_NAME, name)
         body += codec.attribute(NDTA_PARMS | NLA_F_NESTED, parameters)
         self.request(RTM_SETNEIGHTBL, NLM_F_ACK, body)
 
     def timers(self, family: int) -> dict[int, Timers]:
-        """Return how the devices prove their neighbours of one family, by ifindex."""
+        """Return ifindex to timers, for one family."""
         found = {}
         for chunk in self.dump(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0])):
             for values in _tables(chunk):
@@ -272,60 +274,55 @@ class Channel:
 
 
 class Listener(Channel):
-    """What the kernel tells of neighbours and devices as it happens. Never waits."""
+    """The kernel's notifications about neighbours and devices. Never blocks."""
 
     def __init__(self) -> None:
-        """Join both groups."""
+        """Join both multicast groups."""
         super().__init__()
         for group in (RTNLGRP_LINK, RTNLGRP_NEIGH):
             self._sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
     def fileno(self) -> int:
-        """Return what can be polled."""
+        """Return the descriptor to poll."""
         return self._sock.fileno()
 
-    def drain(self, most: int) -> tuple[list[bytes], bool]:
-        """Return what has come, no more than ``most`` datagrams; and whether some were lost."""
-        heard, lost = [], False
-        for _ in range(most):
+    def drain(self, at_most: int) -> tuple[list[bytes], bool]:
+        """Return the datagrams that have arrived, and whether some were lost (ENOBUFS)."""
+        received, lost = [], False
+        for _ in range(at_most):
             try:
-                heard.append(self._sock.recv(CHUNK, socket.MSG_DONTWAIT))
+                received.append(self._sock.recv(DUMP_CHUNK, socket.MSG_DONTWAIT))
             except BlockingIOError:
                 break
             except OSError as error:
                 if error.errno != ENOBUFS:
                     raise
                 lost = True
-        return heard, lost
+        return received, lost
 
 
 def _tables(chunk: bytes) -> Iterator[dict[int, bytes]]:
     """Yield the attributes of a family's table, and then of each device's part of it."""
-    at = 0
-    while at < len(chunk):
-        size = codec.LENGTH.unpack_from(chunk, at)[0]
-        yield {
-            name: chunk[start:end]
-            for name, start, end in codec.attributes(chunk, at + 20, at + size)
-        }
-        at += size + 3 & ~3
+    for _kind, message in codec.messages(chunk):
+        yield codec.values(message, _TABLE_AT)
 
 
 @contextlib.contextmanager
-def only_one(name: str, patience_s: float) -> Iterator[bool]:
-    """Let one process of this network namespace in at a time; False: patience is over.
+def lock(name: str, timeout_s: float) -> Iterator[bool]:
+    """Hold a lock of this network namespace; yield False where another held it until the timeout.
 
-    An abstract socket's name: the namespace's own, and free again however its holder ends.
+    The lock is an abstract socket address: each network namespace has its own, and the kernel
+    frees it when its holder ends, however that ends.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        while not (alone := _is_bound(sock, name)) and time.monotonic() < deadline:
+        while not (is_ours := _bind(sock, name)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        yield alone
+        yield is_ours
 
 
-def _is_bound(sock: socket.socket, name: str) -> bool:
-    """Bind a socket to an abstract name, unless another has it."""
+def _bind(sock: socket.socket, name: str) -> bool:
+    """Bind a socket to an abstract address; return False where another socket has it."""
     try:
         sock.bind(f"\0{name}")
     except OSError as error:
@@ -336,22 +333,22 @@ def _is_bound(sock: socket.socket, name: str) -> bool:
 
 
 def limits(families: Iterable[int]) -> dict[int, Limits]:
-    """Return the limits of some families' tables, of those that exist (not with ipv6.disable=1).
+    """Return family to limits, of the tables that exist (with ipv6.disable=1 there is no IPv6 one).
 
-    The table itself comes first in the kernel's answer, and a word about each device after it: on
-    a host with many, a bare socket that is closed again is cheaper than to hear them all, and one
-    that asks for little makes the kernel prepare no more.
+    The kernel's answer begins with the table itself, and one message for each device follows. On a
+    host with many devices it is cheaper to receive only the first part, on a socket of its own that
+    is closed again; with a small receive size the kernel prepares no more than that.
     """
     found = {}
     for family in families:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_S))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(KERNEL_TIMEOUT_S))
             sock.send(codec.dump_request(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0]), 1))
             try:
-                answer = sock.recv(FIRST)
+                answer = sock.recv(TABLE_MESSAGE)
             except BlockingIOError:
-                raise _late() from None
-        if codec.HEADER.unpack_from(answer)[1] == RTM_NEWNEIGHTBL:
+                raise _timed_out() from None
+        if codec.unpack(codec.HEADER, answer)[1] == RTM_NEWNEIGHTBL:
             found[family] = _limits(next(_tables(answer)))
     return found
 
@@ -362,40 +359,39 @@ def _timeval(seconds: float) -> bytes:
     return struct.pack("@ll", int(whole), int(rest * 1e6))
 
 
-def _late() -> TimeoutError:
-    return TimeoutError(ETIMEDOUT, f"the kernel has not answered for {KERNEL_S:g} s")
+def _timed_out() -> TimeoutError:
+    return TimeoutError(ETIMEDOUT, f"no netlink answer from the kernel for {KERNEL_TIMEOUT_S:g} s")
 
 
-def _raise_status(trailer: bytes) -> None:
-    """Raise what a dump ended with, unless it ended well."""
-    status = struct.unpack_from("=i", trailer, 16)[0]
+def _raise_status(message: bytes) -> None:
+    """Raise the OSError that NLMSG_DONE or NLMSG_ERROR reports, if any."""
+    status = codec.unpack(_STATUS, message)[0]
     if status < 0:
         raise OSError(-status, os.strerror(-status))
 
 
-def _refusal(answer: bytes, size: int, flags: int, errno: int) -> Refusal:
-    """Return which message the kernel refused, and why."""
-    original = codec.HEADER.unpack_from(answer, 20)[0]
+def _refusal(answer: bytes) -> Refusal:
+    """Return which request the kernel refused, and why: one NLMSG_ERROR."""
+    size, _kind, flags, _sequence, _port = codec.HEADER.unpack_from(answer)
+    request_size = codec.unpack(codec.U32, answer, _REQUEST_AT)[0]
     text = ""
     if flags & NLM_F_ACK_TLVS:
-        start = 20 + (codec.HEADER.size if flags & NLM_F_CAPPED else original + 3 & ~3)
-        for name, begin, end in codec.attributes(answer, start, size):
+        echoed = codec.HEADER.size if flags & NLM_F_CAPPED else codec.padded(request_size)
+        for name, start, end in codec.attributes(answer, _REQUEST_AT + echoed, size):
             if name == NLMSGERR_ATTR_MSG:
-                text = answer[begin:end].rstrip(b"\0").decode(errors="backslashreplace")
-    ifindex = struct.unpack_from("=i", answer, 20 + 20)[0]
-    attributes = {
-        name: answer[start:end]
-        for name, start, end in codec.attributes(answer, 20 + 28, 20 + original)
-    }
-    dst, mac = attributes.get(codec.NDA_DST, b""), attributes.get(codec.NDA_LLADDR, b"")
+                text = answer[start:end].rstrip(b"\0").decode(errors="backslashreplace")
+    ifindex = codec.unpack(codec.NDMSG, answer, _REQUEST_AT + codec.HEADER.size)[1]
+    named = codec.values(answer, _REQUEST_AT + codec.ATTRIBUTES_AT, _REQUEST_AT + request_size)
+    dst, mac = named.get(NDA_DST, b""), named.get(NDA_LLADDR, b"")
+    errno = -codec.unpack(_STATUS, answer)[0]
     return Refusal(codec.Entry(ifindex=ifindex, dst=dst, mac=mac), errno, text)
 
 
 def _limits(values: dict[int, bytes]) -> Limits:
-    """Return the limits that the attributes of a table tell."""
-    entries, seed, mask = _CONFIG.unpack_from(values.get(NDTA_CONFIG, bytes(_CONFIG.size)))
+    """Return the limits from the attributes of a table."""
+    entries, seed, mask = codec.unpack(_CONFIG, values.get(NDTA_CONFIG, bytes(_CONFIG.size)))
     thresholds = (
-        int.from_bytes(values[name], sys.byteorder)
+        codec.unpack(codec.U32, values.get(name, b""))[0]
         for name in (NDTA_THRESH1, NDTA_THRESH2, NDTA_THRESH3)
     )
     return Limits(*thresholds, entries, (seed, mask))

@@ -1,7 +1,8 @@
-"""TCP sockets that get no answer, as the kernel lists them (sock_diag). Looks, and nothing else.
+"""TCP sockets that wait for an answer, as the kernel lists them (sock_diag). Read-only.
 
-A connection to a neighbour whose entry is wrong shows it: SYN_SENT where we call, SYN_RECV where we
-are called (our SYN/ACK goes to the dead MAC), retransmissions where the path turned wrong later.
+A connection to a neighbour with a wrong entry shows in its socket: SYN_SENT when we connect,
+SYN_RECV when the peer does (our SYN/ACK goes to the dead MAC), retransmissions when the entry
+became wrong later.
 
 One answer is a chunk of up to 32 KiB full of messages like this one (byte order is the machine's)::
 
@@ -39,13 +40,13 @@ from pyroute2.netlink.diag import (
 
 from . import codec, rtnetlink
 
-# What a look costs (Linux 6.18, one core; ms at 0 / 20,000 / 100,000 established sockets):
-#   sockets.stuck(opening_only=True)   0.13 / 1.0 / 4.7    the kernel walks, and shows nothing
-#   sockets.stuck(peer)                0.13 / 1.6 / 8.4    it looks at each one's peer
-#   sockets.stuck()                    0.13 / 8.9 / 68     it shows them all; the columns are ours
-#   sockets.lookup(...)                0.005, however many
-#   counters()                         0.09, however many
-# by: python -m timeit -s 'from arp_engine.netlink.sock_diag import Sockets' 'Sockets().stuck()'
+# Cost of each call (Linux 6.18, one core; ms at 0 / 20,000 / 100,000 established sockets):
+#   sockets.unanswered(opening_only=True)   0.13 / 1.0 / 4.7   the kernel walks, and returns none
+#   sockets.unanswered(peer)                0.13 / 1.6 / 8.4   it compares each one's peer
+#   sockets.unanswered()                    0.13 / 8.9 / 68    it returns them all, and we filter
+#   sockets.lookup(...)                     0.005, however many
+#   counters()                              0.09, however many
+# by: python -m timeit -s 'from arp_engine.netlink import sock_diag as s' 's.Sockets().unanswered()'
 
 TCP_STATES = {
     "ESTABLISHED": SS_ESTABLISHED,
@@ -61,34 +62,34 @@ TCP_STATES = {
     "CLOSING": SS_CLOSING,
 }
 OPENING = ("SYN_SENT", "SYN_RECV")
-SENDING = ("ESTABLISHED", "FIN_WAIT1", "CLOSE_WAIT", "LAST_ACK", "CLOSING")  # may retransmit
+MAY_RETRANSMIT = ("ESTABLISHED", "FIN_WAIT1", "CLOSE_WAIT", "LAST_ACK", "CLOSING")
 
 _NAMES = {number: name for name, number in TCP_STATES.items()}
 _TIMERS = {0: "", 1: "retransmit", 2: "keepalive", 3: "time-wait", 4: "zero-window"}
 _TCP = socket.IPPROTO_TCP
 
-# include/uapi/linux/inet_diag.h: what pyroute2 has no names for
+# include/uapi/linux/inet_diag.h: constants that pyroute2 lacks
 _REQ_BYTECODE, _BC_D_COND = 1, 8
 _ANY_PORT, _ANY_COOKIE = -1, b"\xff" * 8
 _ID = struct.Struct("=2s2s16s16sI8s")  # inet_diag_sockid: ports, addresses, ifindex, cookie
 _EXACT = struct.Struct(f"=BB6x{_ID.size}s")  # inet_diag_req_v2: family, protocol, no states, id
-# The older question, inet_diag_req: it names no family and is answered for both after one walk
-# over all sockets. inet_diag_req_v2 walks for each family.
+# The older request, inet_diag_req: it names no family, and the kernel answers for both after one
+# walk over all sockets. With inet_diag_req_v2 it walks once for each family.
 _TCPDIAG_GETSOCK = 18
 _ALL = struct.Struct(f"={4 + _ID.size}xI4x")  # states
 _CONDITION = struct.Struct("=BBHBBxxi")  # inet_diag_bc_op, inet_diag_hostcond
 _SOCKET = struct.Struct("=16xBBBBHH16s16sIQI16x")
 _STATE, _RETRANS = 17, 19  # offsets in a message
-_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:192.0.2.1, an IPv4 peer of a socket that does both
+_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:192.0.2.1: the IPv4 peer of a dual-stack socket
 
 
 class TcpSocket(NamedTuple):
     """One TCP socket. ``local`` and ``peer`` are packed; an IPv4 peer is IPv4 on any socket.
 
     ifindex: the device it is bound to, or 0; with a link-local IPv6 peer always that of the link.
-    timer: what runs: ``retransmit``, ``keepalive``, ``time-wait``, ``zero-window`` or nothing.
-    retransmits: what it sent in vain since the last answer (data, keepalives, window probes).
-    expires_ms: when the timer rings. cookie: tells one socket from the next with the same ports.
+    timer: the active timer: ``retransmit``, ``keepalive``, ``time-wait``, ``zero-window`` or none.
+    retransmits: segments sent since the last answer (data, keepalives, window probes).
+    expires_ms: until the timer expires. cookie: distinguishes sockets that reuse the same ports.
     """
 
     state: str
@@ -103,12 +104,12 @@ class TcpSocket(NamedTuple):
     cookie: int
 
     @property
-    def is_stuck(self) -> bool:
-        """Tell whether it waits for an answer: not connected yet, or asking in vain."""
+    def is_unanswered(self) -> bool:
+        """Tell whether it waits for an answer: not connected yet, or retransmitting."""
         return self.state in OPENING or self.retransmits > 0
 
     def row(self) -> dict:
-        """Return it as a person reads it."""
+        """Return its fields, addresses as text."""
         text = {"local": _text(self.local), "peer": _text(self.peer)}
         return {key: text.get(key, value) for key, value in self._asdict().items()}
 
@@ -117,91 +118,91 @@ class Sockets:
     """The kernel's list of TCP sockets; OSError with one line where it keeps none."""
 
     def __init__(self) -> None:
-        """Open it, and ask for nothing: later an ENOENT means that there is no such socket."""
+        """Open it, and try a dump of no sockets: a later ENOENT then means "no such socket"."""
         try:
             self._channel = rtnetlink.Channel(NETLINK_SOCK_DIAG)
         except OSError as error:
-            raise _unable(error, (EPROTONOSUPPORT,)) from None
+            raise _cannot_list(error, EPROTONOSUPPORT) from None
         try:
-            nothing = _EXACT.pack(socket.AF_INET, _TCP, b"")  # of no state
-            list(self._channel.dump(SOCK_DIAG_BY_FAMILY, nothing))
+            no_states = _EXACT.pack(socket.AF_INET, _TCP, b"")
+            list(self._channel.dump(SOCK_DIAG_BY_FAMILY, no_states))
         except OSError as error:
             self._channel.close()
-            raise _unable(error, (ENOENT,)) from None
+            raise _cannot_list(error, ENOENT) from None
 
     def __enter__(self) -> "Sockets":
-        """Return it."""
         return self
 
     def __exit__(self, *_exc) -> None:
-        """Close it."""
         self._channel.close()
 
-    def stuck(
+    def unanswered(
         self, peer: bytes = b"", prefix: int | None = None, opening_only: bool = False
     ) -> list[TcpSocket]:
-        """Return the sockets that wait for an answer, to a peer or a network of them, or to all.
+        """Return the sockets that wait for an answer: from a peer, a network (prefix), or anyone.
 
-        opening_only: SYN_SENT and SYN_RECV; to leave out those that retransmit is much cheaper,
-        as the kernel then shows no established ones.
+        opening_only: only SYN_SENT and SYN_RECV, none that retransmit. Much cheaper, as the kernel
+        then returns no established sockets.
         """
-        states = OPENING if opening_only else (*OPENING, *SENDING)
-        return [found for found in self._dump(states, peer, prefix, True) if found.is_stuck]
+        states = OPENING if opening_only else (*OPENING, *MAY_RETRANSMIT)
+        found = self._dump(states, peer, prefix, unanswered_only=True)
+        return [one for one in found if one.is_unanswered]
 
     def dump(
         self, states: Iterable[str], peer: bytes = b"", prefix: int | None = None
     ) -> list[TcpSocket]:
-        """Return the sockets in some states, to a peer or a network of them, or to all."""
-        return list(self._dump(states, peer, prefix, False))
+        """Return the sockets in some states: to a peer, a network (prefix), or anyone."""
+        return list(self._dump(states, peer, prefix, unanswered_only=False))
 
     def _dump(
-        self, states: Iterable[str], peer: bytes, prefix: int | None, stuck: bool
+        self, states: Iterable[str], peer: bytes, prefix: int | None, unanswered_only: bool
     ) -> Iterator[TcpSocket]:
-        """Yield what the kernel shows; to be read to its end, as the channel waits.
+        """Yield the sockets that the kernel returns; callers must read to the end of the dump.
 
-        stuck: what surely does not wait for an answer may be left out.
+        unanswered_only: chunks without a socket that waits for an answer may be left out.
         """
         mask = sum(1 << TCP_STATES[name] for name in states)
         condition = _condition(peer, len(peer) * 8 if prefix is None else prefix) if peer else b""
         for chunk in self._channel.dump(_TCPDIAG_GETSOCK, _ALL.pack(mask) + condition):
-            yield from _read(chunk, stuck)
+            yield from _parse_chunk(chunk, unanswered_only)
 
     def lookup(
         self, local: bytes, local_port: int, peer: bytes, peer_port: int, ifindex: int = 0
     ) -> TcpSocket | None:
-        """Return the socket that a segment from ``peer`` would meet, or None.
+        """Return the socket that would receive a segment from ``peer``, or None.
 
         Where there is no connection this is the listener (state LISTEN), as for a segment.
-        ifindex: the device the segment would come by; needed where a socket is bound to a device.
+        ifindex: the device that would receive it; needed where a socket is bound to a device.
         """
         family = codec.family_of(peer)
         wanted = _ID.pack(
             local_port.to_bytes(2, "big"), peer_port.to_bytes(2, "big"),
             local, peer, ifindex, _ANY_COOKIE,
         )  # fmt: skip
-        question = _EXACT.pack(family, _TCP, wanted)
         try:
-            answer = self._channel.request(SOCK_DIAG_BY_FAMILY, 0, question)
+            answer = self._channel.request(
+                SOCK_DIAG_BY_FAMILY, 0, _EXACT.pack(family, _TCP, wanted)
+            )
         except OSError as error:
             if error.errno == ENOENT:
                 return None
             raise
-        return _socket(_SOCKET.unpack_from(answer))
+        return _socket(codec.unpack(_SOCKET, answer))
 
 
-def _unable(error: OSError, missing: tuple[int, ...]) -> OSError:
-    """Return what to say of a kernel that does not list its sockets."""
+def _cannot_list(error: OSError, no_module: int) -> OSError:
+    """Return the error with a message; ``no_module`` is the errno of a missing kernel module."""
     why = os.strerror(error.errno)
-    if error.errno in missing:
+    if error.errno == no_module:
         why = "the kernel has neither inet_diag nor tcp_diag, built in or as modules"
     return OSError(error.errno, f"cannot list TCP sockets: {why}")
 
 
 def _condition(peer: bytes, prefix: int) -> bytes:
-    """Return the kernel's filter for a peer: bytecode of one instruction.
+    """Return the kernel's filter for a peer: inet_diag bytecode of one instruction.
 
-    ``yes`` and ``no`` are where to go on: at its end (accepted), or behind it (refused). An IPv4
-    condition matches an IPv4-mapped IPv6 address too.
+    It jumps to its end where the peer matches (accepted), and 4 bytes further where not (refused).
+    An IPv4 condition matches an IPv4-mapped IPv6 address too.
     """
     size = _CONDITION.size + len(peer)
     family = codec.family_of(peer)
@@ -209,39 +210,34 @@ def _condition(peer: bytes, prefix: int) -> bytes:
     return codec.attribute(_REQ_BYTECODE, code)
 
 
-def _read(chunk: bytes, stuck: bool) -> Iterator[TcpSocket]:
+def _parse_chunk(chunk: bytes, unanswered_only: bool) -> Iterator[TcpSocket]:
     """Yield the sockets of a chunk."""
-    size = codec.LENGTH.unpack_from(chunk)[0] if chunk else 0
-    if size < _SOCKET.size or size % 4 or not _alike(chunk, size):
-        yield from _walk(chunk)
+    size = codec.unpack(codec.U32, chunk)[0] if chunk else 0
+    if size < _SOCKET.size or size % 4 or not _are_all_of_size(chunk, size):
+        yield from _parse_one_by_one(chunk)
         return
-    if stuck and not _any_stuck(chunk, size):
+    if unanswered_only and not _any_unanswered(chunk, size):
         return
     padded = struct.Struct(f"{_SOCKET.format}{size - _SOCKET.size}x")
     yield from map(_socket, padded.iter_unpack(chunk))
 
 
-def _alike(chunk: bytes, size: int) -> bool:
-    """Tell whether a chunk is nothing but messages of one size: then each begins where we think."""
+def _are_all_of_size(chunk: bytes, size: int) -> bool:
+    """Tell whether all messages of a chunk have this size: then their fields form columns."""
     count, rest = divmod(len(chunk), size)
     return not rest and all(chunk[at::size] == chunk[at : at + 1] * count for at in range(4))
 
 
-def _any_stuck(chunk: bytes, size: int) -> bool:
-    """Tell whether a chunk of messages of one size may hold a socket that waits; by columns."""
+def _any_unanswered(chunk: bytes, size: int) -> bool:
+    """Tell whether a socket in a chunk of messages of one size waits for an answer, by columns."""
     states = chunk[_STATE::size]
     return any(chunk[_RETRANS::size]) or SS_SYN_SENT in states or SS_SYN_RECV in states
 
 
-def _walk(chunk: bytes) -> Iterator[TcpSocket]:
-    """Yield the sockets of a chunk one by one."""
-    at = 0
-    while at < len(chunk):
-        size = codec.LENGTH.unpack_from(chunk, at)[0]
-        if size < _SOCKET.size or at + size > len(chunk):
-            raise ValueError(f"sock_diag message of {size} bytes at {at} in {len(chunk)}")
-        yield _socket(_SOCKET.unpack_from(chunk, at))
-        at += size + 3 & ~3
+def _parse_one_by_one(chunk: bytes) -> Iterator[TcpSocket]:
+    """Yield the sockets of a chunk; MalformedMessage where one is cut short."""
+    for _kind, message in codec.messages(chunk):
+        yield _socket(codec.unpack(_SOCKET, message))
 
 
 def _socket(fields: tuple) -> TcpSocket:
@@ -271,7 +267,7 @@ def _text(address: bytes) -> str:
 
 
 class Counters(NamedTuple):
-    """What has been sent in vain since boot: when none of them moves, no look is needed."""
+    """Retransmissions since boot: while none grows, no further socket waits for an answer."""
 
     syn_retransmits: int  # TcpExt TCPSynRetrans: SYNs and SYN/ACKs sent again
     timeouts: int  # TcpExt TCPTimeouts

@@ -12,10 +12,10 @@ one (IPv4, Ethernet, 76 bytes; byte order is the machine's)::
     76 NDA_PROTOCOL   05 00 0c 00  protocol:1  pad:3   (only where somebody set it)
     84 NDA_FLAGS_EXT  08 00 0f 00  flags:4             (only where somebody set one)
 
-Chunks are sorted into blocks: messages of one layout whose heads are in one group. A block is
-checked by columns (``block[offset::size]``), and unpacked or rewritten in one go. A message that
-fits no layout is a block of one, read by netlink/codec.py. Both agree:
-tests/unit/netlink/test_codec.py.
+Chunks are sorted into blocks: messages of one layout whose heads (netlink/model.py) are in one
+group; the caller says which group a head is in. A block is checked by columns
+(``block[offset::size]``), and unpacked or rewritten in one go. A message that fits no layout is a
+block of one, read by netlink/codec.py. Both agree: tests/unit/netlink/test_codec.py.
 """
 
 import functools
@@ -43,9 +43,10 @@ from .model import Entry, Head
 # NamedTuple._make without its count of fields, which costs as much as the rest
 _head, _entry = (functools.partial(tuple.__new__, kind) for kind in (Head, Entry))
 
-FEW = 16  # messages; more of them are faster looked at by columns
-MANY = 1 << 18  # bytes of mixed messages; more of them at once are sorted no faster
-HEAD = len(Head._fields)
+COLUMNS_MIN = 16  # messages; with fewer, one number a message is compared faster than columns
+BLOCK_MIN = 16  # messages of one group; fewer are not worth a block of their own
+SORT_MAX = 1 << 18  # bytes of mixed messages; more of them at once are sorted no faster
+HEAD_FIELDS = len(Head._fields)
 
 #: The group of a head's entries, which decides what they may share a block with; None where each
 #: entry has its own. Called once for each head in a chunk: it should be cheap, or remember.
@@ -64,58 +65,58 @@ def _columns(offsets: Iterable[int]) -> _Columns:
     return _Columns(offsets, sum(0xFF << 8 * at for at in offsets))
 
 
-_HEAD = _columns(range(20, codec.START))  # ifindex, state, flags, kind
+_HEAD = _columns(range(20, codec.ATTRIBUTES_AT))  # ifindex, state, flags, kind
 
 
 class Layout:
     """The shape of all messages of one family that carry the same attributes."""
 
-    def __init__(self, family: int, mac: bool, protocol: bool, ext: bool) -> None:
+    def __init__(self, family: int, has_mac: bool, has_protocol: bool, has_ext: bool) -> None:
         """Say what they carry: a six-byte MAC, NDA_PROTOCOL, NDA_FLAGS_EXT."""
         width = 4 if family == socket.AF_INET else 16
-        shape, fixed = "", {16: bytes([family])}
-        self._marks: dict[int, range] = {}
-        for kind, length, values in (
-            (NDA_DST, width, f"{width}s"),
-            (NDA_LLADDR, 6 * mac, "6s2x"),
-            (NDA_PROBES, 4, "4x"),
-            (NDA_CACHEINFO, 16, "III4x"),
-            (NDA_PROTOCOL, 1 * protocol, "4x"),
-            (NDA_FLAGS_EXT, 4 * ext, "4x"),
-        ):
-            if length:
-                at = codec.START + struct.calcsize("=" + shape)
-                fixed[at] = codec.ATTRIBUTE.pack(4 + length, kind)
-                if kind in (NDA_PROTOCOL, NDA_FLAGS_EXT):
-                    self._marks[kind] = range(at + 4, at + 4 + length)
-                shape += "4x" + values
-            elif kind == NDA_LLADDR:
+        carried = [(NDA_DST, width, f"{width}s")]
+        if has_mac:
+            carried.append((NDA_LLADDR, 6, "6s2x"))
+        carried += [(NDA_PROBES, 4, "4x"), (NDA_CACHEINFO, 16, "III4x")]
+        if has_protocol:
+            carried.append((NDA_PROTOCOL, 1, "4x"))
+        if has_ext:
+            carried.append((NDA_FLAGS_EXT, 4, "4x"))
+        shape, fixed = "", {16: bytes([family])}  # offset to the bytes that all messages have there
+        self._origins: dict[int, range] = {}  # where NDA_PROTOCOL and NDA_FLAGS_EXT are
+        for kind, length, values in carried:
+            at = codec.ATTRIBUTES_AT + struct.calcsize("=" + shape)
+            fixed[at] = codec.ATTRIBUTE.pack(4 + length, kind)
+            if kind in (NDA_PROTOCOL, NDA_FLAGS_EXT):
+                self._origins[kind] = range(at + 4, at + 4 + length)
+            shape += "4x" + values
+            if kind == NDA_DST and not has_mac:
                 shape += "0s"  # an empty MAC
-        self.mac, self.size = mac, codec.START + struct.calcsize("=" + shape)
+        self.has_mac, self.size = has_mac, codec.ATTRIBUTES_AT + struct.calcsize("=" + shape)
         fixed[0] = struct.pack("=IH", self.size, RTM_NEWNEIGH)
         self._fixed = [(at + n, mark[n]) for at, mark in fixed.items() for n in range(len(mark))]
-        columns = [at for at, _value in self._fixed] + [*chain(*self._marks.values())]
+        columns = [at for at, _value in self._fixed] + [*chain(*self._origins.values())]
         self._all = _columns(columns)
-        self._behind = _columns([at for at in columns if at >= codec.START])
+        self._attributes = _columns([at for at in columns if at >= codec.ATTRIBUTES_AT])
+        behind_head = self.size - codec.ATTRIBUTES_AT
         self._rows = struct.Struct(f"=20xiHBB{shape}")
-        self._heads = struct.Struct(f"=20xiHBB{self.size - codec.START}x")
-        self._tails = struct.Struct(f"={codec.START}x{shape}")
-        behind = self.size - codec.START - 4 - width
-        self._dst = struct.Struct(f"={codec.START + 4}x{width}s{behind}x")
+        self._heads = struct.Struct(f"=20xiHBB{behind_head}x")
+        self._tails = struct.Struct(f"={codec.ATTRIBUTES_AT}x{shape}")
+        self._dst = struct.Struct(f"={codec.ATTRIBUTES_AT + 4}x{width}s{behind_head - 4 - width}x")
 
-    def fills(self, data: bytes, sorted_already: bool = False) -> bool:
-        """Tell whether these are nothing but messages of this layout, one marked like another.
+    def fits(self, data: bytes, same_start: bool = False) -> bool:
+        """Tell whether the data is messages of this layout alone, of one protocol and flags.
 
-        sorted_already: their first START bytes are alike.
+        same_start: their bytes before the attributes are known to be the same.
         """
         if len(data) % self.size or any(data[at] != value for at, value in self._fixed):
             return False
-        return self._are_alike(data, self._behind if sorted_already else self._all)
+        return self._are_alike(data, self._attributes if same_start else self._all)
 
     def _are_alike(self, data: bytes, columns: _Columns) -> bool:
         """Tell whether all messages have the same bytes in some columns."""
         size, count = self.size, len(data) // self.size
-        if count < FEW:  # one big number for each message is cheaper than many short columns
+        if count < COLUMNS_MIN:
             numbers = (int.from_bytes(message, "little") for message in self.messages(data))
             return count == 1 or len({number & columns.mask for number in numbers}) == 1
         return all(data[at::size] == data[at : at + 1] * count for at in columns.offsets)
@@ -124,27 +125,27 @@ class Layout:
         """Yield the messages one by one."""
         return (data[at : at + self.size] for at in range(0, len(data), self.size))
 
-    def marks(self, data: bytes) -> tuple[int, ...]:
+    def origin(self, data: bytes) -> tuple[int, ...]:
         """Return who wrote the entries: NDA_PROTOCOL, NDA_FLAGS_EXT."""
         values = (
-            bytes(data[at] for at in self._marks.get(kind, ()))
+            bytes(data[at] for at in self._origins.get(kind, ()))
             for kind in (NDA_PROTOCOL, NDA_FLAGS_EXT)
         )
         return tuple(int.from_bytes(value, sys.byteorder) for value in values)
 
     def heads(self, data: bytes) -> set[Head]:
         """Return the heads that occur."""
-        marks = self.marks(data)
+        origin = self.origin(data)
         if self._are_alike(data, _HEAD):
-            return {Head(*marks, *self._heads.unpack_from(data))}
-        return set(map(_head, map(marks.__add__, set(self._heads.iter_unpack(data)))))
+            return {Head(*origin, *self._heads.unpack_from(data))}
+        return set(map(_head, map(origin.__add__, set(self._heads.iter_unpack(data)))))
 
     def each_head(self, data: bytes) -> Iterator[Head]:
         """Yield the head of each message."""
-        return map(_head, map(self.marks(data).__add__, self._heads.iter_unpack(data)))
+        return map(_head, map(self.origin(data).__add__, self._heads.iter_unpack(data)))
 
     def tails(self, data: bytes) -> Iterator[tuple[Any, ...]]:
-        """Yield of each message what an Entry has beside its head."""
+        """Yield the fields of each Entry that are not in its head."""
         return self._tails.iter_unpack(data)
 
     def addresses(self, data: bytes) -> Iterator[bytes]:
@@ -153,7 +154,7 @@ class Layout:
 
     def entries(self, data: bytes) -> Iterator[Entry]:
         """Yield the entries."""
-        return map(_entry, map(self.marks(data).__add__, self._rows.iter_unpack(data)))
+        return map(_entry, map(self.origin(data).__add__, self._rows.iter_unpack(data)))
 
 
 class Block:
@@ -175,7 +176,7 @@ class Block:
     @property
     def has_mac(self) -> bool:
         """Tell whether the entries have a MAC."""
-        return self._layout.mac
+        return self._layout.has_mac
 
     def heads(self) -> set[Head]:
         """Return the heads that occur."""
@@ -195,7 +196,7 @@ class Block:
                 yield entry.ifindex, (entry.dst,)
 
     def tails(self) -> Iterator[tuple[Any, ...]]:
-        """Yield of each entry what it has beside its head: dst, mac, confirmed, used, updated."""
+        """Yield ``(dst, mac, confirmed, used, updated)`` of each entry."""
         return self._layout.tails(self.data)
 
     def entries(self) -> Iterator[Entry]:
@@ -207,15 +208,15 @@ class Block:
         return self._layout.addresses(self.data)
 
     def pick(self, chosen: Iterable[bool], group: Hashable = None) -> "Block":
-        """Return those of the messages that are chosen, one answer for each."""
+        """Return a block of the chosen messages; ``chosen`` has one value for each."""
         picked = compress(self._layout.messages(self.data), chosen)
         return Block(self._layout, b"".join(picked), group)
 
     def deletes(self) -> bytearray:
-        """Return orders to delete the entries, as long as the messages.
+        """Return requests to delete the entries, each as long as its message.
 
-        RTM_DELNEIGH reads family, ifindex and NDA_DST and ignores the rest: a changed type and
-        changed flags make an order of an answer.
+        RTM_DELNEIGH reads family, ifindex and NDA_DST and ignores the rest: another type and other
+        flags turn the kernel's answer into a request.
         """
         orders, count = bytearray(self.data), len(self)
         for offset, value in enumerate(struct.pack("=HH", RTM_DELNEIGH, NLM_F_REQUEST), 4):
@@ -236,7 +237,7 @@ class Single(Block):
 
     @property
     def size(self) -> int:
-        """Return the length of the order."""
+        """Return the length of the request that ``deletes`` returns."""
         return len(self.deletes())
 
     @property
@@ -253,8 +254,8 @@ class Single(Block):
         yield self._entry.head
 
     def tails(self) -> Iterator[tuple[Any, ...]]:
-        """Yield what it has beside its head."""
-        yield self._entry[HEAD:]
+        """Yield its fields that are not in its head."""
+        yield self._entry[HEAD_FIELDS:]
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entry."""
@@ -265,15 +266,15 @@ class Single(Block):
         yield self._entry.dst
 
     def pick(self, chosen: Iterable[bool], group: Hashable = None) -> Block:
-        """Return it; what is not chosen is not asked for."""
+        """Return it: callers pick only groups that have an entry."""
         return Single(self._entry, group)
 
     def deletes(self) -> bytearray:
-        """Return the order to delete it."""
+        """Return the request to delete it."""
         return bytearray(codec.delete_message(self._entry.key))
 
 
-_LAYOUTS: dict[int, list[Layout]] = {}  # size to those who have it
+_LAYOUTS: dict[int, list[Layout]] = {}  # size to the layouts of that size
 for _shape in product((socket.AF_INET, socket.AF_INET6), *[(True, False)] * 3):
     _layout = Layout(*_shape)
     _LAYOUTS.setdefault(_layout.size, []).append(_layout)
@@ -291,76 +292,79 @@ def read(chunks: Iterable[bytes], group_by: GroupBy = _one_group) -> Iterator[Bl
     """
     mixed = _Mixed(group_by)
     for chunk in chunks:
-        block = _as_it_is(chunk, group_by)
+        block = _unsorted(chunk, group_by)
         if block:
             yield block
         else:
-            mixed.take(chunk)
-        if mixed.size > MANY:
+            mixed.add(chunk)
+        if mixed.size > SORT_MAX:
             yield from mixed.blocks()
             mixed = _Mixed(group_by)
     yield from mixed.blocks()
 
 
-def _layout_of(data: bytes, sorted_already: bool = False) -> Layout | None:
+def _layout_of(data: bytes, same_start: bool = False) -> Layout | None:
     """Return the layout that all messages have."""
-    for layout in _LAYOUTS.get(codec.LENGTH.unpack_from(data)[0], ()) if data else ():
-        if layout.fills(data, sorted_already):
-            return layout
+    if len(data) >= codec.U32.size:
+        for layout in _LAYOUTS.get(codec.U32.unpack_from(data)[0], ()):
+            if layout.fits(data, same_start):
+                return layout
     return None
 
 
-def _as_it_is(chunk: bytes, group_by: GroupBy) -> Block | None:
-    """Return a chunk as a block, where there is nothing to sort or it is not worth it."""
+def _unsorted(chunk: bytes, group_by: GroupBy) -> Block | None:
+    """Return a chunk as one block, where there is nothing to sort or it is not worth it."""
     layout = _layout_of(chunk)
     if not layout:
         return None
     heads = layout.heads(chunk)
     groups = set(map(group_by, heads))
-    if len(groups) > 1 and len(heads) * FEW <= len(chunk) // layout.size:
+    if len(groups) > 1 and len(heads) * BLOCK_MIN <= len(chunk) // layout.size:
         return None
     return Block(layout, chunk, _only(groups))
 
 
 class _Mixed:
-    """Messages sorted by their first START bytes: the kernel's header, and a head without marks."""
+    """Messages sorted by the bytes before their attributes: nlmsghdr and ndmsg."""
 
     def __init__(self, group_by: GroupBy) -> None:
         self.size = 0  # bytes taken
         self._group_by = group_by
-        self._alike: dict[bytes, tuple[int, list[bytes]]] = {}  # start to (padded size, messages)
+        self._by_start: dict[bytes, tuple[int, list[bytes]]] = {}  # to padded size and messages
 
-    def take(self, chunk: bytes) -> None:
-        """Sort the messages of a chunk in."""
-        alike, first, at, end = self._alike, codec.START, 0, len(chunk)
+    def add(self, chunk: bytes) -> None:
+        """Sort the messages of a chunk."""
+        by_start, first, at, end = self._by_start, codec.ATTRIBUTES_AT, 0, len(chunk)
         size = 0
         while at < end:
             start = chunk[at : at + first]
             try:
-                size, messages = alike[start]
+                size, messages = by_start[start]
             except KeyError:
-                size, messages = alike[start] = _padded_size(start), []
+                size, messages = by_start[start] = _padded_size(start), []
             messages.append(chunk[at : at + size])
             at += size
         if at > end:
-            raise ValueError(f"netlink message of {size} bytes at {at - size} in a chunk of {end}")
+            raise codec.MalformedMessage(
+                f"netlink message of {size} bytes at {at - size} in a chunk of {end}"
+            )
         self.size += end
 
     def blocks(self) -> Iterator[Block]:
         """Yield what :py:func:`read` yields."""
         few: dict[int, list[bytes]] = {}  # padded size to messages of many heads
-        for size, messages in self._alike.values():
-            if len(messages) < FEW:
+        for size, messages in self._by_start.values():
+            if len(messages) < BLOCK_MIN:
                 few.setdefault(size, []).extend(messages)
             else:
-                yield from self._joined(messages, sorted_already=True)
+                yield from self._joined(messages, same_start=True)
         for messages in few.values():
             yield from self._joined(messages)
 
-    def _joined(self, messages: list[bytes], sorted_already: bool = False) -> Iterator[Block]:
-        """Yield messages of one length: together, or by themselves where they differ in shape."""
+    def _joined(self, messages: list[bytes], same_start: bool = False) -> Iterator[Block]:
+        """Yield messages of one length: in one block, or each in its own where layouts differ."""
         data = b"".join(messages)
-        layout = _layout_of(data, sorted_already)
+        layout = _layout_of(data, same_start)
         if layout:
             yield Block(layout, data, _only(set(map(self._group_by, layout.heads(data)))))
         elif len(messages) > 1:
@@ -378,11 +382,12 @@ def _only(groups: set[Hashable]) -> Hashable:
 
 
 def _padded_size(start: bytes) -> int:
-    """Return how much room a message that starts like this takes in a chunk."""
-    size = codec.LENGTH.unpack_from(start)[0] if len(start) == codec.START else len(start)
-    if size < codec.START:
-        raise ValueError(f"netlink message of {size} bytes")
-    return size + 3 & ~3
+    """Return how many bytes a message that starts like this takes in a chunk."""
+    is_whole = len(start) == codec.ATTRIBUTES_AT
+    size = codec.U32.unpack_from(start)[0] if is_whole else len(start)
+    if size < codec.ATTRIBUTES_AT:
+        raise codec.MalformedMessage(f"netlink message of {size} bytes")
+    return codec.padded(size)
 
 
 def entries(*chunks: bytes) -> list[Entry]:

@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from errno import ENODEV, ENXIO
 from itertools import chain
 from typing import NamedTuple
@@ -231,7 +231,7 @@ class _Channel(rtnetlink.Channel):
         _family, hardware, _index, flags, _change = codec.IFINFOMSG.unpack_from(
             message, codec.HEADER.size
         )
-        values = _values(message, codec.IFINFOMSG)
+        values = codec.values(message, codec.HEADER.size + codec.IFINFOMSG.size)
         return Interface(
             ifindex,
             values[IFLA_IFNAME].rstrip(b"\0").decode(errors="backslashreplace"),
@@ -248,11 +248,12 @@ class _Channel(rtnetlink.Channel):
         """Return a device's usable addresses."""
         question, found = _IFADDR.pack(family, 0, 0, 0, ifindex), []
         try:
-            for message in chain.from_iterable(map(_messages, self.dump(RTM_GETADDR, question))):
+            dump = self.dump(RTM_GETADDR, question)
+            for _kind, message in chain.from_iterable(map(codec.messages, dump)):
                 of, prefix, flags, scope, index = _IFADDR.unpack_from(message, codec.HEADER.size)
                 # kernels before 5.0 return all devices; for a missing family, all other families
                 if (of, index) == (family, ifindex):
-                    values = _values(message, _IFADDR)
+                    values = codec.values(message, codec.HEADER.size + _IFADDR.size)
                     flags = _number(values.get(IFA_FLAGS, b"")) or flags
                     ip = values.get(IFA_LOCAL) or values[IFA_ADDRESS]
                     found.append(Address(ip, prefix, scope, flags))
@@ -271,8 +272,9 @@ class _Channel(rtnetlink.Channel):
             )
             for target in targets
         ]
+        attributes_at = codec.HEADER.size + _RTMSG.size
         return [
-            _values(message, _RTMSG).get(RTA_PREFSRC, b"") if message else b""
+            codec.values(message, attributes_at).get(RTA_PREFSRC, b"") if message else b""
             for message in self._answers(questions)
         ]
 
@@ -286,28 +288,11 @@ class _Channel(rtnetlink.Channel):
         answers = [b""] * len(questions)
         with contextlib.suppress(BlockingIOError):  # all have come: see netlink/rtnetlink.py
             while True:
-                message = self._sock.recv(rtnetlink.CHUNK, socket.MSG_DONTWAIT)
+                message = self._sock.recv(rtnetlink.DUMP_CHUNK, socket.MSG_DONTWAIT)
                 _size, kind, _flags, number, _port = codec.HEADER.unpack_from(message)
                 if kind != NLMSG_ERROR and 0 < number <= len(questions):
                     answers[number - 1] = message
         return answers
-
-
-def _messages(chunk: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(chunk):
-        size = codec.HEADER.unpack_from(chunk, at)[0]
-        yield chunk[at : at + size]
-        at += size + 3 & ~3
-
-
-def _values(message: bytes, behind: struct.Struct) -> dict[int, bytes]:
-    """Return the attributes of a message: they follow its header and a fixed part."""
-    start = codec.HEADER.size + behind.size
-    return {
-        name: message[begin:end]
-        for name, begin, end in codec.attributes(message, start, len(message))
-    }
 
 
 def _number(value: bytes) -> int:
@@ -317,10 +302,6 @@ def _number(value: bytes) -> int:
 def _forwards(families: bytes) -> bool:
     """Tell whether a device forwards IPv6: IFLA_AF_SPEC, AF_INET6, IFLA_INET6_CONF."""
     for wanted in (socket.AF_INET6, IFLA_INET6_CONF):
-        found = {
-            name: families[begin:end]
-            for name, begin, end in codec.attributes(families, 0, len(families))
-        }
-        families = found.get(wanted, b"")
+        families = codec.values(families, 0).get(wanted, b"")
     at = 4 * DEVCONF_FORWARDING
     return any(families[at : at + 4])

@@ -191,7 +191,7 @@ class NudProber:
 
         False: another run has held the lock for longer than we wait.
         """
-        with rtnetlink.only_one(LOCK, MAX_LOCK_WAIT_S) as is_alone, rtnetlink.Channel() as channel:
+        with rtnetlink.lock(LOCK, MAX_LOCK_WAIT_S) as is_alone, rtnetlink.Channel() as channel:
             if not is_alone:  # its holder would restore the 0 while our entries are in PROBE
                 yield False
                 return

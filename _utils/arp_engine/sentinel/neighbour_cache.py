@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_NEWNEIGH
 
 from ..netlink import codec
-from ..netlink.constants import FAMILY_NAMES, VALID
+from ..netlink.constants import VALID
 
 
 class Change(NamedTuple):
@@ -66,19 +66,12 @@ class NeighbourCache:
 
     def take(self, messages: bytes) -> Iterator[Change]:
         """Apply one datagram of notifications; yield each change."""
-        at = 0
-        while at + codec.HEADER.size <= len(messages):
-            size, kind = codec.HEADER.unpack_from(messages, at)[:2]
-            if size < codec.HEADER.size:
-                return
-            message = messages[at : at + size]
-            at += size + 3 & ~3
-            if message[codec.HEADER.size] not in FAMILY_NAMES:
-                continue  # a bridge announces its FDB by the same messages
-            if kind == RTM_NEWNEIGH:
-                yield self._put(codec.parse(message))
-            elif kind == RTM_DELNEIGH:
-                yield self._drop(codec.parse(_as_new(message)))
+        for kind, message in codec.messages(messages):
+            if kind not in (RTM_NEWNEIGH, RTM_DELNEIGH):
+                continue
+            entry = codec.parse_neighbour(message)
+            if entry:
+                yield self._put(entry) if kind == RTM_NEWNEIGH else self._drop(entry)
 
     def forget_device(self, ifindex: int) -> None:
         """Forget the entries of a device that is gone."""
@@ -87,16 +80,14 @@ class NeighbourCache:
             del self._entries[key]
             self.version += 1
 
-    def _put(self, entry: codec.Entry | None) -> Change:
-        assert entry
+    def _put(self, entry: codec.Entry) -> Change:
         old = self._entries.get(entry.key)
         self._entries[entry.key] = entry
         self._ifindexes.add(entry.ifindex)
         self.version += mac_of(old) != mac_of(entry)
         return Change(old, entry)
 
-    def _drop(self, entry: codec.Entry | None) -> Change:
-        assert entry
+    def _drop(self, entry: codec.Entry) -> Change:
         old = self._entries.pop(entry.key, None)
         self.version += bool(mac_of(old))
         return Change(old or entry, None)
@@ -105,9 +96,3 @@ class NeighbourCache:
 def mac_of(entry: codec.Entry | None) -> bytes:
     """Return the MAC that the kernel uses for an entry; empty where it has none."""
     return entry.mac if entry and entry.state & VALID else b""
-
-
-def _as_new(message: bytes) -> bytes:
-    """Return a message about a deleted entry as if the entry were new: they look alike."""
-    size, _kind, *rest = codec.HEADER.unpack_from(message)
-    return codec.HEADER.pack(size, RTM_NEWNEIGH, *rest) + message[codec.HEADER.size :]

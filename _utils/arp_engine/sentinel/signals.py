@@ -78,7 +78,7 @@ class Retransmissions:
         if not self._have_moved or now < self._list_due:
             return
         self._have_moved = False
-        found = self._sockets.stuck()
+        found = self._sockets.unanswered()
         after = self._clock()
         self._list_due = after + LISTING_REST * (after - now)
         yield from (each for each in found if each.retransmits)

@@ -153,7 +153,7 @@ class Table:
         """
         found: dict[codec.Key, codec.Entry | None] = {}
         wanted = list(keys)
-        for entries, refusals in self.channel.ask_for(wanted):
+        for entries, refusals in self.channel.get_entries(wanted):
             found.update((entry.key, entry) for entry in entries)
             if any(refusal.errno == errno.EOPNOTSUPP for refusal in refusals):
                 return self._read_among(set(wanted))

@@ -135,8 +135,8 @@ def test_a_kernel_that_does_not_answer_is_not_waited_for(arp, scene, monkeypatch
     """Every wait has an end: here, that of a dump nobody answers."""
     from arp_engine.netlink import codec, rtnetlink
 
-    monkeypatch.setattr(rtnetlink, "KERNEL_S", 0.2)
+    monkeypatch.setattr(rtnetlink, "KERNEL_TIMEOUT_S", 0.2)
     monkeypatch.setattr(codec, "dump_request", lambda *_: codec.HEADER.pack(16, 1, 1, 0, 0))
     with pytest.raises(CommandExecutionError) as raised:
         arp.list()
-    assert str(raised.value) == "arp.list: the kernel has not answered for 0.2 s"
+    assert str(raised.value) == "arp.list: no netlink answer from the kernel for 0.2 s"

@@ -27,7 +27,7 @@ def packed(address):
 
 def stuck(address=None, **words):
     with sock_diag.Sockets() as sockets:
-        return sockets.stuck(packed(address) if address else b"", **words)
+        return sockets.unanswered(packed(address) if address else b"", **words)
 
 
 def listener(own, dev=None):
@@ -182,6 +182,6 @@ def test_many_sockets_are_all_read(scene):
             found = sockets.dump(["ESTABLISHED"])
             assert {one.local_port for one in found} >= {one.getsockname()[1] for one in pairs}
             assert len(found) == 800
-            assert sockets.stuck() == []
+            assert sockets.unanswered() == []
         for one in pairs:
             one.close()

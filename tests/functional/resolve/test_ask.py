@@ -268,15 +268,17 @@ def test_the_source_is_the_one_the_kernel_would_use(scene, wire):
 def test_routes_are_asked_for_in_little_memory(scene, monkeypatch):
     """net.core.rmem_max can be as small as 2304, and a container may not exceed it."""
     do("address add 198.51.100.1/24 dev db0")
-    enlarge = rtnetlink.Channel._make_room
+    enlarge = rtnetlink.Channel._enlarge_buffer
 
-    def make_room(channel):
+    def enlarge_buffer(channel):
         full = enlarge(channel)
         assert full > 2
         channel._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
-        return channel._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // rtnetlink.ROOM
+        return (
+            channel._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // rtnetlink.ANSWER_ROOM
+        )
 
-    monkeypatch.setattr(rtnetlink.Channel, "_make_room", make_room)
+    monkeypatch.setattr(rtnetlink.Channel, "_enlarge_buffer", enlarge_buffer)
     with contextlib.closing(interfaces.Interfaces()) as devices:
         device = devices.get(socket.if_nametoindex("db0"))
         targets = [bytes([198, 51, 100, number]) for number in range(2, 66)]

@@ -259,7 +259,7 @@ def test_who_finds_another_proving_waits_and_hurts_nobody(arp, scene, wire, monk
     monkeypatch.setattr(nud_probe, "MAX_LOCK_WAIT_S", 0.1)
     scene.sysctl("ipv4.neigh.db0.mcast_resolicit", 3)  # as the other has set it
     scene.add("192.0.2.10", "stale", DEAD)
-    with rtnetlink.only_one(nud_probe.LOCK, 0) as other:
+    with rtnetlink.lock(nud_probe.LOCK, 0) as other:
         assert other
         result = arp.revalidate("192.0.2.10")
     assert (result["undecided"], result["gone"]) == (1, [])
@@ -334,7 +334,7 @@ def test_a_kernel_that_cannot_be_asked_for_one_entry_is_read_as_a_whole(
         entries = [codec.Entry(ifindex=index, dst=dst) for index, dst in keys]
         yield [], [rtnetlink.Refusal(entry, errno.EOPNOTSUPP, "") for entry in entries]
 
-    monkeypatch.setattr(rtnetlink.Channel, "ask_for", refuse)
+    monkeypatch.setattr(rtnetlink.Channel, "get_entries", refuse)
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
     scene.add("192.0.2.11", "stale", DEAD)

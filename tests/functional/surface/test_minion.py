@@ -51,15 +51,15 @@ def test_a_synced_engine_replaces_the_one_in_memory(repo, tmp_path):
             return module
 
         before = load()
-        assert before.table_flush.codec.START != 12345
-        files = ("netlink/codec", "START = 12345"), ("table/flush", "MARK = codec.START")
+        assert before.table_flush.codec.ATTRIBUTES_AT != 12345
+        files = ("netlink/codec", "START = 12345"), ("table/flush", "MARK = codec.ATTRIBUTES_AT")
         for name, text in files:
             path = {str(tmp_path / "_utils" / "arp_engine")!r} + "/" + name + ".py"
             with open(path, "a") as file:
                 file.write("\\n" + text + "\\n")
         after = load()
         assert after.table_flush.MARK == 12345
-        assert after.resolve_revalidate.codec.START == 12345
+        assert after.resolve_revalidate.codec.ATTRIBUTES_AT == 12345
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
 

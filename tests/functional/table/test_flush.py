@@ -275,7 +275,7 @@ def test_what_another_deleter_took_first_is_survived_in_little_memory(
     from arp_engine.netlink import rtnetlink
 
     scene.fill(600)
-    original, force = rtnetlink.Channel._make_room, rtnetlink.SO_RCVBUFFORCE
+    original, force = rtnetlink.Channel._enlarge_buffer, rtnetlink.SO_RCVBUFFORCE
     monkeypatch.setattr(rtnetlink, "SO_RCVBUFFORCE", -1)  # not allowed here
 
     def make_room(channel):
@@ -296,7 +296,7 @@ def test_what_another_deleter_took_first_is_survived_in_little_memory(
         finally:
             channel._sock = channel_sock
 
-    monkeypatch.setattr(rtnetlink.Channel, "_make_room", make_room)
+    monkeypatch.setattr(rtnetlink.Channel, "_enlarge_buffer", make_room)
     exchange = rtnetlink.Channel.exchange
     gone = []
 

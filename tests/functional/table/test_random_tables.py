@@ -120,11 +120,8 @@ def every_entry():
     with rtnetlink.Channel() as channel:
         for family in (socket.AF_INET, socket.AF_INET6):
             for chunk in channel.neighbours(family):
-                at = 0
-                while at < len(chunk):
-                    size = codec.LENGTH.unpack_from(chunk, at)[0]
-                    yield codec.parse(chunk[at : at + size])
-                    at += size + 3 & ~3
+                for _kind, message in codec.messages(chunk):
+                    yield codec.parse(message)
 
 
 def more_rules(rule):

@@ -1,9 +1,12 @@
 """sock_diag bytes in, sockets out: by columns or one by one, one answer."""
 
+import contextlib
 import struct
 
 import pytest
-from arp_engine.netlink import sock_diag
+from arp_engine.netlink import codec, sock_diag
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 # Linux 6.18, the answer to TCPDIAG_GETSOCK (little-endian), of a caller bound to 192.0.2.1:40000:
 #   s.connect_ex(("192.0.2.10", 5432)), 192.0.2.10 being no living host
@@ -24,8 +27,8 @@ RETRANSMITS = ESTABLISHED[:18] + b"\1\3" + ESTABLISHED[20:]
 little = pytest.mark.skipif(struct.pack("=H", 1) != b"\1\0", reason="captured little-endian")
 
 
-def read(chunk, stuck=False):
-    return list(sock_diag._read(chunk, stuck))
+def read(chunk, unanswered_only=False):
+    return list(sock_diag._parse_chunk(chunk, unanswered_only))
 
 
 @little
@@ -43,12 +46,12 @@ def test_a_captured_message():
         "expires_ms": 1000,
         "cookie": 0x2315D,
     }
-    assert found.is_stuck
+    assert found.is_unanswered
 
 
 @little
 @pytest.mark.parametrize(
-    ("messages", "stuck"),
+    ("messages", "unanswered"),
     [
         ([], 0),
         ([ESTABLISHED] * 300, 0),
@@ -57,17 +60,33 @@ def test_a_captured_message():
         ([ESTABLISHED, SHORTER, RETRANSMITS], 1),
         ([SHORTER, SYN_SENT, SYN_SENT], 2),
     ],
-    ids=["nothing", "idle", "one calls", "one retransmits", "of two sizes", "shorter first"],
+    ids=["empty", "idle", "one SYN_SENT", "one retransmits", "of two sizes", "shorter first"],
 )
-def test_both_ways_to_read_agree(messages, stuck):
+def test_reading_by_columns_and_one_by_one_agree(messages, unanswered):
     chunk = b"".join(messages)
-    assert read(chunk) == list(sock_diag._walk(chunk))
+    assert read(chunk) == list(sock_diag._parse_one_by_one(chunk))
     assert len(read(chunk)) == len(messages)
-    assert sum(found.is_stuck for found in read(chunk, stuck=True)) == stuck
+    assert sum(found.is_unanswered for found in read(chunk, unanswered_only=True)) == unanswered
 
 
 @little
 @pytest.mark.parametrize("length", [0, 15, 87, 125, 1 << 31])
-def test_a_broken_length_is_an_error_and_no_endless_loop(length):
-    with pytest.raises(ValueError, match="sock_diag message of"):
+def test_a_wrong_length_is_malformed_and_no_endless_loop(length):
+    with pytest.raises(codec.MalformedMessage, match=r"netlink (message of|data cut short)"):
         read(struct.pack("=I", length) + ESTABLISHED[4:])
+
+
+@little
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from([ESTABLISHED, SYN_SENT, SHORTER]), min_size=1, max_size=3),
+    st.integers(0, 400),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_cut_message_is_read_or_malformed(messages, cut, claims_its_size, unanswered_only):
+    short = b"".join(messages)[:cut]
+    if claims_its_size and len(short) >= codec.U32.size:
+        short = codec.U32.pack(len(short)) + short[4:]
+    with contextlib.suppress(codec.MalformedMessage):
+        read(short, unanswered_only)
