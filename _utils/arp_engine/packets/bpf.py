@@ -1,11 +1,11 @@
-"""Which SYNs the kernel shows us: classic BPF (socket filters), as bytes. No sockets.
+"""Socket filters (classic BPF) that pass the SYNs the sentinel must see, as bytes. No sockets.
 
-A database that opens 2,000 connections a second with a hundred workers whose entries are right
-should not wake anybody for them, and neither should a flood of forged ones. So the table goes into
-the filter, as long as it is small enough: a SYN passes whose source is in the table with another
-MAC. What is in the table rightly, or not at all, costs a few nanoseconds in the kernel.
+2,000 SYNs a second from a hundred workers with correct entries should not wake the sentinel, and
+neither should a flood of forged ones. So the filter contains the neighbour table, while it is small
+enough: a SYN passes if its source address is in the table with another MAC. All other SYNs cost a
+few nanoseconds in the kernel.
 
-Bytes count from behind the link header. Standard library alone.
+Offsets count from the end of the link header. Standard library alone.
 """
 
 import functools
@@ -15,30 +15,30 @@ from typing import NamedTuple
 
 from . import frames, tcp_syn
 
-MOST = 4096  # instructions of a program (BPF_MAXINSNS)
-MOST_MACS = 8  # of one address that are no news to it; a jump reaches over 255 instructions
+MAX_INSTRUCTIONS = 4096  # of a program: BPF_MAXINSNS
+MAX_MACS = 8  # known MACs of one address; a jump can skip 255 instructions
 
 # --- include/uapi/linux/bpf_common.h, filter.h
 _LOAD_4, _LOAD_2, _LOAD_1 = 0x20, 0x28, 0x30  # from the packet
-_LOAD_1_BEHIND = 0x50  # ... counted from X
+_LOAD_1_FROM_X = 0x50  # ... at an offset from X
 _HEADER_TO_X = 0xB1  # X = 4 * (byte & 15): the length of an IPv4 header
 _AND, _STORE, _LOAD_STORED = 0x54, 0x02, 0x60  # M[...]
 _EQUAL, _ANY_BIT, _RETURN = 0x15, 0x45, 0x06
-# --- include/uapi/linux/filter.h: what is known of a frame beside its bytes, and its link header
-_BESIDE, _LINK = -0x1000, -0x200000
-_PROTOCOL, _WHOM, _VLAN = _BESIDE, _BESIDE + 4, _BESIDE + 48
+# --- include/uapi/linux/filter.h: offsets of a frame's metadata (SKF_AD_OFF) and of its link header
+_METADATA, _LINK = -0x1000, -0x200000
+_PROTOCOL, _PACKET_TYPE, _VLAN = _METADATA, _METADATA + 4, _METADATA + 48
 _SOURCE_MAC = _LINK + 6
 PACKET_OUTGOING = 4  # include/uapi/linux/if_packet.h
 
-_PASS, _REJECT = (_RETURN, 0, 0, tcp_syn.LONGEST), (_RETURN, 0, 0, 0)
+_PASS, _REJECT = (_RETURN, 0, 0, tcp_syn.SNAPLEN), (_RETURN, 0, 0, 0)
 _MAC_LOW, _MAC_HIGH, _WORDS = 0, 1, 2  # in M: a MAC's last four bytes, its first two; an address
 
-Line = tuple[int, int, int, int]  # operation, jump if true, jump if not, value
-Macs = Mapping[bytes, frozenset[bytes]]  # packed address to the MACs that are no news
+Instruction = tuple[int, int, int, int]  # operation, jump if true, jump if false, value
+KnownMacs = Mapping[bytes, frozenset[bytes]]  # packed address to its known MACs
 
 
 class _Family(NamedTuple):
-    """Where things are in a packet."""
+    """The EtherType of a family, and the offsets of its header's fields."""
 
     protocol: int
     next_header: int
@@ -53,55 +53,58 @@ _FAMILIES = {
 }
 
 
-def incoming(length: int, known: Macs | None = None) -> bytes:
-    """Return the program for SYNs that come in, of addresses of so many bytes.
+def inbound_syns(length: int, known: KnownMacs | None = None) -> bytes:
+    """Return the program that passes inbound SYNs, of a family with addresses of ``length`` bytes.
 
-    known: pass only those whose source is among them, with none of its MACs. Without: all.
+    known: pass only SYNs whose source address is in it, from a MAC that is not. None: pass all.
     ValueError where that takes too many instructions.
     """
     family = _FAMILIES[length]
-    lines = _is(_WHOM, _LOAD_4, frames.PACKET_HOST) + _is_syn(family)
+    lines = _require(_PACKET_TYPE, _LOAD_4, frames.PACKET_HOST) + _require_syn(family)
     if known is not None:
-        lines += _stored(family.source, length)
+        lines += _store_address(family.source, length)
         lines += [(_LOAD_2, 0, 0, _SOURCE_MAC), (_STORE, 0, 0, _MAC_HIGH)]
         lines += [(_LOAD_4, 0, 0, _SOURCE_MAC + 2), (_STORE, 0, 0, _MAC_LOW)]
         lines.append((_LOAD_STORED, 0, 0, _WORDS))
-        code = [_assembled(lines), *(_of(*each) for each in known.items()), _assembled([_REJECT])]
-        return _checked(b"".join(code))
-    return _assembled([*lines, _PASS])
+        checks = [_check_macs(address, macs) for address, macs in known.items()]
+        return _checked(b"".join([_assemble(lines), *checks, _assemble([_REJECT])]))
+    return _assemble([*lines, _PASS])
 
 
-def outgoing() -> bytes:
-    """Return the program for SYNs that leave, of both families.
+def outbound_syns() -> bytes:
+    """Return the program that passes outbound SYNs of both families.
 
-    A VLAN's packet is seen twice, at the VLAN's device and, tagged, at the one below: only the
-    first is what the table speaks of.
+    A packet on a VLAN is seen twice: on the VLAN device, and tagged on the device below. Only the
+    first passes, as the neighbour entry belongs to the VLAN device.
     """
-    start = _is(_WHOM, _LOAD_4, PACKET_OUTGOING) + _is(_VLAN, _LOAD_4, 0)
+    start = _require(_PACKET_TYPE, _LOAD_4, PACKET_OUTGOING) + _require(_VLAN, _LOAD_4, 0)
     both = []
     for family in _FAMILIES.values():
-        lines = [*_is_syn(family), _PASS]
+        lines = [*_require_syn(family), _PASS]
         both.append([(_LOAD_2, 0, 0, _PROTOCOL), (_EQUAL, 0, len(lines), family.protocol), *lines])
-    return _assembled([*start, *both[0], *both[1], _REJECT])
+    return _assemble([*start, *both[0], *both[1], _REJECT])
 
 
-def _is(offset: int, load: int, value: int) -> list[Line]:
+def _require(offset: int, load: int, value: int) -> list[Instruction]:
     return [(load, 0, 0, offset), (_EQUAL, 1, 0, value), _REJECT]
 
 
-def _is_syn(family: _Family) -> list[Line]:
-    """Return what lets only a SYN go on: TCP at once behind the IP header, unfragmented."""
-    lines = _is(family.next_header, _LOAD_1, tcp_syn.TCP)
+def _require_syn(family: _Family) -> list[Instruction]:
+    """Return the instructions that reject all but SYNs: TCP right after the IP header, whole."""
+    lines = _require(family.next_header, _LOAD_1, tcp_syn.TCP)
     if family.length == 4:
-        lines += [(_LOAD_2, 0, 0, 6), (_ANY_BIT, 0, 1, tcp_syn.FRAGMENT), _REJECT]
-        lines += [(_HEADER_TO_X, 0, 0, 0), (_LOAD_1_BEHIND, 0, 0, 13)]
+        lines += [(_LOAD_2, 0, 0, 6), (_ANY_BIT, 0, 1, tcp_syn.FRAGMENT_MASK), _REJECT]
+        lines += [(_HEADER_TO_X, 0, 0, 0), (_LOAD_1_FROM_X, 0, 0, 13)]
     else:
         lines.append((_LOAD_1, 0, 0, 40 + 13))
-    return [*lines, (_AND, 0, 0, tcp_syn.OPENS), (_EQUAL, 1, 0, tcp_syn.SYN), _REJECT]
+    return [*lines, (_AND, 0, 0, tcp_syn.FLAGS_MASK), (_EQUAL, 1, 0, tcp_syn.SYN), _REJECT]
 
 
-def _stored(offset: int, length: int) -> list[Line]:
-    """Return what puts an address into M, its last four bytes first: they differ most."""
+def _store_address(offset: int, length: int) -> list[Instruction]:
+    """Return the instructions that copy an address to M, its last four bytes first.
+
+    Those differ most.
+    """
     lines = []
     for number in range(length // 4):
         lines.append((_LOAD_4, 0, 0, offset + length - 4 * (number + 1)))
@@ -110,12 +113,12 @@ def _stored(offset: int, length: int) -> list[Line]:
 
 
 @functools.lru_cache(maxsize=4096)  # the table changes often, and little at a time
-def _of(address: bytes, macs: frozenset[bytes]) -> bytes:
-    """Return what ends the program for one address, and goes on for any other.
+def _check_macs(address: bytes, macs: frozenset[bytes]) -> bytes:
+    """Return the code that decides about SYNs of one address, and skips itself for any other.
 
-    Register A holds the first word of M's address before and after.
+    Register A holds the first word of the address in M before it, and after it.
     """
-    inner: list[Line] = []
+    inner: list[Instruction] = []
     for mac in macs:
         if len(mac) == 6:
             low, high = struct.unpack("!I", mac[2:])[0], struct.unpack("!H", mac[:2])[0]
@@ -131,10 +134,10 @@ def _of(address: bytes, macs: frozenset[bytes]) -> bytes:
         inner = [(_LOAD_STORED, 0, 0, _WORDS + number), (_EQUAL, 0, other, words[number]), *inner]
     if len(words) > 1:
         inner.append((_LOAD_STORED, 0, 0, _WORDS))  # where another word differed
-    return _assembled([(_EQUAL, 0, len(inner), words[0]), *inner])
+    return _assemble([(_EQUAL, 0, len(inner), words[0]), *inner])
 
 
-def _assembled(lines: list[Line]) -> bytes:
+def _assemble(lines: list[Instruction]) -> bytes:
     return _checked(
         b"".join(
             struct.pack("=HBBI", operation, yes, no, value & 0xFFFFFFFF)
@@ -144,6 +147,6 @@ def _assembled(lines: list[Line]) -> bytes:
 
 
 def _checked(code: bytes) -> bytes:
-    if len(code) > 8 * MOST:
-        raise ValueError(f"{len(code) // 8} instructions, {MOST} are allowed")
+    if len(code) > 8 * MAX_INSTRUCTIONS:
+        raise ValueError(f"BPF program of {len(code) // 8} instructions, limit {MAX_INSTRUCTIONS}")
     return code

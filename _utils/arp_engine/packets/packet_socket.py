@@ -1,13 +1,13 @@
-"""The sockets on the wire: ARP, neighbour discovery, SYNs. The only file that opens one of these.
+"""Packet and raw sockets: ARP, neighbour discovery, SYNs. The only file that opens any.
 
-One socket for each protocol, whatever the number of devices: the kernel waits 12 to 16 ms for every
-packet socket that is closed (synchronize_net), so one for each of 1,000 devices would cost 16 s.
-A frame names its device when it is sent, and when it is heard.
+One socket for each protocol, however many devices: the kernel takes 12 to 16 ms to close a packet
+socket (synchronize_net), so one for each of 1,000 devices would cost 16 s. Each frame is sent and
+received with the name of its device.
 
-The kernel's filter hands us answers alone: no requests, nothing that was sent from here or is for
-another host. For another host is also what bears the tag of a VLAN that this machine has no device
-for (net/core/dev.c, __netif_receive_skb_core). What else arrives between the opening and the filter
-is harmless: packets/frames.py takes nothing on trust.
+A socket filter passes answers alone: no requests, nothing sent from here or to another host. The
+kernel also marks a frame as for another host if it has the tag of a VLAN without a device here
+(net/core/dev.c, __netif_receive_skb_core). Frames that arrive before the filter is attached do no
+harm: packets/frames.py checks everything again.
 """
 
 import _thread
@@ -21,22 +21,22 @@ import struct
 from ..netlink.constants import SO_RCVBUFFORCE
 from . import frames
 
-# Answers that have come and are not read yet: the default buffer holds about 256.
-RECEIVE_BUFFER = 4 << 20
-LONGEST = 8  # bytes of a link-layer address that Python's packet sockets can name
+RECEIVE_BUFFER = 4 << 20  # bytes, for answers not read yet: the default holds about 256 of them
+MAX_LLADDR = 8  # bytes of a link-layer address that Python's packet sockets can send to
+_MAX_PACKET = 2048  # bytes: answers and SYNs are shorter
 SO_ATTACH_FILTER = 26
 ETH_P_ALL = 3  # include/uapi/linux/if_ether.h
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # include/linux/socket.h, include/uapi/linux/if_packet.h
 
 # --- include/uapi/linux/bpf_common.h, filter.h: load a byte or two, compare, return
 _LOAD_1, _LOAD_2, _EQUAL, _GREATER, _RETURN = 0x30, 0x28, 0x15, 0x25, 0x06
-# --- include/uapi/linux/filter.h: what is known of a frame beside its bytes
-_WHOM = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
+# --- include/uapi/linux/filter.h: metadata of a frame
+_PACKET_TYPE = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
 
-#: What must be so, or not greater: where to look, how, at what. Bytes count from behind the link
-#: header.
-_FOR_US = (_LOAD_1, _WHOM, _GREATER, frames.PACKET_MULTICAST)
-_TAPPED = {  # what a tap is bound to
+#: Checks of a filter: load, offset (from the end of the link header), comparison, value. A frame
+#: passes where all values are equal, or none is greater.
+_FOR_US = (_LOAD_1, _PACKET_TYPE, _GREATER, frames.PACKET_MULTICAST)
+_TAP_PROTOCOLS = {
     socket.AF_INET: frames.ETH_P_IP,
     socket.AF_INET6: frames.ETH_P_IPV6,
     socket.AF_UNSPEC: ETH_P_ALL,
@@ -52,15 +52,15 @@ _FILTERS = {
     ],
 }
 
-#: Where a packet is to leave, said with it: include/uapi/linux/in.h, in6.h (IP_PKTINFO, struct
-#: in_pktinfo; IPV6_PKTINFO, struct in6_pktinfo).
-_BY = {
+#: Control messages that name the outgoing device: include/uapi/linux/in.h, in6.h (IP_PKTINFO with
+#: struct in_pktinfo; IPV6_PKTINFO with struct in6_pktinfo).
+_PKTINFO_OPTIONS = {
     socket.AF_INET: (socket.IPPROTO_IP, 8),
     socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
 }
-_PACKET_INFO = {socket.AF_INET: struct.Struct("=i8x"), socket.AF_INET6: struct.Struct("=16xi")}
+_PKTINFO = {socket.AF_INET: struct.Struct("=i8x"), socket.AF_INET6: struct.Struct("=16xi")}
 
-#: What a refusal means to who asked.
+#: errno to what it means for an operator.
 _REASONS = {
     errno.EPERM: "no CAP_NET_RAW",
     errno.EACCES: "no CAP_NET_RAW",
@@ -72,17 +72,17 @@ _REASONS = {
 
 
 def reason(error: OSError) -> str:
-    """Return why the wire cannot be used, as an operator would say it."""
+    """Return why a packet could not be sent or a socket opened, as an operator would say it."""
     number = error.errno or 0
     name = errno.errorcode.get(number, str(number))
     return _REASONS.get(number, f"{name}: {os.strerror(number)}")
 
 
-class Port:
-    """What is sent and heard of one protocol, on every device. Nothing in here ever waits."""
+class ProbeSocket:
+    """Sends and receives ARP or neighbour discovery on every device. Never blocks."""
 
     def __init__(self, family: int):
-        """Open it: AF_INET for ARP, AF_INET6. PermissionError without CAP_NET_RAW."""
+        """Open it: AF_INET for ARP, or AF_INET6. PermissionError without CAP_NET_RAW."""
         self._protocol = _PROTOCOLS[family]
         kind = socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(self._protocol)
         self._sock = socket.socket(*kind)
@@ -90,88 +90,89 @@ class Port:
         _attach(self._sock, _program(_FILTERS[family]))
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        except PermissionError:  # no CAP_NET_ADMIN: as much as net.core.rmem_max allows
+        except PermissionError:  # no CAP_NET_ADMIN: up to net.core.rmem_max
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
     def fileno(self) -> int:
-        """Return what can be polled."""
+        """Return the descriptor to poll."""
         return self._sock.fileno()
 
     def send(self, device: str, mac: bytes, packet: bytes) -> None:
-        """Send one packet to a link-layer address. OSError where it is not sent: see ``reason``."""
+        """Send one packet to a link-layer address. OSError on failure: see ``reason``."""
         self._sock.sendto(packet, (device, self._protocol, 0, 0, mac))
 
-    def drain(self, most: int) -> list[tuple[bytes, tuple]]:
-        """Return ``(packet, sender)`` of what has come, no more than ``most``."""
-        return _drain(self._sock, most)
+    def drain(self, at_most: int) -> list[tuple[bytes, tuple]]:
+        """Return ``(packet, sender)`` of the packets that have arrived."""
+        return _drain(self._sock, at_most)
 
     def close(self) -> None:
-        """Close it; the kernel's long farewell is not waited for, nor that a thread has begun.
+        """Close it in a thread of its own, as that takes the kernel up to 16 ms.
 
-        On a busy machine a thread takes 3 ms to begin, which is how long Thread.start waits.
+        Not with Thread.start, which waits until the thread runs: 3 ms on a busy machine.
         """
-        with contextlib.suppress(RuntimeError):  # no more threads: then it is waited for
+        with contextlib.suppress(RuntimeError):  # no thread can be started: close it here
             _thread.start_new_thread(self._sock.close, ())
             return
         self._sock.close()
 
 
 class Tap:
-    """What a filter passes of one protocol's packets, on every device. Nothing is sent by it.
+    """Receives the packets of one protocol that a filter passes, on every device. Sends nothing.
 
-    What bears the tag of a VLAN is heard on the VLAN's device, without it; what a bridge or a bond
-    takes is heard on theirs, as the table knows it.
+    A packet with a VLAN tag is received on the VLAN device, without the tag; a packet that enters a
+    bridge or bond is received on that device. The neighbour table uses the same devices.
     """
 
     def __init__(self, family: int, program: bytes):
-        """Open it: AF_INET, AF_INET6; AF_UNSPEC for both, and for what leaves too.
+        """Open it: AF_INET, AF_INET6; AF_UNSPEC for both, outbound packets included.
 
         PermissionError without CAP_NET_RAW.
         """
-        kind = socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_TAPPED[family])
+        kind = socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_TAP_PROTOCOLS[family])
         self._sock = socket.socket(*kind)
         self._sock.setblocking(False)
         self.attach(program)
 
     def attach(self, program: bytes) -> None:
-        """Let another filter take over. OSError ENOMEM where the kernel finds it too long."""
+        """Replace the filter. OSError ENOMEM where it is larger than net.core.optmem_max."""
         _attach(self._sock, program)
 
     def fileno(self) -> int:
-        """Return what can be polled."""
+        """Return the descriptor to poll."""
         return self._sock.fileno()
 
-    def drain(self, most: int) -> list[tuple[bytes, tuple]]:
-        """Return ``(packet, sender)`` of what has come, no more than ``most``."""
-        return _drain(self._sock, most)
+    def drain(self, at_most: int) -> list[tuple[bytes, tuple]]:
+        """Return ``(packet, sender)`` of the packets that have arrived."""
+        return _drain(self._sock, at_most)
 
-    def lost(self) -> int:
-        """Return how many found no room since this was asked last."""
+    def dropped(self) -> int:
+        """Return how many packets the kernel dropped since the last call: the buffer was full."""
         return struct.unpack("=II", self._sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
 
     def close(self) -> None:
-        """Close it."""
+        """Close the socket."""
         self._sock.close()
 
 
-class Raw:
-    """IP packets that are sent as they are, by the kernel's own routes. Hears nothing."""
+class RawIpSocket:
+    """Sends complete IP packets over the kernel's routes. Receives nothing."""
 
     def __init__(self) -> None:
-        """Open nothing yet."""
         self._socks: dict[int, socket.socket] = {}  # by family
 
-    def send(self, family: int, packet: bytes, target: str, by: int = 0) -> None:
-        """Send a packet to an address; by a device, where one is named. OSError: it is not sent."""
+    def send(self, family: int, packet: bytes, target: str, ifindex: int = 0) -> None:
+        """Send a packet to an address; over one device, if ifindex is given. OSError on failure."""
         if family not in self._socks:
             sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
             sock.setblocking(False)
             self._socks[family] = sock
-        options = [(*_BY[family], _PACKET_INFO[family].pack(by))] if by else []
+        options = []
+        if ifindex:
+            options = [(*_PKTINFO_OPTIONS[family], _PKTINFO[family].pack(ifindex))]
         self._socks[family].sendmsg([packet], options, 0, (target, 0))
 
     def close(self) -> None:
-        """Close it."""
+        """Close the sockets."""
         for sock in self._socks.values():
             sock.close()
 
@@ -182,20 +183,20 @@ def _attach(sock: socket.socket, code: bytes) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
 
 
-def _drain(sock: socket.socket, most: int) -> list[tuple[bytes, tuple]]:
-    heard, take = [], sock.recvfrom
-    for _ in range(most):
+def _drain(sock: socket.socket, at_most: int) -> list[tuple[bytes, tuple]]:
+    received, receive = [], sock.recvfrom
+    for _ in range(at_most):
         try:
-            heard.append(take(2048))
+            received.append(receive(_MAX_PACKET))
         except BlockingIOError:
             break
-        except UnicodeDecodeError:  # a device whose name Python cannot tell: not one we asked on
+        except UnicodeDecodeError:  # a device with a name that Python cannot decode: not probed
             continue
-    return heard
+    return received
 
 
 def _program(checks: list[tuple[int, int, int, int]]) -> bytes:
-    """Return a classic BPF program that passes what stands all checks."""
+    """Return a classic BPF program that passes the frames for which all checks hold."""
     lines = []
     for number, (load, offset, compare, value) in enumerate(checks):
         reject = 2 * (len(checks) - number) - 1  # instructions to jump over, to the last one

@@ -1,4 +1,4 @@
-"""The first packet of a TCP connection: read from bytes, and made ready to be sent once more.
+"""The first packet of a TCP connection: parsed, and rebuilt to be sent again.
 
 A SYN (RFC 9293, 3.1) without anything unusual about it::
 
@@ -6,8 +6,8 @@ A SYN (RFC 9293, 3.1) without anything unusual about it::
     20 source port:2  destination port:2  sequence:4  acknowledgment:4
     32 data offset:4 bits  reserved  flags:1  window:2  checksum:2  urgent:2  options
 
-What has IP options, extension headers, fragments or data may be heard of, and is never sent again:
-there is always the client's own second SYN, a second later. Standard library alone.
+A SYN with IP options, extension headers or data may be parsed, but is never rebuilt: the client
+sends its own second SYN after a second. Standard library alone.
 """
 
 import struct
@@ -15,33 +15,33 @@ from typing import NamedTuple
 
 TCP = 6  # protocol number
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
-OPENS = FIN | SYN | RST | ACK  # of these a first packet has SYN alone; ECE and CWR may be there
-FRAGMENT = 0x3FFF  # "more fragments" and offset; the "reserved" and "don't fragment" bits are not
-LONGEST = 160  # bytes of a packet that are looked at: IPv4 60 and TCP 60, or IPv6 40 and TCP 60
+FLAGS_MASK = FIN | SYN | RST | ACK  # of these a first packet has only SYN; ECE, CWR may be set
+FRAGMENT_MASK = 0x3FFF  # "more fragments" and offset, without "reserved" and "don't fragment"
+SNAPLEN = 160  # bytes of a packet that we receive: IPv4 60 and TCP 60, or IPv6 40 and TCP 60
 
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
 _PORTS = struct.Struct("!HH")
-_TCP_LEAST = 20
+_TCP_HEADER = 20  # bytes, without options
 
 
 class Syn(NamedTuple):
-    """A SYN: who wants what of whom. Addresses are packed."""
+    """A SYN. Addresses are packed."""
 
     source: bytes
     source_port: int
     target: bytes
     target_port: int
-    packet: bytes  # as it was heard
+    packet: bytes  # as it was received
 
     @property
     def connection(self) -> tuple[bytes, int, bytes, int]:
-        """Return what tells this connection from others."""
+        """Return what identifies the connection."""
         return self[:4]
 
 
 def parse(packet: bytes) -> Syn | None:
-    """Return the SYN that a packet is; None where it is none, or not whole as far as is needed."""
+    """Return the SYN in a packet; None where it is no SYN, or its TCP header is cut short."""
     if len(packet) < _IPV4.size:
         return None
     if packet[0] >> 4 == 4:
@@ -49,26 +49,26 @@ def parse(packet: bytes) -> Syn | None:
             packet
         )
         at = (packet[0] & 15) * 4
-        if offset & FRAGMENT or at < _IPV4.size:
+        if offset & FRAGMENT_MASK or at < _IPV4.size:
             return None
     elif packet[0] >> 4 == 6 and len(packet) >= _IPV6.size:
         _flow, length, protocol, _hops, source, target = _IPV6.unpack_from(packet)
         at, total = _IPV6.size, _IPV6.size + length
     else:
         return None
-    if protocol != TCP or min(total, len(packet)) < at + _TCP_LEAST:
+    if protocol != TCP or min(total, len(packet)) < at + _TCP_HEADER:
         return None
-    if packet[at + 13] & OPENS != SYN:
+    if packet[at + 13] & FLAGS_MASK != SYN:
         return None
     return Syn(source, _PORTS.unpack_from(packet, at)[0], target,
                _PORTS.unpack_from(packet, at)[1], packet)  # fmt: skip
 
 
-def again(packet: bytes) -> bytes | None:
-    """Return a SYN's packet, fit to be sent once more; None where anything about it is unusual.
+def rebuild(packet: bytes) -> bytes | None:
+    """Return a SYN's packet to be sent again; None where anything about it is unusual.
 
-    Its checksum is made anew: where a network card or a virtual cable counts it, the one that was
-    heard is not there yet. What stands behind the packet (Ethernet's padding) is taken off.
+    Its checksum is computed again: with checksum offload (a network card, veth) a captured packet
+    does not have it yet. Bytes after the packet (Ethernet's padding) are removed.
     """
     if not parse(packet):
         return None
@@ -87,6 +87,6 @@ def again(packet: bytes) -> bytes | None:
 
 
 def _sum(addresses: bytes, segment: bytes) -> int:
-    """Return the one's complement sum of a segment and its pseudo-header: see packets/frames.py."""
+    """Return the one's complement sum of a segment and its pseudo-header, as in frames.py."""
     words = int.from_bytes(addresses, "big") + int.from_bytes(segment, "big")
     return (words + len(segment) + TCP) % 0xFFFF

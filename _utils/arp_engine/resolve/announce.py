@@ -93,7 +93,7 @@ class Announcer:
 
     def __init__(self, sleep: Callable[[float], None] = time.sleep):
         self._interfaces = interfaces.Interfaces()
-        self._ports: dict[int, packet_socket.Port] = {}
+        self._ports: dict[int, packet_socket.ProbeSocket] = {}
         self._bucket, self._sleep = rate_limit.TokenBucket(RATE_PPS), sleep
 
     def __enter__(self) -> "Announcer":
@@ -132,7 +132,7 @@ class Announcer:
         family = codec.family_of(own.ip)
         try:
             if family not in self._ports:
-                self._ports[family] = packet_socket.Port(family)
+                self._ports[family] = packet_socket.ProbeSocket(family)
             for mac, packet in own.packets():
                 while (pause_s := self._bucket.due(time.monotonic()) - time.monotonic()) > 0:
                     self._sleep(pause_s)

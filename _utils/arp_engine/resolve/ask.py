@@ -79,7 +79,7 @@ class Asker:
         self._interfaces = interfaces.Interfaces(clock)
         self._bucket = rate_limit.TokenBucket(rate)
         self._in_flight = in_flight.InFlight(in_flight.default_limit())
-        self._ports: dict[int, packet_socket.Port] = {}  # by family
+        self._ports: dict[int, packet_socket.ProbeSocket] = {}  # by family
         self._ready = select.epoll()
         self._pending: dict[tuple[int, bytes], _PendingProbe] = {}
         self._unsent: deque[_PendingProbe] = deque()  # those without a first frame
@@ -190,7 +190,7 @@ class Asker:
         probe: _PendingProbe,
         interface: interfaces.Interface,
         sender: bytes,
-        port: packet_socket.Port,
+        port: packet_socket.ProbeSocket,
     ) -> int:
         """Send the next frame of one question and return its step; a refused one counts as lost."""
         now, question = self._clock(), probe.question
@@ -218,9 +218,9 @@ class Asker:
         self._in_flight.sent(probe, now)
         return step
 
-    def _port(self, family: int) -> packet_socket.Port:
+    def _port(self, family: int) -> packet_socket.ProbeSocket:
         if family not in self._ports:
-            self._ports[family] = port = packet_socket.Port(family)
+            self._ports[family] = port = packet_socket.ProbeSocket(family)
             self._ready.register(port, select.EPOLLIN)
         return self._ports[family]
 

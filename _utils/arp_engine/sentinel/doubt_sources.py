@@ -94,7 +94,7 @@ class DoubtSources:
             if mac_of(entry) and self._devices.is_selected(entry):
                 macs.setdefault(entry.dst, set()).add(entry.mac)
         for (_ifindex, dst), mac in self._decider.aliases.pairs():
-            if dst in macs and len(macs[dst]) < bpf.MOST_MACS:
+            if dst in macs and len(macs[dst]) < bpf.MAX_MACS:
                 macs[dst].add(mac)
         if is_flood:
             for _ifindex, dst in self._decider.in_progress():

@@ -43,7 +43,7 @@ class Reinjector:
         self, sockets: sock_diag.Sockets | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Take the kernel's list of sockets; without it nothing is ever sent."""
-        self._sockets, self._clock, self._raw = sockets, clock, packet_socket.Raw()
+        self._sockets, self._clock, self._raw = sockets, clock, packet_socket.RawIpSocket()
         self._routes = rtnetlink.Channel()
         self._waiting: deque[tuple[float, int, int, tcp_syn.Syn]] = deque()
         self._second_tries: deque[tuple[float, int, int, tcp_syn.Syn]] = deque()
@@ -68,7 +68,7 @@ class Reinjector:
         ifindex: the device that outbound ones left by.
         """
         for is_outbound, syn in pending:
-            if self._sockets and len(self._waiting) < MAX_WAITING and tcp_syn.again(syn.packet):
+            if self._sockets and len(self._waiting) < MAX_WAITING and tcp_syn.rebuild(syn.packet):
                 out_ifindex = ifindex if is_outbound else 0
                 self._waiting.append((self._clock(), MAX_LOOKUPS, out_ifindex, syn))
 
@@ -108,7 +108,7 @@ class Reinjector:
         return found.state
 
     def _send(self, syn: tcp_syn.Syn, out_ifindex: int) -> None:
-        again = tcp_syn.again(syn.packet)
+        again = tcp_syn.rebuild(syn.packet)
         assert again
         family = codec.family_of(syn.target)
         with contextlib.suppress(OSError):  # the client's own retransmission does it

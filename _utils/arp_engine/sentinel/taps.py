@@ -36,15 +36,15 @@ class Taps:
         self._in: dict[int, packet_socket.Tap] = {}
         self._out: packet_socket.Tap | None = None
         self._pause_until = self._flood_until = self._filter_due = float("-inf")
-        self._room = bpf.MOST  # instructions that the kernel has taken, or may take
-        self._filtered: dict[int, bpf.Macs | None] = {}
+        self._room = bpf.MAX_INSTRUCTIONS  # instructions that the kernel has taken, or may take
+        self._filtered: dict[int, bpf.KnownMacs | None] = {}
         try:
             for family in families:
-                program = bpf.incoming(LENGTHS[family])
+                program = bpf.inbound_syns(LENGTHS[family])
                 self._in[family] = packet_socket.Tap(family, program)
                 self._filtered[family] = None
             if outgoing:
-                self._out = packet_socket.Tap(socket.AF_UNSPEC, bpf.outgoing())
+                self._out = packet_socket.Tap(socket.AF_UNSPEC, bpf.outbound_syns())
         except OSError:
             self.close()
             raise
@@ -92,7 +92,7 @@ class Taps:
                 self._attach(tap, LENGTHS[family], None)
                 self._filtered[family] = None
 
-    def refilter(self, known: bpf.Macs | None) -> None:
+    def refilter(self, known: bpf.KnownMacs | None) -> None:
         """Put a table into the filters; None or one that is too large lets all SYNs pass."""
         began = self._clock()
         for family, tap in self._in.items():
@@ -102,10 +102,10 @@ class Taps:
                 self._filtered[family] = ours
         self._filter_due = began + REFILTER_REST * (self._clock() - began)
 
-    def _attach(self, tap: packet_socket.Tap, length: int, known: bpf.Macs | None) -> None:
+    def _attach(self, tap: packet_socket.Tap, length: int, known: bpf.KnownMacs | None) -> None:
         program = b""
         try:
-            program = bpf.incoming(length, known)
+            program = bpf.inbound_syns(length, known)
             if known is None or len(program) // 8 <= self._room:
                 tap.attach(program)
                 return
@@ -115,13 +115,13 @@ class Taps:
             if error.errno != errno.ENOMEM:  # net.core.optmem_max
                 raise
             self._room = len(program) // 8 - 1
-        tap.attach(bpf.incoming(length))
+        tap.attach(bpf.inbound_syns(length))
 
 
-def _of(length: int, known: bpf.Macs) -> bpf.Macs:
+def _of(length: int, known: bpf.KnownMacs) -> bpf.KnownMacs:
     """Return one family's part of a table; every SYN of an address with too many MACs passes."""
     return {
-        dst: macs if len(macs) <= bpf.MOST_MACS else frozenset()
+        dst: macs if len(macs) <= bpf.MAX_MACS else frozenset()
         for dst, macs in known.items()
         if len(dst) == length
     }

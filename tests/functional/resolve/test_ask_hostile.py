@@ -66,7 +66,7 @@ def test_the_kernel_hands_us_answers_alone(scene, wire, address):
         *LIES["a question"](address),
         *LIES["handed on by a router"](address),
     ]
-    with contextlib.closing(packet_socket.Port(family)) as port:
+    with contextlib.closing(packet_socket.ProbeSocket(family)) as port:
         with contextlib.closing(resolve_ask.Asker(clock=Clock())) as asker:
             asker.put(question(address))
             asker.step()  # what leaves is no answer either

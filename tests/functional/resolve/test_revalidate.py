@@ -206,7 +206,7 @@ def test_without_cap_net_raw_it_says_so_and_the_kernel_asks(arp, scene, wire, mo
     def refuse(port, family):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(packet_socket.Port, "__init__", refuse)
+    monkeypatch.setattr(packet_socket.ProbeSocket, "__init__", refuse)
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "stale", BORN if right else DEAD)
     result = arp.revalidate("192.0.2.10")

@@ -6,6 +6,6 @@ from arp_engine.packets import bpf
 
 def test_a_program_has_no_more_instructions_than_the_kernel_takes():
     many = {number.to_bytes(4, "big"): frozenset({bytes(6)}) for number in range(600)}
-    with pytest.raises(ValueError, match="instructions, 4096 are allowed"):
-        bpf.incoming(4, many)
-    assert len(bpf.incoming(4, dict(list(many.items())[:500]))) <= 8 * 4096
+    with pytest.raises(ValueError, match="instructions, limit 4096"):
+        bpf.inbound_syns(4, many)
+    assert len(bpf.inbound_syns(4, dict(list(many.items())[:500]))) <= 8 * 4096

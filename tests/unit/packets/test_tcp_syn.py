@@ -26,7 +26,7 @@ def test_a_syn_is_understood_and_made_again_with_its_checksum(header, flags):
     assert found.source[-1] == 0x10 if len(found.source) == 16 else 10
     at = 40 if header.version == 6 else 20
     broken = right[: at + 16] + b"\x12\x34" + right[at + 18 :] + bytes(6)  # and padding behind it
-    assert tcp_syn.again(broken) == right
+    assert tcp_syn.rebuild(broken) == right
 
 
 @pytest.mark.parametrize("flags", ["SA", "A", "R", "SF", "", "SR"])
@@ -42,10 +42,10 @@ def test_no_bytes_make_it_fail():
         for _change in range(chance.randrange(4)):
             if packet:
                 packet[chance.randrange(len(packet))] = chance.randrange(256)
-        again = tcp_syn.again(bytes(packet))
+        again = tcp_syn.rebuild(bytes(packet))
         assert again is None or tcp_syn.parse(again)
 
 
 def test_data_is_not_sent_again():
     assert tcp_syn.parse(bytes(syn() / Raw(b"x")))
-    assert tcp_syn.again(bytes(syn() / Raw(b"x"))) is None
+    assert tcp_syn.rebuild(bytes(syn() / Raw(b"x"))) is None
