@@ -76,7 +76,7 @@ def _run(called, function, *words):
     """Call the engine; a refusal, by us or by the kernel, is an exception of one line."""
     try:
         return function(*words)
-    except table_selectors.Unknown as error:
+    except table_selectors.NotOnThisHost as error:
         raise SaltInvocationError(f"arp.{called}: {error}") from None
     except OSError as error:
         raise CommandExecutionError(f"arp.{called}: {error.strerror or error}") from None

@@ -20,9 +20,9 @@ from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGHTBL
 from ..netlink import codec, route, rtnetlink, sock_diag, table_dump
 from ..netlink.constants import IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, NOARP, PERMANENT, TICKS
 from ..resolve.ask import ProbeResult, Question, ask
-from ..table import ownership, parse, snapshot
-from ..table.listing import Rows
-from ..table.selectors import LIMIT, parse_selectors
+from ..table import answer, ownership, parse, view
+from ..table.listing import Listing
+from ..table.selectors import DEFAULT_LIMIT, parse_selectors
 from .verdict import Evidence, Load, Route, Row, is_owned, kept_alive_by, verdict
 
 WITNESSES = 3  # other addresses of each MAC that are asked about, where two MACs answer
@@ -39,7 +39,7 @@ _SPARES = (5, 0)  # kernels before it count PERMANENT and extern_learn entries l
 def diagnose(dst: bytes, dev: str | None = None, test: bool = False) -> dict[str, Any]:
     """Return the verdict on a packed address, and the evidence. test: only read.
 
-    Unknown where there is no such device, OSError where the kernel refuses.
+    NotOnThisHost where there is no such device, OSError where the kernel refuses.
     """
     with rtnetlink.Channel() as channel:
         return told(_Look(channel, dst, dev).evidence(test))
@@ -77,7 +77,7 @@ def told(seen: Evidence) -> dict[str, Any]:
         "sockets_unknown": seen.sockets_unknown,
         "kernel": seen.kernel,
     }
-    return snapshot.bounded(result, ["sockets"], LIMIT)
+    return answer.limit_lists(result, ["sockets"], DEFAULT_LIMIT)
 
 
 class _Look:
@@ -86,7 +86,7 @@ class _Look:
     def __init__(self, channel: rtnetlink.Channel, dst: bytes, dev: str | None) -> None:
         self._channel, self._dst = channel, dst
         selectors = parse_selectors(dev=dev, verb="list")
-        self._table = snapshot.Table(channel, selectors)
+        self._table = view.TableView(channel, selectors)
         oif = channel.ifindex(*selectors.dev) if selectors.dev else 0
         self._way = route.lookup(channel, dst, oif)
         device = self._table.device(oif) if oif else None
@@ -144,9 +144,9 @@ class _Look:
 
     def _row(self, entry: codec.Entry) -> Row:
         """Return an entry in the shape of ``arp.list``."""
-        rows = Rows(self._table)
-        rows.add(self._owner(entry), table_dump.Single(entry))
-        return rows.listed()[0]
+        listing = Listing(self._table)
+        listing.add(self._owner(entry), table_dump.Single(entry))
+        return listing.rows()[0]
 
     def _owner(self, entry: codec.Entry) -> str:
         return ownership.owner(entry, self._table.device(entry.ifindex))
@@ -159,10 +159,10 @@ class _Look:
         spared = 0
         if _release() >= _SPARES:
             for block in table_dump.read(
-                self._channel.neighbours(self._family), ownership.is_spared
+                self._channel.neighbours(self._family), ownership.is_exempt_from_gc
             ):
                 if block.group is None:
-                    spared += sum(map(ownership.is_spared, block.entries()))
+                    spared += sum(map(ownership.is_exempt_from_gc, block.entries()))
                 elif block.group:
                     spared += len(block)
         return Load(limits.entries_all_namespaces, spared, *limits[:3])
@@ -217,7 +217,7 @@ class _Look:
         """Tell whether the kernel may have dropped the answer; wait until it would take one."""
         if not after or not answers or after.mac in answers or self._owner(after):
             return False
-        left_s = ownership.locked_s(after, self._table.timers(self._family, self._key[0]))
+        left_s = ownership.locktime_left_s(after, self._table.timers(self._family, self._key[0]))
         if not left_s:
             return False
         time.sleep(min(left_s, LOCKTIME_S) + 1 / TICKS)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..netlink import codec
 from ..packets import frames, packet_socket
-from ..table import selectors, snapshot
+from ..table import answer, selectors
 from . import interfaces, rate_limit
 
 REPEATS = 3
@@ -52,13 +52,14 @@ def announce(
     dev: Collection[str] | None = None,
     ip: Collection[selectors.Network] | None = None,
     test: bool = False,
-    limit: int = selectors.LIMIT,
+    limit: int = selectors.DEFAULT_LIMIT,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
     """Announce this machine's own addresses, REPEATS times; return rows of those announced.
 
     dev: device names, None: all. ip: networks that select addresses, None: all;
-    selectors.Unknown where one holds no address of ours. test: return what would be announced.
+    selectors.NotOnThisHost where one holds no address of ours. test: return what would be
+    announced.
     """
     with Announcer(sleep) as announcer:
         ifindexes = None if dev is None else announcer.find(dev)
@@ -68,7 +69,7 @@ def announce(
         kept = dict(sorted(Counter(own.why_not for own in selected if own.why_not).items()))
         if test:
             would = {"would_announce": rows, "kept": kept}
-            return snapshot.bounded(would, ["would_announce"], limit)
+            return answer.limit_lists(would, ["would_announce"], limit)
         failed: dict[tuple[str, str], str] = {}
         for repeat in range(REPEATS if rows else 0):
             if repeat:
@@ -85,7 +86,7 @@ def announce(
         if row not in announced
     ]
     result = {"announced": announced, "kept": kept, **({"failed": failures} if failures else {})}
-    return snapshot.bounded(result, [name for name in result if name != "kept"], limit)
+    return answer.limit_lists(result, [name for name in result if name != "kept"], limit)
 
 
 class Announcer:
@@ -107,11 +108,11 @@ class Announcer:
             port.close()
 
     def find(self, dev: Collection[str]) -> set[int]:
-        """Return the indexes of named devices; selectors.Unknown where there is none."""
+        """Return the indexes of named devices; selectors.NotOnThisHost where there is none."""
         found = {name: self._interfaces.ifindex(name) for name in sorted(dev)}
         for name in (name for name, ifindex in found.items() if not ifindex):
             known = ", ".join(sorted(self._interfaces.names()))
-            raise selectors.Unknown(f"dev: no device {name!r} here; there are {known}")
+            raise selectors.NotOnThisHost(f"dev: no device {name!r} here; there are {known}")
         return set(found.values())
 
     def own_addresses(
@@ -162,12 +163,12 @@ def _refuse_foreign(
     dev: Collection[str] | None,
     ip: Collection[selectors.Network] | None,
 ) -> None:
-    """Raise selectors.Unknown for a network in which we have no address."""
+    """Raise selectors.NotOnThisHost for a network in which we have no address."""
     where = f" on {', '.join(sorted(dev))}" if dev else ""
     for network in ip or ():
         if not any(ipaddress.ip_address(own.ip) in network for own in selected):
             is_address = network.prefixlen == network.max_prefixlen
             text = f"{network.network_address} is" if is_address else f"{network} holds"
-            raise selectors.Unknown(
+            raise selectors.NotOnThisHost(
                 f"ip: {text} no address of this machine{where}; only own addresses are announced"
             )

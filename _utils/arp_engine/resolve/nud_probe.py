@@ -23,7 +23,8 @@ from typing import Literal, NamedTuple
 from ..netlink import codec, rtnetlink
 from ..netlink.constants import FAMILY_NAMES, INCOMPLETE, PROBE, TICKS, VALID
 from ..packets.probe_schedule import MCAST_RESOLICIT
-from ..table import snapshot
+from ..table import answer, view
+from ..table.refusals import already_gone
 from . import in_flight, rate_limit
 
 # Before 4.2 an administrative PROBE keeps the old probe count and can fail at once
@@ -66,7 +67,7 @@ def too_old(release: str) -> bool:
 class NudProber:
     """Puts entries into PROBE and collects the verdicts; ``warnings``: what it could not do."""
 
-    def __init__(self, table: snapshot.Table, rate: float) -> None:
+    def __init__(self, table: view.TableView, rate: float) -> None:
         """Take the rate in entries a second; 0: as fast as is safe."""
         self._table = table
         self._bucket = rate_limit.TokenBucket(rate)
@@ -151,7 +152,7 @@ class NudProber:
     def _refused(self, refusal: rtnetlink.Refusal) -> NudResult:
         """Return the verdict on an entry that the kernel refused to put into PROBE."""
         entry = self._pending.pop(refusal.entry.key).entry
-        if snapshot.already_gone(refusal):
+        if already_gone(refusal):
             self._table.keep("already gone", entry.key)
         elif refusal.errno == errno.EINVAL:  # it lost its MAC since we read it
             self._table.keep("INCOMPLETE", entry.key)
@@ -209,7 +210,7 @@ class NudProber:
             if refused:
                 error = next(iter(refused.values()))
                 self.warnings.append(
-                    f"mcast_resolicit stays 0 on {snapshot.some(refused)} "
+                    f"mcast_resolicit stays 0 on {answer.examples(refused)} "
                     f"({errno.errorcode.get(error.errno or 0, error.errno)}): where unicast probes "
                     "get no answer, a living entry fails before the kernel probes by broadcast"
                 )

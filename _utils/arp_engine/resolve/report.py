@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..netlink import codec, rtnetlink
-from ..table import snapshot
+from ..table import answer, view
 from .ask import ProbeResult
 
 LISTS = ("healed", "gone", "duplicates")
@@ -14,7 +14,7 @@ LISTS = ("healed", "gone", "duplicates")
 class Report:
     """Collects the outcome of each entry."""
 
-    def __init__(self, table: snapshot.Table, rows_wanted: bool) -> None:
+    def __init__(self, table: view.TableView, rows_wanted: bool) -> None:
         self._table = table
         self._counts: Counter[str] = Counter()
         self._lists: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
@@ -28,7 +28,7 @@ class Report:
         row = self._rows.setdefault(
             entry.key,
             {
-                **snapshot.named(self._table, entry),
+                **answer.entry_row(self._table, entry),
                 "verdict": "",
                 "unicast_asked": 0,
                 "broadcast_asked": 0,
@@ -48,25 +48,25 @@ class Report:
 
     def healed(self, entry: codec.Entry, mac: bytes) -> None:
         """Add an entry whose MAC the kernel has replaced by the one that answered."""
-        row = snapshot.named(self._table, entry)
+        row = answer.entry_row(self._table, entry)
         old = row.pop("mac")
         self._lists["healed"].append({**row, "old": old, "new": mac.hex(":")})
         self.count(entry, "healed")
 
     def gone(self, entry: codec.Entry) -> None:
         """Add an entry that nobody answered for, and that is FAILED now."""
-        self._lists["gone"].append(snapshot.named(self._table, entry))
+        self._lists["gone"].append(answer.entry_row(self._table, entry))
         self.count(entry, "gone")
 
     def duplicate(self, entry: codec.Entry, macs: Iterable[bytes]) -> None:
         """Add an address that several MACs answered for."""
-        row = {**snapshot.named(self._table, entry), "macs": [mac.hex(":") for mac in macs]}
+        row = {**answer.entry_row(self._table, entry), "macs": [mac.hex(":") for mac in macs]}
         self._lists["duplicates"].append(row)
         self.count(entry, "duplicate")
 
     def failed(self, entry: codec.Entry, refusal: rtnetlink.Refusal) -> None:
         """Add an entry that the kernel refused to put into PROBE."""
-        self._failed.append(snapshot.failure(refusal, self._table))
+        self._failed.append(answer.failure_row(refusal, self._table))
         self.count(entry, "failed")
 
     def is_all_failed(self) -> bool:
@@ -83,7 +83,7 @@ class Report:
         }
         if self._failed:
             result["failed"] = self._failed
-        snapshot.bounded(result, [name for name in (*LISTS, "failed") if name in result], limit)
+        answer.limit_lists(result, [name for name in (*LISTS, "failed") if name in result], limit)
         if self._rows is not None:
             result["entries"] = list(self._rows.values())
         return result

@@ -19,8 +19,9 @@ from typing import Any
 from ..netlink import codec, rtnetlink
 from ..netlink.constants import REACHABLE, TICKS
 from ..packets.probe_schedule import MAX_QUESTIONS
-from ..table import listing, ownership, snapshot
-from ..table.selectors import LIMIT, Selectors
+from ..table import answer, ownership, view
+from ..table.gc_pause import gc_paused
+from ..table.selectors import DEFAULT_LIMIT, Selectors
 from . import ask as resolve_ask
 from . import nud_probe
 from .report import Report
@@ -36,7 +37,7 @@ def revalidate(
     selectors: Selectors,
     rate: float,
     test: bool = False,
-    limit: int = LIMIT,
+    limit: int = DEFAULT_LIMIT,
     rows_wanted: bool = False,
     tick: Tick | None = None,
 ) -> dict[str, Any]:
@@ -45,13 +46,13 @@ def revalidate(
     rate: probes a second; 0: as fast as is safe. tick: called about once a second with the number
     of finished probes and of all.
     """
-    with rtnetlink.Channel() as channel, listing.no_collection():
-        table = snapshot.Table(channel, selectors, to_be_proven=True)
+    with rtnetlink.Channel() as channel, gc_paused():
+        table = view.TableView(channel, selectors, must_be_provable=True)
         chosen = table.read_ours()
         suspects = {key: entry for key, entry in chosen.items() if _is_suspect(table, entry)}
         if test:
-            rows = [snapshot.named(table, entry) for entry in suspects.values()]
-            result = snapshot.bounded({"suspects": rows}, ("suspects",), limit)
+            rows = [answer.entry_row(table, entry) for entry in suspects.values()]
+            result = answer.limit_lists({"suspects": rows}, ("suspects",), limit)
             return {**result, "would_check": len(chosen), "kept": table.kept(), "warnings": []}
         run = _Run(table, Report(table, rows_wanted), rate, tick)
         run.probe({**suspects, **chosen})  # suspects first
@@ -59,7 +60,7 @@ def revalidate(
         return {**run.report.as_dict(limit), "kept": table.kept(), "warnings": run.warnings}
 
 
-def _is_suspect(table: snapshot.Table, entry: codec.Entry) -> bool:
+def _is_suspect(table: view.TableView, entry: codec.Entry) -> bool:
     if entry.state != REACHABLE:  # most: no need to know the device's timers
         return False
     timers = table.timers(codec.family_of(entry.dst), entry.ifindex)
@@ -72,7 +73,7 @@ class _Run:
     """One revalidation under way."""
 
     def __init__(
-        self, table: snapshot.Table, report: Report, rate: float, tick: Tick | None
+        self, table: view.TableView, report: Report, rate: float, tick: Tick | None
     ) -> None:
         self.report, self.warnings = report, list[str]()
         self._table, self._rate, self._tick = table, rate, tick
@@ -91,7 +92,7 @@ class _Run:
         devices = {self._table.name(entry.ifindex) for entry in entries.values()}
         self.warnings.append(
             f"the kernel ignored the answer for {len(entries)} entries on "
-            f"{snapshot.some(devices)}: locktime there, or an IPv6 answer without Override"
+            f"{answer.examples(devices)}: locktime there, or an IPv6 answer without Override"
         )
 
     def _answered_by_another(self, entries: Entries) -> dict[codec.Key, tuple[codec.Entry, bytes]]:
@@ -136,7 +137,9 @@ class _Run:
     def _wait_for_locktime(self, entries: Iterable[codec.Entry]) -> None:
         """Wait until the kernel accepts another MAC for all of them."""
         longest_s = max(
-            ownership.locked_s(entry, self._table.timers(codec.family_of(entry.dst), entry.ifindex))
+            ownership.locktime_left_s(
+                entry, self._table.timers(codec.family_of(entry.dst), entry.ifindex)
+            )
             for entry in entries
         )
         time.sleep(min(longest_s + 2 / TICKS, MAX_LOCKTIME_WAIT_S))
@@ -156,7 +159,7 @@ class _Run:
                 self.report.count(result.entry, result.verdict)
         is_forbidden = first_refusal and first_refusal.errno == errno.EPERM
         if first_refusal and is_forbidden and self.report.is_all_failed():
-            raise snapshot.refused("revalidate", first_refusal, self._table)
+            raise answer.refusal_error("revalidate", first_refusal, self._table)
         self.warnings += prober.warnings
 
     def _keep(self, reason: str, entry: codec.Entry) -> None:

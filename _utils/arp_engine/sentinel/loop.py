@@ -31,7 +31,7 @@ from ..reporting import messages as reporting_messages
 from ..reporting import sentinel_status, throttle
 from ..reporting.events import EventKind
 from ..resolve import ask as resolve_ask
-from ..table import capacity, flush, ownership, snapshot
+from ..table import capacity, flush, ownership, view
 from . import decide, devices, doubt_sources, privileges, reinject, signals, taps, telling
 from . import options as sentinel_options
 
@@ -217,7 +217,7 @@ class _Session:
                 found = table_dump.entries(*self._channel.neighbours(family))
                 entries.update((entry.key, entry) for entry in found)
 
-        table.complete(dump)
+        table.repeat_until_complete(dump)
         for change in self._cache.read_anew(entries.values()):
             self._decider.on_neighbour_change(change)
         self._doubt_suspects(table, entries, now)
@@ -226,7 +226,7 @@ class _Session:
         self._resync_due = now + max(RESYNC_S, RESYNC_REST * (self._clock() - now))
 
     def _doubt_suspects(
-        self, table: snapshot.Table, entries: dict[codec.Key, codec.Entry], now: float
+        self, table: view.TableView, entries: dict[codec.Key, codec.Entry], now: float
     ) -> None:
         """Doubt the entries that upper-layer confirmation keeps REACHABLE, now and again."""
         before, self._suspects = self._suspects, {}
@@ -248,7 +248,7 @@ class _Session:
             facts = {"gc_thresh3": limit.gc_thresh3,
                      "entries_all_namespaces": limit.entries_all_namespaces}  # fmt: skip
             ours = (entry for entry in entries if codec.family_of(entry.dst) == family)
-            counted = limit.entries_all_namespaces - sum(map(ownership.is_spared, ours))
+            counted = limit.entries_all_namespaces - sum(map(ownership.is_exempt_from_gc, ours))
             line = capacity.warning(FAMILY_NAMES[family], counted, limit.gc_thresh3)
             if line:
                 full.add(family)
@@ -322,9 +322,9 @@ class _Session:
             self._teller.tell(EventKind.FAILED, str(error.strerror), self._clock())
             return False
 
-    def _table(self) -> snapshot.Table:
+    def _table(self) -> view.TableView:
         """Return the kernel's table; a selected device need not exist."""
-        return snapshot.Table(self._channel, self._sentinel.options.selectors._replace(dev=None))
+        return view.TableView(self._channel, self._sentinel.options.selectors._replace(dev=None))
 
     def _refilter(self) -> None:
         """Put the cache into the kernel's filter, as soon as that is cheap again."""

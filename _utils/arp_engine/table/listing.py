@@ -1,70 +1,51 @@
-"""The neighbour table as rows and counts. No Salt in here, and nothing is touched or sent."""
+"""The neighbour table as rows (arp.list) and counts (arp.stats). Touches and sends nothing."""
 
-import contextlib
-import gc
 import socket
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
 from ..netlink import codec, rtnetlink, table_dump
 from ..netlink.constants import FAMILY_NAMES, REACHABLE, TICKS
 from ..netlink.model import Head
-from . import capacity, ownership, snapshot
+from . import capacity, ownership
+from .gc_pause import gc_paused
 from .selectors import Selectors
+from .view import TableView
 
-_LAST = [str(byte) for byte in range(256)]
+_OCTETS = [str(byte) for byte in range(256)]
 
 Row = dict[str, Any]
 
-SORTED = 1000  # rows; more are returned in the kernel's order: nobody reads them, all pay for it
+MAX_SORTED = 1000  # rows; more are for programs, which need no order and would wait for it
 
 
 def list_entries(selectors: Selectors) -> list[Row]:
     """Return the table as rows."""
-    with rtnetlink.Channel() as channel, no_collection():
-        table = snapshot.Table(channel, selectors)
-        rows = Rows(table)
+    with rtnetlink.Channel() as channel, gc_paused():
+        table = TableView(channel, selectors)
+        listing = Listing(table)
 
-        def look() -> None:
+        def read() -> None:
             for owner, block in table.judged():
-                rows.add(owner, block)
+                listing.add(owner, block)
 
-        table.complete(look)
-        return rows.listed()
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """Keep the cyclic collector from walking a growing list of rows again and again.
-
-    Rows hold no cycles; with the collector 100,000 of them take half as long again.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+        table.repeat_until_complete(read)
+        return listing.rows()
 
 
-class Rows:
-    """Entries as dicts that a person reads and a program can use.
+class Listing:
+    """Entries as rows, by device and address: a dump during a hash resize shows some twice."""
 
-    Kept by device and address: a table that grows while it is read shows some of them twice.
-    """
-
-    def __init__(self, table: snapshot.Table) -> None:
-        """Take the Table they are from."""
+    def __init__(self, table: TableView) -> None:
         self._table = table
         self._found: defaultdict[int, dict[bytes, Row]] = defaultdict(dict)
-        self._likes: dict[tuple[str, Head], Row] = {}
+        self._templates: dict[tuple[str, Head], Row] = {}
         self._macs, self._networks = _Macs(), _Networks()
 
     def add(self, owner: str, block: table_dump.Block) -> None:
-        """Take a block of what somebody owns, or of what is ours."""
+        """Add a block of entries with one owner; an empty owner: ours to touch."""
         heads = block.heads()
         if len(heads) == 1:
             self._write(owner, *heads, block.tails())
@@ -73,20 +54,20 @@ class Rows:
                 self._write(owner, head, (tail,))
 
     def drop(self, key: codec.Key) -> None:
-        """Forget a row."""
+        """Remove a row, if it is there."""
         self._found[key[0]].pop(key[1], None)
 
-    def listed(self) -> list[Row]:
-        """Return the rows; by device and address, as long as a person can still read them."""
+    def rows(self) -> list[Row]:
+        """Return the rows, sorted by device and address up to MAX_SORTED of them."""
         found = self._found
-        if sum(map(len, found.values())) > SORTED:
+        if sum(map(len, found.values())) > MAX_SORTED:
             return list(chain.from_iterable(by_address.values() for by_address in found.values()))
         return [found[index][dst] for index in sorted(found) for dst in sorted(found[index])]
 
-    def _like(self, owner: str, head: Head) -> Row:
-        """Return a row of what entries share: a copy, and what differs, is the fastest way."""
-        if (owner, head) not in self._likes:
-            self._likes[owner, head] = {
+    def _template(self, owner: str, head: Head) -> Row:
+        """Return a row with the values that entries share; copying it is the fastest way."""
+        if (owner, head) not in self._templates:
+            self._templates[owner, head] = {
                 "ip": "",
                 "mac": "",
                 "dev": self._table.name(head.ifindex),
@@ -97,16 +78,16 @@ class Rows:
                 "suspect": False,
                 "owner": owner,
             }
-        return self._likes[owner, head]
+        return self._templates[owner, head]
 
     def _write(self, owner: str, head: Head, tails: Iterable[tuple[Any, ...]]) -> None:
-        """Write the rows of entries that share their head: the fast path."""
-        like, found = self._like(owner, head), self._found[head.ifindex]
+        """Write the rows of entries that share a head: the fast path."""
+        template, found = self._template(owner, head), self._found[head.ifindex]
         networks, macs, ticks = self._networks, self._macs, TICKS
         reachable, ntop, ipv6 = head.state == REACHABLE, socket.inet_ntop, socket.AF_INET6
         for dst, mac, confirmed, used, updated in tails:
-            found[dst] = row = like.copy()
-            row["ip"] = networks[dst[:3]] + _LAST[dst[3]] if len(dst) == 4 else ntop(ipv6, dst)
+            found[dst] = row = template.copy()
+            row["ip"] = networks[dst[:3]] + _OCTETS[dst[3]] if len(dst) == 4 else ntop(ipv6, dst)
             row["mac"] = macs[mac]
             row["confirmed_s"] = confirmed / ticks
             row["used_s"] = used / ticks
@@ -117,45 +98,43 @@ class Rows:
 
 
 class _Networks(dict[bytes, str]):
-    """The first three bytes of IPv4 addresses as text, each written once."""
+    """Cache: the first three bytes of an IPv4 address to their text."""
 
     def __missing__(self, network: bytes) -> str:
-        """Write one."""
         self[network] = text = socket.inet_ntoa(network + b"\0")[:-1]
         return text
 
 
 class _Macs(dict[bytes, str]):
-    """MAC addresses as text, each written once."""
+    """Cache: a packed MAC address to its text."""
 
     def __missing__(self, mac: bytes) -> str:
-        """Write one."""
         self[mac] = text = mac.hex(":")
         return text
 
 
 def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
-    """Return how full the tables are, by family, device and state, against their limits."""
+    """Return the entries counted by family, device and state, and the limits of the tables."""
     result: dict[str, dict[str, Any]] = {}
-    seen: dict[codec.Key, int] = {}
-    spared: dict[int, set[codec.Key]] = {family: set() for family in selectors.families}
+    states: dict[codec.Key, int] = {}
+    exempt: dict[int, set[codec.Key]] = {family: set() for family in selectors.families}
     with rtnetlink.Channel() as channel:
-        table = snapshot.Table(channel, selectors)
+        table = TableView(channel, selectors)
 
-        def look() -> None:
+        def read() -> None:
             for _owner, block in table.judged():
                 for entry in block.entries():
-                    seen[entry.key] = entry.state
-                    if ownership.is_spared(entry):
-                        spared[codec.family_of(entry.dst)].add(entry.key)
+                    states[entry.key] = entry.state
+                    if ownership.is_exempt_from_gc(entry):
+                        exempt[codec.family_of(entry.dst)].add(entry.key)
 
-        table.complete(look)
+        table.repeat_until_complete(read)
         limits = rtnetlink.limits(selectors.families)
         for family in selectors.families:
             told = limits[family]._asdict() if family in limits else {}  # ipv6.disable=1: none
             told.pop("hash", None)
             result[FAMILY_NAMES[family]] = {"entries": 0, "states": {}, "devices": {}, **told}
-        for (ifindex, dst), bits in seen.items():
+        for (ifindex, dst), bits in states.items():
             counts, state = (
                 result[FAMILY_NAMES[codec.family_of(dst)]],
                 ownership.state_name(bits),
@@ -166,7 +145,7 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
             by_device[state] = by_device.get(state, 0) + 1
     for family in selectors.families:
         told = result[FAMILY_NAMES[family]]
-        counted = told.get("entries_all_namespaces", 0) - len(spared[family])
+        counted = told.get("entries_all_namespaces", 0) - len(exempt[family])
         line = capacity.warning(FAMILY_NAMES[family], counted, told.get("gc_thresh3", 0))
         told["warnings"] = [line] if line else []
     return result

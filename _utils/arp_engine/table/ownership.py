@@ -1,11 +1,36 @@
-"""Where an entry's fate is decided: whose it is, what vouches for it, whether it can be proven.
+"""Where an entry's fate is decided: which entries are never touched, and why.
 
-A rule that changes here changes on every path. Standard library alone.
+An entry with an owner is never deleted, probed by the kernel for us, or asked about where an answer
+would change it. The first reason that applies is its owner (``owner``), shown by ``arp.list``:
+
+==================  =========================================  ===================================
+owner               fact                                       kernel source (net/, include/)
+==================  =========================================  ===================================
+proxy               NTF_PROXY: this host answers for it        core/neighbour.c: pneigh_lookup
+extern_learn        NTF_EXT_LEARNED: a control plane wrote it  uapi/linux/neighbour.h
+managed             NTF_EXT_MANAGED: the kernel keeps it       core/neighbour.c: neigh_managed_work
+                    resolved for the program that wrote it
+extern_valid        NTF_EXT_EXT_VALIDATED: a control plane     uapi/linux/neighbour.h
+                    says that it is right
+protocol NAME       NDA_PROTOCOL: a routing daemon wrote it    uapi/linux/rtnetlink.h: RTPROT_*
+flags               NTF_STICKY, or a flag of NDA_FLAGS_EXT     uapi/linux/neighbour.h
+                    that this version does not know
+PERMANENT           NUD_PERMANENT: an administrator wrote it   core/neighbour.c: neigh_forced_gc
+local, broadcast,   route type of the address (RTN_*): not     ipv4/arp.c: arp_constructor,
+anycast, multicast  one neighbour's                            ipv6/ndisc.c: ndisc_constructor
+NOARP               NUD_NOARP: needs no resolution             the same functions
+unknown device      it vanished while the table was read
+DEVICE does no ARP  IFF_LOOPBACK, IFF_POINTOPOINT, IFF_NOARP   ipv4/arp.c: arp_constructor
+NONE                the kernel is creating it at this moment   core/neighbour.c: ___neigh_create
+INCOMPLETE          the kernel is resolving it at this moment  core/neighbour.c: __neigh_event_send
+==================  =========================================  ===================================
+
+Every other entry is ours to touch. A rule that changes here changes on every path.
 
 Each rule is given an entry, or the head that many entries share (netlink/model.py: who wrote it,
 device, state, flags, route type). A verdict on a head holds for all its entries, which is fast.
-Where address, MAC or ages decide, the verdict on a head is None, and table/snapshot.py judges its
-entries one by one. So each rule is written once, and holds on both paths.
+Where address, MAC or ages decide, the verdict on a head is None, and table/view.py judges its
+entries one by one. Standard library alone.
 """
 
 import functools
@@ -56,7 +81,7 @@ def owner(entry: Head | Entry, device: Device | None) -> str | None:
 
 
 def _writer(entry: Head | Entry) -> str:
-    """Return what shows that somebody else than the kernel wrote an entry, or an empty string."""
+    """Return what shows that a program or a person wrote an entry, or an empty string."""
     if entry.flags & NTF_PROXY:
         return "proxy"
     if entry.flags & NTF_EXT_LEARNED:
@@ -68,17 +93,17 @@ def _writer(entry: Head | Entry) -> str:
     if entry.protocol:
         return f"protocol {PROTOCOLS.get(entry.protocol, entry.protocol)}"
     if entry.flags & NTF_STICKY or entry.ext:
-        return "flags"  # one we do not know: somebody set it for a reason
+        return "flags"
     return "PERMANENT" if entry.state & PERMANENT else ""
 
 
 def is_multicast(dst: bytes) -> bool:
-    """Tell whether a packed address is a multicast one."""
+    """Tell whether a packed address is in ff00::/8 or 224.0.0.0/4."""
     return dst[0] == 0xFF if len(dst) == 16 else 224 <= dst[0] <= 239
 
 
 def _without_arp(entry: Head | Entry, device: Device | None) -> str:
-    """Return why ARP has no say about an entry, or an empty string."""
+    """Return why no ARP can change an entry, or an empty string."""
     if entry.state & NOARP:
         return "NOARP"
     if device is None:
@@ -92,34 +117,35 @@ def _without_arp(entry: Head | Entry, device: Device | None) -> str:
     return ""
 
 
-def is_spared(entry: Head | Entry) -> bool:
-    """Tell whether no limit counts an entry (net/core/neighbour.c: neigh_update_gc_list)."""
+def is_exempt_from_gc(entry: Head | Entry) -> bool:
+    """Tell whether gc_thresh does not count it (net/core/neighbour.c: neigh_update_gc_list)."""
     return bool(entry.state & PERMANENT or entry.flags & NTF_EXT_LEARNED)
 
 
-def unprovable(entry: Head | Entry, timers: Timers) -> str:
-    """Return why there is nothing to prove about an entry, or nobody to ask; or an empty string."""
+def why_unprovable(entry: Head | Entry, timers: Timers) -> str:
+    """Return why the kernel cannot prove an entry in the state PROBE, or an empty string."""
     if not entry.state & VALID:
-        return state_name(entry.state)
-    # without a single probe the kernel fails a live entry at once, and asks nobody
+        return state_name(entry.state)  # it has no MAC
+    # with no probe allowed the kernel sets a live entry to FAILED at once (neigh_max_probes)
     return "" if timers.solicits else "its device sends no probes"
 
 
-def locked_s(entry: Entry, timers: Timers) -> float:
-    """Return for how long yet the kernel believes no other MAC, in seconds; 0: it would take one.
+def locktime_left_s(entry: Entry, timers: Timers) -> float:
+    """Return for how many seconds more the kernel ignores an answer with another MAC.
 
-    It takes none within ``locktime`` of the entry's last change of state or MAC
-    (net/ipv4/arp.c: arp_process); IPv6 has no such time.
+    It ignores one within ``locktime`` of the entry's last change of state or MAC (net/ipv4/arp.c:
+    arp_process). IPv6 has no such time.
     """
     return max(timers.locktime_s - entry.updated / TICKS, 0.0) if len(entry.dst) == 4 else 0.0
 
 
 def is_suspect(state: int, confirmed: int, updated: int, base_reachable_s: float) -> bool:
-    """Tell whether hints, and not ARP, keep an entry REACHABLE. Ages in ticks.
+    """Tell whether upper-layer confirmation keeps an entry REACHABLE. Ages in ticks.
 
-    Without hints REACHABLE ends at the latest 1.5 times base_reachable_time after it began
-    (neigh_rand_reach_time), and is then asked for again; ``updated`` moves only when state or MAC
-    change. So REACHABLE for longer, and confirmed since, means: somebody else vouches for it.
+    By ARP alone REACHABLE ends at most 1.5 times base_reachable_time after it began
+    (net/core/neighbour.c: neigh_rand_reach_time), and ``updated`` starts anew at each change of
+    state or MAC. An entry that is REACHABLE for longer, and was confirmed since, was confirmed by
+    an upper layer.
     """
     if state != REACHABLE:
         return False

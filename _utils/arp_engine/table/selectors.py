@@ -25,11 +25,11 @@ _REFUSED = {
     "flush": _OWNED_STATES,
     "revalidate": {**_OWNED_STATES, "FAILED": "it has no MAC address to prove"},
 }
-LIMIT = 100  # rows in one list of an answer
+DEFAULT_LIMIT = 100  # rows in one list of an answer
 
 
-class Unknown(ValueError):
-    """What was named is not on this machine: a device, an address of its own."""
+class NotOnThisHost(ValueError):
+    """Raised for a device, or an address of our own, that this host does not have."""
 
 
 class Addresses:

@@ -193,9 +193,9 @@ def test_no_living_neighbour_fails_however_fast(arp, lively, rate):
 @pytest.fixture
 def while_read(arp, lively, monkeypatch):
     """Let an entry change its state while the table is read, which takes long."""
-    from arp_engine.table import snapshot
+    from arp_engine.table import view
 
-    original = snapshot.Table.read_ours
+    original = view.TableView.read_ours
 
     def change(address, state):
         def read(table):
@@ -204,7 +204,7 @@ def while_read(arp, lively, monkeypatch):
             time.sleep(0.15)
             return found
 
-        monkeypatch.setattr(snapshot.Table, "read_ours", read)
+        monkeypatch.setattr(view.TableView, "read_ours", read)
 
     return change
 
@@ -259,16 +259,16 @@ def test_an_entry_that_is_no_longer_selected_is_counted_and_not_proven(arp, live
 
 
 def test_an_entry_that_is_seen_twice_and_once_with_an_owner_is_the_owners(arp, lively, monkeypatch):
-    from arp_engine.table import snapshot
+    from arp_engine.table import view
 
     lively.add("192.0.2.10", "stale", DEAD)
-    original = snapshot.Table._chunks
+    original = view.TableView._chunks
 
     def chunks(table, *families):
         yield from original(table, *families)
         lively.add("192.0.2.10", "permanent", DEAD)
         yield from original(table, *families)
 
-    monkeypatch.setattr(snapshot.Table, "_chunks", chunks)
+    monkeypatch.setattr(view.TableView, "_chunks", chunks)
     answer = arp.revalidate("192.0.2.10", test=True)
     assert (answer["would_check"], answer["kept"]) == (0, {"PERMANENT": 1})

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from arp_engine.netlink.rtnetlink import Channel
-from arp_engine.table import flush, selectors, snapshot
+from arp_engine.table import flush, selectors, view
 from conftest import BORN, DEAD
 from scapy.layers.l2 import ARP, Ether
 from sentry import (  # noqa: F401
@@ -193,7 +193,7 @@ def test_what_has_another_mac_by_now_is_not_deleted(scene):
     scene.add("192.0.2.10", "reachable", BORN)
     key = socket.if_nametoindex("db0"), socket.inet_aton("192.0.2.10")
     with Channel() as channel:
-        table = snapshot.Table(channel, selectors.parse_selectors(verb="list"))
+        table = view.TableView(channel, selectors.parse_selectors(verb="list"))
         assert not flush.delete_locked(table, key, bytes.fromhex(DEAD.replace(":", "")))
         assert f"192.0.2.10 db0 {BORN} REACHABLE" in scene.table()
         assert flush.delete_locked(table, key, bytes.fromhex(BORN.replace(":", "")))

@@ -228,7 +228,7 @@ def test_a_table_that_is_nearly_full_is_told_once(scene, monkeypatch):
     monkeypatch.setattr(loop, "RESYNC_REST", 0)
     monkeypatch.setattr(loop.rtnetlink, "limits", limits)
     monkeypatch.setattr(capacity, "NEARLY_FULL", 0.8)
-    monkeypatch.setattr(loop.snapshot.Table, "complete", lambda _table, look: look())
+    monkeypatch.setattr(loop.view.TableView, "repeat_until_complete", lambda _table, look: look())
     runner = threading.Thread(target=sentinel.run)
     runner.start()
     try:

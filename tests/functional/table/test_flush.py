@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from arp_engine.netlink import rtnetlink
 from arp_engine.sentinel import options
-from arp_engine.table import flush, snapshot
+from arp_engine.table import flush, view
 from conftest import DEAD, ip, many
 from stage import own
 
@@ -45,7 +45,7 @@ def test_what_is_somebodys_stays(arp, scene):
 
 def test_an_owner_who_comes_while_the_timers_are_read_is_seen(scene, monkeypatch):
     """There are as many of them as devices; nothing long is between the last look and the order."""
-    timers = snapshot.Table.timers
+    timers = view.TableView.timers
 
     def meanwhile(table, family, ifindex):
         found = timers(table, family, ifindex)
@@ -53,10 +53,10 @@ def test_an_owner_who_comes_while_the_timers_are_read_is_seen(scene, monkeypatch
         return found
 
     scene.add("192.0.2.10", "reachable", DEAD)
-    monkeypatch.setattr(snapshot.Table, "timers", meanwhile)
+    monkeypatch.setattr(view.TableView, "timers", meanwhile)
     key = socket.if_nametoindex("db0"), socket.inet_aton("192.0.2.10")
     with rtnetlink.Channel() as channel:
-        table = snapshot.Table(channel, options.parse({}).selectors)
+        table = view.TableView(channel, options.parse({}).selectors)
         assert not flush.delete_locked(table, key, bytes.fromhex(DEAD.replace(":", "")))
     assert scene.table() == [f"192.0.2.10 db0 {DEAD} extern_learn REACHABLE"]
 
@@ -252,12 +252,12 @@ def test_a_partial_refusal_tells_both_halves(arp, scene, monkeypatch, loaders):
 
 @pytest.mark.parametrize("rows", [False, True], ids=["counts", "rows"])
 def test_what_a_dump_shows_twice_is_told_once(arp, scene, monkeypatch, rows):
-    from arp_engine.table import snapshot
+    from arp_engine.table import view
 
     names = scene.fill(5)
-    original = snapshot.Table._chunks
+    original = view.TableView._chunks
     monkeypatch.setattr(
-        snapshot.Table,
+        view.TableView,
         "_chunks",
         lambda *words: (chunk for chunk in original(*words) for _ in range(2)),
     )

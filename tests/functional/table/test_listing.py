@@ -208,9 +208,9 @@ def test_stats_where_ipv6_does_not_exist(arp, scene, monkeypatch):
 def doubling(arp, monkeypatch):
     """Let a family's hash grow during the next so many looks at it, which then see nothing."""
     from arp_engine.netlink import rtnetlink
-    from arp_engine.table import snapshot
+    from arp_engine.table import view
 
-    chunks, limits = snapshot.Table._chunks, rtnetlink.limits
+    chunks, limits = view.TableView._chunks, rtnetlink.limits
     left = {2: 0, 10: 0}
 
     def read_limits(families):
@@ -226,7 +226,7 @@ def doubling(arp, monkeypatch):
         return chunks(table, family)
 
     monkeypatch.setattr(rtnetlink, "limits", read_limits)
-    monkeypatch.setattr(snapshot.Table, "_chunks", look)
+    monkeypatch.setattr(view.TableView, "_chunks", look)
     return left
 
 
@@ -251,9 +251,11 @@ def test_what_a_doubling_of_the_hash_hides_is_looked_for_again(arp, scene, doubl
 def test_a_table_that_never_stops_growing_is_an_error_and_no_half_truth(arp, scene, doubling):
     scene.add("192.0.2.10")
     doubling[2] = 1000
-    with pytest.raises(CommandExecutionError, match="the table grew during each of 10 looks"):
+    with pytest.raises(
+        CommandExecutionError, match="neighbour hash resized during all 10 dumps: retry"
+    ):
         arp.list()
-    with pytest.raises(CommandExecutionError, match="10 looks: 0 entries so far; run it again"):
+    with pytest.raises(CommandExecutionError, match="all 10 dumps; 0 entries so far: retry"):
         arp.flush(family="ipv4")
 
 

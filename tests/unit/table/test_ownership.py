@@ -1,6 +1,7 @@
 """Where an entry's fate is decided: without a kernel."""
 
 import ast
+import re
 import socket
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def test_our_words_are_the_kernels():
 )
 def test_owner(words, owner):
     assert ownership.owner(entry(**words), ETH) == owner
+    table = re.findall(r"^(\w+(?:, \w+)*)", ownership.__doc__, re.M)
+    assert not owner or owner.split()[0] in ", ".join(table).split(", ")
 
 
 @pytest.mark.parametrize("flag", [0x08, 0x10, 0x80], ids=["loopback", "pointopoint", "noarp"])
