@@ -12,7 +12,9 @@ not.
 
 import errno
 import logging
+import os
 import signal
+import stat
 import sys
 import time
 
@@ -20,6 +22,7 @@ import salt.cache
 import salt.client
 import salt.key
 import salt.utils.minions
+import salt.utils.yaml
 from salt.exceptions import SaltException
 
 try:
@@ -33,7 +36,15 @@ except ImportError:
         ) from None
 
 reload_if_changed()
-from arp_engine.fleet import arguments, grains_cache, heal_run, html_report, settings
+from arp_engine.fleet import (
+    acknowledge,
+    arguments,
+    grains_cache,
+    heal_run,
+    html_report,
+    settings,
+    truth_file,
+)
 from arp_engine.fleet.audit import Audit
 from arp_engine.fleet.returns import Returns
 from arp_engine.reporting import files
@@ -43,6 +54,7 @@ log = logging.getLogger(__name__)
 __virtualname__ = "arp"
 
 ERROR = 1
+MAX_ACKNOWLEDGED = 1_000_000  # characters
 
 
 def __virtual__():
@@ -62,6 +74,8 @@ def audit(
     limit=100,
     timeout=None,
     batch=200,
+    fabric=None,
+    sample=None,
 ):
     """Compare the tables of databases with the interfaces that the fleet really has.
 
@@ -89,7 +103,9 @@ def audit(
     truth
         ``live``: every machine is asked for its interfaces, ``batch`` at a time; of one that does
         not answer the cached grains count, with their age. ``cached``: cached grains; then only the
-        machines that an entry disagrees with are asked. Default: live.
+        machines that an entry disagrees with are asked; blind to what changed since the grains
+        were cached. ``file:NAME``: a file below ``arp_fleet: directory`` with the columns address,
+        mac, machine, age_s. Default: live.
     machines, machines_type
         The machines whose interfaces count, for sites that use the same addresses. Default: all.
     networks
@@ -97,6 +113,12 @@ def audit(
         gone, once every machine has answered (``truth=live``). Default: none.
     exclude
         Networks that are not compared. Default: none.
+    fabric
+        MACs with which the network itself answers for every address (Azure, PVLAN, local proxy
+        ARP). Most are recognised: two databases ask about two addresses. Default: none.
+    sample
+        With ``truth=cached``: which part of the machines is asked all the same, to tell how far
+        the cached grains are right: ``5%``. Default: none.
     report
         Name of a self-contained HTML page (``NAME.html``) to write below ``arp_fleet: directory``
         of the master's configuration. It replaces no other file. Default: none.
@@ -108,16 +130,20 @@ def audit(
         Machines asked for their interfaces at once. Default: 200.
 
     Returns a dict: ``wrong`` (list of ``minion``, ``ip``, ``dev``, ``mac``, ``state``, ``suspect``,
-    ``owner``, ``unchanged_s``: the cached entry; ``mac_true``, ``machine``, ``truth`` (live or
-    cached), ``truth_age_s``); ``twice`` (``ip``, ``machines``, ``macs``, ``count``, ``held``: how
-    many databases cache it); ``gone`` (the entry, and ``why`` that is known); ``silent``
-    (``minion``, ``why``); ``counts``; ``totals``; ``summary`` (lines); ``jid``; ``jobs`` (jids of
-    the jobs sent); ``retcode``.
+    ``owner``, ``unchanged_s``: the cached entry; ``mac_true``, ``machine``, ``truth`` (live, cached
+    or file), ``truth_age_s``); ``twice`` (``ip``, ``machines``, ``macs``, ``count``, ``held``: how
+    many databases cache it); ``gone`` (the entry, and ``why`` that is known); ``unproven`` (as
+    ``wrong``, and ``why``: nobody confirmed what the entry disagrees with); ``fabric`` (``mac``,
+    ``machines``, ``addresses``, ``databases``); ``acknowledged`` (``minion``, ``ip``, ``mac``,
+    ``finding``, ``why``, ``until``); ``silent`` (``minion``, ``why``); ``conflicts`` (``minion``,
+    ``why``: its return may be forged); ``counts``; ``totals``; ``summary`` (lines); ``jid``;
+    ``jobs`` (jids of the jobs sent); ``retcode``.
 
     The exit code is a sum: 2 wrong entries (also gone ones, and cached addresses that two machines
-    claim), 4 not every minion answered. 0: clean, and every minion answered. 1: an error.
+    claim), 4 not every minion answered, 8 an entry agrees or disagrees with cached grains alone. 0:
+    clean, and proven. 1: an error. 130: interrupted, with what is known until then.
     """
-    return _run("audit", locals(), lambda audit, _options: audit.answer())
+    return _run("audit", locals(), lambda audit, options: audit.answer(options["limit"]))
 
 
 def heal(
@@ -137,6 +163,8 @@ def heal(
     budget=10000,
     rate=500,
     test=False,
+    fabric=None,
+    sample=None,
 ):
     """Audit, then revalidate the entries that disagree, on the databases that have them.
 
@@ -149,7 +177,8 @@ def heal(
         salt-run arp.heal test=True
         salt-run arp.heal networks=10.0.0.0/16 report=arp.html
 
-    tgt, tgt_type, truth, machines, machines_type, networks, exclude, report, limit, timeout
+    tgt, tgt_type, truth, machines, machines_type, networks, exclude, fabric, sample, report, limit,
+    timeout
         As in :py:func:`arp.audit`.
     batch
         Minions in one wave, at most, and as in :py:func:`arp.audit`. Default: 200.
@@ -169,10 +198,12 @@ def heal(
 
     Returns what :py:func:`arp.audit` returns, from before the heal, and: ``healed`` (``minion``,
     ``ip``, ``dev``, ``old``, ``new``); ``given_up`` (rows: no host answered, FAILED);
+    ``right_meanwhile`` (rows, and ``why``);
     ``still_wrong`` (rows, and ``why``); ``not_reached`` (``minion``, ``why``); ``asked`` (entries),
     ``requests``, ``waves``, ``interrupted``.
 
-    The exit code is a sum: 2 an entry is still wrong, 4 not every minion was reached. 130:
+    The exit code is a sum: 2 an entry is still wrong (or claimed twice), 4 not every minion was
+    reached, 8 an entry agrees or disagrees with cached grains alone. 130:
     interrupted, with what is known until then. 1: an error.
     """
     return _run(
@@ -185,6 +216,12 @@ def _run(name, given, then):
     try:
         allowed = settings.parse_settings(__opts__.get("arp_fleet"))
         options = arguments.parse_all(given, allowed)
+        if options["truth_path"]:
+            text = _read(options["truth_path"], truth_file.MAX_BYTES)
+            options["truth_file"] = truth_file.parse_truth(text)
+        if allowed.acknowledged:
+            known = salt.utils.yaml.safe_load(_read(allowed.acknowledged, MAX_ACKNOWLEDGED))
+            options["acknowledged"] = acknowledge.parse_all(known)
         with salt.client.get_local_client(mopts=__opts__) as client:
             timeout_s = options["timeout"] or __opts__["timeout"]
             master = _Master(client)
@@ -197,6 +234,17 @@ def _run(name, given, then):
         answer = {"error": f"arp.{name}: {error}", "retcode": ERROR}
     __context__["retcode"] = answer["retcode"]
     return {**answer, "outputter": "arp_fleet"}
+
+
+def _read(path, most):
+    """Return the text of a regular file, no larger than so many bytes."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{path} is not a regular file")
+        text = file.read(most + 1)
+    if len(text) > most:
+        raise ValueError(f"{path} has more than {most} characters")
+    return text
 
 
 class _Master:

@@ -267,7 +267,7 @@ def interfaces(*ips):
 def test_false_interfaces_cause_only_questions(centre, lie, make):
     pathlib.Path("/tmp/lies").write_text(json.dumps(make(centre)), encoding="utf-8")
     healed = centre.run("arp.heal", "pause=0")
-    assert healed.code in (0, 2, 4, 6), healed.text
+    assert healed.code in range(0, 16, 2), healed.text
     for row in healed.data["still_wrong"]:
         assert row["machine"] == "evil"
         assert "the machine that claims this address did not" in row["why"]

@@ -43,6 +43,30 @@ def share(value: Any) -> float:
     return found
 
 
+def sample(value: Any) -> float:
+    """Return which part of the machines is asked, from a percentage such as 5%; 0 for none."""
+    if value is None:
+        return 0.0
+    percent = re.fullmatch(r"([0-9]{1,3}(\.[0-9]{1,3})?)%?", str(value))
+    if not percent or float(percent[1]) > 100:
+        raise ValueError(f"sample: {value!r} is not a percentage from 0% to 100%")
+    return float(percent[1]) / 100
+
+
+def fabric(value: Any) -> list[str]:
+    """Return MACs with which the network itself answers."""
+    return [] if value is None else [mac.hex(":") for mac in parse.macs("fabric", value)]
+
+
+def truth(value: Any, settings: Settings) -> tuple[str, str]:
+    """Return ``live``, ``cached`` or ``file``, and the path of the file."""
+    if isinstance(value, str) and value.startswith("file:"):
+        return "file", file_in(settings.directory, "truth", value.removeprefix("file:"))
+    if value not in ("live", "cached"):
+        raise ValueError(f"truth: {value!r} is not one of live, cached, file:NAME")
+    return value, ""
+
+
 def target(key: str, value: Any) -> str | list[str]:
     """Return a target: text, or a list of minion ids."""
     ids = value if isinstance(value, list) else [value]
@@ -101,11 +125,12 @@ def networks(key: str, value: Any) -> list[parse.Network]:
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "tgt": lambda value: target("tgt", value),
     "tgt_type": lambda value: parse.one_of("tgt_type", value, MATCHERS),
-    "truth": lambda value: parse.one_of("truth", value, ("live", "cached")),
     "machines": lambda value: target("machines", value),
     "machines_type": lambda value: parse.one_of("machines_type", value, MATCHERS),
     "networks": lambda value: networks("networks", value),
     "exclude": lambda value: networks("exclude", value),
+    "fabric": lambda value: fabric(value),
+    "sample": lambda value: sample(value),
     "limit": parse.limit,
     "timeout": lambda value: value and parse.whole_number("timeout", value, 1, 3600, "seconds"),
     "batch": lambda value: parse.whole_number("batch", value, 1, 2_000, "minions"),
@@ -121,6 +146,9 @@ def parse_all(arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any
     """Return the arguments of arp.audit or arp.heal, parsed."""
     options = {key: _PARSERS[key](value) for key, value in arguments.items() if key in _PARSERS}
     options["report"] = page(arguments["report"], settings)
+    options["truth"], options["truth_path"] = truth(arguments["truth"], settings)
+    options["memory_days"] = settings.memory_days
+    options |= {"truth_file": None, "acknowledged": []}  # the surface reads these files
     for key in ("tgt", "machines"):
         if isinstance(options[key], list):
             options[f"{key}_type"] = "list"

@@ -5,10 +5,12 @@ Who is asked, and how, is the master's surface: see ``Master``. Standard library
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import datetime
+import random
+from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
-from . import compare, inventory, returns, summary
+from . import acknowledge, compare, inventory, returns, summary
 from .compare import Row
 from .inventory import HostInventory
 from .returns import Returns
@@ -16,6 +18,13 @@ from .returns import Returns
 INTERRUPTED = 130  # the exit code of a run that Ctrl-C ended
 #: Why a minion is in ``conflicts``.
 CONFLICT = "two different returns under its name: one of them was forged; the job cache's counts"
+NOT_ASKED = "not asked: interrupted"
+CACHED_CANNOT_SEE = (
+    "truth=cached does not see a MAC or an address that changed since the grains were cached."
+)
+FABRIC_QUESTIONS = 2  # databases, and addresses on each
+PARTS = 16  # of a table that is too large for one return: up to some 200,000 entries
+MAX_TABLES = 50  # asked for at the same time: each may be a megabyte
 PROGRESS_EVERY = 100  # machines
 Options = dict[str, Any]  # the arguments of a runner function, parsed
 
@@ -45,49 +54,92 @@ class Audit:
     """The fleet at one moment: its tables, its interfaces, and their comparison."""
 
     def __init__(self, master: Master, asked: Returns, options: Options) -> None:
-        """Ask, and compare."""
+        """Ask, and compare. An interruption ends the questions and loses no answer."""
         self.master, self.returns, self._options = master, asked, options
         self.silent: dict[str, str] = {}  # minion to why it gave no usable answer
+        self.tables: dict[str, Any] = {}
+        self.hosts: dict[str, HostInventory] = {}
+        self.fabric: dict[str, Row] = {}
         self.interrupted = False
+        self._former: dict[str, HostInventory] = {}
+        self._tables_due: set[str] = set()  # minions still to be asked
+        self._hosts_due: set[str] = set()
+        self._sampled = ""
         accepted = master.accepted()
         machines = master.match(options["machines"], options["machines_type"])
         self._machines = accepted if machines is None else accepted & machines
-        self.tables = self._tables(accepted)
-        if not self.tables and not self.silent:
-            raise ValueError(f"no minion matches {options['tgt']!r} ({options['tgt_type']})")
-        self.hosts = master.cached_hosts(self._machines)
-        self._former = master.cached_hosts(master.cached_minions() - accepted)
         if options["truth"] == "live":
-            self._ask_machines(sorted(self._machines))
-        if not self.hosts and not self._former:
-            raise ValueError("nothing to compare with: no machine answered, none has cached grains")
-        for name in self._machines - set(self.hosts):
-            self.silent.setdefault(name, "no answer, and no cached grains")
-        self._compare()
-        if options["truth"] == "cached":
-            self._ask_machines(sorted(summary.unconfirmed(self.result, self.known)))
+            self._hosts_due |= self._machines
+        try:
+            self._read_tables(accepted)
+            if options["truth_file"] is None:
+                self._read_hosts(accepted)
+            else:
+                self.hosts = dict(options["truth_file"])
+                self._machines = set(self.hosts)
             self._compare()
+            self._ask_about_doubts()
+        except master.interruptions:
+            self.interrupted = True
+            self.silent.update(dict.fromkeys(self._tables_due | self._hosts_due, NOT_ASKED))
+        self._check()
+        self._compare()
 
-    def _tables(self, accepted: Collection[str]) -> Mapping[str, Any]:
-        """Return the rows of each database that answered; note why the others did not."""
+    def _check(self) -> None:
+        """Refuse to call a fleet clean of which nothing was seen."""
+        if not self.interrupted:
+            if not self.tables and not self.silent:
+                tgt, tgt_type = self._options["tgt"], self._options["tgt_type"]
+                raise ValueError(f"no minion matches {tgt!r} ({tgt_type})")
+            if not self.hosts and not self._former:
+                raise ValueError(
+                    "nothing to compare with: no machine answered, none has cached grains"
+                )
+
+    def _read_tables(self, accepted: Collection[str]) -> None:
+        """Read the rows of each database; note why some gave none."""
         tgt, tgt_type = self._options["tgt"], self._options["tgt_type"]
         names = self.master.match(tgt, tgt_type)
-        if names is None:  # as it is: each minion decides whether it is meant
+        if names is None:  # each minion decides whether it is meant
             answers, meant = self.returns.ask(tgt, tgt_type, "arp.list")
+            found = ((name, answers.get(name)) for name in meant)
         else:  # as a list: to match grains costs the master a millisecond a minion, each time
-            answers, meant = self.returns.ask(sorted(names), "list", "arp.list")
-        tables = {}
-        for name, answer in answers.items():
+            self._tables_due |= names
+            window = min(self._options["batch"], MAX_TABLES)
+            found = self.returns.ask_each(sorted(names), "arp.list", window)
+        missing = []
+        for name, answer in found:
+            if answer is None:
+                missing.append(name)
+                continue
+            self._tables_due.discard(name)
             why = summary.failure(answer) if name in accepted else "its key is not accepted here"
+            if answer["ret"] == returns.TRIMMED:
+                why = self._read_in_parts(name)
+            elif not why:
+                self.tables[name] = answer["ret"]
             if why:
                 self.silent[name] = why
-            else:
-                tables[name] = answer["ret"]
-        missing = sorted(meant - set(answers))
         if missing:
-            self.silent.update(self._why_silent(missing, "" if names else tgt, tgt_type))
-        self.master.progress(tables=len(tables), silent=len(self.silent))
-        return tables
+            self.silent.update(self._why_silent(sorted(missing), "" if names else tgt, tgt_type))
+            self._tables_due -= set(missing)
+        self.master.progress(tables=len(self.tables), silent=len(self.silent))
+
+    def _read_in_parts(self, name: str) -> str:
+        """Read a table that is larger than the master's max_event_size; return why it failed."""
+        rows: list[Row] = []
+        for part in range(1, PARTS + 1):  # one after the other: each may be a megabyte
+            kwarg = {"compact": True, "part": f"{part}/{PARTS}"}
+            answer = self.returns.ask([name], "list", "arp.list", kwarg)[0].get(name)
+            why = summary.failure(answer)
+            if why:
+                return f"part {part} of {PARTS} of a large table: {why}"
+            try:
+                rows += compare.expand(answer["ret"])
+            except ValueError as error:
+                return str(error)
+        self.tables[name] = rows
+        return ""
 
     def _why_silent(
         self, missing: list[str], tgt: str | list[str], tgt_type: str
@@ -101,20 +153,49 @@ class Audit:
             elif answers[name]["ret"] is not False:
                 yield name, f"did not return arp.list within {self.returns.timeout_s:g} s"
 
+    def _read_hosts(self, accepted: Collection[str]) -> None:
+        """Read the cached grains of machines; ask all of them, or a sample, for interfaces."""
+        self.hosts = self._young(self.master.cached_hosts(self._machines))
+        former = self.master.cached_minions() - set(accepted)
+        self._former = self._young(self.master.cached_hosts(former))
+        if self._options["truth"] == "live":
+            self._ask_machines(sorted(self._machines))
+        elif self._options["sample"]:
+            self._ask_sample()
+        for name in self._machines - set(self.hosts):
+            self.silent.setdefault(name, "no answer, and no cached grains that are young enough")
+
+    def _young(self, hosts: dict[str, HostInventory]) -> dict[str, HostInventory]:
+        """Return the inventories that are not too old to contradict a machine that lives."""
+        oldest_s = self._options["memory_days"] * 86400
+        return {name: host for name, host in hosts.items() if (host.age_s or 0) <= oldest_s}
+
+    def _ask_sample(self) -> None:
+        """Ask some machines, to tell how far the cached grains are right."""
+        count = max(1, round(len(self._machines) * self._options["sample"]))
+        names = sorted(random.sample(sorted(self._machines), min(count, len(self._machines))))
+        before = {name: self.hosts.get(name) for name in names}
+        self._ask_machines(names)
+        live = [name for name in names if name in self.hosts and self.hosts[name].live]
+        differ = sum(
+            before[name] is None or set(before[name].addresses) != set(self.hosts[name].addresses)
+            for name in live
+        )
+        self._sampled = f"Sample: {differ} of {len(live)} machines differ from their cached grains."
+
     def _ask_machines(self, names: list[str]) -> None:
-        """Ask machines for their interfaces; an interruption loses no answer."""
-        unheard = set(names)
-        try:
-            asked = self.returns.ask_each(names, "network.interfaces", self._options["batch"])
-            for name, answer in asked:
-                unheard.discard(name)
-                self._note_host(name, answer)
-                if not len(unheard) % PROGRESS_EVERY:
-                    self.master.progress(interfaces=len(names) - len(unheard), of=len(names))
-        except self.master.interruptions:
-            self.interrupted = True
-        for name in unheard:
-            self._note_host(name, None)
+        """Ask machines for their interfaces."""
+        self._hosts_due |= set(names)
+        began, left = self.returns.clock(), len(names)
+        asked = self.returns.ask_each(names, "network.interfaces", self._options["batch"])
+        for name, answer in asked:
+            self._hosts_due.discard(name)
+            self._note_host(name, answer)
+            left -= 1
+            if not left % PROGRESS_EVERY:
+                done = len(names) - left
+                seconds_left = round((self.returns.clock() - began) / done * left)
+                self.master.progress(interfaces=done, of=len(names), seconds_left=seconds_left)
 
     def _note_host(self, name: str, answer: Row | None) -> None:
         why = summary.failure(answer) if answer else "did not return network.interfaces"
@@ -129,19 +210,80 @@ class Audit:
             why += f"; cached grains are {self.hosts[name].age_s} s old"
         self.silent.setdefault(name, why)
 
+    def _ask_about_doubts(self) -> None:
+        """Ask the machines known by memory alone, and whether the network answers for all."""
+        if self._options["truth"] == "cached":
+            self._ask_machines(sorted(summary.unconfirmed(self.result, self.known)))
+            self._compare()
+        for mac, rows in compare.fabric_candidates(self.result).items():
+            if mac in self._options["fabric"] or self._answers_for_all(mac, rows):
+                self.fabric[mac] = _fabric_row(mac, rows)
+                self._compare()
+
+    def _answers_for_all(self, mac: str, rows: list[Row]) -> bool:
+        """Have two databases ask about two of the addresses: a dead host would not answer."""
+        minions = sorted({row["minion"] for row in rows})[:FABRIC_QUESTIONS]
+        some = [
+            row
+            for minion in minions
+            for row in [row for row in rows if row["minion"] == minion][:FABRIC_QUESTIONS]
+        ]
+        jobs = [
+            self.returns.publish(
+                [row["minion"]], "list", "arp.diagnose", {"ip": row["ip"], "dev": row["dev"]}
+            )
+            for row in some
+        ]
+        self.returns.gather(jobs)
+        answers = [job.answers.get(row["minion"]) for job, row in zip(jobs, some, strict=True)]
+        return all(
+            not summary.failure(answer)
+            and isinstance(answer["ret"], dict)
+            and answer["ret"].get("verdict") == "right"
+            and mac in (answer["ret"].get("answers_ms") or {})
+            for answer in answers
+        )
+
     def _compare(self) -> None:
         scope = compare.Scope(self._options["networks"], self._options["exclude"])
         self.known = compare.Bindings(self.hosts, self._machines, self._former, scope)
-        self.result = compare.compare(self.tables, self.known)
+        found = compare.compare(self.tables, self.known, self.fabric)
+        self.result, self._acknowledged, self._expired = acknowledge.take_out(
+            found, self._options["acknowledged"], datetime.date.today()
+        )
         self.silent.update(self.result.malformed)
 
-    def answer(self) -> Row:
-        """Return it as plain data."""
-        limit = self._options["limit"]
+    def found(self) -> summary.Findings:
+        """Return everything that was found out."""
         self.returns.listen_once_more()
-        conflicts = {name: CONFLICT for name in self.returns.conflicts}
-        answer = summary.answer(self.result, self.known, self.tables, self.silent, conflicts, limit)
+        return summary.Findings(
+            self.result,
+            self.known,
+            self.tables,
+            self.silent,
+            dict.fromkeys(self.returns.conflicts, CONFLICT),
+            list(self.fabric.values()),
+            self._acknowledged,
+            self._expired,
+        )
+
+    def answer(self, limit: int) -> Row:
+        """Return it as plain data."""
+        answer = summary.answer(self.found(), limit)
+        if self._sampled:
+            answer["summary"].append(self._sampled)
+        if self._options["truth"] == "cached":
+            answer["summary"].append(CACHED_CANNOT_SEE)
         if self.interrupted:
             answer["retcode"] = INTERRUPTED
-            answer["summary"].append("Interrupted: not every machine was asked.")
+            answer["summary"].append("Interrupted: not every minion was asked.")
         return {**answer, "jobs": self.returns.job_ids}
+
+
+def _fabric_row(mac: str, rows: list[Row]) -> Row:
+    return {
+        "mac": mac,
+        "machines": len({row["machine"] for row in rows}),
+        "addresses": len({row["ip"] for row in rows}),
+        "databases": len({row["minion"] for row in rows}),
+    }

@@ -1,22 +1,27 @@
 """The databases' tables against the interfaces that the fleet really has. Pure.
 
-wrong   a machine has the address, and none of its interfaces has the cached MAC
-twice   two machines have the address
-gone    no machine has it any more, and that is known: it belonged to a machine whose key is no
-        longer accepted; or the MAC is that of a machine that answered and does not have it; or it
-        lies in a network that the operator declared to be all the fleet's, and every machine
-        answered
+wrong     a machine has the address, and none of its cards that may answer has the cached MAC
+twice     two machines, with two MACs, have the address
+gone      no machine has it any more, and that is known: the entry has the MAC of a machine whose
+          key is no longer accepted, and which had the address; or it lies in a network that the
+          operator declared to be all the fleet's, every machine answered, and the MAC is none's
+unproven  the entry disagrees with what nobody confirmed: with cached grains of a machine that did
+          not answer; with the machine that has the MAC and does not list the address (MetalLB, a
+          VPN pool, or an address that moved); with an address on a device without ARP
+fabric    the MAC stands for many machines: the network itself answers for every address
 
 Any other address that no machine has is a stranger's (a router, a machine without Salt): counted,
 no more. A machine of which nothing is known is not gone, and as long as there is one, no address is
-known to be free. Only machines whose key is accepted count. A live answer overrides cached grains:
-the old id of a re-created machine does not contest the new id's address.
+known to be free. Only machines whose key is accepted count. Cached grains are memory, not truth: a
+live answer overrides them, and what agrees with them alone is counted apart.
 
 One pass over addresses and entries: the time is linear in their number. Standard library alone.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,7 +35,15 @@ MAX_NAMES = 5  # machines named of those that have one address; their number is 
 NOT_COMPARED = {
     "broadcast", "multicast", "anycast", "local", "proxy", "NOARP", "INCOMPLETE", "NONE",
 }  # fmt: skip
-COUNTS = ("entries", "agree", "flux", "strangers", "not_compared")
+#: Bridges whose networks are the host's own: many hosts have the same addresses behind them.
+_HOST_BRIDGE = re.compile(
+    r"docker[0-9]+|br-[0-9a-f]{12}|(virbr|lxcbr|lxdbr|podman|cni-podman|cni|cbr)[0-9]+"
+)
+COUNTS = (
+    "entries", "agree", "agree_cached", "flux", "fabric", "strangers", "not_compared",
+)  # fmt: skip
+#: A MAC in the entries of so many machines may be the network's own; and that share of a device's.
+FABRIC_MACHINES, FABRIC_SHARE = 3, 0.5
 
 
 class Binding(NamedTuple):
@@ -48,8 +61,10 @@ class Comparison(NamedTuple):
     wrong: list[Row]
     twice: list[Row]
     gone: list[Row]
+    unproven: list[Row]
     counts: dict[str, int]
     malformed: dict[str, str]  # minion to why its table cannot be compared
+    compared: Counter[tuple[str, str]]  # minion and device to entries of addresses that are known
 
 
 class Scope(NamedTuple):
@@ -80,6 +95,10 @@ class Bindings:
         ]
         self._scope = scope
         self.by_ip = _by_ip(self.hosts)
+        self._unbound: dict[str, list[str]] = defaultdict(list)  # ip to machines
+        for name, host in self.hosts.items():
+            for ip, _ in host.unbound:
+                self._unbound[ip].append(name)
         self._former = _by_ip(former or {})
         self._live_macs = {
             mac: name for name, host in self.hosts.items() if host.live for mac in host.macs
@@ -96,15 +115,32 @@ class Bindings:
             self._parsed[sent] = "" if excluded else ip
         return self._parsed[sent]
 
+    def unbound(self, ip: str) -> list[HostInventory]:
+        """Return the machines that have an address on a device without ARP."""
+        return [self.hosts[name] for name in self._unbound.get(ip, ())]
+
     def why_gone(self, ip: str, mac: str) -> str:
         """Return how it is known that no machine has an address any more, or ""."""
-        if ip in self._former:
-            return f"belonged to {self._former[ip][0].machine}, whose key is no longer accepted"
-        if mac in self._live_macs:
-            return f"{self._live_macs[mac]} has this MAC, answered, and has no such address"
-        if not self.unheard and inventory.is_inside(ip, self._scope.networks):
+        for binding in self._former.get(ip, ()):
+            if binding.mac == mac:
+                return f"belonged to {binding.machine}, whose key is no longer accepted"
+        if (
+            not self.unheard
+            and mac not in self._live_macs
+            and inventory.is_inside(ip, self._scope.networks)
+        ):
             return "the network is all the fleet's, every machine answered, and none has it"
         return ""
+
+    def why_unproven(self, ip: str, mac: str) -> tuple[str, str]:
+        """Return a machine that may have an address it does not list, and why; or two ""."""
+        if ip in self._unbound:
+            machine = self._unbound[ip][0]
+            return machine, f"{machine} has it on a device without ARP: any host may answer for it"
+        if mac in self._live_macs:
+            machine = self._live_macs[mac]
+            return machine, f"{machine} has this MAC and does not list the address"
+        return "", ""
 
 
 def _by_ip(hosts: Mapping[str, HostInventory]) -> dict[str, list[Binding]]:
@@ -118,24 +154,64 @@ def _by_ip(hosts: Mapping[str, HostInventory]) -> dict[str, list[Binding]]:
     return bindings
 
 
-def compare(tables: Mapping[str, Any], known: Bindings) -> Comparison:
-    """Compare every entry with the fleet. ``tables``: minion to its rows of arp.list."""
-    result = Comparison([], [], [], dict.fromkeys(COUNTS, 0), {})
+def compare(tables: Mapping[str, Any], known: Bindings, fabric: Collection[str] = ()) -> Comparison:
+    """Compare every entry with the fleet.
+
+    tables
+        Minion to its rows of arp.list.
+    fabric
+        MACs with which the network answers for every address.
+    """
+    result = Comparison([], [], [], [], dict.fromkeys(COUNTS, 0), {}, Counter())
     held: dict[str, int] = {}  # addresses that two machines have, to how many entries there are
     for minion, rows in tables.items():
         try:
             for row in _rows(rows):
-                _compare_entry(minion, row, known, result, held)
+                _compare_entry(minion, row, known, result, held, fabric)
         except ValueError as error:
             result.malformed[minion] = str(error)
     for ip, bindings in known.by_ip.items():
         machines = sorted({binding.machine for binding in bindings})
-        if len(machines) > 1 and known.comparable(ip):
-            result.twice.append(_twice(ip, machines, bindings, held.get(ip, 0)))
-    for rows in (result.wrong, result.gone):
+        macs = sorted({binding.mac for binding in bindings})
+        if len(machines) > 1 and len(macs) > 1 and known.comparable(ip):
+            result.twice.append(_twice(ip, machines, macs, held.get(ip, 0)))
+    for rows in (result.wrong, result.gone, result.unproven):
         rows.sort(key=lambda row: (row["minion"], row["ip"], row["dev"]))
     result.twice.sort(key=lambda row: (-row["held"], row["ip"]))
     return result
+
+
+def fabric_candidates(result: Comparison) -> dict[str, list[Row]]:
+    """Return MACs that may be the network's own to their wrong rows: many machines have it.
+
+    A dead node whose addresses have moved to several others looks the same: ask before believing.
+    """
+    by_mac: dict[str, list[Row]] = defaultdict(list)
+    for row in result.wrong:
+        by_mac[row["mac"]].append(row)
+    found = {}
+    for mac, rows in by_mac.items():
+        devices = {(row["minion"], row["dev"]) for row in rows}
+        compared = sum(result.compared[device] for device in devices)
+        many = len({row["machine"] for row in rows}) >= FABRIC_MACHINES
+        if many and len(rows) >= FABRIC_SHARE * compared:
+            found[mac] = rows
+    return found
+
+
+def expand(compact: Any) -> list[Row]:
+    """Return the rows of a compact return of arp.list."""
+    given = compact if isinstance(compact, dict) else {}
+    columns, rows = given.get("columns"), given.get("rows")
+    if not isinstance(columns, list) or not isinstance(rows, list):
+        raise ValueError(
+            f"malformed arp.list return: no columns or rows ({type(compact).__name__})"
+        )
+    if not all(isinstance(column, str) for column in columns):
+        raise ValueError("malformed arp.list return: a column that is no text")
+    if not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
+        raise ValueError("malformed arp.list return: a row that does not fit the columns")
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _rows(rows: Any) -> Iterable[Row]:
@@ -150,31 +226,57 @@ def _rows(rows: Any) -> Iterable[Row]:
 
 
 def _compare_entry(
-    minion: str, row: Row, known: Bindings, result: Comparison, held: dict[str, int]
+    minion: str,
+    row: Row,
+    known: Bindings,
+    result: Comparison,
+    held: dict[str, int],
+    fabric: Collection[str],
 ) -> None:
     counts = result.counts
     counts["entries"] += 1
     ip, mac = known.comparable(row["ip"]), inventory.parse_mac(row["mac"])
     owner = str(row.get("owner", ""))
-    if not ip or not mac or owner in NOT_COMPARED:
+    if not ip or not mac or owner in NOT_COMPARED or _HOST_BRIDGE.fullmatch(row["dev"]):
         counts["not_compared"] += 1
         return
-    bindings = known.by_ip.get(ip)
-    if bindings is None:
-        why = known.why_gone(ip, mac)
-        if why:
-            result.gone.append({**_entry(minion, ip, mac, owner, row), "why": why})
-        else:
-            counts["strangers"] += 1
-        return
+    bindings = known.by_ip.get(ip, [])
     if len(bindings) > 1:
         held[ip] = held.get(ip, 0) + 1
-    if any(binding.mac == mac for binding in bindings):
-        counts["agree"] += 1
-    elif any(mac in binding.host.macs for binding in bindings):
-        counts["flux"] += 1  # another interface of the same machine: no outage
-    else:
+    if bindings:
+        result.compared[minion, row["dev"]] += 1
+    agreeing = [binding.host for binding in bindings if binding.mac == mac]
+    agreeing += [host for host in known.unbound(ip) if mac in host.macs and not bindings]
+    if agreeing:
+        counts["agree" if any(host.live for host in agreeing) else "agree_cached"] += 1
+    elif bindings and mac in fabric:
+        counts["fabric"] += 1
+    elif any(binding.host.is_flux(ip, mac) for binding in bindings):
+        counts["flux"] += 1  # another card of the same machine: no outage
+    elif bindings and bindings[0].host.live:
         result.wrong.append({**_entry(minion, ip, mac, owner, row), **_truth(bindings)})
+    elif bindings:
+        why = {"why": "disagrees with cached grains; the machine did not answer"}
+        entry = _entry(minion, ip, mac, owner, row)
+        result.unproven.append({**entry, **_truth(bindings), **why})
+    else:
+        _note_unclaimed(minion, row, ip, mac, known, result)
+
+
+def _note_unclaimed(
+    minion: str, row: Row, ip: str, mac: str, known: Bindings, result: Comparison
+) -> None:
+    """Note an entry of an address that no machine has on a card."""
+    entry = _entry(minion, ip, mac, str(row.get("owner", "")), row)
+    gone = known.why_gone(ip, mac)
+    machine, unproven = known.why_unproven(ip, mac)
+    if gone:
+        result.gone.append({**entry, "why": gone})
+    elif unproven:
+        truth = {"mac_true": "", "machine": machine, "truth": "", "truth_age_s": None}
+        result.unproven.append({**entry, **truth, "why": unproven})
+    else:
+        result.counts["strangers"] += 1
 
 
 def _entry(minion: str, ip: str, mac: str, owner: str, row: Row) -> Row:
@@ -198,7 +300,7 @@ def _truth(bindings: list[Binding]) -> Row:
     return {
         "mac_true": _join({binding.mac for binding in bindings}),
         "machine": _join({binding.machine for binding in bindings}),
-        "truth": "live" if all(binding.host.live for binding in bindings) else "cached",
+        "truth": bindings[0].host.source,
         "truth_age_s": None if None in ages else max(ages),
     }
 
@@ -208,8 +310,7 @@ def _join(names: set[str]) -> str:
     return ", ".join(sorted(names)[:MAX_NAMES]) + more
 
 
-def _twice(ip: str, machines: list[str], bindings: list[Binding], held: int) -> Row:
-    macs = sorted({binding.mac for binding in bindings})
+def _twice(ip: str, machines: list[str], macs: list[str], held: int) -> Row:
     return {
         "ip": ip,
         "machines": machines[:MAX_NAMES],

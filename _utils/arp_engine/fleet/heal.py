@@ -18,6 +18,8 @@ WORST = probe_schedule.MAX_FRAMES_PER_ENTRY
 #: Verdicts that an answer on the wire decided: the kernel sent no probes of its own.
 DECIDED_BY_ANSWER = {"confirmed", "healed", "duplicate", "kept"}
 Entry = tuple[str, str, str]  # minion, dev, ip
+#: What becomes of an entry that was asked about; "unknown" where its database did not say.
+OUTCOMES = ("healed", "given_up", "still_wrong", "right_meanwhile")
 
 
 class Heal:
@@ -25,22 +27,21 @@ class Heal:
 
     def __init__(self, result: Comparison, budget: int) -> None:
         """Take the entries that disagree, and how many requests the whole run may cost."""
-        found = [*result.wrong, *result.gone]
+        found = [*result.wrong, *result.gone, *result.unproven]
         self.rows = [row for row in found if not row["owner"]]
         self._entries = {_entry(row): row for row in self.rows}
+        self._proven_wrong = {_entry(row) for row in result.wrong}
         self._waiting: dict[str, list[Row]] = {}  # by minion: not asked about yet
         for row in self.rows:
             self._waiting.setdefault(row["minion"], []).append(row)
-        self._never_touched = [row for row in found if row["owner"]]
+        self._never_touched = [row for row in [*result.wrong, *result.gone] if row["owner"]]
         self._budget_left = budget
         self._allowed: dict[str, int] = {}  # by minion: requests in this round
         self.requests = self.asked = self.waves_done = 0
         self._unasked = dict.fromkeys(self._entries, "the run ended first")
-        self._healed: list[Row] = []
-        self._given_up: list[Row] = []
-        self._still_wrong: dict[Entry, str] = {}
         self._unverified: set[Entry] = set()  # asked about, and the table was not read since
-        self._settled: set[Entry] = set()  # healed or gone, by their databases' answers
+        #: What became of each entry: one of OUTCOMES, and its row.
+        self._outcome: dict[Entry, tuple[str, Row]] = {}
         self._unreached: dict[str, str] = {}
 
     def next_round(self) -> bool:
@@ -99,65 +100,93 @@ class Heal:
             self._unverified.add((minion, dev, ip))
         self._pay(minion, answer.get("entries"), len(ips))
         for row in _rows(answer.get("healed")):
-            old, new = str(row.get("old", "")), str(row.get("new", ""))
-            self._healed.append({**_head(minion, row), "old": old, "new": new})
-            self._settled.add((minion, dev, str(row.get("ip"))))
+            change = {key: str(row.get(key, "")) for key in ("old", "new")}
+            self._note(minion, dev, row, "healed", change)
         for row in _rows(answer.get("gone")):
-            known = self._entries.get((minion, dev, str(row.get("ip"))))
-            if known:
-                self._given_up.append(known)
-                self._settled.add(_entry(known))
+            self._note(minion, dev, row, "given_up", {})
         for row in _rows(answer.get("duplicates")):
             macs = row.get("macs")
             several = ", ".join(map(str, macs if isinstance(macs, (list, dict)) else [macs]))
-            self._note_wrong((minion, dev, str(row.get("ip"))), f"several hosts answer: {several}")
+            why = {"why": f"several hosts answer: {several}"}
+            self._note(minion, dev, row, "still_wrong", why)
         for row in _rows(answer.get("entries")):
-            self._contradicted((minion, dev, str(row.get("ip"))), row)
+            self._note_confirmed(minion, dev, row)
 
-    def _contradicted(self, entry: Entry, row: Row) -> None:
-        """Note an entry whose cached MAC was confirmed on the wire."""
+    def _note(self, minion: str, dev: str, row: Row, outcome: str, more: Row) -> None:
+        entry = minion, dev, str(row.get("ip"))
+        if entry in self._entries:
+            known = self._entries[entry]
+            if outcome == "healed":
+                known = {"minion": minion, "ip": entry[2], "dev": dev}
+            self._outcome[entry] = outcome, {**known, **more}
+
+    def _note_confirmed(self, minion: str, dev: str, row: Row) -> None:
+        """Note an entry whose cached MAC answered on the wire."""
+        entry = minion, dev, str(row.get("ip"))
         known = self._entries.get(entry)
         if known and row.get("verdict") == "confirmed" and row.get("mac") == known["mac"]:
-            claimed = "; the machine that claims this address did not" if "machine" in known else ""
-            self._note_wrong(entry, f"the host with the cached MAC still answers{claimed}")
+            why = "the host with the cached MAC still answers"
+            if entry in self._proven_wrong:
+                why += "; the machine that claims this address did not"
+                self._note(minion, dev, row, "still_wrong", {"why": why})
+            else:
+                self._note(minion, dev, row, "right_meanwhile", {"why": why})
 
     def note_tables(self, wrong: Collection[Row], minions: Collection[str]) -> None:
-        """Note the entries that are wrong still, of minions that returned their tables again."""
-        for entry in map(_entry, wrong):
-            if entry in self._unverified:
-                self._still_wrong.setdefault(entry, "still wrong after asking")
-        self._unverified = {entry for entry in self._unverified if entry[0] not in minions}
+        """Note what is in the tables of minions that returned them again."""
+        still_wrong = set(map(_entry, wrong))
+        for entry in [entry for entry in self._unverified if entry[0] in minions]:
+            self._unverified.discard(entry)
+            outcome, _ = self._outcome.get(entry, ("", {}))
+            if entry in still_wrong and outcome != "still_wrong":
+                row = {**self._entries[entry], "why": "still wrong after asking"}
+                self._outcome[entry] = "still_wrong", row
+            elif not outcome:
+                row = {**self._entries[entry], "why": "not in the table any more, or corrected"}
+                self._outcome[entry] = "right_meanwhile", row
 
     def counts(self) -> dict[str, int]:
         """Return how far the run is."""
-        return {"asked": self.asked, "requests": self.requests, "healed": len(self._healed)}
+        healed = sum(outcome == "healed" for outcome, _ in self._outcome.values())
+        return {"asked": self.asked, "requests": self.requests, "healed": healed}
+
+    def rests_on_memory(self) -> bool:
+        """Tell whether an entry that disagrees with cached grains alone has no outcome."""
+        return any(
+            row.get("truth") == "cached" and entry not in self._outcome
+            for entry, row in self._entries.items()
+        )
 
     def answer(self, silent: Mapping[str, str], limit: int) -> dict[str, Any]:
         """Return the outcome; minions that the run did not reach are named in it."""
         unreached = dict(silent)
-        for minion, _, _ in self._unverified - self._settled - set(self._still_wrong):
+        for minion, _, _ in self._unverified - set(self._outcome):
             unreached[minion] = "asked, but did not return arp.list afterwards"
         for (minion, _, _), why in self._unasked.items():
             unreached[minion] = why
         unreached.update(self._unreached)
-        still = [{**self._entries[entry], "why": why} for entry, why in self._still_wrong.items()]
-        still += [{**row, "why": f"never touched: {row['owner']}"} for row in self._never_touched]
-        lists = {
-            "healed": self._healed,
-            "given_up": self._given_up,
-            "still_wrong": still,
-            "not_reached": summary.rows_of(unreached),
-        }
-        answer = summary.limited(lists, limit)
-        line = ", ".join(f"{len(rows)} {name.replace('_', ' ')}" for name, rows in lists.items())
-        code = (summary.WRONG if still else 0) + (summary.NOT_ALL_ANSWERED if unreached else 0)
+        lists: dict[str, list[Row]] = {name: [] for name in OUTCOMES}
+        for outcome, row in self._outcome.values():
+            lists[outcome].append(row)
+        counts = {name: len(rows) for name, rows in lists.items()}
+        counts["unknown"] = self.asked - sum(counts.values())
+        lists["still_wrong"] += [
+            {**row, "why": f"never touched: {row['owner']}"} for row in self._never_touched
+        ]
+        lists["not_reached"] = summary.rows_of(unreached)
+        line = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+        lines = [f"{self.asked} asked about in {self.waves_done} waves: {line}."]
+        if unreached:
+            lines.append(f"{summary.number(len(unreached), 'minion')} not reached.")
+        wrong, missing = lists["still_wrong"], unreached
         return {
-            **answer,
+            **summary.limited(lists, limit),
             "asked": self.asked,
             "requests": self.requests,
             "waves": self.waves_done,
-            "summary": [f"{self.asked} asked about in {self.waves_done} waves: {line}."],
-            "retcode": code,
+            "summary": lines,
+            "retcode": (summary.WRONG if wrong else 0)
+            + (summary.NOT_ALL_ANSWERED if missing else 0),
         }
 
     def _pay(self, minion: str, entries: Any, count: int) -> None:
@@ -178,10 +207,6 @@ class Heal:
         self._budget_left -= requests
         self._allowed[minion] = self._allowed.get(minion, 0) - requests
 
-    def _note_wrong(self, entry: Entry, why: str) -> None:
-        if entry in self._entries:
-            self._still_wrong[entry] = why
-
     def _note_unasked(self, minion: str, dev: str, ips: Collection[str], why: str) -> None:
         for ip in ips:
             self._unasked[minion, dev, ip] = why
@@ -189,10 +214,6 @@ class Heal:
 
 def _entry(row: Row) -> Entry:
     return row["minion"], row["dev"], row["ip"]
-
-
-def _head(minion: str, row: Row) -> Row:
-    return {"minion": minion, "ip": str(row.get("ip", "")), "dev": str(row.get("dev", ""))}
 
 
 def _rows(sent: Any) -> list[Row]:

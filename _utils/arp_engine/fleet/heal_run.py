@@ -21,7 +21,7 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
         What a master raises that cannot send a job. What was done before is returned all the same.
     """
     master = audit.master
-    answer = {**audit.answer(), "test": options["test"]}
+    answer = {**audit.answer(options["limit"]), "test": options["test"]}
     account = Heal(audit.result, options["budget"])
     waves = list(account.waves(audit.tables, options["share"], options["batch"]))
     if options["test"] or audit.interrupted:
@@ -41,6 +41,10 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
     done = account.answer({**audit.silent, **doubtful}, options["limit"])
     done["totals"] = {**answer["totals"], **done["totals"]}
     done["summary"] = answer["summary"] + done["summary"] + why
+    if answer["counts"]["agree_cached"] or account.rests_on_memory():
+        done["retcode"] |= summary.UNPROVEN
+    if any(row["held"] for row in audit.result.twice):
+        done["retcode"] |= summary.WRONG  # no question can settle it
     done["retcode"] = code if code == INTERRUPTED else done["retcode"] or code
     return {**answer, **done, "interrupted": code == INTERRUPTED}
 
@@ -72,5 +76,5 @@ def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -
     if asked:
         tables, _ = audit.returns.ask(wave, "list", "arp.list", {"ip": asked})
         usable = {name: told["ret"] for name, told in tables.items() if not summary.failure(told)}
-        account.note_tables(compare.compare(usable, audit.known).wrong, usable)
+        account.note_tables(compare.compare(usable, audit.known, audit.fabric).wrong, usable)
     return bool(asked)

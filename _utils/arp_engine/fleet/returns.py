@@ -64,7 +64,7 @@ class Returns:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take how long to wait for a return, and for the answer whether a job still runs."""
-        self._master, self._clock = master, clock
+        self._master, self.clock = master, clock
         self.timeout_s, self._check_timeout_s = timeout_s, check_timeout_s
         self.job_ids: list[str] = []
         self.conflicts: set[str] = set()
@@ -123,14 +123,14 @@ class Returns:
         self, tgt: Any, tgt_type: str, fun: str, kwarg: Row | None, arg: Any, timeout_s: float
     ) -> Job:
         sent = self._master.publish(tgt, tgt_type, fun, arg, kwarg) or {"jid": "", "minions": ()}
-        job = Job(sent["jid"], sent["minions"], self._clock(), timeout_s)
+        job = Job(sent["jid"], sent["minions"], self.clock(), timeout_s)
         if job.waiting:
             self._open[job.jid] = job
         return job
 
     def _step(self, wait_s: float) -> None:
         self._read_bus(wait_s)
-        now = self._clock()
+        now = self.clock()
         for job in list(self._open.values()):
             is_overdue = now >= job.deadline
             is_fetch_due = job.announced >= job.waiting or now >= job.next_fetch
@@ -154,7 +154,7 @@ class Returns:
                 self._heard.setdefault(key, digest)
 
     def _fetch(self, job: Job) -> None:
-        began = self._clock()
+        began = self.clock()
         for minion, content in self._master.cached(job.jid).items():
             if minion in job.waiting:
                 job.waiting.discard(minion)
@@ -162,7 +162,7 @@ class Returns:
                 job.answers[minion] = {"ret": content}
                 digest = self._digests[job.jid, minion] = _digest(content)
                 self._compare(minion, digest, self._heard.pop((job.jid, minion), b""))
-        now = self._clock()
+        now = self.clock()
         job.fetch_s = max(POLL_S, FETCH_SHARE * (now - began))
         job.next_fetch = now + job.fetch_s
 

@@ -6,6 +6,8 @@ import os
 import re
 from typing import Any, NamedTuple
 
+from ..table import parse
+
 
 class Settings(NamedTuple):
     """What only the master's administrator may decide."""
@@ -13,6 +15,8 @@ class Settings(NamedTuple):
     directory: str = ""  # pages, metrics and history are written there; truth files are read there
     mode: int = 0o640  # of what is written
     targets: tuple[str, ...] = ()  # targets by pillar that may be named
+    acknowledged: str = ""  # file of known findings
+    memory_days: int = 30  # cached grains that are older contradict nobody
 
 
 def parse_settings(value: Any) -> Settings:
@@ -21,13 +25,18 @@ def parse_settings(value: Any) -> Settings:
     if not isinstance(given, dict) or set(given) - set(Settings._fields):
         allowed = ", ".join(Settings._fields)
         raise ValueError(f"arp_fleet in the master's configuration: allowed are {allowed}")
-    directory = given.get("directory", "")
-    if directory != "" and not (isinstance(directory, str) and os.path.isabs(directory)):
-        raise ValueError(f"arp_fleet: directory: {directory!r} is not an absolute path")
+    paths = {}
+    for key in ("directory", "acknowledged"):
+        path = given.get(key, "")
+        if path != "" and not (isinstance(path, str) and os.path.isabs(path)):
+            raise ValueError(f"arp_fleet: {key}: {path!r} is not an absolute path")
+        paths[key] = os.path.normpath(path) if path else ""
     mode = given.get("mode", "0640")
     if not isinstance(mode, str) or not re.fullmatch("0[0-7]{3}", mode):
         raise ValueError(f"arp_fleet: mode: {mode!r} is not a mode in quotes, such as '0644'")
     targets = given.get("targets", [])
     if not isinstance(targets, list) or not all(isinstance(each, str) for each in targets):
         raise ValueError(f"arp_fleet: targets: {targets!r} is not a list of targets")
-    return Settings(os.path.normpath(directory) if directory else "", int(mode, 8), tuple(targets))
+    days = given.get("memory_days", Settings._field_defaults["memory_days"])
+    days = parse.whole_number("arp_fleet: memory_days", days, 1, 3650, "days")
+    return Settings(paths["directory"], int(mode, 8), tuple(targets), paths["acknowledged"], days)

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import fair
 from .compare import Bindings, Comparison, Row
 
-WRONG, NOT_ALL_ANSWERED = 2, 4  # exit codes; their sum is both
+WRONG, NOT_ALL_ANSWERED, UNPROVEN = 2, 4, 8  # exit codes; their sum is all of them
+
+
+class Findings(NamedTuple):
+    """Everything that an audit has found out."""
+
+    result: Comparison
+    known: Bindings
+    tables: Collection[str]  # of these databases
+    silent: Mapping[str, str]  # minion to why it gave no usable answer
+    conflicts: Mapping[str, str] = {}  # minion to why its answer may be forged
+    fabric: Collection[Row] = ()  # MACs with which the network answers for every address
+    acknowledged: Collection[Row] = ()
+    expired: Collection[Row] = ()  # acknowledgements
 
 
 def failure(answer: Any) -> str:
@@ -16,6 +29,8 @@ def failure(answer: Any) -> str:
     if not isinstance(answer, dict) or "ret" not in answer:
         return "no answer"
     ret = answer["ret"]
+    if ret == "VALUE_TRIMMED":
+        return "its return exceeds max_event_size of the master: raise it, or narrow the target"
     if isinstance(ret, str):
         lines = [line.strip() for line in ret.splitlines() if line.strip()]
         return (lines[-1] if lines else "an empty answer")[:300]
@@ -26,7 +41,7 @@ def failure(answer: Any) -> str:
 
 def unconfirmed(result: Comparison, known: Bindings) -> set[str]:
     """Return the machines that an entry disagrees with by their cached grains alone."""
-    ips = [row["ip"] for row in result.wrong]
+    ips = [row["ip"] for row in result.unproven if row["truth"] == "cached"]
     ips += [row["ip"] for row in result.twice if row["held"]]
     bindings = (binding for ip in ips for binding in known.by_ip[ip])
     return {binding.machine for binding in bindings if not binding.host.live}
@@ -43,66 +58,94 @@ def rows_of(reasons: Mapping[str, str]) -> list[Row]:
     return [{"minion": name, "why": why} for name, why in sorted(reasons.items())]
 
 
-def answer(
-    result: Comparison,
-    known: Bindings,
-    tables: Collection[str],
-    silent: Mapping[str, str],
-    conflicts: Mapping[str, str],
-    limit: int,
-) -> dict[str, Any]:
-    """Return the answer of an audit.
+def lists(found: Findings) -> dict[str, list[Row]]:
+    """Return every list of an audit, whole."""
+    result = found.result
+    return {
+        "wrong": result.wrong,
+        "twice": result.twice,
+        "gone": result.gone,
+        "unproven": result.unproven,
+        "fabric": list(found.fabric),
+        "acknowledged": list(found.acknowledged),
+        "silent": rows_of(found.silent),
+        "conflicts": rows_of(found.conflicts),
+    }
 
-    silent
-        Minion to why it gave no usable answer.
-    conflicts
-        Minion to why its answer may be forged.
-    """
-    lists = {"wrong": result.wrong, "twice": result.twice, "gone": result.gone}
+
+def answer(found: Findings, limit: int) -> dict[str, Any]:
+    """Return the answer of an audit."""
+    result, hosts = found.result, found.known.hosts
     held = sum(1 for row in result.twice if row["held"])
-    live = sum(1 for host in known.hosts.values() if host.live)
     counts = {
         **result.counts,
-        "databases": len(tables),
-        "machines": len(known.hosts),
-        "machines_asked": live,
+        "acknowledged": sum(1 for row in found.acknowledged if row["minion"]),
+        "databases": len(found.tables),
+        "machines": len(hosts),
+        "machines_asked": sum(1 for host in hosts.values() if host.live),
     }
-    code = WRONG if result.wrong or result.gone or held else 0
     return {
-        **limited({**lists, "silent": rows_of(silent), "conflicts": rows_of(conflicts)}, limit),
+        **limited(lists(found), limit),
         "counts": counts,
-        "summary": _summary(result, counts, held, len(silent), len(conflicts)),
-        "retcode": code + (NOT_ALL_ANSWERED if silent or conflicts else 0),
+        "summary": _summary(found, counts, held),
+        "retcode": sum(
+            code
+            for code, is_so in (
+                (WRONG, result.wrong or result.gone or held),
+                (NOT_ALL_ANSWERED, found.silent or found.conflicts),
+                (UNPROVEN, counts["agree_cached"] or rests_on_memory(result)),
+            )
+            if is_so
+        ),
     }
 
 
-def _summary(
-    result: Comparison, counts: Mapping[str, int], held: int, silent: int, conflicts: int
-) -> list[str]:
+def rests_on_memory(result: Comparison) -> bool:
+    """Tell whether an entry disagrees with cached grains alone."""
+    return any(row["truth"] == "cached" for row in result.unproven)
+
+
+def _summary(found: Findings, counts: Mapping[str, int], held: int) -> list[str]:
+    result = found.result
+    cached = counts["machines"] - counts["machines_asked"]
     lines = [
-        f"{_number(counts['entries'], 'entry', 'entries')} of "
-        f"{_number(counts['databases'], 'database')}: {len(result.wrong)} wrong, "
-        f"{len(result.gone)} of machines that are gone, "
-        f"{_number(held, 'cached address', 'cached addresses')} claimed twice.",
-        f"Compared with {_number(counts['machines'], 'machine')}: {counts['machines_asked']} "
-        f"answered, {counts['machines'] - counts['machines_asked']} from cached grains.",
+        f"{number(counts['entries'], 'entry', 'entries')} of "
+        f"{number(counts['databases'], 'database')}: {len(result.wrong)} wrong, "
+        f"{len(result.gone)} of machines that are gone, {len(result.unproven)} unproven, "
+        f"{number(held, 'cached address', 'cached addresses')} claimed twice.",
+        f"Compared with {number(counts['machines'], 'machine')}: {counts['machines_asked']} "
+        f"answered, {cached} from cached grains.",
     ]
+    if counts["agree_cached"]:
+        what = number(counts["agree_cached"], "entry agrees", "entries agree")
+        lines.append(f"{what} with cached grains alone, which may be outdated: not proven right.")
+    lines += [
+        f"{row['mac']} answers for {row['machines']} machines on "
+        f"{number(row['databases'], 'database')}: the network answers for every address."
+        for row in found.fabric
+    ]
+    if counts["acknowledged"]:
+        lines.append(f"{number(counts['acknowledged'], 'entry', 'entries')} acknowledged.")
+    for row in found.expired[:5]:
+        lines.append(f"The acknowledgement of {row['ip']} has expired ({row['until']}).")
     unheld = len(result.twice) - held
     if unheld:
         first = next(row["ip"] for row in result.twice if not row["held"])
         lines.append(
-            f"{_number(unheld, 'address', 'addresses')} claimed twice and cached by no database "
+            f"{number(unheld, 'address', 'addresses')} claimed twice and cached by no database "
             f"({first}{', …' if unheld > 1 else ''})."
         )
     if counts["strangers"]:
-        what = _number(counts["strangers"], "entry", "entries")
+        what = number(counts["strangers"], "entry", "entries")
         lines.append(f"{what} of strangers: no machine of the fleet has these addresses.")
-    if silent:
-        lines.append(f"{_number(silent, 'minion')} did not answer.")
-    if conflicts:
-        lines.append(f"{_number(conflicts, 'minion')} with two different returns: a forged one?")
+    if found.silent:
+        lines.append(f"{number(len(found.silent), 'minion')} did not answer.")
+    if found.conflicts:
+        many = number(len(found.conflicts), "minion")
+        lines.append(f"{many} with two different returns: a forged one?")
     return lines
 
 
-def _number(count: int, one: str, many: str = "") -> str:
+def number(count: int, one: str, many: str = "") -> str:
+    """Return a count and the word for it."""
     return f"{count} {one if count == 1 else many or one + 's'}"

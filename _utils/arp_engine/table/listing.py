@@ -1,6 +1,7 @@
 """The neighbour table as rows (arp.list) and counts (arp.stats). Touches and sends nothing."""
 
 import socket
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import chain
@@ -18,6 +19,8 @@ _OCTETS = [str(byte) for byte in range(256)]
 
 Row = dict[str, Any]
 
+#: What a compact row holds: what a comparison with the fleet needs.
+COMPACT = ("ip", "mac", "dev", "state", "suspect", "owner", "updated_s")
 MAX_SORTED = 1000  # rows; more are for programs, which need no order and would wait for it
 
 
@@ -33,6 +36,22 @@ def list_entries(selectors: Selectors) -> list[Row]:
 
         table.repeat_until_complete(read)
         return listing.rows()
+
+
+def in_part(rows: list[Row], part: tuple[int, int]) -> list[Row]:
+    """Return the rows of one part of the table, the same part for an address each time."""
+    which, parts = part
+    if parts == 1:
+        return rows
+    return [row for row in rows if zlib.crc32(row["ip"].encode()) % parts == which - 1]
+
+
+def compact(rows: list[Row]) -> dict[str, list[Any]]:
+    """Return rows as lists of values, the names of the columns once."""
+    return {
+        "columns": list(COMPACT),
+        "rows": [[row[column] for column in COMPACT] for row in rows],
+    }
 
 
 class Listing:

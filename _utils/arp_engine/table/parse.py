@@ -58,6 +58,16 @@ def rate(value: Any) -> float:
     return float(number)
 
 
+def part(value: Any) -> tuple[int, int]:
+    """Return which of how many parts, from K/N; None is all."""
+    if value is None:
+        return 1, 1
+    found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", value) if isinstance(value, str) else None
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"part: {_shown(value)} is not K/N, the Kth of N parts (2/8)")
+    return int(found[1]), int(found[2])
+
+
 def limit(value: Any) -> int:
     """Return how many rows a list may have; 0 means all."""
     number = _number(value)

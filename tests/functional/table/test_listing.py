@@ -302,3 +302,21 @@ def test_a_mac_selects(arp, scene):
     assert {row["ip"] for row in arp.list(mac=DEAD)} == {"192.0.2.10", "2001:db8::10"}
     assert arp.flush(mac=f"{DEAD},02:00:00:00:00:99")["flushed"] == 2
     assert [row.split()[0] for row in scene.table()] == ["192.0.2.11"]
+
+
+def test_compact_parts_together_are_the_table(arp, scene):
+    for number in range(10, 30):
+        scene.add(f"192.0.2.{number}", "stale")
+    found = []
+    for part in ("1/3", "2/3", "3/3"):
+        answer = arp.list(family="ipv4", compact=True, part=part)
+        found += [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
+    rows = {row["ip"]: row for row in arp.list(family="ipv4")}
+    assert len(found) == len(rows)
+    for each in found:
+        whole = rows[each["ip"]]
+        assert (each["mac"], each["dev"], each["state"]) == (
+            whole["mac"],
+            whole["dev"],
+            whole["state"],
+        )

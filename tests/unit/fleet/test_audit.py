@@ -3,10 +3,11 @@
 import re
 
 import pytest
-from arp_engine.fleet import arguments, heal_run
+from arp_engine.fleet import acknowledge, arguments, heal_run, inventory, truth_file
 from arp_engine.fleet.audit import Audit
 from arp_engine.fleet.returns import Returns
 from arp_engine.fleet.settings import Settings
+from arp_engine.table import listing, parse
 from simulated import Master
 
 DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
@@ -14,6 +15,7 @@ IP = "192.0.2.90"
 AUDIT = {
     "tgt": "db*", "tgt_type": "glob", "truth": "live", "machines": "*", "machines_type": "glob",
     "networks": None, "exclude": None, "report": None, "limit": 100, "timeout": None, "batch": 200,
+    "fabric": None, "sample": None,
 }  # fmt: skip
 HEAL = {"share": "1/3", "pause": 0, "budget": 10_000, "rate": 500, "test": False}
 
@@ -36,7 +38,7 @@ def parsed(**options):
 
 
 def audit(master, **options):
-    return audited(master, parsed(**options)).answer()
+    return audited(master, parsed(**options)).answer(100)
 
 
 def heal(master, **options):
@@ -59,9 +61,10 @@ class NotConnected(Master):
 
 
 def test_heal_stopped_by_the_master_returns_what_was_done():
-    tables = {"db1": [row()], "db2": [row()]}
+    tables = {"db1": lambda kwarg: [row(mac=BORN if kwarg else DEAD)], "db2": [row()]}
     master = NotConnected(tables, {"w": interfaces(BORN, IP)}, {"db1": healed, "db2": healed})
     answer = heal(master)
+    assert answer["counts"]["entries"] == 2
     assert [each["minion"] for each in answer["healed"]] == ["db1"]
     assert "db2" in [each["minion"] for each in answer["not_reached"]]
     assert answer["summary"][-1] == "Stopped early: the master is away"
@@ -106,3 +109,259 @@ def test_forged_table_hides_nothing_and_costs_the_exit_code():
 def test_nothing_to_look_at_is_an_error_and_not_clean(master, line):
     with pytest.raises(ValueError, match=re.escape(line)):
         audit(master)
+
+
+GATEWAY = "12:34:56:78:9a:bc"
+
+
+def diagnose(verdict):
+    return lambda kwarg: {"verdict": verdict, "answers_ms": {GATEWAY: 0.3}, "ip": kwarg["ip"]}
+
+
+def proxied(verdict):
+    """Two databases behind a gateway that answers for ten machines, or a dead host of all ten."""
+    rows = [row(f"192.0.2.{n}", GATEWAY) for n in range(1, 11)]
+    hosts = {f"w{n}": interfaces(f"02:00:00:00:01:{n:02x}", f"192.0.2.{n}") for n in range(1, 11)}
+    hosts |= {"db1": {}, "db2": {}}
+    master = Master({"db1": rows, "db2": rows}, hosts)
+    master.answers["arp.diagnose"] = dict.fromkeys(("db1", "db2"), diagnose(verdict))
+    return master
+
+
+def test_network_that_answers_for_every_address_is_one_finding_and_exit_code_0():
+    master = proxied("right")
+    answer = audit(master)
+    assert (answer["wrong"], answer["retcode"]) == ([], 0)
+    assert answer["fabric"] == [{"mac": GATEWAY, "machines": 10, "addresses": 10, "databases": 2}]
+    assert f"{GATEWAY} answers for 10 machines on 2 databases" in "".join(answer["summary"])
+    questions = [each for each in master.sent if each[1] == "arp.diagnose"]
+    assert len(questions) == 4, "two databases, two addresses"
+
+
+def test_dead_host_of_many_addresses_is_wrong_and_not_the_network():
+    answer = audit(proxied("nobody answers"))
+    assert (len(answer["wrong"]), answer["fabric"], answer["retcode"]) == (20, [], 2)
+
+
+def test_declared_network_mac_is_not_asked_about():
+    master = proxied("nobody answers")
+    assert audit(master, fabric=GATEWAY)["retcode"] == 0
+    assert not [each for each in master.sent if each[1] == "arp.diagnose"]
+
+
+def grains(mac, ip, age_s):
+    return inventory.from_interfaces(interfaces(mac, ip), "cached", age_s)
+
+
+@pytest.mark.parametrize(("age_days", "unproven"), [(29, 1), (31, 0)])
+def test_grains_older_than_memory_days_contradict_nobody(age_days, unproven):
+    master = Master({"db1": [row()]}, {"w": None, "db1": interfaces(DEAD, "192.0.2.1")})
+    master.grains = {"w": grains(BORN, IP, age_days * 86400)}
+    answer = audit(master)
+    assert (len(answer["unproven"]) > 0 and answer["unproven"][0]["machine"] == "w") is bool(
+        unproven
+    )
+    assert "w" in {each["minion"] for each in answer["silent"]}
+
+
+def test_cached_truth_asks_the_machines_that_an_entry_disagrees_with():
+    master = Master(
+        {"db1": [row()]}, {"w": interfaces(BORN, IP), "idle": interfaces(DEAD, "192.0.2.7")}
+    )
+    master.grains = {"w": grains(BORN, IP, 60), "idle": grains(DEAD, "192.0.2.7", 60)}
+    answer = audit(master, truth="cached")
+    assert [each["truth"] for each in answer["wrong"]] == ["live"]
+    assert [each[0] for each in master.sent if each[1] == "network.interfaces"] == [["w"]]
+    assert "does not see" in answer["summary"][-1]
+
+
+def test_sample_tells_how_far_the_cached_grains_are_right():
+    hosts = {f"w{n}": interfaces(BORN, f"192.0.2.{n}") for n in range(1, 101)}
+    master = Master({"db1": [row("192.0.2.1", BORN)]}, hosts)
+    master.grains = {f"w{n}": grains(DEAD, f"192.0.2.{n}", 60) for n in range(1, 101)}
+    answer = audit(master, truth="cached", sample="5%")
+    asked = [name for each in master.sent if each[1] == "network.interfaces" for name in each[0]]
+    assert len(set(asked)) in (5, 6), "and the one behind the entry"
+    assert "Sample: 5 of 5 machines differ from their cached grains." in answer["summary"]
+
+
+def test_truth_from_a_file_asks_no_machine():
+    master = Master({"db1": [row()]}, {})
+    options = parsed()
+    options["truth"], options["truth_file"] = (
+        "file",
+        {"w": grains(BORN, IP, 5)._replace(source="file")},
+    )
+    answer = audited(master, options).answer(0)
+    assert [(each["machine"], each["truth"]) for each in answer["wrong"]] == [("w", "file")]
+    assert (answer["silent"], answer["retcode"]) == ([], 2)
+    assert [each[1] for each in master.sent] == ["arp.list"]
+
+
+class Interrupted(Master):
+    """A person ends the run when so many jobs were sent."""
+
+    def __init__(self, jobs, *words):
+        super().__init__(*words)
+        self.jobs_left = jobs
+
+    def publish(self, *words):
+        self.jobs_left -= 1
+        if self.jobs_left < 0:
+            raise KeyboardInterrupt
+        return super().publish(*words)
+
+
+@pytest.mark.parametrize("jobs", range(4))
+def test_interrupted_audit_names_who_was_not_asked(jobs):
+    tables = {"db1": [row()], "db2": [row()]}
+    hosts = {"db1": {}, "db2": {}, "w": interfaces(BORN, IP)}
+    answer = audit(Interrupted(jobs, tables, hosts), batch=1)
+    assert answer["retcode"] == 130
+    why = {each["minion"]: each["why"] for each in answer["silent"]}
+    asked = ["db1", "db2", "db1", "db2", "w"][:jobs]
+    for name in set(tables) | set(hosts):
+        wanted = asked.count(name) < (2 if name in tables else 1)
+        assert (why.get(name) == "not asked: interrupted") is wanted, (name, why)
+    assert answer["counts"]["databases"] == min(jobs, 2)
+
+
+def test_heal_counts_add_up_and_has_the_exit_code_of_audit():
+    ips = [f"192.0.2.{n}" for n in range(1, 6)]
+    twice = "192.0.2.9"
+    tables = {"db1": [row(ip) for ip in ips] + [row(twice, BORN)]}
+    hosts = {
+        "w": interfaces(BORN, *ips, twice),
+        "other": interfaces("02:00:00:00:00:0c", twice),
+        "db1": {},
+    }
+    entry = {"unicast_asked": 1, "broadcast_asked": 0}
+
+    def answer(kwarg):
+        tables["db1"][:] = [row(ips[2]), row(twice, BORN)]  # one resists
+        return {
+            "healed": [{"ip": ips[0], "dev": "eth0", "old": DEAD, "new": BORN}],
+            "gone": [{"ip": ips[1], "dev": "eth0"}],
+            "entries": [{**entry, "ip": ip, "dev": "eth0", "verdict": "healed"} for ip in ips],
+        }
+
+    done = heal(Master(tables, hosts, {"db1": answer}))
+    buckets = {
+        key: len(done[key]) for key in ("healed", "given_up", "still_wrong", "right_meanwhile")
+    }
+    assert buckets == {"healed": 1, "given_up": 1, "still_wrong": 1, "right_meanwhile": 2}
+    assert sum(buckets.values()) == done["asked"]
+    assert done["retcode"] == 2
+
+
+def test_address_claimed_twice_is_the_exit_code_of_a_heal_too():
+    hosts = {"w": interfaces(BORN, IP), "other": interfaces("02:00:00:00:00:0c", IP), "db1": {}}
+    done = heal(Master({"db1": [row(IP, BORN)]}, hosts))
+    assert (done["asked"], done["retcode"]) == (0, 2)
+
+
+def known(**item):
+    return acknowledge.parse_all([{"why": "old load balancer", **item}])
+
+
+@pytest.mark.parametrize(
+    ("item", "code", "line"),
+    [
+        ({"address": IP}, 0, "1 entry acknowledged."),
+        ({"address": "192.0.2.0/24", "until": "2999-01-01"}, 0, "1 entry acknowledged."),
+        ({"mac": DEAD}, 0, "1 entry acknowledged."),
+        (
+            {"address": IP, "until": "2020-01-01"},
+            2,
+            "The acknowledgement of 192.0.2.90 has expired",
+        ),
+        ({"address": "192.0.2.7"}, 2, "1 wrong"),
+    ],
+    ids=["address", "network", "mac", "expired", "another"],
+)
+def test_acknowledged_finding_is_shown_and_costs_no_exit_code(item, code, line):
+    options = parsed()
+    options["acknowledged"] = known(**item)
+    master = Master({"db1": [row()]}, {"w": interfaces(BORN, IP), "db1": {}})
+    answer = audited(master, options).answer(0)
+    assert answer["retcode"] == code
+    assert line in " ".join(answer["summary"])
+    if not code:
+        [shown] = answer["acknowledged"]
+        assert (shown["finding"], shown["why"]) == ("wrong", "old load balancer")
+
+
+@pytest.mark.parametrize(
+    ("item", "line"),
+    [
+        ("x", "item 1: needs either address or mac"),
+        ({"why": "x"}, "item 1: needs either"),
+        ({"address": IP}, "item 1: why is missing"),
+        ({"address": "x", "why": "x"}, "item 1: address: 'x' is not an IPv4"),
+        ({"mac": 5, "why": "x"}, "item 1: mac: 5 is not a MAC"),
+        ({"mac": DEAD, "why": "x", "until": "soon"}, "until: 'soon' is not a date"),
+    ],
+)
+def test_bad_acknowledgement_is_one_line(item, line):
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as refused:
+        acknowledge.parse_all([item])
+    assert line in str(refused.value)
+
+
+def test_truth_file_is_read_by_columns():
+    text = f"machine,address,mac,age_s\nw,{IP},{BORN},60\nw,2001:db8::1,{BORN},\n"
+    host = truth_file.parse_truth(text)["w"]
+    assert host.addresses == [(IP, "", BORN), ("2001:db8::1", "", BORN)]
+    assert (host.source, host.live, host.age_s) == ("file", True, None)
+
+
+COLUMNS = "address,mac,machine"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "root:x:0:0:secret\n",
+        f"address,mac,machine\n{IP},secret,w\n",
+        f"address,mac,machine\n{IP}\n",
+    ],
+    ids=["empty", "passwd", "bad mac", "short"],
+)
+def test_bad_truth_file_names_a_line_and_nothing_in_it(text):
+    with pytest.raises(ValueError, match=r"^truth: line [12]") as refused:
+        truth_file.parse_truth(text)
+    assert "secret" not in str(refused.value)
+
+
+def test_table_above_max_event_size_is_read_in_parts():
+    rows = [row(f"10.{n >> 8}.{n & 255}.1") for n in range(20_000)]
+
+    def table(kwarg):
+        if not kwarg:
+            return "VALUE_TRIMMED"
+        which, parts = parse.part(kwarg["part"])
+        some = [dict.fromkeys(listing.COMPACT, "") | each for each in rows]
+        return listing.compact(listing.in_part(some, (which, parts)))
+
+    answer = audit(Master({"db1": table}, {"w": interfaces(BORN, "10.0.0.1"), "db1": {}}))
+    assert (answer["counts"]["entries"], len(answer["wrong"])) == (20_000, 1)
+
+
+@pytest.mark.parametrize(
+    ("returned", "why"),
+    [
+        ("VALUE_TRIMMED", "its return exceeds max_event_size"),
+        ("TypeError: list_() got an unexpected keyword argument", "unexpected keyword"),
+        ([], "malformed arp.list return: no columns or rows (list)"),
+        ({"columns": ["ip"], "rows": [[1, 2]]}, "a row that does not fit the columns"),
+        ({"columns": [1], "rows": []}, "a column that is no text"),
+    ],
+    ids=["still too large", "old module", "list", "ragged", "number"],
+)
+def test_large_table_that_cannot_be_read_is_silent_with_a_reason(returned, why):
+    table = {"db1": lambda kwarg: returned if kwarg else "VALUE_TRIMMED", "db2": [row()]}
+    answer = audit(Master(table, {"w": interfaces(BORN, IP)}))
+    [silent] = [each for each in answer["silent"] if why in each["why"]]
+    assert silent["minion"] == "db1"
+    assert [each["minion"] for each in answer["wrong"]] == ["db2"]

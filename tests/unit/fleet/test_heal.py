@@ -18,7 +18,7 @@ def wrong(minion, ip="192.0.2.90", dev="eth0", owner=""):
 
 
 def verdict(*rows):
-    return compare.Comparison(list(rows), [], [], {}, {})
+    return compare.Comparison(list(rows), [], [], [], {}, {}, {})
 
 
 def answer(*ips, dev="eth0", verdict="healed", **more):

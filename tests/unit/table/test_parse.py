@@ -96,3 +96,11 @@ def test_a_mac_that_yaml_reads_as_a_number_is_refused_with_the_way_out(several):
     with pytest.raises(ValueError, match=r"^mac: \d+ is not .* with dashes \(52-54-00-12-34-56\)$"):
         parse.macs("mac", [number] if several else number)
     assert parse.macs("mac", yaml.safe_load("52-54-00-12-34-56"))
+
+
+def test_part_is_one_of_so_many():
+    assert parse.part("2/8") == (2, 8)
+    assert parse.part(None) == (1, 1)
+    for bad in ("0/8", "9/8", "1", 1, "1/0", "a/b", "-1/2"):
+        with pytest.raises(ValueError, match="is not K/N"):
+            parse.part(bad)

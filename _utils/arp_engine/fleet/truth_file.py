@@ -1,0 +1,48 @@
+"""Truth from elsewhere: the addresses of all machines as a file that the operator provides. Pure.
+
+CSV with a heading; NetBox, a cloud's API or Kubernetes can be exported to it::
+
+    address,mac,machine,age_s
+    10.0.1.90,02:00:00:00:00:0b,worker9,60
+
+``age_s`` may be empty or missing. Standard library alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from . import inventory
+from .inventory import HostInventory
+
+MAX_ROWS = 1_000_000
+MAX_BYTES = 100_000_000
+_COLUMNS = {"address", "mac", "machine"}
+
+
+def parse_truth(text: str) -> dict[str, HostInventory]:
+    """Return inventories by machine; ValueError names a bad line, and nothing that is in it.
+
+    Whoever may call arp.audit must not learn from a refusal what another file holds.
+    """
+    rows = csv.DictReader(io.StringIO(text))
+    if not rows.fieldnames or not set(rows.fieldnames) >= _COLUMNS:
+        raise ValueError("truth: line 1 does not name the columns address, mac, machine")
+    addresses: dict[str, list[tuple[str, str, str]]] = {}
+    ages: dict[str, int | None] = {}
+    for number, row in enumerate(rows, 2):
+        ip, mac = inventory.parse_address(row["address"]), inventory.parse_mac(row["mac"])
+        machine, age = row["machine"], row.get("age_s") or ""
+        if not ip or not mac or not machine or (age and not age.isdecimal()):
+            raise ValueError(f"truth: line {number} is not address, mac, machine, age in seconds")
+        if number > MAX_ROWS:
+            raise ValueError(f"truth: more than {MAX_ROWS} lines")
+        addresses.setdefault(machine, []).append((ip, "", mac))
+        age_s = int(age) if age else None
+        oldest = ages.setdefault(machine, age_s)
+        ages[machine] = None if None in (oldest, age_s) else max(oldest, age_s)
+    return {
+        machine: HostInventory(found, frozenset(mac for *_, mac in found), "file", ages[machine])
+        for machine, found in addresses.items()
+    }

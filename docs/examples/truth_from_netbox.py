@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Write NetBox's addresses and MACs as a truth file for `salt-run arp.audit truth=file:netbox.csv`.
+
+    NETBOX_TOKEN=... python3 truth_from_netbox.py https://netbox.example > /srv/arp/netbox.csv
+
+An address without an interface, and an interface without a MAC, are left out. Standard library
+alone; run it from cron, and let it replace the file at the end (write to another name, then mv).
+"""
+
+import csv
+import json
+import os
+import sys
+import urllib.parse
+import urllib.request
+
+
+def read(url, token):
+    """Yield the results of one list of the API, page by page."""
+    while url:
+        headers = {"Authorization": f"Token {token}"}
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 (the operator's own)
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            page = json.load(response)
+        yield from page["results"]
+        url = page["next"]
+
+
+def rows(addresses, interfaces):
+    """Yield address, mac, machine for each address that is assigned to an interface with a MAC."""
+    macs = {each["id"]: each["mac_address"] for each in interfaces if each["mac_address"]}
+    for address in addresses:
+        interface = address.get("assigned_object") or {}
+        machine = interface.get("device") or interface.get("virtual_machine")
+        mac = macs.get(address.get("assigned_object_id"))
+        if mac and machine:
+            yield address["address"].partition("/")[0], mac.lower(), machine["name"]
+
+
+def main(base):
+    """Read NetBox, write CSV."""
+    token, base = os.environ["NETBOX_TOKEN"], base.rstrip("/")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["address", "mac", "machine"])
+    for kind, path in (
+        ("dcim.interface", "dcim/interfaces"),
+        ("virtualization.vminterface", "virtualization/interfaces"),
+    ):
+        query = urllib.parse.urlencode({"limit": 1000, "assigned_object_type": kind})
+        addresses = read(f"{base}/api/ipam/ip-addresses/?{query}", token)
+        interfaces = read(f"{base}/api/{path}/?limit=1000", token)
+        writer.writerows(rows(addresses, interfaces))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
