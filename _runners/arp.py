@@ -45,6 +45,7 @@ from arp_engine.fleet import (
     settings,
     truth_file,
 )
+from arp_engine.fleet import status as fleet_status
 from arp_engine.fleet.audit import Audit
 from arp_engine.fleet.returns import Returns
 from arp_engine.reporting import files
@@ -143,7 +144,7 @@ def audit(
     claim), 4 not every minion answered, 8 an entry agrees or disagrees with cached grains alone. 0:
     clean, and proven. 1: an error. 130: interrupted, with what is known until then.
     """
-    return _run("audit", locals(), lambda audit, options: audit.answer(options["limit"]))
+    return _run("audit", locals(), _audit)
 
 
 def heal(
@@ -206,34 +207,83 @@ def heal(
     reached, 8 an entry agrees or disagrees with cached grains alone. 130:
     interrupted, with what is known until then. 1: an error.
     """
-    return _run(
-        "heal", locals(), lambda audit, options: heal_run.heal(audit, options, SaltException)
-    )
+    return _run("heal", locals(), _heal)
 
 
-def _run(name, given, then):
-    """Audit, do what follows, and return the answer with its exit code; an error is one line."""
+def status(tgt=arguments.DATABASES, tgt_type="compound", timeout=None, batch=200):
+    """Show one line for each database, the worst first. Touches no table, sends no ARP request.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run arp.status
+        # 3 databases: 1 with a problem, 12 healed in seven days.
+        #
+        # status:
+        #   minion  problem              last                  healed_7d  sentinel  table   ...
+        #   db2     the last run failed  2026-11-24T07:30:04Z  0          running   812 of  ...
+        #   db1                          2026-11-24T07:30:02Z  12         running   790 of  ...
+
+    tgt, tgt_type, timeout, batch
+        As in :py:func:`arp.audit`.
+
+    Returns a dict: ``status`` (list of ``minion``; ``problem``: the last run failed, the sentinel
+    is not running, no run is installed, the table is nearly full; ``last`` (UTC), ``healed_7d``,
+    ``sentinel``, ``table`` (entries of gc_thresh3), ``said``); ``silent`` (``minion``, ``why``);
+    ``summary`` (lines); ``jid``; ``jobs``; ``retcode``.
+
+    The exit code is a sum: 2 a database has a problem, 4 not every minion answered. 1: an error.
+    """
+    return _run("status", locals(), _status)
+
+
+def _status(master, asked, options):
+    names = master.match(options["tgt"], options["tgt_type"])
+    if not names:
+        raise ValueError(f"no minion matches {options['tgt']!r} ({options['tgt_type']})")
+    answers = {
+        fun: dict(asked.ask_each(sorted(names), fun, options["batch"]))
+        for fun in ("arp_hygiene.status", "arp.stats")
+    }
+    answer = fleet_status.answer(names, *answers.values())
+    return {**answer, "jobs": asked.job_ids}
+
+
+def _audit(master, asked, options):
+    return Audit(master, asked, options).answer(options["limit"])
+
+
+def _heal(master, asked, options):
+    return heal_run.heal(Audit(master, asked, options), options, SaltException)
+
+
+def _run(name, given, function):
+    """Run a function of this runner, set the exit code; an error is one line."""
     try:
         allowed = settings.parse_settings(__opts__.get("arp_fleet"))
         options = arguments.parse_all(given, allowed)
-        if options["truth_path"]:
-            text = _read(options["truth_path"], truth_file.MAX_BYTES)
-            options["truth_file"] = truth_file.parse_truth(text)
-        if allowed.acknowledged:
-            known = salt.utils.yaml.safe_load(_read(allowed.acknowledged, MAX_ACKNOWLEDGED))
-            options["acknowledged"] = acknowledge.parse_all(known)
+        _read_files(options, allowed)
         with salt.client.get_local_client(mopts=__opts__) as client:
             timeout_s = options["timeout"] or __opts__["timeout"]
             master = _Master(client)
             asked = Returns(master, timeout_s, __opts__["gather_job_timeout"])
-            audit = Audit(master, asked, options)
-            answer = then(audit, options)
+            answer = function(master, asked, options)
         answer["jid"] = globals().get("__jid__", "")
         _write_page(answer, options["report"], allowed.mode)
     except (ValueError, SaltException, OSError) as error:
         answer = {"error": f"arp.{name}: {error}", "retcode": ERROR}
     __context__["retcode"] = answer["retcode"]
     return {**answer, "outputter": "arp_fleet"}
+
+
+def _read_files(options, allowed):
+    if options["truth_path"]:
+        text = _read(options["truth_path"], truth_file.MAX_BYTES)
+        options["truth_file"] = truth_file.parse_truth(text)
+    if allowed.acknowledged:
+        known = salt.utils.yaml.safe_load(_read(allowed.acknowledged, MAX_ACKNOWLEDGED))
+        options["acknowledged"] = acknowledge.parse_all(known)
 
 
 def _read(path, most):

@@ -122,6 +122,17 @@ def test_auditor_by_external_auth_may_audit_and_write_no_file_but_a_page(centre)
     assert "arp.heal" not in centre.run(*auth, "arp.heal", "test=True", out=None).text
 
 
+def test_status_is_one_line_for_each_database(centre):
+    seen = centre.run("arp.status")
+    assert rows(seen, "status", "minion", "problem") == [
+        (name, "no scheduled run is installed") for name in DATABASES
+    ]
+    assert seen.code == 2
+    text = centre.run("arp.status", out=None).text
+    assert "3 databases: 3 with a problem" in text
+    assert "db1     no scheduled run is installed" in text
+
+
 def test_terminal_shows_tables_and_the_jid(centre):
     seen = centre.run("arp.audit", "db*", "glob", out=None)
     assert "entries of 3 databases: 0 wrong" in seen.text

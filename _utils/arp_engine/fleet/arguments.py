@@ -143,13 +143,13 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
 
 
 def parse_all(arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return the arguments of arp.audit or arp.heal, parsed."""
+    """Return the arguments of a runner function, parsed."""
     options = {key: _PARSERS[key](value) for key, value in arguments.items() if key in _PARSERS}
-    options["report"] = page(arguments["report"], settings)
-    options["truth"], options["truth_path"] = truth(arguments["truth"], settings)
+    options["report"] = page(arguments.get("report"), settings)
+    options["truth"], options["truth_path"] = truth(arguments.get("truth", "live"), settings)
     options["memory_days"] = settings.memory_days
     options |= {"truth_file": None, "acknowledged": []}  # the surface reads these files
-    for key in ("tgt", "machines"):
+    for key in {"tgt", "machines"} & set(options):
         if isinstance(options[key], list):
             options[f"{key}_type"] = "list"
         check_pillar(key, options[key], options[f"{key}_type"], settings)

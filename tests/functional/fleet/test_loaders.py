@@ -15,6 +15,7 @@ import salt.output
 import salt.template
 from arp_engine.fleet import compare, heal
 
+NAMES = ["arp.audit", "arp.heal", "arp.status"]
 LOADED = """
 import json, sys
 import salt.config, salt.loader
@@ -59,8 +60,8 @@ def runners(master_opts):
     return salt.loader.runner(master_opts, utils=salt.loader.utils(master_opts))
 
 
-def test_master_loads_two_runner_functions(runners):
-    assert sorted(name for name in runners if name.startswith("arp.")) == ["arp.audit", "arp.heal"]
+def test_master_loads_three_runner_functions(runners):
+    assert sorted(name for name in runners if name.startswith("arp.")) == NAMES
 
 
 @pytest.mark.parametrize(("role", "there"), [("master", True), ("minion", False)])
@@ -183,7 +184,7 @@ def test_pip_installed_master_loads_all(request, how, where):
     told = json.loads(done.stdout.splitlines()[-1])
     assert told.pop("from").startswith(str(code))
     assert told == {
-        "runners": ["arp.audit", "arp.heal"], "engines": ["arp_born.start"], "output": True,
+        "runners": NAMES, "engines": ["arp_born.start"], "output": True,
     }  # fmt: skip
 
 

@@ -1,0 +1,94 @@
+"""One line for each database: its runs, its sentinel, its table; the worst first. Pure.
+
+Standard library alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import summary
+from .compare import Row
+
+FULL_SHARE = 0.8  # of gc_thresh3: from here on arp.stats warns, too
+_TEXT = 200  # characters of one cell
+
+
+def rows(
+    names: set[str], statuses: Mapping[str, Any], stats: Mapping[str, Any]
+) -> tuple[list[Row], dict[str, str]]:
+    """Return the rows, and the minions that gave none with the reason.
+
+    statuses, stats
+        Minion to its answer of arp_hygiene.status and of arp.stats.
+    """
+    found, silent = [], {}
+    for name in names:
+        why = summary.failure(statuses.get(name)) or summary.failure(stats.get(name))
+        status = None if why else _status(statuses[name]["ret"])
+        if why or status is None:
+            silent[name] = why or "malformed arp_hygiene.status return"
+        else:
+            found.append(_row(name, status, stats[name]["ret"]))
+    found.sort(key=lambda row: (not row["problem"], bool(row["last"]), row["last"], row["minion"]))
+    return found, silent
+
+
+def answer(names: set[str], statuses: Mapping[str, Any], stats: Mapping[str, Any]) -> Row:
+    """Return the answer of arp.status."""
+    found, silent = rows(names, statuses, stats)
+    troubled = sum(1 for row in found if row["problem"])
+    healed = sum(row["healed_7d"] for row in found)
+    lines = [
+        f"{summary.number(len(found), 'database')}: {troubled} with a problem, "
+        f"{healed} healed in seven days."
+    ]
+    if silent:
+        lines.append(f"{summary.number(len(silent), 'minion')} did not answer.")
+    return {
+        "status": found,
+        "silent": summary.rows_of(silent),
+        "summary": lines,
+        "retcode": (summary.WRONG if troubled else 0) + (summary.NOT_ALL_ANSWERED if silent else 0),
+    }
+
+
+def _status(returned: Any) -> Row | None:
+    good = isinstance(returned, list) and len(returned) == 1 and isinstance(returned[0], dict)
+    return returned[0] if good else None
+
+
+def _row(name: str, status: Row, stats: Any) -> Row:
+    entries, most = _fill(stats)
+    healed = status.get("healed_7d")
+    problem = _text(status.get("problem"))
+    if not problem and not status.get("installed"):
+        problem = "no scheduled run is installed"
+    if not problem and most and entries >= FULL_SHARE * most:
+        problem = "the neighbour table is nearly full"
+    return {
+        "minion": name,
+        "problem": problem,
+        "last": _text(status.get("last")),
+        "healed_7d": healed if type(healed) is int and healed >= 0 else 0,
+        "sentinel": _text(status.get("sentinel")).partition(";")[0],
+        "table": f"{entries} of {most}" if most else str(entries),
+        "said": _text(status.get("said")),
+    }
+
+
+def _fill(stats: Any) -> tuple[int, int]:
+    """Return entries and gc_thresh3 of the family that is nearest to its limit."""
+    fills = [(0, 0)]
+    for told in stats.values() if isinstance(stats, dict) else ():
+        if isinstance(told, dict):
+            entries = told.get("entries_all_namespaces", told.get("entries"))
+            most = told.get("gc_thresh3", 0)
+            if type(entries) is int and type(most) is int and entries >= 0 and most >= 0:
+                fills.append((entries, most))
+    return max(fills, key=lambda fill: (fill[0] / fill[1] if fill[1] else 0, fill[0]))
+
+
+def _text(value: Any) -> str:
+    return value[:_TEXT] if isinstance(value, str) else ""

@@ -1,0 +1,61 @@
+"""One line for each database, the worst first."""
+
+from arp_engine.fleet import status
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def status_of(**more):
+    row = {
+        "installed": "cron */5",
+        "last": "2026-11-24T07:30:02Z",
+        "said": "1 healed",
+        "problem": "",
+    }
+    return {"ret": [{**row, "healed_7d": 3, "sentinel": "running; healed x", **more}]}
+
+
+def stats_of(entries=10):
+    return {"ret": {"ipv4": {"entries_all_namespaces": entries, "gc_thresh3": 1024}, "ipv6": {}}}
+
+
+def shown(statuses, stats=None):
+    stats = stats or dict.fromkeys(statuses, stats_of())
+    return status.answer(set(statuses) | {"down"}, statuses, stats)
+
+
+def test_worst_database_is_first():
+    statuses = {
+        "db1": status_of(),
+        "db2": status_of(problem="the last run failed"),
+        "db3": status_of(last=""),
+        "db4": status_of(last="2026-11-01T00:00:00Z"),
+        "db5": status_of(installed=""),
+    }
+    answer = shown(statuses)
+    assert [row["minion"] for row in answer["status"]] == ["db2", "db5", "db3", "db4", "db1"]
+    assert answer["silent"] == [{"minion": "down", "why": "no answer"}]
+    assert answer["retcode"] == 2 + 4
+    assert answer["summary"][0] == "5 databases: 2 with a problem, 15 healed in seven days."
+
+
+def test_table_near_its_limit_is_a_problem():
+    answer = shown({"db1": status_of()}, {"db1": stats_of(820)})
+    [row] = answer["status"]
+    assert (row["table"], row["problem"]) == ("820 of 1024", "the neighbour table is nearly full")
+    assert row["sentinel"] == "running"
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=2)
+    | st.dictionaries(
+        st.sampled_from(["last", "problem", "healed_7d", "ipv4", "gc_thresh3", "entries"]), inner
+    ),
+)
+
+
+@given(ANYTHING, ANYTHING)
+def test_any_answer_is_a_row_or_a_reason(one, other):
+    answer = status.answer({"evil"}, {"evil": {"ret": one}}, {"evil": {"ret": other}})
+    assert len(answer["status"]) + len(answer["silent"]) == 1
