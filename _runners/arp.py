@@ -43,6 +43,7 @@ from arp_engine.fleet import (
     heal_run,
     html_report,
     settings,
+    summary,
     truth_file,
 )
 from arp_engine.fleet import status as fleet_status
@@ -251,7 +252,7 @@ def _status(master, asked, options):
 
 
 def _audit(master, asked, options):
-    return Audit(master, asked, options).answer(options["limit"])
+    return Audit(master, asked, options).answer()
 
 
 def _heal(master, asked, options):
@@ -270,7 +271,9 @@ def _run(name, given, function):
             asked = Returns(master, timeout_s, __opts__["gather_job_timeout"])
             answer = function(master, asked, options)
         answer["jid"] = globals().get("__jid__", "")
+        answer["command"] = arguments.command(name, given, answer)
         _write_page(answer, options["report"], allowed.mode)
+        answer = summary.cut(answer, options.get("limit", 0))
     except (ValueError, SaltException, OSError) as error:
         answer = {"error": f"arp.{name}: {error}", "retcode": ERROR}
     __context__["retcode"] = answer["retcode"]

@@ -67,7 +67,7 @@ def measure(machines, databases, neighbours):
     parsed = time.perf_counter()
     fleet = compare.Bindings(facts, set(facts))
     verdict = compare.compare(tables, fleet)
-    answer = summary.answer(summary.Findings(verdict, fleet, tables, {}), 0)
+    answer = summary.answer(summary.Findings(verdict, fleet, tables, {}))
     html_report.page(answer, time.time())
     done = time.perf_counter()
     mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

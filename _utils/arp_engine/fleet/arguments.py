@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -121,6 +122,9 @@ def networks(key: str, value: Any) -> list[parse.Network]:
     return found
 
 
+_DEFAULTS = {
+    "tgt": DATABASES, "tgt_type": "compound", "machines": "*", "machines_type": "glob",
+}  # fmt: skip
 #: Argument of arp.audit or arp.heal to its parser.
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "tgt": lambda value: target("tgt", value),
@@ -154,3 +158,17 @@ def parse_all(arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any
             options[f"{key}_type"] = "list"
         check_pillar(key, options[key], options[f"{key}_type"], settings)
     return options
+
+
+def command(name: str, given: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
+    """Return what to type next, or "": a heal after an audit, an audit after a heal."""
+    found = any(answer.get(key) for key in ("wrong", "gone", "unproven"))
+    following = {"audit": "arp.heal", "heal": "arp.audit"}.get(name, "")
+    if not found or not following:
+        return ""
+    words = ["salt-run", following]
+    for key in ("tgt", "tgt_type", "machines", "machines_type", "networks", "exclude", "fabric"):
+        value = given[key]
+        if value is not None and value != _DEFAULTS.get(key):
+            words.append(f"{key}={','.join(map(str, value)) if isinstance(value, list) else value}")
+    return shlex.join(words)

@@ -267,9 +267,9 @@ class Audit:
             self._expired,
         )
 
-    def answer(self, limit: int) -> Row:
-        """Return it as plain data."""
-        answer = summary.answer(self.found(), limit)
+    def answer(self) -> Row:
+        """Return it as plain data, whole."""
+        answer = summary.answer(self.found())
         if self._sampled:
             answer["summary"].append(self._sampled)
         if self._options["truth"] == "cached":

@@ -157,7 +157,7 @@ class Heal:
             for entry, row in self._entries.items()
         )
 
-    def answer(self, silent: Mapping[str, str], limit: int) -> dict[str, Any]:
+    def answer(self, silent: Mapping[str, str]) -> dict[str, Any]:
         """Return the outcome; minions that the run did not reach are named in it."""
         unreached = dict(silent)
         for minion, _, _ in self._unverified - set(self._outcome):
@@ -180,7 +180,7 @@ class Heal:
             lines.append(f"{summary.number(len(unreached), 'minion')} not reached.")
         wrong, missing = lists["still_wrong"], unreached
         return {
-            **summary.limited(lists, limit),
+            **summary.with_totals(lists),
             "asked": self.asked,
             "requests": self.requests,
             "waves": self.waves_done,

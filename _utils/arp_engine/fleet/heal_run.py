@@ -21,7 +21,7 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
         What a master raises that cannot send a job. What was done before is returned all the same.
     """
     master = audit.master
-    answer = {**audit.answer(options["limit"]), "test": options["test"]}
+    answer = {**audit.answer(), "test": options["test"]}
     account = Heal(audit.result, options["budget"])
     waves = list(account.waves(audit.tables, options["share"], options["batch"]))
     if options["test"] or audit.interrupted:
@@ -38,7 +38,7 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
         code, why = ERROR, [f"Stopped early: {error}"]
     audit.returns.listen_once_more()
     doubtful = dict.fromkeys(audit.returns.conflicts, CONFLICT)
-    done = account.answer({**audit.silent, **doubtful}, options["limit"])
+    done = account.answer({**audit.silent, **doubtful})
     done["totals"] = {**answer["totals"], **done["totals"]}
     done["summary"] = answer["summary"] + done["summary"] + why
     if answer["counts"]["agree_cached"] or account.rests_on_memory():

@@ -1,81 +1,83 @@
 """The answer of an audit or a heal as one self-contained HTML page. Pure.
 
-A value that a minion sent is text, never markup. No scripts; readable on a phone.
+It is made from the whole answer, never from lists that were cut for a terminal. The result comes
+before the findings, the worst before the rest; what does not fit is counted. A value that a minion
+sent is text, never markup. No scripts; readable on a phone, by keyboard and by a screen reader.
+
 Standard library alone.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import Any
 
-Row = dict[str, Any]
-MAX_MATRIX = 40  # rows and columns of the matrix; the lists below it are complete
+from .batches import role
+from .html_style import STYLE
 
+Row = dict[str, Any]
+Marks = dict[tuple[str, str], str]  # address and database to the kind of mark
+MAX_MATRIX = 40  # rows and columns of the matrix
+MAX_ROWS = 100  # of each list
+MAX_MINIONS = 5  # named of one address
 MARK = "<!doctype html>\n<!-- arp_fleet -->\n"  # the first bytes of every page of ours
 
-STYLE = """
-:root { color-scheme: light dark; --bad: #b3261e; --good: #1e6b34; --dim: #6b6b6b; --line: #8884; }
-body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 70rem; }
-h1 { font-size: 1.3rem; margin: 0 0 .2rem; } h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
-p { margin: .2rem 0; } .dim { color: var(--dim); font-size: .85rem; }
-.bad { color: var(--bad); } .good { color: var(--good); }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .4rem; }
-table { border-collapse: collapse; font-size: .85rem; }
-th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: left; }
-th:first-child { position: sticky; left: 0; background: Canvas; min-width: 9rem;
-  max-width: 9rem; overflow-wrap: anywhere; }
-th.up { writing-mode: vertical-rl; vertical-align: top; white-space: nowrap; }
-td.mark { text-align: center; font-weight: bold; color: #fff; }
-td.wrong, td.still { background: var(--bad); } td.gone { background: #8a5a00; }
-td.healed { background: var(--good); } td.up { background: #5a6b1e; }
-ul { list-style: none; padding: 0; margin: 0; }
-li { padding: .5rem 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
-code { font-size: .9em; }
-@media (prefers-color-scheme: dark) {
-  :root { --bad: #f2685f; --good: #5cc47a; --dim: #a0a0a0; } td.mark { color: #000; }
-}
-"""
+#: Kind to its sign and its meaning, the worst first.
 MARKS = {
-    "wrong": ("✕", "wrong"),
-    "gone": ("-", "of a machine that is gone"),
-    "healed": ("✓", "was wrong, healed"),
-    "up": ("○", "no answer: given up"),
     "still": ("!", "still wrong"),
+    "wrong": ("✕", "wrong"),
+    "gone": ("-", "gone"),
+    "unproven": ("?", "unproven"),
+    "given": ("○", "given up: no answer"),
+    "healed": ("✓", "healed"),
+    "right": ("=", "right meanwhile"),
 }
+#: List to the kind of its rows; what was done overrides what was found.
+_KINDS = {
+    "wrong": "wrong", "gone": "gone", "unproven": "unproven", "right_meanwhile": "right",
+    "given_up": "given", "healed": "healed", "still_wrong": "still",
+}  # fmt: skip
+_SEVERITY = {kind: number for number, kind in enumerate(MARKS)}
 
 
 def page(answer: Mapping[str, Any], now: float) -> str:
     """Return the page. ``now``: the time of the answer, in seconds since 1970."""
     marks = _marks(answer)
-    code = answer.get("retcode", 0)
+    databases = answer.get("counts", {}).get("databases", 0)
     parts = [
         "<h1>Neighbour tables of the fleet</h1>",
         _dim(f"{_utc(now)} · job {answer.get('jid', '')}"),
-        *(
-            f'<p class="{"bad" if code else "good"}">{_text(line)}</p>'
-            for line in answer.get("summary", [])
-        ),
+        _verdict(answer, marks),
+        *(f"<p>{_text(line)}</p>" for line in answer.get("summary", [])),
+        _command(answer.get("command", "")),
+        _list("Still wrong", _rows(answer, "still_wrong"), _still_wrong),
+        _list("Not reached", _rows(answer, "not_reached"), _reason),
+        _addresses(answer, marks, databases),
+        _roles(marks),
         _matrix(marks),
-        _list("Still wrong", map(_why, _rows(answer, "still_wrong"))),
-        _list("Not reached", map(_reason, _rows(answer, "not_reached"))),
-        _list("Wrong", (_wrong(row, now, marks) for row in _rows(answer, "wrong"))),
-        _list("Of machines that are gone", (_gone(row, now) for row in _rows(answer, "gone"))),
-        _list("Claimed by several machines", map(_twice, _rows(answer, "twice"))),
-        _list("Did not answer", map(_reason, _rows(answer, "silent"))),
+        _list("Wrong", _rows(answer, "wrong"), lambda row: _wrong(row, now, marks)),
+        _list("Unproven", _rows(answer, "unproven"), lambda row: _because(row, now)),
+        _list("Of machines that are gone", _rows(answer, "gone"), lambda row: _because(row, now)),
+        _list("Claimed by several machines", _rows(answer, "twice"), _twice),
+        _list("Acknowledged", _rows(answer, "acknowledged"), _acknowledged),
+        _list("Did not answer", _rows(answer, "silent"), _reason),
+        _list("Two different returns under one name", _rows(answer, "conflicts"), _reason),
+        _trend(answer.get("history", {})),
     ]
     return (
         f'{MARK}<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>Neighbour tables of the fleet</title>\n<style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(filter(None, parts))
-        + "\n</body></html>\n"
+        f"<title>Neighbour tables of the fleet</title>\n<style>{STYLE}</style></head>\n<body>"
+        "<main>\n" + "\n".join(filter(None, parts)) + "\n</main></body></html>\n"
     )
 
 
@@ -92,56 +94,163 @@ def may_replace(path: str) -> bool:
         return False
 
 
-def _marks(answer: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """Return the mark of each address on each database; an outcome overrides a finding."""
-    marks: dict[tuple[str, str], str] = {}
-    for key, kind in (
-        ("wrong", "wrong"), ("gone", "gone"), ("healed", "healed"), ("given_up", "up"),
-        ("still_wrong", "still"),
-    ):  # fmt: skip
-        for row in _rows(answer, key):
+def _marks(answer: Mapping[str, Any]) -> Marks:
+    """Return the mark of each address on each database."""
+    marks: Marks = {}
+    for name, kind in _KINDS.items():
+        for row in _rows(answer, name):
             marks[row["ip"], row["minion"]] = kind
     return marks
 
 
-def _matrix(marks: Mapping[tuple[str, str], str]) -> str:
-    """Return the table of addresses by databases."""
+def _verdict(answer: Mapping[str, Any], marks: Marks) -> str:
+    """Return what it comes to, in one line."""
+    code, kinds = answer.get("retcode", 0), list(marks.values())
+    left = {kind: kinds.count(kind) for kind in MARKS if kind in kinds}
+    what = ", ".join(f"{count:,} {MARKS[kind][1]}" for kind, count in left.items())
+    if code == 130:
+        what = f"Interrupted. {what}" if what else "Interrupted"
+    elif code & 4:
+        what = f"{what}. Not every minion answered" if what else "Not every minion answered"
+    good = "All entries are right" if not kinds else what
+    kind = "bad" if code else "good"
+    return f'<p class="verdict {kind}">{_text(what if code and what else good)}.</p>'
+
+
+def _command(command: str) -> str:
+    if not command:
+        return ""
+    return f'<p class="dim">Next:</p><pre tabindex="0" aria-label="command">{_text(command)}</pre>'
+
+
+def _addresses(answer: Mapping[str, Any], marks: Marks, databases: int) -> str:
+    """Return one row for each address, the worst and most frequent first."""
+    by_ip: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for (ip, minion), kind in marks.items():
+        by_ip[ip][kind].append(minion)
+    known: dict[str, Row] = {}
+    for name in ("wrong", "gone", "unproven"):
+        for row in _rows(answer, name):
+            known.setdefault(row["ip"], row)
+    rows = [
+        (_SEVERITY[kind], -len(minions), _natural(ip), ip, kind, minions)
+        for ip, kinds in by_ip.items()
+        for kind, minions in kinds.items()
+    ]
+    rows.sort(key=lambda row: row[:3])
+    lines = []
+    for _, _, _, ip, kind, minions in rows[:MAX_MATRIX]:
+        row = known.get(ip, {})
+        roles = defaultdict(int)
+        for minion in minions:
+            roles[role(minion)] += 1
+        where = ", ".join(f"{name} ({count})" for name, count in sorted(roles.items())[:3])
+        if len(minions) <= MAX_MINIONS:
+            where = ", ".join(sorted(minions, key=_natural))
+        macs = f"<td>{_code(row.get('mac', ''))}</td><td>{_code(row.get('mac_true', ''))}</td>"
+        lines.append(
+            f'<tr><th scope="row">{_code(ip)}</th><td>{MARKS[kind][1]}</td>'
+            f'<td class="number">{len(minions)} of {max(databases, len(minions))}</td>'
+            f"<td>{_text(where)}</td>{macs}<td>{_text(row.get('machine', ''))}</td></tr>"
+        )
+    heads = ("address", "", "databases", "which", "cached MAC", "real MAC", "machine")
+    return _table("By address", heads, lines, len(rows) - len(lines))
+
+
+def _roles(marks: Marks) -> str:
+    """Return one row for each role of databases, where there are several."""
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    minions: dict[str, set[str]] = defaultdict(set)
+    for (_, minion), kind in marks.items():
+        counts[role(minion)][kind] += 1
+        minions[role(minion)].add(minion)
+    if len(counts) < 2:
+        return ""
+    kinds = [kind for kind in MARKS if any(kind in each for each in counts.values())]
+    order = sorted(counts, key=lambda name: ([-counts[name][kind] for kind in kinds], name))
+    lines = [
+        f'<tr><th scope="row">{_text(name)}</th><td class="number">{len(minions[name])}</td>'
+        + "".join(f'<td class="number">{counts[name][kind] or ""}</td>' for kind in kinds)
+        + "</tr>"
+        for name in order[:MAX_ROWS]
+    ]
+    heads = ("role", "databases", *(MARKS[kind][1] for kind in kinds))
+    return _table("By role", heads, lines, len(order) - len(lines))
+
+
+def _matrix(marks: Marks) -> str:
+    """Return the table of addresses by databases; the worst of both are always in it."""
     if not marks:
         return ""
-    ips = list(dict.fromkeys(ip for ip, _ in marks))
-    healed = {minion for (_, minion), kind in marks.items() if kind == "healed"}
-    minions = sorted({minion for _, minion in marks}, key=lambda name: (name in healed, name))
-    head = "".join(f'<th class="up">{_text(minion)}</th>' for minion in minions[:MAX_MATRIX])
+    worst_ip: dict[str, tuple[int, int]] = {}
+    worst_minion: dict[str, tuple[int, int]] = {}
+    for (ip, minion), kind in marks.items():
+        for worst, key in ((worst_ip, ip), (worst_minion, minion)):
+            severity, count = worst.get(key, (99, 0))
+            worst[key] = min(severity, _SEVERITY[kind]), count - 1
+    ips = sorted(worst_ip, key=lambda ip: (worst_ip[ip], _natural(ip)))
+    minions = sorted(worst_minion, key=lambda name: (worst_minion[name][0], _natural(name)))
+    columns = minions[:MAX_MATRIX]
+    head = "".join(f'<th class="up" scope="col">{_text(name)}</th>' for name in columns)
     lines = [
-        f"<tr><th><code>{_text(ip)}</code></th>"
-        + "".join(_mark(marks.get((ip, minion))) for minion in minions[:MAX_MATRIX])
+        f'<tr><th scope="row">{_code(ip)}</th>'
+        + "".join(_mark(marks.get((ip, minion))) for minion in columns)
         + "</tr>"
         for ip in ips[:MAX_MATRIX]
     ]
-    kinds = dict.fromkeys(marks.values())
+    kinds = sorted(set(marks.values()), key=_SEVERITY.get)
     legend = " · ".join(f"{MARKS[kind][0]} {MARKS[kind][1]}" for kind in kinds)
-    left_out = (max(0, len(ips) - MAX_MATRIX), max(0, len(minions) - MAX_MATRIX))
-    more = (
-        f" · not shown: {left_out[0]} addresses, {left_out[1]} databases" if any(left_out) else ""
-    )
+    left = len(ips) - len(lines), len(minions) - len(columns)
+    if any(left):
+        legend += f" · and {left[0]:,} more addresses, {left[1]:,} more databases"
+    title = "Addresses and databases"
     return (
-        f'<h2>Addresses and databases</h2><div class="scroll"><table><tr><th></th>{head}</tr>'
-        + "".join(lines)
-        + f"</table></div>{_dim(legend + more)}"
+        f'<h2>{title}</h2><div class="scroll" tabindex="0" role="region" aria-label="{title}">'
+        f'<table><thead><tr><th scope="col">address</th>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>{_dim(legend)}"
     )
 
 
 def _mark(kind: str | None) -> str:
     if kind is None:
         return "<td></td>"
-    return f'<td class="mark {kind}" title="{MARKS[kind][1]}">{MARKS[kind][0]}</td>'
+    sign, meaning = MARKS[kind]
+    return f'<td class="mark {kind}" title="{meaning}" aria-label="{meaning}">{sign}</td>'
 
 
-def _wrong(row: Row, now: float, marks: Mapping[tuple[str, str], str]) -> str:
+def _trend(history: Mapping[str, Any]) -> str:
+    """Return the last runs, the newest first."""
+    runs = list(reversed(history.get("runs", [])))
+    lines = [
+        f'<tr><th scope="row">{_utc(run["at"])}</th><td>{_text(run["name"])}</td>'
+        + "".join(
+            f'<td class="number">{_text(run.get(key, ""))}</td>'
+            for key in ("wrong", "gone", "twice", "silent", "healed", "databases")
+        )
+        + "</tr>"
+        for run in runs[:MAX_MATRIX]
+    ]
+    heads = ("run", "", "wrong", "gone", "twice", "silent", "healed", "databases")
+    changes = ""
+    if history.get("changes"):
+        changes = _dim(", ".join(f"{n} {what}" for what, n in history["changes"].items()))
+    return _table("The last runs", heads, lines, len(runs) - len(lines)) + changes if runs else ""
+
+
+def _table(title: str, heads: Iterable[str], lines: list[str], more: int) -> str:
+    if not lines:
+        return ""
+    head = "".join(f'<th scope="col">{_text(name)}</th>' if name else "<td></td>" for name in heads)
+    return (
+        f'<h2>{title}</h2><div class="scroll" tabindex="0" role="region" aria-label="{title}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+        + (_dim(f"and {more:,} more") if more > 0 else "")
+    )
+
+
+def _wrong(row: Row, now: float, marks: Marks) -> str:
     done = marks.get((row["ip"], row["minion"]), "wrong")
-    truth = "answered just now"
-    if row.get("truth") != "live":
-        truth = f"from cached grains, {_span(row.get('truth_age_s'))} old"
+    truth = {"live": "answered just now", "file": "from the truth file"}.get(row.get("truth"), "")
     return (
         f"<b>{_text(row['minion'])}</b> has {_code(row['ip'])} on {_text(row['dev'])} "
         f'at <span class="bad">{_code(row["mac"])}</span>; it is {_text(row["machine"])}, at '
@@ -150,7 +259,7 @@ def _wrong(row: Row, now: float, marks: Mapping[tuple[str, str], str]) -> str:
     )
 
 
-def _gone(row: Row, now: float) -> str:
+def _because(row: Row, now: float) -> str:
     return (
         f"<b>{_text(row['minion'])}</b> has {_code(row['ip'])} on {_text(row['dev'])} at "
         f"{_code(row['mac'])}: {_text(row['why'])}.{_dim(_age(row, now))}"
@@ -163,6 +272,8 @@ def _age(row: Row, now: float) -> str:
     if row.get("unchanged_s") is not None:
         since = _utc(now - row["unchanged_s"])
         parts.append(f"unchanged since {since}, {_span(row['unchanged_s'])}")
+    if row.get("truth") == "cached":
+        parts.append(f"cached grains {_span(row.get('truth_age_s'))} old")
     if row.get("suspect"):
         parts.append("suspect: kept REACHABLE by upper-layer confirmation")
     if row.get("owner"):
@@ -178,7 +289,14 @@ def _twice(row: Row) -> str:
     return f"{_code(row['ip'])}: {_text(names)} {macs}{_dim(held)}"
 
 
-def _why(row: Row) -> str:
+def _acknowledged(row: Row) -> str:
+    until = f" until {row['until']}" if row["until"] else ""
+    who = f"<b>{_text(row['minion'])}</b> " if row["minion"] else ""
+    why = f"{row['why']} ({row['finding']}, acknowledged{until})"
+    return f"{who}{_code(row['ip'])} {_code(row['mac'])}: {_text(why)}"
+
+
+def _still_wrong(row: Row) -> str:
     return f"<b>{_text(row['minion'])}</b> {_code(row['ip'])}: {_text(row['why'])}"
 
 
@@ -186,9 +304,28 @@ def _reason(row: Row) -> str:
     return f"<b>{_text(row['minion'])}</b> {_text(row['why'])}"
 
 
-def _list(title: str, items: Iterable[str]) -> str:
-    lines = "".join(f"<li>{item}</li>" for item in items)
-    return f"<h2>{title}</h2><ul>{lines}</ul>" if lines else ""
+def _list(title: str, rows: list[Row], shown: Callable[[Row], str]) -> str:
+    if not rows:
+        return ""
+    rows = sorted(
+        rows, key=lambda row: (_natural(row.get("minion", "")), _natural(row.get("ip", "")))
+    )
+    lines = "".join(f"<li>{shown(row)}</li>" for row in rows[:MAX_ROWS])
+    more = len(rows) - MAX_ROWS
+    return f"<h2>{title}</h2><ul>{lines}</ul>" + (_dim(f"and {more:,} more") if more > 0 else "")
+
+
+def _natural(name: str) -> tuple[Any, ...]:
+    """Sort db2 before db10, and 10.0.1.9 before 10.0.1.90."""
+    try:
+        parsed = ipaddress.ip_address(name)
+    except ValueError:
+        parts = re.split(r"([0-9]+)", name)
+        return (
+            9,
+            *((int(part[:18]), "") if at % 2 else (0, part) for at, part in enumerate(parts)),
+        )
+    return parsed.version, (int(parsed), "")
 
 
 def _rows(answer: Mapping[str, Any], key: str) -> list[Row]:
@@ -201,7 +338,7 @@ def _text(value: Any) -> str:
 
 
 def _code(value: Any) -> str:
-    return f"<code>{_text(value)}</code>"
+    return f"<code>{_text(value)}</code>" if value else ""
 
 
 def _dim(line: str) -> str:

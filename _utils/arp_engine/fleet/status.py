@@ -47,8 +47,7 @@ def answer(names: set[str], statuses: Mapping[str, Any], stats: Mapping[str, Any
     if silent:
         lines.append(f"{summary.number(len(silent), 'minion')} did not answer.")
     return {
-        "status": found,
-        "silent": summary.rows_of(silent),
+        **summary.with_totals({"status": found, "silent": summary.rows_of(silent)}),
         "summary": lines,
         "retcode": (summary.WRONG if troubled else 0) + (summary.NOT_ALL_ANSWERED if silent else 0),
     }

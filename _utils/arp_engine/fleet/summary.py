@@ -47,10 +47,14 @@ def unconfirmed(result: Comparison, known: Bindings) -> set[str]:
     return {binding.machine for binding in bindings if not binding.host.live}
 
 
-def limited(lists: Mapping[str, list[Any]], limit: int) -> dict[str, Any]:
-    """Return lists cut to ``limit`` rows (0: not at all), and their real lengths."""
-    shown = {name: fair.cut(rows, limit) for name, rows in lists.items()}
-    return {**shown, "totals": {name: len(rows) for name, rows in lists.items()}}
+def with_totals(lists: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """Return lists and their lengths."""
+    return {**lists, "totals": {name: len(rows) for name, rows in lists.items()}}
+
+
+def cut(answer: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Return an answer whose lists are cut to ``limit`` rows (0: not at all)."""
+    return {**answer, **{name: fair.cut(answer[name], limit) for name in answer["totals"]}}
 
 
 def rows_of(reasons: Mapping[str, str]) -> list[Row]:
@@ -73,8 +77,8 @@ def lists(found: Findings) -> dict[str, list[Row]]:
     }
 
 
-def answer(found: Findings, limit: int) -> dict[str, Any]:
-    """Return the answer of an audit."""
+def answer(found: Findings) -> dict[str, Any]:
+    """Return the answer of an audit, whole."""
     result, hosts = found.result, found.known.hosts
     held = sum(1 for row in result.twice if row["held"])
     counts = {
@@ -85,7 +89,7 @@ def answer(found: Findings, limit: int) -> dict[str, Any]:
         "machines_asked": sum(1 for host in hosts.values() if host.live),
     }
     return {
-        **limited(lists(found), limit),
+        **with_totals(lists(found)),
         "counts": counts,
         "summary": _summary(found, counts, held),
         "retcode": sum(

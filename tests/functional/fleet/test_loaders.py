@@ -161,7 +161,7 @@ def test_output_has_tables_without_control_characters(master_opts):
 
 
 def test_output_has_every_list_of_a_heal(master_opts):
-    told = heal.Heal(compare.Comparison([], [], [], [], {}, {}, {}), budget=1).answer({}, limit=0)
+    told = heal.Heal(compare.Comparison([], [], [], [], {}, {}, {}), budget=1).answer({})
     row = {"minion": "db1", "ip": "192.0.2.1", "mac": "02:00:00:00:00:0a"}
     filled = {name: [{**row, "dev": name}] for name in told["totals"]}
     text = shown_to_people({**told, **filled, "jid": "2027"}, master_opts)

@@ -38,7 +38,7 @@ def parsed(**options):
 
 
 def audit(master, **options):
-    return audited(master, parsed(**options)).answer(100)
+    return audited(master, parsed(**options)).answer()
 
 
 def heal(master, **options):
@@ -192,7 +192,7 @@ def test_truth_from_a_file_asks_no_machine():
         "file",
         {"w": grains(BORN, IP, 5)._replace(source="file")},
     )
-    answer = audited(master, options).answer(0)
+    answer = audited(master, options).answer()
     assert [(each["machine"], each["truth"]) for each in answer["wrong"]] == [("w", "file")]
     assert (answer["silent"], answer["retcode"]) == ([], 2)
     assert [each[1] for each in master.sent] == ["arp.list"]
@@ -283,7 +283,7 @@ def test_acknowledged_finding_is_shown_and_costs_no_exit_code(item, code, line):
     options = parsed()
     options["acknowledged"] = known(**item)
     master = Master({"db1": [row()]}, {"w": interfaces(BORN, IP), "db1": {}})
-    answer = audited(master, options).answer(0)
+    answer = audited(master, options).answer()
     assert answer["retcode"] == code
     assert line in " ".join(answer["summary"])
     if not code:

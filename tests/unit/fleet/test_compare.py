@@ -106,7 +106,7 @@ def test_address_of_all_machines_is_one_row_and_exit_code_0():
     verdict = compared([], facts)
     assert [(each["count"], each["held"]) for each in verdict.twice] == [(50, 0)]
     fleet = compare.Bindings(facts, set(facts))
-    told = summary.answer(summary.Findings(verdict, fleet, {}, {}), 100)
+    told = summary.answer(summary.Findings(verdict, fleet, {}, {}))
     assert told["retcode"] == 0
     assert "1 address claimed twice and cached by no database (172.17.0.1)." in told["summary"]
 
@@ -321,7 +321,7 @@ def test_cached_address_of_two_machines_is_exit_code_2():
     fleet = compare.Bindings(facts, set(facts))
     rows = [row(mac=BORN)]
     told = summary.answer(
-        summary.Findings(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}), 0
+        summary.Findings(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {})
     )
     assert told["retcode"] == 2
 
@@ -336,8 +336,7 @@ def test_exit_codes_add_up(rows, silent, code):
     fleet = compare.Bindings(facts, set(facts))
     verdict = compare.compare({"db1": rows}, fleet)
     assert (
-        summary.answer(summary.Findings(verdict, fleet, {"db1": rows}, silent), 100)["retcode"]
-        == code
+        summary.answer(summary.Findings(verdict, fleet, {"db1": rows}, silent))["retcode"] == code
     )
 
 
@@ -346,8 +345,9 @@ def test_limit_cuts_lists_and_totals_do_not():
     facts = {"worker": asked(BORN, *(each["ip"] for each in rows))}
     fleet = compare.Bindings(facts, set(facts))
     told = summary.answer(
-        summary.Findings(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {}), 10
+        summary.Findings(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {})
     )
+    told = summary.cut(told, 10)
     assert (len(told["wrong"]), told["totals"]["wrong"]) == (10, 49)
 
 
@@ -388,7 +388,7 @@ def test_cached_grains_prove_nothing_wrong_and_nothing_right():
     fleet = compare.Bindings(facts, {"worker"})
     tables = {"db1": [row(mac=DEAD)], "db2": [row(mac=BORN)]}
     result = compare.compare(tables, fleet)
-    told = summary.answer(summary.Findings(result, fleet, tables, {"worker": "down"}), 0)
+    told = summary.answer(summary.Findings(result, fleet, tables, {"worker": "down"}))
     assert (told["wrong"], told["counts"]["agree"], told["counts"]["agree_cached"]) == ([], 0, 1)
     [row_] = told["unproven"]
     assert (row_["minion"], row_["mac_true"], row_["truth_age_s"]) == ("db2", DEAD, 60)

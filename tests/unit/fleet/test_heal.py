@@ -46,7 +46,7 @@ def answer(*ips, dev="eth0", verdict="healed", **more):
 
 
 def told(heal, silent=()):
-    return heal.answer(dict(silent), 0)
+    return heal.answer(dict(silent))
 
 
 IDS = st.builds(
@@ -170,7 +170,7 @@ def test_database_with_300_wrong_entries_leaves_the_budget_of_nine_others(loud):
         return None if loud == "silent" else {"ret": {"healed": []}}
 
     rounds(heal, [f"db{number}" for number in range(10)], answers)
-    done = heal.answer({}, 20)
+    done = heal.answer({})
     assert {row["minion"] for row in done["healed"]} == {f"db{number}" for number in range(1, 10)}
     assert done["requests"] <= 1000
 
@@ -197,7 +197,7 @@ def test_deal_is_equal_between_roles_then_minions():
 def test_limited_rows_show_every_database():
     rows = [wrong("db0", f"10.0.{n >> 8}.{n & 255}") for n in range(300)]
     rows += [wrong(f"db{number}") for number in range(1, 10)]
-    shown = summary.limited({"wrong": rows}, 100)
+    shown = summary.cut(summary.with_totals({"wrong": rows}), 100)
     assert len(shown["wrong"]) == 100
     assert {row["minion"] for row in shown["wrong"]} == {f"db{number}" for number in range(10)}
     assert shown["totals"] == {"wrong": 309}

@@ -1,0 +1,123 @@
+"""The page, from the whole answer: what it shows, in which order, in which colours."""
+
+import itertools
+import re
+
+import pytest
+from arp_engine.fleet import html_report, html_style
+
+NOW = 1.8e9
+
+
+def wrong(minion, ip, **more):
+    return {
+        "minion": minion, "ip": ip, "dev": "eth0", "mac": "02:00:00:00:00:0a", "state": "STALE",
+        "suspect": False, "owner": "", "unchanged_s": 60, "mac_true": "02:00:00:00:00:0b",
+        "machine": "worker", "truth": "live", "truth_age_s": 0, **more,
+    }  # fmt: skip
+
+
+def answer(rows, **more):
+    counts = {"databases": len({row["minion"] for row in rows}) + 2}
+    return {"wrong": rows, "counts": counts, "retcode": 2, "summary": ["headline"], **more}
+
+
+def section(page, title):
+    """Return one section of the page, without markup."""
+    text = re.split(f"<h2>{title}</h2>", page)[1].split("<h2>")[0]
+    return re.sub(r"<[^>]+>", " ", text)
+
+
+def test_5000_wrong_entries_on_100_databases_are_grouped_and_counted():
+    rows = [wrong(f"db{n % 100}", f"10.{n // 100}.0.1") for n in range(5000)]
+    page = html_report.page(answer(rows), NOW)
+    assert "5,000 wrong" in page
+    assert "100 of 102" in section(page, "By address")
+    assert "and 10 more addresses, 60 more databases" in section(page, "Addresses and databases")
+    assert "and 4,900 more" in section(page, "Wrong")
+    assert len(page) < 400_000
+
+
+def test_the_one_entry_that_is_still_wrong_is_always_in_the_matrix():
+    rows = [wrong(f"db{n % 100}", f"10.{n // 100}.0.1") for n in range(5000)]
+    healed = [{**row, "old": row["mac"], "new": row["mac_true"]} for row in rows[:-1]]
+    still = [{**rows[-1], "why": "still wrong after asking"}]
+    page = html_report.page(answer(rows, healed=healed, still_wrong=still), NOW)
+    matrix = section(page, "Addresses and databases").split()
+    assert matrix[1] == "db99", "the worst column first"
+    assert "10.49.0.1" in matrix
+    assert page.count('class="mark still"') == 1
+    order = [page.index(f"<h2>{name}") for name in ("Still wrong", "By address", "Wrong<")]
+    assert order == sorted(order), "the result before the history"
+
+
+def test_names_are_in_natural_order():
+    rows = [wrong(name, ip) for name in ("db10", "db2") for ip in ("10.0.1.90", "10.0.1.9")]
+    shown = re.findall(
+        r"db\d+|10[.]0[.]1[.]\d+", section(html_report.page(answer(rows), NOW), "Wrong")
+    )
+    assert shown == ["db2", "10.0.1.9", "db2", "10.0.1.90", "db10", "10.0.1.9", "db10", "10.0.1.90"]
+
+
+def test_roles_are_compared_where_there_are_several():
+    rows = [wrong(f"db{n}", "10.0.1.90") for n in range(3)]
+    assert "By role" not in html_report.page(answer(rows), NOW)
+    page = html_report.page(answer([*rows, wrong("pg1", "10.0.1.90")]), NOW)
+    assert section(page, "By role").split() == [
+        "role",
+        "databases",
+        "wrong",
+        "db#",
+        "3",
+        "3",
+        "pg#",
+        "1",
+        "1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"retcode": 0}, "All entries are right."),
+        (
+            {"retcode": 4, "silent": [{"minion": "db1", "why": "down"}]},
+            "Not every minion answered.",
+        ),
+        ({"retcode": 130}, "Interrupted."),
+    ],
+    ids=["clean", "silent", "interrupted"],
+)
+def test_verdict_is_the_first_line(given, line):
+    page = html_report.page({"summary": ["x"], **given}, NOW)
+    assert re.search(r'class="verdict [a-z]+">([^<]*)<', page)[1] == line
+
+
+def test_next_command_can_be_copied():
+    page = html_report.page(answer([wrong("db1", "10.0.1.9")], command="salt-run arp.heal"), NOW)
+    assert "salt-run arp.heal</pre>" in page
+
+
+def contrast(one, other):
+    """Return the contrast of two colours as WCAG 2 has it."""
+
+    def luminance(colour):
+        colour = "".join(2 * digit for digit in colour) if len(colour) == 3 else colour
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        red, green, blue = (
+            p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_has_the_contrast_of_wcag_aa(scheme):
+    blocks = re.findall(r":root \{(.*?)\}", html_style.STYLE, re.DOTALL)
+    colours = dict(re.findall(r"--(\w+): #(\w+)", blocks[scheme]))
+    on_page = itertools.product(("fg", "dim", "bad", "good"), ("bg", "box"))
+    marks = itertools.product(("mark",), ("bad", "good", "gone", "up"))
+    for text, ground in [*on_page, *marks]:
+        assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
