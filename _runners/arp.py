@@ -39,6 +39,7 @@ reload_if_changed()
 from arp_engine.fleet import (
     acknowledge,
     arguments,
+    audit_history,
     grains_cache,
     heal_run,
     html_report,
@@ -56,7 +57,7 @@ log = logging.getLogger(__name__)
 __virtualname__ = "arp"
 
 ERROR = 1
-MAX_ACKNOWLEDGED = 1_000_000  # characters
+MAX_ACKNOWLEDGED, MAX_HISTORY = 1_000_000, 20_000_000  # characters
 
 
 def __virtual__():
@@ -78,6 +79,7 @@ def audit(
     batch=200,
     fabric=None,
     sample=None,
+    record=False,
 ):
     """Compare the tables of databases with the interfaces that the fleet really has.
 
@@ -121,6 +123,9 @@ def audit(
     sample
         With ``truth=cached``: which part of the machines is asked all the same, to tell how far
         the cached grains are right: ``5%``. Default: none.
+    record
+        True: remember the run below ``arp_fleet: directory`` and write the metrics there. For the
+        run that a schedule makes; others are compared with what it has seen. Default: False.
     report
         Name of a self-contained HTML page (``NAME.html``) to write below ``arp_fleet: directory``
         of the master's configuration. It replaces no other file. Default: none.
@@ -138,7 +143,9 @@ def audit(
     ``wrong``, and ``why``: nobody confirmed what the entry disagrees with); ``fabric`` (``mac``,
     ``machines``, ``addresses``, ``databases``); ``acknowledged`` (``minion``, ``ip``, ``mac``,
     ``finding``, ``why``, ``until``); ``silent`` (``minion``, ``why``); ``conflicts`` (``minion``,
-    ``why``: its return may be forged); ``counts``; ``totals``; ``summary`` (lines); ``jid``;
+    ``why``: its return may be forged); ``counts``; ``totals``; ``databases`` (names); ``summary``
+    (lines); ``command`` (what to type next); ``history`` (the recorded ``runs``, and ``changes``;
+    then ``wrong``, ``gone``, ``unproven`` have ``first_seen``, in seconds since 1970); ``jid``;
     ``jobs`` (jids of the jobs sent); ``retcode``.
 
     The exit code is a sum: 2 wrong entries (also gone ones, and cached addresses that two machines
@@ -167,6 +174,7 @@ def heal(
     test=False,
     fabric=None,
     sample=None,
+    record=False,
 ):
     """Audit, then revalidate the entries that disagree, on the databases that have them.
 
@@ -179,8 +187,8 @@ def heal(
         salt-run arp.heal test=True
         salt-run arp.heal networks=10.0.0.0/16 report=arp.html
 
-    tgt, tgt_type, truth, machines, machines_type, networks, exclude, fabric, sample, report, limit,
-    timeout
+    tgt, tgt_type, truth, machines, machines_type, networks, exclude, fabric, sample, record,
+    report, limit, timeout
         As in :py:func:`arp.audit`.
     batch
         Minions in one wave, at most, and as in :py:func:`arp.audit`. Default: 200.
@@ -271,13 +279,48 @@ def _run(name, given, function):
             asked = Returns(master, timeout_s, __opts__["gather_job_timeout"])
             answer = function(master, asked, options)
         answer["jid"] = globals().get("__jid__", "")
-        answer["command"] = arguments.command(name, given, answer)
+        if "databases" in answer:
+            answer["command"] = arguments.command(name, given, answer)
+            _remember(name, answer, options.get("record"), allowed)
         _write_page(answer, options["report"], allowed.mode)
         answer = summary.cut(answer, options.get("limit", 0))
     except (ValueError, SaltException, OSError) as error:
         answer = {"error": f"arp.{name}: {error}", "retcode": ERROR}
     __context__["retcode"] = answer["retcode"]
     return {**answer, "outputter": "arp_fleet"}
+
+
+def _remember(name, answer, record, allowed):
+    """Compare a run with the recorded ones; record it, if that is wanted."""
+    if not allowed.directory:
+        return
+    path, now = os.path.join(allowed.directory, audit_history.FILE), time.time()
+    history, problem = audit_history.empty(), ""
+    try:
+        history = audit_history.parse(_read(path, MAX_HISTORY))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        problem = f"The history is not readable, and begins anew: {path}: {error}"
+    changes = audit_history.changes(history, answer)
+    for key in ("wrong", "gone", "unproven"):
+        answer[key] = audit_history.with_first_seen(history, now, answer[key])
+    if history["runs"]:
+        told = ", ".join(f"{count} {what}" for what, count in changes.items())
+        answer["summary"].append(f"Since the recorded runs: {told}.")
+    if record:
+        history = audit_history.with_run(history, now, name, answer)
+        text, metrics = audit_history.dump(history), audit_history.metrics(history)
+        try:
+            files.write_atomically(path, text.encode(errors="replace"), allowed.mode)
+            prom = os.path.join(allowed.directory, "arp_fleet.prom")
+            files.write_atomically(prom, metrics.encode(), 0o644)  # the exporter is another user
+        except OSError as error:
+            problem = f"The run could not be recorded: {error}"
+            answer["retcode"] = answer["retcode"] or ERROR
+    if problem:
+        answer["summary"].append(problem)
+    answer["history"] = {"runs": history["runs"], "changes": changes}
 
 
 def _read_files(options, allowed):

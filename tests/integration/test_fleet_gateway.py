@@ -1,17 +1,26 @@
 """A network whose gateway answers ARP for every address (Azure, PVLAN, local proxy ARP)."""
 
+import json
 import pathlib
 import tempfile
 
 import pytest
 from fleet_centre import Centre
 
+from lab.machines import poll
 from lab.observe import connect
 
 pytestmark = pytest.mark.long
 
 DATABASES = ("db1", "db2")
 WORKERS = ("worker1", "worker2", "worker3")
+RECORDED = {"record": True, "report": "habit.html", "exclude": "198.51.100.0/24"}
+GATE = """\
+the tables are right:
+  salt.runner:
+    - name: arp.audit
+    - exclude: 198.51.100.0/24
+"""
 GATEWAY = "12:34:56:78:9a:bc"
 DEAD = "02:00:00:00:00:dd"
 
@@ -21,11 +30,19 @@ def centre(repo):
     """Machines on isolated ports: they hear the gateway alone, and it answers for all of them."""
     with (
         tempfile.TemporaryDirectory(dir="/tmp", prefix="f") as where,
-        Centre(pathlib.Path(where), repo, DATABASES, kind="switch") as centre,
+        Centre(
+            pathlib.Path(where),
+            repo,
+            DATABASES,
+            kind="switch",
+            arp_fleet={"directory": where},
+            schedule={"arp_audit": {"function": "arp.audit", "seconds": 15, "kwargs": RECORDED}},
+        ) as centre,
     ):
         for number, name in enumerate(WORKERS, 91):
             centre.worker(name, number, f"02:00:00:00:00:{number}")
         centre.wait_for(*WORKERS)
+        (centre.root / "srv" / "gate.sls").write_text(GATE, encoding="utf-8")
         centre.sync()
         fabric = centre.fabric
         gateway = fabric.worker("gateway", 254, GATEWAY)
@@ -63,10 +80,28 @@ def test_gateway_that_answers_for_every_address_is_one_finding_and_exit_code_0(c
 
 def test_another_mac_than_the_gateways_is_wrong_and_healed(centre, databases):
     ip = centre.fabric.machines["worker3"].ip
+    assert centre.run("state.orchestrate", "gate").code == 0
     databases[0].do(f"ip neigh replace {ip} lladdr {DEAD} dev eth0 nud stale")
+    assert centre.run("state.orchestrate", "gate").code != 0
     done = centre.run("arp.heal", "exclude=198.51.100.0/24", "pause=0")
     assert [(row["minion"], row["ip"], row["mac"]) for row in done.data["wrong"]] == [
         ("db1", ip, DEAD)
     ]
     assert [(row["ip"], row["new"]) for row in done.data["healed"]] == [(ip, GATEWAY)]
     assert done.code == 0, done.text
+
+
+@pytest.mark.usefixtures("databases")
+def test_masters_schedule_records_runs_a_page_and_metrics(centre):
+    history = centre.root / "arp_fleet_history.json"
+
+    def runs():
+        return history.exists() and json.loads(history.read_text(encoding="utf-8"))["runs"]
+
+    poll("two recorded runs", 90, lambda: len(runs() or []) >= 2, every_s=1)
+    assert all(run["name"] == "audit" for run in runs())
+    assert "The last runs" in (centre.root / "habit.html").read_text(encoding="utf-8")
+    metrics = (centre.root / "arp_fleet.prom").read_text(encoding="utf-8")
+    assert "arp_fleet_databases_compared 2" in metrics
+    seen = centre.run("arp.audit", "exclude=198.51.100.0/24")
+    assert "Since the recorded runs: 0 new, 0 still, 0 healed since." in seen.data["summary"]

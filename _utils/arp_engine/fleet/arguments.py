@@ -143,6 +143,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "budget": lambda value: parse.whole_number("budget", value, 1, 10**9, "questions"),
     "rate": parse.rate,
     "test": lambda value: parse.flag("test", value),
+    "record": lambda value: parse.flag("record", value),
 }
 
 
@@ -151,6 +152,8 @@ def parse_all(arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any
     options = {key: _PARSERS[key](value) for key, value in arguments.items() if key in _PARSERS}
     options["report"] = page(arguments.get("report"), settings)
     options["truth"], options["truth_path"] = truth(arguments.get("truth", "live"), settings)
+    if options.get("record") and not settings.directory:
+        raise ValueError("record: set `arp_fleet: directory` in the master's configuration")
     options["memory_days"] = settings.memory_days
     options |= {"truth_file": None, "acknowledged": []}  # the surface reads these files
     for key in {"tgt", "machines"} & set(options):

@@ -277,7 +277,7 @@ class Audit:
         if self.interrupted:
             answer["retcode"] = INTERRUPTED
             answer["summary"].append("Interrupted: not every minion was asked.")
-        return {**answer, "jobs": self.returns.job_ids}
+        return {**answer, "databases": sorted(self.tables), "jobs": self.returns.job_ids}
 
 
 def _fabric_row(mac: str, rows: list[Row]) -> Row:

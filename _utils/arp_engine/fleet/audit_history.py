@@ -1,0 +1,121 @@
+"""What recorded audits and heals found: new, still there, healed since. Pure, and bounded.
+
+A plain value that goes through JSON; the surface keeps it in the directory that the master's
+configuration names. Standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from .compare import Row
+
+MAX_RUNS = 100
+MAX_OPEN = 50_000  # entries whose first sight is remembered
+FILE = "arp_fleet_history.json"
+_FINDINGS = ("wrong", "gone", "unproven")
+_SETTLED = ("healed", "given_up", "right_meanwhile")
+_COUNTS = (*_FINDINGS, "twice", "silent", "conflicts", "healed", "still_wrong")
+
+History = dict[str, Any]
+
+
+def empty() -> History:
+    """Return the history before the first run."""
+    return {"runs": [], "open": {}, "last_success": None}
+
+
+def parse(text: str) -> History:
+    """Return the history that a text holds; ValueError if it is corrupt."""
+    read = json.loads(text)  # its errors are ValueErrors
+    good = (
+        isinstance(read, dict)
+        and isinstance(read.get("runs"), list)
+        and all(isinstance(run, dict) and type(run.get("at")) is int for run in read["runs"])
+        and all(isinstance(run.get("name"), str) for run in read["runs"])
+        and isinstance(read.get("open"), dict)
+        and all(type(at) is int for at in read["open"].values())
+        and isinstance(read.get("last_success"), int | None)
+    )
+    if not good:
+        raise ValueError("not a history of ours")
+    return {key: read[key] for key in empty()}
+
+
+def dump(history: History) -> str:
+    """Return the text that :func:`parse` reads."""
+    return json.dumps(history, separators=(",", ":")) + "\n"
+
+
+def with_run(history: History, now: float, name: str, answer: Mapping[str, Any]) -> History:
+    """Return the history after one more run.
+
+    An entry of a database that was not looked at this time stays open: it is not known to be
+    healed.
+    """
+    found = _open(answer)
+    looked_at = set(answer["databases"])
+    kept = {key: at for key, at in history["open"].items() if key.split(" ", 1)[0] not in looked_at}
+    opened = {**kept, **{key: history["open"].get(key, int(now)) for key in found}}
+    run = {"at": int(now), "name": name, "databases": len(looked_at), "retcode": answer["retcode"]}
+    run |= {key: total for key, total in answer["totals"].items() if key in _COUNTS}
+    complete = not answer["retcode"] & 4 and answer["retcode"] not in (1, 130)
+    oldest = sorted(opened, key=opened.get)[:MAX_OPEN]
+    return {
+        "runs": [*history["runs"], run][-MAX_RUNS:],
+        "open": {key: opened[key] for key in oldest},
+        "last_success": int(now) if complete else history["last_success"],
+    }
+
+
+def changes(history: History, answer: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many findings are new, were there before, and are healed since."""
+    found, looked_at = _open(answer), set(answer["databases"])
+    before = {key for key in history["open"] if key.split(" ", 1)[0] in looked_at}
+    return {
+        "new": len(found - before),
+        "still": len(found & before),
+        "healed since": len(before - found),
+    }
+
+
+def with_first_seen(history: History, now: float, rows: Collection[Row]) -> list[Row]:
+    """Return findings with when each was first seen, in seconds since 1970."""
+    return [{**row, "first_seen": history["open"].get(_key(row), int(now))} for row in rows]
+
+
+def metrics(history: History) -> str:
+    """Return the numbers of the last recorded audit as a Prometheus textfile."""
+    audits = [run for run in history["runs"] if run["name"] == "audit"]
+    last = audits[-1] if audits else {}
+    values = {
+        "wrong": ("Entries that a machine which answered contradicts.", last.get("wrong")),
+        "gone": ("Entries of machines that are gone.", last.get("gone")),
+        "unproven": ("Entries that disagree with what nobody confirmed.", last.get("unproven")),
+        "twice": ("Addresses that two machines have.", last.get("twice")),
+        "silent": ("Minions that could not be asked.", last.get("silent")),
+        "conflicts": ("Minions with two different returns.", last.get("conflicts")),
+        "databases_compared": ("Databases whose tables were compared.", last.get("databases")),
+        "last_run_seconds": ("When the last audit ended, since 1970.", last.get("at")),
+        "last_success_seconds": (
+            "When all minions answered the last time, since 1970.", history["last_success"],
+        ),
+    }  # fmt: skip
+    lines = []
+    for name, (what, value) in values.items():
+        if value is not None:
+            full = f"arp_fleet_{name}"
+            lines += [f"# HELP {full} {what}", f"# TYPE {full} gauge", f"{full} {value}"]
+    return "\n".join(lines) + "\n"
+
+
+def _open(answer: Mapping[str, Any]) -> set[str]:
+    """Return the entries that disagree, and that a heal has not settled."""
+    found = {_key(row) for name in _FINDINGS for row in answer.get(name, ())}
+    return found - {_key(row) for name in _SETTLED for row in answer.get(name, ())}
+
+
+def _key(row: Row) -> str:
+    return f"{row['minion']} {row['dev']} {row['ip']}"
