@@ -24,6 +24,8 @@ import salt.client
 import salt.key
 import salt.runner
 import salt.utils.event
+import salt.utils.jid
+import salt.utils.minions
 from salt.exceptions import SaltException
 
 try:
@@ -43,8 +45,9 @@ from arp_engine.table import parse
 log = logging.getLogger(__name__)
 
 LEADER_CHECK_S = 10.0  # between two calls of reactor.is_leader
-RETRY_S = 5.0  # after a job that could not be sent
-TAG = "arp/born"  # our events: asked, answered, silent, refused
+TARGET_S = 60.0  # for how long a target is resolved
+GAUGE_S = 10.0  # between two events that tell how many machines wait
+TAG = "arp/born"  # our events: asked, answered, silent, refused, waiting
 
 
 def __virtual__():
@@ -121,7 +124,9 @@ class _StartListener:
         self.bus = salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=True)
         self.client = salt.client.get_local_client(mopts=__opts__)
         self.cache = salt.cache.factory(__opts__)
-        self.jobs = new_minions.SentJobs()
+        self.jobs, self.unsure = new_minions.SentJobs(), new_minions.UnsureJobs()
+        self.databases, self.resolved_at = None, float("-inf")
+        self.gauged_at = float("-inf")
         self.is_leader, self.leader_checked_at = True, float("-inf")
 
     def run(self):
@@ -157,6 +162,8 @@ class _StartListener:
         for jid, minions in self.jobs.take_silent(now).items():
             log.warning("arp_born: job %s: no answer from %s", jid, _join(minions))
             self._fire("silent", {"jid": jid, "minions": minions})
+        self._look_up_unsure(now)
+        self._gauge(now)
         if self.queue.wait_s(now) != 0:
             return
         accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
@@ -166,25 +173,59 @@ class _StartListener:
             self._send(job)
 
     def _send(self, job):
+        """Send a job; where the master does not say that it was sent, keep it to be looked up."""
+        jid = salt.utils.jid.gen_jid(__opts__)
+        tgt, tgt_type = self._target()
         kwarg = {"ip": job.addresses, "rate": self.options["rate"]}
         try:
-            sent = self.client.run_job(
-                self.options["tgt"], "arp.revalidate", (), self.options["tgt_type"], kwarg=kwarg
-            )
+            sent = self.client.run_job(tgt, "arp.revalidate", (), tgt_type, jid=jid, kwarg=kwarg)
         except SaltException as error:
+            wait_s = self.unsure.add(jid, job, time.monotonic())
+            machines = _join(job.machines)
             log.warning(
-                "arp_born: cannot send the job for %s, retrying in %s s: %s",
-                _join(job.machines),
-                RETRY_S,
+                "arp_born: cannot send the job for %s; retrying in %g s: %s",
+                machines,
+                wait_s,
                 error,
             )
-            self.queue.put_back(job, time.monotonic() + RETRY_S)
             return
-        event = {"machines": job.machines, "addresses": job.addresses, "jid": sent.get("jid", "")}
+        self.unsure.sent()
+        self._note_sent(job, sent.get("jid", ""), sent.get("minions", ()))
+
+    def _note_sent(self, job, jid, minions):
         if _has_job_cache():
-            self.jobs.add(event["jid"], sent.get("minions", ()), time.monotonic())
+            self.jobs.add(jid, minions, time.monotonic())
         log.info("arp_born: asked about %s", _join(job.machines))
+        event = {"machines": job.machines, "addresses": job.addresses, "jid": jid}
         self._fire("asked", event)
+
+    def _look_up_unsure(self, now):
+        """Send again what the master has not sent."""
+        for jid, job in self.unsure.take_due(now):
+            load = self.client.returns_for_job(jid) if _has_job_cache() else None
+            if load:
+                self._note_sent(job, jid, load.get("Minions", ()))
+            else:
+                self.queue.put_back(job, now)
+
+    def _target(self):
+        """Return the databases as a list: to match grains costs a millisecond a minion and job."""
+        tgt, tgt_type = self.options["tgt"], self.options["tgt_type"]
+        if not __opts__["minion_data_cache"]:
+            return tgt, tgt_type  # without cached grains every minion would match
+        now = time.monotonic()
+        if now > self.resolved_at + TARGET_S:
+            self.resolved_at = now
+            matcher = salt.utils.minions.CkMinions(__opts__)
+            self.databases = sorted(matcher.check_minions(tgt, tgt_type)["minions"])
+        return self.databases, "list"
+
+    def _gauge(self, now):
+        """Tell how many machines wait, while any does."""
+        waiting = len(self.queue) + len(self.unsure)
+        if waiting and now > self.gauged_at + GAUGE_S:
+            self.gauged_at = now
+            self._fire("waiting", {"machines": waiting})
 
     def _cached_returns(self, jid):
         returns = self.client.get_cache_returns(jid)

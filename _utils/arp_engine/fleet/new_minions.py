@@ -20,6 +20,7 @@ MAX_REASONS = 5  # of one machine
 MAX_JOBS = 100  # whose answers are awaited
 ANSWER_TIMEOUT_S = 60.0
 READ_EVERY_S = 1.0  # the job cache, for one job
+RETRY_S, MAX_RETRY_S = 5.0, 300.0  # after a job that could not be sent; doubled each time
 
 Row = dict[str, Any]
 
@@ -185,6 +186,39 @@ class StartQueue:
         if self._pending:
             due_at = min(self._due_at(name) for name in self._pending)
             self._due = max(now + self._window_s, due_at)
+
+
+class UnsureJobs:
+    """Jobs of which the master did not say that they were sent. A busy one may send them later.
+
+    So before a job is sent again its id is looked up in the job cache; and each failure doubles the
+    wait, since a storm of starts must not become a storm of jobs.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: list[tuple[float, str, Job]] = []  # when to look, jid, job
+        self._failures = 0
+
+    def add(self, jid: str, job: Job, now: float) -> float:
+        """Keep a job whose sending failed; return in how many seconds it is looked up."""
+        wait_s = min(MAX_RETRY_S, RETRY_S * 2**self._failures)
+        self._failures += 1
+        self._jobs.append((now + wait_s, jid, job))
+        return wait_s
+
+    def sent(self) -> None:
+        """Note that a job could be sent: the master is not too busy any more."""
+        self._failures = 0
+
+    def take_due(self, now: float) -> list[tuple[str, Job]]:
+        """Return the jobs that are to be looked up now, once."""
+        due = [(jid, job) for at, jid, job in self._jobs if at <= now]
+        self._jobs = [each for each in self._jobs if each[0] > now]
+        return due
+
+    def __len__(self) -> int:
+        """Return how many machines wait in these jobs."""
+        return sum(len(job.machines) for _, _, job in self._jobs)
 
 
 class _SentJob:

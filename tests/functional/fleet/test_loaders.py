@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import salt.loader
 import salt.output
 import salt.template
 from arp_engine.fleet import compare, heal
+from salt.exceptions import SaltReqTimeoutError
 
 NAMES = ["arp.audit", "arp.heal", "arp.status"]
 LOADED = """
@@ -99,6 +101,47 @@ def test_corrupt_cached_grains_do_not_hold_up_a_start(master_opts, runners, torn
     job = listener.queue.take(1, {"torn", "whole"}, listener._cached_addresses)
     assert job.machines == ["torn", "whole"]
     assert "cached grains: " in listener.queue.take_refused()["torn"]
+
+
+class BusyMaster:
+    """Says nothing to a job, and sends it all the same, or not."""
+
+    def __init__(self, sends):
+        self.sends, self.jobs = sends, []
+
+    def run_job(self, *_words, jid, **_more):
+        self.jobs.append(jid)
+        raise SaltReqTimeoutError("the master is busy")
+
+    def returns_for_job(self, jid):
+        return {"Minions": ["db1"]} if self.sends and jid in self.jobs else {}
+
+
+@pytest.mark.parametrize(("sends", "jobs"), [(True, 1), (False, 2)], ids=["sent", "lost"])
+def test_job_of_a_busy_master_is_looked_up_before_it_is_sent_again(
+    master_opts, runners, monkeypatch, sends, jobs
+):
+    engines = salt.loader.engines(master_opts, {}, runners, salt.loader.utils(master_opts))
+    loaded = engines["arp_born.start"].__globals__
+    monkeypatch.setattr(loaded["new_minions"], "RETRY_S", 0.0)
+    listener = loaded["_StartListener"].__new__(loaded["_StartListener"])
+    listener.options = {"rate": 500, "tgt": "db*", "tgt_type": "glob"}
+    listener.client, events = BusyMaster(sends), []
+    listener.jobs, listener.unsure = (
+        loaded["new_minions"].SentJobs(),
+        loaded["new_minions"].UnsureJobs(),
+    )
+    listener.queue = loaded["new_minions"].StartQueue(0, 0, 500)
+    listener.databases, listener.resolved_at = ["db1"], float("inf")
+    listener._fire = lambda what, data: events.append((what, data["machines"]))
+    job = new_minions.Job(["w"], ["192.0.2.7"], {"w": ["192.0.2.7"]})
+    listener._send(job)
+    listener._look_up_unsure(time.monotonic())
+    again = listener.queue.take(time.monotonic(), {"w"}, lambda _: [])
+    if again:
+        listener._send(again)
+    assert len(listener.client.jobs) == jobs
+    assert events == ([("asked", ["w"])] if sends else [])
 
 
 def test_heal_has_the_arguments_of_audit(runners):

@@ -239,3 +239,16 @@ def test_awaited_jobs_are_bounded():
     for number in range(500):
         jobs.add(str(number), ["db1"], now=0)
     assert len(jobs.take_silent(now=99)) == new_minions.MAX_JOBS
+
+
+def test_unsent_job_is_looked_up_later_and_later():
+    unsure = new_minions.UnsureJobs()
+    job = new_minions.Job(["w1", "w2"], ["192.0.2.1"], {})
+    waits = [unsure.add(str(n), job, now=0) for n in range(8)]
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300]
+    assert len(unsure) == 16
+    assert unsure.take_due(4.9) == []
+    assert unsure.take_due(10) == [("0", job), ("1", job)]
+    assert len(unsure) == 12
+    unsure.sent()
+    assert unsure.add("9", job, now=0) == 5
