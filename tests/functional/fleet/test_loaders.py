@@ -134,7 +134,7 @@ def test_job_of_a_busy_master_is_looked_up_before_it_is_sent_again(
     listener.queue = loaded["new_minions"].StartQueue(0, 0, 500)
     listener.databases, listener.resolved_at = ["db1"], float("inf")
     listener._fire = lambda what, data: events.append((what, data["machines"]))
-    job = new_minions.Job(["w"], ["192.0.2.7"], {"w": ["192.0.2.7"]})
+    job = loaded["new_minions"].Job(["w"], ["192.0.2.7"], {"w": ["192.0.2.7"]})
     listener._send(job)
     listener._look_up_unsure(time.monotonic())
     again = listener.queue.take(time.monotonic(), {"w"}, lambda _: [])
