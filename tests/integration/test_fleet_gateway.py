@@ -36,6 +36,7 @@ def centre(repo):
             DATABASES,
             kind="switch",
             arp_fleet={"directory": where},
+            max_event_size=100_000,  # some 500 entries
             schedule={"arp_audit": {"function": "arp.audit", "seconds": 15, "kwargs": RECORDED}},
         ) as centre,
     ):
@@ -105,3 +106,16 @@ def test_masters_schedule_records_runs_a_page_and_metrics(centre):
     assert "arp_fleet_databases_compared 2" in metrics
     seen = centre.run("arp.audit", "exclude=198.51.100.0/24")
     assert "Since the recorded runs: 0 new, 0 still, 0 healed since." in seen.data["summary"]
+
+
+def test_table_above_max_event_size_is_compared_in_parts(centre, databases):
+    many = [f"10.9.{n >> 8}.{n & 255}" for n in range(2000)]
+    lines = (f"neigh replace {ip} lladdr {DEAD} dev eth0 nud permanent\n" for ip in many)
+    databases[0].do("ip", "-batch", "-", stdin="".join(lines))
+    try:
+        seen = centre.run("arp.audit", "exclude=198.51.100.0/24")
+    finally:
+        databases[0].do("ip neigh flush dev eth0 nud permanent")
+    assert seen.data["silent"] == []
+    assert seen.data["counts"]["databases"] == 2
+    assert seen.data["counts"]["strangers"] >= 2000
