@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "arp"
 
-ERROR = 1
+ERROR, INTERRUPTED = 1, 130  # exit codes
 MAX_ACKNOWLEDGED, MAX_HISTORY = 1_000_000, 20_000_000  # characters
 
 
@@ -119,7 +119,7 @@ def audit(
         Networks that are not compared. Default: none.
     fabric
         MACs with which the network itself answers for every address (Azure, PVLAN, local proxy
-        ARP). Most are recognised: two databases ask about two addresses. Default: none.
+        ARP). Most are recognised: each database asks about two addresses. Default: none.
     sample
         With ``truth=cached``: which part of the machines is asked all the same, to tell how far
         the cached grains are right: ``5%``. Default: none.
@@ -286,6 +286,8 @@ def _run(name, given, function):
         answer = summary.cut(answer, options.get("limit", 0))
     except (ValueError, SaltException, OSError) as error:
         answer = {"error": f"arp.{name}: {error}", "retcode": ERROR}
+    except _Master.interruptions:
+        answer = {"error": f"arp.{name}: interrupted", "retcode": INTERRUPTED}
     __context__["retcode"] = answer["retcode"]
     return {**answer, "outputter": "arp_fleet"}
 

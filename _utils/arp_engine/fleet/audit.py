@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import random
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ NOT_ASKED = "not asked: interrupted"
 CACHED_CANNOT_SEE = (
     "truth=cached does not see a MAC or an address that changed since the grains were cached."
 )
-FABRIC_QUESTIONS = 2  # databases, and addresses on each
+FABRIC_QUESTIONS = 2  # addresses, on each database
 PARTS = 16  # of a table that is too large for one return: up to some 200,000 entries
 MAX_TABLES = 50  # asked for at the same time: each may be a megabyte
 PROGRESS_EVERY = 100  # machines
@@ -59,7 +60,8 @@ class Audit:
         self.silent: dict[str, str] = {}  # minion to why it gave no usable answer
         self.tables: dict[str, Any] = {}
         self.hosts: dict[str, HostInventory] = {}
-        self.fabric: dict[str, Row] = {}
+        self.fabric: list[Row] = []
+        self.fabric_ports: set[compare.Port] = set()
         self.interrupted = False
         self._former: dict[str, HostInventory] = {}
         self._tables_due: set[str] = set()  # minions still to be asked
@@ -216,38 +218,45 @@ class Audit:
             self._ask_machines(sorted(summary.unconfirmed(self.result, self.known)))
             self._compare()
         for mac, rows in compare.fabric_candidates(self.result).items():
-            if mac in self._options["fabric"] or self._answers_for_all(mac, rows):
-                self.fabric[mac] = _fabric_row(mac, rows)
-                self._compare()
+            ports = {(row["minion"], row["dev"], mac) for row in rows}
+            if mac not in self._options["fabric"]:
+                ports = self._answering_for_all(mac, rows)
+            if ports:
+                these = [row for row in rows if (row["minion"], row["dev"], mac) in ports]
+                self.fabric_ports |= ports
+                self.fabric.append(_fabric_row(mac, these))
+        if self.fabric_ports:
+            self._compare()
 
-    def _answers_for_all(self, mac: str, rows: list[Row]) -> bool:
-        """Have two databases ask about two of the addresses: a dead host would not answer."""
-        minions = sorted({row["minion"] for row in rows})[:FABRIC_QUESTIONS]
-        some = [
-            row
-            for minion in minions
-            for row in [row for row in rows if row["minion"] == minion][:FABRIC_QUESTIONS]
-        ]
-        jobs = [
-            self.returns.publish(
-                [row["minion"]], "list", "arp.diagnose", {"ip": row["ip"], "dev": row["dev"]}
-            )
-            for row in some
-        ]
-        self.returns.gather(jobs)
-        answers = [job.answers.get(row["minion"]) for job, row in zip(jobs, some, strict=True)]
-        return all(
-            not summary.failure(answer)
-            and isinstance(answer["ret"], dict)
-            and answer["ret"].get("verdict") == "right"
-            and mac in (answer["ret"].get("answers_ms") or {})
-            for answer in answers
-        )
+    def _answering_for_all(self, mac: str, rows: list[Row]) -> set[compare.Port]:
+        """Have each database ask about two of its addresses; return where this MAC answers.
+
+        A dead host would not answer. Each database decides for its own entries alone: one that
+        lies must not make the others' wrong entries right.
+        """
+        common = Counter((row["dev"], row["ip"]) for row in rows)
+        rows = sorted(rows, key=lambda row: -common[row["dev"], row["ip"]])
+        asked: dict[tuple[str, str], list[str]] = defaultdict(list)  # device, address: databases
+        for minion in sorted({row["minion"] for row in rows}):
+            some = [row for row in rows if row["minion"] == minion][:FABRIC_QUESTIONS]
+            for row in some:
+                asked[row["dev"], row["ip"]].append(minion)
+        jobs = {
+            (dev, ip): self.returns.publish(names, "list", "arp.diagnose", {"ip": ip, "dev": dev})
+            for (dev, ip), names in asked.items()
+        }
+        self.returns.gather(jobs.values())
+        good, bad = set(), set()
+        for (dev, ip), names in asked.items():
+            for name in names:
+                is_right = _is_right(jobs[dev, ip].answers.get(name), mac)
+                (good if is_right else bad).add((name, dev, mac))
+        return good - bad
 
     def _compare(self) -> None:
         scope = compare.Scope(self._options["networks"], self._options["exclude"])
         self.known = compare.Bindings(self.hosts, self._machines, self._former, scope)
-        found = compare.compare(self.tables, self.known, self.fabric)
+        found = compare.compare(self.tables, self.known, self.fabric_ports)
         self.result, self._acknowledged, self._expired = acknowledge.take_out(
             found, self._options["acknowledged"], datetime.date.today()
         )
@@ -262,7 +271,7 @@ class Audit:
             self.tables,
             self.silent,
             dict.fromkeys(self.returns.conflicts, CONFLICT),
-            list(self.fabric.values()),
+            self.fabric,
             self._acknowledged,
             self._expired,
         )
@@ -278,6 +287,15 @@ class Audit:
             answer["retcode"] = INTERRUPTED
             answer["summary"].append("Interrupted: not every minion was asked.")
         return {**answer, "databases": sorted(self.tables), "jobs": self.returns.job_ids}
+
+
+def _is_right(answer: Row | None, mac: str) -> bool:
+    """Tell whether arp.diagnose heard this MAC, and found the entry right."""
+    returned = None if summary.failure(answer) else answer["ret"]
+    if not isinstance(returned, dict) or returned.get("verdict") != "right":
+        return False
+    heard = returned.get("answers_ms")
+    return isinstance(heard, dict) and list(heard) == [mac]
 
 
 def _fabric_row(mac: str, rows: list[Row]) -> Row:

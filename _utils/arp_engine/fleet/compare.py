@@ -29,6 +29,7 @@ from . import inventory
 from .inventory import HostInventory, Network
 
 Row = dict[str, Any]
+Port = tuple[str, str, str]  # database, its device, and a MAC that it has learned there
 MAX_AGE_S = 2**32  # the kernel's own ages are 32 bits of a smaller unit
 MAX_NAMES = 5  # machines named of those that have one address; their number is returned too
 #: Owners of entries that belong to no single machine.
@@ -154,13 +155,15 @@ def _by_ip(hosts: Mapping[str, HostInventory]) -> dict[str, list[Binding]]:
     return bindings
 
 
-def compare(tables: Mapping[str, Any], known: Bindings, fabric: Collection[str] = ()) -> Comparison:
+def compare(
+    tables: Mapping[str, Any], known: Bindings, fabric: Collection[Port] = ()
+) -> Comparison:
     """Compare every entry with the fleet.
 
     tables
         Minion to its rows of arp.list.
     fabric
-        MACs with which the network answers for every address.
+        Where the network answers for every address, and with which MAC.
     """
     result = Comparison([], [], [], [], dict.fromkeys(COUNTS, 0), {}, Counter())
     held: dict[str, int] = {}  # addresses that two machines have, to how many entries there are
@@ -231,7 +234,7 @@ def _compare_entry(
     known: Bindings,
     result: Comparison,
     held: dict[str, int],
-    fabric: Collection[str],
+    fabric: Collection[Port],
 ) -> None:
     counts = result.counts
     counts["entries"] += 1
@@ -249,7 +252,7 @@ def _compare_entry(
     agreeing += [host for host in known.unbound(ip) if mac in host.macs and not bindings]
     if agreeing:
         counts["agree" if any(host.live for host in agreeing) else "agree_cached"] += 1
-    elif bindings and mac in fabric:
+    elif bindings and (minion, row["dev"], mac) in fabric:
         counts["fabric"] += 1
     elif any(binding.host.is_flux(ip, mac) for binding in bindings):
         counts["flux"] += 1  # another card of the same machine: no outage

@@ -76,5 +76,5 @@ def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -
     if asked:
         tables, _ = audit.returns.ask(wave, "list", "arp.list", {"ip": asked})
         usable = {name: told["ret"] for name, told in tables.items() if not summary.failure(told)}
-        account.note_tables(compare.compare(usable, audit.known, audit.fabric).wrong, usable)
+        account.note_tables(compare.compare(usable, audit.known, audit.fabric_ports).wrong, usable)
     return bool(asked)

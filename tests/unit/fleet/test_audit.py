@@ -124,7 +124,7 @@ def proxied(verdict):
     hosts = {f"w{n}": interfaces(f"02:00:00:00:01:{n:02x}", f"192.0.2.{n}") for n in range(1, 11)}
     hosts |= {"db1": {}, "db2": {}}
     master = Master({"db1": rows, "db2": rows}, hosts)
-    master.answers["arp.diagnose"] = dict.fromkeys(("db1", "db2"), diagnose(verdict))
+    master.answers["arp.diagnose"] = {"db1": diagnose(verdict), "db2": diagnose(verdict)}
     return master
 
 
@@ -135,12 +135,21 @@ def test_network_that_answers_for_every_address_is_one_finding_and_exit_code_0()
     assert answer["fabric"] == [{"mac": GATEWAY, "machines": 10, "addresses": 10, "databases": 2}]
     assert f"{GATEWAY} answers for 10 machines on 2 databases" in "".join(answer["summary"])
     questions = [each for each in master.sent if each[1] == "arp.diagnose"]
-    assert len(questions) == 4, "two databases, two addresses"
+    assert [each[0] for each in questions] == [["db1", "db2"]] * 2, "two addresses"
 
 
 def test_dead_host_of_many_addresses_is_wrong_and_not_the_network():
     answer = audit(proxied("nobody answers"))
     assert (len(answer["wrong"]), answer["fabric"], answer["retcode"]) == (20, [], 2)
+
+
+def test_lying_database_makes_no_other_databases_entries_right():
+    """It shows a dead host's MAC for many machines, and says that this MAC answers."""
+    master = proxied("nobody answers")
+    master.answers["arp.diagnose"]["db1"] = diagnose("right")
+    answer = audit(master)
+    assert {each["minion"] for each in answer["wrong"]} == {"db2"}
+    assert answer["retcode"] == 2
 
 
 def test_declared_network_mac_is_not_asked_about():
@@ -177,6 +186,7 @@ def test_cached_truth_asks_the_machines_that_an_entry_disagrees_with():
 
 def test_sample_tells_how_far_the_cached_grains_are_right():
     hosts = {f"w{n}": interfaces(BORN, f"192.0.2.{n}") for n in range(1, 101)}
+    hosts["db1"] = interfaces(BORN, "192.0.2.200")
     master = Master({"db1": [row("192.0.2.1", BORN)]}, hosts)
     master.grains = {f"w{n}": grains(DEAD, f"192.0.2.{n}", 60) for n in range(1, 101)}
     answer = audit(master, truth="cached", sample="5%")

@@ -467,7 +467,7 @@ def test_mac_of_many_machines_is_a_candidate_for_the_networks_own():
 def test_what_the_network_answers_agrees_and_another_mac_is_wrong():
     facts, rows = proxied()
     fleet = compare.Bindings(facts, set(facts))
-    verdict = compare.compare({"db1": rows}, fleet, {GATEWAY})
+    verdict = compare.compare({"db1": rows}, fleet, {("db1", "eth0", GATEWAY)})
     assert verdict.counts["fabric"] == 8
     assert [(each["ip"], each["mac"]) for each in verdict.wrong] == [("192.0.2.1", DEAD)]
     assert adds_up(verdict)
