@@ -212,7 +212,7 @@ def _condition(peer: bytes, prefix: int) -> bytes:
 
 def _parse_chunk(chunk: bytes, unanswered_only: bool) -> Iterator[TcpSocket]:
     """Yield the sockets of a chunk."""
-    size = codec.unpack(codec.U32, chunk)[0] if chunk else 0
+    size = codec.U32.unpack_from(chunk)[0] if len(chunk) >= codec.U32.size else 0
     if size < _SOCKET.size or size % 4 or not _are_all_of_size(chunk, size):
         yield from _parse_one_by_one(chunk)
         return

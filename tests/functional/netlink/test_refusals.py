@@ -46,7 +46,7 @@ RATES = [-1, "fast", True, float("nan"), float("inf"), None, [100], 10**400, 1e-
 
 @pytest.mark.parametrize(("words", "line"), BAD, ids=lambda value: str(value)[:40])
 @pytest.mark.parametrize("verb", ["flush", "revalidate"])
-def test_bad_input_is_one_line_and_changes_nothing(arp, scene, verb, words, line):
+def test_bad_input_raises_one_line_and_changes_nothing(arp, scene, verb, words, line):
     scene.add("192.0.2.10")
     before = scene.table()
     with pytest.raises(SaltInvocationError) as raised:
@@ -59,13 +59,13 @@ def test_bad_input_is_one_line_and_changes_nothing(arp, scene, verb, words, line
 
 
 @pytest.mark.parametrize("name", ["list", "list_stale", "stats"])
-def test_a_refusal_names_what_was_called(arp, scene, name):
+def test_an_error_names_the_function(arp, scene, name):
     with pytest.raises(SaltInvocationError, match=rf"^arp\.{name}: ip: 'x' is not"):
         getattr(arp, name)(ip="x")
 
 
 @pytest.mark.parametrize("rate", RATES, ids=str)
-def test_bad_rate(arp, scene, rate):
+def test_a_bad_rate_is_refused(arp, scene, rate):
     scene.add("192.0.2.10")
     before = scene.table()
     with pytest.raises(
@@ -75,13 +75,13 @@ def test_bad_rate(arp, scene, rate):
     assert scene.table() == before
 
 
-def test_failed_cannot_be_proven(arp, scene):
+def test_revalidate_refuses_state_failed(arp, scene):
     with pytest.raises(SaltInvocationError, match="FAILED is never touched by revalidate"):
         arp.revalidate(state="FAILED")
 
 
 @pytest.mark.parametrize("verb", ["list", "flush", "revalidate", "stats"])
-def test_unknown_keyword(arp, scene, verb):
+def test_an_unknown_keyword_is_a_type_error(arp, scene, verb):
     with pytest.raises(TypeError):
         getattr(arp, verb)(addresses="192.0.2.1")
 
@@ -99,7 +99,7 @@ class _Data(ctypes.Structure):
 
 
 @pytest.fixture
-def powerless():
+def without_cap_net_admin():
     """Put CAP_NET_ADMIN (12) out of effect for this thread."""
     libc = ctypes.CDLL(None, use_errno=True)
     header, data = _Header(0x20080522, 0), (_Data * 2)()
@@ -112,10 +112,10 @@ def powerless():
 
 
 @pytest.mark.parametrize("verb", ["flush", "revalidate"])
-def test_without_cap_net_admin_it_says_so(arp, scene, verb, request):
+def test_without_cap_net_admin_the_error_names_the_capability(arp, scene, verb, request):
     scene.add("192.0.2.10")
     before = scene.table()
-    request.getfixturevalue("powerless")
+    request.getfixturevalue("without_cap_net_admin")
     word = {"flush": "delete", "revalidate": "revalidate"}[verb]
     with pytest.raises(CommandExecutionError) as raised:
         getattr(arp, verb)()
@@ -126,13 +126,12 @@ def test_without_cap_net_admin_it_says_so(arp, scene, verb, request):
     assert scene.table() == before
 
 
-def test_without_cap_net_admin_one_can_look(arp, scene, powerless):
+def test_reading_needs_no_cap_net_admin(arp, scene, without_cap_net_admin):
     assert isinstance(arp.list(), list)
     assert "would_flush" in arp.flush(test=True)
 
 
-def test_a_kernel_that_does_not_answer_is_not_waited_for(arp, scene, monkeypatch):
-    """Every wait has an end: here, that of a dump nobody answers."""
+def test_a_dump_without_an_answer_times_out(arp, scene, monkeypatch):
     from arp_engine.netlink import codec, rtnetlink
 
     monkeypatch.setattr(rtnetlink, "KERNEL_TIMEOUT_S", 0.2)

@@ -1,4 +1,4 @@
-"""TCP sockets that get no answer, on a real kernel: what is stuck, exact lookups, counters."""
+"""TCP sockets that wait for an answer, exact lookups and counters, on a real kernel."""
 
 import contextlib
 import socket
@@ -25,13 +25,13 @@ def packed(address):
     return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
-def stuck(address=None, **words):
+def unanswered(address=None, **words):
     with sock_diag.Sockets() as sockets:
         return sockets.unanswered(packed(address) if address else b"", **words)
 
 
 def listener(own, dev=None):
-    """Listen at an address of the database; a device-bound listener takes what comes by it."""
+    """Listen on an address of the database, on one device if it is named."""
     family = socket.AF_INET6 if ":" in own else socket.AF_INET
     listening = socket.create_server((own, 0), family=family)
     if dev:
@@ -41,7 +41,7 @@ def listener(own, dev=None):
 
 @contextlib.contextmanager
 def calling(own, port, address):
-    """Let the worker call the database from an address of its own, until the block ends."""
+    """Let the worker connect to the database from its address, until the block ends."""
     words = ["ip", "netns", "exec", "worker", sys.executable, "-c", CALL, own, str(port), address]
     caller = subprocess.Popen(words, stdin=subprocess.PIPE)
     try:
@@ -52,7 +52,7 @@ def calling(own, port, address):
 
 
 def call(address):
-    """Call somebody without waiting for the answer."""
+    """Begin to connect, without waiting for the answer."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     caller = socket.socket(family)
     caller.setblocking(False)
@@ -61,31 +61,31 @@ def call(address):
 
 
 @PAIR
-def test_a_call_to_a_dead_mac_is_stuck_in_syn_sent(scene, own, address):
+def test_connecting_to_a_dead_mac_shows_as_syn_sent(scene, own, address):
     scene.add(address, "permanent", DEAD)
     before = sock_diag.counters()
     with call(address):
-        [found] = stuck(address)
+        [found] = unanswered(address)
         assert (found.state, found.local, found.peer) == ("SYN_SENT", packed(own), packed(address))
         assert (found.peer_port, found.ifindex, found.timer) == (5432, 0, "retransmit")
         assert found.row()["peer"] == address
-        for look in (stuck(), stuck(address, opening_only=True)):
+        for look in (unanswered(), unanswered(address, opening_only=True)):
             assert [one.cookie for one in look] == [found.cookie]
-        scene.until(lambda: stuck(address)[0].retransmits > 0)
-        assert stuck(address)[0].cookie == found.cookie
+        scene.until(lambda: unanswered(address)[0].retransmits > 0)
+        assert unanswered(address)[0].cookie == found.cookie
     after = sock_diag.counters()
     assert all(more > less for more, less in zip(after, before, strict=True))
 
 
 @PAIR
-def test_a_caller_whose_answers_go_to_a_dead_mac_is_stuck_in_syn_recv(scene, own, address):
+def test_a_syn_ack_to_a_dead_mac_shows_as_syn_recv(scene, own, address):
     scene.worker(address)
     scene.add(address, "permanent", DEAD)
     with listener(own) as listening:
         port = listening.getsockname()[1]
         with calling(own, port, address):
-            scene.until(lambda: stuck(address))
-            [found] = stuck(address)
+            scene.until(lambda: unanswered(address))
+            [found] = unanswered(address)
             assert (found.state, found.local_port, found.ifindex) == ("SYN_RECV", port, 0)
             with sock_diag.Sockets() as sockets:
                 seen = sockets.lookup(found.local, port, found.peer, found.peer_port)
@@ -93,44 +93,44 @@ def test_a_caller_whose_answers_go_to_a_dead_mac_is_stuck_in_syn_recv(scene, own
 
 
 @PAIR
-def test_a_connection_whose_path_turned_wrong_retransmits(scene, own, address):
+def test_an_entry_that_becomes_wrong_shows_as_retransmits(scene, own, address):
     scene.worker(address)
     scene.add(address, "permanent", BORN)
     with listener(own) as listening, calling(own, listening.getsockname()[1], address):
         connection, _peer = listening.accept()
         with connection:
-            assert stuck(address) == []
+            assert unanswered(address) == []
             ip("neigh", "replace", address, "lladdr", DEAD, "nud", "permanent", "dev", "db0")
             connection.send(b"anybody there?")
-            scene.until(lambda: stuck(address))
-            [found] = stuck(address)
+            scene.until(lambda: unanswered(address))
+            [found] = unanswered(address)
             assert (found.state, found.timer) == ("ESTABLISHED", "retransmit")
             assert found.retransmits > 0
-            assert stuck(address, opening_only=True) == []
-            assert stuck("2001:db8::99" if ":" in address else "192.0.2.99") == []
+            assert unanswered(address, opening_only=True) == []
+            assert unanswered("2001:db8::99" if ":" in address else "192.0.2.99") == []
 
 
-def test_the_kernel_filters_by_network_and_family(scene):
+def test_a_filter_selects_by_network_and_family(scene):
     with contextlib.ExitStack() as calls:
         for address in ("192.0.2.10", "192.0.2.200", "2001:db8::10"):
             scene.add(address, "permanent", DEAD)
             calls.enter_context(call(address))
-        peers = {found.row()["peer"] for found in stuck()}
+        peers = {found.row()["peer"] for found in unanswered()}
         assert peers == {"192.0.2.10", "192.0.2.200", "2001:db8::10"}
-        low = {found.row()["peer"] for found in stuck("192.0.2.0", prefix=25)}
+        low = {found.row()["peer"] for found in unanswered("192.0.2.0", prefix=25)}
         assert low == {"192.0.2.10"}
-        all_v6 = {found.row()["peer"] for found in stuck("2001:db8::", prefix=32)}
+        all_v6 = {found.row()["peer"] for found in unanswered("2001:db8::", prefix=32)}
         assert all_v6 == {"2001:db8::10"}
 
 
-def test_an_ipv4_caller_of_a_socket_that_does_both_is_an_ipv4_peer(scene):
+def test_an_ipv4_client_of_a_dual_stack_socket_is_an_ipv4_peer(scene):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "permanent", DEAD)
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listening:
         port = listening.getsockname()[1]
         with calling("192.0.2.1", port, "192.0.2.10"):
-            scene.until(lambda: stuck("192.0.2.10"))
-            [found] = stuck("192.0.2.10")
+            scene.until(lambda: unanswered("192.0.2.10"))
+            [found] = unanswered("192.0.2.10")
             assert (found.local, found.peer) == (packed("192.0.2.1"), packed("192.0.2.10"))
             with sock_diag.Sockets() as sockets:
                 seen = sockets.lookup(found.local, port, found.peer, found.peer_port)
@@ -139,7 +139,7 @@ def test_an_ipv4_caller_of_a_socket_that_does_both_is_an_ipv4_peer(scene):
 
 
 @PAIR
-def test_a_lookup_finds_the_listener_or_nothing(scene, own, address):
+def test_lookup_without_a_connection_finds_the_listener(scene, own, address):
     with listener(own) as listening, sock_diag.Sockets() as sockets:
         port = listening.getsockname()[1]
         assert sockets.lookup(packed(own), port, packed(address), 40000).state == "LISTEN"
@@ -147,22 +147,22 @@ def test_a_lookup_finds_the_listener_or_nothing(scene, own, address):
 
 
 @PAIR
-def test_a_lookup_says_that_a_socket_is_bound_to_a_device(scene, own, address):
+def test_lookup_finds_a_socket_bound_to_a_device(scene, own, address):
     scene.worker(address)
     scene.add(address, "permanent", DEAD)
     index = socket.if_nametoindex("db0")
     with listener(own, "db0") as listening:
         port = listening.getsockname()[1]
         with calling(own, port, address):
-            scene.until(lambda: stuck(address))
-            [found] = stuck(address)
+            scene.until(lambda: unanswered(address))
+            [found] = unanswered(address)
             four = found.local, port, found.peer, found.peer_port
             with sock_diag.Sockets() as sockets:
                 assert sockets.lookup(*four, index).ifindex == index
                 assert sockets.lookup(*four, index).state == "SYN_RECV"
 
 
-def test_a_kernel_that_does_not_list_its_sockets_says_so_in_one_line(scene, monkeypatch):
+def test_a_kernel_without_inet_diag_is_one_error(scene, monkeypatch):
     monkeypatch.setattr(sock_diag, "_TCP", 132)  # SCTP: a protocol that nobody lists here
     with pytest.raises(OSError, match="cannot list TCP sockets: the kernel has neither"):
         sock_diag.Sockets()
@@ -171,7 +171,7 @@ def test_a_kernel_that_does_not_list_its_sockets_says_so_in_one_line(scene, monk
         sock_diag.Sockets()
 
 
-def test_many_sockets_are_all_read(scene):
+def test_800_sockets_are_all_read(scene):
     with socket.create_server(("127.0.0.1", 0), backlog=500) as listening:
         ip("link", "set", "lo", "up")
         pairs = []

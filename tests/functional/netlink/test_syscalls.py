@@ -1,4 +1,4 @@
-"""The shape of the work: how often the kernel is called. Counted and not timed: it cannot flake."""
+"""How many system calls a flush and a list make. Counts do not depend on the machine's load."""
 
 import socket
 from collections import Counter
@@ -48,7 +48,7 @@ def test_a_flush_sends_full_batches(arp, scene, calls, family):
 
 
 @pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
-def test_what_is_not_ours_costs_a_flush_one_look(arp, scene, calls, family):
+def test_a_flush_with_nothing_to_do_dumps_the_table_once(arp, scene, calls, family):
     scene.fill(MANY, "permanent", family)
     assert arp.flush()["kept"]["PERMANENT"] == MANY
     assert calls["send"] <= 3
@@ -56,14 +56,14 @@ def test_what_is_not_ours_costs_a_flush_one_look(arp, scene, calls, family):
 
 
 @pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
-def test_a_list_is_one_look(arp, scene, calls, family):
+def test_a_list_dumps_the_table_once(arp, scene, calls, family):
     scene.fill(MANY, "permanent", family)
     assert len(arp.list(state="PERMANENT")) == MANY
     assert calls["send"] == 2  # one dump for each family
     assert calls.total() <= MANY / ENTRIES + FIXED
 
 
-def test_a_device_without_neighbours_costs_nothing(arp, scene, monkeypatch):
+def test_a_device_without_neighbours_is_not_looked_up(arp, scene, monkeypatch):
     """A host of containers has hundreds."""
     from arp_engine.netlink import rtnetlink
 
@@ -82,7 +82,7 @@ def test_a_device_without_neighbours_costs_nothing(arp, scene, monkeypatch):
     assert len(asked) == len(set(asked))
 
 
-def test_the_timers_of_many_devices_are_read_at_once(arp, scene, monkeypatch):
+def test_the_timers_of_all_devices_are_one_dump(arp, scene, monkeypatch):
     from arp_engine.netlink import rtnetlink
 
     for number in range(4):

@@ -1,4 +1,4 @@
-"""Netlink bytes in, entries out: two paths, one answer, and pyroute2's as a second opinion."""
+"""Neighbour messages, parsed one by one and by the block; both agree, also with pyroute2."""
 
 import contextlib
 import socket
@@ -62,7 +62,7 @@ def test_captured_messages(message, expected):
 
 
 @little
-def test_a_chunk_of_different_messages_is_sorted_by_what_they_are_like():
+def test_a_mixed_chunk_is_sorted_into_blocks():
     chunk = STALE + FAILED + ZEBRA + STALE
     assert [entry.state for entry in table_dump.entries(chunk)] == [4, 4, 32, 2]
     found = list(table_dump.read([STALE * 40 + ZEBRA + FAILED, STALE + FAILED], by_head))
@@ -72,12 +72,12 @@ def test_a_chunk_of_different_messages_is_sorted_by_what_they_are_like():
         (2, 64, False),
     ]
     assert [block.group for block in found] == [
-        entry.head for entry in walked(STALE + ZEBRA + FAILED)
+        entry.head for entry in one_by_one(STALE + ZEBRA + FAILED)
     ]
 
 
 @little
-def test_a_block_holds_what_is_sorted_alike():
+def test_a_block_holds_one_group():
     reachable = STALE[:24] + b"\2" + STALE[25:]
     chunk = STALE * 20 + reachable * 20
     [block] = table_dump.read([chunk], lambda head: head.ifindex)
@@ -91,7 +91,7 @@ def test_a_block_holds_what_is_sorted_alike():
 
 
 @little
-def test_what_is_not_worth_sorting_stays_together_and_says_that_it_differs():
+def test_many_small_groups_stay_in_one_block_without_a_group():
     """A thousand devices with five entries each are not a thousand blocks."""
     chunk = b"".join(STALE[:20] + bytes([n, 0, 0, 0]) + STALE[24:] for n in range(1, 101)) * 5
     [block] = table_dump.read([chunk], by_head)
@@ -102,16 +102,16 @@ def test_what_is_not_worth_sorting_stays_together_and_says_that_it_differs():
 
 
 @little
-def test_what_is_alike_in_length_alone_is_told_apart():
+def test_messages_of_equal_length_with_other_protocols_differ():
     bird = ZEBRA[:80] + b"\14" + ZEBRA[81:]
     for messages in ([ZEBRA, bird], [ZEBRA] * 20 + [bird] * 20):
         chunk = b"".join(messages)
-        assert Counter(table_dump.entries(chunk)) == Counter(walked(chunk))
+        assert Counter(table_dump.entries(chunk)) == Counter(one_by_one(chunk))
         assert {block.group.protocol for block in table_dump.read([chunk], by_head)} == {11, 12}
 
 
 @little
-def test_a_pick_is_a_block():
+def test_pick_returns_a_block():
     [block] = table_dump.read([STALE * 3 + STALE[:32] + b"\xc0\0\2\x63" + STALE[36:]])
     picked = block.pick([False, True, False, True], "why")
     assert (len(picked), picked.group) == (2, "why")
@@ -215,18 +215,18 @@ def messages(draw):
     return codec.HEADER.pack(16 + len(body), 28, 2, draw(u32), draw(u32)) + body
 
 
-def walked(chunk):
-    """Parse attribute by attribute, without any layout: the plain truth."""
+def one_by_one(chunk):
+    """Parse message by message, without layouts."""
     return [codec.parse(message) for _kind, message in codec.messages(chunk)]
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(messages(), min_size=1, max_size=12))
-def test_every_path_says_the_same(batch):
+def test_blocks_and_single_messages_give_the_same_entries(batch):
     chunk = b"".join(batch)
-    assert Counter(table_dump.entries(chunk)) == Counter(walked(chunk))
+    assert Counter(table_dump.entries(chunk)) == Counter(one_by_one(chunk))
     for message in batch:
-        assert table_dump.entries(message * 30) == walked(message) * 30
+        assert table_dump.entries(message * 30) == one_by_one(message) * 30
     for block in table_dump.read(batch, by_head):
         truth = list(block.entries())
         assert block.heads() == {entry.head for entry in truth}
@@ -248,7 +248,7 @@ def test_every_message_is_in_one_block(batch, often, chunks):
 
 @settings(max_examples=200, deadline=None)
 @given(messages())
-def test_pyroute2_says_the_same(message):
+def test_pyroute2_reads_the_same_fields(message):
     [entry] = table_dump.entries(message)
     theirs = ndmsg(message)
     theirs.decode()
@@ -263,7 +263,7 @@ def test_pyroute2_says_the_same(message):
 
 @settings(max_examples=100, deadline=None)
 @given(messages())
-def test_orders_name_the_entry_and_nothing_else(message):
+def test_requests_name_the_entry_and_no_other_flags(message):
     [entry] = table_dump.entries(message)
     [block] = table_dump.read([message])
     orders = [

@@ -1,4 +1,4 @@
-"""sock_diag bytes in, sockets out: by columns or one by one, one answer."""
+"""sock_diag messages, parsed by columns and one by one: both agree."""
 
 import contextlib
 import struct

@@ -4,7 +4,7 @@ import pytest
 from arp_engine.packets import bpf
 
 
-def test_a_program_has_no_more_instructions_than_the_kernel_takes():
+def test_a_program_is_limited_to_bpf_maxinsns():
     many = {number.to_bytes(4, "big"): frozenset({bytes(6)}) for number in range(600)}
     with pytest.raises(ValueError, match="instructions, limit 4096"):
         bpf.inbound_syns(4, many)

@@ -121,7 +121,7 @@ def advertised(mac=THEIRS, ip=None, **fields):
 ND = sender(frames.ETH_P_IPV6)
 
 
-def test_an_arp_reply_is_understood():
+def test_an_arp_reply_is_parsed():
     padded = reply() + bytes(18)  # Ethernet pads to 46 bytes
     for packet in (reply(), padded, patched(reply(), 1, 6)):
         answer = frames.parse(packet, sender(), OURS)
@@ -131,7 +131,7 @@ def test_an_arp_reply_is_understood():
 
 
 @pytest.mark.parametrize("length", [2, 8])
-def test_an_arp_reply_of_another_hardware_is_understood(length):
+def test_an_arp_reply_of_another_hardware_type_is_parsed(length):
     named = bytes(range(2, 2 + length))
     packet = b"\0\x18\x08\0" + bytes([length, 4]) + b"\0\x02" + named + YOU4 + named + ME4
     answer = frames.parse(packet, sender(hardware=24, mac=named))
@@ -141,7 +141,7 @@ def test_an_arp_reply_of_another_hardware_is_understood(length):
 @pytest.mark.parametrize(
     ("fields", "flags"), [({"R": 1}, 0xE0), ({}, 0x60), ({"S": 0}, 0x20), ({"O": 0}, 0x40)]
 )
-def test_an_advertisement_is_understood(fields, flags):
+def test_an_advertisement_is_parsed(fields, flags):
     for packet in (advertised(**fields), advertised(**fields) + b"padding"):
         answer = frames.parse(packet, ND, OURS)
         assert answer == frames.Answer(YOU6, THEIRS, THEIRS, frames.ETH_P_IPV6, flags)
@@ -152,7 +152,7 @@ def test_an_advertisement_may_name_no_mac():
     assert (answer.ip, answer.mac, answer.owner) == (YOU6, b"", THEIRS)
 
 
-ARP_NOISE = {
+INVALID_ARP = {
     "a request": reply(op=1),
     "another operation": reply(op=8),
     "cut short": reply()[:27],
@@ -166,7 +166,7 @@ ARP_NOISE = {
     "a multicast MAC": reply(mac=b"\x01\0\x5e\0\0\x01"),
     "no MAC": reply(mac=bytes(6)),
 }
-ND_NOISE = {
+INVALID_ND = {
     "handed on by a router": advertised(ip={"hlim": 254}),
     "another version": b"\x40" + advertised()[1:],
     "another protocol": advertised(ip={"nh": 17}),
@@ -196,25 +196,25 @@ ND_NOISE = {
 }
 
 
-@pytest.mark.parametrize("packet", ARP_NOISE.values(), ids=ARP_NOISE)
-def test_arp_noise_is_no_answer(packet):
+@pytest.mark.parametrize("packet", INVALID_ARP.values(), ids=INVALID_ARP)
+def test_an_invalid_arp_packet_is_no_answer(packet):
     assert frames.parse(packet, sender(), OURS) is None
 
 
-@pytest.mark.parametrize("packet", ND_NOISE.values(), ids=ND_NOISE)
-def test_neighbour_discovery_noise_is_no_answer(packet):
+@pytest.mark.parametrize("packet", INVALID_ND.values(), ids=INVALID_ND)
+def test_an_invalid_advertisement_is_no_answer(packet):
     assert frames.parse(packet, ND, OURS) is None
 
 
 @pytest.mark.parametrize("whom", [OTHERHOST, OUTGOING])
-def test_a_frame_for_somebody_else_is_no_answer(whom):
+def test_a_frame_to_another_host_is_no_answer(whom):
     assert frames.parse(reply(), sender(whom=whom), OURS) is None
 
 
 @pytest.mark.parametrize(
     "mac", [OURS, b"\xff" * 6, bytes(6), b""], ids=["ours", "broadcast", "zero", "none"]
 )
-def test_a_frame_from_nobody_is_no_answer(mac):
+def test_a_frame_from_an_invalid_mac_is_no_answer(mac):
     assert frames.parse(reply(), sender(mac=mac), OURS) is None
     assert frames.parse(advertised(), sender(frames.ETH_P_IPV6, mac=mac), OURS) is None
 
@@ -225,13 +225,13 @@ def test_another_protocol_is_no_answer():
 
 @settings(deadline=None)
 @given(st.binary(max_size=120), st.sampled_from([frames.ETH_P_ARP, frames.ETH_P_IPV6]))
-def test_nothing_makes_it_fail(packet, protocol):
+def test_arbitrary_bytes_raise_nothing(packet, protocol):
     frames.parse(packet, sender(protocol), OURS)
 
 
 @settings(deadline=None)
 @given(st.integers(0, 71), st.integers(0, 7))
-def test_no_flipped_bit_of_an_advertisement_is_believed(at, bit):
+def test_an_advertisement_with_a_flipped_bit_is_no_answer(at, bit):
     """All but class and flow is checked or summed."""
     damaged = bytearray(advertised())
     damaged[at] ^= 1 << bit

@@ -19,7 +19,7 @@ def syn(ip=None, **tcp):
 
 @pytest.mark.parametrize("header", [IP(**V4), IPv6(**V6)], ids=["v4", "v6"])
 @pytest.mark.parametrize("flags", ["S", "SEC"], ids=["plain", "ECN"])
-def test_a_syn_is_understood_and_made_again_with_its_checksum(header, flags):
+def test_a_syn_is_parsed_and_rebuilt_with_its_checksum(header, flags):
     right = bytes(syn(header, flags=flags, options=TCP_OPTIONS))
     found = tcp_syn.parse(right)
     assert (found.source_port, found.target_port) == (4000, 5432)
@@ -34,7 +34,7 @@ def test_other_flags_are_no_syn(flags):
     assert tcp_syn.parse(bytes(syn(flags=flags))) is None
 
 
-def test_no_bytes_make_it_fail():
+def test_arbitrary_bytes_raise_nothing():
     chance = random.Random(12)
     whole = bytes(syn(options=TCP_OPTIONS)), bytes(syn(IPv6(**V6)))
     for _ in range(20_000):
@@ -46,6 +46,6 @@ def test_no_bytes_make_it_fail():
         assert again is None or tcp_syn.parse(again)
 
 
-def test_data_is_not_sent_again():
+def test_a_syn_with_data_is_not_rebuilt():
     assert tcp_syn.parse(bytes(syn() / Raw(b"x")))
     assert tcp_syn.rebuild(bytes(syn() / Raw(b"x"))) is None
