@@ -67,21 +67,7 @@ def owner(entry: Head | Entry, device: Device | None) -> str | None:
 
     ``device`` is None where the kernel did not show the entry's device.
     """
-    writer = _writer(entry)
-    if writer:
-        return writer
-    if entry.kind in KINDS:
-        return KINDS[entry.kind]
-    if not entry.kind:
-        if isinstance(entry, Head):
-            return None
-        if is_multicast(entry.dst):
-            return "multicast"
-    return _without_arp(entry, device)
-
-
-def _writer(entry: Head | Entry) -> str:
-    """Return what shows that a program or a person wrote an entry, or an empty string."""
+    # what shows that a program or a person wrote it
     if entry.flags & NTF_PROXY:
         return "proxy"
     if entry.flags & NTF_EXT_LEARNED:
@@ -94,7 +80,9 @@ def _writer(entry: Head | Entry) -> str:
         return f"protocol {PROTOCOLS.get(entry.protocol, entry.protocol)}"
     if entry.flags & NTF_STICKY or entry.ext:
         return "flags"
-    return "PERMANENT" if entry.state & PERMANENT else ""
+    if entry.state & PERMANENT:
+        return "PERMANENT"
+    return _without_arp(entry, device)
 
 
 def is_multicast(dst: bytes) -> bool:
@@ -102,8 +90,15 @@ def is_multicast(dst: bytes) -> bool:
     return dst[0] == 0xFF if len(dst) == 16 else 224 <= dst[0] <= 239
 
 
-def _without_arp(entry: Head | Entry, device: Device | None) -> str:
-    """Return why no ARP can change an entry, or an empty string."""
+def _without_arp(entry: Head | Entry, device: Device | None) -> str | None:
+    """Return why no ARP can change an entry; an empty string or None as ``owner`` does."""
+    if entry.kind in KINDS:
+        return KINDS[entry.kind]
+    if not entry.kind:
+        if isinstance(entry, Head):
+            return None
+        if is_multicast(entry.dst):
+            return "multicast"
     if entry.state & NOARP:
         return "NOARP"
     if device is None:
