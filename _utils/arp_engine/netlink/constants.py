@@ -1,16 +1,16 @@
-"""The kernel's numbers that several files know, each with the header it stands in.
+"""Kernel constants that several files use, each with the header that defines it.
 
-One that a single file knows (of packet sockets, say) may stand there, with its header too.
+A constant that only one file uses may be defined there, also with its header.
 
-What pyroute2 names in every release we support (RTM_*, NLM_F_*, NLMSG_*) is taken from there by
-who needs it. What is here must be known before pyroute2 is installed (the formula checks pillar
-by it), or is unknown to one of its releases. Standard library alone.
+Constants that every supported release of pyroute2 has (RTM_*, NLM_F_*, NLMSG_*) are imported from
+pyroute2. Those here are needed before pyroute2 is installed (the formula checks pillar with them),
+or missing from one of its releases. Standard library alone.
 """
 
 import os
 import socket
 
-TICKS = os.sysconf("SC_CLK_TCK")  # the unit of NDA_CACHEINFO's ages, in a second
+TICKS = os.sysconf("SC_CLK_TCK")  # ticks a second: the unit of the ages in NDA_CACHEINFO
 
 # --- include/uapi/linux/neighbour.h: states, NUD_*
 STATES = {
@@ -49,10 +49,10 @@ PROTOCOLS = {
     42: "babel", 84: "ovn", 99: "openr", 186: "bgp", 187: "isis", 188: "ospf", 189: "rip",
     192: "eigrp",
 }  # fmt: skip
-# --- the same header: RTN_*, the kind of an address that is not one host's
+# --- the same header: RTN_*, the route types of addresses that are not one neighbour's
 KINDS = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast"}
 
-# --- the same header: what can be listened to
+# --- the same header: multicast groups of notifications
 RTNLGRP_LINK, RTNLGRP_NEIGH = 1, 3
 
 # --- the same header: attributes of a route
@@ -65,7 +65,7 @@ IFLA_ADDRESS, IFLA_BROADCAST, IFLA_IFNAME, IFLA_AF_SPEC = 1, 2, 3, 26
 IFLA_EXT_MASK, IFLA_CARRIER_CHANGES, IFLA_ALT_IFNAME, IFLA_INET6_CONF = 29, 35, 53, 2
 # --- include/uapi/linux/capability.h
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
-# --- include/uapi/asm-generic/socket.h; Python does not name it
+# --- include/uapi/asm-generic/socket.h; missing from Python's socket module
 SO_RCVBUFFORCE = 33
 # --- include/uapi/linux/sockios.h
 SIOCGIFNAME, SIOCGIFFLAGS = 0x8910, 0x8913

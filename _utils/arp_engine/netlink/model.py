@@ -46,17 +46,17 @@ class Entry(NamedTuple):
 
 
 class Device(NamedTuple):
-    """A network device, as far as rules care."""
+    """A network device: its name, and IFF_* flags that decide whether it resolves by ARP."""
 
     name: str
     flags: int
 
 
 class Timers(NamedTuple):
-    """How one device proves its neighbours; times in seconds. The defaults are the kernel's."""
+    """A device's parameters of unreachability detection (NUD). The defaults are the kernel's."""
 
     base_reachable_s: float = 30.0
     retrans_s: float = 1.0
-    solicits: int = 3  # probes before an entry FAILS: ucast, app and mcast_resolicit
+    solicits: int = 3  # probes before an entry is FAILED: ucast, app and mcast_resolicit
     mcast_resolicit: int = 0
     locktime_s: float = 1.0
