@@ -1,29 +1,29 @@
-"""Why traffic to an address is lost: one verdict, from what was seen. Pure: no kernel, no wire.
+"""Why traffic to an address is lost: one verdict from the evidence. Pure: no kernel, no wire.
 
-The verdicts are a closed set (``VERDICTS``). Which one, where several are true, is decided in this
-order, and each comes before the next because it would make the next one misleading:
+The verdicts are a closed set (``VERDICTS``). Where several are true, the first in this order wins,
+because it would make the next ones misleading:
 
-1. *cannot be asked here*: nothing on the wire was seen, so nothing can be said about the wire.
-2. *duplicate address*, *flux*: two MACs answer. Whatever the table holds will change with the next
-   question, so what it holds now explains nothing.
-3. Somebody answers. What counts is what the table holds after it: another's entry we never touch
-   (*owned entry disagrees with the wire*); another MAC than the one that answers (*wrong, and
-   asking did not correct it*); that MAC, but not before (*wrong, now corrected by asking*);
-   nothing, as there is no room (*table full*) or no reason (*no entry*).
-4. Nobody answers, but the entry has been confirmed all the same (*silent but vouched for*): before
-   *nobody answers*, as only this one stays broken by itself.
-5. The entry is *right*. For an address behind a router it is the router's that was judged, and
-   being right it is not the reason: *not on this link, next hop judged*. A wrong one of the router
-   has its own verdict, as it is the reason.
+1. *cannot probe from this host*: no probe was sent, so nothing is known about the wire.
+2. *duplicate address*, *flux*: two MACs answer. The entry changes with every probe, so what it
+   holds now explains nothing.
+3. One MAC answers. The entry afterwards decides: it has an owner and another MAC (*owned entry
+   disagrees with the wire*); no owner and another MAC (*wrong, and asking did not correct it*);
+   the MAC that answers, but not before (*wrong, now corrected by asking*); there is none, for lack
+   of room (*table full*) or of traffic (*no entry*).
+4. Nobody answers, but upper-layer confirmation keeps the entry REACHABLE: before *nobody answers*,
+   as only this one stays broken by itself.
+5. The entry is *right*. For an address behind a router the router's entry was judged; if that is
+   right, the cause lies elsewhere: *not on this link, next hop judged*. If it is wrong, it is the
+   cause and has its own verdict.
 
-Where nobody was to be asked, reading alone rarely decides: *not asked* says so.
+With ``test=True`` no probe is sent, and the table alone rarely decides: *not asked*.
 
 **Flux or duplicate?** Two NICs of one machine on one link answer for each of its addresses, those
 that only the other one holds included (arp_ignore=0, the kernel's default). Two machines with one
 address in common do not: each answers for its own others alone. So other addresses which the table
-holds at one of the MACs (witnesses) are asked about. One that a single one of them answers proves
-two machines; if several answer, it is one, or a complete copy of one, which nothing on the wire
-tells apart. Without a witness it cannot be told, and the worse is assumed, and said.
+holds at one of the MACs (witnesses) are probed. A witness for which only one of them answers proves
+two machines; if several answer, it is one machine, or a complete copy of one, which nothing on the
+wire tells apart. Without a witness two machines are assumed, and the sentence says so.
 """
 
 import re
@@ -34,7 +34,7 @@ Row = dict[str, Any]
 
 TICK_S = 0.02  # an age in ticks is up to one too small; of them there are 100 a second or more
 
-CANNOT = "cannot be asked here"
+CANNOT = "cannot probe from this host"
 DUPLICATE = "duplicate address"
 FLUX = "flux"
 OWNED = "owned entry disagrees with the wire"
@@ -42,7 +42,7 @@ STILL_WRONG = "wrong, and asking did not correct it"
 CORRECTED = "wrong, now corrected by asking"
 TABLE_FULL = "table full"
 NO_ENTRY = "no entry"
-VOUCHED = "silent but vouched for"
+UPPER_LAYER_ONLY = "unreachable, kept REACHABLE by upper-layer confirmation"
 SILENT = "nobody answers"
 RIGHT = "right"
 NEXT_HOP = "not on this link, next hop judged"
@@ -50,19 +50,19 @@ NOT_ASKED = "not asked"
 
 #: Every verdict there is, and what it means.
 VERDICTS = {
-    CANNOT: "there is nobody to ask, or no way to ask",
+    CANNOT: "there is no neighbour to probe, or no probe can be sent",
     DUPLICATE: "two machines answer for the address",
     FLUX: "one machine answers with two of its NICs",
-    OWNED: "somebody set the entry (by hand, a routing daemon), and another MAC answers",
-    STILL_WRONG: "another MAC answers, and the kernel does not take it",
+    OWNED: "the entry has an owner (an operator, a routing daemon), and another MAC answers",
+    STILL_WRONG: "another MAC answers, and the kernel ignores it",
     CORRECTED: "the entry had another MAC or none, and has the one that answers now",
     TABLE_FULL: "it answers, but the kernel has no room for an entry",
-    NO_ENTRY: "it answers, and the next packet learns it: the table is not the reason",
-    VOUCHED: "nobody answers, and something keeps the entry alive all the same",
-    SILENT: "nobody answers, neither us nor the kernel",
-    RIGHT: "the MAC in the table is the one that answers: the table is not the reason",
-    NEXT_HOP: "the router it is sent to is right in the table: the reason lies behind it",
-    NOT_ASKED: "only read (test=True), and that does not decide",
+    NO_ENTRY: "it answers, and the next packet learns it: the table is not the cause",
+    UPPER_LAYER_ONLY: "nobody answers, and TCP or an application keeps the entry",
+    SILENT: "no host answers, neither us nor the kernel",
+    RIGHT: "the cached MAC is the one that answers: the table is not the cause",
+    NEXT_HOP: "the entry of the router is right: the cause lies behind it",
+    NOT_ASKED: "only read (test=True), which does not decide",
 }
 
 
@@ -72,7 +72,7 @@ class Route(NamedTuple):
     dev: str = ""
     source: str = ""
     gateway: str = ""
-    why_not: str = ""  # why there is no neighbour to ask
+    why_not: str = ""  # why there is no neighbour to probe
 
 
 class Load(NamedTuple):
@@ -84,14 +84,14 @@ class Load(NamedTuple):
     gc_thresh2: int = 0
     gc_thresh3: int = 0
     refused: int = 0  # entries that found no room since boot; -1: not known (before Linux 4.3)
-    refused_lately: int = 0  # since we began to look
+    refused_lately: int = 0  # since the diagnosis began
 
     @property
     def is_full(self) -> bool:
         """Tell whether the kernel has no room for one more entry.
 
-        Those of other namespaces that no limit counts are not known, and with them it looks fuller
-        than it is. So it has to have refused somebody, too.
+        Uncounted entries of other namespaces are not known, so the table may look fuller than it
+        is. So the kernel must have refused an entry, too.
         """
         counted = self.entries - self.never_collected
         return bool(self.refused_lately > 0 or (self.refused and 0 < self.gc_thresh3 <= counted))
@@ -99,22 +99,22 @@ class Load(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was seen. Entries in the shape of ``arp.list``; MACs in lower case with colons."""
+    """What was seen. Entries as rows of ``arp.list``; MACs in lower case with colons."""
 
     address: str
     route: Route
-    entry: Row | None = None  # of the next hop, before it was asked about
+    entry: Row | None = None  # of the next hop, before the probes
     entry_after: Row | None = None  # and after
     asked: bool = True  # False: only read
-    asked_s: float = 0.0  # how long asking took, until the entry was read again
+    asked_s: float = 0.0  # from the first probe until the entry was read again
     cannot_ask: str = ""
-    unicast_asked: int = 0  # questions sent to the MAC in the table alone
-    broadcast_asked: int = 0  # and to everybody
+    unicast_asked: int = 0  # probes sent to the cached MAC
+    broadcast_asked: int = 0
     answers: dict[str, float] = field(default_factory=dict)  # MAC to ms
-    witnesses: dict[str, list[str]] = field(default_factory=dict)  # other address to who answers
+    witnesses: dict[str, list[str]] = field(default_factory=dict)  # other address to MACs
     own_macs: dict[str, str] = field(default_factory=dict)  # of this machine: MAC to device
     load: Load = field(default_factory=Load)
-    sockets: list[Row] = field(default_factory=list)  # TCP, to the address, that get no answer
+    sockets: list[Row] = field(default_factory=list)  # TCP to the address, without an answer
     sockets_unknown: str = ""  # why they cannot be listed
     kernel: str = ""  # its release
 
@@ -125,7 +125,7 @@ class Evidence:
 
 
 class Verdict(NamedTuple):
-    """What it is, in a sentence, and the command that cures; empty where none of ours does."""
+    """The name, a sentence, and the command that cures; empty where there is none."""
 
     name: str
     sentence: str
@@ -133,7 +133,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(seen: Evidence) -> Verdict:
-    """Judge; see the head of this file for the order."""
+    """Judge the evidence, in the order of the head of this file."""
     found = _judge(seen)
     notes = [found.sentence]
     if found.name in (RIGHT, NEXT_HOP, NO_ENTRY) and seen.sockets:
@@ -141,9 +141,9 @@ def verdict(seen: Evidence) -> Verdict:
         sockets = "1 TCP socket gets" if count == 1 else f"{count} TCP sockets get"
         notes.append(f"{sockets} no answer: look for a filter, a route back, or the service.")
     if found.name != TABLE_FULL and seen.load.is_full:
-        notes.append("The neighbour table is full: whoever has no entry gets none.")
+        notes.append("The neighbour table is full: no new neighbour can be learned.")
     notes += [
-        f"{mac} is this machine's own, of {seen.own_macs[mac]}: proxy ARP?"
+        f"{mac} belongs to this host ({seen.own_macs[mac]}): proxy ARP?"
         for mac in seen.answers
         if mac in seen.own_macs
     ]
@@ -152,33 +152,35 @@ def verdict(seen: Evidence) -> Verdict:
 
 def _judge(seen: Evidence) -> Verdict:
     if seen.route.why_not:
-        return Verdict(CANNOT, f"{seen.address} cannot be asked about: {seen.route.why_not}.")
+        return Verdict(CANNOT, f"cannot probe {seen.address}: {seen.route.why_not}.")
     if not seen.asked:
         return _read_only(seen)
     if seen.cannot_ask:
-        held = f"; {_holds(seen.entry)}, right or not" if seen.entry else ""
-        return Verdict(CANNOT, f"{_who(seen)} cannot be asked about: {seen.cannot_ask}{held}.")
+        held = f"; {_holds(seen.entry)} (not verified)" if seen.entry else ""
+        return Verdict(CANNOT, f"cannot probe {_who(seen)}: {seen.cannot_ask}{held}.")
     if len(seen.answers) > 1:
         return _several(seen)
     return _answered(seen) if seen.answers else _silent(seen)
 
 
 def _read_only(seen: Evidence) -> Verdict:
-    """Judge without a question having been asked."""
+    """Judge the table alone."""
     entry, who = seen.entry, _who(seen)
     if not entry:
         if seen.load.is_full:
             return _table_full(seen, f"{who} has no entry")
-        return Verdict(NO_ENTRY, f"{who} has no entry; nobody was asked.")
+        return Verdict(NO_ENTRY, f"{who} has no entry; no probe was sent.")
     if entry["state"] == "FAILED":
-        return Verdict(SILENT, f"nobody answers for {who}: the kernel has asked in vain.")
-    doubt = f" {_vouched(seen)}" if entry["suspect"] else ""
-    sentence = f"{who}: {_holds(entry)}; nobody was asked whether that is right.{doubt}"
+        return Verdict(
+            SILENT, f"nobody answers for {who}: the kernel got no answer either (FAILED)."
+        )
+    suspicion = f" {_upper_layer(seen)}" if entry["suspect"] else ""
+    sentence = f"{who}: {_holds(entry)}; no probe was sent to verify it.{suspicion}"
     return Verdict(NOT_ASKED, sentence, _command("diagnose", seen))
 
 
 def _several(seen: Evidence) -> Verdict:
-    """Judge two MACs that answer: two machines, or two NICs of one."""
+    """Judge several MACs that answer: two machines, or two NICs of one."""
     who, macs = _who(seen), _answers(seen)
     alone, together = _witnesses(seen)
     held = f"{_holds(seen.entry, 'The table held')} before, {_holds(seen.entry_after, 'now')}"
@@ -187,22 +189,22 @@ def _several(seen: Evidence) -> Verdict:
             FLUX,
             f"one machine answers for {who} with {len(seen.answers)} NICs (ARP flux): {macs}; "
             f"they answer for {together[0]} too. A complete copy of a machine would look the same. "
-            f"{held}: traffic may change NICs with every question.",
+            f"{held}: traffic may change NICs with every probe.",
             "there: sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
         )
-    told = "no other address of theirs is known here that would tell two machines from two NICs"
+    reason = "two machines or two NICs of one: no other address of theirs is known here to tell"
     if alone:
         address, mac = alone[0]
-        told = f"for {address} only {mac} answers, so they are two machines"
+        reason = f"for {address} only {mac} answers, so they are two machines"
     return Verdict(
         DUPLICATE,
-        f"{len(seen.answers)} MACs answer for {who}: {macs}; {told}. {held}.",
+        f"{len(seen.answers)} MACs answer for {who}: {macs}; {reason}. {held}.",
         f"on all of them but one: ip address del {seen.judged} dev DEVICE",
     )
 
 
 def _witnesses(seen: Evidence) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return witnesses whom one of several MACs answers alone, with it; and those whom more do."""
+    """Return witnesses that one MAC alone answers for, with that MAC; and those of several."""
     alone, together = [], []
     for address, macs in sorted(seen.witnesses.items()):
         ours = [mac for mac in macs if mac in seen.answers]
@@ -224,19 +226,19 @@ def _answered(seen: Evidence) -> Verdict:
         by_hand = f"ip neigh del {seen.judged} dev {seen.route.dev}"
         return Verdict(
             OWNED,
-            f"{answers} answers for {who}, but {_holds(after)}; whoever set it must correct it.",
+            f"{answers} answers for {who}, but {_holds(after)}; only its owner can correct it.",
             by_hand if after["owner"] == "PERMANENT" else "",
         )
-    if after and after["state"] == "FAILED":  # as good as none, though IPv6 takes no answer into it
-        what = (
-            f"{who} has no MAC in the table (FAILED); {answers} answers, the next packet learns it."
+    if after and after["state"] == "FAILED":  # no MAC; an IPv6 answer does not complete it
+        return Verdict(
+            NO_ENTRY,
+            f"{who} has no cached MAC (FAILED); {answers} answers, the next packet learns it.",
         )
-        return Verdict(NO_ENTRY, what)
     if after:
         return Verdict(
             STILL_WRONG,
             f"{answers} answers for {who}, and yet {_holds(after)}: it changed a moment ago "
-            "(locktime), somebody writes it, or the answer may not override (IPv6).",
+            "(locktime), another process writes it, or the IPv6 answer has no Override flag.",
             _command("flush", seen),
         )
     if seen.load.is_full:
@@ -253,7 +255,7 @@ def _learned(seen: Evidence, mac: str) -> Verdict:
     if not before:
         return Verdict(NO_ENTRY, f"{who} had no entry; {answers} answers, and now it has one.")
     if before["mac"] != mac:
-        why = f" {_vouched(seen)}" if before["suspect"] else ""
+        why = f" {_upper_layer(seen)}" if before["suspect"] else ""
         held = _holds(before, "the table held")
         sentence = f"{who} was wrong: {held}; {answers} answers, and it holds that now.{why}"
         return Verdict(CORRECTED, sentence)
@@ -267,26 +269,26 @@ def _learned(seen: Evidence, mac: str) -> Verdict:
 
 
 def _silent(seen: Evidence) -> Verdict:
-    """Judge that nobody answers."""
+    """Judge an address that nobody answers for."""
     who, now = _who(seen), seen.entry_after
-    if now and not is_owned(now) and is_vouched_for(seen):
+    if now and not is_owned(now) and is_upper_layer_confirmed(seen):
         return Verdict(
-            VOUCHED,
-            f"nobody answers for {who}, and yet {_holds(now)}. {_vouched(seen)} It may live and be "
-            "told not to answer (arp_ignore); otherwise its traffic is lost until the entry goes.",
+            UPPER_LAYER_ONLY,
+            f"nobody answers for {who}, and yet {_holds(now)}. {_upper_layer(seen)} The host may "
+            "be alive with arp_ignore set; otherwise its traffic is lost until the entry goes.",
             _command("revalidate", seen),
         )
     return Verdict(
         SILENT,
-        f"nobody answers for {who}; {_holds(now)}. It is down, on another link, or what it says "
-        "does not arrive here.",
+        f"nobody answers for {who}; {_holds(now)}. It is down, on another link, or its "
+        "answers do not arrive here.",
     )
 
 
-def is_vouched_for(seen: Evidence) -> bool:
-    """Tell whether the entry was confirmed by something else than an answer that we saw.
+def is_upper_layer_confirmed(seen: Evidence) -> bool:
+    """Tell whether something other than an answer on the wire confirmed the entry.
 
-    Either for longer than ARP alone would have kept it, or while we asked and nobody answered.
+    Either for longer than ARP alone keeps it REACHABLE, or while our probes got no answer.
     """
     before, after = seen.entry, seen.entry_after
     if not before or not after or after["state"] != "REACHABLE":
@@ -302,24 +304,23 @@ def kept_alive_by(seen: Evidence) -> str:
         return ""
     if is_owned(entry):
         return f"its owner ({entry['owner']})"
-    if entry["suspect"] or is_vouched_for(seen):
-        return _vouched(seen)
+    if entry["suspect"] or is_upper_layer_confirmed(seen):
+        return _upper_layer(seen)
     if entry["state"] == "REACHABLE":
-        return f"an answer or a hint {entry['confirmed_s']:.1f} s ago"
+        return f"an answer or an upper-layer confirmation {entry['confirmed_s']:.1f} s ago"
     return f"nothing: unconfirmed for {entry['confirmed_s']:.0f} s"
 
 
-def _vouched(seen: Evidence) -> str:
-    """Return what may keep an entry alive that ARP would not."""
-    old = "; on this kernel any living neighbour does (before Linux 4.11)"
-    return (
-        "Something else than its answers vouches for it: an application (MSG_CONFIRM), or TCP that "
-        f"arrives from the address by another way{old if _release(seen.kernel) < (4, 11) else ''}."
-    )
+def _upper_layer(seen: Evidence) -> str:
+    """Return what may confirm an entry without an answer on the wire."""
+    sources = "an application (MSG_CONFIRM), or TCP that arrives from the address by another way"
+    if _release(seen.kernel) < (4, 11):
+        sources += "; before Linux 4.11 any living neighbour does"
+    return f"Upper-layer confirmation keeps it: {sources}."
 
 
 def _release(kernel: str) -> tuple[int, ...]:
-    """Return the first two numbers of a kernel's release; of none a new one's."""
+    """Return the first two numbers of a kernel's release; without any, those of a new one."""
     return tuple(int(number) for number in re.findall(r"\d+", kernel)[:2]) or (99, 0)
 
 
@@ -328,14 +329,14 @@ def _table_full(seen: Evidence, what: str) -> Verdict:
     key = f"net.{family}.neigh.default.gc_thresh"
     return Verdict(
         TABLE_FULL,
-        f"{what}, and there is no room for one: {load.entries} entries in all namespaces, "
+        f"{what}, and the table is full: {load.entries} entries in all namespaces, "
         f"gc_thresh3 is {load.gc_thresh3}.",
         f"sysctl -w {key}2={load.gc_thresh3 * 2} {key}3={load.gc_thresh3 * 4}",
     )
 
 
 def is_owned(entry: Row) -> bool:
-    """Tell whether somebody set an entry; one that the kernel resolves is merely left alone."""
+    """Tell whether an entry has an owner; one that the kernel is resolving has none."""
     return entry["owner"] not in ("", "INCOMPLETE", "NONE")
 
 
@@ -349,7 +350,7 @@ def _answers(seen: Evidence) -> str:
 
 
 def _holds(entry: Row | None, begin: str = "the table holds") -> str:
-    """Return what the table holds, as part of a sentence."""
+    """Return a part of a sentence: what the table holds."""
     if not entry:
         return f"{begin} no entry"
     owner = f", {entry['owner']}" if entry["owner"] not in ("", entry["state"]) else ""

@@ -41,7 +41,7 @@ def move_to_another_machine():
 
 
 @PAIR
-def test_right(arp, scene, address):
+def test_right_entry(arp, scene, address):
     scene.worker(address)
     scene.add(address, "stale", BORN)
     answer = arp.diagnose(address)
@@ -53,7 +53,7 @@ def test_right(arp, scene, address):
     assert answer["asked"] == {"unicast": 0, "broadcast": 2}
 
 
-def test_the_device_that_is_named_is_gone_by(arp, scene):
+def test_dev_overrides_the_route(arp, scene):
     """Blanks round a word are no part of it, here as everywhere."""
     ip("link", "add", "db1", "type", "veth", "peer", "name", "w1")
     for name in ("db1", "w1"):
@@ -65,7 +65,7 @@ def test_the_device_that_is_named_is_gone_by(arp, scene):
 
 
 @PAIR
-def test_wrong_and_corrected(arp, scene, address):
+def test_wrong_entry_is_corrected_by_the_probe(arp, scene, address):
     scene.worker(address)
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
     scene.add(address, "reachable", DEAD)
@@ -76,7 +76,7 @@ def test_wrong_and_corrected(arp, scene, address):
     assert scene.table() == [f"{address} db0 {BORN} REACHABLE"]
 
 
-def test_what_changed_within_locktime_is_waited_for(arp, scene):
+def test_entry_changed_within_locktime_is_corrected(arp, scene):
     scene.worker(V4)
     scene.add(V4, "reachable", DEAD)
     assert arp.diagnose(V4)["verdict"] == "wrong, now corrected by asking"
@@ -84,7 +84,7 @@ def test_what_changed_within_locktime_is_waited_for(arp, scene):
 
 
 @PAIR
-def test_an_entry_that_had_failed(arp, scene, address):
+def test_failed_entry(arp, scene, address):
     """IPv6 takes no answer into a FAILED entry (ndisc_recv_na); the next packet asks anew."""
     scene.worker(address)
     scene.add(address, "failed", None)
@@ -94,7 +94,7 @@ def test_an_entry_that_had_failed(arp, scene, address):
     assert "(FAILED)" in answer["sentence"]
 
 
-def test_wrong_and_not_corrected_as_locktime_is_long(arp, scene):
+def test_long_locktime_leaves_the_entry_wrong(arp, scene):
     scene.worker(V4)
     scene.sysctl("ipv4.neigh.db0.locktime", 6000)
     scene.add(V4, "reachable", DEAD)
@@ -105,7 +105,7 @@ def test_wrong_and_not_corrected_as_locktime_is_long(arp, scene):
     assert arp.flush(V4, "db0")["flushed"] == 1
 
 
-def test_wrong_and_not_corrected_as_a_proxy_may_not_override(arp, scene):
+def test_nd_proxy_without_override_leaves_the_entry_wrong(arp, scene):
     """RFC 4861, 7.2.8: who answers in the name of another does not set the Override flag."""
     scene.sysctl("ipv6.conf.w0.proxy_ndp", 1, "worker")
     scene.sysctl("ipv6.conf.w0.forwarding", 1, "worker")
@@ -118,7 +118,7 @@ def test_wrong_and_not_corrected_as_a_proxy_may_not_override(arp, scene):
 
 
 @PAIR
-def test_two_machines_have_the_address(arp, second, address):
+def test_witness_proves_two_machines(arp, second, address):
     """Each has an address of its own beside it: the witness."""
     move_to_another_machine()
     for dev, namespace, last in (("w0", "worker", 20), ("m0", "copy", 30)):
@@ -135,7 +135,7 @@ def test_two_machines_have_the_address(arp, second, address):
 
 
 @PAIR
-def test_without_a_witness_the_worse_is_assumed_and_said(arp, second, address):
+def test_without_witness_two_machines_are_assumed(arp, second, address):
     own(address, "w0")
     own(address, "m0")
     second.add(address, "stale", BORN)
@@ -145,7 +145,7 @@ def test_without_a_witness_the_worse_is_assumed_and_said(arp, second, address):
 
 
 @PAIR
-def test_flux(arp, second, address):
+def test_two_nics_of_one_machine_are_flux(arp, second, address):
     """IPv4: each NIC answers for the other's address. IPv6: only if both have it."""
     for dev in ["w0", "m0"] if address == V6 else ["w0"]:
         own(address, dev)
@@ -160,7 +160,7 @@ def test_flux(arp, second, address):
 
 @PAIR
 @pytest.mark.usefixtures("patient")
-def test_a_witness_whose_second_answer_is_late_is_asked_again(arp, scene, wire, address):
+def test_witness_with_a_late_answer_is_probed_again(arp, scene, wire, address):
     witness = other(address, 20)
     for each in (address, witness):
         scene.add(each, "stale", BORN)
@@ -176,7 +176,7 @@ def test_a_witness_whose_second_answer_is_late_is_asked_again(arp, scene, wire, 
 
 @PAIR
 @pytest.mark.parametrize("state", ["stale", "failed", None])
-def test_nobody_answers(arp, scene, address, state):
+def test_no_host_answers(arp, scene, address, state):
     if state:
         scene.add(address, state, DEAD if state == "stale" else None)
     answer = arp.diagnose(address)
@@ -186,18 +186,18 @@ def test_nobody_answers(arp, scene, address, state):
 
 
 @PAIR
-def test_silent_but_vouched_for(arp, scene, address):
+def test_upper_layer_confirmation_without_an_answer(arp, scene, address):
     scene.add(address, "reachable", DEAD)
     with scene.confirming(address):
         answer = arp.diagnose(address)
-    assert answer["verdict"] == "silent but vouched for"
+    assert answer["verdict"] == "unreachable, kept REACHABLE by upper-layer confirmation"
     assert answer["cure"] == f"salt-call arp.revalidate {address} dev=db0"
     assert "MSG_CONFIRM" in answer["kept_alive_by"]
     assert answer["entry_after"]["mac"] == DEAD
 
 
 @PAIR
-def test_no_entry(arp, scene, address):
+def test_no_entry_and_a_host_that_answers(arp, scene, address):
     scene.worker(address)
     answer = arp.diagnose(address)
     assert (answer["verdict"], answer["entry"], answer["cure"]) == ("no entry", None, "")
@@ -205,7 +205,7 @@ def test_no_entry(arp, scene, address):
 
 
 @PAIR
-def test_an_entry_set_by_hand_disagrees(arp, scene, address):
+def test_permanent_entry_disagrees_with_the_wire(arp, scene, address):
     scene.worker(address)
     scene.add(address, "permanent", DEAD)
     answer = arp.diagnose(address)
@@ -218,13 +218,13 @@ def test_an_entry_set_by_hand_disagrees(arp, scene, address):
 
 @PAIR
 @pytest.mark.parametrize("mark", [["extern_learn"], ["protocol", "zebra"]], ids=" ".join)
-def test_an_owned_entry_that_an_answer_would_change_is_not_asked_about(arp, scene, address, mark):
+def test_owned_entry_is_not_probed(arp, scene, address, mark):
     scene.worker(address)
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
     ip("neigh", "add", address, "lladdr", DEAD, "nud", "reachable", "dev", "db0", *mark)
     before = scene.table()
     answer = arp.diagnose(address)
-    assert answer["verdict"] == "cannot be asked here"
+    assert answer["verdict"] == "cannot probe from this host"
     assert mark[-1] in answer["cannot_ask"]
     assert answer["asked"] == {"unicast": 0, "broadcast": 0}
     assert scene.table() == before
@@ -236,7 +236,7 @@ def test_an_owned_entry_that_an_answer_would_change_is_not_asked_about(arp, scen
     [(BORN, "not on this link, next hop judged"), (DEAD, "wrong, now corrected by asking")],
     ids=["right", "wrong"],
 )
-def test_behind_a_router(arp, scene, address, mac, verdict):
+def test_next_hop_is_judged_for_a_routed_address(arp, scene, address, mac, verdict):
     scene.worker(address)
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
     ip("route", "add", "default", "via", address)
@@ -247,7 +247,7 @@ def test_behind_a_router(arp, scene, address, mac, verdict):
     assert answer["route"]["gateway"] == address
 
 
-def test_an_ipv4_address_behind_an_ipv6_router(arp, scene):
+def test_ipv4_address_behind_an_ipv6_router(arp, scene):
     scene.worker(V6)
     ip("route", "add", "198.51.100.0/24", "via", "inet6", V6, "dev", "db0")
     scene.add(V6, "stale", BORN)
@@ -256,7 +256,7 @@ def test_an_ipv4_address_behind_an_ipv6_router(arp, scene):
 
 
 @PAIR
-def test_no_room_in_the_table(arp, scene, address, monkeypatch):
+def test_table_full(arp, scene, address, monkeypatch):
     """gc_thresh3 holds for all namespaces: a table that is really full takes the host's along."""
     scene.worker(address)
     arp.stats()  # loads the engine
@@ -279,7 +279,7 @@ def test_no_room_in_the_table(arp, scene, address, monkeypatch):
 
 
 @PAIR
-def test_permanent_entries_take_no_room(arp, scene, address):
+def test_permanent_entries_do_not_fill_the_table(arp, scene, address):
     scene.worker(address)
     before = arp.diagnose(address)["table"]["never_collected"]
     scene.fill(7, "permanent", family=6 if ":" in address else 4)
@@ -300,48 +300,51 @@ def test_permanent_entries_take_no_room(arp, scene, address):
         ("2001:db8:66::1", "blackhole"),
     ],
 )
-def test_there_is_no_neighbour_to_ask(arp, scene, address, why):
+def test_address_without_a_neighbour_cannot_be_probed(arp, scene, address, why):
     ip("route", "add", "blackhole", "203.0.113.0/24")
     ip("route", "add", "blackhole", "2001:db8:66::/64")
     ip("route", "add", "224.0.0.0/4", "dev", "db0")
     answer = arp.diagnose(address)
-    assert answer["verdict"] == "cannot be asked here"
+    assert answer["verdict"] == "cannot probe from this host"
     assert why in answer["route"]["why_not"]
     assert answer["judged"] == ""
     assert answer["table"]["gc_thresh3"] > 0
 
 
 @PAIR
-def test_a_device_that_is_down(arp, scene, address):
+def test_device_is_down(arp, scene, address):
     ip("link", "set", "db0", "down")
     assert "no route leads there" in arp.diagnose(address)["sentence"]
     assert arp.diagnose(address, dev="db0")["route"]["why_not"] == "db0 is down"
 
 
 @PAIR
-def test_the_cable_is_out(arp, scene, address):
+def test_device_without_carrier(arp, scene, address):
     scene.add(address, "permanent", DEAD)
     ip("-n", "worker", "link", "set", "w0", "down")
     scene.until(lambda: "NO-CARRIER" in ip("link", "show", "db0"))
     answer = arp.diagnose(address)
-    assert (answer["verdict"], answer["cannot_ask"]) == ("cannot be asked here", "no carrier")
+    assert (answer["verdict"], answer["cannot_ask"]) == (
+        "cannot probe from this host",
+        "no carrier",
+    )
 
 
-def test_an_ipv6_device_without_a_link_local_address(arp, scene):
+def test_ipv6_device_without_link_local_address(arp, scene):
     scene.worker(V6)
     ip("address", "del", "fe80::1/64", "dev", "db0")
     answer = arp.diagnose(V6)
-    assert answer["verdict"] == "cannot be asked here"
+    assert answer["verdict"] == "cannot probe from this host"
     assert "link-local" in answer["cannot_ask"]
 
 
-def test_a_link_local_address_by_its_device(arp, scene):
+def test_link_local_address_with_dev(arp, scene):
     scene.add("fe80::2", "stale", BORN)
     assert arp.diagnose("fe80::2", dev="db0")["verdict"] == "right"
 
 
 @PAIR
-def test_only_read(arp, scene, address):
+def test_test_mode_sends_no_probe(arp, scene, address):
     scene.worker(address)
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
     scene.add(address, "reachable", DEAD)
@@ -353,7 +356,7 @@ def test_only_read(arp, scene, address):
 
 
 @PAIR
-def test_sockets_that_get_no_answer_are_shown(arp, scene, address):
+def test_sockets_without_an_answer_are_listed(arp, scene, address):
     scene.add(address, "permanent", DEAD)
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as caller:
         caller.setblocking(False)
@@ -364,7 +367,7 @@ def test_sockets_that_get_no_answer_are_shown(arp, scene, address):
     assert answer["totals"] == {"sockets": 1}
 
 
-def test_this_machines_own_nic_answers_for_another(arp, scene):
+def test_own_nic_that_answers_is_named(arp, scene):
     """Proxy ARP on a second NIC of ours, which is on the same link."""
     ip("-n", "worker", "link", "add", "br0", "type", "bridge")
     ip("link", "add", "db1", "address", SECOND, "type", "veth", "peer", "w1", "netns", "worker")
@@ -379,7 +382,7 @@ def test_this_machines_own_nic_answers_for_another(arp, scene):
     scene.sysctl("ipv4.neigh.db1.proxy_delay", 0)
     answer = arp.diagnose(V4)
     assert set(answer["answers_ms"]) == {SECOND}
-    assert f"{SECOND} is this machine's own, of db1" in answer["sentence"]
+    assert f"{SECOND} belongs to this host (db1)" in answer["sentence"]
 
 
 @pytest.mark.parametrize(
@@ -398,7 +401,7 @@ def test_this_machines_own_nic_answers_for_another(arp, scene):
     ],
     ids=str,
 )
-def test_what_is_wrong_with_the_words_is_one_line(arp, scene, words, line):
+def test_bad_arguments_are_refused_in_one_line(arp, scene, words, line):
     with pytest.raises(SaltInvocationError, match=r"^arp\.diagnose: ") as raised:
         arp.diagnose(**words)
     assert line in str(raised.value)

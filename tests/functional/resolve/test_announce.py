@@ -1,4 +1,4 @@
-"""Announcing: everybody on the link hears where this machine's own addresses are."""
+"""Announcements of this machine's own addresses."""
 
 import contextlib
 import ipaddress
@@ -39,7 +39,7 @@ def announce(**options):
 
 
 def said(wire):
-    """Return ``(to, what)`` of what the worker's end has heard and not seen yet."""
+    """Return the new announcements at the worker's end: destination MAC, then the fields."""
     heard = []
     for frame in wire.heard():
         if ARP in frame:
@@ -55,13 +55,13 @@ def said(wire):
 
 
 def of(address, router=0):
-    """Return what one announcement of an address is."""
+    """Return the expected packets of one announcement."""
     if ":" in address:
         return [("33:33:00:00:00:01", (router, 0, 1), HOST, address)]
     return [(BROADCAST, op, HOST, address, HOST, address) for op in (1, 2)]
 
 
-def test_all_that_is_ours_is_announced_three_times(scene, wire):
+def test_all_own_addresses_are_announced_three_times(scene, wire):
     do("link set lo up")
     pauses = []
     assert announce(sleep=pauses.append) == {"announced": OWN, "kept": LOOPBACK}
@@ -73,8 +73,8 @@ def test_all_that_is_ours_is_announced_three_times(scene, wire):
 
 
 @EACH
-def test_an_entry_that_is_vouched_for_believes_it(scene, wire, address):
-    """Even one that has just changed: a gratuitous answer overrides locktime."""
+def test_reachable_entry_takes_the_announcement(scene, wire, address):
+    """Even one that has just changed: a gratuitous ARP reply overrides locktime."""
     scene.worker("192.0.2.10")
     row = ["dev", "w0", "lladdr", DEAD, "nud", "reachable"]
     ip("-n", "worker", "neigh", "replace", address, *row)
@@ -84,8 +84,8 @@ def test_an_entry_that_is_vouched_for_believes_it(scene, wire, address):
 
 
 @pytest.mark.parametrize("family", ["ip", "ip6"])
-def test_on_a_plain_switch_two_databases_believe_it_at_once(family):
-    """Both hold a dead MAC that an application vouches for; the first time it is said is enough."""
+def test_first_announcement_corrects_two_databases(family):
+    """Both hold a dead MAC with upper-layer confirmation; the first announcement is enough."""
     with Fabric("a-", "switch") as fabric, contextlib.ExitStack() as applications:
         databases = [fabric.database(f"db{number}", number) for number in (10, 11)]
         worker = fabric.worker("w1", 90, DEAD)
@@ -98,20 +98,20 @@ def test_on_a_plain_switch_two_databases_believe_it_at_once(family):
         for database in databases:
             applications.enter_context(Confirming(database, address))
         wrong = [[DEAD, ["REACHABLE"]]] * 2
-        poll("both know it", 30, lambda: held("lladdr", "state") == wrong)
+        poll("both hold the dead MAC", 30, lambda: held("lladdr", "state") == wrong)
         born = fabric.recreate(worker, BORN)
         assert held("lladdr", "state") == wrong
         right = []
 
         def pause(_seconds):
-            right.append(poll("both believe it", 1, lambda: held("lladdr") == [[BORN]] * 2))
+            right.append(poll("both hold the new MAC", 1, lambda: held("lladdr") == [[BORN]] * 2))
 
         with born.inside():
             announce(ip=networks(address), sleep=pause)
         assert right == [True, True]
 
 
-def test_it_is_called_as_operators_write(arp, scene, wire):
+def test_arguments_in_the_operators_forms(arp, scene, wire):
     do("link property add dev db0 altname cable")
     rows = {"announced": sorted(OWN[:2], key=str), "kept": {}, "totals": {"announced": 2}}
     told = arp.announce("2001:db8::1,192.0.2.1", dev="cable")
@@ -134,7 +134,7 @@ def test_it_is_called_as_operators_write(arp, scene, wire):
     ],
     ids=str,
 )
-def test_what_is_written_wrong_is_one_line_and_nothing_is_said(arp, wire, words, line):
+def test_bad_arguments_are_refused_and_send_nothing(arp, wire, words, line):
     with pytest.raises(SaltInvocationError) as refused:
         arp.announce(**words)
     assert str(refused.value).startswith(f"arp.announce: {line}")
@@ -143,13 +143,13 @@ def test_what_is_written_wrong_is_one_line_and_nothing_is_said(arp, wire, words,
 
 
 @EACH
-def test_one_address_is_chosen(scene, wire, address):
+def test_ip_selects_one_address(scene, wire, address):
     [row] = announce(ip=networks(address), dev=["db0"])["announced"]
     assert row == {"ip": address, "dev": "db0", "mac": HOST}
     assert said(wire) == of(address) * 3
 
 
-def test_a_test_says_the_same_and_sends_nothing(scene, wire):
+def test_test_mode_returns_the_same_and_sends_nothing(scene, wire):
     do("link set lo up")
     result = announce(test=True)
     assert result == {"would_announce": OWN, "kept": LOOPBACK}
@@ -166,7 +166,7 @@ def test_a_test_says_the_same_and_sends_nothing(scene, wire):
         ({"dev": ["db7"]}, "dev: no device 'db7' here; there are db0, lo"),
     ],
 )
-def test_what_is_not_ours_is_refused_before_anything_is_said(scene, wire, options, line):
+def test_foreign_address_is_refused_and_sends_nothing(scene, wire, options, line):
     options = {key: networks(*value) if key == "ip" else value for key, value in options.items()}
     with pytest.raises(ValueError, match=line.replace("'", ".")) as refused:
         announce(**options)
@@ -182,52 +182,52 @@ def test_what_is_not_ours_is_refused_before_anything_is_said(scene, wire, option
         ("link set db0 arp off", "device does no ARP"),
     ],
 )
-def test_where_nobody_would_hear_it_is_kept(scene, wire, words, why):
+def test_address_on_an_unusable_device_is_kept(scene, wire, words, why):
     do(words)
     result = announce(ip=networks("192.0.2.0/24"))
     assert result == {"announced": [], "kept": {why: 1}}
 
 
-def test_an_address_for_this_machine_alone_is_kept(scene, wire):
-    """A balancer's hosts hold its address so, and must never say it is theirs."""
+def test_scope_host_address_is_kept(scene, wire):
+    """Hosts behind a load balancer hold its address so, and must never announce it."""
     do("address add 192.0.2.5/32 dev db0 scope host")
     result = announce(ip=networks("192.0.2.5"))
     assert result == {"announced": [], "kept": {"scope host": 1}}
     assert said(wire) == []
 
 
-def test_an_address_that_is_still_being_tried_is_not_announced(scene, wire):
+def test_tentative_address_is_not_announced(scene, wire):
     scene.sysctl("ipv6.conf.db0.dad_transmits", 1000)
     do("address add 2001:db8::7/64 dev db0")
     with pytest.raises(ValueError, match="2001:db8::7 is no address"):
         announce(ip=networks("2001:db8::7"))
 
 
-def test_a_router_says_that_it_is_one(scene, wire):
-    """Or who hears it would forget the way out."""
+def test_router_sets_the_router_flag(scene, wire):
+    """Without the flag, receivers would drop their default route."""
     scene.sysctl("ipv6.conf.db0.forwarding", 1)
     announce(ip=networks("2001:db8::1"))
     assert said(wire) == of("2001:db8::1", router=1) * 3
 
 
-def test_what_is_ours_no_longer_is_not_announced_again(scene, wire):
+def test_removed_address_is_not_announced_again(scene, wire):
     announce(ip=networks("192.0.2.1"), sleep=lambda _s: do("address flush dev db0"))
     assert said(wire) == of("192.0.2.1")
 
 
-def test_a_device_that_vanishes_meanwhile_ends_it(scene, wire):
+def test_removed_device_ends_the_announcement(scene, wire):
     gone = iter([lambda: do("link del db0"), lambda: None])
     result = announce(dev=["db0"], ip=networks("192.0.2.1"), sleep=lambda _s: next(gone)())
     assert result["announced"] == OWN[:1]
 
 
-def test_a_device_that_loses_its_carrier_meanwhile_is_said(scene, wire):
+def test_lost_carrier_is_reported_as_failed(scene, wire):
     result = announce(ip=networks("192.0.2.1"), sleep=lambda _s: do("-n worker link set w0 down"))
     failed = [{"ip": "192.0.2.1", "dev": "db0", "error": "no carrier"}]
     assert result == {"announced": [], "kept": {}, "failed": failed}
 
 
-def test_without_the_right_to_it_says_so(scene, repo):
+def test_missing_cap_net_raw_is_named(scene, repo):
     program = (
         "from arp_engine.resolve import announce as a\n"
         "try: a.announce()\nexcept OSError as e: print(e.strerror)"

@@ -1,4 +1,4 @@
-"""Asking: the wire's own answer corrects the kernel's table, and silence changes nothing."""
+"""Probes: an answer corrects the kernel's table, silence changes nothing."""
 
 import contextlib
 import random
@@ -23,7 +23,7 @@ from wire import answer, is_to_all, packed
 
 
 @PAIR
-def test_a_wrong_entry_that_is_vouched_for_is_right_after_the_question(scene, wire, address):
+def test_probe_corrects_an_upper_layer_confirmed_entry(scene, wire, address):
     scene.worker(address)
     scene.add(address, "reachable", DEAD)
     with scene.confirming(address) if "." in address else contextlib.nullcontext():
@@ -32,7 +32,7 @@ def test_a_wrong_entry_that_is_vouched_for_is_right_after_the_question(scene, wi
 
 
 @PAIR
-def test_a_right_entry_costs_one_frame_that_its_owner_alone_hears(scene, wire, address):
+def test_right_entry_costs_one_unicast_frame(scene, wire, address):
     scene.worker(address)
     scene.add(address, "stale", BORN)
     assert ask(question(address, BORN)) == [(1, 0, [BORN], "")]
@@ -41,7 +41,7 @@ def test_a_right_entry_costs_one_frame_that_its_owner_alone_hears(scene, wire, a
 
 
 @PAIR
-def test_silence_changes_nothing(scene, wire, address):
+def test_unanswered_probe_changes_nothing(scene, wire, address):
     scene.add(address, "reachable", DEAD)
     before = scene.table()
     assert ask(question(address)) == [(1, 10, [], "")]
@@ -67,20 +67,20 @@ def without_sum(frame):
 
 
 @PAIR
-def test_without_a_mac_everybody_is_asked_at_once(scene, wire, address):
+def test_without_cached_mac_the_first_frame_is_broadcast(scene, wire, address):
     scene.worker(address)
     assert ask(Question(socket.if_nametoindex("db0"), packed(address))) == [(0, 1, [BORN], "")]
     assert [is_to_all(frame) for frame in wire.questions()] == [True]
 
 
 @PAIR
-def test_two_hosts_that_claim_one_address_are_both_heard(scene, wire, address):
+def test_two_hosts_with_one_address_are_both_heard(scene, wire, address):
     wire.when_asked(lambda a, all_, _n: [answer(a), answer(a, OTHER)] if all_ else [])
     assert ask(question(address), wire=wire) == [(1, 1, [BORN, OTHER], "")]
 
 
 @PAIR
-def test_the_second_claim_is_waited_for_a_little(scene, wire, address):
+def test_second_answer_within_collect_s_is_heard(scene, wire, address):
     clock = Clock()
     with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         asker.put(question(address, ""))
@@ -95,13 +95,13 @@ def test_the_second_claim_is_waited_for_a_little(scene, wire, address):
 
 
 @PAIR
-def test_who_answers_for_another_makes_us_ask_everybody(scene, wire, address):
+def test_unicast_answer_from_another_mac_leads_to_broadcast(scene, wire, address):
     wire.when_asked(lambda a, all_, _n: [answer(a, BORN if all_ else OTHER)])
     assert ask(question(address), wire=wire) == [(1, 1, [BORN, OTHER], "")]
 
 
-def test_an_advertisement_need_not_name_a_mac(scene, wire):
-    """To a unicast solicitation: then he answers who sent it."""
+def test_advertisement_without_mac_option_is_an_answer(scene, wire):
+    """Allowed in the answer to a unicast solicitation: the sender's MAC is taken."""
 
     def silent_about_it(address, all_, _number):
         frame = answer(address)
@@ -117,12 +117,12 @@ def test_an_advertisement_need_not_name_a_mac(scene, wire):
 
 
 @PAIR
-def test_where_unicast_is_not_answered_and_every_second_broadcast_is_lost(scene, wire, address):
+def test_no_unicast_answer_and_every_second_broadcast_lost(scene, wire, address):
     wire.when_asked(lambda a, all_, n: [answer(a)] if all_ and n % 2 else [])
     assert ask(question(address, BORN), wire=wire) == [(1, 2, [BORN], "")]
 
 
-def test_where_broadcasts_are_lost_at_random(scene, wire):
+def test_half_of_all_broadcasts_lost_at_random(scene, wire):
     """One in 1,024 living hosts is missed where half of all are lost; here, none of a hundred."""
     dice = {f"192.0.2.{n}": random.Random(n).choices([0, 1], k=10) for n in range(10, 110)}
     assert all(map(any, dice.values()))
@@ -134,7 +134,7 @@ def test_where_broadcasts_are_lost_at_random(scene, wire):
     ]
 
 
-def test_thousands_of_living_hosts_are_all_found(scene):
+def test_4000_living_hosts_are_all_found(scene):
     do("-n worker link set lo up")
     do("-n worker route add local 10.0.0.0/16 dev lo")
     device, held = socket.if_nametoindex("db0"), bytes.fromhex(BORN.replace(":", ""))
@@ -144,10 +144,10 @@ def test_thousands_of_living_hosts_are_all_found(scene):
         assert {tuple(one.answers) for one in heard.values()} == {(held,)}
         assert {one[:2] for one in heard.values()} == {(1, 0) if mac else (0, 1)}
     assert len(heard) == 4000
-    assert scene.table() == []  # whom nobody here talks to is not learnt
+    assert scene.table() == []  # an answer creates no entry
 
 
-# --- where no question can be asked
+# --- where no probe can be sent
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_thousands_of_living_hosts_are_all_found(scene):
         ("2001:db8::1", "link set db0 up", "our own address"),
     ],
 )
-def test_why_it_cannot_be_asked(scene, wire, address, words, why):
+def test_reason_why_no_probe_is_sent(scene, wire, address, words, why):
     asked = question(address)
     do(words)
     assert ask(asked) == [(0, 0, [], why)]
@@ -172,20 +172,20 @@ def test_why_it_cannot_be_asked(scene, wire, address, words, why):
         assert wire.questions() == []
 
 
-def test_an_address_that_is_still_being_tried_is_not_asked_from(scene, wire):
+def test_tentative_address_is_no_sender(scene, wire):
     do("address del fe80::1/64 dev db0")
     scene.sysctl("ipv6.conf.db0.dad_transmits", 1000)
     do("address add fe80::1/64 dev db0")
     assert ask(question("2001:db8::10")) == [(0, 0, [], "no link-local address")]
 
 
-def test_a_device_that_is_not_there_any_more(scene):
+def test_removed_device_is_named(scene):
     asked = question("192.0.2.10"), question("2001:db8::10")
     ip("link", "del", "db0")
     assert ask(*asked) == [(0, 0, [], "device is gone")] * 2
 
 
-def test_loopback_is_not_asked(scene):
+def test_loopback_is_not_probed(scene):
     ip("link", "set", "lo", "up")
     assert ask(question("127.0.0.2", dev="lo")) == [(0, 0, [], "device does no ARP")]
 
@@ -201,7 +201,7 @@ def test_loopback_is_not_asked(scene):
     ids=["gone", "down", "no carrier", "no carrier for a while"],
 )
 @PAIR
-def test_silence_proves_nothing_where_nobody_could_hear(scene, wire, address, words, why):
+def test_silence_without_carrier_has_a_reason(scene, wire, address, words, why):
     clock = Clock()
     with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         asker.put(question(address))
@@ -214,7 +214,7 @@ def test_silence_proves_nothing_where_nobody_could_hear(scene, wire, address, wo
         assert (heard.answers, heard.why) == ({}, why)
 
 
-def test_without_the_right_to_it_says_so(scene, repo):
+def test_missing_cap_net_raw_is_named(scene, repo):
     program = (
         "import socket\nfrom arp_engine.resolve import ask\n"
         "q = ask.Question(socket.if_nametoindex('db0'), socket.inet_aton('192.0.2.10'))\n"
@@ -227,7 +227,7 @@ def test_without_the_right_to_it_says_so(scene, repo):
     assert (done.stdout, done.stderr) == ("no CAP_NET_RAW\n", "")
 
 
-def test_an_address_too_long_for_a_packet_socket():
+def test_infiniband_address_is_too_long():
     """No such device can be made here: InfiniBand."""
     device = interfaces.Interface(7, "ib0", 32, 0x41, bytes(range(20)), b"\xff" * 20, 0, False, ())
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -235,10 +235,10 @@ def test_an_address_too_long_for_a_packet_socket():
         assert why == "cannot probe from this host: link-layer addresses of 20 bytes"
 
 
-# --- in whose name
+# --- sender address
 
 
-def test_the_source_is_the_one_the_kernel_would_use(scene, wire):
+def test_sender_is_the_kernels_choice(scene, wire):
     for words in (
         "link set lo up",
         "address add 192.0.2.2/24 dev db0",
@@ -265,7 +265,7 @@ def test_the_source_is_the_one_the_kernel_would_use(scene, wire):
     assert {frame[ARP].pdst: frame[ARP].psrc for frame in wire.questions()} == kernel
 
 
-def test_routes_are_asked_for_in_little_memory(scene, monkeypatch):
+def test_routes_are_read_with_a_small_buffer(scene, monkeypatch):
     """net.core.rmem_max can be as small as 2304, and a container may not exceed it."""
     do("address add 198.51.100.1/24 dev db0")
     enlarge = rtnetlink.Channel._enlarge_buffer
@@ -285,7 +285,7 @@ def test_routes_are_asked_for_in_little_memory(scene, monkeypatch):
         assert devices.choose_senders(device, targets) == 64 * [socket.inet_aton("198.51.100.1")]
 
 
-def test_a_new_mac_of_the_device_is_told_and_not_the_old_one(scene, wire):
+def test_changed_device_mac_is_sent(scene, wire):
     clock = Clock()
     with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         asker.put(question("192.0.2.10"))
@@ -297,10 +297,10 @@ def test_a_new_mac_of_the_device_is_told_and_not_the_old_one(scene, wire):
     assert (first, set(rest)) == (HOST, {OTHER})
 
 
-# --- at a pace
+# --- rate and limits
 
 
-def test_the_rate_holds_for_all_frames_and_every_question_ends(scene, wire):
+def test_rate_holds_and_every_question_ends(scene, wire):
     clock, sent = Clock(), []
     with contextlib.closing(resolve_ask.Asker(rate=100, clock=clock)) as asker:
         for number in range(20):
@@ -314,7 +314,7 @@ def test_the_rate_holds_for_all_frames_and_every_question_ends(scene, wire):
         assert sent[first + 100] - sent[first] > 0.97
 
 
-def test_no_more_are_unanswered_at_a_time_than_a_backlog_holds(scene, wire):
+def test_in_flight_limit_holds(scene, wire):
     clock = Clock()
     with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         for number in range(1000):

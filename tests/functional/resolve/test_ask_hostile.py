@@ -1,4 +1,4 @@
-"""A hostile wire: what is not an answer to what is asked changes nothing, and every wait ends."""
+"""A hostile wire: an invalid answer changes nothing, and every wait ends."""
 
 import contextlib
 import gc
@@ -45,7 +45,7 @@ LIES = {
 
 @PAIR
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_a_lie_is_no_answer(scene, wire, address, lie):
+def test_invalid_answer_is_dropped(scene, wire, address, lie):
     clock = Clock()
     with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         asker.put(question(address))
@@ -57,8 +57,8 @@ def test_a_lie_is_no_answer(scene, wire, address, lie):
 
 
 @PAIR
-def test_the_kernel_hands_us_answers_alone(scene, wire, address):
-    """Or a busy network would wake us for every question of every host."""
+def test_socket_filter_passes_answers_only(scene, wire, address):
+    """A busy network must not wake us for the probes of every host."""
     family = socket.AF_INET if "." in address else socket.AF_INET6
     noise = [
         *LIES["for another host"](address),
@@ -69,7 +69,7 @@ def test_the_kernel_hands_us_answers_alone(scene, wire, address):
     with contextlib.closing(packet_socket.ProbeSocket(family)) as port:
         with contextlib.closing(resolve_ask.Asker(clock=Clock())) as asker:
             asker.put(question(address))
-            asker.step()  # what leaves is no answer either
+            asker.step()  # outgoing packets are no answers either
         for frame in [*noise, answer(address), *noise]:
             wire.sock.send(bytes(frame))
         [(packet, sender)] = port.drain(100)
@@ -77,21 +77,21 @@ def test_the_kernel_hands_us_answers_alone(scene, wire, address):
     assert (sender[0], sender[4].hex(":")) == ("db0", BORN)
 
 
-def test_a_full_queue_loses_frames_and_is_named(scene, wire):
+def test_full_device_queue_is_named(scene, wire):
     do("link set db0 txqueuelen 0")
     subprocess.run(["tc", "qdisc", "add", "dev", "db0", "root", "pfifo", "limit", "0"], check=True)
     assert ask(question("192.0.2.10")) == [(0, 0, [], "the device's queue is full (ENOBUFS)")]
 
 
 @PAIR
-def test_the_tag_of_no_vlan_is_none(scene, wire, address):
+def test_priority_tag_is_accepted(scene, wire, address):
     """A priority tag: VLAN 0."""
     wire.when_asked(lambda a, _all, _n: [tagged(answer(a), 0)])
     assert ask(question(address, BORN), wire=wire) == [(1, 0, [BORN], "")]
 
 
 @PAIR
-def test_an_answer_on_another_device_is_none(scene, wire, address):
+def test_answer_on_another_device_is_dropped(scene, wire, address):
     do("link add db1 type veth peer name w1 netns worker")
     do("link set db1 addrgenmode none up")
     do("address add 198.51.100.1/24 dev db1")
@@ -112,8 +112,8 @@ def test_an_answer_on_another_device_is_none(scene, wire, address):
 
 
 @PAIR
-def test_who_claims_with_many_macs_is_kept_in_bounds(scene, wire, address):
-    """And the MAC we hold is heard among them, however late it comes."""
+def test_answers_from_100_macs_are_bounded(scene, wire, address):
+    """The cached MAC is among them, however late its answer comes."""
     liars = [f"02:00:00:00:66:{n:02x}" for n in range(100)]
 
     def shout(address, to_all, _number):
@@ -159,7 +159,7 @@ def flood(*frames):
 
 
 @PAIR
-def test_under_a_flood_every_question_ends_and_the_living_are_found(scene, wire, address):
+def test_flood_of_other_answers_hides_no_living_host(scene, wire, address):
     scene.worker(address)
     net = address[:-2]
     asked = [question(address), *(question(f"{net}{number}") for number in range(20, 60))]
@@ -178,7 +178,7 @@ def test_under_a_flood_every_question_ends_and_the_living_are_found(scene, wire,
     assert [row.split()[:3] for row in scene.table()] == [[address, "db0", BORN]]
 
 
-def test_under_a_flood_of_answers_to_what_is_asked_it_ends_too(scene, wire):
+def test_flood_of_matching_answers_ends(scene, wire):
     liars = [answer("192.0.2.10", f"02:00:00:00:66:{number:02x}") for number in range(200)]
     with flood(*liars):
         [(_alone, asked, macs, why)] = ask(question("192.0.2.10"))
@@ -188,7 +188,7 @@ def test_under_a_flood_of_answers_to_what_is_asked_it_ends_too(scene, wire):
 # --- in an event loop
 
 
-def test_one_address_is_asked_about_once_at_a_time(scene, wire):
+def test_pending_address_is_not_added_twice(scene, wire):
     clock = Clock()
     with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         assert asker.put(question("192.0.2.10"))
@@ -197,7 +197,7 @@ def test_one_address_is_asked_about_once_at_a_time(scene, wire):
         assert asker.put(question("192.0.2.10"))
 
 
-def test_what_is_urgent_goes_first(scene, wire):
+def test_first_goes_before_waiting_questions(scene, wire):
     with contextlib.closing(resolve_ask.Asker(rate=1, clock=Clock())) as asker:
         asker.put(question("192.0.2.10"))
         asker.put(question("192.0.2.11"), first=True)
@@ -206,7 +206,7 @@ def test_what_is_urgent_goes_first(scene, wire):
 
 
 @PAIR
-def test_it_sleeps_while_nothing_is_asked_and_forgets_what_came_meanwhile(scene, wire, address):
+def test_idle_asker_sleeps_and_drops_old_answers(scene, wire, address):
     clock = Clock()
     with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         assert asker.next_due() is None
@@ -223,7 +223,7 @@ def test_it_sleeps_while_nothing_is_asked_and_forgets_what_came_meanwhile(scene,
 
 
 @PAIR
-def test_an_event_loop_hears_the_answer(scene, wire, address):
+def test_event_loop_receives_the_answer(scene, wire, address):
     scene.worker(address)
     with contextlib.closing(resolve_ask.Asker(rate=100)) as asker:
         asker.put(question(address))
@@ -238,13 +238,13 @@ def test_an_event_loop_hears_the_answer(scene, wire, address):
     assert (asked, told(heard)) == (question(address), (1, 1, [BORN], ""))
 
 
-def test_a_long_run_says_how_far_it_is(scene, wire):
+def test_tick_reports_progress(scene, wire):
     said = []
     ask(*[question(f"192.0.2.{n}") for n in (10, 11)], tick=lambda *words: said.append(words))
     assert said[0] == (0, 2)
 
 
-def test_all_it_opened_is_closed(scene, wire):
+def test_ask_closes_its_sockets(scene, wire):
     def packet_sockets():
         with open("/proc/net/packet", encoding="ascii") as file:
             return len(file.readlines())
@@ -258,7 +258,7 @@ def test_all_it_opened_is_closed(scene, wire):
     scene.until(lambda: packet_sockets() == before)
 
 
-def test_questions_of_both_families_at_once(scene, wire):
+def test_both_families_at_once(scene, wire):
     for address in ("192.0.2.10", "2001:db8::10"):
         scene.worker(address)
     heard = ask(question("192.0.2.10"), question("2001:db8::10", BORN), question("2001:db8::11"))

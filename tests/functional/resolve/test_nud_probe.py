@@ -1,4 +1,4 @@
-"""arp.revalidate: who has it is asked on the wire, nothing is invented, nothing live is hurt."""
+"""arp.revalidate and the PROBE fallback: no MAC is invented, no living entry is lost."""
 
 import contextlib
 import socket
@@ -15,7 +15,7 @@ PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
 
 @pytest.fixture
 def lively(scene):
-    """A scene whose kernel gives its verdicts quickly, and asks by broadcast before it fails."""
+    """A scene whose kernel decides quickly, and probes by broadcast before an entry fails."""
     scene.quick()
     for family in ("ipv4", "ipv6"):
         scene.sysctl(f"{family}.neigh.db0.mcast_resolicit", 3)
@@ -23,7 +23,7 @@ def lively(scene):
 
 
 @PAIR
-def test_a_wrong_entry_is_healed_and_both_macs_are_named(arp, lively, address):
+def test_wrong_entry_is_healed(arp, lively, address):
     lively.worker(address)
     lively.add(address, "reachable", DEAD)
     answer = arp.revalidate(ip=address)
@@ -43,7 +43,7 @@ def test_a_wrong_entry_is_healed_and_both_macs_are_named(arp, lively, address):
 
 @PAIR
 @pytest.mark.parametrize("state", ["reachable", "stale", "delay", "probe"])
-def test_a_right_entry_is_confirmed(arp, lively, address, state):
+def test_right_entry_is_confirmed(arp, lively, address, state):
     lively.worker(address)
     lively.add(address, state, BORN)
     answer = arp.revalidate()
@@ -52,7 +52,7 @@ def test_a_right_entry_is_confirmed(arp, lively, address, state):
 
 
 @PAIR
-def test_a_dead_entry_is_gone(arp, lively, address):
+def test_entry_without_an_answer_is_gone(arp, lively, address):
     lively.add(address, "reachable", DEAD)
     answer = arp.revalidate()
     assert answer["gone"] == [{"ip": address, "dev": "db0", "mac": DEAD}]
@@ -60,8 +60,8 @@ def test_a_dead_entry_is_gone(arp, lively, address):
 
 
 @PAIR
-def test_while_it_asks_traffic_keeps_its_mac(arp, scene, address):
-    """The entry is in PROBE, with the MAC it had: that is what hurts no live connection."""
+def test_entry_in_probe_keeps_its_mac(arp, scene, address):
+    """In PROBE traffic goes on to the cached MAC: no live connection is hurt."""
     scene.add(address, "reachable", DEAD)
     run = threading.Thread(target=arp.revalidate)
     run.start()
@@ -73,7 +73,7 @@ def test_while_it_asks_traffic_keeps_its_mac(arp, scene, address):
     assert not run.is_alive()
 
 
-def test_the_router_flag_is_kept(arp, lively):
+def test_router_flag_is_kept(arp, lively):
     lively.worker("2001:db8::10")
     lively.add("2001:db8::10", "stale", BORN, "db0", "router")
     lively.sysctl("ipv6.conf.db0.forwarding", 0)
@@ -82,7 +82,7 @@ def test_the_router_flag_is_kept(arp, lively):
     assert lively.table() == [f"2001:db8::10 db0 {BORN} router REACHABLE"]
 
 
-def test_what_is_somebodys_is_not_asked(arp, lively):
+def test_owned_entries_are_not_probed(arp, lively):
     rows = [
         ("192.0.2.20", ["nud", "permanent"]),
         ("192.0.2.21", ["nud", "noarp"]),
@@ -103,7 +103,7 @@ def test_what_is_somebodys_is_not_asked(arp, lively):
     assert lively.table() == before
 
 
-def test_test_mode_touches_nothing_and_asks_nobody(arp, lively):
+def test_test_mode_sends_no_probe(arp, lively):
     lively.worker("192.0.2.10")
     lively.add("192.0.2.10", "stale", DEAD)
     lively.add("192.0.2.11", "reachable", DEAD)
@@ -122,7 +122,7 @@ def test_test_mode_touches_nothing_and_asks_nobody(arp, lively):
     assert lively.table() == before
 
 
-def test_an_entry_that_changes_between_read_and_act_is_left_as_it_is(arp, lively, monkeypatch):
+def test_entry_that_changed_since_the_read_is_kept(arp, lively, monkeypatch):
     """Compare-and-probe: the kernel itself compares the MAC."""
     from arp_engine.netlink import rtnetlink
 
@@ -141,7 +141,7 @@ def test_an_entry_that_changes_between_read_and_act_is_left_as_it_is(arp, lively
     assert lively.table() == [f"192.0.2.10 db0 {BORN} REACHABLE"]
 
 
-def test_an_entry_that_vanishes_between_read_and_act_is_no_failure(arp, lively, monkeypatch):
+def test_entry_removed_since_the_read_is_no_failure(arp, lively, monkeypatch):
     from arp_engine.netlink import rtnetlink
 
     lively.add("192.0.2.10", "reachable", DEAD)
@@ -159,7 +159,7 @@ def test_an_entry_that_vanishes_between_read_and_act_is_no_failure(arp, lively, 
     assert answer["kept"] == {"already gone": 1} or answer["kept"] == {"INCOMPLETE": 1}
 
 
-def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene):
+def test_device_removed_during_a_run_is_no_failure(arp, scene):
     for last in range(10, 30):
         scene.add(f"192.0.2.{last}", "stale", DEAD)
     answers = []
@@ -175,8 +175,8 @@ def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene):
 
 
 @pytest.mark.parametrize("rate", [0, 5000])
-def test_no_living_neighbour_fails_however_fast(arp, lively, rate):
-    """600 living, 100 dead, two wrong: every one gets its verdict."""
+def test_no_living_neighbour_fails_at_any_rate(arp, lively, rate):
+    """600 living, 100 dead, two wrong: each gets its verdict."""
     cable.inhabit("10.0.0.0/16")
     names = lively.fill(600)
     batch = "\n".join(f"neigh replace {n} lladdr {BORN} nud stale dev db0" for n in names[2:])
@@ -192,7 +192,7 @@ def test_no_living_neighbour_fails_however_fast(arp, lively, rate):
 
 @pytest.fixture
 def while_read(arp, lively, monkeypatch):
-    """Let an entry change its state while the table is read, which takes long."""
+    """Let an entry change its state while a large table is read."""
     from arp_engine.table import view
 
     original = view.TableView.read_ours
@@ -209,8 +209,8 @@ def while_read(arp, lively, monkeypatch):
     return change
 
 
-def test_an_entry_that_gets_an_owner_while_a_large_table_is_read_is_kept(arp, lively, while_read):
-    """Freshness counts from before the read: reading 40,000 rows takes longer than it lasts."""
+def test_entry_that_gets_an_owner_during_the_read_is_kept(arp, lively, while_read):
+    """Reading 40,000 rows takes long; the entry is read again before it is put into PROBE."""
     lively.add("192.0.2.10", "stale", DEAD)
     while_read("192.0.2.10", "permanent")
     answer = arp.revalidate("192.0.2.10")
@@ -218,7 +218,7 @@ def test_an_entry_that_gets_an_owner_while_a_large_table_is_read_is_kept(arp, li
     assert lively.table() == [f"192.0.2.10 db0 {DEAD} PERMANENT"]
 
 
-def test_a_device_that_sends_no_probes_is_not_asked_to(arp, scene):
+def test_device_without_unicast_probes_is_kept(arp, scene):
     """The kernel would fail a living neighbour at once, without a packet."""
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", BORN)
@@ -228,7 +228,7 @@ def test_a_device_that_sends_no_probes_is_not_asked_to(arp, scene):
     assert scene.table() == [f"192.0.2.10 db0 {BORN} REACHABLE"]
 
 
-def test_what_another_process_removes_meanwhile_is_not_called_gone(arp, scene):
+def test_entry_removed_by_another_process_is_kept(arp, scene):
     scene.add("192.0.2.10", "stale", DEAD)
     answers = []
     run = threading.Thread(target=lambda: answers.append(arp.revalidate("192.0.2.10")))
@@ -240,7 +240,7 @@ def test_what_another_process_removes_meanwhile_is_not_called_gone(arp, scene):
     assert answers[0]["kept"] == {"removed meanwhile": 1}
 
 
-def test_a_verdict_is_not_waited_for_without_end(arp, scene, monkeypatch):
+def test_overdue_verdict_is_undecided(arp, scene, monkeypatch):
     """A router's advertisement can set retrans_time to days."""
     from arp_engine.resolve import nud_probe
 
@@ -250,7 +250,7 @@ def test_a_verdict_is_not_waited_for_without_end(arp, scene, monkeypatch):
     assert arp.revalidate("2001:db8::10")["undecided"] == 1
 
 
-def test_an_entry_that_is_no_longer_selected_is_counted_and_not_proven(arp, lively, while_read):
+def test_entry_no_longer_selected_is_kept(arp, lively, while_read):
     lively.add("192.0.2.10", "stale", DEAD)
     while_read("192.0.2.10", "reachable")
     answer = arp.revalidate("192.0.2.10", state="STALE")

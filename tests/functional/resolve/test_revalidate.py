@@ -1,4 +1,4 @@
-"""arp.revalidate on the wire: what is heard is what is told, and what is silent is proven."""
+"""arp.revalidate on the wire: answers decide; without one the PROBE fallback does."""
 
 import contextlib
 import itertools
@@ -19,7 +19,7 @@ OTHER = "02:00:00:00:00:0c"
 
 @pytest.fixture(autouse=True)
 def _quick(scene):
-    """A verdict of the kernel's in less than a second and not in seven."""
+    """The kernel decides in less than a second instead of seven."""
     scene.quick()
 
 
@@ -30,7 +30,7 @@ def resolicit(family="ipv4"):
 
 @pytest.fixture
 def between(arp, monkeypatch):
-    """Let something happen after nobody has answered, and before the kernel is made to prove."""
+    """Let something happen between the unanswered questions and the PROBE fallback."""
     from arp_engine.resolve import ask as resolve_ask
 
     original, happened = resolve_ask.ask, []
@@ -48,13 +48,11 @@ def between(arp, monkeypatch):
     return ask_then
 
 
-# --- what is heard
+# --- answers
 
 
 @PAIR
-def test_a_wrong_entry_that_is_vouched_for_is_healed_by_the_question_alone(
-    arp, scene, wire, address, monkeypatch
-):
+def test_upper_layer_confirmed_entry_is_healed_by_a_probe(arp, scene, wire, address, monkeypatch):
     """No entry is written, none is put into PROBE: the kernel takes the answer by itself."""
     from arp_engine.netlink import rtnetlink
 
@@ -82,7 +80,7 @@ def test_a_wrong_entry_that_is_vouched_for_is_healed_by_the_question_alone(
 
 
 @PAIR
-def test_a_right_entry_costs_one_frame_to_its_owner(arp, scene, wire, address):
+def test_right_entry_costs_one_unicast_frame(arp, scene, wire, address):
     scene.worker(address)
     scene.add(address, "stale", BORN)
     [row] = arp.revalidate(address, rows=True)["entries"]
@@ -92,7 +90,7 @@ def test_a_right_entry_costs_one_frame_to_its_owner(arp, scene, wire, address):
 
 @PAIR
 @pytest.mark.usefixtures("patient")
-def test_two_who_answer_are_duplicates_and_never_a_heal(arp, scene, wire, address):
+def test_two_answers_are_a_duplicate_not_a_heal(arp, scene, wire, address):
     scene.add(address, "stale", DEAD)
     with wire.answering(
         lambda ip, to_all, _number: [answer(ip, BORN), answer(ip, OTHER)] if to_all else []
@@ -104,7 +102,7 @@ def test_two_who_answer_are_duplicates_and_never_a_heal(arp, scene, wire, addres
     assert (result["healed"], result["checked"], result["totals"]["duplicates"]) == ([], 1, 1)
 
 
-def test_within_locktime_the_right_answer_is_dropped_and_asked_for_again(arp, scene, wire):
+def test_answer_ignored_within_locktime_is_asked_again(arp, scene, wire):
     """The kernel would even count it as a confirmation of the wrong MAC."""
     scene.sysctl("ipv4.neigh.db0.locktime", 50)  # hundredths of a second
     scene.worker("192.0.2.10")
@@ -115,7 +113,7 @@ def test_within_locktime_the_right_answer_is_dropped_and_asked_for_again(arp, sc
     assert scene.table() == [f"192.0.2.10 db0 {BORN} REACHABLE"]
 
 
-def test_a_locktime_that_lasts_for_ever_is_said_and_no_heal_is_told(arp, scene, wire, monkeypatch):
+def test_endless_locktime_is_a_warning_not_a_heal(arp, scene, wire, monkeypatch):
     from arp_engine.resolve import revalidate
 
     monkeypatch.setattr(revalidate, "MAX_LOCKTIME_WAIT_S", 0.05)
@@ -132,7 +130,7 @@ def test_a_locktime_that_lasts_for_ever_is_said_and_no_heal_is_told(arp, scene, 
     assert scene.table() == [f"192.0.2.10 db0 {DEAD} REACHABLE"]
 
 
-def test_an_advertisement_that_may_not_override_heals_nothing(arp, scene, wire):
+def test_advertisement_without_override_heals_nothing(arp, scene, wire):
     scene.add("2001:db8::10", "reachable", DEAD)
     with wire.answering(lambda ip, to_all, _n: [answer(ip, BORN, O=0)] if to_all else []):
         result = arp.revalidate("2001:db8::10")
@@ -140,8 +138,8 @@ def test_an_advertisement_that_may_not_override_heals_nothing(arp, scene, wire):
 
 
 @pytest.mark.usefixtures("patient")
-def test_forged_answers_heal_nothing_that_the_table_does_not_hold(arp, scene, wire):
-    """Lies about what is asked and what is not, all the time: the answer is still true."""
+def test_healed_is_only_what_the_table_holds(arp, scene, wire):
+    """Forged answers, to pending questions and to none, do not falsify the result."""
     addresses = [f"192.0.2.{last}" for last in range(10, 35)]
     living, silent = addresses[:10], addresses[10:15]
     claimed, held = addresses[15:20], addresses[20:]  # by two others; by the one we hold as well
@@ -164,11 +162,13 @@ def test_forged_answers_heal_nothing_that_the_table_does_not_hold(arp, scene, wi
     assert all(table[address] == BORN for address in living)
     assert {row["ip"] for row in result["gone"]} == set(silent)
     told = {row["ip"] for row in result["duplicates"]}
-    assert set(claimed) <= told <= {*claimed, *held}, "who is heard first at the MAC we hold has it"
+    assert set(claimed) <= told <= {*claimed, *held}, (
+        "the first unicast answer from the cached MAC confirms"
+    )
     assert "203.0.113.1" not in table
 
 
-# --- what cannot be asked
+# --- entries that cannot be probed
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,7 @@ def test_forged_answers_heal_nothing_that_the_table_does_not_hold(arp, scene, wi
         ("192.0.2.10", "address flush dev db0", "no address to ask from"),
     ],
 )
-def test_what_cannot_be_asked_is_kept_with_the_reason_and_never_failed(
-    arp, scene, address, words, why
-):
+def test_entry_that_cannot_be_probed_is_kept_with_reason(arp, scene, address, words, why):
     ip(*words.split())  # first: with the last address the kernel drops a family's entries
     scene.add(address, "stale", BORN)
     result = arp.revalidate(address)
@@ -188,7 +186,7 @@ def test_what_cannot_be_asked_is_kept_with_the_reason_and_never_failed(
     assert scene.table() == [f"{address} db0 {BORN} STALE"]
 
 
-def test_without_carrier_a_living_neighbour_does_not_fail(arp, scene):
+def test_living_neighbour_without_carrier_is_kept(arp, scene):
     """arp_evict_nocarrier=0 keeps entries on purpose."""
     scene.sysctl("ipv4.conf.db0.arp_evict_nocarrier", 0)
     scene.add("192.0.2.10", "stale", BORN)
@@ -200,7 +198,7 @@ def test_without_carrier_a_living_neighbour_does_not_fail(arp, scene):
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
-def test_without_cap_net_raw_it_says_so_and_the_kernel_asks(arp, scene, wire, monkeypatch, right):
+def test_without_cap_net_raw_the_kernel_probes(arp, scene, wire, monkeypatch, right):
     from arp_engine.packets import packet_socket
 
     def refuse(port, family):
@@ -215,13 +213,11 @@ def test_without_cap_net_raw_it_says_so_and_the_kernel_asks(arp, scene, wire, mo
     assert line.startswith("no CAP_NET_RAW: no probe was sent")
 
 
-# --- what is silent
+# --- no answer: the PROBE fallback
 
 
 @PAIR
-def test_while_the_kernel_proves_the_silent_everybody_is_asked_and_then_as_before(
-    arp, scene, wire, address
-):
+def test_mcast_resolicit_is_raised_and_restored(arp, scene, wire, address):
     family = "ipv6" if ":" in address else "ipv4"
     scene.add(address, "stale", DEAD)
     answers = []
@@ -234,7 +230,7 @@ def test_while_the_kernel_proves_the_silent_everybody_is_asked_and_then_as_befor
     assert resolicit(family) == 0
 
 
-def test_two_at_once_put_back_what_was_there(arp, scene, wire):
+def test_concurrent_runs_restore_mcast_resolicit(arp, scene, wire):
     for last in range(10, 14):
         scene.add(f"192.0.2.{last}", "stale", DEAD)
     answers = []
@@ -251,13 +247,13 @@ def test_two_at_once_put_back_what_was_there(arp, scene, wire):
     assert resolicit() == 0
 
 
-def test_who_finds_another_proving_waits_and_hurts_nobody(arp, scene, wire, monkeypatch):
-    """The other one puts 0 back when he is done: in the middle of our wait a living entry fails."""
+def test_lock_held_by_another_run_leaves_entries_untouched(arp, scene, wire, monkeypatch):
+    """The other run would restore the 0 during our wait, and a living entry would fail."""
     from arp_engine.netlink import rtnetlink
     from arp_engine.resolve import nud_probe
 
     monkeypatch.setattr(nud_probe, "MAX_LOCK_WAIT_S", 0.1)
-    scene.sysctl("ipv4.neigh.db0.mcast_resolicit", 3)  # as the other has set it
+    scene.sysctl("ipv4.neigh.db0.mcast_resolicit", 3)  # as the other run has set it
     scene.add("192.0.2.10", "stale", DEAD)
     with rtnetlink.lock(nud_probe.LOCK, 0) as other:
         assert other
@@ -270,9 +266,7 @@ def test_who_finds_another_proving_waits_and_hurts_nobody(arp, scene, wire, monk
     assert resolicit() == 3
 
 
-def test_who_is_killed_leaves_no_lock_and_a_kernel_that_asks_more_and_nothing_else(
-    arp, scene, wire, repo
-):
+def test_sigkill_releases_lock_and_leaves_mcast_resolicit_raised(arp, scene, wire, repo):
     scene.add("192.0.2.10", "stale", DEAD)
     program = (
         "from arp_engine.resolve import revalidate\n"
@@ -299,10 +293,10 @@ def test_who_is_killed_leaves_no_lock_and_a_kernel_that_asks_more_and_nothing_el
         ("nud stale protocol zebra", {"protocol zebra": 1}, f"192.0.2.10 db0 {DEAD} zebra zebra"),
     ],
 )
-def test_what_gets_an_owner_after_the_question_is_not_put_into_probe(
+def test_entry_that_gets_an_owner_is_not_put_into_probe(
     arp, scene, wire, between, words, kept, row
 ):
-    """Probing writes: it would take the mark off that says whose it is."""
+    """The PROBE message writes the entry: it would remove the mark of its owner."""
     scene.add("192.0.2.10", "stale", DEAD)
     happened = between(
         lambda: ip("neigh", "replace", "192.0.2.10", "lladdr", DEAD, "dev", "db0", *words.split())
@@ -314,7 +308,7 @@ def test_what_gets_an_owner_after_the_question_is_not_put_into_probe(
 
 
 @pytest.mark.parametrize("state", ["failed", "incomplete"])
-def test_to_what_has_lost_its_mac_the_old_one_is_not_written_back(arp, scene, wire, between, state):
+def test_old_mac_is_not_written_back(arp, scene, wire, between, state):
     scene.add("192.0.2.10", "stale", DEAD)
     between(lambda: scene.add("192.0.2.10", state, None))
     result = arp.revalidate("192.0.2.10")
@@ -322,9 +316,7 @@ def test_to_what_has_lost_its_mac_the_old_one_is_not_written_back(arp, scene, wi
     assert all(DEAD not in row for row in scene.table())
 
 
-def test_a_kernel_that_cannot_be_asked_for_one_entry_is_read_as_a_whole(
-    arp, scene, wire, monkeypatch
-):
+def test_kernel_before_5_0_is_read_as_a_whole_table(arp, scene, wire, monkeypatch):
     """Before 5.0 the answer to RTM_GETNEIGH is EOPNOTSUPP."""
     import errno
 
@@ -343,9 +335,7 @@ def test_a_kernel_that_cannot_be_asked_for_one_entry_is_read_as_a_whole(
     assert [row["ip"] for row in result["gone"]] == ["192.0.2.11"]
 
 
-def test_bursts_of_probes_leave_half_of_the_receiving_backlog_to_others(
-    arp, scene, wire, monkeypatch, tmp_path
-):
+def test_bursts_use_half_of_the_receive_backlog(arp, scene, wire, monkeypatch, tmp_path):
     from arp_engine.netlink import rtnetlink
     from arp_engine.resolve import in_flight
 
@@ -371,11 +361,11 @@ def test_bursts_of_probes_leave_half_of_the_receiving_backlog_to_others(
     ip("route", "add", "10.0.0.0/8", "dev", "db0")
     assert arp.revalidate(rate=0)["checked"] == 35
     assert [10, 10, 10, 5] == counts == list(times.values())
-    # nobody answers: each waits until the one before is old
+    # nobody answers: each burst waits for the answer window of the one before
     assert all(one + in_flight.ANSWER_WINDOW_S <= next_ for one, next_ in itertools.pairwise(times))
 
 
-def test_a_long_run_says_how_far_it_is(arp, scene, wire, caplog):
+def test_long_run_logs_its_progress(arp, scene, wire, caplog):
     for last in range(10, 40):
         scene.add(f"192.0.2.{last}", "stale", BORN)
         scene.worker(f"192.0.2.{last}")

@@ -1,4 +1,4 @@
-"""One verdict from what was seen: every kind of evidence, and which of two truths goes first."""
+"""The verdict for every kind of evidence, and which of two true ones wins."""
 
 import pytest
 from arp_engine.diagnose import verdict
@@ -28,7 +28,7 @@ def row(mac=A, state="STALE", owner="", suspect=False, confirmed_s=40.0):
 
 
 def seen(before=None, answers=(), after=None, route=LINK, **more):
-    """Return evidence; who answers does so after half a millisecond, or as told."""
+    """Return evidence; ``answers``: MACs, or MACs to milliseconds."""
     found = answers if isinstance(answers, dict) else dict.fromkeys(answers, 0.5)
     more.setdefault("asked_s", 0.65)
     return Evidence(ADDRESS, route, before, after, answers=found, **more)
@@ -42,20 +42,20 @@ def read(before=None, **more):
 FAILED, INCOMPLETE = row("", "FAILED"), row("", "INCOMPLETE", "INCOMPLETE")
 PERMANENT = row(A, "PERMANENT", "PERMANENT")
 ZEBRA = row(A, "REACHABLE", "protocol zebra")
-VOUCHED = row(A, "REACHABLE", suspect=True, confirmed_s=0.01)
+SUSPECT = row(A, "REACHABLE", suspect=True, confirmed_s=0.01)
 FRESH = row(A, "REACHABLE", confirmed_s=5.0)  # by ARP, lately
-REFRESHED = row(A, "REACHABLE", confirmed_s=0.1)  # while we asked
+REFRESHED = row(A, "REACHABLE", confirmed_s=0.1)  # during our probes
 
 CASES = {
     # the table and the wire agree
     "right": (seen(row(), [A], row(A, "REACHABLE")), verdict.RIGHT),
-    "right: kept alive, and rightly": (seen(VOUCHED, [A], VOUCHED), verdict.RIGHT),
+    "right: kept alive, and rightly": (seen(SUSPECT, [A], SUSPECT), verdict.RIGHT),
     "right: set by hand": (seen(PERMANENT, [A], PERMANENT), verdict.RIGHT),
     "right: a full table does not matter": (seen(row(), [A], row(), load=FULL), verdict.RIGHT),
     "next hop right": (seen(row(), [A], row(), BEHIND), verdict.NEXT_HOP),
     # they did not
     "corrected": (seen(row(), [B], row(B, "REACHABLE")), verdict.CORRECTED),
-    "corrected: was vouched for": (seen(VOUCHED, [B], row(B)), verdict.CORRECTED),
+    "corrected: was suspect": (seen(SUSPECT, [B], row(B)), verdict.CORRECTED),
     "corrected: had failed": (seen(FAILED, [B], row(B)), verdict.CORRECTED),
     "corrected: was being resolved": (seen(INCOMPLETE, [B], row(B)), verdict.CORRECTED),
     "corrected: the next hop": (seen(row(), [B], row(B), BEHIND), verdict.CORRECTED),
@@ -99,15 +99,15 @@ CASES = {
     "nobody: the kernel finds out": (seen(row(), (), INCOMPLETE), verdict.SILENT),
     "nobody: learned by ARP lately": (seen(FRESH, (), FRESH), verdict.SILENT),
     "nobody: by hand": (seen(PERMANENT, (), PERMANENT), verdict.SILENT),
-    "nobody: by zebra, vouched for": (
+    "nobody: by zebra, suspect": (
         seen(ZEBRA | {"suspect": True}, (), ZEBRA | {"suspect": True}),
         verdict.SILENT,
     ),
-    "nobody: vouched for until it failed": (seen(VOUCHED, (), FAILED), verdict.SILENT),
+    "nobody: suspect until it failed": (seen(SUSPECT, (), FAILED), verdict.SILENT),
     "nobody: the next hop": (seen(row(), (), row(), BEHIND), verdict.SILENT),
-    "vouched: for long": (seen(VOUCHED, (), VOUCHED), verdict.VOUCHED),
-    "vouched: while we asked": (seen(FRESH, (), REFRESHED), verdict.VOUCHED),
-    "vouched: the next hop": (seen(VOUCHED, (), VOUCHED, BEHIND), verdict.VOUCHED),
+    "upper layer: for long": (seen(SUSPECT, (), SUSPECT), verdict.UPPER_LAYER_ONLY),
+    "upper layer: during our probes": (seen(FRESH, (), REFRESHED), verdict.UPPER_LAYER_ONLY),
+    "upper layer: the next hop": (seen(SUSPECT, (), SUSPECT, BEHIND), verdict.UPPER_LAYER_ONLY),
     # two answer
     "duplicate": (seen(row(), [A, B], row()), verdict.DUPLICATE),
     "duplicate: neither is in the table": (seen(row(C), [A, B], row()), verdict.DUPLICATE),
@@ -143,18 +143,18 @@ CASES = {
         seen(row(C), [A, B], row(), witnesses={OTHER: [A, B]}),
         verdict.FLUX,
     ),
-    # nobody can be asked
+    # no probe can be sent
     "cannot: no route": (seen(route=Route(why_not="ENETUNREACH")), verdict.CANNOT),
     "cannot: no route, only read": (read(route=Route(why_not="ENETUNREACH")), verdict.CANNOT),
     "cannot: no carrier": (seen(row(), (), row(), cannot_ask="no carrier"), verdict.CANNOT),
-    "cannot: no carrier, vouched for": (
-        seen(VOUCHED, (), VOUCHED, cannot_ask="no carrier"),
+    "cannot: no carrier, suspect": (
+        seen(SUSPECT, (), SUSPECT, cannot_ask="no carrier"),
         verdict.CANNOT,
     ),
     "cannot: no carrier, no room": (seen(cannot_ask="no carrier", load=FULL), verdict.CANNOT),
-    # nobody was to be asked
+    # test=True
     "read: an entry": (read(row()), verdict.NOT_ASKED),
-    "read: a suspect": (read(VOUCHED), verdict.NOT_ASKED),
+    "read: a suspect": (read(SUSPECT), verdict.NOT_ASKED),
     "read: set by hand": (read(PERMANENT), verdict.NOT_ASKED),
     "read: being resolved": (read(INCOMPLETE), verdict.NOT_ASKED),
     "read: failed": (read(FAILED), verdict.SILENT),
@@ -171,7 +171,7 @@ def test_verdict(evidence, name):
 
 
 @SEEN
-def test_every_sentence_can_be_read(evidence, name):
+def test_every_sentence_is_readable(evidence, name):
     found = verdict.verdict(evidence)
     assert found.sentence.endswith((".", "?"))
     assert not set("{}[]'") & set(found.sentence)
@@ -181,7 +181,7 @@ def test_every_sentence_can_be_read(evidence, name):
     assert "\n" not in found.sentence + found.cure
 
 
-def test_the_set_is_closed_and_every_one_of_it_occurs():
+def test_every_verdict_occurs():
     assert {name for _evidence, name in CASES.values()} == set(verdict.VERDICTS)
 
 
@@ -190,8 +190,8 @@ def test_the_set_is_closed_and_every_one_of_it_occurs():
     [
         (seen(row(), [A], row()), ""),
         (seen(row(), [B], row(B)), ""),
-        (seen(VOUCHED, (), VOUCHED), "salt-call arp.revalidate 192.0.2.10 dev=db0"),
-        (seen(VOUCHED, (), VOUCHED, BEHIND), "salt-call arp.revalidate 192.0.2.254 dev=db0"),
+        (seen(SUSPECT, (), SUSPECT), "salt-call arp.revalidate 192.0.2.10 dev=db0"),
+        (seen(SUSPECT, (), SUSPECT, BEHIND), "salt-call arp.revalidate 192.0.2.254 dev=db0"),
         (seen(row(), [B], row()), "salt-call arp.flush 192.0.2.10 dev=db0"),
         (read(row(), route=BEHIND), "salt-call arp.diagnose 192.0.2.10 dev=db0"),
         (seen(PERMANENT, [B], PERMANENT), "ip neigh del 192.0.2.10 dev db0"),
@@ -204,15 +204,15 @@ def test_the_set_is_closed_and_every_one_of_it_occurs():
         (seen(), ""),
     ],
     ids=[
-        "right", "corrected", "vouched", "vouched next hop", "still wrong", "not asked", "by hand",
+        "right", "corrected", "suspect", "suspect next hop", "still wrong", "not asked", "by hand",
         "zebra", "full", "silent",
     ],
 )  # fmt: skip
-def test_the_command_that_cures(evidence, cure):
+def test_the_cure(evidence, cure):
     assert verdict.verdict(evidence).cure == cure
 
 
-def test_an_ipv6_table_has_keys_of_its_own():
+def test_the_ipv6_table_has_its_own_sysctls():
     evidence = Evidence("2001:db8::10", LINK, answers={A: 0.5}, load=FULL)
     assert "net.ipv6.neigh.default.gc_thresh3=4096" in verdict.verdict(evidence).cure
 
@@ -227,22 +227,22 @@ def test_an_ipv6_table_has_keys_of_its_own():
         (seen(row(), [A], row(), sockets=[STUCK]), "1 TCP socket gets no answer"),
         (seen(row(), [A], row(), sockets=[STUCK] * 2), "2 TCP sockets get no answer"),
         (seen(row(), [A], row(), load=FULL), "table is full"),
-        (seen(row(), [A], row(), own_macs={A: "db1"}), "this machine's own, of db1"),
+        (seen(row(), [A], row(), own_macs={A: "db1"}), "belongs to this host (db1)"),
         (seen(row(), [A, B], row(), witnesses={OTHER: [A]}), "for 192.0.2.77 only"),
         (seen(row(), [A, B], row()), "no other address of theirs is known"),
         (seen(row(), [A, B], row(), witnesses={OTHER: [A, B]}), "complete copy"),
-        (seen(VOUCHED, (), VOUCHED, kernel="3.13.0-24-generic"), "before Linux 4.11"),
-        (seen(VOUCHED, [B], row(B), kernel="4.9.0"), "before Linux 4.11"),
-        (read(VOUCHED), "MSG_CONFIRM"),
+        (seen(SUSPECT, (), SUSPECT, kernel="3.13.0-24-generic"), "before Linux 4.11"),
+        (seen(SUSPECT, [B], row(B), kernel="4.9.0"), "before Linux 4.11"),
+        (read(SUSPECT), "MSG_CONFIRM"),
         (seen(ZEBRA, [B], ZEBRA), "(REACHABLE, protocol zebra)"),
         (seen(PERMANENT, [B], PERMANENT), "(PERMANENT)"),
     ],
 )
-def test_what_is_said(evidence, said):
+def test_the_sentence_says(evidence, said):
     assert said in verdict.verdict(evidence).sentence
 
 
 @pytest.mark.parametrize("kernel", ["4.11.0", "6.18.44", "", "unknown"])
-def test_a_kernel_of_today_vouches_for_nobody(kernel):
-    sentence = verdict.verdict(seen(VOUCHED, (), VOUCHED, kernel=kernel)).sentence
+def test_kernels_since_4_11_are_not_named(kernel):
+    sentence = verdict.verdict(seen(SUSPECT, (), SUSPECT, kernel=kernel)).sentence
     assert "4.11" not in sentence

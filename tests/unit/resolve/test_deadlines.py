@@ -3,7 +3,7 @@
 from arp_engine.resolve import deadlines as resolve_deadlines
 
 
-def test_deadlines_come_in_order_and_each_key_has_one():
+def test_keys_come_in_order_of_their_last_deadline():
     deadlines = resolve_deadlines.Deadlines()
     assert (deadlines.due(), deadlines.pop(1e9, 9)) == (float("inf"), [])
     for key, due in (("a", 3.0), ("b", 1.0), ("c", 2.0), ("b", 4.0), ("d", 2.0)):
@@ -15,7 +15,7 @@ def test_deadlines_come_in_order_and_each_key_has_one():
     assert deadlines.pop(9, 9) == ["b"]
 
 
-def test_deadlines_that_are_set_together_are_still_each_key_s_own():
+def test_keys_set_together_are_independent():
     deadlines = resolve_deadlines.Deadlines()
     deadlines.set(2.0, "abcd")
     deadlines.set(1.0, "c")
@@ -28,7 +28,7 @@ def test_deadlines_that_are_set_together_are_still_each_key_s_own():
     assert not deadlines._valid
 
 
-def test_deadlines_hold_what_is_set_and_no_more():
+def test_replaced_deadlines_are_dropped():
     deadlines = resolve_deadlines.Deadlines()
     for number in range(10_000):
         deadlines.set(number, "a")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-def test_in_flight_is_bounded_until_answers_come_or_are_late():
+def test_room_returns_with_answers_or_time():
     flight = in_flight.InFlight(3)
     for key in "abc":
         flight.sent(key, 0.0)
@@ -17,7 +17,7 @@ def test_in_flight_is_bounded_until_answers_come_or_are_late():
     assert flight.room(in_flight.ANSWER_WINDOW_S) == 3
 
 
-def test_several_questions_of_one_key():
+def test_one_key_with_several_questions():
     flight = in_flight.InFlight(4)
     for now in (0.0, 0.01, 0.01):
         flight.sent("a", now)
@@ -32,7 +32,7 @@ def test_several_questions_of_one_key():
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.floats(0, 0.01))))
-def test_in_flight_never_holds_more_than_it_may(events):
+def test_limit_is_never_exceeded(events):
     flight, now = in_flight.InFlight(4), 0.0
     for key, answered, pause in events:
         now += pause
@@ -47,12 +47,12 @@ def test_in_flight_never_holds_more_than_it_may(events):
 @pytest.mark.parametrize(
     ("text", "most"), [("1000\n", 500), ("200\n", 100), ("1\n", 1), ("300000\n", 500)]
 )
-def test_a_burst_is_half_of_what_a_backlog_holds(tmp_path, text, most):
+def test_default_limit_is_half_of_the_backlog(tmp_path, text, most):
     (tmp_path / "backlog").write_text(text)
     assert in_flight.default_limit(tmp_path / "backlog") == most
 
 
-def test_an_unknown_backlog_is_taken_for_a_small_one(tmp_path):
+def test_unknown_backlog_gives_a_small_limit(tmp_path):
     assert in_flight.default_limit(tmp_path / "nowhere") == 128
     (tmp_path / "empty").write_text("")
     assert in_flight.default_limit(tmp_path / "empty") == 128

@@ -18,7 +18,7 @@ def sent_within(pace, seconds, step=0.001):
 
 
 @pytest.mark.parametrize("rate", [0.5, 1, 7, 100, 5000])
-def test_the_rate_is_kept_and_used(rate):
+def test_rate_is_kept_and_used(rate):
     pace = rate_limit.TokenBucket(rate)
     times = sent_within(pace, 20)
     late = 2 + rate * 0.001  # what the last step had not come to
@@ -27,7 +27,7 @@ def test_the_rate_is_kept_and_used(rate):
 
 @settings(deadline=None)
 @given(st.floats(0.1, 10_000), st.integers(1, 64), st.lists(st.floats(0, 3), max_size=60))
-def test_no_window_holds_more_than_rate_and_burst(rate, burst, pauses):
+def test_no_window_exceeds_rate_and_burst(rate, burst, pauses):
     pace, now, times = rate_limit.TokenBucket(rate, burst), 0.0, []
     for pause in pauses:
         now += pause
@@ -41,7 +41,7 @@ def test_no_window_holds_more_than_rate_and_burst(rate, burst, pauses):
             assert last - first + 1 <= allowed * (1 + 1e-9) + 0.01
 
 
-def test_a_pause_earns_a_burst_and_no_more():
+def test_pause_earns_one_burst():
     pace = rate_limit.TokenBucket(100, 5)
     assert pace.available(0) == 5
     pace.spend(5, 0)
@@ -50,7 +50,7 @@ def test_a_pause_earns_a_burst_and_no_more():
     assert pace.available(1000) == 5
 
 
-def test_when_the_next_is_due_it_may_go():
+def test_next_is_available_when_due():
     pace = rate_limit.TokenBucket(3)
     now = 12345.678
     for _ in range(1000):
@@ -61,7 +61,7 @@ def test_when_the_next_is_due_it_may_go():
         assert pace.available(now) == 1
 
 
-def test_rate_zero_has_no_limit():
+def test_rate_zero_is_unlimited():
     pace = rate_limit.TokenBucket(0)
     pace.spend(1_000_000, 0)
     assert (pace.available(0) > 1_000_000, pace.due(0)) == (True, 0)
