@@ -250,18 +250,18 @@ def hour(events):
         decide,
         devices,
         doubt_sources,
+        next_hops,
         options,
         telling,
     )
 
     flood = _Flood()
     ask = flood.channel
-    watched = devices.WatchedDevices(
-        options.parse({}).selectors, ask.device, ask.devices, ask.ifindex
-    )
+    watched = devices.WatchedDevices(options.parse({}).selectors, ask)
     news = telling.News(throttle.Teller(lambda *_told: None), watched, flood.now)
     decider = decide.Decider(100, flood, news, watched, lambda *_entry: False, flood.now)
-    sources = doubt_sources.DoubtSources(decider, flood, news, watched, flood.now)
+    hops = next_hops.NextHops(ask, None, decider.cache, flood.now)
+    sources = doubt_sources.DoubtSources(decider, flood, news, watched, hops, flood.now)
     decider.cache.read_anew(flood.entries)
     asked, sizes = 0, []
     for number in range(events):
@@ -313,7 +313,7 @@ class _Flood:
             1, number % 2 * 10, {question.mac: 0.2} if number % 2 else {}
         )
 
-    def has_listener_answered(self, _syn):
+    def has_listener_answered(self, _syn, _bound_to):
         """Tell whether a listener has answered: there is none."""
         return False
 

@@ -56,12 +56,14 @@ KINDS = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast"}
 RTNLGRP_LINK, RTNLGRP_NEIGH = 1, 3
 
 # --- the same header: attributes of a route
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_VIA = 1, 4, 5, 7, 18
+RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_MULTIPATH = 1, 2, 4, 5, 7, 9
+RTA_MARK, RTA_VIA = 16, 18
+RTM_F_FIB_MATCH = 0x2000  # of a request: answer with the route itself, all its next hops
 
 # --- include/uapi/linux/if.h
 IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x01, 0x08, 0x10, 0x40, 0x80
 # --- include/uapi/linux/if_link.h: attributes of a device
-IFLA_ADDRESS, IFLA_BROADCAST, IFLA_IFNAME, IFLA_AF_SPEC = 1, 2, 3, 26
+IFLA_ADDRESS, IFLA_BROADCAST, IFLA_IFNAME, IFLA_MASTER, IFLA_AF_SPEC = 1, 2, 3, 10, 26
 IFLA_EXT_MASK, IFLA_CARRIER_CHANGES, IFLA_ALT_IFNAME, IFLA_INET6_CONF = 29, 35, 53, 2
 # --- include/uapi/linux/capability.h
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13

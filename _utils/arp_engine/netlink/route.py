@@ -8,7 +8,17 @@ from typing import NamedTuple
 from pyroute2.netlink.rtnl import RTM_GETROUTE
 
 from . import codec, rtnetlink
-from .constants import RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC, RTA_VIA
+from .constants import (
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_MARK,
+    RTA_MULTIPATH,
+    RTA_OIF,
+    RTA_PREFSRC,
+    RTA_SRC,
+    RTA_VIA,
+    RTM_F_FIB_MATCH,
+)
 
 RTN_UNICAST, RTN_LOCAL = 1, 2  # include/uapi/linux/rtnetlink.h
 #: Route type to why a packet to such an address needs no neighbour entry.
@@ -30,7 +40,8 @@ REFUSALS = {
     errno.EINVAL: NO_NEIGHBOUR[6],
 }
 
-_RTMSG = struct.Struct("=BB5xB4x")  # of struct rtmsg: rtm_family, rtm_dst_len, rtm_type
+_RTMSG = struct.Struct("=BBB4xBI")  # of struct rtmsg: family, dst_len, src_len, type, flags
+_RTNEXTHOP = struct.Struct("=H2xi")  # of struct rtnexthop: rtnh_len, rtnh_ifindex
 
 
 class Route(NamedTuple):
@@ -45,23 +56,49 @@ class Route(NamedTuple):
     why_not: str = ""  # why no neighbour entry is needed
 
 
-def lookup(channel: rtnetlink.Channel, dst: bytes, ifindex: int = 0) -> Route:
+def lookup(
+    channel: rtnetlink.Channel, dst: bytes, ifindex: int = 0, source: bytes = b"", mark: int = 0
+) -> Route:
     """Return the kernel's route to an address; over one device, where ifindex is given.
 
+    source, mark: of the packets, where rules choose the route by them (ip-rule(8)).
     Of a multipath route it is one of the next hops.
     """
-    body = _RTMSG.pack(codec.family_of(dst), len(dst) * 8, 0) + codec.attribute(RTA_DST, dst)
-    if ifindex:
-        body += codec.attribute(RTA_OIF, codec.U32.pack(ifindex))
     try:
-        answer = channel.request(RTM_GETROUTE, 0, body)
+        return _parse(channel.request(RTM_GETROUTE, 0, _body(dst, ifindex, source, mark)))
     except OSError as error:
         if error.errno is None or isinstance(error, TimeoutError):
             raise
         name = errno.errorcode.get(error.errno, str(error.errno))
         why = REFUSALS.get(error.errno, os.strerror(error.errno))
         return Route(why_not=f"{why} ({name})")
-    return _parse(answer)
+
+
+def next_hops(
+    channel: rtnetlink.Channel, dst: bytes, ifindex: int = 0, source: bytes = b"", mark: int = 0
+) -> set[codec.Key]:
+    """Return the neighbours that packets to an address are sent to; several of a multipath route.
+
+    Empty where no route leads there or no neighbour is involved.
+    """
+    found = lookup(channel, dst, ifindex, source, mark)
+    if found.why_not:
+        return set()
+    hops = {(found.ifindex, found.gateway or dst)}
+    try:
+        body = _body(dst, ifindex, source, mark, RTM_F_FIB_MATCH)
+        answer = channel.request(RTM_GETROUTE, 0, body)
+    except OSError:  # the route has just gone
+        return hops
+    _kind, message = next(codec.messages(answer))
+    multipath = codec.values(message, codec.HEADER.size + _RTMSG.size).get(RTA_MULTIPATH, b"")
+    at = 0
+    while at < len(multipath):
+        size, hop_ifindex = codec.unpack(_RTNEXTHOP, multipath, at)
+        gateway = _gateway(codec.values(multipath, at + _RTNEXTHOP.size, at + size))
+        hops.add((hop_ifindex, gateway or dst))
+        at += codec.padded(max(size, _RTNEXTHOP.size))
+    return hops
 
 
 def is_local(channel: rtnetlink.Channel, dst: bytes) -> bool:
@@ -69,15 +106,31 @@ def is_local(channel: rtnetlink.Channel, dst: bytes) -> bool:
     return lookup(channel, dst).why_not == NO_NEIGHBOUR[RTN_LOCAL]
 
 
+def _body(dst: bytes, ifindex: int, source: bytes, mark: int, flags: int = 0) -> bytes:
+    """Return the body of a request for a route."""
+    body = _RTMSG.pack(codec.family_of(dst), len(dst) * 8, len(source) * 8, 0, flags)
+    body += codec.attribute(RTA_DST, dst)
+    if source:
+        body += codec.attribute(RTA_SRC, source)
+    if ifindex:
+        body += codec.attribute(RTA_OIF, codec.U32.pack(ifindex))
+    if mark:
+        body += codec.attribute(RTA_MARK, codec.U32.pack(mark))
+    return body
+
+
+def _gateway(values: dict[int, bytes]) -> bytes:
+    return values.get(RTA_GATEWAY, values.get(RTA_VIA, b"")[2:])  # rtvia: family:2 address
+
+
 def _parse(answer: bytes) -> Route:
     """Return the route of one RTM_NEWROUTE."""
     _kind, message = next(codec.messages(answer))
-    kind = codec.unpack(_RTMSG, message, codec.HEADER.size)[2]
+    kind = codec.unpack(_RTMSG, message, codec.HEADER.size)[3]
     values = codec.values(message, codec.HEADER.size + _RTMSG.size)
-    via = values.get(RTA_VIA, b"")[2:]  # struct rtvia: family:2 address
     return Route(
         ifindex=codec.unpack(codec.U32, values.get(RTA_OIF, bytes(4)))[0],
-        gateway=values.get(RTA_GATEWAY, via),
+        gateway=_gateway(values),
         source=values.get(RTA_PREFSRC, b""),
         why_not="" if kind == RTN_UNICAST else NO_NEIGHBOUR.get(kind, f"its route has type {kind}"),
     )

@@ -69,7 +69,7 @@ _TIMERS = {0: "", 1: "retransmit", 2: "keepalive", 3: "time-wait", 4: "zero-wind
 _TCP = socket.IPPROTO_TCP
 
 # include/uapi/linux/inet_diag.h: constants that pyroute2 lacks
-_REQ_BYTECODE, _BC_D_COND = 1, 8
+_REQ_BYTECODE, _BC_D_COND, _MARK = 1, 8, 15
 _ANY_PORT, _ANY_COOKIE = -1, b"\xff" * 8
 _ID = struct.Struct("=2s2s16s16sI8s")  # inet_diag_sockid: ports, addresses, ifindex, cookie
 _EXACT = struct.Struct(f"=BB6x{_ID.size}s")  # inet_diag_req_v2: family, protocol, no states, id
@@ -174,20 +174,33 @@ class Sockets:
         Where there is no connection this is the listener (state LISTEN), as for a segment.
         ifindex: the device that would receive it; needed where a socket is bound to a device.
         """
-        family = codec.family_of(peer)
+        answer = self._exact(local, local_port, peer, peer_port, ifindex)
+        return _socket(codec.unpack(_SOCKET, answer)) if answer else None
+
+    def mark(self, sock: TcpSocket) -> int:
+        """Return the mark (SO_MARK) of a socket's packets.
+
+        0 for none, without CAP_NET_ADMIN, and for a socket that is gone.
+        """
+        answer = self._exact(sock.local, sock.local_port, sock.peer, sock.peer_port, sock.ifindex)
+        values = codec.values(answer, _SOCKET.size) if answer else {}
+        return codec.unpack(codec.U32, values.get(_MARK, bytes(codec.U32.size)))[0]
+
+    def _exact(
+        self, local: bytes, local_port: int, peer: bytes, peer_port: int, ifindex: int
+    ) -> bytes:
+        """Return the message about one socket; empty where there is no such socket."""
         wanted = _ID.pack(
             local_port.to_bytes(2, "big"), peer_port.to_bytes(2, "big"),
             local, peer, ifindex, _ANY_COOKIE,
         )  # fmt: skip
+        body = _EXACT.pack(codec.family_of(peer), _TCP, wanted)
         try:
-            answer = self._channel.request(
-                SOCK_DIAG_BY_FAMILY, 0, _EXACT.pack(family, _TCP, wanted)
-            )
+            return self._channel.request(SOCK_DIAG_BY_FAMILY, 0, body)
         except OSError as error:
             if error.errno == ENOENT:
-                return None
+                return b""
             raise
-        return _socket(codec.unpack(_SOCKET, answer))
 
 
 def _cannot_list(error: OSError, no_module: int) -> OSError:

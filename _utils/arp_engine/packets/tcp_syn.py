@@ -39,6 +39,12 @@ class Syn(NamedTuple):
         """Return what identifies the connection."""
         return self[:4]
 
+    @property
+    def sequence(self) -> bytes:
+        """Return its initial sequence number: a retransmitted SYN has the same."""
+        at = (self.packet[0] & 15) * 4 if len(self.source) == 4 else _IPV6.size
+        return self.packet[at + _PORTS.size : at + _PORTS.size + 4]
+
 
 def parse(packet: bytes) -> Syn | None:
     """Return the SYN in a packet; None where it is no SYN, or its TCP header is cut short."""

@@ -1,33 +1,23 @@
 """Which devices there are, and which of them the operator has selected."""
 
-from collections.abc import Callable
-from typing import Any
+from pyroute2.netlink.rtnl import RTM_GETLINK
 
-from ..netlink import codec, model
+from ..netlink import codec, model, rtnetlink
+from ..netlink.constants import IFLA_MASTER
 from ..table import selectors as table_selectors
 
 
 class WatchedDevices:
     """The devices of this network namespace, cached until the kernel announces a change."""
 
-    def __init__(
-        self,
-        selectors: table_selectors.Selectors,
-        device: Callable[[int], model.Device | None],
-        devices: Callable[[], Any],
-        find: Callable[[str], int],
-    ) -> None:
-        """Take three lookups: a device by its index, all as (index, name), an index by name.
-
-        find: alternative names too; returns 0 where there is no such device.
-        """
-        self._selectors, self._device = selectors, device
-        self._all, self._find = devices, find
+    def __init__(self, selectors: table_selectors.Selectors, channel: rtnetlink.Channel) -> None:
+        self._selectors, self._channel = selectors, channel
         self.forget()
 
     def forget(self) -> None:
         """Drop the cache: a device has come, gone, or been renamed."""
         self._by_index: dict[int, model.Device | None] = {}
+        self._bound_to: dict[int, tuple[int, ...]] = {}
         self._by_name: dict[str, int] = {}
         self._named: set[int] | None = None
         self._absent: list[str] = []
@@ -36,10 +26,10 @@ class WatchedDevices:
     def _read(self) -> None:
         if not self._is_read:
             self._is_read = True
-            self._by_name = {name: ifindex for ifindex, name in self._all()}
+            self._by_name = {name: ifindex for ifindex, name in self._channel.devices()}
             wanted = self._selectors.dev
             if wanted is not None:
-                found = {name: self._find(name) for name in wanted}
+                found = {name: self._channel.ifindex(name) for name in wanted}
                 self._named = {ifindex for ifindex in found.values() if ifindex}
                 self._absent = sorted(name for name, ifindex in found.items() if not ifindex)
 
@@ -57,13 +47,31 @@ class WatchedDevices:
     def device(self, ifindex: int) -> model.Device | None:
         """Return a device; None where there is none."""
         if ifindex not in self._by_index:
-            self._by_index[ifindex] = self._device(ifindex)
+            self._by_index[ifindex] = self._channel.device(ifindex)
         return self._by_index[ifindex]
 
     def name(self, ifindex: int) -> str:
         """Return a device's name; its index where it is gone."""
         device = self.device(ifindex)
         return device.name if device else f"#{ifindex}"
+
+    def bound_to(self, ifindex: int) -> tuple[int, ...]:
+        """Return what a socket that uses a device may be bound to: the device, and its VRF."""
+        if ifindex not in self._bound_to:
+            master = self._master(ifindex)
+            self._bound_to[ifindex] = (ifindex, master) if master else (ifindex,)
+        return self._bound_to[ifindex]
+
+    def _master(self, ifindex: int) -> int:
+        """Return the VRF, bridge or bond that a device belongs to; 0 for none."""
+        try:
+            answer = self._channel.request(
+                RTM_GETLINK, 0, codec.IFINFOMSG.pack(0, 0, ifindex, 0, 0)
+            )
+        except OSError:  # it is gone
+            return 0
+        values = codec.values(answer, codec.HEADER.size + codec.IFINFOMSG.size)
+        return codec.unpack(codec.U32, values.get(IFLA_MASTER, bytes(codec.U32.size)))[0]
 
     def is_selected(self, entry: codec.Entry) -> bool:
         """Tell whether the operator's selectors match an entry."""

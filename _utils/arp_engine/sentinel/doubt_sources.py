@@ -5,14 +5,14 @@ one about an entry that is protected, not selected or just verified is none.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from ..netlink import codec
+from ..netlink import codec, sock_diag
 from ..packets import bpf
 from ..packets.tcp_syn import Syn
 from ..resolve import rate_limit
 from ..table import ownership
-from . import decide, devices, reinject, telling
+from . import decide, devices, next_hops, reinject, signals, telling
 from .neighbour_cache import mac_of
 
 SOCK_DIAG_RATE = 500.0  # lookups a second: has a listener answered?
@@ -29,10 +29,12 @@ class DoubtSources:
         reinjector: reinject.Reinjector,
         news: telling.News,
         watched: devices.WatchedDevices,
+        hops: next_hops.NextHops,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._decider, self._reinjector, self._news = decider, reinjector, news
-        self._devices, self._clock = watched, clock
+        self._devices, self._hops, self._clock = watched, hops, clock
+        self._outbound = signals.OutboundSyns()
         self._lookups = rate_limit.TokenBucket(SOCK_DIAG_RATE)
 
     def on_inbound_syn(self, ifindex: int, mac: bytes, syn: Syn) -> None:
@@ -54,23 +56,53 @@ class DoubtSources:
         if doubt:
             doubt.add(mac, reinject.PendingSyn(False, syn))
 
-    def is_outbound_syn_suspect(self, ifindex: int, syn: Syn) -> bool:
-        """Tell whether a SYN of ours goes to a neighbour whose entry may be wrong."""
-        return self._is_doubtable((ifindex, syn.target))
+    def on_outbound_syn(self, ifindex: int, syn: Syn) -> None:
+        """Wait for the answer to a SYN that leaves, if the entry of its next hop may be wrong."""
+        key, now = (ifindex, syn.target), self._clock()
+        if self._outbound.is_repeated(ifindex, syn, now):
+            self.on_repeated_syn(ifindex, syn)
+        elif self._decider.cache.get(key):
+            if self._is_doubtable(key):
+                self._outbound.put(syn, ifindex, now)
+        elif self._hops.may_follow_remote():
+            self._outbound.put(syn, ifindex, now)
+
+    def next_due(self) -> float:
+        """Return when ``time_out_syns`` is due."""
+        return self._outbound.next_due()
+
+    def time_out_syns(self) -> None:
+        """Take the outbound SYNs that have timed out by now."""
+        for ifindex, syn in self._outbound.pop_timed_out(self._clock()):
+            self.on_connect_timeout(ifindex, syn)
 
     def on_connect_timeout(self, ifindex: int, syn: Syn) -> None:
-        """Doubt a neighbour that has not answered a SYN of ours."""
-        key = ifindex, syn.target
-        if self._is_doubtable(key) and self._reinjector.is_connecting(syn):
-            doubt = self._decider.doubt(key, decide.CONNECT_TIMEOUT)
-            if doubt:
-                doubt.add(b"", reinject.PendingSyn(True, syn))
+        """Doubt the next hop of a SYN if a socket of ours still waits for the answer."""
+        bound_to = self._devices.bound_to(ifindex)
+        if self._reinjector.is_connecting(syn, bound_to):
+            for key in self._doubtable_hops(ifindex, syn):
+                doubt = self._decider.doubt(key, decide.CONNECT_TIMEOUT)
+                if doubt:
+                    doubt.add(b"", reinject.PendingSyn(True, syn))
 
-    def on_retransmit(self, peer: bytes) -> None:
-        """Doubt the entries of a peer to which a socket of ours retransmits."""
-        for entry in list(self._decider.cache.at(peer)):
-            if self._is_doubtable(entry.key):
-                self._decider.doubt(entry.key, decide.RETRANSMISSION)
+    def on_repeated_syn(self, ifindex: int, syn: Syn) -> None:
+        """Doubt the next hop of a SYN that has left twice, whoever's it is: a container's, say.
+
+        A socket of ours that waits is trusted evidence (``on_connect_timeout``, retransmissions);
+        what others let us forward is not.
+        """
+        for key in self._doubtable_hops(ifindex, syn):
+            self._decider.doubt(key, decide.FORWARDED_TWICE)
+
+    def on_retransmissions(self, found: Collection[sock_diag.TcpSocket]) -> None:
+        """Doubt the next hops of sockets that retransmit."""
+        for key in self._hops.of_sockets(found) if found else ():
+            self.on_retransmit(key)
+
+    def on_retransmit(self, key: codec.Key) -> None:
+        """Doubt the entry of a next hop of a socket of ours that retransmits."""
+        if self._is_doubtable(key):
+            self._decider.doubt(key, decide.RETRANSMISSION)
 
     def on_upper_layer_confirmation(self, key: codec.Key) -> None:
         """Doubt an entry that is kept REACHABLE by something other than ARP."""
@@ -101,6 +133,9 @@ class DoubtSources:
                 macs.pop(dst, None)
         return {dst: frozenset(found) for dst, found in macs.items()}
 
+    def _doubtable_hops(self, ifindex: int, syn: Syn) -> list[codec.Key]:
+        return [key for key in self._hops.of_syn(ifindex, syn) if self._is_doubtable(key)]
+
     def _is_doubtable(self, key: codec.Key) -> bool:
         verified = self._decider.verified
         return self._decider.may_be_probed(key) and not verified.is_recent(key, self._clock())
@@ -118,4 +153,4 @@ class DoubtSources:
         self._lookups.spend(1, now)
         if doubt:
             doubt.looked_up_at = now
-        return self._reinjector.has_listener_answered(syn)
+        return self._reinjector.has_listener_answered(syn, self._devices.bound_to(key[0]))

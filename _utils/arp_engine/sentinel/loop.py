@@ -32,7 +32,17 @@ from ..reporting import sentinel_status, throttle
 from ..reporting.events import EventKind
 from ..resolve import ask as resolve_ask
 from ..table import capacity, flush, ownership, view
-from . import decide, devices, doubt_sources, privileges, reinject, signals, taps, telling
+from . import (
+    decide,
+    devices,
+    doubt_sources,
+    next_hops,
+    privileges,
+    reinject,
+    signals,
+    taps,
+    telling,
+)
 from . import options as sentinel_options
 
 RETRY_S, MAX_RETRY_S = 1.0, 60.0  # after a failure; twice as long each time, until it holds
@@ -122,19 +132,17 @@ class _Session:
             self._epoll = opened.enter_context(select.epoll())
             self._close = opened.pop_all().close
         ask = self._channel
-        self._devices = devices.WatchedDevices(
-            options.selectors, ask.device, ask.devices, ask.ifindex
-        )
+        self._devices = devices.WatchedDevices(options.selectors, ask)
         news = telling.News(self._teller, self._devices, self._clock)
         self._decider = decide.Decider(
             options.rate, self._reinjector, news, self._devices, self._delete, self._clock
         )
         self._cache = self._decider.cache
+        hops = next_hops.NextHops(ask, self._sockets, self._cache, self._clock)
         self._sources = doubt_sources.DoubtSources(
-            self._decider, self._reinjector, news, self._devices, self._clock
+            self._decider, self._reinjector, news, self._devices, hops, self._clock
         )
         self._retransmissions = signals.Retransmissions(self._sockets, self._clock)
-        self._outbound = signals.OutboundSyns()
         self._reinjector.sent = sentinel.diary.counts["sent_again"]
         self._resync_due = float("-inf")
         self._filtered = (-1, 0, False)  # what the filter was last made from
@@ -169,7 +177,8 @@ class _Session:
                 self._resync(now)
             self._notifications()
             self._syns()
-            self._unanswered(now)
+            self._sources.on_retransmissions(self._retransmissions.step())
+            self._sources.time_out_syns()
             self._probe()
             self._reinjector.step()
             self._refilter()
@@ -191,7 +200,7 @@ class _Session:
             self._filter_due,
             self._taps.next_due(),
             self._retransmissions.next_due(),
-            self._outbound.next_due(),
+            self._sources.next_due(),
             self._decider.next_due(),
             float("inf") if asker_due is None else asker_due,
             self._reinjector.next_due(),
@@ -293,14 +302,8 @@ class _Session:
                 self._sources.on_inbound_syn(ifindex, sender[4], syn)
         for data, sender in outbound:
             syn, ifindex = tcp_syn.parse(data), self._devices.ifindex(sender[0])
-            if syn and ifindex and self._sources.is_outbound_syn_suspect(ifindex, syn):
-                self._outbound.put(syn, ifindex, self._clock())
-
-    def _unanswered(self, now: float) -> None:
-        for socket_ in self._retransmissions.step():
-            self._sources.on_retransmit(socket_.peer)
-        for ifindex, syn in self._outbound.pop_timed_out(now):
-            self._sources.on_connect_timeout(ifindex, syn)
+            if syn and ifindex:
+                self._sources.on_outbound_syn(ifindex, syn)
 
     # --- probing
 

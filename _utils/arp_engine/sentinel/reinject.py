@@ -54,13 +54,19 @@ class Reinjector:
         self._raw.close()
         self._routes.close()
 
-    def has_listener_answered(self, syn: tcp_syn.Syn) -> bool:
-        """Tell whether a listener of ours, bound to no device, has answered an inbound SYN."""
-        return self._state(syn, is_outbound=False) == "SYN_RECV"
+    def has_listener_answered(self, syn: tcp_syn.Syn, bound_to: Iterable[int] = ()) -> bool:
+        """Tell whether a listener of ours, bound to none or one of these devices, has answered."""
+        return any(
+            self._state(syn, is_outbound=False, ifindex=ifindex) == "SYN_RECV"
+            for ifindex in (0, *bound_to)
+        )
 
-    def is_connecting(self, syn: tcp_syn.Syn) -> bool:
-        """Tell whether a socket of ours, bound to no device, still waits for its SYN/ACK."""
-        return self._state(syn, is_outbound=True) == "SYN_SENT"
+    def is_connecting(self, syn: tcp_syn.Syn, bound_to: Iterable[int] = ()) -> bool:
+        """Tell whether a socket, bound to none or one of these devices, waits for its SYN/ACK."""
+        return any(
+            self._state(syn, is_outbound=True, ifindex=ifindex) == "SYN_SENT"
+            for ifindex in (0, *bound_to)
+        )
 
     def release(self, pending: Iterable[PendingSyn], ifindex: int) -> None:
         """Send SYNs once more, each if its socket is seen within a few milliseconds.
@@ -95,13 +101,16 @@ class Reinjector:
         elif lookups > 1 and not out_ifindex:
             self._waiting.append((now + LOOKUP_INTERVAL_S, lookups - 1, out_ifindex, syn))
 
-    def _state(self, syn: tcp_syn.Syn, is_outbound: bool) -> str:
-        """Return the state of exactly this connection's socket; empty for none that we may use."""
+    def _state(self, syn: tcp_syn.Syn, is_outbound: bool, ifindex: int = 0) -> str:
+        """Return the state of exactly this connection's socket; empty where there is none.
+
+        ifindex: the device that it is bound to; what is sent again belongs to one that is not.
+        """
         ours, theirs = (syn.target, syn.target_port), (syn.source, syn.source_port)
         if is_outbound:
             ours, theirs = theirs, ours
-        found = self._sockets and self._sockets.lookup(*ours, *theirs)
-        if not found or found.ifindex:
+        found = self._sockets and self._sockets.lookup(*ours, *theirs, ifindex)
+        if not found or found.ifindex != ifindex:
             return ""
         if (found.local, found.local_port, found.peer, found.peer_port) != (*ours, *theirs):
             return ""  # a listener

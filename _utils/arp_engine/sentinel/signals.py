@@ -8,13 +8,14 @@ nothing retransmits.
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from ..netlink import sock_diag
 from ..packets.tcp_syn import Syn
 
 CONNECT_TIMEOUT_S = 0.05  # a neighbour that lives answers in less than 1 ms
 MAX_SYNS = 512  # remembered; older ones give way
+SECOND_SYN_S = 3.5  # after the first, at most: TCP sends it after 1 s, 2 s with one lost in between
 
 COUNTERS_INTERVAL_S = 0.2  # from one reading of the counters to the next: 0.1 ms each
 LISTING_REST = 50  # times as long as the last listing took, until the next
@@ -25,6 +26,9 @@ class OutboundSyns:
 
     def __init__(self) -> None:
         self._due: OrderedDict[tuple, tuple[float, int, Syn]] = OrderedDict()
+        # Those that have timed out, until when: one that leaves again has got no answer. Where
+        # there are too many a few are enough: no new one is remembered.
+        self._timed_out: OrderedDict[tuple, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._due)
@@ -45,7 +49,15 @@ class OutboundSyns:
         while self._due and self.next_due() <= now:
             _connection, (_due, ifindex, syn) = self._due.popitem(last=False)
             timed_out.append((ifindex, syn))
+            if len(self._timed_out) < MAX_SYNS:
+                self._timed_out[ifindex, syn.connection, syn.sequence] = now + SECOND_SYN_S
         return timed_out
+
+    def is_repeated(self, ifindex: int, syn: Syn, now: float) -> bool:
+        """Tell whether a SYN has left a second time, long after the first."""
+        while self._timed_out and next(iter(self._timed_out.values())) <= now:
+            self._timed_out.popitem(last=False)
+        return (ifindex, syn.connection, syn.sequence) in self._timed_out
 
 
 class Retransmissions:
@@ -66,19 +78,19 @@ class Retransmissions:
             return float("inf")
         return max(self._read_due, self._list_due) if self._have_moved else self._read_due
 
-    def step(self) -> Iterator[sock_diag.TcpSocket]:
-        """Yield the sockets that retransmit, if a counter has moved since the last listing."""
+    def step(self) -> list[sock_diag.TcpSocket]:
+        """Return the sockets that retransmit, if a counter has moved since the last listing."""
         now = self._clock()
         if not self._sockets or now < self._read_due:
-            return
+            return []
         self._read_due = now + COUNTERS_INTERVAL_S
         counters = sock_diag.counters()
         self._have_moved |= counters != self._counters
         self._counters = counters
         if not self._have_moved or now < self._list_due:
-            return
+            return []
         self._have_moved = False
         found = self._sockets.unanswered()
         after = self._clock()
         self._list_due = after + LISTING_REST * (after - now)
-        yield from (each for each in found if each.retransmits)
+        return [each for each in found if each.retransmits]

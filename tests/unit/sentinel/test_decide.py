@@ -24,6 +24,9 @@ class Everything:
     def device(self, _ifindex):
         return model.Device("db0", 0)
 
+    def bound_to(self, ifindex):
+        return (ifindex,)
+
     def name(self, _ifindex):
         return "db0"
 
@@ -40,18 +43,21 @@ class Scene:
         )
         news = telling.News(teller, devices, clock)
         self.decider = decide.Decider(rate, self, news, devices, self.delete, clock)
-        self.sources = doubt_sources.DoubtSources(self.decider, self, news, devices, clock)
+        self.sources = doubt_sources.DoubtSources(self.decider, self, news, devices, self, clock)
         self.keys = [(2, number.to_bytes(4, "big")) for number in range(1, addresses + 1)]
         self.decider.cache.read_anew(entry(key, OLD) for key in self.keys)
         self.questions = {}
 
     # --- what the decider asks of the world
 
-    def has_listener_answered(self, _syn):
+    def has_listener_answered(self, _syn, _bound_to):
         return self.is_answered
 
-    def is_connecting(self, _syn):
+    def is_connecting(self, _syn, _bound_to):
         return True
+
+    def of_syn(self, ifindex, syn):
+        return {(ifindex, syn.target)}
 
     def release(self, syns, _ifindex):
         self.released += syns
@@ -125,7 +131,7 @@ def happens(scene, chance):
     if what == 0:
         scene.syn(key, chance.choice(MACS), 4000 + chance.randrange(9))
     elif what == 1:
-        scene.sources.on_retransmit(key[1])
+        scene.sources.on_retransmit(key)
     elif what == 2:
         scene.sources.on_connect_timeout(2, syn)
     elif what == 3:
@@ -227,7 +233,7 @@ def test_a_full_queue_has_room_for_trusted_evidence_alone():
         scene.sources.on_upper_layer_confirmation(key)
     scene.sources.on_upper_layer_confirmation(one)
     assert scene.state(one) is CLEAR
-    scene.sources.on_retransmit(last[1])
+    scene.sources.on_retransmit(last)
     assert scene.state(last) is QUEUED
     assert scene.state(many[-1]) is CLEAR
     assert len(scene.decider.queue) == question_queue.MAX_QUEUED
@@ -243,7 +249,7 @@ def test_untrusted_probes_leave_slots_for_trusted_ones():
         pass
     assert len(scene.questions) == decide.MAX_IN_FLIGHT_UNTRUSTED
     for key in scene.keys[half:]:
-        scene.sources.on_retransmit(key[1])
+        scene.sources.on_retransmit(key)
     while scene.turn():
         pass
     assert len(scene.questions) == decide.MAX_IN_FLIGHT

@@ -31,7 +31,7 @@ def test_a_protected_entry_is_told_once_and_not_doubted():
     scene.decider.cache.read_anew([entry(scene.keys[0], OLD, PERMANENT)])
     for _ in range(2):
         scene.syn()
-        scene.sources.on_retransmit(scene.keys[0][1])
+        scene.sources.on_retransmit(scene.keys[0])
         assert scene.state() is CLEAR
     assert scene.said == ["owned"]
 
@@ -50,10 +50,10 @@ def test_retransmissions_to_a_verified_address_are_no_evidence_for_a_while():
     scene = Scene()
     [key] = scene.keys
     scene.decider.verified.add(key, 0.0)
-    scene.sources.on_retransmit(key[1])
+    scene.sources.on_retransmit(key)
     assert scene.state() is CLEAR
     scene.now = 1.1
-    scene.sources.on_retransmit(key[1])
+    scene.sources.on_retransmit(key)
     assert scene.state() is QUEUED
 
 
@@ -62,7 +62,7 @@ def test_under_a_flood_the_filter_ignores_only_syns_that_could_change_something(
     ours, owned, doubted = scene.keys
     states = {ours: REACHABLE, owned: PERMANENT, doubted: REACHABLE}
     scene.decider.cache.read_anew(entry(key, OLD, state) for key, state in states.items())
-    scene.sources.on_retransmit(doubted[1])
+    scene.sources.on_retransmit(doubted)
     assert set(scene.sources.macs_to_ignore(False, 100)) == {key[1] for key in states}
     assert set(scene.sources.macs_to_ignore(True, 100)) == {ours[1]}
     assert scene.sources.macs_to_ignore(False, 2) is None

@@ -21,3 +21,15 @@ def test_each_outbound_syn_times_out_once():
     assert syns.pop_timed_out(0.049) == []
     assert len(syns.pop_timed_out(0.051)) == signals.MAX_SYNS
     assert syns.next_due() == float("inf")
+
+
+def test_a_syn_that_leaves_again_after_it_timed_out_is_repeated():
+    syns = signals.OutboundSyns()
+    first, other = (tcp_syn.parse(bytes(syn(seq=number))) for number in (7, 8))
+    syns.put(first, 2, 0.0)
+    assert not syns.is_repeated(2, first, 0.01)  # a second socket, or the VLAN's device below
+    syns.pop_timed_out(1.0)
+    assert syns.is_repeated(2, first, 1.0)
+    assert not syns.is_repeated(3, first, 1.0)
+    assert not syns.is_repeated(2, other, 1.0)  # the same ports, another connection
+    assert not syns.is_repeated(2, first, 1.0 + signals.SECOND_SYN_S)

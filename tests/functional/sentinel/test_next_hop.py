@@ -1,0 +1,97 @@
+"""Whose packets get lost is not always a neighbour: routers, forwarded and device-bound flows."""
+
+import contextlib
+import socket
+import subprocess
+import time
+
+import pytest
+from conftest import BORN, DEAD, ip
+from sentry import OURS, PORT, Server, connect, database, family, guard  # noqa: F401
+from wire import namespace
+
+SECOND_SYN_S = 0.9  # TCP's own second SYN comes after 1 s
+PAIR = pytest.mark.parametrize(
+    ("router", "remote"),
+    [("192.0.2.20", "203.0.113.9"), ("2001:db8::20", "2001:db8:9::9")],
+    ids=["v4", "v6"],
+)
+
+
+@pytest.fixture(autouse=True)
+def no_locktime(scene):
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+
+
+def replace_router(scene, router, remote):
+    """Route to a remote host by the worker, and let the entry of that router be wrong."""
+    version = f"-{family(router)}"
+    scene.worker(router)
+    ip("-n", "worker", "address", "add", remote, "dev", "lo")
+    ip(version, "route", "replace", "default", "via", router)
+    scene.add(router, "reachable", DEAD)
+
+
+@PAIR
+def test_a_client_behind_a_replaced_router_connects(scene, guard, database, router, remote):
+    begun = guard()
+    replace_router(scene, router, remote)
+    assert connect(remote) < 4
+    assert begun.until("healed") == [f"healed: {router} on db0: {DEAD} -> {BORN} (retransmits)"]
+
+
+@PAIR
+def test_a_call_of_ours_through_a_replaced_router_is_not_late(scene, guard, router, remote):
+    begun = guard()
+    replace_router(scene, router, remote)
+    with namespace("worker"):
+        server = Server(remote)
+    began = time.monotonic()
+    with contextlib.closing(server), socket.create_connection((remote, PORT), 5) as sock:
+        assert sock.recv(4) == b"word"
+    assert time.monotonic() - began < SECOND_SYN_S
+    assert begun.until("healed") == [f"healed: {router} on db0: {DEAD} -> {BORN} (no answer)"]
+
+
+@pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
+def test_a_device_bound_call_is_doubted_before_its_second_syn(scene, guard, address):
+    """It is not sent again: whether a device-bound socket would take the answer is not known."""
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    begun = guard()
+    with namespace("worker"):
+        server = Server(address)
+    with (
+        contextlib.closing(server),
+        socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock,
+    ):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"db0")
+        sock.setblocking(False)
+        sock.connect_ex((address, PORT))
+        assert begun.until("healed", seconds=SECOND_SYN_S)
+
+
+def test_a_forwarded_syn_seen_twice_heals_the_entry(scene, guard):
+    """A container calls a worker: its socket is in another namespace."""
+    scene.worker("192.0.2.10")
+    ip("-n", "worker", "route", "add", "172.17.0.0/16", "via", "192.0.2.1")
+    ip("netns", "del", "container", check=False)
+    ip("netns", "add", "container")
+    ip("link", "add", "ct0", "up", "type", "veth", "peer", "name", "eth0", "netns", "container")
+    ip("address", "add", "172.17.0.1/16", "dev", "ct0")
+    ip("-n", "container", "link", "set", "eth0", "up")
+    ip("-n", "container", "address", "add", "172.17.0.2/16", "dev", "eth0")
+    ip("-n", "container", "route", "add", "default", "via", "172.17.0.1")
+    scene.sysctl("ipv4.ip_forward", 1)
+    with namespace("worker"):
+        server = Server("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    begun = guard()
+    with contextlib.closing(server):
+        with namespace("container"):
+            sock = socket.socket()
+        with sock:
+            sock.settimeout(5)
+            sock.connect(("192.0.2.10", PORT))
+    subprocess.run(["ip", "netns", "del", "container"], check=True)
+    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (no answer)"]
