@@ -173,17 +173,19 @@ class Asker:
             return
         senders = self._interfaces.choose_senders(interface, [p.question.dst for p in group])
         own = {address.ip for address in interface.addresses}
-        sent = defaultdict(list)  # (wait, whether it was the last frame) to probes
+        sent = defaultdict(list)  # (identity of the schedule, step) to probes: cheap to hash
         for probe, sender in zip(group, senders, strict=True):
             if probe.question.dst in own:
                 self._finish(probe, "our own address")
             else:
                 step = self._send_frame(probe, interface, sender, port)
-                sent[probe.schedule.wait_s(step), probe.schedule.is_last(step)].append(probe)
+                sent[id(probe.schedule), step].append(probe)
         now = self._clock()
-        for (wait_s, is_last), probes in sent.items():
+        for (_schedule, step), probes in sent.items():
             self._bucket.spend(len(probes), now)
-            (self._ends if is_last else self._next_frames).set(now + wait_s, probes)
+            schedule = probes[0].schedule
+            due = self._ends if schedule.is_last(step) else self._next_frames
+            due.set(now + schedule.wait_s(step), probes)
 
     def _send_frame(
         self,
