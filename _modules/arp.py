@@ -272,6 +272,12 @@ def revalidate(
     the kernel then probes it too, while traffic continues, and sets it to FAILED where no host
     answers.
 
+    A host may be paused or slow. So it is probed by unicast for 0.3 s before all hosts are, unless
+    only one entry is selected, and after each change the host with the former MAC is probed again
+    for ten seconds, by unicast. If it answers, the kernel gives it its entry back, and the address
+    is a duplicate, not healed. The entry is right within milliseconds; the call returns when all
+    changes are decided.
+
     CLI Example:
 
     .. code-block:: bash
@@ -325,9 +331,11 @@ def revalidate(
 
     Returns a dict: ``checked``, ``confirmed`` (the cached MAC is among the answers), ``undecided``
     (no verdict in time) as counts; ``healed`` (list of ``ip``, ``dev``, ``old``, ``new``: a host
-    with another MAC answered, and the table now holds that MAC); ``gone`` (list of ``ip``, ``dev``,
+    with another MAC answered, the table now holds that MAC, and the host with the former one stayed
+    silent); ``gone`` (list of ``ip``, ``dev``,
     ``mac``: no host answered, the entry is FAILED); ``duplicates`` (list of ``ip``, ``dev``,
-    ``mac``, ``macs``: several hosts answered, a duplicate address); ``totals`` (full lengths of
+    ``mac``, ``macs``: several hosts answered, a duplicate address; ``proxy``: the one of them that
+    answers for addresses that nobody has); ``totals`` (full lengths of
     these lists); ``kept`` (reason to count: entries with an owner, and entries that cannot be
     probed: ``device is down``, ``no carrier``, ``no address to ask from``, ``no link-local
     address``); ``warnings`` (list of lines). Only where the kernel refused a part: ``failed`` and

@@ -86,7 +86,15 @@ def loaders(minion_opts):
 
 
 @pytest.fixture
-def arp(loaders, scene):
+def short_look_back(monkeypatch):
+    """A former holder is asked once more and not for ten seconds: most tests are not about it."""
+    from arp_engine.resolve import look_back
+
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 0.1)
+
+
+@pytest.fixture
+def arp(loaders, scene, short_look_back):
     """The execution module, loaded by Salt, on a fresh database host."""
     loaders.opts["test"] = False
     # Salt keeps one module of a name in a process: another minion's loader has made ours its own.

@@ -3,6 +3,7 @@
 Free of pyroute2: the master budgets with these numbers (fleet/heal.py).
 """
 
+import math
 from typing import NamedTuple
 
 
@@ -39,7 +40,8 @@ class Schedule(NamedTuple):
 #: leave one living host in 1,024 unheard; where every second one does, the second is heard.
 FAST = Schedule((0.015,), (0.05, 0.1, *[0.15] * 7, 0.2))
 #: Where nobody waits for the answer: a host that is paused or slow is not taken for a dead one.
-PATIENT = FAST._replace(unicast_waits_s=(0.1, 0.2))
+PATIENT = FAST._replace(unicast_waits_s=(0.1, 0.1, 0.1))
+BROADCAST = FAST._replace(unicast_waits_s=())
 #: An address that two hosts answer for: as long as the kernel's own unicast probes take.
 LIKE_THE_KERNEL = FAST._replace(unicast_waits_s=(1.0, 1.0, 1.0))
 #: One host alone, and nobody else (resolve/look_back.py).
@@ -50,4 +52,8 @@ UCAST_SOLICIT = 3  # the kernel's default (net/ipv4/arp.c, net/ipv6/ndisc.c)
 MCAST_RESOLICIT = 3  # where every second broadcast gets lost, one of three is heard
 #: The kernel's own probes of an entry that answered no question (resolve/nud_probe.py).
 KERNEL_PROBES = UCAST_SOLICIT + MCAST_RESOLICIT
-MAX_FRAMES_PER_ENTRY = MAX_QUESTIONS * FAST.frames + KERNEL_PROBES
+#: A former holder is asked again (resolve/look_back.py): often enough that its entry is right again
+#: within a second after it answers again; a virtual machine that is migrated pauses for less.
+LOOK_BACK_EVERY_S, LOOK_BACK_FOR_S = 0.8, 10.0
+LOOK_BACK_FRAMES = math.ceil(LOOK_BACK_FOR_S / LOOK_BACK_EVERY_S)
+MAX_FRAMES_PER_ENTRY = MAX_QUESTIONS * PATIENT.frames + KERNEL_PROBES + LOOK_BACK_FRAMES

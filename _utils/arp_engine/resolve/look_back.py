@@ -14,12 +14,17 @@ Pure: told the time, opens nothing. Its callers ask (resolve/ask.py) and read th
 from typing import NamedTuple
 
 from ..netlink.codec import Key
-from ..packets.probe_schedule import ALONE, FAST, LIKE_THE_KERNEL, Schedule
+from ..packets.probe_schedule import (
+    ALONE,
+    FAST,
+    LIKE_THE_KERNEL,
+    LOOK_BACK_EVERY_S,
+    LOOK_BACK_FOR_S,
+    Schedule,
+)
 from . import deadlines
 from .ask import ProbeResult, Question
 
-EVERY_S = 0.8  # an entry shall be right again within a second after its holder answers again
-FOR_S = 10.0  # a virtual machine that is migrated pauses for less
 MARGIN_S = 0.02  # the kernel counts locktime in ticks of up to 10 ms
 RETRY_S = 0.05  # while another question about the address is under way
 CONTESTED_S = 300.0
@@ -79,7 +84,7 @@ class LookBacks:
         found = []
         for key in self._due.pop(now, most):
             found.append((Question(*key, self._changes[key].former), ALONE))
-            self._due.set(now + EVERY_S, [key])
+            self._due.set(now + LOOK_BACK_EVERY_S, [key])
         return found
 
     def postpone(self, key: Key, now: float) -> None:
@@ -99,7 +104,7 @@ class LookBacks:
         if change.former in result.answers and cached == change.former:
             self.end(key)
             return "returned"
-        if now >= change.at + FOR_S:
+        if now >= change.at + LOOK_BACK_FOR_S:
             self.end(key)
             return "returned" if change.former in result.answers else "silent"
         return ""

@@ -16,7 +16,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -67,9 +67,11 @@ def too_old(release: str) -> bool:
 class NudProber:
     """Puts entries into PROBE and collects the verdicts; ``warnings``: what it could not do."""
 
-    def __init__(self, table: view.TableView, rate: float) -> None:
-        """Take the rate in entries a second; 0: as fast as is safe."""
-        self._table = table
+    def __init__(
+        self, table: view.TableView, rate: float, wait: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Take the rate in entries a second; 0: as fast as is safe. wait: what to wait with."""
+        self._table, self._wait = table, wait
         self._bucket = rate_limit.TokenBucket(rate)
         self._in_flight = in_flight.InFlight(in_flight.default_limit())
         self._pending: dict[codec.Key, _Pending] = {}
@@ -110,7 +112,7 @@ class NudProber:
                 due = now + POLL_S
                 if todo:
                     due = max(self._bucket.due(now), self._in_flight.due(now))
-                time.sleep(min(max(due - now, 0.001), POLL_S))
+                self._wait(min(max(due - now, 0.001), POLL_S))
 
     def _start(self, entries: list[codec.Entry]) -> Iterator[NudResult]:
         """Put entries into PROBE that are still ours and have the same MAC.

@@ -58,9 +58,11 @@ class Report:
         self._lists["gone"].append(answer.entry_row(self._table, entry))
         self.count(entry, "gone")
 
-    def duplicate(self, entry: codec.Entry, macs: Iterable[bytes]) -> None:
-        """Add an address that several MACs answered for."""
+    def duplicate(self, entry: codec.Entry, macs: Iterable[bytes], proxy: bytes = b"") -> None:
+        """Add an address that several MACs answered for; proxy: the one that answers for all."""
         row = {**answer.entry_row(self._table, entry), "macs": [mac.hex(":") for mac in macs]}
+        if proxy:
+            row["proxy"] = proxy.hex(":")
         self._lists["duplicates"].append(row)
         self.count(entry, "duplicate")
 

@@ -184,7 +184,7 @@ def test_no_living_neighbour_fails_at_any_rate(arp, lively, rate):
     lively.fill(100, first=1 << 16)  # 10.1.0.0/16: nobody is there
     answer = arp.revalidate(rate=rate)
     collected = answer["kept"].get("removed meanwhile", 0)  # by the kernel, when they had FAILED
-    assert answer["checked"] + collected == 700
+    assert answer["checked"] + collected == 700, answer["kept"]
     assert answer["confirmed"] == 598
     assert sorted(row["ip"] for row in answer["healed"]) == sorted(names[:2])
     assert len(answer["gone"]) + collected == 100

@@ -31,21 +31,19 @@ def resolicit(family="ipv4"):
 @pytest.fixture
 def between(arp, monkeypatch):
     """Let something happen between the unanswered questions and the PROBE fallback."""
-    from arp_engine.resolve import ask as resolve_ask
+    from arp_engine.resolve.revalidate_run import Run
 
-    original, happened = resolve_ask.ask, []
+    original, happened = Run.fall_back, []
 
-    def ask_then(happens):
-        def ask(*words, **options):
-            results = original(*words, **options)
-            if not happened:
-                happened.append(happens())
-            return results
+    def after_asking(happens):
+        def fall_back(run):
+            happened.append(happens())
+            original(run)
 
-        monkeypatch.setattr(resolve_ask, "ask", ask)
+        monkeypatch.setattr(Run, "fall_back", fall_back)
         return happened
 
-    return ask_then
+    return after_asking
 
 
 # --- answers
@@ -114,16 +112,14 @@ def test_answer_ignored_within_locktime_is_asked_again(arp, scene, wire):
 
 
 def test_endless_locktime_is_a_warning_not_a_heal(arp, scene, wire, monkeypatch):
-    from arp_engine.resolve import revalidate
+    from arp_engine.resolve import revalidate_run
 
-    monkeypatch.setattr(revalidate, "MAX_LOCKTIME_WAIT_S", 0.05)
-    wait, waited = revalidate._Run._wait_for_locktime, []
-    monkeypatch.setattr(revalidate._Run, "_wait_for_locktime", lambda *w: waited.append(wait(*w)))
+    monkeypatch.setattr(revalidate_run, "MAX_LOCKTIME_WAIT_S", 0.05)
     scene.sysctl("ipv4.neigh.db0.locktime", 360_000)
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
-    result = arp.revalidate()
-    assert len(waited) == revalidate.MAX_QUESTIONS - 1, "between questions, not after the last"
+    result = arp.revalidate(rows=True)
+    assert result["entries"][0]["unicast_asked"] == revalidate_run.MAX_QUESTIONS
     assert (result["healed"], result["undecided"]) == ([], 1)
     [line] = result["warnings"]
     assert line.startswith("the kernel ignored the answer for 1 entries on db0: locktime")

@@ -140,11 +140,11 @@ def test_failing_minion_does_not_end_the_run():
 
 def test_budget_is_kept_and_the_rest_named():
     rows = [wrong(f"db{number}") for number in range(5)]
-    heal = fleet_heal.Heal(verdict(*rows), 80)
+    heal = fleet_heal.Heal(verdict(*rows), 2 * fleet_heal.WORST + 2)
     everybody = [each["minion"] for each in rows]
-    run(heal, everybody, {name: {"ret": {"healed": []}} for name in everybody})  # 39 each
+    run(heal, everybody, {name: {"ret": {"healed": []}} for name in everybody})
     done = told(heal)
-    assert (done["asked"], done["requests"]) == (2, 78)
+    assert (done["asked"], done["requests"]) == (2, 2 * fleet_heal.WORST)
     assert sum("budget" in row["why"] for row in done["not_reached"]) == 3
 
 
@@ -205,7 +205,7 @@ def test_limited_rows_show_every_database():
 
 def test_unused_budget_is_freed_for_the_next_wave():
     rows = [wrong(f"db{number}") for number in range(3)]
-    heal = fleet_heal.Heal(verdict(*rows), 45)
+    heal = fleet_heal.Heal(verdict(*rows), fleet_heal.WORST + 6)
     rounds(heal, [each["minion"] for each in rows], lambda _, ips: answer(*ips))
     assert (told(heal)["asked"], told(heal)["requests"]) == (3, 6)
 
@@ -231,7 +231,7 @@ def test_freed_budget_covers_more_entries_than_fit_at_once():
 def test_missing_costs_are_charged_in_full(entries):
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90", entries=entries)})
-    assert told(heal)["requests"] == 39
+    assert told(heal)["requests"] == fleet_heal.WORST
 
 
 def test_unanswered_entry_costs_the_kernels_probes_too():

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from arp_engine.packets import probe_schedule
 from arp_engine.packets.probe_schedule import ALONE, FAST, LIKE_THE_KERNEL
 from arp_engine.resolve import look_back
 from arp_engine.resolve.ask import ProbeResult, Question
@@ -37,7 +38,7 @@ def test_first_question_waits_for_locktime(backs):
 
 
 def test_former_holder_is_asked_more_than_once_a_second(backs):
-    asked = ask_until(backs, NOW + look_back.FOR_S)
+    asked = ask_until(backs, NOW + probe_schedule.LOOK_BACK_FOR_S)
     assert len(asked) > 10
     gaps = [later - sooner for sooner, later in itertools.pairwise(asked)]
     assert max(gaps) < 1.0
@@ -56,12 +57,12 @@ def test_returned_when_the_table_holds_the_former_mac(backs):
 
 def test_silent_after_ten_seconds(backs):
     assert backs.decide(KEY, SILENT, TAKEN, NOW + 9.0) == ""
-    assert backs.decide(KEY, SILENT, TAKEN, NOW + look_back.FOR_S) == "silent"
+    assert backs.decide(KEY, SILENT, TAKEN, NOW + probe_schedule.LOOK_BACK_FOR_S) == "silent"
     assert backs.next_due() == float("inf")
 
 
 def test_alive_holder_whose_answer_the_table_refuses_is_not_silent(backs):
-    assert backs.decide(KEY, ANSWERED, TAKEN, NOW + look_back.FOR_S) == "returned"
+    assert backs.decide(KEY, ANSWERED, TAKEN, NOW + probe_schedule.LOOK_BACK_FOR_S) == "returned"
 
 
 def test_third_mac_keeps_the_first_holder(backs):

@@ -1,0 +1,56 @@
+"""Look back at the former holders of many entries, and wait until each is decided."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from ..netlink import codec
+from ..table import view
+from .ask import Asker
+from .look_back import Change, LookBacks
+
+BATCH = 64  # questions put at a time
+LONGEST_WAIT_S = 1.0
+
+
+class Outcome(NamedTuple):
+    """What came of looking back at one entry."""
+
+    is_returned: bool  # the former holder answered: it is alive
+    current: codec.Entry | None  # the entry as it is now; None: it is gone
+
+
+def look_back(
+    table: view.TableView,
+    changes: Iterable[Change],
+    rate: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[codec.Key, Outcome]:
+    """Ask the former holder of each change until it answers, or for ten seconds.
+
+    A question to one MAC alone gives that host its entry back, and nobody else anything.
+    """
+    backs, outcomes = LookBacks(), dict[codec.Key, Outcome]()
+    for change in changes:
+        timers = table.timers(codec.family_of(change.key[1]), change.key[0])
+        backs.begin(change, timers.locktime_s if len(change.key[1]) == 4 else 0.0)
+    with contextlib.closing(Asker(rate, clock)) as asker:
+        while len(backs) or len(asker):
+            for question, schedule in backs.questions(clock(), BATCH):
+                if not asker.put(question, schedule=schedule):
+                    backs.postpone(question[:2], clock())
+            done = asker.step()
+            table_now = table.read_again([question[:2] for question, _result in done])
+            for question, result in done:
+                key, current = question[:2], table_now.get(question[:2])
+                outcome = backs.decide(key, result, current.mac if current else b"", clock())
+                if key in table_now and not current:
+                    backs.end(key)
+                    outcome = outcome or "gone"
+                if outcome:
+                    outcomes[key] = Outcome(outcome == "returned", current)
+            due = min(backs.next_due(), asker.next_due() or float("inf"))
+            if (seconds := due - clock()) > 0 and due < float("inf"):
+                asker.wait(min(seconds, LONGEST_WAIT_S))
+    return outcomes

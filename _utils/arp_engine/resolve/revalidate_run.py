@@ -1,0 +1,296 @@
+"""One revalidation under way: questions, answers against the table, look backs, the PROBE fallback.
+
+One loop over one Asker: while the kernel proves what nobody answered for, the look backs go on.
+"""
+
+import errno
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..netlink import codec, rtnetlink, table_dump
+from ..netlink.constants import TICKS
+from ..packets.probe_schedule import BROADCAST, FAST, MAX_QUESTIONS, PATIENT, Schedule
+from ..table import answer, ownership, view
+from . import deadlines, look_back, look_back_run, nud_probe, proxy
+from .ask import TICK_S, Asker, ProbeResult, Question
+from .report import Report
+
+MAX_LOCKTIME_WAIT_S = 5.0
+BATCH = 64  # questions put at a time
+FEW = 16  # entries; more of them are not asked about twice because their MAC may be a proxy's
+LINK_LOCAL = b"\xfe\x80"
+NO_PERMISSION = "no CAP_NET_RAW"  # the one reason that is not the entry's: no probe can be sent
+
+Entries = dict[codec.Key, codec.Entry]
+Tick = Callable[[int, int], None]
+
+
+class _Changed(NamedTuple):
+    """An entry whose MAC our question brought the kernel to replace."""
+
+    entry: codec.Entry  # as it was
+    taken: bytes  # MAC
+    macs: tuple[bytes, ...]  # all that answered
+
+
+class Run:
+    """One revalidation under way."""
+
+    def __init__(
+        self, table: view.TableView, report: Report, rate: float, tick: Tick | None
+    ) -> None:
+        self.warnings: list[str] = []
+        self._table, self._report, self._rate, self._tick = table, report, rate, tick
+        self._tick_due = time.monotonic() + TICK_S
+        self._asker = Asker(rate)
+        self._entries: Entries = {}  # as they were
+        self._schedule = PATIENT
+        self._unanswered: list[codec.Entry] = []
+        self._retries = deadlines.Deadlines()  # entries for which the kernel ignored the answer
+        self._questions: Counter[codec.Key] = Counter()
+        self._not_taken: list[codec.Entry] = []
+        self._backs = look_back.LookBacks()
+        self._looking: set[codec.Key] = set()  # look backs whose question is under way
+        self._changed: dict[codec.Key, _Changed] = {}
+        self._contested: list[_Changed] = []
+        self._asked_all: set[codec.Key] = set()  # although the cached MAC answered
+
+    def __enter__(self) -> "Run":
+        """Return it."""
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Close what it has opened."""
+        self._asker.close()
+
+    def probe(self, entries: Entries) -> None:
+        """Probe entries, and again those for which the kernel ignored the answer."""
+        self._entries = entries
+        self._schedule = FAST if len(entries) == 1 else PATIENT
+        for key in entries:
+            self._put(key)
+        while len(self._asker) > len(self._looking) or self._retries.due() < float("inf"):
+            self._turn(TICK_S)
+        if self._not_taken:
+            devices = {self._table.name(entry.ifindex) for entry in self._not_taken}
+            self.warnings.append(
+                f"the kernel ignored the answer for {len(self._not_taken)} entries on "
+                f"{answer.examples(devices)}: locktime there, or an IPv6 answer without Override"
+            )
+
+    def fall_back(self) -> None:
+        """Put the entries that nobody answered for into PROBE, and report what the kernel finds."""
+        prober = nud_probe.NudProber(self._table, self._rate, self._go_on)
+        first_refusal: rtnetlink.Refusal | None = None
+        for result in prober.run(self._unanswered):
+            if result.verdict == "healed" and result.now:
+                self._begin_look_back(result.entry, result.now.mac, (result.now.mac,))
+            elif result.verdict == "gone":
+                self._report.gone(result.entry)
+            elif result.refusal:
+                first_refusal = first_refusal or result.refusal
+                self._report.failed(result.entry, result.refusal)
+            else:
+                self._report.count(result.entry, result.verdict)
+        is_forbidden = first_refusal and first_refusal.errno == errno.EPERM
+        if first_refusal and is_forbidden and self._report.is_all_failed():
+            raise answer.refusal_error("revalidate", first_refusal, self._table)
+        self.warnings += prober.warnings
+
+    def finish(self) -> None:
+        """Wait for the look backs, and report the addresses that two hosts answer for."""
+        while len(self._backs) or len(self._asker):
+            self._turn(TICK_S)
+        claims = [
+            proxy.Claim(each.entry.ifindex, each.entry.dst, mac)
+            for each in self._contested
+            for mac in each.macs
+        ]
+        proxies = proxy.find(claims, self._entries, self._rate) if claims else set()
+        for ifindex, mac in sorted(proxies):
+            self.warnings.append(
+                f"proxy: {mac.hex(':')} on {self._table.name(ifindex)} answers for addresses that "
+                "nobody has (proxy ARP); its answers are no proof"
+            )
+        healed = self._take_from_proxies(proxies)
+        for each in self._contested:
+            if each.entry.key not in healed:
+                ifindex = each.entry.ifindex
+                found = next((mac for mac in each.macs if (ifindex, mac) in proxies), b"")
+                self._report.duplicate(each.entry, each.macs, found)
+
+    def _take_from_proxies(self, proxies: set[tuple[int, bytes]]) -> set[codec.Key]:
+        """Ask the one living host of an address alone whose entry a proxy had; return the healed.
+
+        Its answer gives it the entry, as it would a former holder.
+        """
+        living: dict[codec.Key, tuple[codec.Entry, bytes]] = {}
+        for entry, _taken, macs in self._contested:
+            hosts = [mac for mac in macs if (entry.ifindex, mac) not in proxies]
+            if (entry.ifindex, entry.mac) in proxies and len(hosts) == 1:
+                living[entry.key] = entry, hosts[0]
+        now = time.monotonic()
+        changes = [look_back.Change(key, mac, e.mac, now) for key, (e, mac) in living.items()]
+        outcomes = look_back_run.look_back(self._table, changes, self._rate)
+        healed = set()
+        for key, (entry, mac) in living.items():
+            current = outcomes[key].current
+            if current and current.mac == mac:
+                self._report.healed(entry, mac)
+                healed.add(key)
+        return healed
+
+    # --- the loop
+
+    def _go_on(self, seconds: float) -> None:
+        """Let the look backs go on for some time."""
+        end = time.monotonic() + seconds
+        while (left_s := end - time.monotonic()) > 0:
+            self._turn(left_s)
+
+    def _turn(self, max_wait_s: float) -> None:
+        """Send and receive what is due, then wait for more."""
+        now = time.monotonic()
+        for key in self._retries.pop(now, BATCH):
+            self._put(key)
+        for question, schedule in self._backs.questions(now, BATCH):
+            if self._asker.put(question, first=True, schedule=schedule):
+                self._looking.add(question[:2])
+            else:
+                self._backs.postpone(question[:2], now)
+        if len(self._asker) and (results := self._asker.step()):
+            self._compare(results)
+        if self._tick and now >= self._tick_due:
+            self._tick_due = now + TICK_S
+            self._tick(len(self._entries) - len(self._asker), len(self._entries))
+        due = min(self._asker.next_due() or float("inf"), self._backs.next_due())
+        wait_s = min(due, self._retries.due()) - time.monotonic()
+        if wait_s > 0:
+            self._asker.wait(min(wait_s, max_wait_s))
+
+    def _put(self, key: codec.Key, schedule: Schedule | None = None) -> None:
+        self._questions[key] += 1
+        question = Question(*key, self._entries[key].mac)
+        self._asker.put(question, schedule=schedule or self._schedule)
+
+    # --- answers
+
+    def _compare(self, results: list[tuple[Question, ProbeResult]]) -> None:
+        """Compare with the table what the answers alone do not decide."""
+        looked: dict[codec.Key, ProbeResult] = {}
+        others: dict[codec.Key, tuple[bytes, ...]] = {}
+        for question, result in results:
+            key = question[:2]
+            if key in self._looking:
+                self._looking.discard(key)
+                looked[key] = result
+            elif macs := self._settle_alone(self._entries[key], result):
+                others[key] = macs
+        if not looked and not others:
+            return
+        table_now = self._table.read_again([*looked, *others])
+        now = time.monotonic()
+        for key, macs in others.items():
+            self._answered_by_others(key, macs, table_now.get(key, self._entries[key]), now)
+        for key, result in looked.items():
+            self._looked_back(key, result, table_now.get(key, self._entries[key]), now)
+
+    def _settle_alone(self, entry: codec.Entry, result: ProbeResult) -> tuple[bytes, ...]:
+        """Settle an entry by the answers; return them where the table decides."""
+        self._report.add_probe(entry, result)
+        if entry.mac in result.answers and len(result.answers) == 1:
+            self._confirm(entry)
+        elif result.answers:
+            return tuple(result.answers)
+        elif entry.key in self._asked_all:
+            self._report.count(entry, "confirmed")  # it answered alone, a moment ago
+        elif result.why and result.why != NO_PERMISSION:
+            self._keep(result.why, entry)
+        else:
+            self._unanswered.append(entry)
+            if result.why and not self.warnings:
+                self.warnings.append(
+                    f"{NO_PERMISSION}: no probe was sent; the kernel probed (state PROBE)"
+                )
+        return ()
+
+    def _confirm(self, entry: codec.Entry) -> None:
+        """Take that the cached MAC alone answered; a proxy's word is not enough."""
+        claim = proxy.Claim(entry.ifindex, entry.dst, entry.mac)
+        is_new = entry.key not in self._asked_all and len(self._entries) <= FEW
+        if is_new and self._is_mac_shared(entry) and proxy.find([claim], {entry.key}, self._rate):
+            self._asked_all.add(entry.key)
+            self._put(entry.key, BROADCAST)
+        else:
+            self._report.count(entry, "confirmed")
+
+    def _is_mac_shared(self, entry: codec.Entry) -> bool:
+        """Tell whether the MAC stands for another address of the device, too: it may be a proxy's.
+
+        An IPv6 host has a link-local address beside its own.
+        """
+        family = codec.family_of(entry.dst)
+        there = table_dump.entries(*self._table.channel.neighbours(family, entry.ifindex))
+        same = {each.dst for each in there if each.mac == entry.mac} - {entry.dst}
+        return any(not dst.startswith(LINK_LOCAL) for dst in same)
+
+    def _answered_by_others(
+        self, key: codec.Key, macs: tuple[bytes, ...], current: codec.Entry | None, now: float
+    ) -> None:
+        """Take an entry for which another MAC answered, or several did."""
+        entry = self._entries[key]
+        if current is None:
+            self._keep("already gone", entry)
+        elif self._table.is_owned(current):
+            self._report.count(entry, "kept")
+        elif current.mac != entry.mac:
+            self._begin_look_back(entry, current.mac, macs)
+        elif len(macs) > 1:
+            self._report.duplicate(entry, macs)
+        elif self._questions[key] < MAX_QUESTIONS:
+            timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
+            wait_s = min(
+                ownership.locktime_left_s(current, timers) + 2 / TICKS, MAX_LOCKTIME_WAIT_S
+            )
+            self._retries.set(now + wait_s, [key])
+        else:
+            self._not_taken.append(entry)
+            self._report.count(entry, "undecided")
+
+    def _looked_back(
+        self, key: codec.Key, result: ProbeResult, current: codec.Entry | None, now: float
+    ) -> None:
+        """Take what came of asking a former holder once."""
+        outcome = self._backs.decide(key, result, current.mac if current else b"", now)
+        if current is None or self._table.is_owned(current):
+            self._backs.end(key)
+            outcome = outcome or "silent"
+        if outcome:
+            self._decide(self._changed.pop(key), outcome == "returned", current)
+
+    def _decide(self, changed: _Changed, is_returned: bool, current: codec.Entry | None) -> None:
+        """Report an entry whose former holder has been looked back at."""
+        entry = changed.entry
+        if is_returned or len(changed.macs) > 1:
+            macs = [entry.mac, *changed.macs] if is_returned else changed.macs
+            self._contested.append(changed._replace(macs=tuple(dict.fromkeys(macs))))
+        elif current is None:
+            self._keep("already gone", entry)
+        elif self._table.is_owned(current):
+            self._report.count(entry, "kept")
+        else:
+            self._report.healed(entry, current.mac)
+
+    def _begin_look_back(self, entry: codec.Entry, taken: bytes, macs: tuple[bytes, ...]) -> None:
+        """Ask the former holder of an entry again, from the moment the kernel would believe it."""
+        self._changed[entry.key] = _Changed(entry, taken, macs)
+        timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
+        locktime_s = timers.locktime_s if len(entry.dst) == 4 else 0.0
+        change = look_back.Change(entry.key, entry.mac, taken, time.monotonic())
+        self._backs.begin(change, locktime_s)
+
+    def _keep(self, reason: str, entry: codec.Entry) -> None:
+        self._table.keep(reason, entry.key)
+        self._report.count(entry, "kept")

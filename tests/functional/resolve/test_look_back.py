@@ -1,0 +1,101 @@
+"""Nobody who is right loses an entry: the former holder is asked again, and has it back."""
+
+import time
+
+import pytest
+from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
+from arp_engine.resolve import look_back
+from conftest import BORN, DEAD
+from wire import answer
+
+PROXY = "02:00:00:00:00:99"
+PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
+
+
+@pytest.fixture(autouse=True)
+def whole_look_back(arp, monkeypatch):
+    """As long as outside of tests."""
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", LOOK_BACK_FOR_S)
+
+
+def mac_of(scene, address):
+    [row] = [row for row in scene.table() if row.startswith(f"{address} ")]
+    return row.split()[2]
+
+
+def two_hosts(holder_wakes_s, claimant=BORN, addresses=None):
+    """Return answers of a holder that is paused at first, and of one that answers everybody."""
+    wakes = time.monotonic() + holder_wakes_s
+
+    def respond(asked, to_all, _number):
+        said = []
+        if (addresses is None or asked in addresses) and time.monotonic() >= wakes:
+            said.append(answer(asked, DEAD))
+        # by unicast only the host at that MAC is asked, and the claimant is not
+        return [*said, answer(asked, claimant)] if to_all else said
+
+    return respond
+
+
+@PAIR
+def test_paused_holder_has_its_entry_back(arp, scene, wire, address):
+    scene.add(address, "reachable", DEAD)
+    with wire.answering(two_hosts(2.0)):
+        result = arp.revalidate(address)
+    assert result["healed"] == []
+    [row] = result["duplicates"]
+    assert row["macs"] == [DEAD, BORN]
+    assert mac_of(scene, address) == DEAD
+
+
+@PAIR
+def test_holder_that_stays_silent_is_healed(arp, scene, wire, address):
+    scene.add(address, "reachable", DEAD)
+    began = time.monotonic()
+    with wire.answering(two_hosts(60.0)):
+        result = arp.revalidate(address)
+    assert time.monotonic() - began >= LOOK_BACK_FOR_S
+    assert [(row["old"], row["new"]) for row in result["healed"]] == [(DEAD, BORN)]
+    assert mac_of(scene, address) == BORN
+
+
+def test_several_entries_are_patient_with_a_slow_holder(arp, scene, wire):
+    """Nobody waits for a run over the table: 0.15 s of silence change nothing."""
+    addresses = ["192.0.2.10", "192.0.2.11"]
+    for address in addresses:
+        scene.add(address, "reachable", DEAD)
+    with wire.answering(two_hosts(0.15, addresses=addresses)):
+        result = arp.revalidate()
+    assert (result["confirmed"], result["healed"], result["duplicates"]) == (2, [], [])
+
+
+def test_host_that_answers_for_everybody_is_told_as_a_proxy(arp, scene, wire):
+    scene.add("192.0.2.10", "reachable", DEAD)
+    holder = two_hosts(1.0, PROXY, ["192.0.2.10"])
+
+    def respond(asked, to_all, number):
+        is_unused = asked != "192.0.2.10"
+        return [answer(asked, PROXY)] if is_unused else holder(asked, to_all, number)
+
+    with wire.answering(respond):
+        result = arp.revalidate("192.0.2.10")
+    [row] = result["duplicates"]
+    assert (row["macs"], row["proxy"]) == ([DEAD, PROXY], PROXY)
+    assert any(line.startswith(f"proxy: {PROXY} on db0") for line in result["warnings"])
+    assert mac_of(scene, "192.0.2.10") == DEAD
+
+
+def test_living_host_gets_the_entry_that_a_proxy_had(arp, scene, wire):
+    """The word of a proxy alone confirms nothing: everybody is asked."""
+    scene.add("192.0.2.1", "permanent", PROXY)  # its own address
+    scene.add("192.0.2.10", "reachable", PROXY)
+
+    def respond(asked, to_all, _number):
+        hosts = {BORN, PROXY} if asked == "192.0.2.10" else {PROXY}
+        return [answer(asked, mac) for mac in sorted(hosts) if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        result = arp.revalidate("192.0.2.10")
+    assert (result["confirmed"], result["duplicates"]) == (0, [])
+    assert [(row["old"], row["new"]) for row in result["healed"]] == [(PROXY, BORN)]
+    assert mac_of(scene, "192.0.2.10") == BORN
