@@ -52,7 +52,7 @@ def test_a_synced_engine_replaces_the_one_in_memory(repo, tmp_path):
 
         before = load()
         assert before.table_flush.codec.ATTRIBUTES_AT != 12345
-        files = ("netlink/codec", "START = 12345"), ("table/flush", "MARK = codec.ATTRIBUTES_AT")
+        files = ("netlink/codec", "ATTRIBUTES_AT = 12345"), ("table/flush", "MARK = codec.ATTRIBUTES_AT")
         for name, text in files:
             path = {str(tmp_path / "_utils" / "arp_engine")!r} + "/" + name + ".py"
             with open(path, "a") as file:
