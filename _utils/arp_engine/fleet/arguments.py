@@ -140,7 +140,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "batch": lambda value: parse.whole_number("batch", value, 1, 2_000, "minions"),
     "share": share,
     "pause": lambda value: parse.seconds("pause", value, 0, 3600),
-    "budget": lambda value: parse.whole_number("budget", value, 1, 10**9, "questions"),
+    "budget": lambda value: parse.whole_number("budget", value, 1, 10**9, "probes"),
     "rate": parse.rate,
     "test": lambda value: parse.flag("test", value),
     "record": lambda value: parse.flag("record", value),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..table import parse as table_parse
 from ..table import selectors as table_selectors
 
-RATE = 100.0  # questions a second
+RATE = 100.0  # probes a second
 
 
 class Options(NamedTuple):
@@ -37,7 +37,7 @@ def parse(words: Mapping[str, Any] | None = None) -> Options:
     )
     rate = table_parse.rate(left.pop("rate", RATE))
     if not rate:
-        raise ValueError("rate: 0: the sentinel needs a limit, in questions a second")
+        raise ValueError("rate: 0: the sentinel needs a limit, in probes a second")
     reinject = table_parse.flag("reinject", left.pop("reinject", True))
     for name in left:
         allowed = "dev, ip, exclude, family, rate, reinject"

@@ -48,11 +48,11 @@ def seconds(key: str, value: Any, low: float, high: float) -> float:
 
 
 def rate(value: Any) -> float:
-    """Return questions a second; 0 means as fast as is safe."""
+    """Return probes a second; 0 means as fast as is safe."""
     number = _number(value)
     if number is None or not (number == 0 or 0.01 <= number <= 1_000_000):
         raise ValueError(
-            f"rate: {_shown(value)} is not a number of questions a second "
+            f"rate: {_shown(value)} is not a number of probes a second "
             "(0.01 to 1000000, or 0: as fast as safe)"
         )
     return float(number)

@@ -174,7 +174,7 @@ def test_the_service_s_code_outlives_the_cache_and_follows_the_next_sync(apply, 
     assert caller.cmd("arp_hygiene.sentinel_code") == {}
     words = [sys.executable, "-I", str(path)]
     done = subprocess.run([*words, '{"rate": 0}'], capture_output=True, text=True, check=False)
-    assert done.stderr == "rate: 0: the sentinel needs a limit, in questions a second\n"
+    assert done.stderr == "rate: 0: the sentinel needs a limit, in probes a second\n"
     process = subprocess.Popen([*words, '{"dev": "db0"}'], stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     process.terminate()

@@ -68,9 +68,7 @@ def test_an_error_names_the_function(arp, scene, name):
 def test_a_bad_rate_is_refused(arp, scene, rate):
     scene.add("192.0.2.10")
     before = scene.table()
-    with pytest.raises(
-        SaltInvocationError, match=r"rate: .* is not a number of questions a second"
-    ):
+    with pytest.raises(SaltInvocationError, match=r"rate: .* is not a number of probes a second"):
         arp.revalidate(rate=rate)
     assert scene.table() == before
 

@@ -92,7 +92,7 @@ def test_the_engine_s_configuration_is_yaml():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ('{"rate": 0}', "rate: 0: the sentinel needs a limit, in questions a second\n"),
+        ('{"rate": 0}', "rate: 0: the sentinel needs a limit, in probes a second\n"),
         ("eth0", 'options: \'eth0\' is not JSON, such as {"dev": "eth0"}\n'),
     ],
 )

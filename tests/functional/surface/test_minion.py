@@ -1,4 +1,4 @@
-"""What a long-lived minion does to a module: event loops, threads, files that change."""
+"""The module in a long-lived minion: event loops, threads, files that change."""
 
 import asyncio
 import importlib.util
@@ -11,7 +11,7 @@ import textwrap
 from conftest import DEAD
 
 
-def test_inside_a_running_event_loop(arp, scene):
+def test_functions_work_inside_a_running_event_loop(arp, scene):
     """Salt's own processes have one; pyroute2 0.9's IPRoute refuses to open there."""
     scene.add("192.0.2.10")
 
@@ -35,7 +35,7 @@ def test_no_socket_is_left_open(arp, scene):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_synced_engine_replaces_the_one_in_memory(repo, tmp_path):
+def test_synced_engine_replaces_the_one_in_memory(repo, tmp_path):
     """A minion's parent keeps an imported file until it restarts; a new surface reloads it."""
     for room in ("_utils", "_modules"):
         shutil.copytree(repo / room, tmp_path / room)
@@ -52,8 +52,9 @@ def test_a_synced_engine_replaces_the_one_in_memory(repo, tmp_path):
 
         before = load()
         assert before.table_flush.codec.ATTRIBUTES_AT != 12345
-        files = ("netlink/codec", "ATTRIBUTES_AT = 12345"), ("table/flush", "MARK = codec.ATTRIBUTES_AT")
-        for name, text in files:
+        files = {{"netlink/codec": "ATTRIBUTES_AT = 12345",
+                  "table/flush": "MARK = codec.ATTRIBUTES_AT"}}
+        for name, text in files.items():
             path = {str(tmp_path / "_utils" / "arp_engine")!r} + "/" + name + ".py"
             with open(path, "a") as file:
                 file.write("\\n" + text + "\\n")
@@ -64,7 +65,7 @@ def test_a_synced_engine_replaces_the_one_in_memory(repo, tmp_path):
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
 
 
-def test_elsewhere_than_on_linux_it_says_why_not(repo, monkeypatch):
+def test_module_does_not_load_without_linux(repo, monkeypatch):
     monkeypatch.setattr(sys, "platform", "freebsd14")
     spec = importlib.util.spec_from_file_location("elsewhere", repo / "_modules" / "arp.py")
     module = importlib.util.module_from_spec(spec)
@@ -74,8 +75,8 @@ def test_elsewhere_than_on_linux_it_says_why_not(repo, monkeypatch):
     assert "requires Linux" in why
 
 
-def test_a_kernel_too_old_to_prove_an_entry_is_not_made_to(arp, scene, monkeypatch):
-    """Asking works on every kernel; what stays silent is left as it is, and said."""
+def test_old_kernel_is_not_asked_to_prove(arp, scene, monkeypatch):
+    """Probes work on every kernel; silent entries are kept, and a warning says so."""
     real = os.uname()
     monkeypatch.setattr(
         os, "uname", lambda: os.uname_result((real[0], real[1], "3.13.0-24-generic", *real[3:]))

@@ -1,4 +1,4 @@
-"""arp_hygiene.run on a real table: what it does, tells, remembers and counts."""
+"""arp_hygiene.run on a real table: what it does, logs, keeps and counts."""
 
 import errno
 import socket
@@ -13,7 +13,7 @@ HEALED = f"1 healed: healed 192.0.2.10 on db0: {DEAD} -> {BORN}"
 
 @pytest.fixture
 def outage(scene):
-    """A worker of ours was re-created: we hold the MAC of the dead one."""
+    """A worker was re-created with another MAC; the table holds the old MAC."""
     scene.quick()
     scene.sysctl("ipv4.neigh.db0.mcast_resolicit", 3)
     scene.worker("192.0.2.10")
@@ -21,7 +21,7 @@ def outage(scene):
     return scene
 
 
-def test_a_heal_is_told_and_remembered(hygiene, outage, syslog):
+def test_heal_is_logged_and_kept_in_the_history(hygiene, outage, syslog):
     done = hygiene.run(family="ipv4")
     assert (done["success"], done["said"], done["problems"]) == (True, HEALED, [])
     assert done["healed"][0]["new"] == BORN
@@ -37,7 +37,7 @@ def test_a_heal_is_told_and_remembered(hygiene, outage, syslog):
     assert syslog.lines() == []
 
 
-def test_in_test_mode_it_proves_and_does_nothing(hygiene, outage, syslog):
+def test_test_mode_checks_and_changes_nothing(hygiene, outage, syslog):
     before = outage.table()
     hygiene.record.mkdir(parents=True)
     done = hygiene.run(family="ipv4", test=True)
@@ -47,7 +47,7 @@ def test_in_test_mode_it_proves_and_does_nothing(hygiene, outage, syslog):
     assert syslog.lines() == []
 
 
-def test_a_place_that_is_not_there_is_found_in_test_mode(hygiene, outage):
+def test_test_mode_finds_a_missing_metrics_directory(hygiene, outage):
     done = hygiene.run(test=True)
     assert not done["success"]
     assert (
@@ -56,16 +56,14 @@ def test_a_place_that_is_not_there_is_found_in_test_mode(hygiene, outage):
     )
 
 
-def test_before_a_first_run_there_is_nothing_to_say(hygiene):
+def test_status_before_the_first_run_says_no_run_yet(hygiene):
     (status,) = hygiene.status()
     assert (status["last"], status["said"], status["problem"]) == ("", "no run yet", "")
     assert hygiene.healed() == []
 
 
-def test_what_the_kernel_refuses_is_a_failure_that_tells_both_halves(
-    hygiene, scene, syslog, monkeypatch
-):
-    """The kernel does refuse single entries, but not to order."""
+def test_partial_refusal_fails_the_run_and_reports_the_heals(hygiene, scene, syslog, monkeypatch):
+    """The kernel does refuse single entries, but not on demand."""
     from arp_engine.netlink import codec, rtnetlink
 
     scene.add("192.0.2.10")
@@ -87,8 +85,8 @@ def test_what_the_kernel_refuses_is_a_failure_that_tells_both_halves(
     assert hygiene.status()[0]["problem"] == "the last run failed"
 
 
-def test_a_table_nearly_full_is_told(hygiene, arp, scene, syslog, monkeypatch):
-    """The limit is the whole machine's, and other tests live under it: only our threshold moves."""
+def test_nearly_full_table_is_reported(hygiene, arp, scene, syslog, monkeypatch):
+    """gc_thresh3 is shared with other tests, so our own threshold is changed instead."""
     from arp_engine.table import capacity
 
     scene.fill(20)
@@ -103,7 +101,7 @@ def test_a_table_nearly_full_is_told(hygiene, arp, scene, syslog, monkeypatch):
     assert syslog.lines() == [f"arp_hygiene: {done['said']}"]
 
 
-def test_metrics_are_counted_and_written(hygiene, outage, tmp_path):
+def test_metrics_count_runs_and_heals(hygiene, outage, tmp_path):
     parser = pytest.importorskip("prometheus_client.parser")
     for _ in range(2):
         done = hygiene.run(family="ipv4", metrics=str(tmp_path))
@@ -123,7 +121,7 @@ def test_metrics_are_counted_and_written(hygiene, outage, tmp_path):
     assert hygiene.traces()["textfile"]
 
 
-def test_metrics_that_cannot_be_written_do_not_stop_the_run(hygiene, outage, syslog, tmp_path):
+def test_unwritable_metrics_do_not_stop_the_run(hygiene, outage, syslog, tmp_path):
     done = hygiene.run(family="ipv4", metrics=str(tmp_path / "none"))
     assert (done["success"], done["said"]) == (True, HEALED)
     told = f"cannot write metrics to {tmp_path}/none: No such file or directory"
@@ -142,7 +140,7 @@ def test_metrics_that_cannot_be_written_do_not_stop_the_run(hygiene, outage, sys
     ],
     ids=str,
 )
-def test_a_wrong_word_changes_nothing(hygiene, outage, words, line):
+def test_bad_argument_changes_nothing(hygiene, outage, words, line):
     before = outage.table()
     with pytest.raises(SaltInvocationError, match=line):
         hygiene.run(**words)

@@ -23,7 +23,7 @@ def lively(scene):
     return scene
 
 
-def test_revalidate_heals(clean, lively):
+def test_revalidate_reports_healed_and_gone_as_changes(clean, lively):
     lively.worker("192.0.2.10")
     lively.worker("192.0.2.11")
     lively.add("192.0.2.10", "reachable", DEAD)
@@ -43,7 +43,7 @@ def test_revalidate_heals(clean, lively):
     assert (again["result"], again["changes"]) == (True, {})
 
 
-def test_what_is_claimed_twice_is_counted_where_not_all_is_listed(clean, scene, monkeypatch):
+def test_comment_counts_duplicates_beyond_the_examples(clean, scene, monkeypatch):
     from arp_engine.resolve import revalidate
 
     rows = [
@@ -59,13 +59,13 @@ def test_what_is_claimed_twice_is_counted_where_not_all_is_listed(clean, scene, 
     )
 
 
-def test_nothing_there_is_clean(clean, scene):
+def test_empty_table_is_already_clean(clean, scene):
     assert clean()["comment"] == "Already clean: nothing to check."
     assert clean(how="flush", nud="all")["comment"] == "Already clean: nothing to delete."
 
 
-def test_revalidate_in_test_mode_is_a_question_and_no_change(clean, lively):
-    """A database whose application vouches for its workers is not drifting for ever."""
+def test_revalidate_in_test_mode_has_no_changes(clean, lively):
+    """Suspects that an application rightly confirms must not count as changes at every run."""
     lively.add("192.0.2.10", "stale", DEAD)
     before = lively.table()
     ret = clean(test=True)
@@ -82,7 +82,7 @@ def test_revalidate_in_test_mode_is_a_question_and_no_change(clean, lively):
     assert ret["comment"] == "2 entries would be checked, 1 of them suspect: 192.0.2.11 on db0."
 
 
-def test_flush_and_its_plan_are_the_same(clean, scene):
+def test_flush_changes_equal_those_of_test_mode(clean, scene):
     for last in range(10, 15):
         scene.add(f"192.0.2.{last}")
     plan = clean(test=True, how="flush", nud="STALE")
@@ -111,7 +111,7 @@ def test_flush_and_its_plan_are_the_same(clean, scene):
     ids=str,
 )
 @pytest.mark.parametrize("test", [False, True])
-def test_bad_words_fail_the_state_and_change_nothing(clean, scene, words, line, test):
+def test_bad_argument_fails_the_state_and_changes_nothing(clean, scene, words, line, test):
     scene.add("192.0.2.10")
     before = scene.table()
     ret = clean(test=test, **words)
@@ -122,7 +122,7 @@ def test_bad_words_fail_the_state_and_change_nothing(clean, scene, words, line, 
     assert scene.table() == before
 
 
-def test_a_partial_failure_tells_both_halves(clean, scene, monkeypatch):
+def test_partial_failure_reports_changes_and_refusals(clean, scene, monkeypatch):
     import errno
     import socket
 

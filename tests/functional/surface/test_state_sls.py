@@ -68,7 +68,7 @@ def test_requisites(apply, requisite, other, flushed):
 
 
 @pytest.mark.parametrize("requisite", ["watch", "listen"])
-def test_watch_and_listen_clean_once_more(apply, requisite, tmp_path):
+def test_watch_and_listen_clean_again(apply, requisite, tmp_path):
     """An entry that came between the first cleaning and the change goes too."""
     late = f"ip neigh replace 192.0.2.12 lladdr {DEAD} nud stale dev v.1"
     text = f"""

@@ -1,4 +1,4 @@
-"""arp.flush: what is ours goes, what is somebody's stays, in every weather."""
+"""arp.flush: deletes the entries that are ours and keeps all others, whatever happens meanwhile."""
 
 import socket
 import subprocess
@@ -17,13 +17,13 @@ def without_multicast(kept):
 
 @pytest.mark.parametrize("state", ["reachable", "stale", "delay", "probe", "failed"])
 @pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
-def test_every_state_that_is_ours_goes(arp, scene, address, state):
+def test_flush_deletes_every_state_of_ours(arp, scene, address, state):
     scene.add(address, state, DEAD if state != "failed" else None)
     assert arp.flush()["flushed"] == 1
     assert scene.table() == []
 
 
-def test_what_is_somebodys_stays(arp, scene):
+def test_flush_keeps_entries_with_an_owner(arp, scene):
     own()
     ip("neigh", "add", "192.0.2.30", "managed", "dev", "db0")
     before = scene.table()
@@ -43,8 +43,8 @@ def test_what_is_somebodys_stays(arp, scene):
     ]
 
 
-def test_an_owner_who_comes_while_the_timers_are_read_is_seen(scene, monkeypatch):
-    """There are as many of them as devices; nothing long is between the last look and the order."""
+def test_delete_locked_keeps_entry_that_gets_an_owner_meanwhile(scene, monkeypatch):
+    """Reading all timers is slow: the entry is read after that, right before its deletion."""
     timers = view.TableView.timers
 
     def meanwhile(table, family, ifindex):
@@ -61,13 +61,13 @@ def test_an_owner_who_comes_while_the_timers_are_read_is_seen(scene, monkeypatch
     assert scene.table() == [f"192.0.2.10 db0 {DEAD} extern_learn REACHABLE"]
 
 
-def test_proxy_entries_stay(arp, scene):
+def test_flush_keeps_proxy_entries(arp, scene):
     ip("neigh", "add", "proxy", "192.0.2.40", "dev", "db0")
     assert arp.flush(ip="192.0.2.40")["flushed"] == 0
     assert "192.0.2.40" in ip("neigh", "show", "proxy")
 
 
-def test_multicast_entries_stay(arp, scene):
+def test_flush_keeps_multicast_entries(arp, scene):
     scene.add("224.0.0.9", "stale")
     scene.add("ff02::9", "stale")
     assert arp.flush(ip=["224.0.0.9", "ff02::9"]) == {"flushed": 0, "kept": {"multicast": 2}}
@@ -87,7 +87,7 @@ def test_multicast_entries_stay(arp, scene):
     ids=str,
 )
 @pytest.mark.parametrize("test", [False, True], ids=["act", "test"])
-def test_selectors_narrow_it(arp, scene, words, left, test):
+def test_flush_deletes_selected_entries_only(arp, scene, words, left, test):
     scene.add("192.0.2.10", "stale")
     scene.add("192.0.2.11", "reachable")
     scene.add("192.0.2.12", "failed", None)
@@ -101,7 +101,7 @@ def test_selectors_narrow_it(arp, scene, words, left, test):
         assert {row.split()[0] for row in scene.table()} == left
 
 
-def test_rows_tell_what_was_deleted(arp, scene):
+def test_rows_lists_the_deleted_entries(arp, scene):
     scene.add("192.0.2.10", "stale")
     scene.add("2001:db8::10", "reachable")
     for test in (True, False):
@@ -115,32 +115,32 @@ def test_rows_tell_what_was_deleted(arp, scene):
 
 @pytest.mark.parametrize("rows", [False, True], ids=["counts", "rows"])
 @pytest.mark.parametrize("family", [4, 6])
-def test_many_entries_with_owners_between(arp, scene, family, rows):
+def test_flush_of_many_entries_between_owned_ones(arp, scene, family, rows):
     names = scene.fill(700, family=family)
     for name in names[::70]:
         scene.add(name, "permanent")
     for name in names[1::70]:
         scene.add(name, "failed", None)
     answer = arp.flush(rows=rows)
-    assert 680 <= answer["flushed"] <= 690  # the kernel's own collector may take the FAILED
+    assert 680 <= answer["flushed"] <= 690  # the kernel's GC may delete the FAILED
     assert {row.split()[0] for row in scene.table()} == set(names[::70])
     if rows:
         assert len({row["ip"] for row in answer["entries"]}) == answer["flushed"]
 
 
-def test_a_table_that_grows_while_it_is_read_is_flushed_all_the_same(arp, scene, monkeypatch):
-    """A growing hash hides thousands of entries from a dump, without a word.
+def test_flush_is_complete_while_the_table_grows(arp, scene, monkeypatch):
+    """A hash resize hides thousands of entries from a dump, and no flag says so.
 
     It grows to each size once and never shrinks, for all namespaces of the machine: so the growth
     here is real, and that the first look then misses what it had not shown yet is staged.
     """
     from arp_engine.netlink import rtnetlink
 
-    scene.fill(450)  # of more the kernel's collector might take some
+    scene.fill(450)  # of more the kernel's garbage collector might delete some
     fresh = "\n".join(
         f"neigh replace {many(n)} lladdr {DEAD} nud permanent dev db0" for n in range(20000, 40000)
     )
-    # a later look leaves alone what is younger than the flush, by a clock of 10 ms
+    # a later round keeps entries younger than the flush, by a clock of 10 ms
     scene.until(lambda: min(row["updated_s"] for row in arp.list_stale()) > 0.02)
     original = rtnetlink.Channel.neighbours
     missed = []
@@ -159,7 +159,7 @@ def test_a_table_that_grows_while_it_is_read_is_flushed_all_the_same(arp, scene,
     assert scene.table("stale") == []
 
 
-def test_two_at_once_share_the_work(arp, scene, monkeypatch):
+def test_two_flushes_at_once_both_succeed(arp, scene, monkeypatch):
     """`ip neigh flush` aborts here: "Failed to send flush request: No such file or directory"."""
     from arp_engine.netlink import rtnetlink
 
@@ -185,8 +185,8 @@ def test_two_at_once_share_the_work(arp, scene, monkeypatch):
     assert scene.table("stale") == []
 
 
-def test_what_the_kernel_learns_meanwhile_is_not_deleted_again(arp, scene, monkeypatch):
-    """A flush under traffic must not delete its own cure, round after round."""
+def test_flush_keeps_entries_learned_since_it_began(arp, scene, monkeypatch):
+    """A flush under traffic must not delete the entries that the kernel has just learned anew."""
     from arp_engine.netlink import rtnetlink
 
     scene.fill(20)
@@ -204,7 +204,7 @@ def test_what_the_kernel_learns_meanwhile_is_not_deleted_again(arp, scene, monke
     assert scene.table() == [f"192.0.2.77 db0 {DEAD} REACHABLE"]
 
 
-def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene, monkeypatch):
+def test_flush_succeeds_when_a_device_vanishes(arp, scene, monkeypatch):
     from arp_engine.netlink import rtnetlink
 
     scene.fill(700)
@@ -223,8 +223,8 @@ def test_a_device_that_vanishes_half_way_is_no_failure(arp, scene, monkeypatch):
     assert "failed" not in answer
 
 
-def test_a_partial_refusal_tells_both_halves(arp, scene, monkeypatch, loaders):
-    """An errno the real kernel gives nobody on demand: EBUSY for one of two."""
+def test_partial_refusal_returns_flushed_and_failed(arp, scene, monkeypatch, loaders):
+    """EBUSY for one of two: the real kernel does not return it on demand."""
     import errno
     import socket
 
@@ -251,7 +251,7 @@ def test_a_partial_refusal_tells_both_halves(arp, scene, monkeypatch, loaders):
 
 
 @pytest.mark.parametrize("rows", [False, True], ids=["counts", "rows"])
-def test_what_a_dump_shows_twice_is_told_once(arp, scene, monkeypatch, rows):
+def test_entry_dumped_twice_is_one_row(arp, scene, monkeypatch, rows):
     from arp_engine.table import view
 
     names = scene.fill(5)
@@ -268,9 +268,7 @@ def test_what_a_dump_shows_twice_is_told_once(arp, scene, monkeypatch, rows):
 
 
 @pytest.mark.parametrize("room", [2304, 1 << 20], ids=["least", "most"])
-def test_what_another_deleter_took_first_is_survived_in_little_memory(
-    arp, scene, monkeypatch, room
-):
+def test_flush_with_small_buffer_beside_another_deleter(arp, scene, monkeypatch, room):
     """Each ENOENT waits in our receive buffer: net.core.rmem_max can be as small as 2304."""
     from arp_engine.netlink import rtnetlink
 
@@ -311,7 +309,7 @@ def test_what_another_deleter_took_first_is_survived_in_little_memory(
     assert (answer["flushed"], "failed" in answer) == (0, False)
 
 
-def test_what_the_kernel_refuses_is_told_in_so_many_rows_and_counted(arp, scene, monkeypatch):
+def test_limit_cuts_failed_and_totals_counts_it(arp, scene, monkeypatch):
     import errno
     import socket
 

@@ -1,4 +1,4 @@
-"""arp.list, arp.list_stale, arp.stats: the table as it is."""
+"""arp.list, arp.list_stale, arp.stats."""
 
 import ipaddress
 import json
@@ -19,7 +19,7 @@ def unicast(rows):
     return [row for row in rows if row["owner"] != "multicast"]
 
 
-def test_every_row_has_the_same_keys_and_plain_values(arp, scene):
+def test_rows_have_equal_keys_and_plain_values(arp, scene):
     scene.add("192.0.2.10", "stale")
     scene.add("192.0.2.11", "failed", mac=None)
     scene.add("2001:db8::10", "reachable", DEAD, "db0", "router")
@@ -66,7 +66,7 @@ def test_one_address_on_two_devices_is_two_rows(arp, scene):
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 @pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
-def test_owner_says_why(arp, scene, address, extra, owner):
+def test_owner_names_the_reason(arp, scene, address, extra, owner):
     ip("neigh", "add", address, "lladdr", DEAD, "dev", "db0", *extra)
     assert [row["owner"] for row in arp.list(ip=address)] == [owner]
 
@@ -111,7 +111,7 @@ def test_selectors(arp, scene, words, expected):
         == expected  # fmt: skip
 
 
-def test_suspect_is_what_hints_keep_reachable(arp, scene):
+def test_suspect_is_kept_reachable_by_upper_layer_confirmation(arp, scene):
     """REACHABLE for longer than its own ARP cycle allows, and confirmed since: MSG_CONFIRM."""
     scene.sysctl("ipv4.neigh.db0.base_reachable_time_ms", 1000)
     scene.worker("192.0.2.10")
@@ -151,7 +151,7 @@ def test_stats_counts_against_the_limits(arp, scene):
     assert set(arp.stats(family="ipv6")) == {"ipv6"}
 
 
-def test_what_a_person_can_still_read_is_sorted(arp, scene):
+def test_up_to_1000_rows_are_sorted(arp, scene):
     scene.fill(500)
     listed = [ipaddress.ip_address(row["ip"]) for row in arp.list(family="ipv4", dev="db0")]
     assert len(listed) == 500
@@ -160,8 +160,8 @@ def test_what_a_person_can_still_read_is_sorted(arp, scene):
 
 @pytest.mark.parametrize("spared", ["permanent", "stale extern_learn"])
 @pytest.mark.parametrize(("percent", "warns"), [(79, False), (80, True)], ids=str)
-def test_stats_warns_before_the_kernel_refuses(arp, scene, monkeypatch, percent, warns, spared):
-    """The limit is the whole machine's, and other tests live under it: it is patched."""
+def test_stats_warns_from_80_percent_of_gc_thresh3(arp, scene, monkeypatch, percent, warns, spared):
+    """gc_thresh3 is shared with other tests, so the limit we read is patched."""
     from arp_engine.netlink import rtnetlink
     from arp_engine.table import capacity
 
@@ -169,7 +169,7 @@ def test_stats_warns_before_the_kernel_refuses(arp, scene, monkeypatch, percent,
 
     def limits(families):
         found = original(families)
-        full = found[2].entries_all_namespaces - 20  # those that no limit counts
+        full = found[2].entries_all_namespaces - 20  # those exempt from gc_thresh
         low = found[2]._replace(gc_thresh3=full * 100 // percent)
         return {2: low, 10: found[10]._replace(gc_thresh3=10**9)}
 
@@ -192,7 +192,7 @@ def test_list_shows_an_ipv6_link_local_router(arp, scene):
     assert [row["ip"] for row in arp.list(ip="fe80::/10")] == ["fe80::1"]
 
 
-def test_stats_where_ipv6_does_not_exist(arp, scene, monkeypatch):
+def test_stats_without_ipv6_has_no_limits(arp, scene, monkeypatch):
     """With ipv6.disable=1 the kernel shows no such table; that takes a boot."""
     from arp_engine.netlink import rtnetlink
 
@@ -206,7 +206,7 @@ def test_stats_where_ipv6_does_not_exist(arp, scene, monkeypatch):
 
 @pytest.fixture
 def doubling(arp, monkeypatch):
-    """Let a family's hash grow during the next so many looks at it, which then see nothing."""
+    """Resize a family's hash during its next so many dumps, which then return nothing."""
     from arp_engine.netlink import rtnetlink
     from arp_engine.table import view
 
@@ -230,12 +230,12 @@ def doubling(arp, monkeypatch):
     return left
 
 
-def test_what_a_doubling_of_the_hash_hides_is_looked_for_again(arp, scene, doubling):
-    """One look across a doubling missed up to 9,027 of 10,000 entries, without a word."""
+def test_list_is_complete_after_a_hash_resize(arp, scene, doubling):
+    """One dump during a resize missed up to 9,027 of 10,000 entries, and no flag said so."""
     names = {f"192.0.2.{last}" for last in range(10, 40)}
     for name in names:
         scene.add(name)
-    # what is younger than the kernel's clock can tell counts as learned since a flush began
+    # an entry younger than a tick of the kernel's clock counts as learned since the flush began
     scene.until(lambda: min(row["updated_s"] for row in arp.list_stale()) > 0.05)
     for call, seen in (
         (arp.list_stale, lambda rows: {row["ip"] for row in rows} == names),
@@ -248,7 +248,7 @@ def test_what_a_doubling_of_the_hash_hides_is_looked_for_again(arp, scene, doubl
         assert set(doubling.values()) == {0}
 
 
-def test_a_table_that_never_stops_growing_is_an_error_and_no_half_truth(arp, scene, doubling):
+def test_hash_resize_during_every_dump_is_an_error(arp, scene, doubling):
     scene.add("192.0.2.10")
     doubling[2] = 1000
     with pytest.raises(
@@ -260,8 +260,8 @@ def test_a_table_that_never_stops_growing_is_an_error_and_no_half_truth(arp, sce
 
 
 def test_a_list_is_complete_while_the_table_grows(arp, scene):
-    """For real: 20,000 entries come while it is read."""
-    old = set(scene.fill(450))  # of more the kernel's collector might take some
+    """On a real table: 20,000 entries are added while it is read."""
+    old = set(scene.fill(450))  # of more the kernel's garbage collector might delete some
     fresh = "\n".join(
         f"neigh replace {many(n)} lladdr {DEAD} nud permanent dev db0" for n in range(20000, 40000)
     )
@@ -277,7 +277,7 @@ def test_a_list_is_complete_while_the_table_grows(arp, scene):
 
 
 @pytest.mark.parametrize("other", ["uplink", "a-name-that-is-longer-than-fifteen-bytes"])
-def test_an_alternative_name_of_a_device(arp, scene, other):
+def test_dev_takes_an_alternative_name(arp, scene, other):
     scene.add("192.0.2.10")
     ip("link", "property", "add", "dev", "db0", "altname", other)
     assert [(row["ip"], row["dev"]) for row in arp.list_stale(dev=other)] == [("192.0.2.10", "db0")]
@@ -285,7 +285,7 @@ def test_an_alternative_name_of_a_device(arp, scene, other):
 
 
 @pytest.mark.parametrize("name", ["büro0", b"odd\xff0"], ids=["utf-8", "not utf-8"])
-def test_a_device_whose_name_is_not_ascii(arp, scene, name):
+def test_dev_takes_a_name_that_is_not_ascii(arp, scene, name):
     ip("link", "add", name, "type", "veth", "peer", "name", "w1")
     ip("link", "set", name, "up")
     ip("neigh", "add", "192.0.2.10", "lladdr", DEAD, "nud", "stale", "dev", name)
@@ -295,7 +295,7 @@ def test_a_device_whose_name_is_not_ascii(arp, scene, name):
     assert arp.flush(dev=row["dev"])["flushed"] == 1
 
 
-def test_a_mac_selects(arp, scene):
+def test_mac_selects_entries(arp, scene):
     scene.add("192.0.2.10", mac=DEAD)
     scene.add("2001:db8::10", mac=DEAD)
     scene.add("192.0.2.11", mac=BORN)

@@ -62,7 +62,7 @@ def write(dice):
     for _ in range(count):
         kind = dice.choice(KINDS) if few or dice.random() < 0.2 else "nud permanent"
         if kind == "nud failed" and not few:
-            kind = "nud stale"  # the kernel's collector takes those as it likes
+            kind = "nud stale"  # the kernel's garbage collector may delete those at any time
         address = dice.choice(
             [
                 f"192.0.2.{dice.randint(2, 254)}",
@@ -96,7 +96,7 @@ def words(dice):
 
 
 def matches(entry, name, chosen):
-    """Say by other means than the product's what selectors select."""
+    """Return what selectors select, computed in another way than the product does."""
     address = ipaddress.ip_address(entry.dst)
 
     def among(networks):
@@ -114,7 +114,7 @@ def matches(entry, name, chosen):
 
 
 def every_entry():
-    """Read the table and take it apart message by message, on the general path."""
+    """Read the table and parse it message by message, on the general path."""
     from arp_engine.netlink import codec, rtnetlink
 
     with rtnetlink.Channel() as channel:
@@ -125,7 +125,7 @@ def every_entry():
 
 
 def more_rules(rule):
-    """Return the rule as it is, and with one more: what a rule may need, a rule may be made of."""
+    """Return the rule as it is, and rules that also read address, MAC or ages."""
 
     from arp_engine.netlink.model import Head
 
@@ -150,7 +150,7 @@ def more_rules(rule):
 
 
 @pytest.mark.parametrize("seed", range(TABLES))
-def test_both_paths_judge_alike(arp, stage, monkeypatch, seed):
+def test_fast_and_general_path_judge_alike(arp, stage, monkeypatch, seed):
     from arp_engine.netlink import rtnetlink
     from arp_engine.table import ownership
 

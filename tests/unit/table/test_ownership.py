@@ -1,4 +1,4 @@
-"""Where an entry's fate is decided: without a kernel."""
+"""Owners, suspects, state names: without a kernel."""
 
 import ast
 import re
@@ -24,7 +24,7 @@ def entry(**words):
     return codec.Entry(**values)
 
 
-def test_our_words_are_the_kernels():
+def test_state_names_and_flags_are_those_of_pyroute2():
     assert {name.lower(): bits for name, bits in constants.STATES.items()} == ndmsg.states
     assert (constants.NTF_PROXY, constants.NTF_EXT_LEARNED) == (
         ndmsg.NTF_PROXY,
@@ -91,7 +91,7 @@ def test_state_names_drop_no_bit(bits, name):
     [
         ({"state": 2, "updated": 6000, "confirmed": 3}, True),
         ({"state": 2, "updated": 4000, "confirmed": 3}, False),  # its own ARP cycle can do that
-        ({"state": 2, "updated": 6000, "confirmed": 6000}, False),  # nobody vouches: timer is late
+        ({"state": 2, "updated": 6000, "confirmed": 6000}, False),  # unconfirmed: the timer is late
         ({"state": 4, "updated": 6000, "confirmed": 3}, False),
     ],
     ids=str,
@@ -127,7 +127,6 @@ def test_an_entry_begins_with_the_fields_of_its_head():
 
 
 def test_the_kernels_numbers_stand_in_one_file():
-    """No other file writes one of its names down again."""
     names = {name for name in vars(constants) if name.isupper()}
     for path in Path(constants.__file__).parent.parent.glob("*/*.py"):
         if path.stem != "constants":

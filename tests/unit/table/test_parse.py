@@ -1,4 +1,4 @@
-"""Each kind of word that an operator writes: what is accepted, and the one line for the rest."""
+"""Each kind of argument: what is accepted, and the line that refuses the rest."""
 
 import ipaddress
 
@@ -33,7 +33,7 @@ from arp_engine.table import parse
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_word_is_accepted(parser, words, value):
+def test_argument_is_accepted(parser, words, value):
     parsed = parser(*words)
     assert parsed == value
     assert type(parsed) is type(value)
@@ -58,9 +58,9 @@ def test_a_word_is_accepted(parser, words, value):
         (parse.whole_number, ("batch", 10**5000, 0, 9), "batch: a number of more than 40 digits"),
         (parse.seconds, ("pause", "nan", 0, 9), "pause: 'nan' is not a number of seconds from 0"),
         (parse.seconds, ("pause", -1, 0, 9), "pause: -1 is not a number of seconds from 0 to 9"),
-        (parse.rate, ("fast",), "rate: 'fast' is not a number of questions a second (0.01 to"),
-        (parse.rate, (0.001,), "rate: 0.001 is not a number of questions a second"),
-        (parse.rate, (float("nan"),), "rate: nan is not a number of questions a second"),
+        (parse.rate, ("fast",), "rate: 'fast' is not a number of probes a second (0.01 to"),
+        (parse.rate, (0.001,), "rate: 0.001 is not a number of probes a second"),
+        (parse.rate, (float("nan"),), "rate: nan is not a number of probes a second"),
         (parse.limit, (-1,), "limit: -1 is not a whole number of rows (0 or more; 0: all)"),
         (parse.limit, (float("inf"),), "limit: inf is not a whole number of rows"),
         (parse.listed, ("ip", [], "an address"), "ip: the list is empty; leave ip out, or name an"),
@@ -84,14 +84,14 @@ def test_a_word_is_accepted(parser, words, value):
     ],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
 )
-def test_a_refused_word_is_one_line(parser, words, line):
+def test_bad_argument_is_refused_in_one_line(parser, words, line):
     with pytest.raises(ValueError, match=r"^[^\n]{1,250}$") as refused:
         parser(*words)
     assert line in str(refused.value)
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_a_mac_that_yaml_reads_as_a_number_is_refused_with_the_way_out(several):
+def test_mac_that_yaml_reads_as_number_is_refused(several):
     number = yaml.safe_load("52:54:00:12:34:56")
     with pytest.raises(ValueError, match=r"^mac: \d+ is not .* with dashes \(52-54-00-12-34-56\)$"):
         parse.macs("mac", [number] if several else number)

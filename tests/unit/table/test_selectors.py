@@ -1,4 +1,4 @@
-"""What an operator writes, and what it selects: without a kernel."""
+"""Which entries the selectors match: without a kernel."""
 
 import socket
 
@@ -27,7 +27,7 @@ def entry(**words):
     ],
     ids=str,
 )
-def test_addresses(ip, meant, other):
+def test_ip_matches_addresses_and_networks(ip, meant, other):
     selected = selectors.parse_selectors(ip=ip)
 
     def packed(text):
@@ -37,16 +37,16 @@ def test_addresses(ip, meant, other):
     assert not selected.matches(entry(dst=packed(other)), None)
 
 
-def test_one_family_is_read_where_only_that_can_be_meant():
+def test_ip_of_one_family_selects_that_family():
     assert selectors.parse_selectors(ip="192.0.2.1").families == (socket.AF_INET,)
     assert selectors.parse_selectors(ip=["192.0.2.1", "::1"]).families == (2, 10)
 
 
-def test_a_list_may_name_what_flush_may_not():
+def test_list_accepts_states_that_flush_refuses():
     assert selectors.parse_selectors(state="PERMANENT", verb="list").state == {0x80}
 
 
-def test_several_are_a_list_or_one_word_with_commas():
+def test_list_and_commas_mean_the_same():
     by_list, by_word = (
         selectors.parse_selectors(ip=value, dev=dev, state=state, mac=mac)
         for value, dev, state, mac in (
@@ -60,7 +60,7 @@ def test_several_are_a_list_or_one_word_with_commas():
         assert by_word.matches(entry(dst=bytes([192, 0, 2, last]), mac=b"\2\0\0\0\0\x0a"), {2})
 
 
-def test_5000_networks_are_looked_up_by_length_and_not_one_by_one():
+def test_5000_networks_are_looked_up_by_prefix_length():
     networks = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(5000)] + ["192.0.2.0/25"]
     addresses = selectors.parse_selectors(ip=networks).ip
     assert len(addresses._ranges) == 2
