@@ -15,7 +15,7 @@ from .parse import Network
 
 #: Why a state cannot be asked for, by what was to be done.
 _OWNED_STATES = {
-    "PERMANENT": "somebody set it by hand",
+    "PERMANENT": "an administrator wrote it",
     "NOARP": "it needs no ARP",
     "INCOMPLETE": "the kernel is resolving it right now",
     "NONE": "the kernel is creating it right now",
