@@ -456,7 +456,7 @@ def diagnose(ip, dev=None, test=False):
     - ``duplicate address``: two hosts answer;
     - ``flux``: one host answers with two NICs;
     - ``nobody answers``;
-    - ``unreachable, kept REACHABLE by upper-layer confirmation``: no host answers, and TCP or an
+    - ``silent but vouched for``: no host answers, and TCP or an
       application keeps the entry;
     - ``no entry``: a host answers, and the next packet will learn it: the table is not the reason;
     - ``owned entry disagrees with the wire``: a host with another MAC answers, and the entry has an
@@ -464,7 +464,7 @@ def diagnose(ip, dev=None, test=False):
     - ``not on this link, next hop judged``: and the entry of the next hop is right. Where it is
       not, its own verdict is returned;
     - ``table full``: a host answers, and the kernel has no room for an entry;
-    - ``cannot probe from this host``: no route, own address, device down, no right to send;
+    - ``cannot be asked here``: no route, own address, device down, no right to send;
     - ``not asked``: with ``test``, where reading alone does not decide.
 
     ``sentence`` (the same, with MACs and times), ``cure`` (a command, or empty), ``address``,

@@ -3,7 +3,7 @@
 The verdicts are a closed set (``VERDICTS``). Where several are true, the first in this order wins,
 because it would make the next ones misleading:
 
-1. *cannot probe from this host*: no probe was sent, so nothing is known about the wire.
+1. *cannot be asked here*: no probe was sent, so nothing is known about the wire.
 2. *duplicate address*, *flux*: two MACs answer. The entry changes with every probe, so what it
    holds now explains nothing.
 3. One MAC answers. The entry afterwards decides: it has an owner and another MAC (*owned entry
@@ -34,7 +34,7 @@ Row = dict[str, Any]
 
 TICK_S = 0.02  # an age in ticks is up to one too small; of them there are 100 a second or more
 
-CANNOT = "cannot probe from this host"
+CANNOT = "cannot be asked here"
 DUPLICATE = "duplicate address"
 FLUX = "flux"
 OWNED = "owned entry disagrees with the wire"
@@ -42,7 +42,7 @@ STILL_WRONG = "wrong, and asking did not correct it"
 CORRECTED = "wrong, now corrected by asking"
 TABLE_FULL = "table full"
 NO_ENTRY = "no entry"
-UPPER_LAYER_ONLY = "unreachable, kept REACHABLE by upper-layer confirmation"
+UPPER_LAYER_ONLY = "silent but vouched for"
 SILENT = "nobody answers"
 RIGHT = "right"
 NEXT_HOP = "not on this link, next hop judged"

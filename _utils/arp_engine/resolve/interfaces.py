@@ -123,9 +123,9 @@ def why_unusable(device: Interface | None, family: int) -> str:
     if not device.flags & IFF_RUNNING:
         return "no carrier"
     if len(device.mac) > packet_socket.MAX_LLADDR:
-        return f"cannot probe from this host: link-layer addresses of {len(device.mac)} bytes"
+        return f"cannot be asked here: addresses of {len(device.mac)} bytes"
     if family == socket.AF_INET6 and device.hardware != frames.ARPHRD_ETHER:
-        return "cannot probe from this host: IPv6 on a device that is not Ethernet"
+        return "cannot be asked here: IPv6 on another hardware than Ethernet"
     return ""
 
 

@@ -190,7 +190,7 @@ def test_upper_layer_confirmation_without_an_answer(arp, scene, address):
     scene.add(address, "reachable", DEAD)
     with scene.confirming(address):
         answer = arp.diagnose(address)
-    assert answer["verdict"] == "unreachable, kept REACHABLE by upper-layer confirmation"
+    assert answer["verdict"] == "silent but vouched for"
     assert answer["cure"] == f"salt-call arp.revalidate {address} dev=db0"
     assert "MSG_CONFIRM" in answer["kept_alive_by"]
     assert answer["entry_after"]["mac"] == DEAD
@@ -224,7 +224,7 @@ def test_owned_entry_is_not_probed(arp, scene, address, mark):
     ip("neigh", "add", address, "lladdr", DEAD, "nud", "reachable", "dev", "db0", *mark)
     before = scene.table()
     answer = arp.diagnose(address)
-    assert answer["verdict"] == "cannot probe from this host"
+    assert answer["verdict"] == "cannot be asked here"
     assert mark[-1] in answer["cannot_ask"]
     assert answer["asked"] == {"unicast": 0, "broadcast": 0}
     assert scene.table() == before
@@ -305,7 +305,7 @@ def test_address_without_a_neighbour_cannot_be_probed(arp, scene, address, why):
     ip("route", "add", "blackhole", "2001:db8:66::/64")
     ip("route", "add", "224.0.0.0/4", "dev", "db0")
     answer = arp.diagnose(address)
-    assert answer["verdict"] == "cannot probe from this host"
+    assert answer["verdict"] == "cannot be asked here"
     assert why in answer["route"]["why_not"]
     assert answer["judged"] == ""
     assert answer["table"]["gc_thresh3"] > 0
@@ -325,7 +325,7 @@ def test_device_without_carrier(arp, scene, address):
     scene.until(lambda: "NO-CARRIER" in ip("link", "show", "db0"))
     answer = arp.diagnose(address)
     assert (answer["verdict"], answer["cannot_ask"]) == (
-        "cannot probe from this host",
+        "cannot be asked here",
         "no carrier",
     )
 
@@ -334,7 +334,7 @@ def test_ipv6_device_without_link_local_address(arp, scene):
     scene.worker(V6)
     ip("address", "del", "fe80::1/64", "dev", "db0")
     answer = arp.diagnose(V6)
-    assert answer["verdict"] == "cannot probe from this host"
+    assert answer["verdict"] == "cannot be asked here"
     assert "link-local" in answer["cannot_ask"]
 
 

@@ -232,7 +232,7 @@ def test_infiniband_address_is_too_long():
     device = interfaces.Interface(7, "ib0", 32, 0x41, bytes(range(20)), b"\xff" * 20, 0, False, ())
     for family in (socket.AF_INET, socket.AF_INET6):
         why = interfaces.why_cannot_probe(device, family)
-        assert why == "cannot probe from this host: link-layer addresses of 20 bytes"
+        assert why == "cannot be asked here: addresses of 20 bytes"
 
 
 # --- sender address
