@@ -99,7 +99,10 @@ def test_masters_schedule_records_runs_a_page_and_metrics(centre):
     def runs():
         return history.exists() and json.loads(history.read_text(encoding="utf-8"))["runs"]
 
-    poll("two recorded runs", 90, lambda: len(runs() or []) >= 2, every_s=1)
+    def two_and_clean():
+        return len(runs() or []) >= 2 and runs()[-1]["wrong"] == 0
+
+    poll("two recorded runs, the last one clean", 90, two_and_clean, every_s=1)
     assert all(run["name"] == "audit" for run in runs())
     assert "The last runs" in (centre.root / "habit.html").read_text(encoding="utf-8")
     metrics = (centre.root / "arp_fleet.prom").read_text(encoding="utf-8")

@@ -64,6 +64,7 @@ class Audit:
         self.fabric_ports: set[compare.Port] = set()
         self.interrupted = False
         self._former: dict[str, HostInventory] = {}
+        self._down: set[str] = set()  # asked whether they are up, and gave no answer
         self._tables_due: set[str] = set()  # minions still to be asked
         self._hosts_due: set[str] = set()
         self._sampled = ""
@@ -148,9 +149,10 @@ class Audit:
     ) -> Iterator[tuple[str, str]]:
         """Ask minions that gave no table whether they are up; with ``tgt``: and meant."""
         fun, arg = (f"match.{tgt_type}", (tgt,)) if tgt else ("test.ping", ())
-        answers, _ = self.returns.ask(missing, "list", fun, arg=arg)
+        answers = self.returns.ask_briefly(missing, fun, arg)
         for name in missing:
             if name not in answers:
+                self._down.add(name)
                 yield name, "no answer: it is down, or not connected"
             elif answers[name]["ret"] is not False:
                 yield name, f"did not return arp.list within {self.returns.timeout_s:g} s"
@@ -161,7 +163,8 @@ class Audit:
         former = self.master.cached_minions() - set(accepted)
         self._former = self._young(self.master.cached_hosts(former))
         if self._options["truth"] == "live":
-            self._ask_machines(sorted(self._machines))
+            self._ask_machines(sorted(self._machines - self._down))
+            self._hosts_due -= self._down
         elif self._options["sample"]:
             self._ask_sample()
         for name in self._machines - set(self.hosts):

@@ -48,8 +48,8 @@ class Job:
         self.waiting = set(minions)
         self.announced: set[str] = set()  # on the bus, and not in the job cache yet
         self.deadline, self.next_fetch, self.fetch_s = now + timeout_s, now, POLL_S
-        self.is_check = False  # asks whether another job still runs
-        self.check: Job | None = None  # that job, of this one
+        self.is_check = False  # a minion that does not answer is not asked whether it still runs
+        self.check: Job | None = None  # the job that asks whether this one still runs
         self.answers: Answers = {}
 
 
@@ -93,6 +93,13 @@ class Returns:
         job = self.publish(tgt, tgt_type, fun, kwarg, arg)
         self.gather([job])
         return job.answers, set(job.minions)
+
+    def ask_briefly(self, names: list[str], fun: str, arg: Any = ()) -> Answers:
+        """Ask what a minion answers at once; one that does not is not asked what it is doing."""
+        job = self.publish(names, "list", fun, None, arg)
+        job.is_check = True
+        self.gather([job])
+        return job.answers
 
     def ask_each(
         self, names: Collection[str], fun: str, window: int, kwarg: Row | None = None
