@@ -35,7 +35,7 @@ def centre(repo):
             repo,
             DATABASES,
             kind="switch",
-            arp_fleet={"directory": where},
+            arp_fleet={"directory": where, "record": {"exclude": RECORDED["exclude"]}},
             max_event_size=100_000,  # some 500 entries
             schedule={"arp_audit": {"function": "arp.audit", "seconds": 15, "kwargs": RECORDED}},
         ) as centre,

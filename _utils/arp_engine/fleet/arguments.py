@@ -90,6 +90,20 @@ def check_pillar(key: str, tgt: str | list[str], tgt_type: str, settings: Settin
         )
 
 
+def check_record(given: Mapping[str, Any], settings: Settings) -> None:
+    """Refuse to record a run that compares something else than the configured one.
+
+    Who may audit could otherwise put "0 wrong" into the metrics by looking at nothing.
+    """
+    if not settings.directory:
+        raise ValueError("record: set `arp_fleet: directory` in the master's configuration")
+    for key, value in {**_DEFAULTS, **dict(settings.record)}.items():
+        if key in _DEFAULTS and given[key] != value:
+            raise ValueError(
+                f"record: {key} differs from `arp_fleet: record` in the master's configuration"
+            )
+
+
 def file_in(directory: str, key: str, value: str) -> str:
     """Return the path of a file in the directory of the master's configuration."""
     if not directory:
@@ -122,8 +136,10 @@ def networks(key: str, value: Any) -> list[parse.Network]:
     return found
 
 
+#: Arguments that choose what is compared, with their defaults.
 _DEFAULTS = {
-    "tgt": DATABASES, "tgt_type": "compound", "machines": "*", "machines_type": "glob",
+    "tgt": DATABASES, "tgt_type": "compound", "truth": "live", "machines": "*",
+    "machines_type": "glob", "networks": None, "exclude": None, "fabric": None, "sample": None,
 }  # fmt: skip
 #: Argument of arp.audit or arp.heal to its parser.
 _PARSERS: dict[str, Callable[[Any], Any]] = {
@@ -152,8 +168,8 @@ def parse_all(arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any
     options = {key: _PARSERS[key](value) for key, value in arguments.items() if key in _PARSERS}
     options["report"] = page(arguments.get("report"), settings)
     options["truth"], options["truth_path"] = truth(arguments.get("truth", "live"), settings)
-    if options.get("record") and not settings.directory:
-        raise ValueError("record: set `arp_fleet: directory` in the master's configuration")
+    if options.get("record"):
+        check_record(arguments, settings)
     options["memory_days"] = settings.memory_days
     options |= {"truth_file": None, "acknowledged": []}  # the surface reads these files
     for key in {"tgt", "machines"} & set(options):
@@ -170,7 +186,7 @@ def command(name: str, given: Mapping[str, Any], answer: Mapping[str, Any]) -> s
     if not found or not following:
         return ""
     words = ["salt-run", following]
-    for key in ("tgt", "tgt_type", "machines", "machines_type", "networks", "exclude", "fabric"):
+    for key in _DEFAULTS:
         value = given[key]
         if value is not None and value != _DEFAULTS.get(key):
             words.append(f"{key}={','.join(map(str, value)) if isinstance(value, list) else value}")

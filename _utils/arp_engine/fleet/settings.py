@@ -17,6 +17,7 @@ class Settings(NamedTuple):
     targets: tuple[str, ...] = ()  # targets by pillar that may be named
     acknowledged: str = ""  # file of known findings
     memory_days: int = 30  # cached grains that are older contradict nobody
+    record: tuple[tuple[str, Any], ...] = ()  # arguments of the runs that may be recorded
 
 
 def parse_settings(value: Any) -> Settings:
@@ -37,6 +38,16 @@ def parse_settings(value: Any) -> Settings:
     targets = given.get("targets", [])
     if not isinstance(targets, list) or not all(isinstance(each, str) for each in targets):
         raise ValueError(f"arp_fleet: targets: {targets!r} is not a list of targets")
+    record = given.get("record", {})
+    if not isinstance(record, dict) or not all(isinstance(key, str) for key in record):
+        raise ValueError(f"arp_fleet: record: {record!r} is not a dictionary of arguments")
     days = given.get("memory_days", Settings._field_defaults["memory_days"])
     days = parse.whole_number("arp_fleet: memory_days", days, 1, 3650, "days")
-    return Settings(paths["directory"], int(mode, 8), tuple(targets), paths["acknowledged"], days)
+    return Settings(
+        paths["directory"],
+        int(mode, 8),
+        tuple(targets),
+        paths["acknowledged"],
+        days,
+        tuple(record.items()),
+    )

@@ -85,11 +85,24 @@ def test_arguments_have_a_bound(call, line):
         ({"directory": "x"}, "directory: 'x' is not an absolute path"),
         ({"mode": 420}, "mode: 420 is not a mode in quotes"),
         ({"targets": "I@x"}, "targets: 'I@x' is not a list"),
+        ({"record": True}, "record: True is not a dictionary"),
+        ({"memory_days": 0}, "memory_days: 0 is not a whole number of days"),
     ],
 )
 def test_bad_settings_are_one_line(value, line):
     with pytest.raises(ValueError, match=line):
         parse_settings(value)
+
+
+def test_recorded_run_has_the_configured_arguments(tmp_path):
+    allowed = parse_settings({"directory": str(tmp_path), "record": {"exclude": "10.9.0.0/16"}})
+    given = {**arguments._DEFAULTS, "exclude": "10.9.0.0/16", "record": True}
+    arguments.parse_all(given, allowed)
+    for other in ({"exclude": "0.0.0.0/0"}, {"tgt": "nobody"}, {"truth": "cached"}):
+        with pytest.raises(ValueError, match=r"^record: \w+ differs from `arp_fleet: record`"):
+            arguments.parse_all({**given, **other}, allowed)
+    with pytest.raises(ValueError, match=r"^record: set `arp_fleet: directory`"):
+        arguments.parse_all(given, Settings())
 
 
 def test_settings():
