@@ -22,6 +22,7 @@ from typing import Any, Protocol
 Row = dict[str, Any]
 Answers = dict[str, Row]  # minion to its return, {"ret": …}
 POLL_S = 0.05
+LATE_S = 1.0  # how much later than a forged return the real one is still noticed
 FETCH_SHARE = 5  # a fetch of the job cache may take one part in so many of the time
 TRIMMED = "VALUE_TRIMMED"  # Salt's text in the place of a value above max_event_size
 TOO_LARGE = "its return exceeds max_event_size of the master: nothing of it arrived"
@@ -123,8 +124,10 @@ class Returns:
             yield name, None
 
     def listen_once_more(self) -> None:
-        """Read what is on the bus by now: a second return under a name may have come late."""
-        self._read_bus(POLL_S)
+        """Read the bus for a moment: the real return may come later than one in its name."""
+        until = self.clock() + LATE_S
+        while self.clock() < until:
+            self._read_bus(POLL_S)
 
     def _publish(
         self, tgt: Any, tgt_type: str, fun: str, kwarg: Row | None, arg: Any, timeout_s: float

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -142,6 +143,25 @@ def test_job_of_a_busy_master_is_looked_up_before_it_is_sent_again(
         listener._send(again)
     assert len(listener.client.jobs) == jobs
     assert events == ([("asked", ["w"])] if sends else [])
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory", "missing", "passwd"])
+def test_truth_that_is_no_file_of_the_directory_is_refused(master_opts, tmp_path, kind):
+    path = tmp_path / "truth.csv"
+    if kind == "link":
+        path.symlink_to("/etc/passwd")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "passwd":
+        shutil.copy("/etc/passwd", path)
+    opts = {**master_opts, "arp_fleet": {"directory": str(tmp_path)}}
+    runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
+    answer = runners["arp.audit"](truth="file:truth.csv")
+    assert answer["error"].startswith("arp.audit: ")
+    assert "root" not in answer["error"]
+    assert answer["retcode"] == 1
 
 
 def test_heal_has_the_arguments_of_audit(runners):
