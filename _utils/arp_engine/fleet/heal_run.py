@@ -68,10 +68,16 @@ def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -
         account.begin(names, dev, ips)
         job = audit.returns.publish(names, "list", "arp.revalidate", kwarg)
         jobs.append((names, dev, ips, job))
-    audit.returns.gather([job for *_, job in jobs])
-    for names, dev, ips, job in jobs:
-        for name in names:
-            account.note_answer(name, dev, ips, job.answers.get(name))
+    asked_about = [(name, dev, ips, job) for names, dev, ips, job in jobs for name in names]
+    try:
+        audit.returns.gather([job for *_, job in jobs])
+    finally:  # an interruption loses no answer
+        for name, dev, ips, job in asked_about:
+            if name in job.answers:
+                account.note_answer(name, dev, ips, job.answers[name])
+    for name, dev, ips, job in asked_about:
+        if name not in job.answers:
+            account.note_answer(name, dev, ips, None)
     asked = sorted({ip for _, _, ips, _ in jobs for ip in ips})
     if asked:
         tables, _ = audit.returns.ask(wave, "list", "arp.list", {"ip": asked})

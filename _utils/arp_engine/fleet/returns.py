@@ -25,7 +25,6 @@ POLL_S = 0.05
 LATE_S = 1.0  # how much later than a forged return the real one is still noticed
 FETCH_SHARE = 5  # a fetch of the job cache may take one part in so many of the time
 TRIMMED = "VALUE_TRIMMED"  # Salt's text in the place of a value above max_event_size
-TOO_LARGE = "its return exceeds max_event_size of the master: nothing of it arrived"
 
 
 class Master(Protocol):

@@ -42,7 +42,7 @@ def audit(master, **options):
 
 
 def heal(master, **options):
-    options = parsed(**HEAL, **options)
+    options = parsed(**{**HEAL, **options})
     return heal_run.heal(audited(master, options), options, RuntimeError)
 
 
@@ -234,6 +234,28 @@ def test_interrupted_audit_names_who_was_not_asked(jobs):
         wanted = asked.count(name) < (2 if name in tables else 1)
         assert (why.get(name) == "not asked: interrupted") is wanted, (name, why)
     assert answer["counts"]["databases"] == min(jobs, 2)
+
+
+class InterruptedWave(Master):
+    """A person ends the run when db1 has answered and db2 has not."""
+
+    def publish(self, tgt, tgt_type, fun, arg, kwarg):
+        self.is_heal = fun == "arp.revalidate"
+        return super().publish(tgt, tgt_type, fun, arg, kwarg)
+
+    def events(self, wait_s):
+        if self.is_heal and not self._bus:
+            raise KeyboardInterrupt
+        return super().events(wait_s)
+
+
+def test_interrupted_wave_loses_no_answer():
+    tables = {"db1": [row()], "db2": [row()]}
+    master = InterruptedWave(tables, {"w": interfaces(BORN, IP)}, {"db1": healed})
+    answer = heal(master, share=1)
+    assert [each["minion"] for each in answer["healed"]] == ["db1"]
+    assert {"minion": "db2", "why": "interrupted before it answered"} in answer["not_reached"]
+    assert (answer["retcode"], answer["interrupted"]) == (130, True)
 
 
 def test_heal_counts_add_up_and_has_the_exit_code_of_audit():
