@@ -96,12 +96,18 @@ def answer(found: Findings) -> dict[str, Any]:
             code
             for code, is_so in (
                 (WRONG, result.wrong or result.gone or held),
-                (NOT_ALL_ANSWERED, found.silent or found.conflicts),
+                (NOT_ALL_ANSWERED, found.silent or found.conflicts or _is_blind(counts)),
                 (UNPROVEN, counts["agree_cached"] or rests_on_memory(result)),
             )
             if is_so
         ),
     }
+
+
+def _is_blind(counts: Mapping[str, int]) -> bool:
+    """Tell whether no entry was of an address that a machine has: then none can be wrong."""
+    unseen = counts["strangers"] + counts["not_compared"]
+    return counts["entries"] == unseen
 
 
 def rests_on_memory(result: Comparison) -> bool:
@@ -120,6 +126,8 @@ def _summary(found: Findings, counts: Mapping[str, int], held: int) -> list[str]
         f"Compared with {number(counts['machines'], 'machine')}: {counts['machines_asked']} "
         f"answered, {cached} from cached grains.",
     ]
+    if _is_blind(counts):
+        lines.append("No entry is of an address that a machine has: nothing could be compared.")
     if counts["agree_cached"]:
         what = number(counts["agree_cached"], "entry agrees", "entries agree")
         lines.append(f"{what} with cached grains alone, which may be outdated: not proven right.")

@@ -471,3 +471,13 @@ def test_what_the_network_answers_agrees_and_another_mac_is_wrong():
     assert verdict.counts["fabric"] == 8
     assert [(each["ip"], each["mac"]) for each in verdict.wrong] == [("192.0.2.1", DEAD)]
     assert adds_up(verdict)
+
+
+def test_tables_without_any_address_of_a_machine_are_not_called_clean():
+    facts = {"worker": asked(BORN, IP)}
+    fleet = compare.Bindings(facts, set(facts))
+    for rows in ([], [row("198.51.100.1")]):
+        found_ = summary.Findings(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {})
+        told = summary.answer(found_)
+        assert told["retcode"] == 4
+        assert "nothing could be compared" in told["summary"][2]
