@@ -267,7 +267,8 @@ class Audit:
 
     def found(self) -> summary.Findings:
         """Return everything that was found out."""
-        self.returns.listen_once_more()
+        if not self.interrupted:
+            self.returns.listen_once_more()
         return summary.Findings(
             self.result,
             self.known,

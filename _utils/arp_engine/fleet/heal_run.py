@@ -36,7 +36,8 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
         code = INTERRUPTED
     except failures as error:
         code, why = ERROR, [f"Stopped early: {error}"]
-    audit.returns.listen_once_more()
+    if code != INTERRUPTED:
+        audit.returns.listen_once_more()
     doubtful = dict.fromkeys(audit.returns.conflicts, CONFLICT)
     done = account.answer({**audit.silent, **doubtful})
     done["totals"] = {**answer["totals"], **done["totals"]}
