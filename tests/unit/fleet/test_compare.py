@@ -103,7 +103,8 @@ def test_address_of_two_machines_is_twice():
 
 def test_address_of_all_machines_is_one_row_and_exit_code_0():
     facts = {f"w{n}": asked(f"02:42:00:00:00:{n:02x}", "172.17.0.1") for n in range(50)}
-    verdict = compared([], facts)
+    facts["w0"] = asked("02:42:00:00:00:00", "172.17.0.1", IP)
+    verdict = compared([row(mac="02:42:00:00:00:00")], facts)
     assert [(each["count"], each["held"]) for each in verdict.twice] == [(50, 0)]
     fleet = compare.Bindings(facts, set(facts))
     told = summary.answer(summary.Findings(verdict, fleet, {}, {}))
