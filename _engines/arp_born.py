@@ -40,6 +40,7 @@ except ImportError:
 
 reload_if_changed()
 from arp_engine.fleet import arguments, grains_cache, new_minions
+from arp_engine.reporting import run_history
 from arp_engine.table import parse
 
 log = logging.getLogger(__name__)
@@ -177,8 +178,11 @@ class _StartListener:
         jid = salt.utils.jid.gen_jid(__opts__)
         tgt, tgt_type = self._target()
         kwarg = {"ip": job.addresses, "rate": self.options["rate"]}
+        metadata = {run_history.METADATA: "arp_born"}  # the databases' arp_hygiene.healed says so
         try:
-            sent = self.client.run_job(tgt, "arp.revalidate", (), tgt_type, jid=jid, kwarg=kwarg)
+            sent = self.client.run_job(
+                tgt, "arp.revalidate", (), tgt_type, jid=jid, kwarg=kwarg, metadata=metadata
+            )
         except SaltException as error:
             wait_s = self.unsure.add(jid, job, time.monotonic())
             machines = _join(job.machines)

@@ -14,7 +14,9 @@ None ever writes a MAC address.
 
 import logging
 import sys
+import time
 
+import salt.utils.ctx
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
@@ -29,13 +31,14 @@ except ImportError:
 
 reload_if_changed()
 from arp_engine.formula import facts
+from arp_engine.reporting import run_history, sinks
 
 try:
-    from arp_engine.diagnose import evidence
+    from arp_engine.diagnose import evidence, verdict
     from arp_engine.resolve import announce as resolve_announce
     from arp_engine.resolve import revalidate as resolve_revalidate
+    from arp_engine.table import answer, listing, parse
     from arp_engine.table import flush as table_flush
-    from arp_engine.table import listing, parse
     from arp_engine.table import selectors as table_selectors
 
     HAS_PYROUTE2 = True
@@ -47,6 +50,7 @@ except ImportError as missing:
 log = logging.getLogger(__name__)
 
 __virtualname__ = "arp"
+MAX_RECORDED = 20  # entries of one flush that are recorded each by itself
 __func_alias__ = {"list_": "list"}
 __outputter__ = {"list_": "table", "list_stale": "table"}
 
@@ -87,6 +91,25 @@ def _with_exit_code(result):
     if result.get("failed"):
         __context__["retcode"] = 1
     return result
+
+
+def _record(called, result, healed):
+    """Record heals for arp_hygiene.healed; what keeps us from it is a line of ``warnings``."""
+    directory = sinks.history_directory(__opts__["root_dir"])
+    problems = sinks.record_heals(directory, time.time(), _healer(called), healed)
+    if problems:
+        result.setdefault("warnings", []).extend(problems)
+
+
+def _healer(called):
+    """Return the function of the master that sent this job, where it says so, or the one called."""
+    if hasattr(salt.utils.ctx, "get_request_context"):
+        request = salt.utils.ctx.get_request_context()
+    else:  # Salt 3006
+        request = salt.utils.ctx.RequestContext.current
+    metadata = request.get("data", {}).get("metadata")
+    named = metadata.get(run_history.METADATA) if isinstance(metadata, dict) else None
+    return named if named in run_history.MASTER_FUNCTIONS else called
 
 
 def list_(
@@ -229,9 +252,10 @@ def flush(
     Returns a dict: ``flushed`` (int), ``kept`` (dict, reason to count, of entries that were
     selected but are not ours to touch), ``entries`` with ``rows``. Only where the kernel refused
     some deletions: ``failed`` (list of ``ip``, ``dev``, ``error``) and ``totals`` (the full length
-    of that list), with exit code 1 under ``--retcode-passthrough``. An entry that another process
-    deleted meanwhile counts as success; one that the kernel has learned since the call began is
-    left alone.
+    of that list), with exit code 1 under ``--retcode-passthrough``. Only where the deletions could
+    not be recorded for :py:func:`arp_hygiene.healed`: ``warnings`` (list of lines). An entry that
+    another process deleted meanwhile counts as success; one that the kernel has learned since the
+    call began is left alone.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
     everything (CAP_NET_ADMIN is required).
@@ -245,7 +269,23 @@ def flush(
     rows = _parsed("flush", parse.flag, "rows", rows)
     test = _parsed("flush", parse.flag, "test", test)
     limit = _parsed("flush", parse.limit, limit)
-    return _with_exit_code(_run("flush", table_flush.flush, selectors, rows, test, limit))
+    result = _run("flush", table_flush.flush, selectors, rows, test, limit, MAX_RECORDED)
+    if not test:
+        _record("flush", result, _deleted(result))
+    if not rows:
+        result.pop("entries", None)
+    return _with_exit_code(result)
+
+
+def _deleted(result):
+    """Return what a flush deleted, as heals: a row for each entry, or one for more than a few."""
+    if "entries" not in result:
+        return [{"ip": f"{result['flushed']} entries", "dev": "", "old": "", "new": ""}]
+    return [
+        {"ip": row["ip"], "dev": row["dev"], "old": row["mac"], "new": ""}
+        for row in result["entries"]
+        if row["mac"]
+    ]
 
 
 def revalidate(
@@ -357,8 +397,10 @@ def revalidate(
     test = _parsed("revalidate", parse.flag, "test", test)
     limit = _parsed("revalidate", parse.limit, limit)
     rows = _parsed("revalidate", parse.flag, "rows", rows)
-    words = selectors, rate, test, limit, rows, _show_progress
-    return _with_exit_code(_run("revalidate", resolve_revalidate.revalidate, *words))
+    words = selectors, rate, test, 0, rows, _show_progress
+    result = _run("revalidate", resolve_revalidate.revalidate, *words)
+    _record("revalidate", result, result.get("healed", []))
+    return _with_exit_code(answer.limit_lists(result, list(result["totals"]), limit))
 
 
 def _show_progress(done, total):
@@ -476,7 +518,8 @@ def diagnose(ip, dev=None, test=False):
     all namespaces, ``never_collected``, ``gc_thresh1``, ``gc_thresh2``, ``gc_thresh3``, ``refused``
     since boot or -1, ``refused_lately``), ``sockets`` (TCP to the address, in SYN_SENT, SYN_RECV or
     retransmitting; 100 at most, ``totals`` has the count), ``sockets_unknown`` (why they cannot
-    be listed), ``kernel`` (its release).
+    be listed), ``kernel`` (its release); only where a heal could not be recorded for
+    :py:func:`arp_hygiene.healed`: ``warnings`` (list of lines).
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
 
@@ -485,7 +528,12 @@ def diagnose(ip, dev=None, test=False):
     """
     dst = _parsed("diagnose", evidence.parse_address, ip, dev)
     test = _parsed("diagnose", parse.flag, "test", test)
-    return _run("diagnose", evidence.diagnose, dst, dev, test)
+    result = _run("diagnose", evidence.diagnose, dst, dev, test)
+    before, after = result["entry"], result["entry_after"]
+    if result["verdict"] == verdict.CORRECTED and before and before["mac"]:
+        row = {"ip": before["ip"], "dev": before["dev"], "old": before["mac"], "new": after["mac"]}
+        _record("diagnose", result, [row])
+    return result
 
 
 def announce(ip=None, dev=None, test=False, limit=100):

@@ -100,7 +100,7 @@ def status():
             "installed": f"{backend} {when}".strip(),
             "last": run_history.utc(last["at"]),
             "said": last["said"],
-            "healed_7d": len(run_history.recent_heals(memory, time.time())),
+            "healed_7d": run_history.count_recent(memory, time.time()),
             "next": run_history.utc(due and due.timestamp()),
             "sentinel": sentinel,
             "problem": problem or ("the last run failed" if last["failed"] else dead),

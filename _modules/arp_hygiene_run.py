@@ -145,7 +145,8 @@ def _cleaned(how, words):
     """Clean; return what came of it, and what is to be said about that."""
     answer, stats, warnings = {}, {}, []
     try:
-        answer = _arp(how)(**words)
+        with sinks.recorded_by_caller():
+            answer = _arp(how)(**words)
         stats = _arp("stats")()
         warnings = [line for told in stats.values() for line in told["warnings"]]
         said = messages.summary(messages.by_kind(answer), warnings)
@@ -170,18 +171,36 @@ def _recorded(outcome, seen):
 
 
 def healed():
-    """List what was healed in the last seven days, oldest first. Touches nothing.
+    """List the heals of the last seven days, oldest first.
+
+    Touches no entry and sends nothing.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'db*' arp_hygiene.healed
+        salt db1 arp_hygiene.healed
+        # db1:
+        # ----------
+        #     ------------------------------------------------------------------ ...
+        #     |          At          |     By     | Dev  |     Ip     |         ...
+        #     ------------------------------------------------------------------ ...
+        #     | 2026-03-01T02:14:07Z | revalidate | eth0 | 192.0.2.90 | 02:00:0 ...
+        #     ------------------------------------------------------------------ ...
 
-    Returns a list of dicts: ``at`` (UTC), ``ip``, ``dev``, ``old`` and ``new`` MAC, ``by``
-    (``run`` or ``sentinel``); at most 1000.
+    Returns a list of dicts, at most 1000: ``at`` (UTC), ``ip``, ``dev``, ``old`` and ``new`` (MACs)
+    and ``by``, who healed:
 
-    Raises CommandExecutionError where the memory cannot be read.
+    - ``run``: :py:func:`arp_hygiene.run`, so the schedule;
+    - ``sentinel``;
+    - ``revalidate``, ``diagnose``: :py:func:`arp.revalidate`, :py:func:`arp.diagnose`, called by
+      an operator, a state or another program;
+    - ``flush``: :py:func:`arp.flush` deleted the entry; ``new`` is empty, because the next packet
+      resolves the address. More than 20 deleted entries are one row, whose ``ip`` is their number;
+    - ``heal``, ``audit``, ``arp_born``: a job of the master's ``arp.heal``, ``arp.audit`` or engine
+      ``arp_born``.
+
+    Raises CommandExecutionError where the run history cannot be read.
     """
     history, problem = sinks.read_history(_record_dir())
     if problem:
@@ -194,7 +213,7 @@ def healed():
 
 def _record_dir():
     """Return where this minion's runs leave what they did."""
-    return plan.paths("", __opts__["root_dir"])["record"]
+    return sinks.history_directory(__opts__["root_dir"])
 
 
 def _expected(seen):

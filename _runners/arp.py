@@ -50,7 +50,7 @@ from arp_engine.fleet import (
 from arp_engine.fleet import status as fleet_status
 from arp_engine.fleet.audit import Audit
 from arp_engine.fleet.returns import Returns
-from arp_engine.reporting import files
+from arp_engine.reporting import files, run_history
 
 log = logging.getLogger(__name__)
 
@@ -383,8 +383,10 @@ class _Master:
 
     def publish(self, tgt, tgt_type, fun, arg, kwarg):
         timeout_s = __opts__["timeout"]
+        by = "heal" if fun == "arp.revalidate" else "audit"
+        metadata = {run_history.METADATA: by}  # a minion's arp_hygiene.healed says who healed
         return self.client.run_job(
-            tgt, fun, arg, tgt_type, "", timeout_s, "", kwarg=kwarg, listen=True
+            tgt, fun, arg, tgt_type, "", timeout_s, "", kwarg=kwarg, listen=True, metadata=metadata
         )
 
     def events(self, wait_s):

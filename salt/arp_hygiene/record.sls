@@ -7,3 +7,4 @@ the directory of the run history exists:
     - user: {{ hygiene.job.user | json }}
     - mode: '0750'
     - makedirs: true
+    - recurse: [user]  # a heal before the formula was applied, or as another user, is in it already

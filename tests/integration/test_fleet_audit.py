@@ -102,6 +102,10 @@ def test_audit_finds_and_heal_corrects_a_black_hole(centre, family, truth, tmp_p
         assert 3 <= done.data["requests"] <= 33
         assert done.code == (8 if truth == "cached" else 0)
         assert ip in page.read_text(encoding="utf-8")
+        recorded = centre.master.salt("db*", "arp_hygiene.healed")
+        assert {name: recorded[name][-1]["by"] for name in DATABASES} == dict.fromkeys(
+            DATABASES, "heal"
+        )
 
         assert all(connect(worker, address(each, family)) for each in databases)
         again = centre.run("arp.audit", f"truth={truth}")

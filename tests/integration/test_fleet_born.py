@@ -100,6 +100,10 @@ def test_recreated_worker_is_healed_at_its_start(centre, bus, family):
         answers = bus.heard("arp/born/answered", lambda found: len(found) == 2)
         assert {each["data"]["minion"] for each in answers} == set(DATABASES)
         assert all(each["data"]["healed"] >= 1 for each in answers)
+        recorded = centre.master.salt("db*", "arp_hygiene.healed")
+        assert {name: recorded[name][-1]["by"] for name in DATABASES} == dict.fromkeys(
+            DATABASES, "arp_born"
+        )
         for database in databases:
             assert connect(worker, database.ip6 if family == "ipv6" else database.ip)
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from ..reporting import sentinel_status
+from ..reporting import sentinel_status, sinks
 from . import boot, job_files, pillar, schedule, sentinel_unit
 from . import facts as formula_facts
 
@@ -79,7 +79,7 @@ def paths(config_dir: str, root_dir: str) -> dict[str, str]:
         **{f"announce_{part}": path for part, path in boot.PATHS.items()},
         # not below Salt's cache, which saltutil.clear_cache empties
         "script": os.path.join(config_dir, "arp_hygiene.sh"),
-        "record": os.path.join(root_dir, "var/lib/arp_hygiene"),
+        "record": sinks.history_directory(root_dir),
         "schedule": os.path.join(config_dir, "minion.d", "_schedule.conf"),
         "sentinel_code": os.path.join(config_dir, sentinel_unit.BUNDLE),
         "sentinel_status": os.path.dirname(sentinel_status.PATH),
@@ -125,13 +125,14 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     wanted = {
         checked.backend: checked.backend != "none",
         "script": checked.backend in ("cron", "systemd"),
-        "record": checked.backend != "none",
         "textfile": bool(checked.metrics) and os.path.dirname(facts.textfile) == checked.metrics,
         "sysctl": bool(settings["settings"]),
         "sentinel": checked.sentinel is not None,
     }
-    # another SLS has put arp_hygiene.announce there: an operator's word takes it away, not ours
-    ours = {part for part, left in facts.found.items() if left and part != "announce"}
+    # announce: another SLS has put it there. record: heals by hand and by the sentinel are in it,
+    # whatever the backend. Both are taken away by arp_hygiene.remove alone.
+    kept = ("announce", "record")
+    ours = {part for part, left in facts.found.items() if left and part not in kept}
     former = [part for part in facts.found if part in ours and not wanted.get(part)]
     return {
         **refused("", places, facts.found, facts.kept),

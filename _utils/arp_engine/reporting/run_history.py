@@ -12,6 +12,8 @@ from typing import Any
 
 KEEP_DAYS = 7
 MAX_HEALS = 1000  # rows: about 120 kB
+MASTER_FUNCTIONS = ("heal", "audit", "arp_born")  # name themselves in a job's metadata, as METADATA
+METADATA = "arp_hygiene_by"
 _TOTALS = ("runs", "failures", "checked", "healed", "gone", "flushed")
 
 History = dict[str, Any]
@@ -114,6 +116,11 @@ def unreported(history: History, rows: list[Row], now: float) -> list[Row]:
 def recent_heals(history: History, now: float) -> list[Row]:
     """Return the heals of the last seven days, oldest first."""
     return [row for row in history["heals"] if row["at"] > now - KEEP_DAYS * 86400]
+
+
+def count_recent(history: History, now: float) -> int:
+    """Count the heals of the last seven days, without deletions: no row says what came of these."""
+    return sum(1 for row in recent_heals(history, now) if row["new"])
 
 
 def _count(answer: dict[str, Any], key: str) -> int:

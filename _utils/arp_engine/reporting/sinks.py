@@ -6,6 +6,7 @@ No Salt; the Prometheus client library, and that only where metrics are wanted.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import fcntl
 import os
 import syslog
@@ -19,7 +20,17 @@ from . import metrics as reporting_metrics
 SYSLOG_TAG = "arp_hygiene"
 HISTORY = "memory.json"
 TEXTFILE = "arp_hygiene.prom"
+_DIRECTORY = "var/lib/arp_hygiene"  # of the history, below the minion's root_dir
 _LOCK_S = 2.0  # another writer holds the history for milliseconds; a stopped one for ever
+
+
+#: Whether the caller of arp.revalidate or arp.flush records the heals: a scheduled run does.
+_is_recorded_by_caller = contextvars.ContextVar("is_recorded_by_caller", default=False)
+
+
+def history_directory(root_dir: str) -> str:
+    """Return where the history of a minion is; ``root_dir``: Salt's option of that name."""
+    return os.path.join(root_dir, _DIRECTORY)
 
 
 def log(line: str, failed: bool = False) -> None:
@@ -41,7 +52,7 @@ def read_history(directory: str) -> tuple[run_history.History, str]:
         return run_history.empty(), ""
     except OSError as error:
         problem = f"cannot read {path} ({error.strerror})"
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = f"cannot parse {path} (corrupt)"
     return run_history.empty(), f"{problem}; starting with an empty run history"
 
@@ -50,15 +61,16 @@ def record_run(
     directory: str, now: float, run: dict[str, Any]
 ) -> tuple[run_history.History, list[str]]:
     """Add a run to the history; return the history, and a line for each problem with its file."""
-    return _update(directory, lambda history: run_history.with_run(history, now, run))
+    return _update(directory, lambda history: run_history.with_run(history, now, run), "this run")
 
 
 def record_heals(directory: str, now: float, by: str, healed: list[run_history.Row]) -> list[str]:
     """Add heals to the history: the rows of an answer's ``healed``, and who made them.
 
-    Returns a line for each problem with its file, and never raises for one.
+    Nothing is recorded below :func:`recorded_by_caller`. Returns a line for each problem with the
+    file, and never raises for one.
     """
-    if not healed:
+    if not healed or _is_recorded_by_caller.get():
         return []
     rows = run_history.heal_rows(healed, by, now)
 
@@ -66,11 +78,21 @@ def record_heals(directory: str, now: float, by: str, healed: list[run_history.R
         recent = {**history, "heals": run_history.recent_heals(history, now)}
         return run_history.with_heals(recent, rows)
 
-    return _update(directory, add)[1]
+    return _update(directory, add, f"heals by {by}")[1]
+
+
+@contextlib.contextmanager
+def recorded_by_caller() -> Iterator[None]:
+    """Have the functions called in the block record no heals: the caller does, with its run."""
+    token = _is_recorded_by_caller.set(True)
+    try:
+        yield
+    finally:
+        _is_recorded_by_caller.reset(token)
 
 
 def _update(
-    directory: str, change: Callable[[run_history.History], run_history.History]
+    directory: str, change: Callable[[run_history.History], run_history.History], what: str
 ) -> tuple[run_history.History, list[str]]:
     try:
         with _locked(directory):
@@ -81,7 +103,7 @@ def _update(
     except OSError as error:
         path = os.path.join(directory, HISTORY)
         history = change(read_history(directory)[0])
-        return history, [f"cannot write {path} ({error.strerror}): the run history lacks this run"]
+        return history, [f"cannot write {path} ({error.strerror}): the run history lacks {what}"]
 
 
 def _write_history(directory: str, history: run_history.History) -> None:

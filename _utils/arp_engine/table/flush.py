@@ -1,6 +1,7 @@
 """Delete the selected entries that are ours, until a read of the table finds none."""
 
 import errno
+import sys
 import time
 from collections import Counter, defaultdict
 from typing import Any
@@ -16,21 +17,28 @@ MAX_ROUNDS = 10  # of reading and deleting; two are enough on a quiet table
 
 
 def flush(
-    selectors: Selectors, rows_wanted: bool = False, test: bool = False, limit: int = DEFAULT_LIMIT
+    selectors: Selectors,
+    rows_wanted: bool = False,
+    test: bool = False,
+    limit: int = DEFAULT_LIMIT,
+    few: int = 0,
 ) -> dict[str, Any]:
     """Delete every entry that is selected and ours; return counts, and rows where wanted.
+
+    few: return the rows also where no more entries than this are deleted.
 
     The table is read again until a read finds nothing to delete: a hash resize hides entries from a
     dump, and so do deletions during the dump.
     """
     # replies to deletions must not mix with the dump in progress: two sockets
     with rtnetlink.Channel() as channel, rtnetlink.Channel() as orders, gc_paused():
-        table, deleted = TableView(channel, selectors), _Deleted() if rows_wanted else None
+        table = TableView(channel, selectors)
+        deleted = _Deleted(sys.maxsize if rows_wanted else few)
         work = _DryRun(table, deleted) if test else _Flush(table, deleted, orders)
         work.run()
         result: dict[str, Any] = {"would_flush" if test else "flushed": work.count}
         result["kept"] = table.kept()
-        if deleted:
+        if deleted.is_complete and (rows_wanted or few):
             result["entries"] = deleted.rows(table)
     if work.failed:
         result["failed"] = list(work.failed.values())
@@ -63,13 +71,24 @@ class _Deleted:
     a third longer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """most: how many entries to keep; where there are more, all are dropped."""
+        self._room = most
         self._blocks: list[table_dump.Block] = []
         self._refused: Counter[codec.Key] = Counter()  # to how many deletions of it
 
     def add(self, block: table_dump.Block) -> None:
         """Take a block that is about to be deleted."""
-        self._blocks.append(block)
+        self._room -= len(block)
+        if self.is_complete:
+            self._blocks.append(block)
+        else:
+            self._blocks.clear()
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether all deleted entries are in it."""
+        return self._room >= 0
 
     def drop(self, key: codec.Key) -> None:
         """Take back one deletion that the kernel refused."""
@@ -91,9 +110,9 @@ class _Deleted:
 class _DryRun:
     """A flush in test mode: entries are judged and counted, and no deletion is sent."""
 
-    def __init__(self, table: TableView, deleted: _Deleted | None) -> None:
+    def __init__(self, table: TableView, deleted: _Deleted) -> None:
         self.table = table
-        self._deleted = deleted  # None: no rows wanted
+        self._deleted = deleted
         self.failed: dict[codec.Key, answer.Row] = {}
         self.count = 0
         self._planned: set[codec.Key] = set()
@@ -138,8 +157,7 @@ class _DryRun:
         if not block.has_mac:
             for ifindex, addresses in block.by_device():
                 self._deleted_failed[ifindex].update(addresses)
-        if self._deleted is not None:
-            self._deleted.add(block)
+        self._deleted.add(block)
         self._delete(block)
 
     def _is_due(self, entry: codec.Entry) -> bool:
@@ -159,9 +177,7 @@ class _DryRun:
 class _Flush(_DryRun):
     """A flush: sends deletions in batches, counts them, and notes what the kernel refused."""
 
-    def __init__(
-        self, table: TableView, deleted: _Deleted | None, channel: rtnetlink.Channel
-    ) -> None:
+    def __init__(self, table: TableView, deleted: _Deleted, channel: rtnetlink.Channel) -> None:
         super().__init__(table, deleted)
         self._channel = channel
         self._batch, self._batched = bytearray(), 0  # messages, and how many
@@ -183,8 +199,7 @@ class _Flush(_DryRun):
         _none, refused = self._channel.exchange(self._batch)
         for refusal in refused:
             key = refusal.entry.key
-            if self._deleted is not None:
-                self._deleted.drop(key)
+            self._deleted.drop(key)
             if refusals.already_gone(refusal):
                 continue
             if refusal.errno == errno.EPERM and not self.count and len(refused) == self._batched:

@@ -47,7 +47,8 @@ def test_comment_counts_duplicates_beyond_the_examples(clean, scene, monkeypatch
     from arp_engine.resolve import revalidate
 
     rows = [
-        {"ip": f"192.0.2.{n}", "dev": "db0", "mac": DEAD, "macs": [DEAD, BORN]} for n in range(9)
+        {"ip": f"192.0.{2 + n // 256}.{n % 256}", "dev": "db0", "mac": DEAD, "macs": [DEAD, BORN]}
+        for n in range(5000)
     ]
     told = {"checked": 5000, "confirmed": 0, "undecided": 0, "healed": [], "gone": []}
     told |= {"duplicates": rows, "totals": {"healed": 0, "gone": 0, "duplicates": 5000}}

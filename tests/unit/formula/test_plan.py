@@ -108,6 +108,12 @@ def test_what_an_earlier_pillar_had_from_us_goes(plan):
     assert told["former"] == ["cron", "script", "textfile", "sysctl"]
 
 
+def test_run_history_stays_without_a_schedule(plan):
+    """Heals by hand and by the sentinel are in it."""
+    told = plan({"schedule": {"backend": "none"}}, found={"record": True, "cron": True})
+    assert (told["former"], told["there"]) == (["cron"], ["record", "cron"])
+
+
 def test_a_setting_that_pillar_drops_is_said_to_be_in_force(plan):
     """In the run that drops it, and in a removal, whatever the pillar has become."""
     kept = {"net.ipv4.neigh.default.mcast_resolicit": "3", "net.ipv4.neigh.default.locktime": "0"}
