@@ -12,7 +12,9 @@ None ever writes a MAC address.
 :platform: Linux
 """
 
+import contextlib
 import logging
+import signal
 import sys
 import time
 
@@ -87,8 +89,8 @@ def _run(called, function, *words):
 
 
 def _with_exit_code(result):
-    """Return a result, with exit code 1 where the kernel refused a part of it."""
-    if result.get("failed"):
+    """Return a result, with exit code 1 where a part of it is missing."""
+    if result.get("failed") or result.get("interrupted"):
         __context__["retcode"] = 1
     return result
 
@@ -379,7 +381,9 @@ def revalidate(
     these lists); ``kept`` (reason to count: entries with an owner, and entries that cannot be
     probed: ``device is down``, ``no carrier``, ``no address to ask from``, ``no link-local
     address``); ``warnings`` (list of lines). Only where the kernel refused a part: ``failed`` and
-    the exit code of :py:func:`arp.flush`.
+    the exit code of :py:func:`arp.flush`. Only after SIGTERM (``saltutil.term_job``), with that
+    exit code too: ``interrupted`` (True) and ``no_outcome`` (int, entries not probed or not yet
+    decided); the rest is what it had done by then.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
     everything. Requires CAP_NET_RAW to probe and CAP_NET_ADMIN to set PROBE. Without CAP_NET_RAW a
@@ -397,10 +401,26 @@ def revalidate(
     test = _parsed("revalidate", parse.flag, "test", test)
     limit = _parsed("revalidate", parse.limit, limit)
     rows = _parsed("revalidate", parse.flag, "rows", rows)
-    words = selectors, rate, test, 0, rows, _show_progress
-    result = _run("revalidate", resolve_revalidate.revalidate, *words)
+    with _told_to_end() as is_stopped:
+        words = selectors, rate, test, 0, rows, _show_progress, is_stopped
+        result = _run("revalidate", resolve_revalidate.revalidate, *words)
     _record("revalidate", result, result.get("healed", []))
     return _with_exit_code(answer.limit_lists(result, list(result["totals"]), limit))
+
+
+@contextlib.contextmanager
+def _told_to_end():
+    """Yield a function that tells whether SIGTERM came: saltutil.term_job sends it to a job."""
+    signals = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda *_: signals.append(True))
+    except ValueError:  # a minion without processes of its own for jobs: not the main thread
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(signals)
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _show_progress(done, total):

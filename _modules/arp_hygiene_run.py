@@ -147,6 +147,8 @@ def _cleaned(how, words):
     try:
         with sinks.recorded_by_caller():
             answer = _arp(how)(**words)
+        if answer.get("interrupted"):  # arp.revalidate caught SIGTERM: end the run, as Salt does
+            raise SystemExit(0)
         stats = _arp("stats")()
         warnings = [line for told in stats.values() for line in told["warnings"]]
         said = messages.summary(messages.by_kind(answer), warnings)

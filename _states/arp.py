@@ -86,6 +86,8 @@ def clean(
         answer = __salt__[f"arp.{how}"](test=__opts__["test"], **words)
     except (CommandExecutionError, SaltInvocationError) as error:
         return {**ret, "result": False, "comment": str(error)}
+    if answer.get("interrupted"):  # arp.revalidate caught SIGTERM: end all states, as Salt does
+        raise SystemExit(0)
     report = _flushed if how == "flush" else _revalidated
     return report(ret, answer, __opts__["test"])
 

@@ -71,6 +71,10 @@ class Report:
         self._failed.append(answer.failure_row(refusal, self._table))
         self.count(entry, "failed")
 
+    def total(self) -> int:
+        """Return how many entries have an outcome."""
+        return sum(self._counts.values())
+
     def is_all_failed(self) -> bool:
         """Tell whether the kernel refused every entry that was not kept."""
         return set(self._counts) <= {"failed", "kept"}

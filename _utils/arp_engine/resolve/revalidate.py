@@ -37,8 +37,11 @@ def revalidate(
     limit: int = DEFAULT_LIMIT,
     rows_wanted: bool = False,
     tick: Tick | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Probe every entry that is selected and ours; return the outcome of each.
+
+    Once ``is_stopped`` tells so it ends, and the result says how many entries have no outcome.
 
     rate: probes a second; 0: as fast as is safe. tick: called about once a second with the number
     of finished probes and of all.
@@ -52,11 +55,16 @@ def revalidate(
             result = answer.limit_lists({"suspects": rows}, ("suspects",), limit)
             return {**result, "would_check": len(chosen), "kept": table.kept(), "warnings": []}
         report = Report(table, rows_wanted)
-        with Run(table, report, rate, tick) as run:
+        with Run(table, report, rate, tick, is_stopped) as run:
             run.probe({**suspects, **chosen})  # suspects first
-            run.fall_back()
-            run.finish()
-        return {**report.as_dict(limit), "kept": table.kept(), "warnings": run.warnings}
+            if not is_stopped():
+                run.fall_back()
+            if not is_stopped():
+                run.finish()
+        result = {**report.as_dict(limit), "kept": table.kept(), "warnings": run.warnings}
+        if is_stopped():
+            result |= {"interrupted": True, "no_outcome": len(chosen) - report.total()}
+        return result
 
 
 def _is_suspect(table: view.TableView, entry: codec.Entry) -> bool:

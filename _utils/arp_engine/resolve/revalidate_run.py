@@ -39,10 +39,16 @@ class Run:
     """One revalidation under way."""
 
     def __init__(
-        self, table: view.TableView, report: Report, rate: float, tick: Tick | None
+        self,
+        table: view.TableView,
+        report: Report,
+        rate: float,
+        tick: Tick | None,
+        is_stopped: Callable[[], bool],
     ) -> None:
         self.warnings: list[str] = []
         self._table, self._report, self._rate, self._tick = table, report, rate, tick
+        self._is_stopped = is_stopped
         self._tick_due = time.monotonic() + TICK_S
         self._asker = Asker(rate)
         self._entries: Entries = {}  # as they were
@@ -72,6 +78,8 @@ class Run:
         for key in entries:
             self._put(key)
         while len(self._asker) > len(self._looking) or self._retries.due() < float("inf"):
+            if self._is_stopped():
+                return
             self._turn(TICK_S)
         if self._not_taken:
             devices = {self._table.name(entry.ifindex) for entry in self._not_taken}
@@ -85,6 +93,8 @@ class Run:
         prober = nud_probe.NudProber(self._table, self._rate, self._go_on)
         first_refusal: rtnetlink.Refusal | None = None
         for result in prober.run(self._unanswered):
+            if self._is_stopped():
+                return
             if result.verdict == "healed" and result.now:
                 self._begin_look_back(result.entry, result.now.mac, (result.now.mac,))
             elif result.verdict == "gone":
@@ -102,6 +112,8 @@ class Run:
     def finish(self) -> None:
         """Wait for the look backs, and report the addresses that two hosts answer for."""
         while len(self._backs) or len(self._asker):
+            if self._is_stopped():
+                return
             self._turn(TICK_S)
         claims = [
             proxy.Claim(each.entry.ifindex, each.entry.dst, mac)

@@ -368,3 +368,21 @@ def test_long_run_logs_its_progress(arp, scene, wire, caplog):
     with caplog.at_level("INFO"):
         arp.revalidate("192.0.2.0/24", rate=20)
     assert "of 30 probed" in caplog.text
+
+
+def test_sigterm_returns_what_was_done(arp, scene):
+    """One probe in two seconds: the signal comes when the first was answered."""
+    addresses = [f"192.0.2.{number}" for number in range(10, 14)]
+    scene.worker(addresses[0])
+    for address in addresses:
+        scene.add(address, "stale", BORN)
+    before = signal.getsignal(signal.SIGTERM)
+    terminate = threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM))
+    terminate.start()
+    done = arp.revalidate(ip=addresses, rate=0.5)
+    terminate.join()
+    assert done["interrupted"] is True
+    assert done["checked"] + done["no_outcome"] == len(addresses)
+    assert done["no_outcome"] >= 2
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert "interrupted" not in arp.revalidate(ip=addresses[0])
