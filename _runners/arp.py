@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 __virtualname__ = "arp"
 
 ERROR, INTERRUPTED = 1, 130  # exit codes
+MAX_EVENTS = 10_000  # read at a time
 MAX_ACKNOWLEDGED, MAX_HISTORY = 1_000_000, 20_000_000  # characters
 
 
@@ -393,9 +394,11 @@ class _Master:
         event = self.client.event.get_event(
             wait=wait_s, tag="salt/job/", match_type="startswith", full=True, auto_reconnect=True
         )
-        while event:
+        for _ in range(MAX_EVENTS):  # a flood of them must not hold up the deadlines
+            if not event:
+                return
             parts, data = event["tag"].split("/"), event["data"]
-            if len(parts) > 4 and parts[3] == "ret" and "return" in data:
+            if len(parts) > 4 and parts[3] == "ret" and isinstance(data, dict) and "return" in data:
                 yield parts[2], "/".join(parts[4:]), data["return"]
             event = self.client.event.get_event(
                 tag="salt/job/", match_type="startswith", full=True, no_block=True
