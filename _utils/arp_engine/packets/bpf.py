@@ -1,14 +1,18 @@
 """Socket filters (classic BPF) that pass the SYNs the sentinel must see, as bytes. No sockets.
 
 2,000 SYNs a second from a hundred workers with correct entries should not wake the sentinel, and
-neither should a flood of forged ones. So the filter contains the neighbour table, while it is small
-enough: a SYN passes if its source address is in the table with another MAC. All other SYNs cost a
-few nanoseconds in the kernel.
+neither should a flood of forged ones. So the filters contain the neighbour table: a SYN passes if
+its device and source address are in the table with another MAC. All other SYNs cost some ten
+nanoseconds in the kernel.
+
+A program is a search tree over 32-bit hashes of (device, address). Two entries with one hash pass
+all their SYNs, so nothing depends on the hash being good. One program holds some 500 entries; of a
+larger table each of many sockets has a part, and ``part_of_source`` chooses the socket by the same
+hash (PACKET_FANOUT).
 
 Offsets count from the end of the link header. Standard library alone.
 """
 
-import functools
 import struct
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,25 +20,31 @@ from typing import NamedTuple
 from . import frames, tcp_syn
 
 MAX_INSTRUCTIONS = 4096  # of a program: BPF_MAXINSNS
-MAX_MACS = 8  # known MACs of one address; a jump can skip 255 instructions
+MAX_MACS = 8  # known MACs of one entry; a jump can skip 255 instructions
+MAC_LENGTH = 6  # bytes: other links' senders are not compared
 
 # --- include/uapi/linux/bpf_common.h, filter.h
 _LOAD_4, _LOAD_2, _LOAD_1 = 0x20, 0x28, 0x30  # from the packet
 _LOAD_1_FROM_X = 0x50  # ... at an offset from X
 _HEADER_TO_X = 0xB1  # X = 4 * (byte & 15): the length of an IPv4 header
 _AND, _STORE, _LOAD_STORED = 0x54, 0x02, 0x60  # M[...]
-_EQUAL, _ANY_BIT, _RETURN = 0x15, 0x45, 0x06
+_MULTIPLY, _SHIFT_RIGHT, _XOR_X, _TO_X = 0x24, 0x74, 0xAC, 0x07
+_EQUAL, _NOT_LESS, _ANY_BIT, _JUMP = 0x15, 0x35, 0x45, 0x05
+_RETURN, _RETURN_A = 0x06, 0x16
 # --- include/uapi/linux/filter.h: offsets of a frame's metadata (SKF_AD_OFF) and of its link header
 _METADATA, _LINK = -0x1000, -0x200000
-_PROTOCOL, _PACKET_TYPE, _VLAN = _METADATA, _METADATA + 4, _METADATA + 48
+_PROTOCOL, _PACKET_TYPE, _IFINDEX, _VLAN = (_METADATA + at for at in (0, 4, 8, 48))
 _SOURCE_MAC = _LINK + 6
 PACKET_OUTGOING = 4  # include/uapi/linux/if_packet.h
 
 _PASS, _REJECT = (_RETURN, 0, 0, tcp_syn.SNAPLEN), (_RETURN, 0, 0, 0)
-_MAC_LOW, _MAC_HIGH, _WORDS = 0, 1, 2  # in M: a MAC's last four bytes, its first two; an address
+_MAC_LOW, _MAC_HIGH = 0, 1  # in M: a MAC's last four bytes, its first two
+_FEW = 4  # entries that are compared one after the other, without a tree
+_WORD = 0xFFFFFFFF
 
 Instruction = tuple[int, int, int, int]  # operation, jump if true, jump if false, value
-KnownMacs = Mapping[bytes, frozenset[bytes]]  # packed address to its known MACs
+Key = tuple[int, bytes]  # ifindex, packed address
+KnownMacs = Mapping[Key, bytes]  # to its known MACs, one after the other; none: any is news
 
 
 class _Family(NamedTuple):
@@ -53,22 +63,45 @@ _FAMILIES = {
 }
 
 
-def inbound_syns(length: int, known: KnownMacs | None = None) -> bytes:
+def inbound_syns(length: int, known: KnownMacs | None = None, seed: int = 1) -> bytes:
     """Return the program that passes inbound SYNs, of a family with addresses of ``length`` bytes.
 
-    known: pass only SYNs whose source address is in it, from a MAC that is not. None: pass all.
+    known: pass only SYNs of an entry that is in it, from a MAC that is not. None: pass all.
     ValueError where that takes too many instructions.
     """
     family = _FAMILIES[length]
     lines = _require(_PACKET_TYPE, _LOAD_4, frames.PACKET_HOST) + _require_syn(family)
-    if known is not None:
-        lines += _store_address(family.source, length)
-        lines += [(_LOAD_2, 0, 0, _SOURCE_MAC), (_STORE, 0, 0, _MAC_HIGH)]
-        lines += [(_LOAD_4, 0, 0, _SOURCE_MAC + 2), (_STORE, 0, 0, _MAC_LOW)]
-        lines.append((_LOAD_STORED, 0, 0, _WORDS))
-        checks = [_check_macs(address, macs) for address, macs in known.items()]
-        return _checked(b"".join([_assemble(lines), *checks, _assemble([_REJECT])]))
-    return _assemble([*lines, _PASS])
+    if known is None:
+        return _assemble([*lines, _PASS])
+    lines += [(_LOAD_2, 0, 0, _SOURCE_MAC), (_STORE, 0, 0, _MAC_HIGH)]
+    lines += [(_LOAD_4, 0, 0, _SOURCE_MAC + 2), (_STORE, 0, 0, _MAC_LOW)]
+    lines += _hash(family, seed)
+    by_hash: dict[int, bytes] = {}
+    for key, macs in known.items():
+        hashed = hash_of(key, seed)
+        by_hash[hashed] = b"" if hashed in by_hash else macs
+    leaves = [(hashed, _leaf(hashed, macs)) for hashed, macs in sorted(by_hash.items())]
+    return _checked(_assemble(lines) + _tree(leaves))
+
+
+def part_of_source(length: int, bits: int, seed: int) -> bytes:
+    """Return the program that returns which of ``1 << bits`` parts a packet's source is in."""
+    lines = _hash(_FAMILIES[length], seed)
+    return _assemble([*lines, (_SHIFT_RIGHT, 0, 0, 32 - bits), (_RETURN_A, 0, 0, 0)])
+
+
+def hash_of(key: Key, seed: int) -> int:
+    """Return what the programs compute of device and source address; seed: an odd number."""
+    ifindex, dst = key
+    hashed = ifindex * seed & _WORD
+    for word in struct.unpack(f"!{len(dst) // 4}I", dst):
+        hashed = (hashed ^ word) * seed & _WORD
+    return (hashed ^ hashed >> 16) * seed & _WORD
+
+
+def reject_all() -> bytes:
+    """Return the program that passes nothing."""
+    return _assemble([_REJECT])
 
 
 def outbound_syns() -> bytes:
@@ -100,53 +133,54 @@ def _require_syn(family: _Family) -> list[Instruction]:
     return [*lines, (_AND, 0, 0, tcp_syn.FLAGS_MASK), (_EQUAL, 1, 0, tcp_syn.SYN), _REJECT]
 
 
-def _store_address(offset: int, length: int) -> list[Instruction]:
-    """Return the instructions that copy an address to M, its last four bytes first.
+def _hash(family: _Family, seed: int) -> list[Instruction]:
+    """Return the instructions that leave ``hash_of`` in register A."""
+    lines: list[Instruction] = [(_LOAD_4, 0, 0, _IFINDEX), (_MULTIPLY, 0, 0, seed)]
+    for at in range(family.source, family.source + family.length, 4):
+        lines += [(_TO_X, 0, 0, 0), (_LOAD_4, 0, 0, at), (_XOR_X, 0, 0, 0)]
+        lines.append((_MULTIPLY, 0, 0, seed))
+    lines += [(_TO_X, 0, 0, 0), (_SHIFT_RIGHT, 0, 0, 16), (_XOR_X, 0, 0, 0)]
+    return [*lines, (_MULTIPLY, 0, 0, seed)]
 
-    Those differ most.
+
+def _leaf(hashed: int, macs: bytes) -> bytes:
+    """Return the code that decides about SYNs of one entry, and skips itself for any other.
+
+    Register A holds the hash before it, and after it.
     """
-    lines = []
-    for number in range(length // 4):
-        lines.append((_LOAD_4, 0, 0, offset + length - 4 * (number + 1)))
-        lines.append((_STORE, 0, 0, _WORDS + number))
-    return lines
+    inner = b""
+    for at in range(0, len(macs), 6):
+        high, low = _MAC.unpack_from(macs, at)
+        inner += _LOAD_LOW + _line(_EQUAL, 0, 3, low) + _LOAD_HIGH + _line(_EQUAL, 0, 1, high)
+        inner += _REJECTED
+    inner += _PASSED
+    return _line(_EQUAL, 0, len(inner) // 8, hashed) + inner
 
 
-@functools.lru_cache(maxsize=4096)  # the table changes often, and little at a time
-def _check_macs(address: bytes, macs: frozenset[bytes]) -> bytes:
-    """Return the code that decides about SYNs of one address, and skips itself for any other.
-
-    Register A holds the first word of the address in M before it, and after it.
-    """
-    inner: list[Instruction] = []
-    for mac in macs:
-        if len(mac) == 6:
-            low, high = struct.unpack("!I", mac[2:])[0], struct.unpack("!H", mac[:2])[0]
-            inner += [
-                (_LOAD_STORED, 0, 0, _MAC_LOW), (_EQUAL, 0, 3, low),
-                (_LOAD_STORED, 0, 0, _MAC_HIGH), (_EQUAL, 0, 1, high),
-                _REJECT,
-            ]  # fmt: skip
-    inner.append(_PASS)
-    words = struct.unpack(f"!{len(address) // 4}I", address)[::-1]
-    for number in reversed(range(1, len(words))):
-        other = len(inner)
-        inner = [(_LOAD_STORED, 0, 0, _WORDS + number), (_EQUAL, 0, other, words[number]), *inner]
-    if len(words) > 1:
-        inner.append((_LOAD_STORED, 0, 0, _WORDS))  # where another word differed
-    return _assemble([(_EQUAL, 0, len(inner), words[0]), *inner])
+def _tree(leaves: list[tuple[int, bytes]]) -> bytes:
+    """Return the code that finds one of the leaves, which are sorted by hash, or rejects."""
+    if len(leaves) <= _FEW:
+        return b"".join(code for _hashed, code in leaves) + _REJECTED
+    middle = len(leaves) // 2
+    low, high = _tree(leaves[:middle]), _tree(leaves[middle:])
+    first, skipped = leaves[middle][0], len(low) // 8
+    if skipped < 256:
+        return _line(_NOT_LESS, skipped, 0, first) + low + high
+    return _line(_NOT_LESS, 0, 1, first) + _line(_JUMP, 0, 0, skipped) + low + high
 
 
 def _assemble(lines: list[Instruction]) -> bytes:
-    return _checked(
-        b"".join(
-            struct.pack("=HBBI", operation, yes, no, value & 0xFFFFFFFF)
-            for operation, yes, no, value in lines
-        )
-    )
+    return b"".join(_line(*line[:3], line[3] & _WORD) for line in lines)
 
 
 def _checked(code: bytes) -> bytes:
     if len(code) > 8 * MAX_INSTRUCTIONS:
         raise ValueError(f"BPF program of {len(code) // 8} instructions, limit {MAX_INSTRUCTIONS}")
     return code
+
+
+_MAC = struct.Struct("!HI")
+_line = struct.Struct("=HBBI").pack
+_REJECTED, _PASSED = _assemble([_REJECT]), _assemble([_PASS])
+_LOAD_LOW = _assemble([(_LOAD_STORED, 0, 0, _MAC_LOW)])
+_LOAD_HIGH = _assemble([(_LOAD_STORED, 0, 0, _MAC_HIGH)])

@@ -22,11 +22,13 @@ from ..netlink.constants import SO_RCVBUFFORCE
 from . import frames
 
 RECEIVE_BUFFER = 4 << 20  # bytes, for answers not read yet: the default holds about 256 of them
-MAX_LLADDR = 8  # bytes of a link-layer address that Python's packet sockets can send to
+MAX_LLADDR = 8  # bytes of a link-layer address in a packet socket's address (sockaddr_ll)
 _MAX_PACKET = 2048  # bytes: answers and SYNs are shorter
 SO_ATTACH_FILTER = 26
 ETH_P_ALL = 3  # include/uapi/linux/if_ether.h
-_SOL_PACKET, _PACKET_STATISTICS = 263, 6  # include/linux/socket.h, include/uapi/linux/if_packet.h
+# --- include/linux/socket.h, include/uapi/linux/if_packet.h
+_SOL_PACKET, _PACKET_STATISTICS, _PACKET_FANOUT, _PACKET_FANOUT_DATA = 263, 6, 18, 22
+_FANOUT_CBPF, _FANOUT_FLAG_UNIQUEID = 6 << 16, 0x2000 << 16
 
 # --- include/uapi/linux/bpf_common.h, filter.h: load a byte or two, compare, return
 _LOAD_1, _LOAD_2, _EQUAL, _GREATER, _RETURN = 0x30, 0x28, 0x15, 0x25, 0x06
@@ -137,6 +139,24 @@ class Tap:
         """Replace the filter. OSError ENOMEM where it is larger than net.core.optmem_max."""
         _attach(self._sock, program)
 
+    def join(self, other: "Tap | None" = None) -> None:
+        """Share the packets with another tap: each is received by one (PACKET_FANOUT_CBPF, 4.3).
+
+        other: one that has joined; None for the first. ``share_by`` chooses by order of joining.
+        OSError where the kernel cannot.
+        """
+        group = _FANOUT_FLAG_UNIQUEID
+        if other:
+            group = other._sock.getsockopt(_SOL_PACKET, _PACKET_FANOUT) & 0xFFFF
+        self._sock.setsockopt(_SOL_PACKET, _PACKET_FANOUT, _FANOUT_CBPF | group)
+
+    def share_by(self, program: bytes) -> None:
+        """Let a program return the number of the tap that receives a packet, for all that joined.
+
+        The kernel takes some 20 ms for it.
+        """
+        _attach(self._sock, program, _SOL_PACKET, _PACKET_FANOUT_DATA)
+
     def fileno(self) -> int:
         """Return the descriptor to poll."""
         return self._sock.fileno()
@@ -177,10 +197,12 @@ class RawIpSocket:
             sock.close()
 
 
-def _attach(sock: socket.socket, code: bytes) -> None:
+def _attach(
+    sock: socket.socket, code: bytes, level: int = socket.SOL_SOCKET, option: int = SO_ATTACH_FILTER
+) -> None:
     program = ctypes.create_string_buffer(code, len(code))
     fprog = struct.pack("@HP", len(code) // 8, ctypes.addressof(program))
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
+    sock.setsockopt(level, option, fprog)
 
 
 def _drain(sock: socket.socket, at_most: int) -> list[tuple[bytes, tuple]]:

@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Collection
 
 from ..netlink import codec, sock_diag
-from ..packets import bpf
+from ..packets import bpf, packet_socket
 from ..packets.tcp_syn import Syn
 from ..resolve import rate_limit
 from ..table import ownership
 from . import decide, devices, next_hops, reinject, signals, telling
-from .neighbour_cache import mac_of
 
 SOCK_DIAG_RATE = 500.0  # lookups a second: has a listener answered?
 LISTENER_RECHECK_S = 0.1  # from one lookup for an address to the next
+MAX_OWNED = 1024  # protected entries whose SYNs are examined, to tell of those that contradict
+
 TRANSIENT = ("INCOMPLETE", "NONE")  # the kernel is asking by itself
 
 
@@ -34,6 +35,7 @@ class DoubtSources:
     ) -> None:
         self._decider, self._reinjector, self._news = decider, reinjector, news
         self._devices, self._hops, self._clock = watched, hops, clock
+        self._owned: set[codec.Key] = set()  # in the kernel's filter
         self._outbound = signals.OutboundSyns()
         self._lookups = rate_limit.TokenBucket(SOCK_DIAG_RATE)
 
@@ -109,29 +111,32 @@ class DoubtSources:
         if self._decider.may_be_probed(key):
             self._decider.doubt(key, decide.UPPER_LAYER_CONFIRMATION)
 
-    def macs_to_ignore(
-        self, is_flood: bool, max_entries: int
-    ) -> dict[bytes, frozenset[bytes]] | None:
-        """Return by address the MACs whose SYNs are no evidence; None where there are too many.
+    def pop_changed(self) -> set[codec.Key]:
+        """Return the entries for which ``macs_to_ignore`` may have changed since the last call."""
+        return self._decider.cache.pop_changed() | self._decider.aliases.pop_changed()
 
-        Under a flood, addresses are left out if another SYN would change nothing: those that are
-        protected, being probed, queued, or not to be probed yet.
+    def macs_to_ignore(self, key: codec.Key) -> bytes | None:
+        """Return the MACs from which an entry's SYNs are no evidence, one after the other.
+
+        Empty where none is known for certain; None where no SYN is evidence.
         """
-        if len(self._decider.cache) > max_entries:
+        entry = self._decider.usable_entry(key)
+        self._owned.discard(key)
+        if not entry or len(entry.mac) > packet_socket.MAX_LLADDR:
             return None
-        macs: dict[bytes, set[bytes]] = {}
-        for entry in self._decider.cache.entries():
-            if is_flood and ownership.owner(entry, self._devices.device(entry.ifindex)):
-                continue
-            if mac_of(entry) and self._devices.is_selected(entry):
-                macs.setdefault(entry.dst, set()).add(entry.mac)
-        for (_ifindex, dst), mac in self._decider.aliases.pairs():
-            if dst in macs and len(macs[dst]) < bpf.MAX_MACS:
-                macs[dst].add(mac)
-        if is_flood:
-            for _ifindex, dst in self._decider.in_progress():
-                macs.pop(dst, None)
-        return {dst: frozenset(found) for dst, found in macs.items()}
+        if ownership.owner(entry, self._devices.device(entry.ifindex)):
+            if len(self._owned) >= MAX_OWNED:
+                return None
+            self._owned.add(key)
+        macs = [entry.mac, *self._decider.aliases.of(key)][: bpf.MAX_MACS]
+        return b"".join(macs) if len(entry.mac) == bpf.MAC_LENGTH else b""
+
+    def without_effect(self) -> list[codec.Key]:
+        """Return the entries for which one more SYN would change nothing now.
+
+        They are protected, being probed, queued, or not to be probed yet.
+        """
+        return [*self._owned, *self._decider.in_progress()]
 
     def _doubtable_hops(self, ifindex: int, syn: Syn) -> list[codec.Key]:
         return [key for key in self._hops.of_syn(ifindex, syn) if self._is_doubtable(key)]

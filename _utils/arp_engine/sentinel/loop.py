@@ -49,7 +49,6 @@ RETRY_S, MAX_RETRY_S = 1.0, 60.0  # after a failure; twice as long each time, un
 RESYNC_S, RESYNC_REST = 30.0, 100  # between dumps of the table; times as long as the last one took
 SUSPECT_S = 300.0  # from one probe of an entry kept by upper-layer confirmation to the next
 MAX_DATAGRAMS = 256  # of notifications read at once
-MAX_FILTERED = 1024  # entries in the kernel's filter; with more all SYNs pass
 
 
 class Sentinel:
@@ -145,11 +144,9 @@ class _Session:
         self._retransmissions = signals.Retransmissions(self._sockets, self._clock)
         self._reinjector.sent = sentinel.diary.counts["sent_again"]
         self._resync_due = float("-inf")
-        self._filtered = (-1, 0, False)  # what the filter was last made from
-        self._filter_due = float("inf")
         self._full: set[int] = set()  # families that were told to be nearly full
         self._suspects: dict[codec.Key, float] = {}  # when they are doubted next
-        for polled in (self._listener, self._asker, *self._taps.taps(), sentinel.wake_fd):
+        for polled in (self._listener, self._asker, self._taps, sentinel.wake_fd):
             self._epoll.register(polled, select.EPOLLIN)
         if sentinel.drop_rights:
             privileges.keep_only(CAP_NET_ADMIN, CAP_NET_RAW)
@@ -188,8 +185,7 @@ class _Session:
             paused = self._taps.is_paused()
             if paused != was_paused:
                 was_paused = paused
-                for tap in self._taps.taps():
-                    self._epoll.modify(tap, 0 if paused else select.EPOLLIN)
+                self._epoll.modify(self._taps, 0 if paused else select.EPOLLIN)
             self._wait()
 
     def _wait(self) -> None:
@@ -197,7 +193,7 @@ class _Session:
         asker_due = self._asker.next_due()
         due = min(
             self._resync_due,
-            self._filter_due,
+            self._taps.filter_due(),
             self._taps.next_due(),
             self._retransmissions.next_due(),
             self._sources.next_due(),
@@ -287,8 +283,12 @@ class _Session:
 
     def _device(self, messages: bytes) -> None:
         """Follow a device; a bridge announces its ports by the same messages."""
+        links = list(codec.links(messages))
+        names = [self._devices.name(ifindex) for _kind, ifindex, _family in links]
         self._devices.forget()
-        for kind, ifindex, family in codec.links(messages):
+        if names != [self._devices.name(ifindex) for _kind, ifindex, _family in links]:
+            self._cache.recheck()
+        for kind, ifindex, family in links:
             self._asker.device_changed(ifindex)
             if kind == RTM_DELLINK and family == socket.AF_UNSPEC:
                 self._cache.forget_device(ifindex)
@@ -330,19 +330,10 @@ class _Session:
         return view.TableView(self._channel, self._sentinel.options.selectors._replace(dev=None))
 
     def _refilter(self) -> None:
-        """Put the cache into the kernel's filter, as soon as that is cheap again."""
-        flood = self._taps.is_flood()
-        made_of = (self._cache.version, len(self._decider.aliases), flood)
-        self._filter_due = float("inf")
-        if made_of == self._filtered and not flood:
-            return
-        if self._clock() >= self._taps.filter_due():
-            self._filtered = made_of
-            self._taps.refilter(self._sources.macs_to_ignore(flood, MAX_FILTERED))
-        elif made_of != self._filtered:
-            self._filter_due = self._taps.filter_due()
-            if not flood:
-                self._taps.open_up()
+        """Put what has changed into the kernel's filters."""
+        for key in self._sources.pop_changed():
+            self._taps.put(key, self._sources.macs_to_ignore(key))
+        self._taps.refilter(self._sources.without_effect)
 
 
 def _reason(error: Exception) -> str:

@@ -20,6 +20,7 @@ class Aliases:
     def __init__(self) -> None:
         self._until: OrderedDict[tuple[Key, bytes], float] = OrderedDict()
         self._macs: dict[Key, set[bytes]] = {}  # the same, by address: each change asks for it
+        self._changed: set[Key] = set()  # that got or lost one
 
     def __len__(self) -> int:
         return len(self._until)
@@ -30,6 +31,7 @@ class Aliases:
         self._until[key, mac] = now + ALIAS_S
         self._until.move_to_end((key, mac))
         self._macs.setdefault(key, set()).add(mac)
+        self._changed.add(key)
         if len(self._until) > MAX_ALIASES:
             self._drop(*next(iter(self._until)))
         return is_new
@@ -37,9 +39,14 @@ class Aliases:
     def __contains__(self, pair: tuple[Key, bytes]) -> bool:
         return pair in self._until
 
-    def pairs(self) -> Iterable[tuple[Key, bytes]]:
-        """Return all of them."""
-        return self._until.keys()
+    def of(self, key: Key) -> Iterable[bytes]:
+        """Return those of an address."""
+        return self._macs.get(key, ())
+
+    def pop_changed(self) -> set[Key]:
+        """Return the addresses that got or lost one since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def forget(self, now: float, key: Key | None = None) -> None:
         """Forget those that have expired, and all of an address whose MAC has changed."""
@@ -53,6 +60,7 @@ class Aliases:
                 self._drop(key, mac)
 
     def _drop(self, key: Key, mac: bytes) -> None:
+        self._changed.add(key)
         del self._until[key, mac]
         self._macs[key].discard(mac)
         if not self._macs[key]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_NEWNEIGH
 
 from ..netlink import codec
-from ..netlink.constants import VALID
+from ..netlink.constants import NOARP, PERMANENT, VALID
 
 
 class Change(NamedTuple):
@@ -38,7 +38,7 @@ class NeighbourCache:
     def __init__(self) -> None:
         self._entries: dict[codec.Key, codec.Entry] = {}
         self._ifindexes: set[int] = set()  # that have entries
-        self.version = 0  # counts up when an address gets or loses a MAC
+        self._changed: set[codec.Key] = set()  # that got or lost a MAC or an owner
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -51,6 +51,11 @@ class NeighbourCache:
         """Return all of them."""
         return self._entries.values()
 
+    def pop_changed(self) -> set[codec.Key]:
+        """Return what got or lost a MAC or an owner since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
+
     def at(self, dst: bytes) -> Iterator[codec.Entry]:
         """Yield the entries of an address on every device."""
         found = (self._entries.get((ifindex, dst)) for ifindex in self._ifindexes)
@@ -60,8 +65,13 @@ class NeighbourCache:
         """Replace the copy; return the entries that have another MAC now."""
         old, self._entries = self._entries, {entry.key: entry for entry in entries}
         self._ifindexes = {ifindex for ifindex, _dst in self._entries}
-        self.version += 1
-        changes = [Change(old.get(key), entry) for key, entry in self._entries.items()]
+        self._changed.update(old.keys() - self._entries.keys())
+        changes = [
+            Change(old.get(key), entry)
+            for key, entry in self._entries.items()
+            if _essence(old.get(key)) != _essence(entry)
+        ]
+        self._changed.update(change.key for change in changes)
         return [change for change in changes if change.is_other_mac]
 
     def take(self, messages: bytes) -> Iterator[Change]:
@@ -78,21 +88,34 @@ class NeighbourCache:
         self._ifindexes.discard(ifindex)
         for key in [key for key in self._entries if key[0] == ifindex]:
             del self._entries[key]
-            self.version += 1
+            self._changed.add(key)
+
+    def recheck(self) -> None:
+        """Take all entries as changed: which of them are selected may be another question now."""
+        self._changed.update(self._entries)
 
     def _put(self, entry: codec.Entry) -> Change:
         old = self._entries.get(entry.key)
         self._entries[entry.key] = entry
         self._ifindexes.add(entry.ifindex)
-        self.version += mac_of(old) != mac_of(entry)
+        if _essence(old) != _essence(entry):
+            self._changed.add(entry.key)
         return Change(old, entry)
 
     def _drop(self, entry: codec.Entry) -> Change:
         old = self._entries.pop(entry.key, None)
-        self.version += bool(mac_of(old))
+        self._changed.add(entry.key)
         return Change(old or entry, None)
 
 
 def mac_of(entry: codec.Entry | None) -> bytes:
     """Return the MAC that the kernel uses for an entry; empty where it has none."""
     return entry.mac if entry and entry.state & VALID else b""
+
+
+def _essence(entry: codec.Entry | None) -> tuple[bytes, int, int, int, int]:
+    """Return the MAC in use, and what makes an entry protected (table/ownership.py)."""
+    if not entry:
+        return b"", 0, 0, 0, 0
+    owned = entry.state & (PERMANENT | NOARP)
+    return mac_of(entry), owned, entry.protocol, entry.ext, entry.flags

@@ -1,29 +1,30 @@
 """SYNs that come in and go out, received from packet sockets, never more than can be processed.
 
-A table that is small enough stands in the kernel's filter (packets/bpf.py): only SYNs that
-contradict it wake the sentinel. Under a flood of these a socket is read in batches with a pause
-after each; the kernel drops what does not fit into its buffer, and SYNs of addresses that were just
-probed.
+The kernel's filters pass the SYNs that contradict the table (syn_filter.py). Under a flood of these
+the sockets are read in batches with a pause after each; the kernel drops what does not fit into
+their buffers, and SYNs of addresses that were just probed.
 """
 
-import errno
+import select
 import socket
 import time
 from collections.abc import Callable, Iterable
 
+from ..netlink import codec
 from ..packets import bpf, packet_socket
+from . import syn_filter
 
 READ_BATCH = 64  # packets
 PAUSE_S = 0.01  # after a full batch
 FLOOD_S = 2.0  # after the last full batch the flood is over
-REFILTER_REST = 50  # times as long as making a filter took, until the next
-LENGTHS = {socket.AF_INET: 4, socket.AF_INET6: 16}
+REFILTER_S = 0.002  # of CPU time for filters at once
+REFILTER_REST = 10  # times as long as that took, until the next
 
 Received = tuple[bytes, tuple]  # packet, sender
 
 
 class Taps:
-    """One tap for each family's inbound SYNs, and one for outbound ones."""
+    """The filtered sockets of each family for inbound SYNs, and one socket for outbound ones."""
 
     def __init__(
         self,
@@ -33,30 +34,38 @@ class Taps:
     ) -> None:
         """Open them. PermissionError without CAP_NET_RAW."""
         self._clock = clock
-        self._in: dict[int, packet_socket.Tap] = {}
+        self._epoll = select.epoll()
+        self._by_descriptor: dict[int, packet_socket.Tap] = {}
+        self._filters: dict[int, syn_filter.SynFilter] = {}  # by length of address
         self._out: packet_socket.Tap | None = None
         self._pause_until = self._flood_until = self._filter_due = float("-inf")
-        self._room = bpf.MAX_INSTRUCTIONS  # instructions that the kernel has taken, or may take
-        self._filtered: dict[int, bpf.KnownMacs | None] = {}
+        self._are_muted = False  # SYNs that would change nothing, because of a flood
         try:
             for family in families:
-                program = bpf.inbound_syns(LENGTHS[family])
-                self._in[family] = packet_socket.Tap(family, program)
-                self._filtered[family] = None
+                length = 4 if family == socket.AF_INET else 16
+                self._filters[length] = syn_filter.SynFilter(family, self._register)
             if outgoing:
                 self._out = packet_socket.Tap(socket.AF_UNSPEC, bpf.outbound_syns())
+                self._register(self._out)
         except OSError:
             self.close()
             raise
 
     def close(self) -> None:
         """Close them."""
-        for tap in self.taps():
-            tap.close()
+        for filtered in self._filters.values():
+            filtered.close()
+        if self._out:
+            self._out.close()
+        self._epoll.close()
 
-    def taps(self) -> list[packet_socket.Tap]:
-        """Return the open taps."""
-        return [*self._in.values(), *([self._out] if self._out else [])]
+    def _register(self, tap: packet_socket.Tap) -> None:
+        self._epoll.register(tap, select.EPOLLIN)
+        self._by_descriptor[tap.fileno()] = tap
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll: readable when a SYN can be read."""
+        return self._epoll.fileno()
 
     def is_flood(self) -> bool:
         """Tell whether more SYNs arrive than can be processed."""
@@ -72,56 +81,51 @@ class Taps:
 
     def drain(self) -> tuple[list[Received], list[Received]]:
         """Return inbound and outbound SYNs; after a full batch reading pauses."""
+        inbound: list[Received] = []
+        outbound: list[Received] = []
         if self.is_paused():
-            return [], []
-        inbound = [received for tap in self._in.values() for received in tap.drain(READ_BATCH)]
-        outbound = self._out.drain(READ_BATCH) if self._out else []
-        if max(len(inbound), len(outbound)) >= READ_BATCH:
+            return inbound, outbound
+        ready = [self._by_descriptor[fd] for fd, _event in self._epoll.poll(0, READ_BATCH)]
+        share = max(READ_BATCH // max(len(ready), 1), 1)
+        for tap in ready:
+            (outbound if tap is self._out else inbound).extend(tap.drain(share))
+        if len(inbound) + len(outbound) >= READ_BATCH:
             now = self._clock()
             self._pause_until, self._flood_until = now + PAUSE_S, now + FLOOD_S
         return inbound, outbound
 
+    def dropped(self) -> int:
+        """Return how many SYNs the kernel has dropped since the last call: too many at once."""
+        return sum(tap.dropped() for tap in self._by_descriptor.values())
+
+    # --- the filters
+
+    def put(self, key: codec.Key, macs: bytes | None) -> None:
+        """Take the MACs of an entry whose SYNs are no news; None for an entry without interest."""
+        if filtered := self._filters.get(len(key[1])):
+            filtered.put(key, macs)
+
     def filter_due(self) -> float:
-        """Return when the next filter may be made."""
-        return self._filter_due
+        """Return when ``refilter`` has something to do."""
+        if any(filtered.is_outdated() for filtered in self._filters.values()):
+            return self._filter_due
+        return max(self._filter_due, self._flood_until) if self._are_muted else float("inf")
 
-    def open_up(self) -> None:
-        """Let all SYNs pass until the next filter is made: this one no longer matches the table."""
-        for family, tap in self._in.items():
-            if self._filtered[family] is not None:
-                self._attach(tap, LENGTHS[family], None)
-                self._filtered[family] = None
+    def refilter(self, muted: Callable[[], Iterable[codec.Key]]) -> None:
+        """Make outdated filters anew, as soon as that is cheap again.
 
-    def refilter(self, known: bpf.KnownMacs | None) -> None:
-        """Put a table into the filters; None or one that is too large lets all SYNs pass."""
-        began = self._clock()
-        for family, tap in self._in.items():
-            ours = None if known is None else _of(LENGTHS[family], known)
-            if ours != self._filtered[family]:
-                self._attach(tap, LENGTHS[family], ours)
-                self._filtered[family] = ours
-        self._filter_due = began + REFILTER_REST * (self._clock() - began)
-
-    def _attach(self, tap: packet_socket.Tap, length: int, known: bpf.KnownMacs | None) -> None:
-        program = b""
-        try:
-            program = bpf.inbound_syns(length, known)
-            if known is None or len(program) // 8 <= self._room:
-                tap.attach(program)
-                return
-        except ValueError:  # too many
-            pass
-        except OSError as error:
-            if error.errno != errno.ENOMEM:  # net.core.optmem_max
-                raise
-            self._room = len(program) // 8 - 1
-        tap.attach(bpf.inbound_syns(length))
-
-
-def _of(length: int, known: bpf.KnownMacs) -> bpf.KnownMacs:
-    """Return one family's part of a table; every SYN of an address with too many MACs passes."""
-    return {
-        dst: macs if len(macs) <= bpf.MAX_MACS else frozenset()
-        for dst, macs in known.items()
-        if len(dst) == length
-    }
+        muted: returns the entries whose SYNs would change nothing now; asked under a flood.
+        """
+        now = self._clock()
+        if now < self._filter_due:
+            return
+        began = time.thread_time()
+        if self.is_flood() or self._are_muted:
+            self._are_muted = self.is_flood()
+            keys = [*muted()] if self._are_muted else []
+            for filtered in self._filters.values():
+                filtered.mute(keys)
+        for filtered in self._filters.values():
+            while filtered.is_outdated() and time.thread_time() < began + REFILTER_S:
+                filtered.refresh()
+        self._filter_due = now + REFILTER_REST * (time.thread_time() - began)

@@ -2,6 +2,7 @@
 
 import pytest
 from arp_engine.netlink.constants import PERMANENT, REACHABLE
+from arp_engine.sentinel import doubt_sources
 from arp_engine.sentinel.decide import CLEAR, QUEUED
 from arp_engine.sentinel.question_queue import Priority
 from test_decide import NEW, OLD, Scene, entry
@@ -57,12 +58,35 @@ def test_retransmissions_to_a_verified_address_are_no_evidence_for_a_while():
     assert scene.state() is QUEUED
 
 
-def test_under_a_flood_the_filter_ignores_only_syns_that_could_change_something():
+def test_under_a_flood_the_filter_mutes_syns_that_would_change_nothing():
     scene = Scene(addresses=3)
     ours, owned, doubted = scene.keys
     states = {ours: REACHABLE, owned: PERMANENT, doubted: REACHABLE}
     scene.decider.cache.read_anew(entry(key, OLD, state) for key, state in states.items())
+    assert scene.sources.pop_changed() == set(states)
+    assert {scene.sources.macs_to_ignore(key) for key in states} == {OLD}
     scene.sources.on_retransmit(doubted)
-    assert set(scene.sources.macs_to_ignore(False, 100)) == {key[1] for key in states}
-    assert set(scene.sources.macs_to_ignore(True, 100)) == {ours[1]}
-    assert scene.sources.macs_to_ignore(False, 2) is None
+    assert set(scene.sources.without_effect()) == {owned, doubted}
+
+
+def test_an_alias_is_ignored_like_the_cached_mac_until_it_is_forgotten():
+    scene = Scene()
+    [key] = scene.keys
+    scene.sources.pop_changed()
+    scene.decider.aliases.add(key, NEW, 0.0)
+    assert scene.sources.pop_changed() == {key}
+    assert scene.sources.macs_to_ignore(key) == OLD + NEW
+    scene.decider.aliases.forget(0.0, key)
+    assert scene.sources.pop_changed() == {key}
+    assert scene.sources.macs_to_ignore(key) == OLD
+
+
+def test_of_thousands_of_protected_entries_only_some_are_examined():
+    """They may be as many as an overlay's whole network, and a SYN of theirs is only told."""
+    scene = Scene(addresses=doubt_sources.MAX_OWNED + 2)
+    *owned, ours = scene.keys
+    scene.decider.cache.read_anew(
+        entry(key, OLD, REACHABLE if key == ours else PERMANENT) for key in scene.keys
+    )
+    found = [scene.sources.macs_to_ignore(key) for key in [*owned, ours]]
+    assert found == [OLD] * doubt_sources.MAX_OWNED + [None, OLD]

@@ -1,0 +1,134 @@
+"""The kernel's filters of inbound SYNs, and what passes them, at any size of table."""
+
+import ipaddress
+import random
+import socket
+
+import pytest
+from arp_engine.sentinel import syn_filter
+from conftest import HOST, ip
+from sentry import syn
+from wire import Wire
+
+PAIR = pytest.mark.parametrize("length", [4, 16], ids=["v4", "v6"])
+SIZES = pytest.mark.parametrize("size", [10, 2000, 40_000])
+KNOWN, NEW = "02:00:00:00:01:00", "02:00:00:00:01:01"
+
+
+def packed(mac):
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+class Filtered:
+    """A filter on the scene's devices, fed until it is up to date."""
+
+    def __init__(self, length):
+        self.base = ipaddress.ip_address("192.0.0.0" if length == 4 else "2001:db8::")
+        family = socket.AF_INET if length == 4 else socket.AF_INET6
+        self.taps = []
+        self.filter = syn_filter.SynFilter(family, self.taps.append)
+
+    def key(self, number, dev="db0"):
+        return socket.if_nametoindex(dev), (self.base + number).packed
+
+    def refresh(self):
+        while self.filter.is_outdated():
+            self.filter.refresh()
+        self.passed()
+
+    def frame(self, number, mac, **fields):
+        return bytes(syn(str(self.base + number), mac, **fields))
+
+    def passed(self):
+        """Return ``(device, address, MAC)`` of the SYNs that have passed since the last call."""
+        found = [got for tap in self.taps for got in tap.drain(100_000)]
+        at = 12 if self.base.version == 4 else 8
+        size = len(self.base.packed)
+        return sorted(
+            (sender[0], int.from_bytes(data[at : at + size]) - int(self.base), sender[4].hex(":"))
+            for data, sender in found
+        )
+
+
+@pytest.fixture
+def filtered(scene, length):
+    ip("link", "add", "db1", "up", "type", "veth", "peer", "name", "w1", "netns", "worker")
+    ip("link", "set", "db1", "address", HOST)
+    ip("-n", "worker", "link", "set", "w1", "up")
+    found = Filtered(length)
+    yield found
+    found.filter.close()
+
+
+@PAIR
+@SIZES
+def test_only_syns_that_contradict_an_entry_pass(filtered, wire, size):
+    for number in range(size):
+        filtered.filter.put(filtered.key(number), packed(KNOWN))
+    filtered.refresh()
+    chosen = random.sample(range(size), min(size, 150))
+    for number in chosen:
+        wire.sock.send(filtered.frame(number, KNOWN))
+        wire.sock.send(filtered.frame(number, NEW))
+        wire.sock.send(filtered.frame(number + size, NEW))
+        wire.sock.send(filtered.frame(number, NEW, flags="SA"))
+    assert filtered.passed() == sorted(("db0", number, NEW) for number in chosen)
+    assert filtered.filter.unfiltered() == 0
+
+
+@PAIR
+def test_an_entry_of_another_device_hides_nothing(filtered, wire):
+    """Two links with the same addresses: the other entry holds the newcomer's MAC."""
+    filtered.filter.put(filtered.key(1, "db0"), packed(KNOWN))
+    filtered.filter.put(filtered.key(1, "db1"), packed(NEW))
+    filtered.refresh()
+    other = Wire("w1")
+    wire.say(filtered.frame(1, NEW), filtered.frame(1, KNOWN))
+    other.say(filtered.frame(1, NEW), filtered.frame(1, KNOWN))
+    other.close()
+    assert filtered.passed() == [("db0", 1, NEW), ("db1", 1, KNOWN)]
+
+
+@PAIR
+@SIZES
+def test_a_change_passes_everything_of_its_part_until_the_next_filter(filtered, wire, size):
+    for number in range(size):
+        filtered.filter.put(filtered.key(number), packed(KNOWN))
+    filtered.refresh()
+    filtered.filter.put(filtered.key(size), packed(KNOWN))  # a new entry
+    filtered.filter.put(filtered.key(1), packed(NEW))  # another MAC
+    filtered.filter.put(filtered.key(2), packed(KNOWN + NEW))  # an alias
+    filtered.filter.put(filtered.key(3), None)  # gone
+    wire.say(filtered.frame(size, NEW), filtered.frame(1, KNOWN))
+    assert {("db0", size, NEW), ("db0", 1, KNOWN)} <= {*filtered.passed()}
+    filtered.refresh()
+    wire.say(*[filtered.frame(number, mac) for number in (1, 2, 3, size) for mac in (NEW, KNOWN)])
+    assert filtered.passed() == [("db0", 1, KNOWN), ("db0", size, NEW)]
+
+
+@PAIR
+def test_a_muted_entry_passes_nothing_until_it_is_no_longer(filtered, wire):
+    for number in range(10):
+        filtered.filter.put(filtered.key(number), packed(KNOWN))
+    filtered.filter.mute([filtered.key(1)])
+    filtered.refresh()
+    wire.say(filtered.frame(1, NEW), filtered.frame(2, NEW))
+    assert filtered.passed() == [("db0", 2, NEW)]
+    filtered.filter.mute([])
+    filtered.refresh()
+    wire.say(filtered.frame(1, NEW))
+    assert filtered.passed() == [("db0", 1, NEW)]
+
+
+@pytest.mark.parametrize("length", [4])
+def test_where_sockets_cannot_share_all_syns_of_a_large_table_pass(filtered, wire, monkeypatch):
+    def refused(_tap, _other=None):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(syn_filter.packet_socket.Tap, "join", refused)
+    for number in range(2000):
+        filtered.filter.put(filtered.key(number), packed(KNOWN))
+    filtered.refresh()
+    assert (len(filtered.taps), filtered.filter.unfiltered()) == (1, 2000)
+    wire.say(filtered.frame(1, KNOWN), filtered.frame(1, NEW))
+    assert filtered.passed() == [("db0", 1, KNOWN), ("db0", 1, NEW)]
