@@ -5,9 +5,9 @@ one about an entry that is protected, not selected or just verified is none.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
-from ..netlink import codec, sock_diag
+from ..netlink import codec
 from ..packets import bpf, packet_socket
 from ..packets.tcp_syn import Syn
 from ..resolve import rate_limit
@@ -95,11 +95,6 @@ class DoubtSources:
         """
         for key in self._doubtable_hops(ifindex, syn):
             self._decider.doubt(key, decide.FORWARDED_TWICE)
-
-    def on_retransmissions(self, found: Collection[sock_diag.TcpSocket]) -> None:
-        """Doubt the next hops of sockets that retransmit."""
-        for key in self._hops.of_sockets(found) if found else ():
-            self.on_retransmit(key)
 
     def on_retransmit(self, key: codec.Key) -> None:
         """Doubt the entry of a next hop of a socket of ours that retransmits."""

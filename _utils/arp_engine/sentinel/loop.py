@@ -46,9 +46,10 @@ from . import (
 from . import options as sentinel_options
 
 RETRY_S, MAX_RETRY_S = 1.0, 60.0  # after a failure; twice as long each time, until it holds
-RESYNC_S, RESYNC_REST = 30.0, 100  # between dumps of the table; times as long as the last one took
+RESYNC_S, RESYNC_REST = 30.0, 100  # between dumps of the table; times the CPU time of the last one
+LOSS_REST = 4  # ... after lost notifications
 SUSPECT_S = 300.0  # from one probe of an entry kept by upper-layer confirmation to the next
-MAX_DATAGRAMS = 256  # of notifications read at once
+MAX_DATAGRAMS, MAX_READS = 256, 8  # of notifications read at once; so often in one turn
 
 
 class Sentinel:
@@ -141,9 +142,9 @@ class _Session:
         self._sources = doubt_sources.DoubtSources(
             self._decider, self._reinjector, news, self._devices, hops, self._clock
         )
-        self._retransmissions = signals.Retransmissions(self._sockets, self._clock)
+        self._retransmissions = signals.Retransmissions(self._sockets, hops.of_sockets, self._clock)
         self._reinjector.sent = sentinel.diary.counts["sent_again"]
-        self._resync_due = float("-inf")
+        self._resync_due = self._earliest_resync = float("-inf")
         self._full: set[int] = set()  # families that were told to be nearly full
         self._suspects: dict[codec.Key, float] = {}  # when they are doubted next
         for polled in (self._listener, self._asker, self._taps, sentinel.wake_fd):
@@ -174,7 +175,8 @@ class _Session:
                 self._resync(now)
             self._notifications()
             self._syns()
-            self._sources.on_retransmissions(self._retransmissions.step())
+            for key in self._retransmissions.step():
+                self._sources.on_retransmit(key)
             self._sources.time_out_syns()
             self._probe()
             self._reinjector.step()
@@ -214,6 +216,7 @@ class _Session:
 
     def _resync(self, now: float) -> None:
         """Read the whole table: at the start, after lost notifications, and periodically."""
+        began = time.thread_time()
         table = self._table()
         entries: dict[codec.Key, codec.Entry] = {}
 
@@ -228,7 +231,9 @@ class _Session:
         self._doubt_suspects(table, entries, now)
         self._check_limits(now, entries.values())
         self._decider.aliases.forget(now)
-        self._resync_due = now + max(RESYNC_S, RESYNC_REST * (self._clock() - now))
+        cost_s = time.thread_time() - began
+        self._resync_due = now + max(RESYNC_S, RESYNC_REST * cost_s)
+        self._earliest_resync = now + LOSS_REST * cost_s
 
     def _doubt_suspects(
         self, table: view.TableView, entries: dict[codec.Key, codec.Entry], now: float
@@ -262,8 +267,8 @@ class _Session:
         self._full = full
 
     def _notifications(self) -> None:
-        """Follow the kernel's notifications of neighbours and devices."""
-        while True:
+        """Follow the kernel's notifications of neighbours and devices; of a storm, a part."""
+        for _ in range(MAX_READS):
             heard, lost = self._listener.drain(MAX_DATAGRAMS)
             for messages in heard:
                 if codec.HEADER.unpack_from(messages)[1] in (RTM_NEWLINK, RTM_DELLINK):
@@ -277,7 +282,7 @@ class _Session:
                     EventKind.LOST, "netlink buffer overrun (ENOBUFS); resynchronising", now
                 )
                 self._devices.forget()
-                self._resync(now)
+                self._resync_due = self._earliest_resync
             if len(heard) < MAX_DATAGRAMS:
                 return
 

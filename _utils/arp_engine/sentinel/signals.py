@@ -3,14 +3,15 @@
 Retransmissions are seen in the kernel's TCP counters; only when a counter has moved are the sockets
 listed. Listing costs what the number of sockets costs (see netlink/sock_diag.py), so the next one
 waits fifty times as long as the last one took: two per cent of a core at most, and nothing while
-nothing retransmits.
+nothing retransmits. The time that counts is this thread's CPU time: on a busy host, or after
+SIGSTOP, a listing has taken long and cost nothing.
 """
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from ..netlink import sock_diag
+from ..netlink import codec, sock_diag
 from ..packets.tcp_syn import Syn
 
 CONNECT_TIMEOUT_S = 0.05  # a neighbour that lives answers in less than 1 ms
@@ -18,7 +19,7 @@ MAX_SYNS = 512  # remembered; older ones give way
 SECOND_SYN_S = 3.5  # after the first, at most: TCP sends it after 1 s, 2 s with one lost in between
 
 COUNTERS_INTERVAL_S = 0.2  # from one reading of the counters to the next: 0.1 ms each
-LISTING_REST = 50  # times as long as the last listing took, until the next
+LISTING_REST = 50  # times the CPU time of the last listing, until the next
 
 
 class OutboundSyns:
@@ -61,13 +62,16 @@ class OutboundSyns:
 
 
 class Retransmissions:
-    """Sockets that retransmit."""
+    """The next hops of sockets that retransmit."""
 
     def __init__(
-        self, sockets: sock_diag.Sockets | None, clock: Callable[[], float] = time.monotonic
+        self,
+        sockets: sock_diag.Sockets | None,
+        hops_of: Callable[[Collection[sock_diag.TcpSocket]], set[codec.Key]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the kernel's list of sockets; without it no retransmission is ever seen."""
-        self._sockets, self._clock = sockets, clock
+        self._sockets, self._hops_of, self._clock = sockets, hops_of, clock
         self._counters = sock_diag.counters() if sockets else None
         self._read_due, self._list_due = clock(), float("-inf")
         self._have_moved = True  # connections that were stuck before the start are seen too
@@ -78,19 +82,20 @@ class Retransmissions:
             return float("inf")
         return max(self._read_due, self._list_due) if self._have_moved else self._read_due
 
-    def step(self) -> list[sock_diag.TcpSocket]:
-        """Return the sockets that retransmit, if a counter has moved since the last listing."""
+    def step(self) -> set[codec.Key]:
+        """Return the next hops, if a counter has moved since the last listing."""
         now = self._clock()
         if not self._sockets or now < self._read_due:
-            return []
+            return set()
         self._read_due = now + COUNTERS_INTERVAL_S
         counters = sock_diag.counters()
         self._have_moved |= counters != self._counters
         self._counters = counters
         if not self._have_moved or now < self._list_due:
-            return []
+            return set()
         self._have_moved = False
-        found = self._sockets.unanswered()
-        after = self._clock()
-        self._list_due = after + LISTING_REST * (after - now)
-        return [each for each in found if each.retransmits]
+        began = time.thread_time()
+        found = [each for each in self._sockets.unanswered() if each.retransmits]
+        hops = self._hops_of(found)
+        self._list_due = now + LISTING_REST * (time.thread_time() - began)
+        return hops

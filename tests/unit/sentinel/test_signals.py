@@ -1,5 +1,8 @@
 """Our own SYNs that get no answer."""
 
+import itertools
+
+import pytest
 from arp_engine.packets import tcp_syn
 from arp_engine.sentinel import signals
 from scapy.layers.inet import IP, TCP
@@ -33,3 +36,40 @@ def test_a_syn_that_leaves_again_after_it_timed_out_is_repeated():
     assert not syns.is_repeated(3, first, 1.0)
     assert not syns.is_repeated(2, other, 1.0)  # the same ports, another connection
     assert not syns.is_repeated(2, first, 1.0 + signals.SECOND_SYN_S)
+
+
+class Stuck:
+    """A list of sockets with one that retransmits; to list them may take long."""
+
+    def __init__(self, listing):
+        self.listing, self.listed = listing, 0
+
+    def unanswered(self):
+        self.listed += 1
+        self.listing()
+        return [Row("ESTABLISHED", b"", 0, b"", 0, 0, "retransmit", 1, 0, 0)]
+
+
+Row = signals.sock_diag.TcpSocket
+
+
+@pytest.mark.parametrize("is_stopped", [True, False], ids=["stopped", "busy"])
+def test_the_rest_after_a_listing_is_measured_in_cpu_time(monkeypatch, is_stopped):
+    """After SIGSTOP, or on a host that is busy otherwise, a listing took long and cost nothing."""
+    now, cpu = [0.0], [0.0]
+
+    def listing():
+        now[0] += 10.0
+        cpu[0] += 0.0 if is_stopped else 10.0
+
+    monkeypatch.setattr(signals.time, "thread_time", lambda: cpu[0])
+    moved = itertools.count()
+    monkeypatch.setattr(signals.sock_diag, "counters", lambda: next(moved))
+    sockets = Stuck(listing)
+    found = signals.Retransmissions(
+        sockets, lambda rows: {row.state for row in rows}, lambda: now[0]
+    )
+    assert found.step() == {"ESTABLISHED"}
+    now[0] += 1.0
+    assert found.step() == ({"ESTABLISHED"} if is_stopped else set())
+    assert sockets.listed == 1 + is_stopped
