@@ -101,7 +101,7 @@ class _Teller:
         self._thread = None
 
     def say(self, kind, line, facts):
-        (log.warning if kind.is_urgent else log.info)("arp_sentinel: %s", line)
+        (log.warning if kind.is_urgent else log.info)("%s", line)
         sinks.log(line, failed=kind.is_urgent)
         if not self._thread:
             self._thread = threading.Thread(target=self._forward, daemon=True)

@@ -112,9 +112,11 @@ def _sentinel_status(seen):
     """Return the sentinel's last line, and why it is not running where it should."""
     if seen["lives"]:
         return f"running; {seen.get('last', '')}", ""
-    if not sentinel_unit.found(_paths()):
+    found = sentinel_unit.found(_paths())
+    if not found:
         return "", ""
-    return "not running", f"sentinel: {seen['why']}"
+    unit = "arp-hygiene-sentinel" if "service" in found else "salt-minion"
+    return "not running", f"sentinel: {seen['why']}; look at, or restart, its unit {unit}"
 
 
 def _installed():

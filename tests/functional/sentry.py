@@ -9,7 +9,8 @@ import time
 
 import pytest
 from arp_engine.reporting import sentinel_status
-from conftest import BORN, HOST
+from arp_engine.sentinel.telling import NOTICED
+from conftest import BORN, DEAD, HOST
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
@@ -23,6 +24,11 @@ PORT = 5432
 
 # The second of two who answer may be heard late on a busy machine.
 PATIENT = "from arp_engine.resolve import ask; ask.COLLECT_S = 1.0"
+
+
+def healed_line(address, why="syn", dev="db0", macs=(DEAD, BORN)):
+    """Return the sentinel's line on a heal."""
+    return f"healed: {address} on {dev}: {macs[0]} -> {macs[1]} ({NOTICED[why]})"
 
 
 def family(address):
@@ -49,7 +55,7 @@ class Guard:
 
     def _read(self):
         for line in self.process.stdout:
-            self.lines.append(line.strip())
+            self.lines.append(line.strip().removeprefix("sentinel: "))
 
     def told(self, kind):
         return [line for line in list(self.lines) if line.startswith(f"{kind}: ")]

@@ -22,7 +22,6 @@ class EventKind(enum.Enum):
     """
 
     FAILED = "failed", _BOTH, True, "It cannot do its work; the line says why."
-    LOST = "lost", _SENTINEL, True, "Netlink notifications were lost; the table is read anew."
     FULL = "full", _BOTH, True, "The table is nearly at `gc_thresh3`."
     REFUSED = "refused", _RUN, True, "The kernel refused to change an entry."
     DUPLICATE = "duplicate", _BOTH, True, "Two hosts answer for one address."
@@ -30,14 +29,20 @@ class EventKind(enum.Enum):
         "disagreement", _SENTINEL, True,
         "Another MAC answers than the table holds, and the table does not change.",
     )  # fmt: skip
+    OWNED = (
+        "owned",
+        _SENTINEL,
+        True,
+        "A SYN contradicts an entry that is never touched: if that is wrong, replies are lost.",
+    )
     HEALED = "healed", _BOTH, False, "An entry held a wrong MAC and has the right one now."
     CHANGED = "changed", _SENTINEL, False, "The kernel changed an entry's MAC by itself."
     ALTERNATES = "alternates", _SENTINEL, False, "An entry's MAC keeps changing to and fro."
     ALIAS = "alias", _SENTINEL, False, "An address rightly uses a second MAC."
-    OWNED = "owned", _SENTINEL, False, "A SYN contradicts an entry that is never touched."
     UNASKABLE = "unaskable", _SENTINEL, False, "This host cannot send a probe for the address."
+    LOST = "lost", _SENTINEL, False, "Netlink notifications were lost; the table is read again."
     UNDECIDED = "undecided", _RUN, False, "Neither confirmed nor refuted by the end of the run."
-    GONE = "gone", _RUN, False, "Nobody answers for the address."
+    GONE = "gone", _RUN, False, "No host answers for the address; the entry is FAILED."
     FLUSHED = "flushed", _RUN, False, "Entries were deleted."
     WATCHING = "watching", _SENTINEL, False, "The sentinel has started to watch."
 

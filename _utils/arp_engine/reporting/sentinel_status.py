@@ -112,7 +112,7 @@ def read(path: str, now: float) -> Status:
     elif not os.path.exists(f"/proc/{pid}"):
         why = f"process {pid} has exited"
     elif silent_s > HEARTBEAT_TIMEOUT_S:
-        why = f"no heartbeat for {silent_s:.0f} s (process {pid})"
+        why = f"no heartbeat for {silent_s:.0f} s (process {pid} hangs)"
     return {**status, "lives": not why, **({"why": why} if why else {})}
 
 

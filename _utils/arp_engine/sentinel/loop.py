@@ -74,7 +74,9 @@ class Sentinel:
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable once stopped
         self.is_stopped = False
         self.diary = sentinel_status.StatusWriter(status_path, way, clock)
-        self.teller = throttle.Teller(say, self.diary.note)
+        self.teller = throttle.Teller(
+            lambda kind, line, facts: say(kind, f"sentinel: {line}", facts), self.diary.note
+        )
 
     def stop(self) -> None:
         """End ``run``; from a signal handler or another thread too."""
@@ -105,9 +107,9 @@ class Sentinel:
     def _failed(self, error: Exception, pause_s: float) -> None:
         """Tell what has failed, and wait."""
         why = _reason(error)
-        line = f"sentinel stopped: {why}; retrying in {pause_s:g} s"
+        line = f"not watching: {why}; next try in {pause_s:g} s"
         self.teller.tell(EventKind.FAILED, line, self.clock(), why=why)
-        self.write_status(failed=f"sentinel stopped: {why}")
+        self.write_status(failed=f"not watching: {why}")
         select.select([self.wake_fd], [], [], pause_s)
 
 
@@ -278,9 +280,8 @@ class _Session:
                         self._decider.on_neighbour_change(change)
             if lost:
                 now = self._clock()
-                self._teller.tell(
-                    EventKind.LOST, "netlink buffer overrun (ENOBUFS); resynchronising", now
-                )
+                line = "netlink buffer overrun (ENOBUFS): reads the table again; nothing to do"
+                self._teller.tell(EventKind.LOST, line, now)
                 self._devices.forget()
                 self._resync_due = self._earliest_resync
             if len(heard) < MAX_DATAGRAMS:
@@ -344,7 +345,8 @@ class _Session:
 def _reason(error: Exception) -> str:
     """Return in one line what failed; an error of our own code with file and line."""
     if isinstance(error, PermissionError):
-        return "no CAP_NET_RAW"
+        unit = "arp-hygiene-sentinel; as an engine: salt-minion"
+        return f"no CAP_NET_RAW: its unit must grant it ({unit})"
     if isinstance(error, OSError):
         return error.strerror or packet_socket.reason(error)
     # Source lines would mislead: the file on disk may be a newer one (formula/sentinel_unit.py).

@@ -154,8 +154,10 @@ def test_status_says_whether_it_lives(apply, engine):
     assert (status()["sentinel"], status()["problem"]) == ("", "")
     apply(tree())
     assert status()["sentinel"] == "not running"
-    assert status()["problem"] == "sentinel: not started since boot"
-    news = "healed: 192.0.2.10 on db0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b (syn)"
+    assert status()["problem"] == (
+        "sentinel: not started since boot; look at, or restart, its unit salt-minion"
+    )
+    news = "healed: 192.0.2.10 on db0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b"
     sentinel_status.write(
         sentinel_status.PATH, {"pid": os.getpid(), "uptime_s": time.monotonic(), "last": news}
     )
@@ -180,7 +182,7 @@ def test_the_service_s_code_outlives_the_cache_and_follows_the_next_sync(apply, 
     process.terminate()
     assert process.wait(30) == 0
     process.stdout.close()
-    assert line.startswith("watching: ")
+    assert line.startswith("sentinel: watching: ")
     path.write_bytes(b"of a former sync")
     again = caller.cmd("arp_hygiene.sentinel_code")
     assert (again["new"], again["old"] != "") == (told["new"], True)

@@ -17,6 +17,7 @@ from sentry import (  # noqa: F401
     database,
     family,
     guard,
+    healed_line,
     loopback,
     syn,
 )
@@ -39,7 +40,7 @@ def test_the_first_connection_of_a_new_worker(scene, guard, database, address, s
     scene.add(address, state, DEAD)
     begun = guard()
     assert connect(address) < SECOND_SYN_S
-    assert begun.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (syn)"]
+    assert begun.until("healed") == [healed_line(address)]
     assert f"{address} db0 {BORN} REACHABLE" in scene.table()
 
 
@@ -104,7 +105,7 @@ def test_one_that_is_restarted_between_two_connections(scene, guard, database, a
     scene.add(address, "reachable", DEAD)
     second = guard()
     assert connect(address) < SECOND_SYN_S
-    assert second.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (syn)"]
+    assert second.until("healed") == [healed_line(address)]
 
 
 # --- no SYN of his comes
@@ -122,7 +123,7 @@ def test_an_outgoing_connection(scene, guard, address):
         assert sock.recv(4) == b"word"
     assert time.monotonic() - began < SECOND_SYN_S
     server.close()
-    assert begun.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (no answer)"]
+    assert begun.until("healed") == [healed_line(address, "no answer")]
 
 
 @PAIR
@@ -183,7 +184,7 @@ def test_an_established_connection_whose_path_turned_wrong(scene, guard, address
             sock.sendall(b"are you there?")
             assert sock.recv(14) == b"are you there?"
     server.close()
-    assert begun.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (retransmits)"]
+    assert begun.until("healed") == [healed_line(address, "retransmits")]
 
 
 def test_without_a_symptom_nobody_looks_at_the_sockets(scene, guard, database):
@@ -210,7 +211,8 @@ def test_a_frame_of_another_mac_that_the_wire_does_not_confirm_is_an_alias(scene
     begun = guard()
     wire.say(syn(address, OTHER))
     assert begun.until("alias") == [
-        f"alias: {address} on db0: {BORN} answers; SYNs also come from {OTHER}"
+        f"alias: {address} on db0: the cached MAC {BORN} is right, it answers; SYNs also come from "
+        f"{OTHER} (a load balancer, VRRP, a bond): nothing to do"
     ]
     wire.questions()
     for number in range(20):
@@ -238,7 +240,11 @@ def test_an_entry_of_somebody_else_is_told_and_not_asked_about(scene, guard, own
     wire = Wire()
     begun = guard()
     wire.say(*[syn("192.0.2.10", BORN, source_port=4000 + number) for number in range(5)])
-    told = f"owned: 192.0.2.10 on db0: {DEAD} (owner: {owner}); a SYN came from {BORN}"
+    told = (
+        f"owned: 192.0.2.10 on db0: a SYN came from {BORN}, but the entry has {DEAD} and is never "
+        f"touched ({owner}); if it is wrong, replies are lost until its owner corrects it: "
+        "run arp.diagnose 192.0.2.10"
+    )
     assert begun.until("owned") == [told]
     time.sleep(0.3)
     assert "192.0.2.10" not in [question.pdst for question in wire.questions()]
@@ -259,7 +265,7 @@ def test_two_who_claim_an_address_are_told_and_the_held_one_stays(scene, guard):
         begun = guard(patch=PATIENT)
         wire.say(syn("192.0.2.10", OTHER))
         assert begun.until("duplicate") == [
-            f"duplicate: 192.0.2.10 on db0: {BORN} and {OTHER} answer"
+            f"duplicate: 192.0.2.10 on db0: {BORN} and {OTHER} answer: shut one of the hosts down"
         ]
 
 
@@ -270,7 +276,8 @@ def test_an_address_that_goes_to_and_fro_is_told(scene, guard):
         scene.add("192.0.2.10", "reachable", mac)
     assert begun.until("changed", 3)
     assert begun.until("alternates") == [
-        "alternates: 192.0.2.10 on db0: MAC changed 3 times in 60 s"
+        "alternates: 192.0.2.10 on db0: MAC changed 3 times in 60 s: two hosts claim the "
+        "address, or it moves to and fro (VRRP, a bond)"
     ]
 
 

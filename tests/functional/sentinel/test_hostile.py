@@ -21,6 +21,7 @@ from sentry import (  # noqa: F401
     connect,
     database,
     guard,
+    healed_line,
     loopback,
     syn,
 )
@@ -255,7 +256,7 @@ def test_an_address_that_was_seen_with_many_macs_is_still_heard(
     time.sleep(1.1)  # one address is asked about once a second
     anew("worker", OTHER)
     assert connect(address) < 0.9
-    assert begun.until("healed") == [f"healed: {address} on db0: {BORN} -> {OTHER} (syn)"]
+    assert begun.until("healed") == [healed_line(address, macs=(BORN, OTHER))]
 
 
 def test_known_pairs_do_not_wake_anybody(scene, wire, guard, database):
@@ -306,4 +307,7 @@ def test_without_the_rights_it_says_so_in_one_line(guard):
     begun = guard(
         patch="from arp_engine.sentinel import privileges; privileges.keep_only()", ready="failed"
     )
-    assert begun.end() == ["failed: sentinel stopped: no CAP_NET_RAW; retrying in 1 s"]
+    assert begun.end() == [
+        "failed: not watching: no CAP_NET_RAW: its unit must grant it (arp-hygiene-sentinel; as an "
+        "engine: salt-minion); next try in 1 s"
+    ]

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from arp_engine.netlink.rtnetlink import Channel
+from arp_engine.sentinel.telling import NOTICED
 from arp_engine.table import flush, selectors, view
 from conftest import BORN, DEAD
 from scapy.layers.l2 import ARP, Ether
@@ -16,6 +17,7 @@ from sentry import (  # noqa: F401
     connect,
     database,
     guard,
+    healed_line,
     syn,
 )
 from stage import ip
@@ -31,7 +33,9 @@ def locktime(scene):
 
 
 def healed_within_locktime(address, why="syn"):
-    return f"healed: {address} on db0: {DEAD} deleted, {BORN} answers ({why})"
+    return (
+        f"healed: {address} on db0: {DEAD} -> {BORN}, by deleting the wrong entry ({NOTICED[why]})"
+    )
 
 
 def test_an_old_stale_entry_that_our_own_answer_locks(scene, guard, database):
@@ -51,7 +55,7 @@ def test_an_old_entry_that_nothing_locks_is_not_deleted(scene, guard, database):
     time.sleep(1.1)
     begun = guard()
     assert connect("192.0.2.10") < SECOND_SYN_S
-    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]
+    assert begun.until("healed") == [healed_line("192.0.2.10")]
 
 
 def test_where_no_connection_waits_there_is_time_for_locktime(scene, guard):
@@ -63,7 +67,7 @@ def test_where_no_connection_waits_there_is_time_for_locktime(scene, guard):
         wire.say(answer("192.0.2.10", mac, pdst="192.0.2.10", hwdst=mac))
     wire.close()
     begun.until("alternates")
-    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (alternates)"]
+    assert begun.until("healed") == [healed_line("192.0.2.10", "alternates")]
 
 
 def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, database):
@@ -74,7 +78,7 @@ def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, databas
         "from arp_engine.sentinel import privileges; privileges.keep_only(constants.CAP_NET_RAW)"
     )
     assert connect("192.0.2.10") > SECOND_SYN_S
-    assert begun.until("healed") == [f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"]
+    assert begun.until("healed") == [healed_line("192.0.2.10")]
     assert begun.told("failed")[0].startswith("failed: cannot delete 192.0.2.10 on db0: EPERM: ")
 
 
@@ -150,7 +154,11 @@ def test_an_ipv6_answer_that_may_not_override_deletes_nothing(scene, guard):
 
     with contextlib.closing(wire), wire.answering(modest):
         wire.say(syn("2001:db8::10", OTHER))
-        told = f"2001:db8::10 on db0: {OTHER} answers, but the kernel keeps {DEAD}"
+        told = (
+            f"2001:db8::10 on db0: still wrong: {OTHER} answers, but the kernel keeps {DEAD} "
+            "(another process writes it, or an IPv6 answer without Override flag); traffic to it "
+            "may be lost: run arp.diagnose 2001:db8::10"
+        )
         assert begun.until("disagreement") == [f"disagreement: {told}"]
     assert not begun.told("healed")
 
@@ -181,7 +189,7 @@ def test_within_locktime_too_one_who_is_made_anew_again_and_again(scene, guard):
         with socket.create_connection(("192.0.2.10", PORT), 5) as sock:
             assert sock.recv(4) == b"word"
         assert time.monotonic() - began < SECOND_SYN_S
-        assert " deleted, " in begun.until("healed", times)[-1]
+        assert "by deleting" in begun.until("healed", times)[-1]
         [held] = [row.split()[2] for row in scene.table() if row.startswith("192.0.2.10 ")]
         ip("-n", "worker", "link", "set", "w0", "address", f"02:00:00:00:01:0{times}")
         time.sleep(1.1)  # one address is asked about once a second

@@ -3,7 +3,7 @@
 import time
 
 from conftest import BORN, DEAD
-from sentry import PAIR, PORT, connect, database, guard, syn  # noqa: F401
+from sentry import PAIR, PORT, connect, database, guard, healed_line, syn  # noqa: F401
 
 CLOSED = PORT + 1
 COUNTED = """
@@ -39,4 +39,4 @@ def test_who_comes_right_after_nobody_was_there_is_not_late(scene, wire, guard, 
     assert begun.lines == begun.told("watching")
     scene.worker(address)
     assert connect(address) < 0.9
-    assert begun.until("healed") == [f"healed: {address} on db0: {DEAD} -> {BORN} (syn)"]
+    assert begun.until("healed") == [healed_line(address)]

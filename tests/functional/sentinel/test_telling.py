@@ -15,7 +15,7 @@ from arp_engine.formula import sentinel_unit
 from arp_engine.reporting import sentinel_status
 from arp_engine.sentinel import loop
 from conftest import BORN, DEAD
-from sentry import connect, database, guard, syn  # noqa: F401
+from sentry import connect, database, guard, healed_line, syn  # noqa: F401
 
 from lab.saltstack import SENTINEL
 
@@ -61,7 +61,7 @@ def test_a_heal_is_in_the_status_the_memory_and_the_metrics(
     assert row == ROW
     [said] = hygiene.status()
     assert (said["healed_7d"], said["problem"]) == (2, "")
-    assert said["sentinel"] == f"running; healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (syn)"
+    assert said["sentinel"] == f"running; {healed_line('192.0.2.10')}"
     told = metrics(hygiene, tmp_path)
     assert (told["up"], told["told_total healed"], told["told_total failed"]) == (1, 1, 0)
     assert told["questions_total"] >= 1
@@ -142,7 +142,7 @@ def test_what_ends_it_otherwise_is_told_and_it_watches_again(scene, guard, datab
     begun.until("healed")
     [line] = begun.told("failed")
     why = r"ZeroDivisionError: made up \(loop\.py:\d+\)"
-    assert re.fullmatch(f"failed: sentinel stopped: {why}; retrying in 1 s", line)
+    assert re.fullmatch(f"failed: not watching: {why}; next try in 1 s", line)
     assert len(begun.told("watching")) == 2
     scene.until(lambda: status()["lives"])
 
@@ -160,15 +160,16 @@ def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_pa
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as service:
         ends = threading.Timer(30, service.kill)  # and with it what is waited for
         ends.start()
-        assert service.stdout.readline().startswith(b"watching: ")
+        assert service.stdout.readline().startswith(b"sentinel: watching: ")
         (tmp_path / "new").write_bytes(path.read_bytes()[:100])
         (tmp_path / "new").replace(path)
         wire.say(syn("192.0.2.10"))
         said = [service.stdout.readline() for _line in range(2)]
         service.terminate()
         ends.cancel()
-    assert said[0].startswith(b"failed: sentinel stopped: ZeroDivisionError: made up (loop.py:")
-    assert said[1].startswith(b"watching: ")
+    why = b"ZeroDivisionError: made up (loop.py:"
+    assert said[0].startswith(b"sentinel: failed: not watching: " + why)
+    assert said[1].startswith(b"sentinel: watching: ")
     sentinel_status.remove(sentinel_status.PATH)
 
 
@@ -195,7 +196,7 @@ def test_each_time_it_waits_longer_and_says_that_it_does_not_watch(scene, wire, 
     waits = [float(line.split()[-2]) for line in begun.told("failed")]
     assert waits[:3] == [0.05, 0.1, 0.2]
     scene.until(lambda: status().get("failed"))
-    assert status()["why"].startswith("sentinel stopped: ZeroDivisionError: made up (")
+    assert status()["why"].startswith("not watching: ZeroDivisionError: made up (")
 
 
 def test_no_wait_is_longer_than_a_minute(monkeypatch):
@@ -212,4 +213,4 @@ def test_no_wait_is_longer_than_a_minute(monkeypatch):
     said = []
     loop.Sentinel(None, lambda *words: said.append(words[1])).run()
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
-    assert said[0].startswith("failed: sentinel stopped: MemoryError (")
+    assert said[0].startswith("sentinel: failed: not watching: MemoryError (")

@@ -17,6 +17,7 @@ from sentry import (  # noqa: F401
     connect,
     database,
     guard,
+    healed_line,
     loopback,
     syn,
 )
@@ -40,7 +41,7 @@ def test_a_device_that_is_renamed(scene, guard, database):
         ip("link", "set", *words.split())
     begin_anew(scene, dev="db1")
     assert connect("192.0.2.10") < 0.9
-    assert begun.until("healed") == [f"healed: 192.0.2.10 on db1: {DEAD} -> {BORN} (syn)"]
+    assert begun.until("healed") == [healed_line("192.0.2.10", dev="db1")]
 
 
 SWAP = """
@@ -120,7 +121,7 @@ def test_a_device_that_is_enslaved(scene, guard, database):
     scene.sysctl("ipv4.neigh.br0.locktime", 0)
     begin_anew(scene, dev="br0")
     assert connect("192.0.2.10") < 0.9
-    assert begun.until("healed") == [f"healed: 192.0.2.10 on br0: {DEAD} -> {BORN} (syn)"]
+    assert begun.until("healed") == [healed_line("192.0.2.10", dev="br0")]
 
 
 def test_no_ipv6(scene, guard, database):
@@ -209,9 +210,7 @@ def test_a_suspect_entry_is_asked_about_without_any_traffic(scene, guard):
         scene.until(lambda: f"192.0.2.10 db0 {DEAD} REACHABLE" in scene.table(), 5)
         time.sleep(1)
         begun = guard()
-        assert begun.until("healed") == [
-            f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} (upper-layer confirmation)"
-        ]
+        assert begun.until("healed") == [healed_line("192.0.2.10", "upper-layer confirmation")]
 
 
 def test_a_table_that_is_nearly_full_is_told_once(scene, monkeypatch):
@@ -239,6 +238,6 @@ def test_a_table_that_is_nearly_full_is_told_once(scene, monkeypatch):
         runner.join()
     full = [line for kind, line in said if kind.tag == "full"]
     assert full == 2 * [
-        "full: ipv4 neighbour table 87 % full: 900 of gc_thresh3 1024, all namespaces together; "
-        "set gc_thresh2 1024, gc_thresh3 2048"
+        "sentinel: full: ipv4 neighbour table 87 % full: 900 of gc_thresh3 1024, all "
+        "namespaces together; set gc_thresh2 1024, gc_thresh3 2048"
     ]

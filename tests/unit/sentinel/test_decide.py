@@ -262,3 +262,8 @@ def test_only_so_many_syns_and_macs_of_one_address_are_kept():
         doubt.add(bytes([number]), number)
     assert (len(doubt.macs), doubt.pending_syns[-1]) == (decide.MAX_SYNS, 99)
     assert len(doubt.pending_syns) == decide.MAX_SYNS
+
+
+def test_each_evidence_has_words():
+    reasons = {each.reason for each in vars(decide).values() if isinstance(each, decide.Evidence)}
+    assert reasons == set(telling.NOTICED)
