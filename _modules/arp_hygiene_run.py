@@ -77,7 +77,7 @@ def run(
         #         97
         #     ...
         #     said:
-        #         1 healed: healed 192.0.2.90 on eth0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b
+        #         1 healed: 192.0.2.90 on eth0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b
 
     how
         ``revalidate`` or ``flush``. Default: ``revalidate``.

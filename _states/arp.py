@@ -118,15 +118,17 @@ def _flushed(ret, answer, test):
     return _ended(ret, answer, test)
 
 
+_SUSPECT = "; {} suspect, which need not be wrong (REACHABLE for longer than ARP would keep it): {}"
+
+
 def _revalidated(ret, answer, test):
     """Report what a revalidation found, or what one would probe."""
     notes = "".join(f" {line}." for line in answer["warnings"])
     if test:
         suspects, total = answer["suspects"], answer["totals"]["suspects"]
         ret["comment"] = (
-            f"{_entries(answer['would_check'])} would be checked, {total} of them suspect"
-            f"{_kept(answer)}"
-            f"{': ' + _examples(suspects, total) if total else ''}.{notes}"
+            f"{_entries(answer['would_check'])} would be checked{_kept(answer)}"
+            f"{_SUSPECT.format(total, _examples(suspects, total)) if total else ''}.{notes}"
         )
         return ret
     rows = answer["healed"] + [{**row, "old": row["mac"], "new": None} for row in answer["gone"]]

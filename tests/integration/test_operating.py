@@ -131,7 +131,7 @@ def test_a_heal_becomes_a_chat_message(centre, chat):
         poll("the chat has heard of it", 30, lambda: chat.heard)
     ((kind, message),) = chat.heard
     assert kind == "application/json"
-    said = f"healed {worker.ip} on eth0: {DEAD} -> {BORN}"
+    said = f"{worker.ip} on eth0: {DEAD} -> {BORN}"
     assert message == {"text": f"db1: 1 healed: {said}"}
 
 

@@ -99,7 +99,7 @@ def test_it_is_installed_and_tried(told):
 
 def test_the_timer_fires_the_run_heals_the_journal_tells(told):
     assert f"lladdr {BORN}" in told["table"]
-    line = f"1 healed: healed 192.0.2.10 on db0: {DEAD} -> {BORN}"
+    line = f"1 healed: 192.0.2.10 on db0: {DEAD} -> {BORN}"
     assert told["journal"].splitlines() == [line]
     assert told["failed"].strip() == ""
     (status,) = yaml.safe_load(told["status"])["local"]

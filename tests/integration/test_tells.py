@@ -78,5 +78,5 @@ def test_a_heal_of_a_sentinel_beside_the_minion_goes_with_the_next_run(centre):
     assert (tag, event["id"]) == ("arp_hygiene/sentinel/healed", "db1")
     (row,) = event["data"]["rows"]
     assert (row["ip"], row["old"], row["new"]) == (worker.ip, DEAD, BORN)
-    assert event["data"]["said"].startswith(f"1 healed: healed {worker.ip} on ")
+    assert event["data"]["said"].startswith(f"1 healed: {worker.ip} on ")
     assert [each["by"] for each in db1.call("arp_hygiene.healed")] == ["sentinel"]

@@ -172,7 +172,7 @@ def _read_only(seen: Evidence) -> Verdict:
         return Verdict(NO_ENTRY, f"{who} has no entry; no probe was sent.")
     if entry["state"] == "FAILED":
         return Verdict(
-            SILENT, f"nobody answers for {who}: the kernel got no answer either (FAILED)."
+            SILENT, f"no host answers for {who}: the kernel got no answer either (FAILED)."
         )
     suspicion = f" {_upper_layer(seen)}" if entry["suspect"] else ""
     sentence = f"{who}: {_holds(entry)}; no probe was sent to verify it.{suspicion}"
@@ -274,13 +274,14 @@ def _silent(seen: Evidence) -> Verdict:
     if now and not is_owned(now) and is_upper_layer_confirmed(seen):
         return Verdict(
             UPPER_LAYER_ONLY,
-            f"nobody answers for {who}, and yet {_holds(now)}. {_upper_layer(seen)} The host may "
-            "be alive with arp_ignore set; otherwise its traffic is lost until the entry goes.",
+            f"traffic to {who} is lost, unless that host is alive and ignores ARP (arp_ignore): no "
+            f"host answers, and yet {_holds(now)}. {_upper_layer(seen)} arp.revalidate makes the "
+            "entry FAILED unless a host answers.",
             _command("revalidate", seen),
         )
     return Verdict(
         SILENT,
-        f"nobody answers for {who}; {_holds(now)}. It is down, on another link, or its "
+        f"no host answers for {who}; {_holds(now)}. It is down, on another link, or its "
         "answers do not arrive here.",
     )
 

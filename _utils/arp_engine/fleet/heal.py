@@ -127,7 +127,10 @@ class Heal:
         if known and row.get("verdict") == "confirmed" and row.get("mac") == known["mac"]:
             why = "the host with the cached MAC still answers"
             if entry in self._proven_wrong:
-                why += "; the machine that claims this address did not"
+                why += (
+                    " ARP, and the minion that has this address does not: find the host with that "
+                    "MAC, and shut one of the two down"
+                )
                 self._note(minion, dev, row, "still_wrong", {"why": why})
             else:
                 self._note(minion, dev, row, "right_meanwhile", {"why": why})

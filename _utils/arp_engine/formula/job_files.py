@@ -51,7 +51,7 @@ trap 'tell "stopped by a signal before it finished" 143' HUP INT TERM
 told=$(run "$@")
 case $told in
 *"'{function}' is not available"*)  # saltutil.clear_cache takes the modules away: get them again
-    last timeout -k 5 60 {sync} >/dev/null
+    why=$(last timeout -k 5 60 {sync})
     told=$(run "$@") ;;
 esac
 code=${{told##*exit }}
@@ -64,7 +64,13 @@ case "$code $line" in
 0*|130*|137*|143*) tell "no result: stopped by a signal before it finished" 143 ;;
 {busy}*) tell "skipped: the previous run is still in progress" {busy} ;;
 *"'{function}' is not available"*)
-    tell "modules not found, syncing them failed: run salt '<id>' saltutil.sync_all" "$code" ;;
+    case $why in
+    *"exit 0") why="the master has no _modules/arp_hygiene_run.py: check its file_roots" ;;
+    *"exit 124"|*"exit 137") why="no answer from the master within 60 s" ;;
+    *) why=$(printf %s "$why" | head -n 1) ;;
+    esac
+    tell "modules not found, and syncing them failed ($why): \
+then run salt '<id>' saltutil.sync_all" "$code" ;;
 *) tell "${{line:-exited with code $code and no output}}" "$code" ;;
 esac
 """

@@ -76,7 +76,7 @@ def plan(wanted: Mapping[str, Any] | None, here: Here) -> dict[str, Any]:
         raise ValueError(
             f"sentinel:as: 'engine': the minion's `engines` is one list, and {here.engines[0]} "
             "is in it already; "
-            + ("take service" if here.booted else "add arp_sentinel there yourself")
+            + ("set `as: service`" if here.booted else "add `arp_sentinel` to that list by hand")
         )
     options = wanted["options"]
     if way == "service":

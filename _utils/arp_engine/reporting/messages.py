@@ -30,7 +30,7 @@ def _healed(row: Row) -> str:
 
 
 def _gone(row: Row) -> str:
-    return f"{row['ip']} on {row['dev']}: nobody answers"
+    return f"{row['ip']} on {row['dev']}: no host answers, entry FAILED"
 
 
 # What a run reports, most urgent first: its key in an answer, how a row is told.
@@ -67,8 +67,9 @@ def summary(found: dict[str, Answer], warnings: list[str]) -> str:
     room = LINE_BYTES - sum(len(f"; {warning}".encode()) for warning in warnings)
     text, left_out = counts, sum(each["count"] for each in found.values() if each["rows"])
     for kind, _key, show in _KINDS:
+        name = f"{kind.tag} " if len(found) > 1 else ""
         for row in found.get(kind.tag, {"rows": []})["rows"] if show else []:
-            longer = f"{text}{': ' if text == counts else '; '}{kind.tag} {show(row)}"
+            longer = f"{text}{': ' if text == counts else '; '}{name}{show(row)}"
             if len(f"{longer}; and {left_out} more".encode()) > room:
                 break
             text, left_out = longer, left_out - 1

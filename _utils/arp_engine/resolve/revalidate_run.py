@@ -82,10 +82,14 @@ class Run:
                 return
             self._turn(TICK_S)
         if self._not_taken:
-            devices = {self._table.name(entry.ifindex) for entry in self._not_taken}
+            names = [
+                f"{codec.address(entry.dst)} on {self._table.name(entry.ifindex)}"
+                for entry in self._not_taken
+            ]
             self.warnings.append(
-                f"the kernel ignored the answer for {len(self._not_taken)} entries on "
-                f"{answer.examples(devices)}: locktime there, or an IPv6 answer without Override"
+                f"still wrong: {answer.examples(names)}: another MAC answers, but the kernel keeps "
+                "the cached one (changed within locktime, or an IPv6 answer without Override "
+                "flag): run arp.revalidate again after a second, then arp.flush for the rest"
             )
 
     def fall_back(self) -> None:

@@ -140,7 +140,9 @@ class _DryRun:
                 if before_read == hashes:
                     return
         resized = f"neighbour hash resized during all {MAX_ROUNDS} dumps"
-        raise OSError(errno.EAGAIN, f"{resized}; {self.count} entries so far: retry")
+        raise OSError(
+            errno.EAGAIN, f"{resized}; {self.count} entries deleted so far: run the flush again"
+        )
 
     def _take(self, block: table_dump.Block, is_first_round: bool) -> None:
         """Delete the entries of a block that are due.

@@ -121,7 +121,8 @@ class TableView:
             if after == before:
                 return
             before = after
-        raise OSError(errno.EAGAIN, f"neighbour hash resized during all {MAX_READS} dumps: retry")
+        resized = f"neighbour hash resized during all {MAX_READS} dumps"
+        raise OSError(errno.EAGAIN, f"{resized}, so entries are missing: call the function again")
 
     def hashes(self, families: Collection[int] | None = None) -> dict[int, tuple[int, int]]:
         """Return seed and size of each family's hash."""

@@ -154,7 +154,8 @@ def test_modules_that_cannot_be_had_again(installed, syslog, unsynced):
     installed()
     unsynced()
     assert fails(syslog) == (
-        "modules not found, syncing them failed: run salt '<id>' saltutil.sync_all"
+        "modules not found, and syncing them failed (the master has no "
+        "_modules/arp_hygiene_run.py: check its file_roots): then run salt '<id>' saltutil.sync_all"
     )
 
 

@@ -122,7 +122,9 @@ def test_endless_locktime_is_a_warning_not_a_heal(arp, scene, wire, monkeypatch)
     assert result["entries"][0]["unicast_asked"] == revalidate_run.MAX_QUESTIONS
     assert (result["healed"], result["undecided"]) == ([], 1)
     [line] = result["warnings"]
-    assert line.startswith("the kernel ignored the answer for 1 entries on db0: locktime")
+    assert line.startswith(
+        "still wrong: 192.0.2.10 on db0: another MAC answers, but the kernel keeps"
+    )
     assert scene.table() == [f"192.0.2.10 db0 {DEAD} REACHABLE"]
 
 

@@ -8,7 +8,7 @@ from conftest import BORN, DEAD
 from formula import syslog  # noqa: F401
 from salt.exceptions import SaltInvocationError
 
-HEALED = f"1 healed: healed 192.0.2.10 on db0: {DEAD} -> {BORN}"
+HEALED = f"1 healed: 192.0.2.10 on db0: {DEAD} -> {BORN}"
 
 
 @pytest.fixture

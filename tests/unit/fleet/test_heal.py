@@ -271,7 +271,8 @@ def test_confirmed_cached_mac_contradicts_the_claim():
     run(heal, ["db1"], {"db1": confirmed})
     heal.note_tables([wrong("db1")], ["db1"])
     assert [row["why"] for row in told(heal)["still_wrong"]] == [
-        "the host with the cached MAC still answers; the machine that claims this address did not"
+        "the host with the cached MAC still answers ARP, and the minion that has this address does "
+        "not: find the host with that MAC, and shut one of the two down"
     ]
 
 

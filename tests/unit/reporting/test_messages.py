@@ -41,7 +41,7 @@ def test_nothing_happened_nothing_said(answer):
 
 def test_a_heal_names_both_macs():
     answer = {"checked": 9, "healed": [healed(90)], "gone": []}
-    assert line(answer) == f"1 healed: healed 192.0.2.90 on eth0: {OLD} -> {NEW}"
+    assert line(answer) == f"1 healed: 192.0.2.90 on eth0: {OLD} -> {NEW}"
 
 
 def test_the_most_urgent_comes_first():
@@ -56,7 +56,7 @@ def test_the_most_urgent_comes_first():
         "1 refused, 1 duplicate, 1 healed, 2 undecided, 1 gone: refused 192.0.2.6 on eth0: EPERM",
         f"duplicate 192.0.2.9 on eth0: {OLD} and {NEW} answer",
         f"healed 192.0.2.8 on eth0: {OLD} -> {NEW}",
-        "gone 192.0.2.7 on eth0: nobody answers",
+        "gone 192.0.2.7 on eth0: no host answers, entry FAILED",
     ]
     assert list(messages.by_kind(answer)) == ["refused", "duplicate", "healed", "undecided", "gone"]
 
@@ -66,7 +66,7 @@ def test_many_are_counted_a_few_are_named():
     said = line(answer, ["ipv4 table full"])
     assert len(said.encode()) <= messages.LINE_BYTES
     assert said.startswith("200 healed, 50 gone: healed 192.0.2.0 on eth0")
-    named = said.count("->") + said.count("nobody answers")
+    named = said.count("->") + said.count("no host answers")
     assert said.endswith(f"; and {250 - named} more; ipv4 table full")
     assert len(messages.by_kind(answer)["healed"]["rows"]) == messages.MAX_ROWS
 
