@@ -20,9 +20,12 @@ Say = Callable[[EventKind, str, Row], None]  # the line, the facts
 class Teller:
     """Tells the first few of a kind at once, and how many more there were when a minute is over."""
 
-    def __init__(self, say: Say, note: Say | None = None) -> None:
-        """Take what is done with a line; note: with each one, also where it is withheld."""
-        self._say, self._note = say, note
+    def __init__(self, say: Say, note: Say | None = None, prefix: str = "") -> None:
+        """Take what is done with a line; note: with each one, also where it is withheld.
+
+        prefix: begins each line that is told, before its kind.
+        """
+        self._say, self._note, self._prefix = say, note, prefix
         self._window = float("-inf")  # when it ends
         self._told: Counter[EventKind] = Counter()  # in this window
         self._withheld: dict[EventKind, tuple[int, str]] = {}  # how many more, and the latest
@@ -35,7 +38,7 @@ class Teller:
             self._note(kind, text, row)
         if self._told[kind] < AT_ONCE:
             self._told[kind] += 1
-            self._say(kind, text, row)
+            self._say(kind, self._prefix + text, row)
         else:
             count, _line = self._withheld.get(kind, (0, ""))
             self._withheld[kind] = count + 1, line
@@ -50,7 +53,7 @@ class Teller:
             return
         for kind, (count, line) in self._withheld.items():
             text = f"{kind.tag}: {count} more within {WINDOW_S:g} s, the latest: {line}"[:LONGEST]
-            self._say(kind, text, {"kind": kind.tag, "count": count})
+            self._say(kind, self._prefix + text, {"kind": kind.tag, "count": count})
         self._withheld.clear()
         self._told.clear()
         self._window = now + WINDOW_S

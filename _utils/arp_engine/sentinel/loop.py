@@ -74,9 +74,7 @@ class Sentinel:
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable once stopped
         self.is_stopped = False
         self.diary = sentinel_status.StatusWriter(status_path, way, clock)
-        self.teller = throttle.Teller(
-            lambda kind, line, facts: say(kind, f"sentinel: {line}", facts), self.diary.note
-        )
+        self.teller = throttle.Teller(say, self.diary.note, "sentinel: ")
 
     def stop(self) -> None:
         """End ``run``; from a signal handler or another thread too."""
@@ -345,8 +343,7 @@ class _Session:
 def _reason(error: Exception) -> str:
     """Return in one line what failed; an error of our own code with file and line."""
     if isinstance(error, PermissionError):
-        unit = "arp-hygiene-sentinel; as an engine: salt-minion"
-        return f"no CAP_NET_RAW: its unit must grant it ({unit})"
+        return "no CAP_NET_RAW: its unit (arp-hygiene-sentinel or salt-minion) must grant it"
     if isinstance(error, OSError):
         return error.strerror or packet_socket.reason(error)
     # Source lines would mislead: the file on disk may be a newer one (formula/sentinel_unit.py).

@@ -308,6 +308,6 @@ def test_without_the_rights_it_says_so_in_one_line(guard):
         patch="from arp_engine.sentinel import privileges; privileges.keep_only()", ready="failed"
     )
     assert begun.end() == [
-        "failed: not watching: no CAP_NET_RAW: its unit must grant it (arp-hygiene-sentinel; as an "
-        "engine: salt-minion); next try in 1 s"
+        "failed: not watching: no CAP_NET_RAW: its unit (arp-hygiene-sentinel or salt-minion) must "
+        "grant it; next try in 1 s"
     ]
