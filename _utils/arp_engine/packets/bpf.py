@@ -35,6 +35,7 @@ _RETURN, _RETURN_A = 0x06, 0x16
 _METADATA, _LINK = -0x1000, -0x200000
 _PROTOCOL, _PACKET_TYPE, _IFINDEX, _VLAN = (_METADATA + at for at in (0, 4, 8, 48))
 _SOURCE_MAC = _LINK + 6
+_VLAN_HLEN = 4  # bytes: include/linux/if_vlan.h
 PACKET_OUTGOING = 4  # include/uapi/linux/if_packet.h
 
 _PASS, _REJECT = (_RETURN, 0, 0, tcp_syn.SNAPLEN), (_RETURN, 0, 0, 0)
@@ -108,28 +109,48 @@ def outbound_syns() -> bytes:
     """Return the program that passes outbound SYNs of both families.
 
     A packet on a VLAN is seen twice: on the VLAN device, and tagged on the device below. Only the
-    first passes, as the neighbour entry belongs to the VLAN device.
+    first passes, as the neighbour entry belongs to the VLAN device. With reorder_hdr off, or a card
+    that tags nothing, the VLAN device has put the tag before the IP header; whether a packet socket
+    then sees it depends on the kernel.
     """
-    start = _require(_PACKET_TYPE, _LOAD_4, PACKET_OUTGOING) + _require(_VLAN, _LOAD_4, 0)
-    both = []
-    for family in _FAMILIES.values():
-        lines = [*_require_syn(family), _PASS]
-        both.append([(_LOAD_2, 0, 0, _PROTOCOL), (_EQUAL, 0, len(lines), family.protocol), *lines])
-    return _assemble([*start, *both[0], *both[1], _REJECT])
+    lines = _require(_PACKET_TYPE, _LOAD_4, PACKET_OUTGOING) + _require(_VLAN, _LOAD_4, 0)
+    families = _FAMILIES.values()
+    for family in families:
+        lines += _if_equal((_LOAD_2, 0, 0, _PROTOCOL), family.protocol, _syn_passes(family))
+    lines += [(_EQUAL, 2, 0, frames.ETH_P_8021Q), (_EQUAL, 1, 0, frames.ETH_P_8021AD), _REJECT]
+    for family in families:  # struct vlan_hdr: tag, protocol
+        lines += _if_equal((_LOAD_2, 0, 0, 2), family.protocol, _syn_passes(family, _VLAN_HLEN))
+    for family in families:
+        lines += [(_LOAD_1, 0, 0, 0), (_AND, 0, 0, 0xF0)]
+        version = 0x40 if family.length == 4 else 0x60
+        inner = _syn_passes(family)
+        lines += [(_EQUAL, 0, len(inner), version), *inner]
+    return _assemble([*lines, _REJECT])
+
+
+def _syn_passes(family: _Family, at: int = 0) -> list[Instruction]:
+    return [*_require_syn(family, at), _PASS]
+
+
+def _if_equal(load: Instruction, value: int, then: list[Instruction]) -> list[Instruction]:
+    return [load, (_EQUAL, 0, len(then), value), *then]
 
 
 def _require(offset: int, load: int, value: int) -> list[Instruction]:
     return [(load, 0, 0, offset), (_EQUAL, 1, 0, value), _REJECT]
 
 
-def _require_syn(family: _Family) -> list[Instruction]:
-    """Return the instructions that reject all but SYNs: TCP right after the IP header, whole."""
-    lines = _require(family.next_header, _LOAD_1, tcp_syn.TCP)
+def _require_syn(family: _Family, at: int = 0) -> list[Instruction]:
+    """Return the instructions that reject all but SYNs: TCP right after the IP header, whole.
+
+    at: where the IP header begins.
+    """
+    lines = _require(at + family.next_header, _LOAD_1, tcp_syn.TCP)
     if family.length == 4:
-        lines += [(_LOAD_2, 0, 0, 6), (_ANY_BIT, 0, 1, tcp_syn.FRAGMENT_MASK), _REJECT]
-        lines += [(_HEADER_TO_X, 0, 0, 0), (_LOAD_1_FROM_X, 0, 0, 13)]
+        lines += [(_LOAD_2, 0, 0, at + 6), (_ANY_BIT, 0, 1, tcp_syn.FRAGMENT_MASK), _REJECT]
+        lines += [(_HEADER_TO_X, 0, 0, at), (_LOAD_1_FROM_X, 0, 0, at + 13)]
     else:
-        lines.append((_LOAD_1, 0, 0, 40 + 13))
+        lines.append((_LOAD_1, 0, 0, at + 40 + 13))
     return [*lines, (_AND, 0, 0, tcp_syn.FLAGS_MASK), (_EQUAL, 1, 0, tcp_syn.SYN), _REJECT]
 
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 # --- include/uapi/linux/if_ether.h
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
+ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
 # --- include/uapi/linux/if_arp.h
 ARPHRD_ETHER, ARPHRD_IEEE802 = 1, 6
 ARPOP_REQUEST, ARPOP_REPLY = 1, 2

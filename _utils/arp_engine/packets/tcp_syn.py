@@ -46,6 +46,11 @@ class Syn(NamedTuple):
         return self.packet[at + _PORTS.size : at + _PORTS.size + 4]
 
 
+def without_vlan_tag(packet: bytes) -> bytes:
+    """Return a packet without the VLAN header (tag, protocol) that may precede its IP header."""
+    return packet[4:] if packet[2:4] in (b"\x08\x00", b"\x86\xdd") else packet
+
+
 def parse(packet: bytes) -> Syn | None:
     """Return the SYN in a packet; None where it is no SYN, or its TCP header is cut short."""
     if len(packet) < _IPV4.size:

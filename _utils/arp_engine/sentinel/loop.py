@@ -305,7 +305,8 @@ class _Session:
             if syn and ifindex:
                 self._sources.on_inbound_syn(ifindex, sender[4], syn)
         for data, sender in outbound:
-            syn, ifindex = tcp_syn.parse(data), self._devices.ifindex(sender[0])
+            syn = tcp_syn.parse(data) or tcp_syn.parse(tcp_syn.without_vlan_tag(data))
+            ifindex = self._devices.ifindex(sender[0])
             if syn and ifindex:
                 self._sources.on_outbound_syn(ifindex, syn)
 

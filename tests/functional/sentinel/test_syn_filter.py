@@ -5,10 +5,11 @@ import random
 import socket
 
 import pytest
+from arp_engine.packets import bpf, packet_socket, tcp_syn
 from arp_engine.sentinel import syn_filter
 from conftest import HOST, ip
 from sentry import syn
-from wire import Wire
+from wire import Wire, tagged
 
 PAIR = pytest.mark.parametrize("length", [4, 16], ids=["v4", "v6"])
 SIZES = pytest.mark.parametrize("size", [10, 2000, 40_000])
@@ -132,3 +133,16 @@ def test_where_sockets_cannot_share_all_syns_of_a_large_table_pass(filtered, wir
     assert (len(filtered.taps), filtered.filter.unfiltered()) == (1, 2000)
     wire.say(filtered.frame(1, KNOWN), filtered.frame(1, NEW))
     assert filtered.passed() == [("db0", 1, KNOWN), ("db0", 1, NEW)]
+
+
+@pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
+@pytest.mark.parametrize("flags", ["S", "SA"])
+def test_an_outbound_syn_with_its_vlan_tag_in_the_header_passes(scene, address, flags):
+    """As a VLAN device with reorder_hdr off sends it."""
+    tap = packet_socket.Tap(socket.AF_UNSPEC, bpf.outbound_syns())
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind(("db0", 0))
+        sock.send(bytes(tagged(syn(address, flags=flags), 7)))
+    passed = [tcp_syn.parse(data) for data, _sender in tap.drain(10)]
+    tap.close()
+    assert [found.source_port for found in passed] == [4000] * (flags == "S")

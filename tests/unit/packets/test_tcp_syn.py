@@ -49,3 +49,10 @@ def test_arbitrary_bytes_raise_nothing():
 def test_a_syn_with_data_is_not_rebuilt():
     assert tcp_syn.parse(bytes(syn() / Raw(b"x")))
     assert tcp_syn.rebuild(bytes(syn() / Raw(b"x"))) is None
+
+
+def test_a_vlan_header_before_the_ip_header_is_removed():
+    for header, protocol in ((IP(**V4), b"\x08\x00"), (IPv6(**V6), b"\x86\xdd")):
+        packet = bytes(header / TCP(sport=4000, dport=5432, flags="S"))
+        assert tcp_syn.without_vlan_tag(b"\x40\x07" + protocol + packet) == packet
+        assert tcp_syn.without_vlan_tag(packet) == packet
