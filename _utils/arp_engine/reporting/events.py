@@ -40,7 +40,12 @@ class EventKind(enum.Enum):
     ALTERNATES = "alternates", _SENTINEL, False, "An entry's MAC keeps changing to and fro."
     ALIAS = "alias", _SENTINEL, False, "An address rightly uses a second MAC."
     UNASKABLE = "unaskable", _SENTINEL, False, "This host cannot send a probe for the address."
-    LOST = "lost", _SENTINEL, False, "Netlink notifications were lost; the table is read again."
+    LOST = (
+        "lost",
+        _SENTINEL,
+        False,
+        "Notifications were lost (the table is read again), or more SYNs came than it examines.",
+    )
     UNDECIDED = "undecided", _RUN, False, "Neither confirmed nor refuted by the end of the run."
     GONE = "gone", _RUN, False, "No host answers for the address; the entry is FAILED."
     FLUSHED = "flushed", _RUN, False, "Entries were deleted."

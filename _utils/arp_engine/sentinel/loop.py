@@ -209,6 +209,8 @@ class _Session:
         self._epoll.poll(max(seconds, 0))
 
     def _write_status(self) -> None:
+        if line := self._taps.overrun():
+            self._teller.tell(EventKind.LOST, line, self._clock())
         self._sentinel.diary.counts["sent_again"] = self._reinjector.sent
         self._sentinel.write_status(entries=len(self._cache))
 

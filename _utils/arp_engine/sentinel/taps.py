@@ -94,9 +94,17 @@ class Taps:
             self._pause_until, self._flood_until = now + PAUSE_S, now + FLOOD_S
         return inbound, outbound
 
-    def dropped(self) -> int:
-        """Return how many SYNs the kernel has dropped since the last call: too many at once."""
-        return sum(tap.dropped() for tap in self._by_descriptor.values())
+    def overrun(self) -> str:
+        """Return a line if the kernel has dropped SYNs since the last call; empty if not."""
+        dropped = sum(tap.dropped() for tap in self._by_descriptor.values())
+        unfiltered = sum(filtered.unfiltered() for filtered in self._filters.values())
+        if not dropped:
+            return ""
+        no_room = f"; no room in the kernel filter for {unfiltered} entries" if unfiltered else ""
+        return (
+            f"{dropped} SYNs not examined, as more came than it reads{no_room}: "
+            "a new worker among them is seen at its next SYN"
+        )
 
     # --- the filters
 

@@ -1,12 +1,13 @@
 """The kernel's filters of inbound SYNs, and what passes them, at any size of table."""
 
+import contextlib
 import ipaddress
 import random
 import socket
 
 import pytest
 from arp_engine.packets import bpf, packet_socket, tcp_syn
-from arp_engine.sentinel import syn_filter
+from arp_engine.sentinel import syn_filter, taps
 from conftest import HOST, ip
 from sentry import syn
 from wire import Wire, tagged
@@ -146,3 +147,16 @@ def test_an_outbound_syn_with_its_vlan_tag_in_the_header_passes(scene, address, 
     passed = [tcp_syn.parse(data) for data, _sender in tap.drain(10)]
     tap.close()
     assert [found.source_port for found in passed] == [4000] * (flags == "S")
+
+
+def test_dropped_syns_are_told_once(scene, wire):
+    opened = taps.Taps([socket.AF_INET], outgoing=False)
+    with contextlib.closing(opened):
+        assert opened.overrun() == ""
+        frame = bytes(syn("192.0.2.10", NEW))
+        for _ in range(5000):
+            wire.sock.send(frame)
+        dropped, *rest = opened.overrun().split(" ")
+        assert 0 < int(dropped) < 5000
+        assert rest[:3] == ["SYNs", "not", "examined,"]
+        assert opened.overrun() == ""
