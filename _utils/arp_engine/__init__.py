@@ -1,8 +1,9 @@
 """The engine: netlink messages and frames in, plain values out. No Salt below this line.
 
-Nine rooms on five floors; a room imports only from the floors below (tests/unit/test_walls.py)::
+Ten rooms on five floors; a room imports only from the floors below (tests/unit/test_walls.py)::
 
     5  formula      what the formula does on one minion: pillar, schedule, plan, units
+       selftest     the outage and its cure on this host, in namespaces of its own
     4  diagnose     why traffic to an address is lost      sentinel   hears of wrong entries at once
     3  resolve      asks on the wire, compares, announces   fleet      tables against interfaces
     2  table        ownership, selectors, list, flush       packets    frames, SYNs, packet sockets

@@ -1,0 +1,138 @@
+"""The drill as it runs on a host: it passes, it notices a broken engine, it leaves nothing."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from lab.cable import BORN
+from lab.machines import poll
+
+CHECKS = [
+    "arp.list", "outage without us", "sentinel", "arp.revalidate", "arp.flush", "never touched",
+    "host table untouched", "all",
+]  # fmt: skip
+PLAY = (
+    "import json, sys; sys.path.insert(0, sys.argv[1]); exec(sys.argv[2]); "
+    "from arp_engine.selftest import namespaces, start\n"
+    "try: print(json.dumps(start.play()))\n"
+    "except namespaces.NotPossible as why: print(json.dumps(str(why)))"
+)
+DROP = "from arp_engine.sentinel import privileges; privileges.keep_only(12, 13)"
+
+
+@pytest.fixture
+def engine(repo):
+    """The directory that holds the engine."""
+    return repo / "_utils"
+
+
+def start(engine, first="pass"):
+    """Start a drill in a process of its own, as a minion's job does."""
+    words = [sys.executable, "-c", PLAY, str(engine), first]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def played(engine, first="pass"):
+    """Play a drill; return its rows by check, or why it was not possible."""
+    with start(engine, first) as job:
+        out, err = job.communicate(timeout=60)
+    assert out, err
+    told = json.loads(out)
+    if isinstance(told, str):
+        return told
+    return {row["check"]: row for row in told}
+
+
+def children(pid):
+    """Return the processes that descend from one."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *children(child)]
+    return found
+
+
+def is_alive(pid):
+    """Tell whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_all_checks_pass_and_the_host_table_stays(hygiene, scene):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "permanent", BORN)
+    scene.add("192.0.2.11", "stale")
+    before, began = scene.table(), time.monotonic()
+    rows = hygiene.selftest()
+    assert time.monotonic() - began < 30  # on an idle host 3 s
+    assert [row["check"] for row in rows] == CHECKS
+    assert {row["result"] for row in rows} == {"pass"}, rows
+    assert all(len(row["figures"]) < 50 for row in rows), "Salt's table would cut it"
+    assert scene.table() == before
+    assert re.match(r"\d+ entries, 0 changed", rows[-2]["figures"])
+
+
+@pytest.mark.parametrize(
+    ("file", "broken", "failed"),
+    [
+        ("table/flush.py", "def flush(*_, **__): return {'flushed': 0}", {"arp.flush"}),
+        ("table/ownership.py", "owner = lambda entry, device: ''",
+         {"arp.list", "never touched"}),
+        ("sentinel/loop.py", "_Session._probe = lambda self: None", {"sentinel"}),
+        ("resolve/revalidate.py", "def revalidate(*_, **__): return {'confirmed': 2}",
+         {"arp.revalidate"}),
+    ],
+    ids=["flush", "ownership", "sentinel", "revalidate"],
+)  # fmt: skip
+def test_a_broken_engine_fails_its_check(engine, tmp_path, file, broken, failed):
+    shutil.copytree(engine / "arp_engine", tmp_path / "arp_engine")
+    with open(tmp_path / "arp_engine" / file, "a", encoding="utf-8") as code:
+        code.write(f"\n\n{broken}\n")
+    rows = played(tmp_path)
+    assert {name for name, row in rows.items() if row["result"] == "FAIL"} >= failed | {"all"}, rows
+
+
+def test_without_cap_sys_admin_one_line_says_so(engine):
+    told = played(engine, DROP)
+    assert told == "no private network namespace: Operation not permitted (needs CAP_SYS_ADMIN)"
+
+
+def test_without_rights_the_module_raises_one_line(hygiene, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(
+        CommandExecutionError, match=r"not possible here: the drill exited with"
+    ) as bad:
+        hygiene.selftest()
+    assert "\n" not in str(bad.value)
+
+
+@pytest.mark.parametrize("victim", [0, 1, 2], ids=["the job", "the drill", "the worker"])
+def test_sigkill_leaves_no_process_and_no_namespace(engine, victim):
+    before = set(namespaces())
+    with start(engine) as job:
+        family = poll("both hosts run", 20, lambda: len(found := children(job.pid)) == 2 and found)
+        time.sleep(0.05)
+        os.kill([job.pid, *family][victim], signal.SIGKILL)
+        poll("all have ended", 20, lambda: not any(map(is_alive, family)))
+        job.communicate(timeout=30)
+    poll("no namespace is left", 20, lambda: set(namespaces()) <= before)
+
+
+def namespaces():
+    """Yield the network namespaces of all processes that can be seen."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield os.readlink(process / "ns/net")
