@@ -1,7 +1,7 @@
 """A real master and three minions: the databases get the formula, the web server is left alone.
 
 From a real git repository by gitfs with its two roots, and from file_roots: the master reads the
-very configurations that the README shows.
+very configurations that README.md and docs/operating.md show.
 """
 
 import pathlib
@@ -23,9 +23,9 @@ his own state:
 """
 
 
-def from_readme(repo, key, root):
-    """Return the master's options that the README shows, with our places for its places."""
-    blocks = (repo / "README.md").read_text(encoding="utf-8").split("```yaml\n")[1:]
+def from_docs(repo, page, key, root):
+    """Return the master's options that a page shows, with our places for its places."""
+    blocks = (repo / page).read_text(encoding="utf-8").split("```yaml\n")[1:]
     (shown,) = [text for text in (block.split("```")[0] for block in blocks) if key in text]
     for theirs, ours in (
         ("/srv/arp-hygiene", f"{root}/srv"),
@@ -41,7 +41,7 @@ def by_file_roots(repo, root):
     shutil.copytree(repo / "salt", root / "srv" / "salt", symlinks=True)
     for name in ROOMS:
         shutil.copytree(repo / name, root / "srv" / name)
-    return from_readme(repo, "file_roots:", root)
+    return from_docs(repo, "README.md", "file_roots:", root)
 
 
 def by_gitfs(repo, root):
@@ -51,7 +51,7 @@ def by_gitfs(repo, root):
     for words in ("init -q -b main", "add .", "commit -q -m all"):
         run(*git, *words.split())
     his = {"file_roots": {"base": [str(root / "his")]}}
-    return {**from_readme(repo, "gitfs_remotes:", root), **his}
+    return {**from_docs(repo, "docs/operating.md", "gitfs_remotes:", root), **his}
 
 
 @pytest.fixture(params=[by_gitfs, by_file_roots], ids=["gitfs", "file_roots"])

@@ -154,6 +154,14 @@ def test_a_state_may_require_the_formula(centre):
     assert order[-1]["result"] is True
 
 
+def test_a_typo_in_pillar_does_not_keep_the_database_down(centre):
+    pillar = {"arp_hygiene": {"shedule": {"every": 5}}}
+    words = ("state.apply", "postgres", f"pillar={json.dumps(pillar)}")
+    (states,) = centre.master.salt("db1", *words).values()
+    results = {state["__id__"]: state["result"] for state in states.values()}
+    assert results == {"the pillar of arp_hygiene is valid": False, "the database runs": True}
+
+
 def test_suspects_are_in_the_mine(centre):
     centre.master.salt("*", "saltutil.refresh_pillar", "async=False")
     centre.master.salt("*", "mine.update")
