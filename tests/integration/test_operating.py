@@ -146,7 +146,7 @@ def test_orchestrated_there_and_away_and_away_again(centre):
     assert not orchestrate(centre, "away")["the databases have the formula"]["changes"]
 
 
-def test_a_state_may_require_the_formula(centre):
+def test_the_database_starts_after_the_formula(centre):
     (states,) = centre.master.salt("db1", "state.apply", "postgres").values()
     changes(states)
     order = sorted(states.values(), key=lambda state: state["__run_num__"])

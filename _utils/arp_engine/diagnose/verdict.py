@@ -305,7 +305,7 @@ def kept_alive_by(seen: Evidence) -> str:
         return ""
     if is_owned(entry):
         return f"its owner ({entry['owner']})"
-    if entry["suspect"] or is_upper_layer_confirmed(seen):
+    if entry["suspect"] or (not seen.answers and is_upper_layer_confirmed(seen)):
         return _upper_layer(seen)
     if entry["state"] == "REACHABLE":
         return f"an answer or an upper-layer confirmation {entry['confirmed_s']:.1f} s ago"

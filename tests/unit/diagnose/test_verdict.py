@@ -212,6 +212,13 @@ def test_the_cure(evidence, cure):
     assert verdict.verdict(evidence).cure == cure
 
 
+def test_an_entry_that_an_answer_has_just_confirmed_is_kept_by_that():
+    healed = seen(row(), [B], row(B, "REACHABLE", confirmed_s=0.02))
+    assert verdict.kept_alive_by(healed).startswith("an answer or an upper-layer confirmation")
+    silent = seen(row(), (), REFRESHED)
+    assert verdict.kept_alive_by(silent).startswith("Upper-layer confirmation keeps it")
+
+
 def test_the_ipv6_table_has_its_own_sysctls():
     evidence = Evidence("2001:db8::10", LINK, answers={A: 0.5}, load=FULL)
     assert "net.ipv6.neigh.default.gc_thresh3=4096" in verdict.verdict(evidence).cure
