@@ -103,7 +103,7 @@ class Evidence(NamedTuple):
 SYN = Evidence("syn", Priority.UNTRUSTED)  # it came from another MAC
 ANSWERED_SYN = Evidence("syn", Priority.TRUSTED)  # ... and a listener of ours has answered it
 CONNECT_TIMEOUT = Evidence("no answer", Priority.TRUSTED)
-FORWARDED_TWICE = Evidence("no answer", Priority.UNTRUSTED)
+REPEATED_SYN = Evidence("repeated syn", Priority.UNTRUSTED)
 RETRANSMISSION = Evidence("retransmits", Priority.TRUSTED)
 UPPER_LAYER_CONFIRMATION = Evidence("upper-layer confirmation", Priority.UNTRUSTED)
 ALTERNATING = Evidence("alternates", Priority.UNTRUSTED)

@@ -94,7 +94,7 @@ class DoubtSources:
         what others let us forward is not.
         """
         for key in self._doubtable_hops(ifindex, syn):
-            self._decider.doubt(key, decide.FORWARDED_TWICE)
+            self._decider.doubt(key, decide.REPEATED_SYN)
 
     def on_retransmit(self, key: codec.Key) -> None:
         """Doubt the entry of a next hop of a socket of ours that retransmits."""

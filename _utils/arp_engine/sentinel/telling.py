@@ -15,6 +15,7 @@ from .neighbour_cache import mac_of
 NOTICED = {
     "syn": "noticed by a SYN from the new MAC",
     "no answer": "noticed by a SYN of ours without answer",
+    "repeated syn": "noticed by a SYN that left twice without answer",
     "retransmits": "noticed by retransmissions",
     "upper-layer confirmation": "upper-layer confirmation kept it wrong",
     "alternates": "its MAC kept changing",
