@@ -54,7 +54,7 @@ def engine(scene, minion_opts, repo, tmp_path):
     sentinel_status.remove(sentinel_status.PATH)
 
 
-def test_the_engine_heals_and_tells_by_event(scene, engine, database):
+def test_a_heal_of_the_engine_is_sent_as_an_event(scene, engine, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)  # before: what it has just been told it may not know
     events = engine(OPTIONS)
@@ -68,7 +68,7 @@ def test_the_engine_heals_and_tells_by_event(scene, engine, database):
     }  # fmt: skip
 
 
-def test_the_service_is_one_that_systemd_understands(tmp_path, repo):
+def test_systemd_accepts_the_unit_file(tmp_path, repo):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is missing (Debian: apt-get install systemd)")
     unit = tmp_path / "arp-hygiene-sentinel.service"
@@ -82,7 +82,7 @@ def test_the_service_is_one_that_systemd_understands(tmp_path, repo):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_engine_s_configuration_is_yaml():
+def test_the_engine_s_configuration_is_valid_yaml():
     import yaml
 
     lines = sentinel_unit.engine_lines(OPTIONS)
@@ -96,13 +96,13 @@ def test_the_engine_s_configuration_is_yaml():
         ("eth0", 'options: \'eth0\' is not JSON, such as {"dev": "eth0"}\n'),
     ],
 )
-def test_bad_options_end_it_with_one_line(options, line):
+def test_bad_options_end_the_sentinel_with_one_line(options, line):
     words = [*SENTINEL, options]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, line)
 
 
-def test_whether_it_lives(scene, guard):
+def test_the_status_says_whether_the_sentinel_runs(scene, guard):
     sentinel_status.remove(sentinel_status.PATH)
     now = time.monotonic
     assert sentinel_status.read(sentinel_status.PATH, now())["why"] == "not started since boot"

@@ -35,7 +35,7 @@ def no_locktime(scene):
 
 @PAIR
 @pytest.mark.parametrize("state", ["reachable", "stale"])
-def test_the_first_connection_of_a_new_worker(scene, guard, database, address, state):
+def test_the_first_connection_of_a_new_worker_is_not_late(scene, guard, database, address, state):
     scene.worker(address)
     scene.add(address, state, DEAD)
     begun = guard()
@@ -44,7 +44,7 @@ def test_the_first_connection_of_a_new_worker(scene, guard, database, address, s
     assert f"{address} db0 {BORN} REACHABLE" in scene.table()
 
 
-def test_also_where_an_application_vouches_for_the_dead_one(scene, guard, database):
+def test_upper_layer_confirmation_does_not_delay_the_heal(scene, guard, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
     guard()
@@ -54,7 +54,7 @@ def test_also_where_an_application_vouches_for_the_dead_one(scene, guard, databa
 
 @pytest.mark.parametrize("ticks", [0, 100], ids=["old", "locked"])
 @pytest.mark.parametrize("heard", [0, 1], ids=["first-lost", "first-heard"])
-def test_also_where_nobody_answers_alone_and_every_second_broadcast_is_lost(
+def test_lost_unicast_and_every_second_broadcast_do_not_delay_it(
     scene, guard, database, ticks, heard
 ):
     scene.worker("192.0.2.10")
@@ -73,7 +73,7 @@ def test_also_where_nobody_answers_alone_and_every_second_broadcast_is_lost(
         assert connect("192.0.2.10") < SECOND_SYN_S
 
 
-def test_fifty_workers_at_once(scene, guard, database):
+def test_fifty_workers_at_once_all_connect(scene, guard, database):
     addresses = [f"192.0.2.{number}" for number in range(100, 150)]
     for address in addresses:
         scene.worker(address)
@@ -86,7 +86,7 @@ def test_fifty_workers_at_once(scene, guard, database):
 
 
 @PAIR
-def test_a_client_with_one_second_of_patience(scene, guard, database, address):
+def test_a_client_with_one_second_of_patience_connects(scene, guard, database, address):
     """kube-ovn's fixed address: the first request of the Pod that was made anew must succeed."""
     scene.worker(address)
     scene.add(address, "reachable", DEAD)
@@ -95,7 +95,7 @@ def test_a_client_with_one_second_of_patience(scene, guard, database, address):
 
 
 @PAIR
-def test_one_that_is_restarted_between_two_connections(scene, guard, database, address):
+def test_a_restarted_sentinel_heals_the_same_address_again(scene, guard, database, address):
     scene.worker(address)
     scene.add(address, "reachable", DEAD)
     first = guard()
@@ -112,7 +112,7 @@ def test_one_that_is_restarted_between_two_connections(scene, guard, database, a
 
 
 @PAIR
-def test_an_outgoing_connection(scene, guard, address):
+def test_an_outgoing_connection_is_not_late(scene, guard, address):
     scene.worker(address)
     scene.add(address, "reachable", DEAD)
     with namespace("worker"):
@@ -127,7 +127,7 @@ def test_an_outgoing_connection(scene, guard, address):
 
 
 @PAIR
-def test_an_outgoing_syn_once_more_leaves_by_the_device_of_the_first(scene, guard, address):
+def test_a_resent_outgoing_syn_leaves_by_the_device_of_the_first(scene, guard, address):
     """A mark leads it to the worker; without one the route is another."""
     version, length = ("-6", 128) if ":" in address else ("-4", 32)
     scene.worker(address)
@@ -157,7 +157,7 @@ def test_an_outgoing_syn_once_more_leaves_by_the_device_of_the_first(scene, guar
 
 
 @PAIR
-def test_outgoing_connections_to_one_who_is_made_anew_again_and_again(scene, guard, address):
+def test_each_re_creation_of_a_called_worker_is_healed(scene, guard, address):
     scene.worker(address)
     with namespace("worker"):
         server = Server(address)
@@ -172,7 +172,7 @@ def test_outgoing_connections_to_one_who_is_made_anew_again_and_again(scene, gua
 
 
 @PAIR
-def test_an_established_connection_whose_path_turned_wrong(scene, guard, address):
+def test_an_established_connection_over_a_wrong_entry_continues(scene, guard, address):
     scene.worker(address)
     with namespace("worker"):
         server = Server(address, echo=True)
@@ -187,7 +187,7 @@ def test_an_established_connection_whose_path_turned_wrong(scene, guard, address
     assert begun.until("healed") == [healed_line(address, "retransmits")]
 
 
-def test_without_a_symptom_nobody_looks_at_the_sockets(scene, guard, database):
+def test_healthy_connections_cause_no_probe(scene, guard, database):
     """Healthy connections are not asked about."""
     scene.worker("192.0.2.10")
     wire = Wire()
@@ -204,7 +204,7 @@ def test_without_a_symptom_nobody_looks_at_the_sockets(scene, guard, database):
 
 
 @PAIR
-def test_a_frame_of_another_mac_that_the_wire_does_not_confirm_is_an_alias(scene, guard, address):
+def test_a_second_mac_whose_host_does_not_answer_is_an_alias(scene, guard, address):
     scene.worker(address)
     scene.add(address, "reachable", BORN)
     wire = Wire()
@@ -232,7 +232,7 @@ OWNED = {
 
 
 @pytest.mark.parametrize("owner", OWNED)
-def test_an_entry_of_somebody_else_is_told_and_not_asked_about(scene, guard, owner):
+def test_a_syn_against_a_protected_entry_is_told_not_probed(scene, guard, owner):
     state, words = OWNED[owner]
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", state, DEAD, "db0", *words)
@@ -253,7 +253,7 @@ def test_an_entry_of_somebody_else_is_told_and_not_asked_about(scene, guard, own
     assert scene.table() == before
 
 
-def test_two_who_claim_an_address_are_told_and_the_held_one_stays(scene, guard):
+def test_a_duplicate_address_is_told_and_the_cached_mac_stays(scene, guard):
     scene.add("192.0.2.10", "reachable", BORN)
     wire = Wire()
     with (
@@ -269,7 +269,7 @@ def test_two_who_claim_an_address_are_told_and_the_held_one_stays(scene, guard):
         ]
 
 
-def test_an_address_that_goes_to_and_fro_is_told(scene, guard):
+def test_an_alternating_mac_is_told(scene, guard):
     scene.add("192.0.2.10", "reachable", BORN)
     begun = guard()
     for mac in (OTHER, BORN, OTHER):
@@ -284,7 +284,7 @@ def test_an_address_that_goes_to_and_fro_is_told(scene, guard):
 # --- what is selected
 
 
-def test_a_device_by_its_alternative_name(scene, guard, database):
+def test_a_device_is_selected_by_its_alternative_name(scene, guard, database):
     ip("link", "property", "add", "dev", "db0", "altname", "uplink")
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
@@ -293,13 +293,13 @@ def test_a_device_by_its_alternative_name(scene, guard, database):
     assert begun.until("watching") == ["watching: every SYN, connection and notification"]
 
 
-def test_a_device_that_is_not_there_is_named(guard):
+def test_an_absent_selected_device_is_named(guard):
     assert guard('{"dev": ["db0", "dbO"]}').until("watching") == [
         "watching: every SYN, connection and notification; not present yet: dbO"
     ]
 
 
-def test_what_is_excluded_is_left_alone(scene, guard, database):
+def test_an_excluded_address_is_not_probed(scene, guard, database):
     for address in ("192.0.2.10", "192.0.2.11"):
         scene.worker(address)
         scene.add(address, "reachable", DEAD)
@@ -312,7 +312,7 @@ def test_what_is_excluded_is_left_alone(scene, guard, database):
     assert f"192.0.2.11 db0 {BORN} REACHABLE" in scene.table()
 
 
-def test_reinject_false_sends_nothing_once_more(scene, guard, database, loopback):
+def test_reinject_false_reinjects_nothing(scene, guard, database, loopback):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
     begun = guard('{"reinject": false}')

@@ -61,7 +61,7 @@ def healed(begun, wire, *frames):
 
 
 @PAIR
-def test_a_syn_that_a_listener_has_answered_is_sent_once_more(
+def test_a_syn_that_a_listener_has_answered_is_reinjected(
     scene, wire, guard, database, loopback, address
 ):
     scene.worker(address)
@@ -71,14 +71,14 @@ def test_a_syn_that_a_listener_has_answered_is_sent_once_more(
 
 
 @PAIR
-def test_one_for_a_closed_port_is_not(scene, wire, guard, database, loopback, address):
+def test_a_syn_to_a_closed_port_is_not_reinjected(scene, wire, guard, database, loopback, address):
     scene.worker(address)
     scene.add(address, "reachable", DEAD)
     healed(guard(), wire, syn(address, port=CLOSED))
     assert not loopback.syns()
 
 
-def test_one_for_a_listener_that_is_bound_to_a_device_is_not(scene, wire, guard, loopback):
+def test_a_syn_to_a_device_bound_listener_is_not_reinjected(scene, wire, guard, loopback):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
     server = Server("192.0.2.1", device="db0")
@@ -88,9 +88,7 @@ def test_one_for_a_listener_that_is_bound_to_a_device_is_not(scene, wire, guard,
 
 
 @pytest.mark.parametrize("always", [0, 2], ids=["no cookies", "cookies for all"])
-def test_with_syn_cookies_there_is_no_socket_and_nothing_is_sent(
-    scene, wire, guard, database, loopback, always
-):
+def test_a_syn_under_syn_cookies_is_not_reinjected(scene, wire, guard, database, loopback, always):
     scene.sysctl("ipv4.tcp_syncookies", always)
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
@@ -120,7 +118,7 @@ def unusual(address="192.0.2.10"):
 
 
 @pytest.mark.parametrize("kind", unusual())
-def test_nothing_unusual_is_sent_once_more(scene, wire, guard, database, loopback, kind):
+def test_an_unusual_syn_is_not_reinjected(scene, wire, guard, database, loopback, kind):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
     begun = guard()
@@ -130,7 +128,9 @@ def test_nothing_unusual_is_sent_once_more(scene, wire, guard, database, loopbac
     assert connect("192.0.2.10") < 0.9  # the sentinel lives
 
 
-def test_nor_what_has_ipv6_extension_headers(scene, wire, guard, database, loopback):
+def test_a_syn_with_ipv6_extension_headers_is_not_reinjected(
+    scene, wire, guard, database, loopback
+):
     address = "2001:db8::10"
     scene.worker(address)
     scene.add(address, "reachable", DEAD)
@@ -145,7 +145,9 @@ FAR = {"192.0.2.10": "198.51.100.7", "2001:db8::10": "2001:db8:1::7"}
 
 
 @PAIR
-def test_one_that_a_transparent_proxy_has_answered_is_not(scene, wire, guard, loopback, address):
+def test_a_syn_answered_by_a_transparent_proxy_is_not_reinjected(
+    scene, wire, guard, loopback, address
+):
     """It would leave, and the client would connect with whom the proxy stands before."""
     far, version = FAR[address], "-6" if ":" in address else "-4"
     scene.worker(address)
@@ -175,7 +177,7 @@ def refused(address):
 
 
 @pytest.mark.parametrize("network", ["192.0.2", "2001:db8:"], ids=["v4", "v6"])
-def test_a_firewall_that_trusts_lo_is_not_opened(scene, wire, guard, database, loopback, network):
+def test_a_firewall_that_accepts_lo_is_not_opened(scene, wire, guard, database, loopback, network):
     """Listeners behind a port that no rule opens; workers with wrong entries knock."""
     if lacking := missing("nft"):
         pytest.skip(lacking)
@@ -200,7 +202,7 @@ def test_a_firewall_that_trusts_lo_is_not_opened(scene, wire, guard, database, l
 
 
 @PAIR
-def test_a_vlan_that_this_machine_has_not_is_not_mistaken(scene, wire, guard, address):
+def test_a_syn_of_an_unknown_vlan_is_not_examined(scene, wire, guard, address):
     scene.worker(address)
     scene.add(address, "reachable", BORN)
     begun = guard()
@@ -211,9 +213,7 @@ def test_a_vlan_that_this_machine_has_not_is_not_mistaken(scene, wire, guard, ad
     begun.until("alias")
 
 
-def test_a_flood_costs_a_bounded_number_of_questions_and_changes_nothing(
-    scene, wire, guard, database
-):
+def test_a_syn_flood_causes_a_bounded_number_of_probes(scene, wire, guard, database):
     """40 living hosts, every SYN from another MAC; and the newcomer among them is served."""
     living = [f"192.0.2.{number}" for number in range(100, 140)]
     for address in [*living, "192.0.2.10"]:
@@ -242,9 +242,7 @@ def test_a_flood_costs_a_bounded_number_of_questions_and_changes_nothing(
 
 
 @PAIR
-def test_an_address_that_was_seen_with_many_macs_is_still_heard(
-    scene, wire, guard, database, address
-):
+def test_syns_from_many_forged_macs_hide_no_new_worker(scene, wire, guard, database, address):
     """Somebody forges SYNs of a living host; later that one is made anew."""
     scene.worker(address)
     scene.add(address, "reachable", BORN)
@@ -259,7 +257,7 @@ def test_an_address_that_was_seen_with_many_macs_is_still_heard(
     assert begun.until("healed") == [healed_line(address, macs=(BORN, OTHER))]
 
 
-def test_known_pairs_do_not_wake_anybody(scene, wire, guard, database):
+def test_syns_from_cached_macs_do_not_wake_the_sentinel(scene, wire, guard, database):
     """500 SYNs of a peer whose entry is right: none of them comes out of the kernel."""
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", BORN)
@@ -282,7 +280,7 @@ def wakes(begun):
 
 
 @pytest.mark.parametrize("how", ["hung", "killed", "ended"])
-def test_without_it_everything_is_as_it_would_be(scene, guard, database, how):
+def test_connections_work_while_the_sentinel_is_hung_or_dead(scene, guard, database, how):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", BORN)
     begun = guard()
@@ -294,7 +292,7 @@ def test_without_it_everything_is_as_it_would_be(scene, guard, database, how):
         assert connect("192.0.2.10") < 0.9
 
 
-def test_it_keeps_the_right_to_ask_and_to_delete_and_no_other(guard):
+def test_it_keeps_cap_net_raw_and_cap_net_admin_alone(guard):
     begun = guard()
     with open(f"/proc/{begun.process.pid}/status", encoding="ascii") as file:
         status = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
@@ -303,7 +301,7 @@ def test_it_keeps_the_right_to_ask_and_to_delete_and_no_other(guard):
     assert status["NoNewPrivs"] == "1"
 
 
-def test_without_the_rights_it_says_so_in_one_line(guard):
+def test_without_cap_net_raw_it_fails_with_one_line(guard):
     begun = guard(
         patch="from arp_engine.sentinel import privileges; privileges.keep_only()", ready="failed"
     )

@@ -38,7 +38,7 @@ def healed_within_locktime(address, why="syn"):
     )
 
 
-def test_an_old_stale_entry_that_our_own_answer_locks(scene, guard, database):
+def test_an_entry_locked_by_our_own_syn_ack_is_deleted(scene, guard, database):
     """Our SYN/ACK makes it DELAY, and that is a change: for a second it takes no other MAC."""
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "stale", DEAD)
@@ -49,7 +49,7 @@ def test_an_old_stale_entry_that_our_own_answer_locks(scene, guard, database):
     assert f"192.0.2.10 db0 {BORN} REACHABLE" in scene.table()
 
 
-def test_an_old_entry_that_nothing_locks_is_not_deleted(scene, guard, database):
+def test_an_entry_that_is_not_locked_is_not_deleted(scene, guard, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
     time.sleep(1.1)
@@ -58,7 +58,7 @@ def test_an_old_entry_that_nothing_locks_is_not_deleted(scene, guard, database):
     assert begun.until("healed") == [healed_line("192.0.2.10")]
 
 
-def test_where_no_connection_waits_there_is_time_for_locktime(scene, guard):
+def test_without_a_waiting_connection_locktime_is_waited_for(scene, guard):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", BORN)
     begun = guard()
@@ -70,7 +70,7 @@ def test_where_no_connection_waits_there_is_time_for_locktime(scene, guard):
     assert begun.until("healed") == [healed_line("192.0.2.10", "alternates")]
 
 
-def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, database):
+def test_without_cap_net_admin_locktime_is_waited_for(scene, guard, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "stale", DEAD)
     begun = guard(
@@ -82,7 +82,7 @@ def test_who_may_not_delete_waits_for_locktime_and_says_so(scene, guard, databas
     assert begun.told("failed")[0].startswith("failed: cannot delete 192.0.2.10 on db0: EPERM: ")
 
 
-def test_within_locktime_two_who_answer_are_told_and_nothing_is_deleted(scene, guard):
+def test_a_duplicate_within_locktime_is_told_not_deleted(scene, guard):
     scene.sysctl("ipv4.neigh.db0.locktime", 6000)
     scene.add("192.0.2.10", "reachable", DEAD)
     wire = Wire()
@@ -100,7 +100,7 @@ def test_within_locktime_two_who_answer_are_told_and_nothing_is_deleted(scene, g
     assert f"192.0.2.10 db0 {DEAD} REACHABLE" in scene.table()
 
 
-def test_who_announces_himself_meanwhile_is_asked_first_and_not_deleted(scene, guard):
+def test_a_mac_announced_during_the_probe_is_not_deleted(scene, guard):
     """The one we held is silent, another one answers; and a third, who lives, is believed."""
     scene.add("192.0.2.10", "reachable", DEAD)
     address = "192.0.2.10"
@@ -125,7 +125,7 @@ def test_who_announces_himself_meanwhile_is_asked_first_and_not_deleted(scene, g
     assert f"{address} db0 {THIRD} REACHABLE" in scene.table()
 
 
-def test_what_somebody_takes_over_within_locktime_is_not_deleted(scene, guard):
+def test_an_entry_taken_over_during_locktime_is_not_deleted(scene, guard):
     """The answer names another, and meanwhile an owner has made the entry his."""
     wire, said = Wire(), []
 
@@ -144,7 +144,7 @@ def test_what_somebody_takes_over_within_locktime_is_not_deleted(scene, guard):
     assert f"192.0.2.10 db0 {DEAD} extern_learn REACHABLE" in scene.table()
 
 
-def test_an_ipv6_answer_that_may_not_override_deletes_nothing(scene, guard):
+def test_an_ipv6_answer_without_override_deletes_nothing(scene, guard):
     scene.add("2001:db8::10", "reachable", DEAD)
     wire = Wire()
     begun = guard()
@@ -163,7 +163,7 @@ def test_an_ipv6_answer_that_may_not_override_deletes_nothing(scene, guard):
     assert not begun.told("healed")
 
 
-def test_with_locktime_an_outgoing_connection(scene, guard):
+def test_an_outgoing_connection_within_locktime_is_not_late(scene, guard):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "stale", DEAD)
     with namespace("worker"):
@@ -177,7 +177,7 @@ def test_with_locktime_an_outgoing_connection(scene, guard):
     assert begun.until("healed") == [healed_within_locktime("192.0.2.10", "no answer")]
 
 
-def test_within_locktime_too_one_who_is_made_anew_again_and_again(scene, guard):
+def test_each_re_creation_within_locktime_is_healed(scene, guard):
     """That the wire has confirmed the former one delays nothing."""
     scene.worker("192.0.2.10")
     with namespace("worker"):
@@ -197,7 +197,7 @@ def test_within_locktime_too_one_who_is_made_anew_again_and_again(scene, guard):
     server.close()
 
 
-def test_what_has_another_mac_by_now_is_not_deleted(scene):
+def test_an_entry_with_another_mac_by_now_is_not_deleted(scene):
     scene.add("192.0.2.10", "reachable", BORN)
     key = socket.if_nametoindex("db0"), socket.inet_aton("192.0.2.10")
     with Channel() as channel:

@@ -17,7 +17,7 @@ atexit.register(lambda: print("waits:", counts[0]))
 """
 
 
-def test_while_as_many_are_asked_as_may_be_it_sleeps(scene, wire, guard):
+def test_the_loop_sleeps_while_all_probe_slots_are_taken(scene, wire, guard):
     """Forged SYNs of twenty dead hosts: six of them are asked about at a time."""
     dead = [f"192.0.2.{number}" for number in range(100, 120)]
     for address in dead:
@@ -30,7 +30,7 @@ def test_while_as_many_are_asked_as_may_be_it_sleeps(scene, wire, guard):
 
 
 @PAIR
-def test_who_comes_right_after_nobody_was_there_is_not_late(scene, wire, guard, database, address):
+def test_a_worker_just_after_a_silent_probe_is_not_late(scene, wire, guard, database, address):
     """A worker is asked about while he is being made anew; then he comes."""
     scene.add(address, "reachable", DEAD)
     begun = guard()

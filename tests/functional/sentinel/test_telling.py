@@ -46,9 +46,7 @@ def metrics(hygiene, directory):
     }  # fmt: skip
 
 
-def test_a_heal_is_in_the_status_the_memory_and_the_metrics(
-    scene, hygiene, guard, database, tmp_path
-):
+def test_a_heal_is_in_status_run_history_and_metrics(scene, hygiene, guard, database, tmp_path):
     assert metrics(hygiene, tmp_path) == {}, "nobody wants a sentinel here"
     scene.add("192.0.2.10", "reachable", DEAD)  # the run has healed it
     begun = guard()
@@ -76,7 +74,7 @@ def test_a_heal_is_in_the_status_the_memory_and_the_metrics(
     assert [each["by"] for each in hygiene.healed()] == ["run", "sentinel"], "remembered"
 
 
-def test_one_that_is_stopped_and_not_installed_is_no_alarm(scene, hygiene, guard, tmp_path):
+def test_a_stopped_sentinel_that_is_not_installed_is_no_alarm(scene, hygiene, guard, tmp_path):
     begun = guard()
     scene.until(lambda: status()["lives"])
     begun.end()
@@ -90,7 +88,7 @@ def test_one_that_is_stopped_and_not_installed_is_no_alarm(scene, hygiene, guard
     ["", "[]", "[" * 100_000, '{"heals": null}', '{"heals": [5]}', '{"told": []}',
      '{"counts": {"questions": "x"}}'],
 )  # fmt: skip
-def test_who_finds_a_status_that_is_none_begins_a_new_one(scene, hygiene, guard, torn):
+def test_a_corrupt_status_file_is_replaced(scene, hygiene, guard, torn):
     begun = guard()
     scene.until(lambda: status()["lives"])
     begun.end()
@@ -104,7 +102,7 @@ def test_who_finds_a_status_that_is_none_begins_a_new_one(scene, hygiene, guard,
     assert status()["told"] == {"watching": 1}
 
 
-def test_the_clock_is_set_by_an_hour_and_nobody_takes_it_for_dead(
+def test_a_clock_set_by_an_hour_leaves_the_status_running(
     scene, hygiene, guard, database, monkeypatch
 ):
     """Forward and backward; a real clock is everybody's, and no test may set it."""
@@ -135,7 +133,7 @@ loop.tcp_syn.parse = broken
 """
 
 
-def test_what_ends_it_otherwise_is_told_and_it_watches_again(scene, guard, database):
+def test_an_exception_is_told_and_watching_starts_again(scene, guard, database):
     """Its rights are given up by then: what it opens anew must do without them."""
     begun = guard(patch=BROKEN.format(times=1))
     assert connect("192.0.2.10") < 5, "this SYN is lost on it, the client's next one is not"
@@ -147,7 +145,7 @@ def test_what_ends_it_otherwise_is_told_and_it_watches_again(scene, guard, datab
     scene.until(lambda: status()["lives"])
 
 
-def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_path):
+def test_an_exception_in_replaced_code_is_told_without_source(scene, wire, tmp_path):
     """A service runs one file, and the formula puts another in its place before it restarts it."""
     path, begin = (
         tmp_path / "sentinel.pyz",
@@ -173,7 +171,7 @@ def test_so_it_is_where_its_code_has_been_replaced_meanwhile(scene, wire, tmp_pa
     sentinel_status.remove(sentinel_status.PATH)
 
 
-def test_where_nobody_takes_what_it_says_it_watches_all_the_same(scene, repo, database):
+def test_it_watches_while_nobody_reads_its_output(scene, repo, database):
     with open("/dev/full", "w") as full, subprocess.Popen(SENTINEL, stdout=full) as begun:
         try:
             scene.until(lambda: status()["lives"])
@@ -185,7 +183,7 @@ def test_where_nobody_takes_what_it_says_it_watches_all_the_same(scene, repo, da
     sentinel_status.remove(sentinel_status.PATH)
 
 
-def test_each_time_it_waits_longer_and_says_that_it_does_not_watch(scene, wire, guard):
+def test_each_failure_doubles_the_pause_and_is_in_the_status(scene, wire, guard):
     begun = guard(patch="loop.RETRY_S = 0.05\n" + BROKEN.format(times=1000))
 
     def heard():
@@ -199,7 +197,7 @@ def test_each_time_it_waits_longer_and_says_that_it_does_not_watch(scene, wire, 
     assert status()["why"].startswith("not watching: ZeroDivisionError: made up (")
 
 
-def test_no_wait_is_longer_than_a_minute(monkeypatch):
+def test_no_pause_after_a_failure_is_longer_than_a_minute(monkeypatch):
     waits = []
 
     class Broken:

@@ -35,7 +35,7 @@ def begin_anew(scene, address="192.0.2.10", dev="db0"):
     time.sleep(0.1)  # of an entry that has just been written the kernel's filter may not know
 
 
-def test_a_device_that_is_renamed(scene, guard, database):
+def test_entries_of_a_renamed_device_are_healed(scene, guard, database):
     begun = guard()
     for words in ("db0 down", "db0 name db1", "db1 up"):
         ip("link", "set", *words.split())
@@ -57,7 +57,7 @@ neigh replace 192.0.2.10 lladdr 02:00:00:00:00:0a nud reachable dev db1
 """
 
 
-def test_two_devices_that_swap_their_names_while_it_asks(scene, guard, wire):
+def test_no_probe_leaves_by_the_wrong_one_of_two_swapped_names(scene, guard, wire):
     """Nobody on the other wire hears who we are on this one."""
     scene.add("192.0.2.10", "reachable", DEAD)
     ip("link", "add", "db1", "up", "type", "veth", "peer", "name", "w1", "netns", "worker")
@@ -76,7 +76,7 @@ def test_two_devices_that_swap_their_names_while_it_asks(scene, guard, wire):
     assert not begun.told("failed")
 
 
-def test_a_device_that_goes_and_comes_back(scene, guard):
+def test_entries_of_a_device_that_came_back_are_healed(scene, guard):
     begin_anew(scene)
     begun = guard()
     ip("link", "del", "db0")
@@ -89,7 +89,7 @@ def test_a_device_that_goes_and_comes_back(scene, guard):
     assert begun.until("healed")
 
 
-def test_what_a_bridge_learns_is_no_neighbour(scene, guard, database):
+def test_macs_that_a_bridge_learns_are_no_neighbours(scene, guard, database):
     """It tells of it by the same messages: two MACs behind one port are no change of an entry."""
     begin_anew(scene)
     ip("link", "add", "br0", "up", "type", "bridge")
@@ -106,7 +106,7 @@ def test_what_a_bridge_learns_is_no_neighbour(scene, guard, database):
     assert len(begun.end()) == 2, begun.lines  # and that it watches
 
 
-def test_a_device_that_is_enslaved(scene, guard, database):
+def test_entries_of_the_bridge_of_an_enslaved_device_are_healed(scene, guard, database):
     """What the table knows then is the bridge's."""
     begun = guard()
     for words in (
@@ -124,21 +124,21 @@ def test_a_device_that_is_enslaved(scene, guard, database):
     assert begun.until("healed") == [healed_line("192.0.2.10", dev="br0")]
 
 
-def test_no_ipv6(scene, guard, database):
+def test_without_ipv6_an_ipv4_entry_is_healed(scene, guard, database):
     scene.sysctl("ipv6.conf.all.disable_ipv6", 1)
     guard()
     begin_anew(scene)
     assert connect("192.0.2.10") < 0.9
 
 
-def test_no_ipv4(scene, guard, database):
+def test_without_ipv4_addresses_an_ipv6_entry_is_healed(scene, guard, database):
     ip("address", "del", "192.0.2.1/24", "dev", "db0")
     guard()
     begin_anew(scene, "2001:db8::10")
     assert connect("2001:db8::10") < 0.9
 
 
-def test_lost_notifications_are_told_and_the_table_is_read_anew(scene, guard, database):
+def test_after_lost_notifications_the_table_is_read_again(scene, guard, database):
     begun = guard()
     subprocess.run(["kill", "-STOP", str(begun.process.pid)], check=True)
     for _ in range(6):
@@ -152,7 +152,7 @@ def test_lost_notifications_are_told_and_the_table_is_read_anew(scene, guard, da
 
 
 @PAIR
-def test_a_table_too_large_for_the_kernel_s_filter(scene, guard, database, address):
+def test_beside_1500_protected_entries_an_entry_is_healed(scene, guard, database, address):
     scene.fill(1500, "permanent", 6 if ":" in address else 4)
     begun = guard()
     begin_anew(scene, address)
@@ -160,7 +160,7 @@ def test_a_table_too_large_for_the_kernel_s_filter(scene, guard, database, addre
     assert begun.until("healed")
 
 
-def test_two_sentinels_at_once(scene, guard, database):
+def test_two_sentinels_at_once_heal_as_one_does(scene, guard, database):
     begun = [guard(), guard()]
     for number in range(10, 20):
         begin_anew(scene, f"192.0.2.{number}")
@@ -168,7 +168,7 @@ def test_two_sentinels_at_once(scene, guard, database):
     assert any(each.told("healed") for each in begun)
 
 
-def test_an_address_that_moves_between_two_macs(scene, guard, database):
+def test_each_failover_of_an_address_is_healed(scene, guard, database):
     """keepalived#160: a VRRP address fails over while an application vouches for the old MAC."""
     address = "192.0.2.10"
     begun = guard()
@@ -182,7 +182,7 @@ def test_an_address_that_moves_between_two_macs(scene, guard, database):
         time.sleep(1.1)  # nobody is asked about more than once a second
 
 
-def test_an_announcement_that_locktime_drops_and_the_second_one(scene, guard, database):
+def test_a_second_announcement_after_locktime_is_taken(scene, guard, database):
     """metallb#172: the first is not believed, the second comes 1.1 s later: nobody waits for it."""
     address = "192.0.2.10"
     scene.worker(address)
@@ -202,7 +202,7 @@ def test_an_announcement_that_locktime_drops_and_the_second_one(scene, guard, da
     assert begun.end() == ["watching: every SYN, connection and notification", *told]
 
 
-def test_a_suspect_entry_is_asked_about_without_any_traffic(scene, guard):
+def test_a_suspect_entry_is_healed_without_traffic(scene, guard):
     """Kept REACHABLE by somebody who vouches for it, for longer than ARP alone would."""
     begin_anew(scene)
     scene.sysctl("ipv4.neigh.db0.base_reachable_time_ms", 100)
@@ -213,7 +213,7 @@ def test_a_suspect_entry_is_asked_about_without_any_traffic(scene, guard):
         assert begun.until("healed") == [healed_line("192.0.2.10", "upper-layer confirmation")]
 
 
-def test_a_table_that_is_nearly_full_is_told_once(scene, monkeypatch):
+def test_a_nearly_full_table_is_told_once(scene, monkeypatch):
     """The limit is the host's, and no test may reach it: only its numbers are made up."""
     scene.fill(5, "permanent")
     entries = iter([*[905] * 3, 100, *[905] * 100])
