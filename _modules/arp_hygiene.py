@@ -61,13 +61,13 @@ def settings(defaults, pillar=None):
 
         salt 'db*' state.show_sls arp_hygiene
     """
-    found = traces()
+    parts = traces()
     try:
         checked = formula_pillar.check(defaults, pillar)
-        return plan.plan(checked, _facts(checked, found))
+        return plan.plan(checked, _facts(checked, parts))
     except ValueError as bad:
         places = {**_paths(), "textfile": _textfile()}
-        return plan.refused(f"pillar arp_hygiene:{bad}", places, found, _kept())
+        return plan.refused(f"pillar arp_hygiene:{bad}", places, parts, _kept())
 
 
 def status():
@@ -88,11 +88,11 @@ def status():
 
     Salt's table cuts a cell after some 50 characters: ``--out=json`` and ``--out=nested`` have all.
     """
-    memory, problem = sinks.read_history(_paths()["record"])
-    last = memory["last"] or {"at": None, "said": "no run yet", "failed": ""}
+    history, problem = sinks.read_history(_paths()["record"])
+    last = history["last"] or {"at": None, "said": "no run yet", "failed": ""}
     backend, when, wait_s = _installed()
     seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
-    memory = run_history.with_heals(memory, seen.get("heals", []))
+    history = run_history.with_heals(history, seen.get("heals", []))
     sentinel, dead = _sentinel_status(seen)
     due = schedule.next_due(when, wait_s, datetime.datetime.now()) if when else None
     return [
@@ -100,7 +100,7 @@ def status():
             "installed": f"{backend} {when}".strip(),
             "last": run_history.utc(last["at"]),
             "said": last["said"],
-            "healed_7d": run_history.count_recent(memory, time.time()),
+            "healed_7d": run_history.count_recent(history, time.time()),
             "next": run_history.utc(due and due.timestamp()),
             "sentinel": sentinel,
             "problem": problem or ("the last run failed" if last["failed"] else dead),
@@ -112,10 +112,10 @@ def _sentinel_status(seen):
     """Return the sentinel's last line, and why it is not running where it should."""
     if seen["lives"]:
         return f"running; {seen.get('last', '')}", ""
-    found = sentinel_unit.found(_paths())
-    if not found:
+    kinds = sentinel_unit.installed(_paths())
+    if not kinds:
         return "", ""
-    unit = "arp-hygiene-sentinel" if "service" in found else "salt-minion"
+    unit = "arp-hygiene-sentinel" if "service" in kinds else "salt-minion"
     return "not running", f"sentinel: {seen['why']}; look at, or restart, its unit {unit}"
 
 
@@ -231,8 +231,8 @@ def traces():
         "textfile": bool(_textfile()),
         "record": os.path.lexists(paths["record"]),
         "sysctl": os.path.lexists(paths["sysctl"]),
-        "announce": bool(boot.there()),
-        "sentinel": bool(sentinel_unit.found(paths)) or os.path.lexists(paths["sentinel_code"]),
+        "announce": bool(boot.installed()),
+        "sentinel": bool(sentinel_unit.installed(paths)) or os.path.lexists(paths["sentinel_code"]),
     }
 
 
@@ -272,27 +272,27 @@ def _paths():
 
 def _sentinel_here(checked):
     """Return what is true of this minion for a sentinel."""
-    salt_call, found = facts.salt_call(checked.salt_call), sentinel_unit.found(_paths())
+    salt_call, installed = facts.salt_call(checked.salt_call), sentinel_unit.installed(_paths())
     engines = __opts__.get("engines") or []
     names = [name for each in engines for name in ([each] if isinstance(each, str) else each)]
     # the service of that name is the minion that is configured there
     restart = (
-        (checked.sentinel or "engine" in found)
+        (checked.sentinel or "engine" in installed)
         and salt_call
         and _config_dir() == "/etc/salt"
         and "service.available" in __salt__
         and __salt__["service.available"]("salt-minion")
     )
-    words = [salt_call, "--local", "service.restart", "salt-minion"]
-    return sentinel_unit.Here(
+    command = [salt_call, "--local", "service.restart", "salt-minion"]
+    return sentinel_unit.MinionFacts(
         booted=bool(salt.utils.systemd.booted()),
         by_ssh=facts.by_ssh(__opts__["root_dir"]),
         python=sys.executable,
         code=sentinel_unit.code(sentinel_unit.bundle()),
         bundle=_paths()["sentinel_code"],
-        found=found,
+        installed=installed,
         engines=[name for name in names if name != "arp_sentinel"],
-        restart=words if restart else [],
+        restart=command if restart else [],
     )
 
 
@@ -313,7 +313,7 @@ def _textfile():
     return path if os.path.lexists(path) else ""
 
 
-def _facts(checked, found):
+def _facts(checked, parts):
     """Return what is true of this minion, of all that the plan wants to know."""
     return plan.Facts(
         minion_id=__opts__["id"],
@@ -325,11 +325,11 @@ def _facts(checked, found):
         salt_call=facts.salt_call(checked.salt_call),
         cron_here=facts.has_program("crond", "cron"),
         croniter_here=facts.has_library("croniter"),
-        found=found,
+        found=parts,
         textfile=_textfile(),
         kept=_kept(),
         sysctl=facts.settings(checked.sysctl),
-        announce=boot.there(),
+        announce=boot.installed(),
         conf=facts.kernel_settings(boot.SETTINGS),
         sentinel=_sentinel_here(checked),
     )

@@ -107,18 +107,18 @@ def run(
     _check_run(how, metrics, event=event, test=test)
     if how == "flush" and rate is not None:
         raise SaltInvocationError("arp_hygiene.run: rate: a rate applies to revalidate only")
-    words = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
-    words = {**words, "mac": mac, "rate": rate, "test": test}
-    words = {key: value for key, value in words.items() if value is not None}
+    arguments = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
+    arguments = {**arguments, "mac": mac, "rate": rate, "test": test}
+    arguments = {key: value for key, value in arguments.items() if value is not None}
     if test:
-        return _told(**_proven(how, words, metrics))
+        return _told(**_proven(how, arguments, metrics))
     seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
-    outcome = {"how": how, "metrics": metrics, **_cleaned(how, words)}
+    outcome = {"how": how, "metrics": metrics, **_cleaned(how, arguments)}
     outcome["sentinel"] = seen.get("heals", [])
-    found = _news(outcome, seen)
+    news = _news(outcome, seen)
     problems = _recorded(outcome, seen)
     if event:
-        _send(found)
+        _send(news)
     return _told(outcome["answer"], outcome["said"], outcome["failed"], problems)
 
 
@@ -141,16 +141,16 @@ def _check_run(how, metrics, **flags):
         raise SaltInvocationError(f"arp_hygiene.run: metrics: {metrics!r} is not an absolute path")
 
 
-def _cleaned(how, words):
+def _cleaned(how, arguments):
     """Clean; return what came of it, and what is to be said about that."""
     answer, stats, warnings = {}, {}, []
     try:
         with sinks.recorded_by_caller():
-            answer = _arp(how)(**words)
+            answer = _arp(how)(**arguments)
         if answer.get("interrupted"):  # arp.revalidate caught SIGTERM: end the run, as Salt does
             raise SystemExit(0)
         stats = _arp("stats")()
-        warnings = [line for told in stats.values() for line in told["warnings"]]
+        warnings = [line for counts in stats.values() for line in counts["warnings"]]
         said = messages.summary(messages.by_kind(answer), warnings)
         failed = said if answer.get("failed") else ""
     except (CommandExecutionError, SaltInvocationError) as error:
@@ -159,10 +159,10 @@ def _cleaned(how, words):
 
 
 def _recorded(outcome, seen):
-    """Put a run down in memory, metrics and log; return a line for what could not be."""
-    memory, problems = sinks.record_run(_record_dir(), time.time(), outcome)
+    """Put a run down in history, metrics and log; return a line for what could not be."""
+    history, problems = sinks.record_run(_record_dir(), time.time(), outcome)
     if outcome["metrics"]:
-        problems += _write_metrics(outcome["metrics"], outcome["stats"], memory, _expected(seen))
+        problems += _write_metrics(outcome["metrics"], outcome["stats"], history, _expected(seen))
     if outcome["failed"]:
         log.error("%s", outcome["failed"])  # where a minion runs it, its own log has it too
     if outcome["said"]:
@@ -221,7 +221,7 @@ def _record_dir():
 def _expected(seen):
     """Return what the sentinel says; None where there is none, and shall be none."""
     paths = plan.paths(os.path.dirname(__opts__["conf_file"]), __opts__["root_dir"])
-    if sentinel_unit.found(paths) or (seen.get("pid") and not seen.get("stopped")):
+    if sentinel_unit.installed(paths) or (seen.get("pid") and not seen.get("stopped")):
         return seen
     return None
 
@@ -244,10 +244,10 @@ def _missing(library):
     return formula_facts.missing(library, __opts__["root_dir"])
 
 
-def _proven(how, words, metrics):
+def _proven(how, arguments, metrics):
     """Return what a run would do, or what would keep it from doing or telling that."""
     try:
-        answer = _arp(how)(**words)
+        answer = _arp(how)(**arguments)
         _check_place(how, metrics)
     except (CommandExecutionError, SaltInvocationError) as error:
         reason = messages.one_line(str(error))
@@ -272,15 +272,15 @@ def _check_place(how, metrics):
         raise CommandExecutionError(f"user {os.geteuid()} has no {' and no '.join(lacking)} here")
 
 
-def _write_metrics(directory, stats, memory, sentinel):
+def _write_metrics(directory, stats, history, sentinel):
     """Write the textfile; return a line for what kept us from it."""
     suspects = None
     try:
         if stats:
-            told = _arp("revalidate")(test=True)
-            suspects = told.get("totals", {}).get("suspects", len(told["suspects"]))
+            dry_run = _arp("revalidate")(test=True)
+            suspects = dry_run.get("totals", {}).get("suspects", len(dry_run["suspects"]))
         counters = sinks.kernel_counters()
-        metrics = reporting_metrics.families(stats, suspects, counters, memory, sentinel)
+        metrics = reporting_metrics.families(stats, suspects, counters, history, sentinel)
         sinks.write_metrics(directory, metrics)
     except ImportError:
         return [_missing("prometheus_client")]
@@ -294,23 +294,23 @@ def _news(outcome, seen):
 
     A sentinel that is a service has no way to the master: its heals go with the next run.
     """
-    found = messages.by_kind(outcome["answer"])
-    if outcome["failed"] and not found:
-        found = {EventKind.FAILED.tag: {"count": 1, "rows": []}}
+    news = messages.by_kind(outcome["answer"])
+    if outcome["failed"] and not news:
+        news = {EventKind.FAILED.tag: {"count": 1, "rows": []}}
     if outcome["full"]:
-        found[EventKind.FULL.tag] = {"count": len(outcome["full"]), "rows": []}
-    found = {kind: {**facts, "said": outcome["said"]} for kind, facts in found.items()}
-    memory, _problem = sinks.read_history(_record_dir())
-    rows = run_history.unreported(memory, outcome["sentinel"], time.time())
+        news[EventKind.FULL.tag] = {"count": len(outcome["full"]), "rows": []}
+    news = {kind: {**facts, "said": outcome["said"]} for kind, facts in news.items()}
+    history, _problem = sinks.read_history(_record_dir())
+    rows = run_history.unreported(history, outcome["sentinel"], time.time())
     if rows and seen.get("as") != "engine":
         healed = messages.by_kind({"healed": rows})
-        found["sentinel/healed"] = {**healed["healed"], "said": messages.summary(healed, [])}
-    return found
+        news["sentinel/healed"] = {**healed["healed"], "said": messages.summary(healed, [])}
+    return news
 
 
-def _send(found):
+def _send(news):
     """Tell the master, one event for each kind of news; where no minion runs, nobody."""
-    for kind, facts in found.items():
+    for kind, facts in news.items():
         event = {"data": facts, "tag": f"{RUN_TAG}/{kind}"}
         try:
             with salt.utils.event.MinionEvent(__opts__, listen=False) as bus:

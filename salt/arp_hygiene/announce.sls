@@ -1,7 +1,7 @@
-{#- For workers on a plain network: they tell everybody where their addresses are. The kernel does so
-    when a device comes up or gets another MAC address (IPv6: also when an address has been tried),
-    not when an IPv4 address is added to a device that is up; so one announcement follows each boot.
-    Neither arrives in a cloud or behind ARP suppression (EVPN). No other part includes this one. -#}
+{#- For workers on a plain network: announces their addresses. The kernel does so when a device comes
+    up or gets another MAC address (IPv6: also after duplicate address detection), but not when an
+    IPv4 address is added to a device that is up; so arp.announce runs after each boot. Other hosts
+    receive neither in a cloud or behind ARP suppression (EVPN). No other part includes this one. -#}
 {%- from "./map.jinja" import hygiene with context %}
 {%- set announce = hygiene.announce %}
 

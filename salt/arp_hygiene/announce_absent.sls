@@ -1,4 +1,4 @@
-{#- Nothing is announced after the next boot; what the kernel announces it goes on with until then. -#}
+{#- Removes the announcement at boot. The kernel's own announcements stay on until the next boot. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 the systemd service of the announcement is disabled:

@@ -1,5 +1,5 @@
-{#- The run is due by a file of its own in /etc/cron.d: nobody's crontab is edited, so nothing of
-    anybody else can be lost. -#}
+{#- Schedules the run by a file of its own in /etc/cron.d: no crontab is edited, so no other job can
+    be lost. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 include:

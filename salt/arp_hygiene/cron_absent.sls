@@ -1,4 +1,4 @@
-{#- Nothing is left of the cron backend. -#}
+{#- Removes the cron backend. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 cron no longer cleans the neighbour table:

@@ -1,5 +1,5 @@
-{#- A database host's neighbour table is kept right: the requirement, the kernel's settings, and
-    one scheduler. What another scheduler had from us before is taken away. -#}
+{#- Keeps a database host's neighbour table right: installs the requirement, the kernel settings and
+    one scheduler, and removes what an earlier pillar had installed. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 include:
@@ -20,7 +20,7 @@ include:
   - .{{ hygiene.backend }}
   - .proof
 {%- endif %}
-{%- if hygiene.sentinel.way %}
+{%- if hygiene.sentinel.run_as %}
   - .sentinel
 {%- endif %}
 {%- for part in hygiene.former %}

@@ -1,4 +1,4 @@
-{#- A state run of nothing would be a failure. -#}
+{#- Salt fails a state run without any state. -#}
 
 arp_hygiene has nothing to do here:
   test.nop

@@ -1,4 +1,4 @@
-{#- Installed means working: one run in test mode, as its user, in its own environment. -#}
+{#- Tests that the installed job works: one run in test mode, as its user, in its environment. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 a test run succeeds:

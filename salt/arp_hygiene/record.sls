@@ -1,4 +1,4 @@
-{#- Where runs leave what they did: arp_hygiene.status reads it. -#}
+{#- The directory of the run history, which arp_hygiene.status and arp_hygiene.healed read. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 the directory of the run history exists:

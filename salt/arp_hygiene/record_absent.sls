@@ -1,4 +1,4 @@
-{#- What runs did is forgotten. -#}
+{#- Removes the run history. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 the run history is removed:

@@ -1,5 +1,5 @@
-{#- The pillar is wrong, or our modules are not here: said in one line, and nothing of ours is
-    changed. Other people's states in the same run are none of our business. -#}
+{#- The pillar is invalid, or our modules are missing: one state fails with one line and nothing of
+    the formula is changed. Other states of the same run are not affected. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 {{ "the modules of arp_hygiene are installed" if hygiene.unsynced is defined

@@ -1,4 +1,4 @@
-{#- Takes away what the formula put there, and only that. Kernel settings in force stay until the
+{#- Removes what the formula has installed, and only that. Kernel settings stay in force until the
     next boot; pyroute2 stays unless arp_hygiene:requirement:uninstall is true. -#}
 {%- from "./map.jinja" import hygiene with context %}
 

@@ -1,5 +1,5 @@
-{#- What the job stands on gets into the Python that runs this minion: by pip, or as a system
-    package. -#}
+{#- Installs the libraries that the job needs into the Python that runs this minion: by pip, or as a
+    system package. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 {%- for library in hygiene.requirement %}

@@ -1,4 +1,4 @@
-{#- What the job stood on leaves this minion. -#}
+{#- Uninstalls the libraries that the job needed. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 {%- for library in hygiene.requirement %}

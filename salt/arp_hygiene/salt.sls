@@ -1,4 +1,4 @@
-{#- The run is due by the minion's own scheduler: cheapest, and it dies with the minion. -#}
+{#- Schedules the run by the minion's own scheduler: cheapest, and it stops when the minion does. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 the neighbour table is cleaned by the minion's scheduler:

@@ -1,4 +1,4 @@
-{#- Nothing is left of the salt backend. -#}
+{#- Removes the salt backend. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 the minion's scheduler no longer cleans the neighbour table:

@@ -1,4 +1,4 @@
-{#- One run is a script: cron and systemd start the same, and fail in the same words. -#}
+{#- The script of one run: cron and systemd start the same, with the same messages. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 the script of a scheduled run is installed:
@@ -6,5 +6,5 @@ the script of a scheduled run is installed:
     - name: {{ hygiene.paths.script | json }}
     - contents: {{ hygiene.job.script | json }}
     - user: {{ hygiene.job.user | json }}
-    - mode: '0500'  # it is its own lock: nobody else may hold it
+    - mode: '0500'  # it is its own lock, which no other user may hold
     - require: {{ hygiene.require | json }}

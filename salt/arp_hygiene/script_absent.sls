@@ -1,4 +1,4 @@
-{#- Nothing is left to run. -#}
+{#- Removes the script of a scheduled run. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 the script of a scheduled run is removed:

@@ -1,19 +1,18 @@
-{#- Hears of a wrong entry before anybody waits for it. Beside the minion as a systemd service; without
-    systemd as an engine below it, for which the minion must restart: when this run is over, and by
-    a command that does not end with it. -#}
+{#- Installs the sentinel: a systemd service, or without systemd an engine of the minion. An engine
+    needs a restart of the minion, which follows this state run, by a command that outlives it. -#}
 {%- from "./map.jinja" import hygiene with context %}
 {%- set sentinel = hygiene.sentinel %}
 
 the sentinel is configured:
   file.managed:
-    - name: {{ hygiene.paths["sentinel_" ~ sentinel.way] | json }}
+    - name: {{ hygiene.paths["sentinel_" ~ sentinel.run_as] | json }}
     - contents: {{ sentinel.lines | json }}
     - user: root
     - group: root
     - mode: '0644'
     - makedirs: true
     - require: {{ hygiene.require | json }}
-{%- if sentinel.way == "service" %}
+{%- if sentinel.run_as == "service" %}
 
 the sentinel's code is installed:
   arp_hygiene.sentinel_code
@@ -42,14 +41,14 @@ the sentinel's former service is stopped:
       - service: the sentinel's former service is stopped
 {%- endif %}
 
-{%- for way in sentinel.former %}
+{%- for kind in sentinel.former %}
 
-{{ hygiene.paths["sentinel_" ~ way] | json }}:
+{{ hygiene.paths["sentinel_" ~ kind] | json }}:
   file.absent
 {%- endfor %}
 
-{%- if sentinel.way == "engine" or "engine" in sentinel.former %}
-{%- set changed = "the sentinel is configured" if sentinel.way == "engine"
+{%- if sentinel.run_as == "engine" or "engine" in sentinel.former %}
+{%- set changed = "the sentinel is configured" if sentinel.run_as == "engine"
                   else hygiene.paths.sentinel_engine %}
 {%- include "./sentinel_restart.jinja" with context %}
 {%- endif %}

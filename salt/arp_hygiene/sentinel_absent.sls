@@ -1,4 +1,4 @@
-{#- Nobody listens any more: the service ends now, an engine when the minion restarts. -#}
+{#- Removes the sentinel: the service stops now, an engine when the minion restarts. -#}
 {%- from "./map.jinja" import hygiene with context %}
 {%- set sentinel, changed = hygiene.sentinel, hygiene.paths.sentinel_engine %}
 

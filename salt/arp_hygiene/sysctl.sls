@@ -1,5 +1,5 @@
-{#- The kernel's settings for neighbours: in force now, and again after a boot. Those that this
-    network namespace does not have are named, not passed over in silence. -#}
+{#- Sets the kernel's neighbour settings, now and after each boot. A setting that this network
+    namespace does not have is named in a state of its own. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 {%- if hygiene.sysctl.settings %}

@@ -1,4 +1,4 @@
-{#- The next boot has the kernel's own settings for neighbours again; until then ours are in force. -#}
+{#- Removes the file of neighbour settings. They stay in force until the next boot. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 the file of kernel neighbour settings is removed:

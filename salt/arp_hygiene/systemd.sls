@@ -1,4 +1,4 @@
-{#- The run is due by a systemd timer; what it said and whether it failed stands in the journal. -#}
+{#- Schedules the run by a systemd timer; its output and result are in the journal. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 include:

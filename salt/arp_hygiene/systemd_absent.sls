@@ -1,4 +1,4 @@
-{#- Nothing is left of the systemd backend. -#}
+{#- Removes the systemd backend. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 systemd no longer cleans the neighbour table:

@@ -1,13 +1,13 @@
-"""The formula's part for newcomers: they tell a plain network where their addresses are.
+"""The formula's part for workers: a new machine announces its addresses on a plain network.
 
 The kernel announces address changes by itself (``arp_notify``, ``ndisc_notify``), and one
-``arp.announce`` follows each boot, for what the kernel does not announce: an address that is added
-to an interface that is up already. Checked pillar and plain facts in, a plan out; what
-``arp_hygiene.announce`` writes down. Standard library alone, no Salt.
+``arp.announce`` runs after each boot, for what the kernel does not announce: an address that is
+added to an interface that is already up. Checked pillar and plain facts in, a plan out, which
+``arp_hygiene.announce`` applies. Standard library alone, no Salt.
 
 A plan is a dict: ``cron`` and ``service`` (lines of a file, or none), ``settings`` (``name``,
-``value``), ``sysctl`` (lines of a file that keeps them), ``skipped`` (a line each), ``former``
-(parts that have left a file and are not wanted any more), ``idle`` (there is nothing to do).
+``value``), ``sysctl`` (lines of the file that keeps them), ``skipped`` (a line each), ``former``
+(installed parts that are no longer wanted), ``idle`` (True: there is nothing to do).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ PATHS = {
 #: ``all`` holds for every device, those to come included (include/linux/inetdevice.h,
 #: IN_DEV_ARP_NOTIFY; net/ipv6/addrconf.c, addrconf_dad_completed).
 SETTINGS = ("net.ipv4.conf.all.arp_notify", "net.ipv6.conf.all.ndisc_notify")
-CRON_LIMIT = 998  # what cron keeps of a command, less the end; it cuts the rest off in silence
-# The first line is the reason; the usage of the function, which Salt adds to it, is not wanted.
+CRON_LIMIT = 998  # the length of a command that cron keeps; it cuts off the rest without a message
+# Only the first line, the reason: Salt appends the function's usage.
 _TELL = (
     '{ out=$(printf %s "$out" | grep -a -m 1 .); printf "%s\\n" "$out"; '
     'logger -t arp_hygiene -p daemon.err -- "$out" 2>/dev/null; }'
@@ -37,48 +37,56 @@ _TELL = (
 Plan = dict[str, Any]
 
 
-def there() -> list[str]:
-    """Return which parts have left a file on this machine."""
+def installed() -> list[str]:
+    """Return the parts whose file is on this machine."""
     return [part for part, path in PATHS.items() if os.path.lexists(path)]
 
 
-def nothing() -> Plan:
-    """Return the plan to do nothing."""
+def empty() -> Plan:
+    """Return a plan that does nothing."""
     names = "cron", "service", "settings", "sysctl", "skipped", "former"
     return {"idle": True, **{name: [] for name in names}}
 
 
 def plan(
-    announce: Plan, backend: str, command: list[str], here: dict[str, str], found: list[str]
+    announce: Plan,
+    backend: str,
+    command: list[str],
+    why_unwritable: dict[str, str],
+    installed_parts: list[str],
 ) -> Plan:
-    """Return what to do. command: one announcement. here: setting to why it cannot be written."""
-    told = nothing()
+    """Return what to do. command: one announcement. why_unwritable: setting to reason."""
+    result = empty()
     if backend == "cron":
-        told["cron"] = _cron_lines(command, announce["wait"])
+        result["cron"] = _cron_lines(command, announce["wait"])
     elif backend == "systemd":
-        told["service"] = _service_lines(command)
+        result["service"] = _service_lines(command)
     elif backend == "salt":
-        told["skipped"].append(
+        result["skipped"].append(
             "skipped: announcement after boot: Salt's scheduler does not support @reboot; "
             "use schedule:backend cron or systemd"
         )
     names = SETTINGS if announce["notify"] else ()
-    told["settings"] = [{"name": name, "value": 1} for name in names if here.get(name) == ""]
-    told["skipped"] += [f"skipped: {name}: {here[name]}" for name in names if here.get(name)]
-    lines = [f"{each['name']} = {each['value']}" for each in told["settings"]]
-    told["sysctl"] = [job_files.HEAD, *lines] if lines else []
-    told["former"] = [part for part in found if not told[part]]
-    told["idle"] = not any(each for name, each in told.items() if name != "idle")
-    return told
+    result["settings"] = [
+        {"name": name, "value": 1} for name in names if why_unwritable.get(name) == ""
+    ]
+    result["skipped"] += [
+        f"skipped: {name}: {why_unwritable[name]}" for name in names if why_unwritable.get(name)
+    ]
+    lines = [f"{each['name']} = {each['value']}" for each in result["settings"]]
+    result["sysctl"] = [job_files.HEAD, *lines] if lines else []
+    result["former"] = [part for part in installed_parts if not result[part]]
+    result["idle"] = not any(each for name, each in result.items() if name != "idle")
+    return result
 
 
 def _cron_lines(command: list[str], wait_s: int) -> list[str]:
     """Return the lines of a file for /etc/cron.d.
 
-    A success says nothing, a failure goes to syslog and to cron's mail: there may be one of them.
+    A success prints nothing; a failure goes to syslog and to cron's mail: either may be absent.
     """
     run = f"out=$({shlex.join(command)} 2>&1) || {_TELL}"
-    line = f"sleep {wait_s}; {run}".replace("%", r"\%")  # cron makes a new line of a bare one
+    line = f"sleep {wait_s}; {run}".replace("%", r"\%")  # cron ends a line at a bare %
     if len(line) > CRON_LIMIT:
         raise ValueError(
             f"announce: the command takes {len(line)} characters, cron's limit is {CRON_LIMIT}: "

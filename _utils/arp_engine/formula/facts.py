@@ -1,4 +1,4 @@
-"""What is true of this machine, as the formula's plan wants to know it. Asks, and changes nothing.
+"""The facts about this machine that the formula's plan needs. Reads, and changes nothing.
 
 Standard library alone, no Salt: it works before anything is installed.
 """
@@ -48,9 +48,9 @@ def has_library(name: str) -> bool:
 
 
 def missing(library: str, root_dir: str) -> str:
-    """Return the line for a library that Salt's own Python lacks, and how it gets there.
+    """Return the line for a library that Salt's own Python lacks, and how to install it.
 
-    Nothing can be installed into what salt-ssh brings along: that is packed on the master.
+    salt-ssh packs its libraries on the master: nothing can be installed into that copy.
     """
     how = f"salt-call pip.install '{_FROM_PIP[library]}'"
     if by_ssh(root_dir):
@@ -59,20 +59,20 @@ def missing(library: str, root_dir: str) -> str:
 
 
 def by_ssh(root_dir: str) -> bool:
-    """Tell whether salt-ssh brought this Salt along, whose ``root_dir`` this is."""
+    """Tell whether this ``root_dir`` is that of a Salt that salt-ssh has copied here."""
     return root_dir.endswith("/running_data")
 
 
 def settings(keys: Iterable[str]) -> dict[str, dict[str, dict[str, str]]]:
-    """Return which of these kernel settings for neighbours this network namespace has.
+    """Return which of these neighbour settings of the kernel exist in this network namespace.
 
     Family to scope (``default`` or a device) to key to why it cannot be written; empty: it can.
     """
-    found: dict[str, dict[str, dict[str, str]]] = {}
+    why_unwritable: dict[str, dict[str, dict[str, str]]] = {}
     for family in ("ipv4", "ipv6"):
         base = f"{_PROC}/{family}/neigh"
         scopes = os.listdir(base) if os.path.isdir(base) else []
-        found[family] = {
+        why_unwritable[family] = {
             scope: {
                 key: _unwritable(f"{base}/{scope}/{key}")
                 for key in keys
@@ -80,7 +80,7 @@ def settings(keys: Iterable[str]) -> dict[str, dict[str, dict[str, str]]]:
             }
             for scope in scopes
         }
-    return found
+    return why_unwritable
 
 
 def kernel_settings(names: Iterable[str]) -> dict[str, str]:

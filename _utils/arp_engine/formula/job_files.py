@@ -1,7 +1,7 @@
 """The scheduled run as text: a script, a cron file, a systemd service and timer.
 
 Everything that came from pillar has been checked before it gets here; it is quoted all the same,
-by the rules of the one who will read it (shell, cron, systemd). Standard library alone, no Salt.
+by the rules of its reader (shell, cron, systemd). Standard library alone, no Salt.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import shlex
 from typing import Any
 
 FUNCTION = "arp_hygiene.run"
-BUSY = 75  # EX_TEMPFAIL: the former run has not finished, so this one is left out
-PROOF_S = 240  # who proves waits for it: cron may begin first; the state's own limit is 300 s
+BUSY = 75  # EX_TEMPFAIL: the previous run is still in progress, so this one is skipped
+PROOF_S = 240  # a test run waits so long for a scheduled one; the state's own limit is 300 s
 HEAD = "# Written by the Salt formula arp_hygiene; applying arp_hygiene.remove takes it away."
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
@@ -22,9 +22,9 @@ _DUE = re.compile(r"^# due: (?P<when>.+), (?P<wait_s>\d+) s later$", re.MULTILIN
 _SCRIPT = r"""#!/bin/sh
 {head}
 #
-# One run. What it found goes to syslog or the journal (tag arp_hygiene); nothing found, nothing
-# said. A failure is one line, the reason first: to the same place, and to cron's mail.
-# With test=True it proves that it could run, and changes nothing.
+# One scheduled run. Its result goes to syslog or the journal (tag arp_hygiene), if there is any.
+# A failure is one line, the reason first: in the same place, and in cron's mail.
+# With test=True it tests that it can run, and changes nothing.
 
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH PYTHONWARNINGS=ignore
@@ -35,11 +35,11 @@ tell() {{  # $1: the line; $2: the exit code
     exit "$2"
 }}
 
-last() {{  # run a command; print the last line it says, and its exit code
+last() {{  # run a command; print the last line of its output, and its exit code
     {{ "$@" 2>&1; printf '\nexit %s\n' $?; }} | grep -a . | tail -n 2 | cut -b -600
 }}
 
-run() {{  # never two at a time: the lock is this file; who proves waits for it
+run() {{  # never two at a time: this file is the lock; a test run waits for it
     last flock $lock -E {busy} "$0" {command} "$@"
 }}
 
@@ -50,7 +50,7 @@ trap 'tell "stopped by a signal before it finished" 143' HUP INT TERM
 
 told=$(run "$@")
 case $told in
-*"'{function}' is not available"*)  # saltutil.clear_cache takes the modules away: get them again
+*"'{function}' is not available"*)  # saltutil.clear_cache has deleted the modules: sync them again
     why=$(last timeout -k 5 60 {sync})
     told=$(run "$@") ;;
 esac
@@ -58,7 +58,7 @@ code=${{told##*exit }}
 line=$(printf %s "${{told%exit *}}")
 case "$code $line" in
 "0 {{"*) exit 0 ;;
-*' {{"local": {{"success": false, "said": "'*)  # the run itself has told syslog
+*' {{"local": {{"success": false, "said": "'*)  # the run itself has written to syslog
     logged=yes line=${{line#*'"said": "'}}
     tell "${{line%%'"'*}}" "$code" ;;
 0*|130*|137*|143*) tell "no result: stopped by a signal before it finished" 143 ;;
@@ -76,16 +76,16 @@ esac
 """
 
 
-def words(
+def command(
     salt_call: str, config_dir: str | None, arguments: dict[str, Any], function: str = FUNCTION
 ) -> list[str]:
-    """Return the command of one run, word by word, its arguments literal.
+    """Return the command of one run as a list of words, its arguments literal.
 
-    ``--local``: no master is asked, so it runs during an outage too; but then there is no master
-    pillar either, hence literal arguments. Values are JSON, so that YAML, by which salt-call
-    reads them, cannot make a number of an address such as 1:2:3:4:5:6:7:8. ``--skip-grains``: no
-    dozen of subprocesses each time, and no name server that does not answer during an outage. No
-    log file: a full or read-only disk must not stop it, and a failure is told once.
+    ``--local``: needs no master, so it runs during an outage too. Then there is no master pillar
+    either, hence the literal arguments. Values are JSON: salt-call parses them as YAML, which would
+    turn an address such as 1:2:3:4:5:6:7:8 into a number. ``--skip-grains``: saves a dozen
+    subprocesses for each run, and waits for no name server that an outage has silenced. No log
+    file: a full or read-only disk must not stop a run, and a failure is logged once.
     """
     options = ["--local", "--skip-grains", "--retcode-passthrough", "--out=json", "--out-indent=-1"]
     return [*_salt_call(salt_call, config_dir), *options, function] + [
@@ -105,8 +105,8 @@ def script(salt_call: str, config_dir: str | None, arguments: dict[str, Any]) ->
         function=FUNCTION,
         busy=BUSY,
         proof_s=PROOF_S,
-        command=shlex.join(words(salt_call, config_dir, arguments)),
-        # asks the master, or, on a minion that has none, its own disk
+        command=shlex.join(command(salt_call, config_dir, arguments)),
+        # from the master, or from its own disk on a minion without one
         sync=shlex.join([*_salt_call(salt_call, config_dir), "saltutil.sync_all"]),
         salt_call=shlex.quote(salt_call),
         shown=re.sub(r"[^A-Za-z0-9_./-]", "?", salt_call),
@@ -127,12 +127,12 @@ def proof(path: str, user: str, gid: int, capable: bool) -> list[str]:
 
 
 def due_line(when: str, wait_s: int) -> str:
-    """Return the comment that says in an installed file when a run is due."""
+    """Return the comment of an installed file that says when a run is due."""
     return f"# due: {when}, {wait_s} s later"
 
 
 def due(text: str) -> tuple[str, int] | None:
-    """Return what :func:`due_line` said in a file: cron's words, and the seconds after that."""
+    """Return the contents of a file's :func:`due_line`: cron's fields, and the delay in seconds."""
     match = _DUE.search(text)
     return (match["when"], int(match["wait_s"])) if match else None
 
@@ -140,7 +140,9 @@ def due(text: str) -> tuple[str, int] | None:
 def cron_lines(when: str, user: str, path: str, wait_s: int) -> list[str]:
     """Return the lines of a file for /etc/cron.d."""
     wait = f"sleep {wait_s}; " if wait_s else ""
-    run = shlex.join(["/bin/sh", path]).replace("%", r"\%")  # cron makes a new line of a bare one
+    run = shlex.join(["/bin/sh", path]).replace(
+        "%", r"\%"
+    )  # cron turns an unescaped % into a newline
     return [HEAD, due_line(when, wait_s), "SHELL=/bin/sh", f"{when} {user} {wait}{run}"]
 
 

@@ -45,7 +45,7 @@ Tree = dict[str, Any]
 
 
 class Checked(NamedTuple):
-    """Everything that pillar and defaults say, and all of it is right."""
+    """All values of pillar and defaults, checked."""
 
     how: str  # one of VERBS
     arguments: Tree  # of that function
@@ -63,7 +63,7 @@ class Checked(NamedTuple):
 
 
 def check(defaults: Tree, pillar: Any) -> Checked:
-    """Return everything pillar and defaults say, checked, whether it will be used or not."""
+    """Return all values of pillar and defaults, checked, also those that will not be used."""
     tree, given = _merged(defaults, pillar)
     schedule = tree["schedule"]
     how, arguments = _clean(tree["clean"])
@@ -102,7 +102,7 @@ def _merged(defaults: Tree, pillar: Any) -> tuple[Tree, Tree]:
 
 
 def _mapping(where: str, value: Any, allowed: Iterable[str]) -> Tree:
-    """Return a mapping whose keys are all allowed; nothing at all is an empty one."""
+    """Return a mapping whose keys are all allowed; None is an empty one."""
     if value is None:
         return {}
     names = ", ".join(allowed)
@@ -115,7 +115,7 @@ def _mapping(where: str, value: Any, allowed: Iterable[str]) -> Tree:
 
 
 def _shaped(key: str, value: Any, pattern: re.Pattern[str], what: str) -> str:
-    """Return a string that has the shape it must have."""
+    """Return a string, or raise ValueError where it does not match the pattern."""
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise ValueError(f"{key}: {value!r} is not {what}")
     return value
@@ -127,7 +127,7 @@ def _path(key: str, value: Any) -> str | None:
 
 
 def _salt_call(value: Any) -> str | None:
-    """Return the path of salt-call, or None: the one program of the line that pillar may name."""
+    """Return the path of salt-call, or None. Pillar may name no other program."""
     path = _path("schedule:salt_call", value)
     if path and os.path.basename(path) != "salt-call":
         raise ValueError(f"schedule:salt_call: {value!r} is not the path of a salt-call")
@@ -135,10 +135,10 @@ def _salt_call(value: Any) -> str | None:
 
 
 def _splay(value: Any, when: formula_schedule.When) -> int:
-    """Return the splay in seconds: within the interval, or runs would queue up in their sleep."""
+    """Return the splay in seconds; one longer than the interval would make runs overlap."""
     seconds = parse.whole_number("schedule:splay", value, 0, 3600, "seconds")
-    way, minutes = when
-    if way == "every" and seconds > minutes * 60:
+    kind, minutes = when
+    if kind == "every" and seconds > minutes * 60:
         raise ValueError(
             f"schedule:splay: {seconds} s is longer than the {minutes} min of schedule:every"
         )
@@ -146,7 +146,7 @@ def _splay(value: Any, when: formula_schedule.When) -> int:
 
 
 def _clean(tree: Tree) -> tuple[str, Tree]:
-    """Return what each run calls: revalidate or flush, and its arguments."""
+    """Return the function that each run calls (one of VERBS), and its arguments."""
     verb = parse.one_of("clean:how", tree["how"], VERBS)
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev", "state", "family", "exclude")}
     try:
@@ -162,7 +162,7 @@ def _clean(tree: Tree) -> tuple[str, Tree]:
 
 
 def _announce(tree: Tree) -> Tree:
-    """Return what a newcomer announces: arguments of arp.announce, and how."""
+    """Return what a worker announces: arguments of arp.announce, and how."""
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev")}
     try:
         table_selectors.parse_own(**selectors)
@@ -176,10 +176,10 @@ def _announce(tree: Tree) -> Tree:
     }
 
 
-def _sentinel(value: Any, never: Any) -> Tree | None:
-    """Return what the sentinel is told, and as what it runs; None: there shall be none.
+def _sentinel(value: Any, excluded: Any) -> Tree | None:
+    """Return the sentinel's options, and as what it runs; None: no sentinel.
 
-    never: what no run touches. Nor does the sentinel, whatever else it is told to leave alone.
+    excluded: ``clean:exclude``, which the sentinel leaves alone too.
     """
     if value is False:
         return None
@@ -188,46 +188,46 @@ def _sentinel(value: Any, never: Any) -> Tree | None:
         raise ValueError(f"sentinel: {value!r} is neither true nor false nor a mapping of {names}")
     given = _mapping("sentinel:", {} if value is True else value, SENTINEL)
     options = {key: _stripped(each) for key, each in given.items() if each is not None}
-    way = options.pop("as", None)
-    if way is not None:
-        parse.one_of("sentinel:as", way, sentinel_unit.WAYS)
+    run_as = options.pop("as", None)
+    if run_as is not None:
+        parse.one_of("sentinel:as", run_as, sentinel_unit.KINDS)
     try:
         sentinel_options.parse(options)
     except ValueError as bad:
         raise ValueError(f"sentinel:{bad}") from None
-    if never is not None:
-        lists = [never, options.get("exclude", [])]
+    if excluded is not None:
+        lists = [excluded, options.get("exclude", [])]
         options["exclude"] = [
             word for each in lists for word in (each if isinstance(each, list) else [each])
         ]
-    return {"as": way, "options": options}
+    return {"as": run_as, "options": options}
 
 
 def _carried(key: str, devices: Any) -> None:
-    """Check names of devices that a command shall carry."""
+    """Check the names of devices that become arguments of a command."""
     for device in [devices] if isinstance(devices, str) else devices or []:
         _shaped(key, device, _DEVICE, _CARRIED)
 
 
 def _stripped(value: Any) -> Any:
-    """Return strings without the blanks and newlines that YAML's block style leaves round them."""
+    """Return strings without the white space that YAML's block style leaves around them."""
     if isinstance(value, list):
         return [_stripped(item) for item in value]
     return value.strip() if isinstance(value, str) else value
 
 
 def _when(tree: Tree, given: Tree) -> formula_schedule.When:
-    """Return what of every, special and the five fields holds; pillar beats the defaults.
+    """Return which of every, special and the five fields applies; pillar overrides the defaults.
 
     ``hour: 3`` alone means three o'clock: nobody means every minute of that hour.
     """
     fields = [key for key in formula_schedule.FIELDS if key in given]
-    ways = [key for key in ("every", "special") if key in given] + fields[:1]
-    if len(ways) > 1:
-        raise ValueError(f"schedule: {' and '.join(ways)} exclude each other; give one of them")
-    way = ways[0] if ways else "every"
-    if way in formula_schedule.FIELDS:
-        way, value = (
+    kinds = [key for key in ("every", "special") if key in given] + fields[:1]
+    if len(kinds) > 1:
+        raise ValueError(f"schedule: {' and '.join(kinds)} exclude each other; give one of them")
+    kind = kinds[0] if kinds else "every"
+    if kind in formula_schedule.FIELDS:
+        kind, value = (
             "fields",
             {
                 key: given.get(key, "0" if key == "minute" else "*")
@@ -235,22 +235,22 @@ def _when(tree: Tree, given: Tree) -> formula_schedule.When:
             },
         )
     else:
-        value = tree[way]
+        value = tree[kind]
     try:
-        if way == "fields":
+        if kind == "fields":
             for key in formula_schedule.FIELDS:
                 value[key] = formula_schedule.parse_field(key, value[key])
-            return way, tuple(value.values())
-        key = way
-        if way == "special":
-            return way, formula_schedule.parse_special(value)
+            return kind, tuple(value.values())
+        key = kind
+        if kind == "special":
+            return kind, formula_schedule.parse_special(value)
     except ValueError as bad:
         raise ValueError(f"schedule:{key}: {bad}") from None
-    return way, parse.whole_number("schedule:every", value, 1, 1440, "minutes")
+    return kind, parse.whole_number("schedule:every", value, 1, 1440, "minutes")
 
 
 def _requirement(tree: Tree) -> Tree:
-    """Return how pyroute2 gets here."""
+    """Return how pyroute2 is installed."""
     version = "a version such as '>=0.7.2,<0.10'"
     return {
         "install": parse.one_of("requirement:install", tree["install"], INSTALLS),
@@ -265,7 +265,7 @@ def _requirement(tree: Tree) -> Tree:
 
 
 def _sysctl(tree: Tree) -> dict[str, dict[str, int]]:
-    """Return ``{key: {device or "default": value}}`` of what is not off."""
+    """Return ``{key: {device or "default": value}}`` of the settings that are not null."""
     wanted = {}
     for key, value in tree.items():
         if value is None:

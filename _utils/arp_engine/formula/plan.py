@@ -1,26 +1,26 @@
 """What the formula does on one minion: checked pillar and plain facts in, a plain plan out.
 
-Asks nothing and changes nothing itself: the surface gathers :class:`Facts`, the formula's Jinja
-writes down what the plan says. Standard library alone, no Salt: it works before anything is
-installed. What does not fit here is a ValueError of one line that begins with the pillar's key.
+Reads and changes nothing itself: the module collects :class:`Facts`, the formula's Jinja writes
+what the plan says. Standard library alone, no Salt: it works before anything is installed. Pillar
+that this minion cannot satisfy is a ValueError of one line that begins with the pillar's key.
 
-A plan is a dict, the same keys always:
+A plan is a dict, always with the same keys:
 
 =========== ==============================================================================
-refused     the line to end with, and nothing is done; empty where all is well
-idle        nothing is to be done: pillar wants nothing, and nothing is there
+refused     why nothing is done, one line; empty where the pillar is valid
+idle        True: pillar wants nothing, and nothing is installed
 name        of the job in Salt's own scheduler
 backend     ``cron``, ``salt``, ``systemd`` or ``none``
-former      parts to take away: what an earlier pillar had from us and this one has not
-there       parts that have left something here: what ``arp_hygiene.remove`` takes away
-paths       where each file of ours is, by name
-job         the scheduled job in the backend's own words, see :func:`_job`; empty without one
+former      installed parts to remove: an earlier pillar wanted them and this one does not
+there       installed parts: what ``arp_hygiene.remove`` removes
+paths       name to path of each file of the formula
+job         the scheduled job in the backend's own format, see :func:`_job`; empty without one
 requirement what is installed, a list: ``id``, ``name``, and either ``pip`` (arguments of
             pip.installed) or ``package`` (a package's name)
-uninstall   removal takes away the requirement too
-require     what a state must require to come after the requirement; empty where none is wanted
-announce    what ``arp_hygiene.announce`` does, see formula/boot.py: for new machines
-sentinel    how one is started, see formula/sentinel_unit.py
+uninstall   removal uninstalls the requirement too
+require     requisites that put a state after the requirement; empty where none is installed
+announce    what ``arp_hygiene.announce`` does on a worker, see formula/boot.py
+sentinel    how the sentinel is started, see formula/sentinel_unit.py
 sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps them; a line each:
             ``skipped`` (cannot be set here), ``dropped`` (pillar no longer names it) and ``left``
             (all that a removal leaves in force)
@@ -51,7 +51,7 @@ Plan = dict[str, Any]
 
 
 class Facts(NamedTuple):
-    """What is true of this minion. Nothing of it comes from pillar."""
+    """Facts about this minion; none comes from pillar."""
 
     minion_id: str
     config_dir: str  # of the minion
@@ -62,18 +62,18 @@ class Facts(NamedTuple):
     salt_call: str  # the program to run, empty where there is none
     cron_here: bool  # a cron daemon is installed
     croniter_here: bool  # Salt's scheduler can read cron's notation
-    found: dict[str, bool]  # part of the formula -> it has left something here
-    textfile: str  # the metrics file that runs have left, or empty
-    kept: dict[str, str]  # setting -> value, in our file of settings until now
+    found: dict[str, bool]  # part of the formula -> it is installed
+    textfile: str  # the metrics file that runs have written, or empty
+    kept: dict[str, str]  # setting -> value, in our present file of settings
     # family -> "default" or a device -> key -> why it cannot be written (empty: it can)
     sysctl: dict[str, dict[str, dict[str, str]]]
-    announce: list[str]  # parts of arp_hygiene.announce that have left something here
+    announce: list[str]  # installed parts of arp_hygiene.announce
     conf: dict[str, str]  # kernel settings of arp_hygiene.announce, likewise
-    sentinel: sentinel_unit.Here
+    sentinel: sentinel_unit.MinionFacts
 
 
 def paths(config_dir: str, root_dir: str) -> dict[str, str]:
-    """Return where each file of ours is on this minion."""
+    """Return name to path of each file of the formula on this minion."""
     return {
         **PATHS,
         **{f"announce_{part}": path for part, path in boot.PATHS.items()},
@@ -90,7 +90,7 @@ def paths(config_dir: str, root_dir: str) -> dict[str, str]:
 def refused(
     reason: str, places: dict[str, str], found: dict[str, bool], kept: dict[str, str]
 ) -> Plan:
-    """Return the plan of a pillar that is wrong: what is there can still be taken away."""
+    """Return the plan for an invalid pillar: what is installed can still be removed."""
     return {
         "refused": reason,
         "idle": False,
@@ -110,13 +110,13 @@ def refused(
             "dropped": [],
             "left": _left(kept, []),
         },
-        "announce": boot.nothing(),
-        "sentinel": sentinel_unit.nothing(),
+        "announce": boot.empty(),
+        "sentinel": sentinel_unit.empty(),
     }
 
 
 def plan(checked: pillar.Checked, facts: Facts) -> Plan:
-    """Return what to do on a minion of which these facts are true."""
+    """Return what to do on a minion with these facts."""
     places = {**paths(facts.config_dir, facts.root_dir), "textfile": facts.textfile}
     settings = _sysctl(checked.sysctl, facts.sysctl)
     settings["dropped"] = _left(facts.kept, settings["settings"])
@@ -150,21 +150,21 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
 
 
 def _announce(checked: pillar.Checked, facts: Facts) -> Plan:
-    """Return what a newcomer does; the same backend says what follows a boot."""
+    """Return the part for workers; the schedule's backend also runs the announcement at boot."""
     config_dir = _config_dir(facts)
     arguments = checked.announce["arguments"]
-    command = job_files.words(facts.salt_call, config_dir, arguments, boot.FUNCTION)
-    backend, found = checked.backend, facts.announce
-    return boot.plan(checked.announce, backend, command, facts.conf, found)
+    command = job_files.command(facts.salt_call, config_dir, arguments, boot.FUNCTION)
+    backend = checked.backend
+    return boot.plan(checked.announce, backend, command, facts.conf, facts.announce)
 
 
 def _config_dir(facts: Facts) -> str | None:
-    """Return the minion's directory, where salt-call must be told: in /etc/salt it looks itself."""
+    """Return the minion's directory; None for /etc/salt, which is salt-call's default."""
     return None if facts.config_dir == "/etc/salt" else facts.config_dir
 
 
 def _requirement(checked: pillar.Checked) -> list[Plan]:
-    """Return how each library gets here: by pip, as a package, or by somebody else."""
+    """Return how each library is installed: by pip, as a package; none where others install it."""
     how = checked.requirement
     libraries = [("pyroute2", f"pyroute2{how['version']}", how["package"])]
     if checked.metrics:
@@ -182,20 +182,22 @@ def _requirement(checked: pillar.Checked) -> list[Plan]:
     ]
 
 
-def _sysctl(wanted: dict[str, dict[str, int]], here: dict[str, dict[str, dict[str, str]]]) -> Plan:
-    """Return the keys this network namespace has, and a word about each that it has not.
+def _sysctl(
+    wanted: dict[str, dict[str, int]], why_unwritable: dict[str, dict[str, dict[str, str]]]
+) -> Plan:
+    """Return the settings that this network namespace has, and a line for each that it lacks.
 
-    ``default`` reaches every device nobody set by itself. A container has no such key: there the
-    devices that exist are named one by one.
+    ``default`` applies to every device that has no setting of its own. A container has no such
+    key: there the existing devices are set one by one.
     """
     settings, skipped = [], []
     for key, scopes in wanted.items():
         for family in ("ipv4", "ipv6"):
             for scope, value in scopes.items():
-                for name in _scopes(key, scope, here.get(family, {})):
+                for name in _scopes(key, scope, why_unwritable.get(family, {})):
                     shown = f"net.{family}.neigh.{name.replace('.', '/')}.{key}"
                     why = (
-                        here.get(family, {})
+                        why_unwritable.get(family, {})
                         .get(name, {})
                         .get(key, "not available in this network namespace")
                     )
@@ -212,7 +214,7 @@ def _sysctl(wanted: dict[str, dict[str, int]], here: dict[str, dict[str, dict[st
 
 
 def _left(kept: dict[str, str], settings: list[Plan]) -> list[str]:
-    """Return a line for each setting that we had made and is not among these: it still holds."""
+    """Return a line for each of our former settings that is not among these: still in force."""
     named = {each["name"] for each in settings}
     return [
         f"still in force until the next boot: {name} = {value}"
@@ -221,15 +223,19 @@ def _left(kept: dict[str, str], settings: list[Plan]) -> list[str]:
     ]
 
 
-def _scopes(key: str, scope: str, here: dict[str, dict[str, str]]) -> list[str]:
-    """Return where one key is set: the default, one device, or every device for the default."""
-    if scope == "default" and key not in pillar.THRESHOLDS and key not in here.get(scope, {}):
-        return sorted(set(here) - {"lo", "default"}) or [scope]
+def _scopes(key: str, scope: str, why_unwritable: dict[str, dict[str, str]]) -> list[str]:
+    """Return where a key is set: the default or one device; without a default, every device."""
+    if (
+        scope == "default"
+        and key not in pillar.THRESHOLDS
+        and key not in why_unwritable.get(scope, {})
+    ):
+        return sorted(set(why_unwritable) - {"lo", "default"}) or [scope]
     return [scope]
 
 
 def _job(checked: pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:
-    """Return the scheduled job in the words of the chosen backend, and how to prove it.
+    """Return the scheduled job in the format of the chosen backend, and how to test it.
 
     All: ``user``, ``arguments`` (of arp_hygiene.run), ``proof`` (a command, or None: the minion
     calls the function). cron and systemd: ``script``, a text. cron: ``lines``, ``package`` (the
@@ -295,8 +301,8 @@ def _no_salt_call(named: str | None) -> str:
 
 
 def _salt_job(checked: pillar.Checked, arguments: Plan, wait_s: int, croniter_here: bool) -> Plan:
-    """Return the arguments of schedule.present; Salt's scheduler does not understand all of it."""
-    way, value = checked.when
+    """Return the arguments of schedule.present; ValueError for what Salt's scheduler cannot do."""
+    kind, value = checked.when
     if checked.user != "root":
         raise ValueError(
             f"schedule:user: {checked.user!r}: with backend 'salt' the minion runs the job itself; "
@@ -306,14 +312,14 @@ def _salt_job(checked: pillar.Checked, arguments: Plan, wait_s: int, croniter_he
         raise ValueError(
             "schedule:special: Salt's scheduler does not support @reboot; use cron or systemd"
         )
-    if croniter_here and schedule.is_even(way, value):
-        time = {"cron": " ".join(schedule.fields_of(way, value))}
-    elif way == "every":
-        # Counted from when the job was added, plus the splay; not at once on every minion.
+    if croniter_here and schedule.is_even(kind, value):
+        time = {"cron": " ".join(schedule.fields_of(kind, value))}
+    elif kind == "every":
+        # Counted from when the job was added, plus the splay; not at once on all minions.
         time = {"minutes": value, "run_on_start": False}
     else:
         raise ValueError(
-            f"schedule:{'special' if way == 'special' else 'minute'}: Salt's scheduler reads "
+            f"schedule:{'special' if kind == 'special' else 'minute'}: Salt's scheduler reads "
             "cron's notation only where the Python package croniter is installed; use 'every'"
         )
     return {
@@ -322,5 +328,5 @@ def _salt_job(checked: pillar.Checked, arguments: Plan, wait_s: int, croniter_he
         **time,
         "splay": {"start": wait_s, "end": wait_s},
         "maxrunning": 1,
-        "return_job": False,  # syslog and the minion's log have it; no news burdens no master
+        "return_job": False,  # it is in syslog and in the minion's log; the master gets events
     }

@@ -1,8 +1,8 @@
-"""When a scheduled run is due: one notation (cron's), checked once, told to three schedulers.
+"""When a scheduled run is due: cron's notation, checked once, translated for three schedulers.
 
-Pillar says *when* in one of three ways: an interval in minutes, cron's five fields, or one of
-cron's nicknames. ``formula/pillar.py`` checks it with the parsers here; :func:`calendar` says the
-same to systemd. :func:`splay_s` spreads the members of a replica set, the same way at every run.
+Pillar has one of three kinds: an interval in minutes, cron's five fields, or one of cron's
+nicknames. ``formula/pillar.py`` checks it with the parsers here; :func:`calendar` translates it for
+systemd. :func:`splay_s` spreads the members of a replica set, always in the same way.
 
 Standard library alone, no Salt: it must work before anything is installed. Every refusal is a
 ValueError of one line that names the value and what is allowed.
@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-# How pillar says when: "every" and minutes, "special" and a nickname, "fields" and five of them.
+# Kind and value: "every" and minutes, "special" and a nickname, "fields" and five of them.
 When = tuple[str, Any]
 Fields = tuple[str, ...]
 
@@ -171,24 +171,24 @@ def calendar(fields: Sequence[str]) -> list[str]:
     return [f"{days}*-{month}-{day} {time}"]
 
 
-def is_even(way: str, value: Any) -> bool:
+def is_even(kind: str, value: Any) -> bool:
     """Tell whether cron can say it: an interval must divide an hour, or a day in whole hours."""
-    return way != "every" or value in EVEN_MINUTES + EVEN_HOURS
+    return kind != "every" or value in EVEN_MINUTES + EVEN_HOURS
 
 
-def fields_of(way: str, value: Any) -> Fields:
+def fields_of(kind: str, value: Any) -> Fields:
     """Return the five fields of an interval, a nickname (not a boot) or five fields."""
-    if way == "every":
+    if kind == "every":
         try:
             return every_fields(value)
         except ValueError as bad:
             raise ValueError(f"schedule:every: {bad}") from None
-    return SPECIALS[value] if way == "special" else value
+    return SPECIALS[value] if kind == "special" else value
 
 
-def cron_when(way: str, value: Any) -> str:
+def cron_when(kind: str, value: Any) -> str:
     """Return what stands before the user in a cron line: five fields or a nickname."""
-    return value if way == "special" else " ".join(fields_of(way, value))
+    return value if kind == "special" else " ".join(fields_of(kind, value))
 
 
 def calendar_when(when: str) -> list[str]:
@@ -198,10 +198,10 @@ def calendar_when(when: str) -> list[str]:
 
 
 def next_due(when: str, wait_s: int, now: datetime.datetime) -> datetime.datetime | None:
-    """Return when the next run is due, of cron's words and the seconds after that.
+    """Return when the next run is due: cron's fields or nickname, and the delay after that.
 
-    None where no calendar knows: at a boot, or an interval that is counted from a start. Local
-    time, and so an hour off for a moment when the clocks change.
+    None for @reboot, and for an interval that Salt counts from its start. In local time, so an
+    hour off around a change of the clocks.
     """
     fields = SPECIALS[when] if when in SPECIALS else when.split()
     if len(fields) != len(FIELDS):
@@ -222,9 +222,9 @@ def next_due(when: str, wait_s: int, now: datetime.datetime) -> datetime.datetim
     return None
 
 
-def span_s(splay: int, way: str, value: Any) -> int:
+def span_s(splay: int, kind: str, value: Any) -> int:
     """Return the splay, no longer than half an interval: a run must not wait for the next one."""
-    return min(splay, value * 30) if way == "every" else splay
+    return min(splay, value * 30) if kind == "every" else splay
 
 
 def splay_s(minion_id: str, splay: int) -> int:

@@ -1,16 +1,15 @@
-"""How a sentinel is started: the text of a systemd service, or of a minion's configuration.
+"""How the sentinel is started: the text of a systemd service, or of a minion's configuration.
 
-By the rules of the one who will read it; and the formula's plan for it. Standard library alone, no
-Salt.
+Quoted by the rules of its reader; and the formula's plan for it. Standard library alone, no Salt.
 
-A plan is a dict: ``way`` (``service``, ``engine``, or empty: there shall be none), ``lines`` of its
-file, ``former`` (ways that have left a file and are not wanted any more), ``restart`` (a command
-that restarts the minion, empty where somebody must do so by hand).
+A plan is a dict: ``run_as`` (``service``, ``engine``, or empty: no sentinel), ``lines`` of its
+file, ``former`` (installed kinds that are no longer wanted), ``restart`` (a command that restarts
+the minion; empty where the operator must restart it).
 
-Each file names the code it runs: a new sync is a new file, and that a restart. A service runs one
-file of its own, all of the engine as it was when the formula was applied last: what Salt has synced
-may be gone any time (``saltutil.clear_cache``). A minion's ``engines`` is one list: where somebody
-else has one, an engine is refused.
+Each file names the code it runs: another code changes the file, and that restarts the sentinel. A
+service runs one file that holds the engine as of the last time the formula was applied, because
+``saltutil.clear_cache`` deletes what Salt has synced. A minion's option ``engines`` is one list:
+where it already has an entry, an engine is refused.
 """
 
 import hashlib
@@ -29,67 +28,72 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the eng
 BUNDLE = "arp_hygiene_sentinel.pyz"  # in the minion's directory: the code a service runs
 SERVICE = "/etc/systemd/system/arp-hygiene-sentinel.service"
 ENGINE = "arp_hygiene_sentinel.conf"  # in the minion's minion.d
-WAYS = ("service", "engine")
+KINDS = ("service", "engine")
 
 _HEAD = "# Managed by Salt (arp_hygiene): changes are overwritten."
 # To open what it needs; it gives up the last one by itself, which takes CAP_SETPCAP.
 _RIGHTS = "CAP_NET_RAW CAP_NET_ADMIN CAP_SETPCAP"
 
 
-class Here(NamedTuple):
-    """What is true of this minion."""
+class MinionFacts(NamedTuple):
+    """Facts about this minion."""
 
     booted: bool  # systemd is process 1
     by_ssh: bool
     python: str  # that runs the minion
     code: str  # see code()
-    bundle: str  # where the code is that a service runs
-    found: list[str]  # ways that have left a file
-    engines: list[str]  # of other people, in the minion's configuration
-    restart: list[str]  # words of a command that restarts the minion's service; none: it has none
+    bundle: str  # path of the code that a service runs
+    installed: list[str]  # kinds of sentinel, see KINDS
+    engines: list[str]  # other entries of the minion's option
+    restart: list[str]  # command that restarts the minion's service; empty: it has none
 
 
-def found(paths: Mapping[str, str]) -> list[str]:
-    """Return in which ways a sentinel is installed here; paths: see formula/plan.py."""
-    return [way for way in WAYS if os.path.lexists(paths[f"sentinel_{way}"])]
+def installed(paths: Mapping[str, str]) -> list[str]:
+    """Return the kinds of sentinel installed here; paths: see formula/plan.py."""
+    return [run_as for run_as in KINDS if os.path.lexists(paths[f"sentinel_{run_as}"])]
 
 
-def nothing() -> dict[str, Any]:
-    """Return the plan to have none."""
-    return {"way": "", "lines": [], "former": [], "restart": ""}
+def empty() -> dict[str, Any]:
+    """Return the plan without a sentinel."""
+    return {"run_as": "", "lines": [], "former": [], "restart": ""}
 
 
-def plan(wanted: Mapping[str, Any] | None, here: Here) -> dict[str, Any]:
+def plan(wanted: Mapping[str, Any] | None, minion: MinionFacts) -> dict[str, Any]:
     """Return what to do. wanted: ``as`` and ``options``, checked; None: no sentinel.
 
-    ValueError where this minion cannot have it that way.
+    ValueError where this minion cannot run it so.
     """
-    told = {**nothing(), "restart": shlex.join(here.restart)}
+    result = {**empty(), "restart": shlex.join(minion.restart)}
     if wanted is None:
-        return told
-    way = wanted["as"] or ("service" if here.booted else "engine")
-    if here.by_ssh:
+        return result
+    run_as = wanted["as"] or ("service" if minion.booted else "engine")
+    if minion.by_ssh:
         raise ValueError("sentinel: not supported over salt-ssh: requires an installed salt-minion")
-    if way == "service" and not here.booted:
+    if run_as == "service" and not minion.booted:
         raise ValueError("sentinel:as: 'service': systemd is not running here; use engine")
-    if way == "engine" and here.engines:
+    if run_as == "engine" and minion.engines:
         raise ValueError(
-            f"sentinel:as: 'engine': the minion's `engines` is one list, and {here.engines[0]} "
+            f"sentinel:as: 'engine': the minion's `engines` is one list, and {minion.engines[0]} "
             "is in it already; "
-            + ("set `as: service`" if here.booted else "add `arp_sentinel` to that list by hand")
+            + ("set `as: service`" if minion.booted else "add `arp_sentinel` to that list by hand")
         )
     options = wanted["options"]
-    if way == "service":
-        lines = service_lines(here.python, options, here.bundle)
+    if run_as == "service":
+        lines = service_lines(minion.python, options, minion.bundle)
     else:
         lines = engine_lines(options)
-    # another sync is another file, and another file a restart
-    lines = [lines[0], f"# It runs the code {here.code}.", *lines[1:]]
-    return {**told, "way": way, "lines": lines, "former": [w for w in here.found if w != way]}
+    # so that other code changes the file, and a changed file restarts the sentinel
+    lines = [lines[0], f"# It runs the code {minion.code}.", *lines[1:]]
+    return {
+        **result,
+        "run_as": run_as,
+        "lines": lines,
+        "former": [w for w in minion.installed if w != run_as],
+    }
 
 
 def bundle(package: str = PACKAGE) -> bytes:
-    """Return the engine as one file that Python runs: what Salt has synced may be gone tomorrow."""
+    """Return the engine as one file that Python can run without what Salt has synced."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
         for path in sorted(pathlib.Path(package).glob("**/*.py")):
@@ -101,12 +105,12 @@ def bundle(package: str = PACKAGE) -> bytes:
 
 
 def code(data: bytes) -> str:
-    """Return a short word for a bundle: other code, another word."""
+    """Return a short hash of a bundle."""
     return hashlib.sha256(data).hexdigest()[:16]
 
 
 def service_lines(python: str, options: Mapping[str, Any], script: str) -> list[str]:
-    """Return the lines of a systemd service that lives beside the minion, not below it.
+    """Return the lines of a systemd service, independent of the minion's own.
 
     python: the minion's own, which has pyroute2. options: see sentinel/options.py. script: a
     bundle.
@@ -115,13 +119,13 @@ def service_lines(python: str, options: Mapping[str, Any], script: str) -> list[
     return [
         _HEAD,
         "[Unit]",
-        "Description=Hear of wrong neighbour (ARP) entries before anybody waits for them",
+        "Description=Heal wrong neighbour (ARP) entries when traffic shows them",
         "After=network.target",
         "",
         "[Service]",
         "ExecStart=" + " ".join(map(job_files.unit_word, words)),
         "SyslogIdentifier=arp_hygiene",
-        "Restart=always",  # whoever ended it; systemctl stop is final all the same
+        "Restart=always",  # however it ended; systemctl stop still stops it
         "RestartSec=10",
         "RuntimeDirectory=arp_hygiene",
         "RuntimeDirectoryPreserve=yes",

@@ -1,4 +1,4 @@
-"""The one way in which a file is written: in one piece. Standard library alone."""
+"""Writes files atomically. Standard library alone."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ def write_atomically(
 
     owner: user and group; None: those of this process. Raises OSError, which names ``path``.
     """
-    temporary = f"{path}.{threading.get_native_id()}.new"  # of no other writer that lives
+    temporary = f"{path}.{threading.get_native_id()}.new"  # unique among running writers
     try:
         _write(temporary, data, mode, owner)
         os.replace(temporary, path)
@@ -27,7 +27,7 @@ def write_atomically(
 
 def _write(path: str, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # of a writer that was killed
+        os.unlink(path)  # left by a writer that was killed
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(path, flags, 0o600), "wb") as file:
         if owner:

@@ -49,26 +49,26 @@ def by_kind(answer: Answer) -> dict[str, Answer]:
 
     Event kind to ``count`` and ``rows``, at most MAX_ROWS; a kind without any is absent.
     """
-    found = {}
+    kinds = {}
     for kind, key, _show in _KINDS:
         value = answer.get(key) or []
         rows = value if isinstance(value, list) else []
         count = answer.get("totals", {}).get(key, len(rows)) if rows else value
         if count:
-            found[kind.tag] = {"count": count, "rows": rows[:MAX_ROWS]}
-    return found
+            kinds[kind.tag] = {"count": count, "rows": rows[:MAX_ROWS]}
+    return kinds
 
 
-def summary(found: dict[str, Answer], warnings: list[str]) -> str:
+def summary(kinds: dict[str, Answer], warnings: list[str]) -> str:
     """Return the line of a run: counts, the first rows, warnings; empty if there are none."""
-    if not found:
+    if not kinds:
         return one_line("; ".join(warnings))
-    counts = ", ".join(f"{each['count']} {kind}" for kind, each in found.items())
+    counts = ", ".join(f"{each['count']} {kind}" for kind, each in kinds.items())
     room = LINE_BYTES - sum(len(f"; {warning}".encode()) for warning in warnings)
-    text, left_out = counts, sum(each["count"] for each in found.values() if each["rows"])
+    text, left_out = counts, sum(each["count"] for each in kinds.values() if each["rows"])
     for kind, _key, show in _KINDS:
-        name = f"{kind.tag} " if len(found) > 1 else ""
-        for row in found.get(kind.tag, {"rows": []})["rows"] if show else []:
+        name = f"{kind.tag} " if len(kinds) > 1 else ""
+        for row in kinds.get(kind.tag, {"rows": []})["rows"] if show else []:
             longer = f"{text}{': ' if text == counts else '; '}{name}{show(row)}"
             if len(f"{longer}; and {left_out} more".encode()) > room:
                 break
@@ -84,7 +84,7 @@ def one_line(text: str, limit: int = LINE_BYTES) -> str:
     Without double quotes and backslashes: a shell takes it out of JSON as it stands.
     """
     plain = text.replace('"', "'").replace("\\", "/")
-    words = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
-    if len(words.encode()) <= limit:
-        return words
-    return words.encode()[: limit - 4].decode(errors="ignore").rstrip() + " ..."
+    line = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
+    if len(line.encode()) <= limit:
+        return line
+    return line.encode()[: limit - 4].decode(errors="ignore").rstrip() + " ..."

@@ -1,7 +1,7 @@
-"""The numbers of a run as metrics: names, help and samples. No series for an address, ever.
+"""The counts of a run as metrics: names, help and samples. Never a series for each address.
 
-:func:`families` returns plain values; writing them down is another file's business. Standard
-library alone, no Salt, no Prometheus.
+:func:`families` returns plain values; reporting/sinks.py writes them. Standard library alone, no
+Salt, no Prometheus.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def families(
     stats: dict[str, Any],
     suspects: int | None,
     counters: dict[str, dict[str, int]],
-    memory: dict[str, Any],
+    history: dict[str, Any],
     sentinel: dict[str, Any] | None = None,
 ) -> list[Metric]:
     """Return every metric of a host.
@@ -53,50 +53,55 @@ def families(
     stats
         The answer of arp.stats.
     suspects
-        How many entries are suspect; None where nobody counted.
+        How many entries are suspect; None where they were not counted.
     counters
-        Family to :func:`kernel_counts`; empty in a network namespace that has no such file.
-    memory
-        What ``reporting/run_history.py`` remembers, this run included.
+        Family to :func:`kernel_counts`; empty in a network namespace without such a file.
+    history
+        The minion's run history (``reporting/run_history.py``), this run included.
     sentinel
-        What ``reporting/sentinel_status.py`` reads; None where there is no sentinel, and shall be
-        none.
+        The status that ``reporting/sentinel_status.py`` reads; None where no sentinel is installed.
     """
     entries = [
         ((family, device, state), count)
-        for family, told in sorted(stats.items())
-        for device, states in sorted(told.get("devices", {}).items())
+        for family, counts in sorted(stats.items())
+        for device, states in sorted(counts.get("devices", {}).items())
         for state, count in sorted(states.items())
     ]
     limits = [
-        ((family, key.removeprefix("gc_")), told[key])
-        for family, told in sorted(stats.items())
+        ((family, key.removeprefix("gc_")), counts[key])
+        for family, counts in sorted(stats.items())
         for key in _LIMITS
-        if key in told
+        if key in counts
     ]
     everywhere = [
-        ((family,), told["entries_all_namespaces"])
-        for family, told in sorted(stats.items())
-        if "entries_all_namespaces" in told
+        ((family,), counts["entries_all_namespaces"])
+        for family, counts in sorted(stats.items())
+        if "entries_all_namespaces" in counts
     ]
-    found = [
-        Metric("entries", "Entries.", "gauge", ("family", "device", "state"), entries),
+    metrics = [
+        Metric(
+            "entries",
+            "Neighbour entries.",
+            "gauge",
+            ("family", "device", "state"),
+            entries,
+        ),
         Metric("limit", "gc_thresh1, 2 and 3.", "gauge", ("family", "threshold"), limits),
         Metric(
             "entries_all_namespaces",
-            "Entries that count against the limits.",
+            "Entries of all network namespaces; the limits apply to this number.",
             "gauge",
             ("family",),
             everywhere,
         ),
         *_of_the_kernel(counters),
-        *_of_the_runs(memory),
+        *_of_the_runs(history),
         *(_of_the_sentinel(sentinel) if sentinel else []),
     ]
     if suspects is not None:
         what = "Entries kept REACHABLE for longer than ARP alone would."
-        found.append(Metric("suspects", what, "gauge", (), [((), suspects)]))
-    return [each._replace(name=f"arp_hygiene_{each.name}") for each in found if each.samples]
+        metrics.append(Metric("suspects", what, "gauge", (), [((), suspects)]))
+    return [each._replace(name=f"arp_hygiene_{each.name}") for each in metrics if each.samples]
 
 
 def _of_the_kernel(counters: dict[str, dict[str, int]]) -> list[Metric]:
@@ -112,44 +117,56 @@ def _of_the_kernel(counters: dict[str, dict[str, int]]) -> list[Metric]:
     ]
 
 
-def _of_the_runs(memory: dict[str, Any]) -> list[Metric]:
-    last = memory["last"]
+def _of_the_runs(history: dict[str, Any]) -> list[Metric]:
+    last = history["last"]
     counters = {
-        "runs": "Runs since this minion remembers.",
-        "failures": "Runs that failed.",
-        "checked": "Entries that were asked about.",
-        "healed": "Entries that held a wrong MAC and got the right one.",
-        "gone": "Entries nobody answered for.",
+        "runs": "Scheduled runs since the run history began.",
+        "failures": "Scheduled runs that failed.",
+        "checked": "Entries that were probed.",
+        "healed": "Entries whose wrong MAC was replaced by the right one.",
+        "gone": "Entries whose address no host answered for.",
         "flushed": "Entries deleted.",
     }
-    found = [
-        Metric(name, what, "counter", (), [((), memory["totals"][name])])
+    metrics = [
+        Metric(name, what, "counter", (), [((), history["totals"][name])])
         for name, what in counters.items()
     ]
     if last:
         when, well = last["at"], int(not last["failed"])
-        seconds = "When the last run ended, in seconds since 1970."
-        found.append(Metric("last_run_seconds", seconds, "gauge", (), [((), when)]))
-        found.append(
-            Metric("last_run_success", "1: the last run did not fail.", "gauge", (), [((), well)])
+        seconds = "When the last run ended, in seconds since 1970-01-01 UTC."
+        metrics.append(Metric("last_run_seconds", seconds, "gauge", (), [((), when)]))
+        metrics.append(
+            Metric(
+                "last_run_success",
+                "1: the last run succeeded.",
+                "gauge",
+                (),
+                [((), well)],
+            )
         )
-    return found
+    return metrics
 
 
 def _of_the_sentinel(status: dict[str, Any]) -> list[Metric]:
-    """Return what a sentinel counts; one that does not live keeps what it had counted."""
-    told, counts = status.get("told", {}), status.get("counts", {})
+    """Return the sentinel's counters; one that is not running keeps its last counts."""
+    told_by_kind, counts = status.get("told", {}), status.get("counts", {})
     tags = sorted(kind.tag for kind in OF_SENTINEL)
-    kinds = [((tag,), told.get(tag, 0)) for tag in tags]
+    kinds = [((tag,), told_by_kind.get(tag, 0)) for tag in tags]
     lives = [((), int(status["lives"]))]
     return [
-        Metric("sentinel_up", "1: the sentinel lives and watches.", "gauge", (), lives),
-        Metric("sentinel_told", "What it has told since boot.", "counter", ("kind",), kinds),
+        Metric(
+            "sentinel_up",
+            "1: the sentinel is running and watches.",
+            "gauge",
+            (),
+            lives,
+        ),
+        Metric("sentinel_told", "Events of the sentinel since boot.", "counter", ("kind",), kinds),
         *(
             Metric(f"sentinel_{name}", what, "counter", (), [((), counts.get(name, 0))])
             for name, what in (
-                ("questions", "Addresses it has asked about."),
-                ("sent_again", "SYNs it has sent once more after a heal."),
+                ("questions", "Addresses that the sentinel has probed since boot."),
+                ("sent_again", "SYNs that the sentinel has sent again after a heal, since boot."),
             )
         ),
     ]

@@ -27,12 +27,12 @@ class StatusWriter:
     """Counts what this sentinel does, continues what former ones counted since boot, writes it."""
 
     def __init__(
-        self, path: str, way: str = "", clock: Callable[[], float] = time.monotonic
+        self, path: str, run_as: str = "", clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """path: empty for no file. way: how the sentinel was started: engine or service."""
+        """path: empty for no file. run_as: engine or service."""
         self._path, self._clock = path, clock
         former = read(path, clock()) if path else {}
-        self._ours = {"pid": os.getpid(), "since": int(time.time()), "as": way}
+        self._ours = {"pid": os.getpid(), "since": int(time.time()), "as": run_as}
         self.counts: Counter[str] = Counter(former.get("counts", {}))
         self._told: Counter[str] = Counter(former.get("told", {}))
         self._heals: deque[Status] = deque(former.get("heals", []), MAX_HEALS)
@@ -93,7 +93,7 @@ def read(path: str, now: float) -> Status:
     ``why`` says what is wrong where ``lives`` is False. now: the machine's uptime
     (time.monotonic).
     """
-    never = {"lives": False, "why": "not started since boot"}
+    not_started = {"lives": False, "why": "not started since boot"}
     try:
         with open(path, encoding="utf-8") as file:
             status = json.load(file)
@@ -101,11 +101,11 @@ def read(path: str, now: float) -> Status:
         if not _is_whole(status):
             raise ValueError
     except FileNotFoundError:
-        return never
+        return not_started
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {"lives": False, "why": f"cannot read {path}"}
     if silent_s < 0:  # of another boot
-        return never
+        return not_started
     why = status.get("failed", "")
     if status.get("stopped"):
         why = "stopped"

@@ -135,11 +135,11 @@ def _locked(directory: str) -> Iterator[None]:
 
 def kernel_counters() -> dict[str, dict[str, int]]:
     """Return the kernel's counters by family; empty in a container's network namespace."""
-    found = {}
+    counters = {}
     for family, name in reporting_metrics.STAT_FILES.items():
         with contextlib.suppress(OSError), open(f"/proc/net/stat/{name}", encoding="ascii") as file:
-            found[family] = reporting_metrics.kernel_counts(file.read())
-    return found
+            counters[family] = reporting_metrics.kernel_counts(file.read())
+    return counters
 
 
 def write_metrics(directory: str, metrics: list[reporting_metrics.Metric]) -> None:

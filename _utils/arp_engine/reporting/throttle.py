@@ -1,4 +1,4 @@
-"""What a loop has to say, merged: a flood of news is one line a minute. Told the time.
+"""Limits how often events are reported: of a flood, one line a minute. The caller gives the time.
 
 Standard library alone.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from .events import EventKind
 
 WINDOW_S = 60.0
-AT_ONCE = 10  # of one kind that are told at once in a window
+AT_ONCE = 10  # events of one kind that are reported at once in a window
 LONGEST = 500  # bytes of a line
 
 Row = dict[str, Any]
@@ -18,20 +18,20 @@ Say = Callable[[EventKind, str, Row], None]  # the line, the facts
 
 
 class Teller:
-    """Tells the first few of a kind at once, and how many more there were when a minute is over."""
+    """Reports the first events of a kind at once, and the number of further ones a minute later."""
 
     def __init__(self, say: Say, note: Say | None = None, prefix: str = "") -> None:
-        """Take what is done with a line; note: with each one, also where it is withheld.
+        """say: called with each line to report. note: also with each one that is withheld.
 
-        prefix: begins each line that is told, before its kind.
+        prefix: begins each line that is reported, before its kind.
         """
         self._say, self._note, self._prefix = say, note, prefix
         self._window = float("-inf")  # when it ends
-        self._told: Counter[EventKind] = Counter()  # in this window
-        self._withheld: dict[EventKind, tuple[int, str]] = {}  # how many more, and the latest
+        self._told: Counter[EventKind] = Counter()  # reported in this window
+        self._withheld: dict[EventKind, tuple[int, str]] = {}  # count, latest line
 
     def tell(self, kind: EventKind, line: str, now: float, **facts: Any) -> None:
-        """Tell one thing, now or merged with others."""
+        """Report one event, now or merged with others."""
         self.flush(now)
         text, row = f"{kind.tag}: {line}"[:LONGEST], {"kind": kind.tag, **facts}
         if self._note:
@@ -44,11 +44,11 @@ class Teller:
             self._withheld[kind] = count + 1, line
 
     def next_due(self) -> float:
-        """Return when ``flush`` has something to tell."""
+        """Return when ``flush`` has something to report."""
         return self._window if self._withheld else float("inf")
 
     def flush(self, now: float) -> None:
-        """Tell what was withheld, when the window is over."""
+        """Report what was withheld, once the window is over."""
         if now < self._window:
             return
         for kind, (count, line) in self._withheld.items():

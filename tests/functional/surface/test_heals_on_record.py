@@ -6,7 +6,6 @@ import os
 
 import pytest
 import salt.utils.ctx
-from arp_engine.reporting import files
 from conftest import BORN, DEAD
 
 IP = "192.0.2.10"
@@ -133,6 +132,8 @@ def test_heal_that_cannot_be_recorded_is_a_warning(arp, hygiene, outage, functio
 
 
 def test_full_disk_during_a_heal_is_a_warning(arp, hygiene, outage, monkeypatch):
+    from arp_engine.reporting import files  # as loaded now
+
     def full(path, *_):
         raise OSError(errno.ENOSPC, "No space left on device", path)
 

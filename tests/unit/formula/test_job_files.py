@@ -41,7 +41,7 @@ def test_systemd_gets_the_word(word):
 
 def test_values_survive_the_yaml_of_salt_call():
     """1:2:3:4:5:6:7:8 and 10 are numbers to YAML; quoted as JSON they stay what they are."""
-    words = job_files.words("/salt-call", None, {"ip": ["1:2:3:4:5:6:7:8"], "dev": "10"})
+    words = job_files.command("/salt-call", None, {"ip": ["1:2:3:4:5:6:7:8"], "dev": "10"})
     assert words[-2:] == ['ip=["1:2:3:4:5:6:7:8"]', 'dev="10"']
 
 

@@ -21,13 +21,13 @@ FACTS = formula_plan.Facts(
     sysctl={},
     announce=[],
     conf={},
-    sentinel=sentinel_unit.Here(
+    sentinel=sentinel_unit.MinionFacts(
         booted=True,
         by_ssh=False,
         python="/opt/saltstack/salt/bin/python3",
         code="c0de",
         bundle="/etc/salt/arp_hygiene_sentinel.pyz",
-        found=[],
+        installed=[],
         engines=[],
         restart=["/usr/bin/salt-call", "--local", "service.restart", "salt-minion"],
     ),
@@ -210,7 +210,7 @@ def here(**facts):
 )
 def test_a_sentinel_is_a_service_where_systemd_runs(plan, wanted, booted, way):
     told = plan({"sentinel": wanted}, **here(booted=booted))["sentinel"]
-    assert (told["way"], bool(told["lines"])) == (way, bool(way))
+    assert (told["run_as"], bool(told["lines"])) == (way, bool(way))
 
 
 def test_it_is_told_what_pillar_says_and_runs_anew_with_other_code(plan):
@@ -242,7 +242,7 @@ def test_what_no_run_touches_the_sentinel_leaves_alone(plan, own, all_of_it):
 
 
 def test_what_it_was_before_goes(plan):
-    both = here(found=["service", "engine"])
+    both = here(installed=["service", "engine"])
     assert plan({"sentinel": True}, **both)["sentinel"]["former"] == ["engine"]
     assert plan({"sentinel": {"as": "engine"}}, **both)["sentinel"]["former"] == ["service"]
     found = {"found": {"sentinel": True}}
