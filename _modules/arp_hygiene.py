@@ -1,13 +1,14 @@
 """The formula ``arp_hygiene`` on this minion: what it installs, and what is installed.
 
-The formula's Jinja computes nothing: it asks :func:`settings` and writes down what it gets.
-Everything in pillar is checked before anything is changed; nothing from pillar can become a
-command. Works before pyroute2 is installed: the standard library is enough.
+The formula's Jinja computes nothing: it writes what :func:`settings` returns. Everything in pillar
+is checked before anything is changed; nothing from pillar can become a command. Works before
+pyroute2 is installed: the standard library is enough.
 """
 
 import contextlib
 import datetime
 import os
+import shutil
 import sys
 import time
 
@@ -28,7 +29,14 @@ except ImportError:
 reload_if_changed()
 from arp_engine.formula import boot, facts, job_files, plan, schedule, sentinel_unit
 from arp_engine.formula import pillar as formula_pillar
-from arp_engine.reporting import files, run_history, sentinel_status, sinks
+from arp_engine.reporting import files, messages, run_history, sentinel_status, sinks
+
+#: What to look at where no run is recorded.
+_CHECKS = {
+    "cron": "check that a cron daemon runs and reads /etc/cron.d",
+    "systemd": "see systemctl status arp-hygiene.timer arp-hygiene.service",
+    "salt": "check that the minion runs, and its log",
+}
 
 __virtualname__ = "arp_hygiene"
 __outputter__ = {"status": "table"}
@@ -42,24 +50,26 @@ def __virtual__():
 
 
 def settings(defaults, pillar=None):
-    """
-    Check the pillar and return what the formula has to do here, as plain values.
+    """Check the pillar and return what the formula does on this minion, as plain values.
 
-    defaults
-        What salt/arp_hygiene/defaults.yaml says: every key there is.
-    pillar
-        The pillar tree ``arp_hygiene``; None (nothing, or a bare ``arp_hygiene:``) means the
-        defaults.
-
-    Something bad in pillar is told as ``refused``, one line that names the key, the value and what
-    is allowed. The state run then begins and ends with it: raised here, Jinja would bury it in
-    an excerpt of the template. Removal goes on all the same, but for pyroute2.
+    Touches no entry and changes nothing. For the formula's Jinja; an operator sees the result with:
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'db*' state.show_sls arp_hygiene
+        salt db1 state.show_sls arp_hygiene
+
+    defaults (dict)
+        The contents of salt/arp_hygiene/defaults.yaml: every key there is.
+    pillar (dict, default None)
+        The pillar tree ``arp_hygiene``; None (also a bare ``arp_hygiene:``) means the defaults.
+
+    Returns a dict, always with the same keys (_utils/arp_engine/formula/plan.py lists them). An
+    invalid pillar, or one that this machine cannot satisfy, is no exception, which Jinja would bury
+    in an excerpt of the template: ``refused`` is then one line that names the key, the value and
+    what is allowed, and the state run consists of one failed state with that line.
+    ``arp_hygiene.remove`` works all the same, but does not uninstall pyroute2.
     """
     parts = traces()
     try:
@@ -71,29 +81,50 @@ def settings(defaults, pillar=None):
 
 
 def status():
-    """Say what is installed here, and what its runs did. Touches nothing.
+    """Return what is installed on this minion, what its runs did, and what is wrong.
+
+    Touches no entry and sends nothing.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'db*' arp_hygiene.status
+        salt db1 arp_hygiene.status
+        # db1:
+        # ----------
+        #     ------------------------------------------------------------------ ...
+        #     | Healed 7D |    Installed     |         Last         |         Ne ...
+        #     ------------------------------------------------------------------ ...
+        #     |     0     | cron */5 * * * * | 2026-03-01T02:14:07Z | 2026-03-01 ...
+        #     ------------------------------------------------------------------ ...
 
-    Returns a list of one dict, so that a fleet is one table: ``installed`` (the scheduler and
-    when, or empty), ``last`` (when the last run ended, UTC), ``said`` (its line), ``healed_7d``
-    (count, see :py:func:`arp_hygiene.healed`), ``next`` (when one is due, UTC; empty where only
-    the scheduler knows), ``sentinel`` (``running``, and its last line; empty where there
-    is none), ``problem`` (the last run failed, the run history is corrupt, the
-    sentinel is not running, or empty).
+    Salt's table cuts a cell after some 50 characters; ``--out=json`` and ``--out=nested`` do not.
 
-    Salt's table cuts a cell after some 50 characters: ``--out=json`` and ``--out=nested`` have all.
+    Returns a list of one dict, so that a fleet is one table: ``installed`` (the scheduler and its
+    times, or empty), ``last`` (when the last run ended, UTC), ``said`` (its line), ``healed_7d``
+    (heals of seven days by any function, see :py:func:`arp_hygiene.healed`; int), ``next`` (when a
+    run is due, UTC; empty where only the scheduler knows), ``sentinel`` (``running; `` and its last
+    line, ``not running``, or empty where none is installed), ``problem`` (empty, or one or more of
+    these, with what to do):
+
+    - the last run failed;
+    - ``overdue``: a run was due, and 15 minutes later none is recorded;
+    - runs cannot be recorded (directory missing, disk full or read-only), or the run history is
+      corrupt;
+    - the metrics directory is missing;
+    - the cron daemon is busybox, which does not read /etc/cron.d;
+    - the sentinel is not running (an engine waits for a restart of the minion; a service: the last
+      line of its journal), or runs older code than is synced.
     """
     history, problem = sinks.read_history(_paths()["record"])
     last = history["last"] or {"at": None, "said": "no run yet", "failed": ""}
     backend, when, wait_s = _installed()
     seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
     history = run_history.with_heals(history, seen.get("heals", []))
-    sentinel, dead = _sentinel_status(seen)
+    sentinel, sentinel_problem = _sentinel_status(seen)
+    problems = [problem, "the last run failed" if last["failed"] else "", sentinel_problem]
+    if backend:
+        problems += _schedule_problems(backend, when, wait_s, history)
     due = schedule.next_due(when, wait_s, datetime.datetime.now()) if when else None
     return [
         {
@@ -103,20 +134,72 @@ def status():
             "healed_7d": run_history.count_recent(history, time.time()),
             "next": run_history.utc(due and due.timestamp()),
             "sentinel": sentinel,
-            "problem": problem or ("the last run failed" if last["failed"] else dead),
+            "problem": "; ".join(filter(None, problems)),
         }
     ]
 
 
+def _schedule_problems(backend, when, wait_s, history):
+    """Return a line for each reason why the installed job does not run or leaves no trace."""
+    paths, now = _paths(), time.time()
+    latest = [now - time.monotonic(), (history["last"] or {"at": 0})["at"]]
+    for path in (paths["cron"], paths["timer"], paths["schedule"]):
+        with contextlib.suppress(OSError):
+            latest.append(os.stat(path).st_mtime)
+    problems = [facts.why_unrecordable(paths["record"])]
+    due = schedule.overdue(when, wait_s, max(latest), now)
+    if due:
+        problems.append(
+            f"overdue: a run was due at {run_history.utc(due)} and none is recorded since: "
+            f"{_CHECKS[backend]}"
+        )
+    if backend == "cron" and facts.is_cron_of_busybox():
+        problems.append(
+            "nothing reads the schedule: the cron daemon is busybox, which does not read "
+            "/etc/cron.d: set schedule:backend to salt, or install another cron daemon"
+        )
+    if history["metrics"] and not os.path.isdir(history["metrics"]):
+        problems.append(
+            f"metrics directory {history['metrics']} is missing: create it, "
+            "or drop arp_hygiene:metrics from the pillar"
+        )
+    return problems
+
+
 def _sentinel_status(seen):
-    """Return the sentinel's last line, and why it is not running where it should."""
+    """Return the sentinel's last line, and what is wrong with it."""
+    paths = _paths()
+    kinds = sentinel_unit.installed(paths)
     if seen["lives"]:
-        return f"running; {seen.get('last', '')}", ""
-    kinds = sentinel_unit.installed(_paths())
+        is_old = any(_code_in(paths[f"sentinel_{kind}"]) != _synced_code() for kind in kinds)
+        old = "sentinel: older code than is synced: apply arp_hygiene again" if is_old else ""
+        return f"running; {seen.get('last', '')}", old
     if not kinds:
         return "", ""
-    unit = "arp-hygiene-sentinel" if "service" in kinds else "salt-minion"
-    return "not running", f"sentinel: {seen['why']}; look at, or restart, its unit {unit}"
+    if "service" in kinds:
+        return "not running", f"sentinel: {seen['why']}{_last_journal_line()}"
+    advice = "restart the minion, which reads its engines at its start"
+    return "not running", f"sentinel: {seen['why']}: {advice}"
+
+
+def _code_in(path):
+    with open(path, encoding="utf-8") as file:
+        return sentinel_unit.named_code(file.read())
+
+
+def _synced_code():
+    return sentinel_unit.code(sentinel_unit.bundle())
+
+
+def _last_journal_line():
+    """Return the last line of the sentinel's unit, which says why it died, and what to look at."""
+    unit = "arp-hygiene-sentinel"
+    line = ""
+    if shutil.which("journalctl"):
+        command = ["journalctl", "--unit", unit, "--lines=1", "--output=cat", "--no-pager"]
+        done = __salt__["cmd.run_all"](command, python_shell=False, timeout=10, ignore_retcode=True)
+        line = messages.one_line(done["stdout"], 200) if not done["retcode"] else ""
+    return f"{f' ({line})' if line else ''}: see systemctl status {unit}"
 
 
 def _installed():
@@ -179,22 +262,27 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
 
 
 def sentinel_code(test=False):
-    """
-    Put the code that the sentinel's service runs where no cleared cache takes it away.
+    """Install the code that the sentinel's service runs, as it was synced last.
 
-    One file in the minion's directory, made of the modules that were synced or installed last.
-    Touches nothing else; who runs the former one is not restarted.
+    Writes one file in the minion's directory, which ``saltutil.clear_cache`` does not delete. Does
+    not restart a running sentinel: applying the formula does.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'db*' arp_hygiene.sentinel_code test=True
+        salt db1 arp_hygiene.sentinel_code test=True
+        # db1:
+        #     ----------
+        #     new:
+        #         723f4af65c697140
+        #     old:
 
-    test
-        Tell, and change nothing.
+    test (bool, default False)
+        Return what would change; write nothing.
 
-    Returns ``{}`` where it was so, else ``old`` and ``new``, a short word for each code.
+    Returns an empty dict where the code was up to date, otherwise ``old`` and ``new``, a hash of
+    each code (``old`` is empty where there was none).
 
     Raises CommandExecutionError where it cannot be written.
     """
@@ -213,14 +301,24 @@ def sentinel_code(test=False):
 
 
 def traces():
-    """
-    Return which parts of the formula have left something on this minion.
+    """Return which parts of the formula have left a file or a job on this minion.
+
+    Touches no entry and changes nothing.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'db*' arp_hygiene.traces
+        salt db1 arp_hygiene.traces
+        # db1:
+        #     ----------
+        #     announce:
+        #         False
+        #     cron:
+        #         True
+        #     ...
+
+    Returns a dict: part to bool. These parts are what ``arp_hygiene.remove`` removes.
     """
     paths = _paths()
     return {
@@ -237,16 +335,19 @@ def traces():
 
 
 def schedule_is_ours():
-    """
-    Tell whether the file the minion keeps its schedule in holds no job but ours.
+    """Return whether the minion's own schedule file holds no job but the formula's.
 
-    Salt leaves it behind with an empty schedule; where we were the reason, it goes too.
+    Salt leaves that file behind with an empty schedule; ``arp_hygiene.remove`` deletes it then.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'db*' arp_hygiene.schedule_is_ours
+        salt db1 arp_hygiene.schedule_is_ours
+        # db1:
+        #     True
+
+    Returns a bool; False also where there is no such file.
     """
     jobs = _saved_jobs()
     return jobs is not None and set(jobs) <= {plan.NAME}
@@ -288,7 +389,7 @@ def _sentinel_here(checked):
         booted=bool(salt.utils.systemd.booted()),
         by_ssh=facts.by_ssh(__opts__["root_dir"]),
         python=sys.executable,
-        code=sentinel_unit.code(sentinel_unit.bundle()),
+        code=_synced_code(),
         bundle=_paths()["sentinel_code"],
         installed=installed,
         engines=[name for name in names if name != "arp_sentinel"],
@@ -324,6 +425,9 @@ def _facts(checked, parts):
         gid=facts.gid(checked.user),
         salt_call=facts.salt_call(checked.salt_call),
         cron_here=facts.has_program("crond", "cron"),
+        is_cron_of_busybox=facts.is_cron_of_busybox(),
+        missing_devices=facts.missing_devices(checked.devices()),
+        missing_directories=[path for path in checked.directories() if not os.path.isdir(path)],
         croniter_here=facts.has_library("croniter"),
         found=parts,
         textfile=_textfile(),

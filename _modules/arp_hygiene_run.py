@@ -1,4 +1,4 @@
-"""The scheduled run of the formula ``arp_hygiene``: it cleans, and it tells.
+"""The scheduled run of the formula ``arp_hygiene``: it cleans and reports.
 
 Together with ``arp_hygiene.py`` this is Salt's module ``arp_hygiene``.
 """
@@ -59,12 +59,12 @@ def run(
     metrics=None,
     test=False,
 ):
-    """Clean the neighbour table as scheduled, and tell what came of it.
+    """Clean the neighbour table as the schedule does, and report the result.
 
-    Calls :py:func:`arp.revalidate` or :py:func:`arp.flush`, never touches what they never touch.
-    What was healed, gone, claimed twice, undecided or refused, and a table nearly full, is one
-    line in syslog or the journal (tag ``arp_hygiene``), and is remembered for seven days; so is
-    what a sentinel has healed since the run before.
+    Calls :py:func:`arp.revalidate` or :py:func:`arp.flush`; never touches what they never touch.
+    Entries that were healed, gone, duplicate, undecided or refused, and a table nearly full, are
+    one line in syslog or the journal (tag ``arp_hygiene``). Heals are recorded for seven days, and
+    those of the sentinel since the previous run with them.
 
     CLI Example:
 
@@ -79,28 +79,26 @@ def run(
         #     said:
         #         1 healed: 192.0.2.90 on eth0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b
 
-    how
-        ``revalidate`` or ``flush``. Default: ``revalidate``.
+    how (str, default ``revalidate``)
+        ``revalidate`` or ``flush``.
     ip, dev, state, family, exclude, mac
-        As in :py:func:`arp.revalidate` or :py:func:`arp.flush`. Default: theirs.
-    rate
-        As in :py:func:`arp.revalidate`, and only with that.
-    event
-        True: each kind of news also goes to the master as event ``arp_hygiene/healed``,
-        ``/gone``, ``/duplicate``, ``/undecided``, ``/refused``, ``/flushed``, ``/full``,
-        ``/failed``, where a minion runs here; and as ``/sentinel/healed`` what a sentinel that is
-        a service has healed since. Default: True.
-    metrics
-        Directory in which to write ``arp_hygiene.prom``. Default: None, not written.
-    test
-        True: prove that a run could do and tell all that; change, ask and tell nothing.
-        Default: False.
+        As in :py:func:`arp.revalidate` or :py:func:`arp.flush`.
+    rate (float, probes a second, default 500)
+        As in :py:func:`arp.revalidate`, and only with it.
+    event (bool, default True)
+        Send an event to the master for each kind of result: ``arp_hygiene/healed``, ``/gone``,
+        ``/duplicate``, ``/undecided``, ``/refused``, ``/flushed``, ``/full``, ``/failed``; and
+        ``/sentinel/healed`` for heals of a sentinel that is a service. Only where a minion runs.
+    metrics (str, default None: not written)
+        Directory in which to write ``arp_hygiene.prom``.
+    test (bool, default False)
+        Test that a run can do and report all that; probe, change and report nothing.
 
-    Returns what :py:func:`arp.revalidate` or :py:func:`arp.flush` returned, and ``success``
-    (False where that failed, or the kernel refused a part), ``said`` (the line, or with a failure
-    the reason; empty without news), ``problems`` (lines: what could not be remembered or written).
-    A failure has exit code 1 under ``--retcode-passthrough``. It is not raised: salt-call leaves
-    a file behind for each exception.
+    Returns what :py:func:`arp.revalidate` or :py:func:`arp.flush` returned, and ``success`` (bool;
+    False where that failed, or the kernel refused a part), ``said`` (the line, or the reason of a
+    failure; empty where there is nothing to report), ``problems`` (list of lines: what could not be
+    recorded or written). A failure has exit code 1 under ``--retcode-passthrough``. It is not
+    raised, because salt-call leaves a file behind for each exception.
 
     Raises SaltInvocationError for a bad argument of its own.
     """

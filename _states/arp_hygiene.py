@@ -1,7 +1,7 @@
-"""What the formula needs and Salt has not: settings in force now, code kept safe, a job that works.
+"""States that Salt lacks: live kernel settings, the code of the sentinel, a test run, a refusal.
 
-Salt's own ``sysctl.present`` needs procps, writes the file as well, and so tells another story in
-test mode than when it acts. This one reads and writes /proc/sys, through ``arp_hygiene.sysctl``.
+Salt's own ``sysctl.present`` needs procps and also writes the file, so test mode and real run
+report different changes. ``sysctl`` here reads and writes /proc/sys alone.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -18,7 +18,7 @@ def __virtual__():
 
 def sysctl(name, settings):
     """
-    The kernel has these values.
+    Set kernel settings, live.
 
     name
         A sentence that says so.
@@ -50,9 +50,27 @@ def sysctl(name, settings):
     }
 
 
+def refused(name):
+    """
+    Fail with one line and change nothing, in test mode too.
+
+    name
+        Why: the line.
+
+    Salt's own ``test.fail_without_changes`` has another comment in test mode.
+
+    .. code-block:: yaml
+
+        the pillar of arp_hygiene is valid:
+          arp_hygiene.refused:
+            - name: "pillar arp_hygiene:schedule:backend: 'at' is not one of cron, salt"
+    """
+    return {"name": name, "result": False, "changes": {}, "comment": name}
+
+
 def sentinel_code(name):
     """
-    The code that the sentinel's service runs is here, as it was synced last.
+    Install the code that the sentinel's service runs, as it was synced last.
 
     name
         A sentence that says so.
@@ -76,7 +94,7 @@ def sentinel_code(name):
 
 def works(name, command, words):
     """
-    The scheduled run works here: tried once, in its own test mode, which changes nothing.
+    Test that the scheduled run works: one run in its own test mode, which changes nothing.
 
     name
         A sentence that says so.

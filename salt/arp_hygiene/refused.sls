@@ -2,8 +2,15 @@
     the formula is changed. Other states of the same run are not affected. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
-{{ "the modules of arp_hygiene are installed" if hygiene.unsynced is defined
-   else "the pillar of arp_hygiene is valid" }}:
+{%- if hygiene.unsynced is defined %}
+
+the modules of arp_hygiene are installed:
   test.fail_without_changes:
     - name: {{ hygiene.refused | json }}
     - comment: {{ hygiene.refused | json }}
+{%- else %}
+
+the pillar of arp_hygiene is valid:
+  arp_hygiene.refused:
+    - name: {{ hygiene.refused | json }}
+{%- endif %}

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import socket
 import sys
 from collections.abc import Iterable
 
@@ -40,6 +41,37 @@ def has_program(*names: str) -> bool:
     """Tell whether one of these programs is installed, also where daemons are."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     return any(shutil.which(name, path=path) for name in names)
+
+
+def is_cron_of_busybox() -> bool:
+    """Tell whether the only cron daemon is busybox's, which does not read /etc/cron.d."""
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    daemons = [shutil.which(name, path=path) for name in ("crond", "cron")]
+    programs = {os.path.basename(os.path.realpath(daemon)) for daemon in daemons if daemon}
+    return programs == {"busybox"}
+
+
+def missing_devices(names: Iterable[str]) -> list[str]:
+    """Return the names that no network device has, as its name or as an alternative one."""
+    missing = []
+    for name in names:
+        try:
+            socket.if_nametoindex(name)
+        except OSError:
+            missing.append(name)
+    return missing
+
+
+def why_unrecordable(directory: str) -> str:
+    """Return why no run can be recorded in this directory, and what to do; empty: one can."""
+    if not os.path.isdir(directory):
+        return f"runs cannot be recorded: {directory} is missing: apply arp_hygiene again"
+    disk = os.statvfs(directory)
+    if disk.f_flag & os.ST_RDONLY:
+        return f"runs cannot be recorded: {directory} is on a read-only file system: remount it"
+    if not disk.f_bavail or (disk.f_files and not disk.f_favail):
+        return f"runs cannot be recorded: no space left for {directory}: free some"
+    return ""
 
 
 def has_library(name: str) -> bool:

@@ -61,6 +61,15 @@ class Checked(NamedTuple):
     announce: Tree  # arguments, notify, wait
     sentinel: Tree | None  # as (service, engine, or None), options
 
+    def devices(self) -> list[str]:
+        """Return the devices that each run is told to clean; empty: all."""
+        named = self.arguments.get("dev", [])
+        return [named] if isinstance(named, str) else named
+
+    def directories(self) -> list[str]:
+        """Return the directories that must exist."""
+        return [path for path in (self.metrics, self.requirement["wheels"]) if path]
+
 
 def check(defaults: Tree, pillar: Any) -> Checked:
     """Return all values of pillar and defaults, checked, also those that will not be used."""

@@ -61,6 +61,9 @@ class Facts(NamedTuple):
     gid: int | None  # the group of the user that pillar names; None: no such user
     salt_call: str  # the program to run, empty where there is none
     cron_here: bool  # a cron daemon is installed
+    is_cron_of_busybox: bool  # and it is busybox's, which does not read /etc/cron.d
+    missing_devices: list[str]  # of those that pillar clean:dev names
+    missing_directories: list[str]  # of those that pillar names
     croniter_here: bool  # Salt's scheduler can read cron's notation
     found: dict[str, bool]  # part of the formula -> it is installed
     textfile: str  # the metrics file that runs have written, or empty
@@ -117,6 +120,7 @@ def refused(
 
 def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     """Return what to do on a minion with these facts."""
+    _check_machine(checked, facts)
     places = {**paths(facts.config_dir, facts.root_dir), "textfile": facts.textfile}
     settings = _sysctl(checked.sysctl, facts.sysctl)
     settings["dropped"] = _left(facts.kept, settings["settings"])
@@ -147,6 +151,24 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
         "announce": _announce(checked, facts),
         "sentinel": sentinel_unit.plan(checked.sentinel, facts.sentinel),
     }
+
+
+def _check_machine(checked: pillar.Checked, facts: Facts) -> None:
+    """Raise ValueError where pillar names what this machine lacks: before anything is written."""
+    wheels = checked.requirement["wheels"]
+    if checked.requirement["install"] == "pip" and wheels in facts.missing_directories:
+        raise ValueError(f"requirement:wheels: {wheels!r} is not a directory here: create it first")
+    if checked.backend == "none":
+        return
+    if checked.backend == "cron" and facts.is_cron_of_busybox:
+        raise ValueError(
+            "schedule:backend: 'cron': the cron daemon here is busybox, which does not read "
+            "/etc/cron.d; use salt, or install another cron daemon"
+        )
+    if facts.missing_devices:
+        raise ValueError(f"clean:dev: no device {facts.missing_devices[0]!r} here")
+    if checked.metrics in facts.missing_directories:
+        raise ValueError(f"metrics: {checked.metrics!r} is not a directory here: create it first")
 
 
 def _announce(checked: pillar.Checked, facts: Facts) -> Plan:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -49,6 +50,8 @@ SPECIALS: dict[str, Fields] = {
 EVEN_MINUTES = [n for n in range(1, 60) if 60 % n == 0]
 EVEN_HOURS = [n * 60 for n in range(1, 25) if 24 % n == 0]
 
+OVERDUE_S = 900  # a run of a large table takes minutes
+_EVERY = re.compile(r"every (?P<minutes>[0-9]+) min")  # of a job of Salt's own scheduler
 _ITEM = re.compile(r"(\*|(?P<low>[a-z0-9]+)(-(?P<high>[a-z0-9]+))?)(/(?P<step>[0-9]+))?")
 
 
@@ -220,6 +223,21 @@ def next_due(when: str, wait_s: int, now: datetime.datetime) -> datetime.datetim
                         return due
         day += datetime.timedelta(days=1)
     return None
+
+
+def overdue(when: str, wait_s: int, last: float, now: float) -> float | None:
+    """Return when a run was due of which OVERDUE_S later there is no record; None: none is missing.
+
+    when, wait_s: as in :func:`next_due`, or "every N min". last: when a run was recorded, the job
+    installed or the machine booted, whatever was latest. Seconds since 1970.
+    """
+    interval = _EVERY.fullmatch(when)
+    if interval:
+        due = last + 60 * int(interval["minutes"]) + wait_s
+    else:
+        moment = next_due(when, wait_s, datetime.datetime.fromtimestamp(last)) if when else None
+        due = moment.timestamp() if moment else math.inf
+    return due if now > due + OVERDUE_S else None
 
 
 def span_s(splay: int, kind: str, value: Any) -> int:

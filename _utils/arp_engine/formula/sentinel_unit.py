@@ -30,6 +30,7 @@ SERVICE = "/etc/systemd/system/arp-hygiene-sentinel.service"
 ENGINE = "arp_hygiene_sentinel.conf"  # in the minion's minion.d
 KINDS = ("service", "engine")
 
+_RUNS = "# It runs the code "
 _HEAD = "# Managed by Salt (arp_hygiene): changes are overwritten."
 # To open what it needs; it gives up the last one by itself, which takes CAP_SETPCAP.
 _RIGHTS = "CAP_NET_RAW CAP_NET_ADMIN CAP_SETPCAP"
@@ -83,7 +84,7 @@ def plan(wanted: Mapping[str, Any] | None, minion: MinionFacts) -> dict[str, Any
     else:
         lines = engine_lines(options)
     # so that other code changes the file, and a changed file restarts the sentinel
-    lines = [lines[0], f"# It runs the code {minion.code}.", *lines[1:]]
+    lines = [lines[0], f"{_RUNS}{minion.code}.", *lines[1:]]
     return {
         **result,
         "run_as": run_as,
@@ -107,6 +108,12 @@ def bundle(package: str = PACKAGE) -> bytes:
 def code(data: bytes) -> str:
     """Return a short hash of a bundle."""
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def named_code(text: str) -> str:
+    """Return the code that an installed file names; empty where it names none."""
+    lines = [line for line in text.splitlines() if line.startswith(_RUNS)]
+    return lines[0].removeprefix(_RUNS).rstrip(".") if lines else ""
 
 
 def service_lines(python: str, options: Mapping[str, Any], script: str) -> list[str]:

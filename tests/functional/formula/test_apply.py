@@ -110,10 +110,10 @@ def test_none_takes_the_former_schedule_away(apply):
     done = apply({"requirement": NO_PIP, "schedule": {"backend": "none"}})
     assert sorted(done.changed) == [
         "cron no longer cleans the neighbour table",
-        "the run history is removed",
         "the script of a scheduled run is removed",
     ]
     assert not CRON.exists()
+    assert apply.record.exists(), "heals by hand are recorded there too"
     assert not apply({"requirement": NO_PIP, "schedule": {"backend": "none"}}).changed
 
 

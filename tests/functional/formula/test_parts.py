@@ -87,7 +87,7 @@ def test_a_device_that_is_not_there_is_skipped_with_a_word(apply):
     ],
     ids=["every", "fields", "reboot"],
 )
-def test_systemd_verifies_the_units(apply, systemd, schedule, when):
+def test_systemd_verifies_the_units(apply, systemd, veth, schedule, when):
     clean = {"exclude": ["192.0.2.1", "2001:db8::/64"], "dev": "v.1"}
     tree = {"schedule": {"backend": "systemd", **schedule}, "clean": clean, "requirement": NO_PIP}
     for sentence in (
@@ -116,15 +116,16 @@ def test_without_systemd_there_is_no_starting_of_timers(apply, systemd):
     ("install", "state", "name"),
     [("package", "pkg", "python3-pyroute2"), ("pip", "pip", "pyroute2==0.7.3")],
 )
-def test_the_requirement_comes_first(apply, install, state, name):
+def test_the_requirement_comes_first(apply, tmp_path, install, state, name):
     """Shown, not done: even to try, a package manager asks its index, and there is none here."""
-    tree = {"requirement": {"install": install, "version": "==0.7.3", "wheels": "/srv/wheels"}}
+    wheels = str(tmp_path)
+    tree = {"requirement": {"install": install, "version": "==0.7.3", "wheels": wheels}}
     low = apply.caller.cmd("state.show_low_sls", "arp_hygiene", pillar={"arp_hygiene": tree})
     first = min(low, key=lambda chunk: chunk["order"])
     assert (first["state"], first["fun"], first["name"]) == (state, "installed", name)
     assert first["__id__"] == "pyroute2 is installed"
     if install == "pip":
-        assert (first["no_index"], first["find_links"]) == (True, "/srv/wheels")
+        assert (first["no_index"], first["find_links"]) == (True, wheels)
     (job,) = [
         chunk for chunk in low if chunk["__id__"] == "the script of a scheduled run is installed"
     ]

@@ -147,3 +147,24 @@ def test_when_the_next_run_is_due(when, wait_s, due):
     now = datetime.datetime(2026, 2, 27, 10, 0, 30)
     found = schedule.next_due(when, wait_s, now)
     assert (str(found) if found else None) == due
+
+
+NOON = datetime.datetime(2026, 3, 1, 12, 0, 0).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("when", "wait_s", "after_s", "is_overdue"),
+    [
+        ("*/5 * * * *", 60, 60 + 900, False),
+        ("*/5 * * * *", 60, 60 + 901, True),
+        ("0 3 * * *", 0, 14 * 3600, False),
+        ("0 3 * * *", 0, 16 * 3600, True),
+        ("every 7 min", 60, 420 + 60 + 900, False),
+        ("every 7 min", 60, 420 + 60 + 901, True),
+        ("@reboot", 0, 30 * 86400, False),
+        ("", 0, 30 * 86400, False),
+    ],
+)
+def test_run_without_record_is_overdue(when, wait_s, after_s, is_overdue):
+    due = schedule.overdue(when, wait_s, NOON, NOON + after_s)
+    assert (due is not None) is is_overdue

@@ -1,0 +1,168 @@
+"""Each way in which nothing is looked at is a problem of arp_hygiene.status, with what to do."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import time
+
+import pytest
+from arp_engine.reporting import sentinel_status
+from formula import CRON, NO_PIP, apply, caller, everything, mounted, syslog, veth  # noqa: F401
+
+from lab.bare import hidden
+
+JOB = {"requirement": NO_PIP}
+ENGINE = {**JOB, "schedule": {"backend": "none"}, "sentinel": {"as": "engine"}}
+
+
+@pytest.fixture
+def status(apply):
+    """Return a function: the one row of arp_hygiene.status."""
+    return lambda: apply.caller.cmd("arp_hygiene.status")[0]
+
+
+@pytest.fixture
+def busybox(tmp_path, monkeypatch):
+    """The only cron daemon is busybox's: a stand-in that nobody starts."""
+    (tmp_path / "busybox").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "busybox").chmod(0o755)
+    with hidden({"cron": "cron", "crond": "cronie"}):
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        (tmp_path / "crond").symlink_to("busybox")
+        yield
+
+
+@pytest.fixture
+def engine(apply):
+    """The file of the sentinel's engine; before and afterwards there is no sentinel."""
+    sentinel_status.remove(sentinel_status.PATH)
+    path = (
+        pathlib.Path(apply.caller.opts["conf_file"]).parent / "minion.d/arp_hygiene_sentinel.conf"
+    )
+    yield path
+    path.unlink(missing_ok=True)
+    sentinel_status.remove(sentinel_status.PATH)
+
+
+def test_installed_job_that_ran_has_no_problem(apply, status):
+    apply(JOB)
+    assert (status()["problem"], status()["installed"]) == ("", "cron */5 * * * *")
+
+
+def test_job_that_no_daemon_runs_is_overdue(apply, status, monkeypatch):
+    apply(JOB)
+    loaded = apply.caller.sminion.functions["arp_hygiene.status"].__globals__
+    monkeypatch.setattr(loaded["schedule"], "OVERDUE_S", -1800)  # as if it were half an hour later
+    assert status()["problem"].startswith("overdue: a run was due at ")
+    assert status()["problem"].endswith("check that a cron daemon runs and reads /etc/cron.d")
+
+
+def test_full_disk_of_the_history_is_a_problem(apply, status):
+    apply(JOB)
+    with mounted("-t", "tmpfs", "-o", "size=4k,mode=750", "tmpfs", apply.record):
+        assert status()["problem"] == ""
+        with contextlib.suppress(OSError):
+            (apply.record / "theirs").write_bytes(b"x" * 9000)
+        assert status()["problem"] == (
+            f"runs cannot be recorded: no space left for {apply.record}: free some"
+        )
+
+
+def test_missing_history_directory_is_a_problem(apply, status):
+    apply(JOB)
+    shutil.rmtree(apply.record)
+    assert status()["problem"] == (
+        f"runs cannot be recorded: {apply.record} is missing: apply arp_hygiene again"
+    )
+
+
+def test_missing_metrics_directory_is_a_problem(apply, status, tmp_path):
+    place = tmp_path / "metrics"
+    place.mkdir()
+    apply(JOB)
+    apply.caller.cmd("arp_hygiene.run", how="flush", ip="192.0.2.77", metrics=str(place))
+    assert status()["problem"] == ""
+    shutil.rmtree(place)
+    assert status()["problem"] == (
+        f"metrics directory {place} is missing: create it, "
+        "or drop arp_hygiene:metrics from the pillar"
+    )
+
+
+def test_cron_of_busybox_is_a_problem(apply, status, busybox):
+    CRON.write_text("# due: */5 * * * *, 0 s later\n")
+    apply.record.mkdir(parents=True)
+    assert status()["problem"].startswith("nothing reads the schedule: the cron daemon is busybox")
+
+
+@pytest.mark.parametrize("test", [False, True], ids=["apply", "test"])
+def test_cron_of_busybox_is_refused_before_anything_is_written(apply, busybox, test):
+    refused(
+        apply(JOB, test=test),
+        "schedule:backend: 'cron': the cron daemon here is busybox, which does not read "
+        "/etc/cron.d; use salt, or install another cron daemon",
+    )
+    assert not apply({**JOB, "schedule": {"backend": "salt"}}, test=True).failed
+
+
+@pytest.mark.parametrize("test", [False, True], ids=["apply", "test"])
+@pytest.mark.parametrize(
+    ("tree", "line"),
+    [
+        ({"clean": {"dev": ["lo", "eth9"]}}, "clean:dev: no device 'eth9' here"),
+        ({"metrics": "/no/where"}, "metrics: '/no/where' is not a directory here: create it first"),
+        (
+            {"requirement": {"wheels": "/no/where"}},
+            "requirement:wheels: '/no/where' is not a directory here: create it first",
+        ),
+    ],
+    ids=["device", "metrics", "wheels"],
+)
+def test_what_the_machine_lacks_is_refused_before_anything_is_written(apply, tree, line, test):
+    before = everything()
+    refused(apply({**JOB, **tree}, test=test), line)
+    assert everything() == before
+    assert not apply.record.exists()
+
+
+def refused(done, line):
+    """See that a state run was one state, which failed with this line as its comment."""
+    [state] = done.states.values()
+    assert (state["result"], state["comment"]) == (False, f"pillar arp_hygiene:{line}")
+
+
+def test_engine_waits_for_the_minion(apply, status, engine):
+    apply(ENGINE)
+    assert status()["sentinel"] == "not running"
+    assert status()["problem"] == (
+        "sentinel: not started since boot: restart the minion, which reads its engines at its start"
+    )
+
+
+def test_sentinel_with_older_code_is_a_problem(apply, status, engine):
+    apply(ENGINE)
+    beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "last": "watching: db0"}
+    sentinel_status.write(sentinel_status.PATH, beat)
+    assert (status()["sentinel"], status()["problem"]) == ("running; watching: db0", "")
+    lines = engine.read_text().splitlines()
+    lines[1] = "# It runs the code 0123456789abcdef."
+    engine.write_text("\n".join(lines))
+    assert status()["problem"] == "sentinel: older code than is synced: apply arp_hygiene again"
+
+
+def test_all_problems_are_named(apply, status, engine):
+    apply({**JOB, "sentinel": {"as": "engine"}})
+    shutil.rmtree(apply.record)
+    assert status()["problem"].count("; ") == 1
+
+
+def test_status_is_empty_after_removal(apply, status, engine):
+    apply({**JOB, "sentinel": {"as": "engine"}})
+    apply.caller.cmd("arp_hygiene.run", how="flush", ip="192.0.2.77")
+    assert not apply(JOB, "arp_hygiene.remove").failed
+    assert status() == {
+        "installed": "", "last": "", "said": "no run yet", "healed_7d": 0, "next": "",
+        "sentinel": "", "problem": "",
+    }  # fmt: skip
+    assert not os.path.exists(os.path.dirname(sentinel_status.PATH))
