@@ -76,7 +76,7 @@ def test_an_outage_heals_with_nobody_typing(fabric, short):
     told = yaml.safe_load(fails.machine.do(*fails.words("state.highstate"), check=False))["local"]
     (failed,) = [state for state in told.values() if state["result"] is False]
     assert NO_DEVICE_HERE in failed["comment"], "a device that is missing is refused"
-    fails.machine.do("ip link add eth9 type dummy")
+    fails.machine.do("ip link add eth9 type veth peer name eth8")
     fails.apply()
     fails.machine.do("ip link del eth9")
     if not no_cron:

@@ -199,7 +199,7 @@ def _sentinel(value: Any, excluded: Any) -> Tree | None:
     options = {key: _stripped(each) for key, each in given.items() if each is not None}
     run_as = options.pop("as", None)
     if run_as is not None:
-        parse.one_of("sentinel:as", run_as, sentinel_unit.KINDS)
+        parse.one_of("sentinel:as", run_as, sentinel_unit.RUN_AS)
     try:
         sentinel_options.parse(options)
     except ValueError as bad:

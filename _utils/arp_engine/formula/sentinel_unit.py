@@ -28,7 +28,7 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the eng
 BUNDLE = "arp_hygiene_sentinel.pyz"  # in the minion's directory: the code a service runs
 SERVICE = "/etc/systemd/system/arp-hygiene-sentinel.service"
 ENGINE = "arp_hygiene_sentinel.conf"  # in the minion's minion.d
-KINDS = ("service", "engine")
+RUN_AS = ("service", "engine")
 
 _RUNS = "# It runs the code "
 _HEAD = "# Managed by Salt (arp_hygiene): changes are overwritten."
@@ -44,14 +44,14 @@ class MinionFacts(NamedTuple):
     python: str  # that runs the minion
     code: str  # see code()
     bundle: str  # path of the code that a service runs
-    installed: list[str]  # kinds of sentinel, see KINDS
+    installed: list[str]  # kinds of sentinel, see RUN_AS
     engines: list[str]  # other entries of the minion's option
     restart: list[str]  # command that restarts the minion's service; empty: it has none
 
 
 def installed(paths: Mapping[str, str]) -> list[str]:
     """Return the kinds of sentinel installed here; paths: see formula/plan.py."""
-    return [run_as for run_as in KINDS if os.path.lexists(paths[f"sentinel_{run_as}"])]
+    return [run_as for run_as in RUN_AS if os.path.lexists(paths[f"sentinel_{run_as}"])]
 
 
 def empty() -> dict[str, Any]:
