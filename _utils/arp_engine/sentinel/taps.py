@@ -96,7 +96,9 @@ class Taps:
 
     def overrun(self) -> str:
         """Return a line if the kernel has dropped SYNs since the last call; empty if not."""
-        dropped = sum(tap.dropped() for tap in self._by_descriptor.values())
+        opened = [tap for filtered in self._filters.values() for tap in filtered.taps]
+        opened += [self._out] if self._out else []
+        dropped = sum(tap.dropped() for tap in opened)
         unfiltered = sum(filtered.unfiltered() for filtered in self._filters.values())
         if not dropped:
             return ""
