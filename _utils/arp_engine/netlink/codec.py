@@ -118,6 +118,8 @@ def parse_neighbour(message: bytes) -> Entry | None:
 def links(datagram: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield ``(type, ifindex, family)`` of each message about a device (struct ifinfomsg).
 
+    Messages about an address (struct ifaddrmsg) have both fields at the same places.
+
     The last one may be cut short: with hundreds of virtual functions it can be longer than what we
     receive at once, and these fields are at its beginning.
     """

@@ -39,6 +39,7 @@ NDA_PROTOCOL, NDA_FLAGS_EXT = 12, 15
 
 # --- the same header: attributes of a table
 NDTA_NAME, NDTA_THRESH1, NDTA_THRESH2, NDTA_THRESH3, NDTA_CONFIG, NDTA_PARMS = 1, 2, 3, 4, 5, 6
+NDTA_STATS = 7
 NDTPA_IFINDEX, NDTPA_BASE_REACHABLE_TIME, NDTPA_RETRANS_TIME, NDTPA_APP_PROBES = 1, 4, 5, 9
 NDTPA_UCAST_PROBES, NDTPA_LOCKTIME, NDTPA_MCAST_REPROBES = 10, 15, 17
 
@@ -53,11 +54,11 @@ PROTOCOLS = {
 KINDS = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast"}
 
 # --- the same header: multicast groups of notifications
-RTNLGRP_LINK, RTNLGRP_NEIGH = 1, 3
+RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR = 1, 3, 5, 9
 
 # --- the same header: attributes of a route
 RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_MULTIPATH = 1, 2, 4, 5, 7, 9
-RTA_MARK, RTA_VIA = 16, 18
+RTA_MARK, RTA_VIA, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT = 16, 18, 27, 28, 29
 RTM_F_FIB_MATCH = 0x2000  # of a request: answer with the route itself, all its next hops
 
 # --- include/uapi/linux/if.h
@@ -65,6 +66,7 @@ IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x01, 0x08, 0x10
 # --- include/uapi/linux/if_link.h: attributes of a device
 IFLA_ADDRESS, IFLA_BROADCAST, IFLA_IFNAME, IFLA_MASTER, IFLA_AF_SPEC = 1, 2, 3, 10, 26
 IFLA_EXT_MASK, IFLA_CARRIER_CHANGES, IFLA_ALT_IFNAME, IFLA_INET6_CONF = 29, 35, 53, 2
+IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND, IFLA_INET_CONF = 18, 1, 4, 1
 # --- include/uapi/linux/capability.h
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
 # --- include/uapi/asm-generic/socket.h; missing from Python's socket module

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import struct
 from typing import NamedTuple
 
@@ -9,12 +10,15 @@ from pyroute2.netlink.rtnl import RTM_GETROUTE
 
 from . import codec, rtnetlink
 from .constants import (
+    RTA_DPORT,
     RTA_DST,
     RTA_GATEWAY,
+    RTA_IP_PROTO,
     RTA_MARK,
     RTA_MULTIPATH,
     RTA_OIF,
     RTA_PREFSRC,
+    RTA_SPORT,
     RTA_SRC,
     RTA_VIA,
     RTM_F_FIB_MATCH,
@@ -57,15 +61,26 @@ class Route(NamedTuple):
 
 
 def lookup(
-    channel: rtnetlink.Channel, dst: bytes, ifindex: int = 0, source: bytes = b"", mark: int = 0
+    channel: rtnetlink.Channel,
+    dst: bytes,
+    ifindex: int = 0,
+    source: bytes = b"",
+    mark: int = 0,
+    tcp_ports: tuple[int, int] | None = None,
 ) -> Route:
     """Return the kernel's route to an address; over one device, where ifindex is given.
 
     source, mark: of the packets, where rules choose the route by them (ip-rule(8)).
-    Of a multipath route it is one of the next hops.
+    Of a multipath route it is one of the next hops: the one that packets of this source take, and
+    of these ports (own, peer's), where the kernel spreads by them.
     """
+    body = _body(dst, ifindex, source, mark)
+    if tcp_ports:
+        own, peer = (port.to_bytes(2, "big") for port in tcp_ports)
+        body += codec.attribute(RTA_IP_PROTO, bytes([socket.IPPROTO_TCP]))
+        body += codec.attribute(RTA_SPORT, own) + codec.attribute(RTA_DPORT, peer)
     try:
-        return _parse(channel.request(RTM_GETROUTE, 0, _body(dst, ifindex, source, mark)))
+        return _parse(channel.request(RTM_GETROUTE, 0, body))
     except OSError as error:
         if error.errno is None or isinstance(error, TimeoutError):
             raise

@@ -21,7 +21,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from errno import EADDRINUSE, ENOBUFS, ENODEV, ENXIO, ETIMEDOUT
+from errno import EADDRINUSE, ENODEV, ENXIO, ETIMEDOUT
 from typing import NamedTuple
 
 from pyroute2.netlink import (
@@ -47,6 +47,7 @@ from .constants import (
     NDTA_CONFIG,
     NDTA_NAME,
     NDTA_PARMS,
+    NDTA_STATS,
     NDTA_THRESH1,
     NDTA_THRESH2,
     NDTA_THRESH3,
@@ -57,13 +58,10 @@ from .constants import (
     NDTPA_MCAST_REPROBES,
     NDTPA_RETRANS_TIME,
     NDTPA_UCAST_PROBES,
-    NETLINK_ADD_MEMBERSHIP,
     NLA_F_NESTED,
     NLM_F_ACK_TLVS,
     NLM_F_CAPPED,
     NLMSGERR_ATTR_MSG,
-    RTNLGRP_LINK,
-    RTNLGRP_NEIGH,
     SIOCGIFFLAGS,
     SIOCGIFNAME,
     SO_RCVBUFFORCE,
@@ -82,6 +80,7 @@ _STATUS = struct.Struct("=16xi")  # NLMSG_DONE, NLMSG_ERROR: what follows the he
 _TRAILER = struct.pack("=IH", _STATUS.size, NLMSG_DONE)
 _REQUEST_AT = 20  # in NLMSG_ERROR: where the request that was refused begins
 _CONFIG = struct.Struct("=4xI8xII")  # of struct ndt_config: entries, hash_rnd, hash_mask
+_FORCED_GC_RUNS = 9 * 8  # struct ndt_stats: the tenth of its counters
 _TABLE_AT = 20  # where the attributes of a table begin: nlmsghdr, then struct ndtmsg of 4 bytes
 
 
@@ -101,6 +100,15 @@ class Limits(NamedTuple):
     gc_thresh3: int
     entries_all_namespaces: int
     hash: tuple[int, int]  # seed and mask of its hash: both change whenever it grows
+    forced_gc_runs: int = -1  # since boot; -1: not known (before Linux 4.3)
+
+    @property
+    def is_below_gc_thresh2(self) -> bool:
+        """Tell whether it has never been over gc_thresh2 when an entry was added.
+
+        The first entry over it makes the kernel collect (net/core/neighbour.c: neigh_alloc).
+        """
+        return self.forced_gc_runs == 0 and self.gc_thresh2 < self.gc_thresh3
 
 
 class Channel:
@@ -273,34 +281,6 @@ class Channel:
         return found
 
 
-class Listener(Channel):
-    """The kernel's notifications about neighbours and devices. Never blocks."""
-
-    def __init__(self) -> None:
-        """Join both multicast groups."""
-        super().__init__()
-        for group in (RTNLGRP_LINK, RTNLGRP_NEIGH):
-            self._sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
-
-    def fileno(self) -> int:
-        """Return the descriptor to poll."""
-        return self._sock.fileno()
-
-    def drain(self, at_most: int) -> tuple[list[bytes], bool]:
-        """Return the datagrams that have arrived, and whether some were lost (ENOBUFS)."""
-        received, lost = [], False
-        for _ in range(at_most):
-            try:
-                received.append(self._sock.recv(DUMP_CHUNK, socket.MSG_DONTWAIT))
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != ENOBUFS:
-                    raise
-                lost = True
-        return received, lost
-
-
 def _tables(chunk: bytes) -> Iterator[dict[int, bytes]]:
     """Yield the attributes of a family's table, and then of each device's part of it."""
     for _kind, message in codec.messages(chunk):
@@ -394,7 +374,9 @@ def _limits(values: dict[int, bytes]) -> Limits:
         codec.unpack(codec.U32, values.get(name, b""))[0]
         for name in (NDTA_THRESH1, NDTA_THRESH2, NDTA_THRESH3)
     )
-    return Limits(*thresholds, entries, (seed, mask))
+    stats = values.get(NDTA_STATS, b"")[_FORCED_GC_RUNS:]
+    forced_gc_runs = int.from_bytes(stats[:8], sys.byteorder) if stats else -1
+    return Limits(*thresholds, entries, (seed, mask), forced_gc_runs)
 
 
 def _timers(parameters: bytes) -> tuple[int, Timers]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
-from ..netlink import codec, rtnetlink, sock_diag, table_dump
+from ..netlink import codec, listener, rtnetlink, sock_diag, table_dump
 from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW, FAMILY_NAMES, REACHABLE
 from ..packets import packet_socket, tcp_syn
 from ..reporting import messages as reporting_messages
@@ -121,7 +121,7 @@ class _Session:
             self._families = [*rtnetlink.limits(options.selectors.families)]  # those that exist
             self._taps = taps.Taps(self._families, options.reinject, self._clock)
             opened.callback(self._taps.close)
-            self._listener = opened.enter_context(rtnetlink.Listener())
+            self._listener = opened.enter_context(listener.Listener())
             self._sockets = self._sock_diag(opened)
             self._channel = opened.enter_context(rtnetlink.Channel())
             sockets = self._sockets if options.reinject else None
@@ -261,7 +261,8 @@ class _Session:
                      "entries_all_namespaces": limit.entries_all_namespaces}  # fmt: skip
             ours = (entry for entry in entries if codec.family_of(entry.dst) == family)
             counted = limit.entries_all_namespaces - sum(map(ownership.is_exempt_from_gc, ours))
-            line = capacity.warning(FAMILY_NAMES[family], counted, limit.gc_thresh3)
+            has_room = limit.is_below_gc_thresh2
+            line = capacity.warning(FAMILY_NAMES[family], counted, limit.gc_thresh3, has_room)
             if line:
                 full.add(family)
                 if family not in self._full:

@@ -151,7 +151,8 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
         limits = rtnetlink.limits(selectors.families)
         for family in selectors.families:
             told = limits[family]._asdict() if family in limits else {}  # ipv6.disable=1: none
-            told.pop("hash", None)
+            for name in ("hash", "forced_gc_runs"):
+                told.pop(name, None)
             result[FAMILY_NAMES[family]] = {"entries": 0, "states": {}, "devices": {}, **told}
         for (ifindex, dst), bits in states.items():
             counts, state = (
@@ -165,6 +166,8 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
     for family in selectors.families:
         told = result[FAMILY_NAMES[family]]
         counted = told.get("entries_all_namespaces", 0) - len(exempt[family])
-        line = capacity.warning(FAMILY_NAMES[family], counted, told.get("gc_thresh3", 0))
+        has_room = family in limits and limits[family].is_below_gc_thresh2
+        gc_thresh3 = told.get("gc_thresh3", 0)
+        line = capacity.warning(FAMILY_NAMES[family], counted, gc_thresh3, has_room)
         told["warnings"] = [line] if line else []
     return result

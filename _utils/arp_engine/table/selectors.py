@@ -47,6 +47,10 @@ class Addresses:
             else:
                 self._single.add(network.network_address.packed)
 
+    def singles(self) -> list[bytes]:
+        """Return the packed addresses that were named one by one, not by a network."""
+        return sorted(self._single)
+
     def __contains__(self, dst: bytes) -> bool:
         """Tell whether a packed address is among them."""
         if dst in self._single:

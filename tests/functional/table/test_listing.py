@@ -170,7 +170,7 @@ def test_stats_warns_from_80_percent_of_gc_thresh3(arp, scene, monkeypatch, perc
     def limits(families):
         found = original(families)
         full = found[2].entries_all_namespaces - 20  # those exempt from gc_thresh
-        low = found[2]._replace(gc_thresh3=full * 100 // percent)
+        low = found[2]._replace(gc_thresh3=full * 100 // percent, forced_gc_runs=1)
         return {2: low, 10: found[10]._replace(gc_thresh3=10**9)}
 
     monkeypatch.setattr(rtnetlink, "limits", limits)
@@ -184,7 +184,7 @@ def test_stats_warns_from_80_percent_of_gc_thresh3(arp, scene, monkeypatch, perc
     assert stats["ipv6"]["warnings"] == []
     told = stats["ipv4"]["warnings"]
     assert len(told) == warns
-    assert all(line.startswith("ipv4 neighbour table 80 % full: ") for line in told)
+    assert all(line.startswith("ipv4 neighbour table at most 80 % full: ") for line in told)
 
 
 def test_list_shows_an_ipv6_link_local_router(arp, scene):

@@ -11,14 +11,14 @@ from arp_engine.table import capacity
         (
             820,
             1024,
-            "ipv4 neighbour table 80 % full: 820 of gc_thresh3 1024, all namespaces together; "
-            "set gc_thresh2 1024, gc_thresh3 2048",
+            "ipv4 neighbour table at most 80 % full: 820 of gc_thresh3 1024, "
+            "all namespaces together; set gc_thresh2 1024, gc_thresh3 2048",
         ),
         (
             1100,
             1024,
-            "ipv4 neighbour table 107 % full: 1100 of gc_thresh3 1024, all namespaces together; "
-            "set gc_thresh2 2048, gc_thresh3 4096",
+            "ipv4 neighbour table at most 107 % full: 1100 of gc_thresh3 1024, "
+            "all namespaces together; set gc_thresh2 2048, gc_thresh3 4096",
         ),
         (0, 0, ""),
     ],
@@ -26,3 +26,8 @@ from arp_engine.table import capacity
 )
 def test_warning_from_80_percent_names_the_sizes_to_set(counted, gc_thresh3, line):
     assert capacity.warning("ipv4", counted, gc_thresh3) == line
+
+
+def test_no_warning_where_the_kernel_never_had_to_collect():
+    """Whatever is counted: entries of an overlay's namespace, which no limit counts."""
+    assert capacity.warning("ipv4", 1100, 1024, is_below_gc_thresh2=True) == ""
