@@ -111,8 +111,8 @@ class Wire:
     def when_asked(self, respond):
         """From now on ``respond(address, to_all, number)`` returns the frames that answer.
 
-        number: how many of this kind have been asked about this address before. ``asked_mac`` is
-        the MAC that the question goes to.
+        number: how many of this kind have been asked about this address before. ``frame`` is the
+        question, ``asked_mac`` the MAC that it goes to.
         """
         self._respond, self._counts = respond, {}
 
@@ -122,7 +122,7 @@ class Wire:
         for frame in self.questions():
             key = asked(frame), is_to_all(frame)
             self._counts[key] = self._counts.get(key, -1) + 1
-            self.asked_mac = frame.dst
+            self.frame, self.asked_mac = frame, frame.dst
             said += self._respond(*key, self._counts[key])
         self.say(*said)
         return bool(said)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from ..netlink import codec
 from ..packets import frames, packet_socket
 from ..packets.probe_schedule import FAST, Schedule
-from . import deadlines, in_flight, interfaces, rate_limit
+from . import deadlines, in_flight, interface_facts, interfaces, rate_limit
 
 COLLECT_S = 0.01  # after the first answer to a broadcast, for a second one
 MAX_MACS = 8  # kept of one question's answers, beside the cached MAC
@@ -148,6 +148,7 @@ class Asker:
 
     def _send(self, now: float) -> None:
         """Send what rate and in-flight limit allow: repeated frames before first ones."""
+        self._interfaces.follow()
         room = min(SEND_BATCH, self._bucket.available(now), self._in_flight.room(now))
         due = self._next_frames.pop(now, room)
         due += [self._unsent.popleft() for _ in range(min(room - len(due), len(self._unsent)))]
@@ -161,7 +162,7 @@ class Asker:
         """Send the next frame of questions that share device and family."""
         family, port = codec.family_of(group[0].question.dst), None
         interface = self._interfaces.get(ifindex)
-        why = interfaces.why_cannot_probe(interface, family)
+        why = interfaces.why_unusable(interface, family)
         if not why:
             try:
                 port = self._port(family)
@@ -174,11 +175,16 @@ class Asker:
         senders = self._interfaces.choose_senders(interface, [p.question.dst for p in group])
         own = {address.ip for address in interface.addresses}
         sent = defaultdict(list)  # (identity of the schedule, step) to probes: cheap to hash
-        for probe, sender in zip(group, senders, strict=True):
+        for at, (probe, each) in enumerate(zip(group, senders, strict=True)):
+            if self._interfaces.follow():  # its MAC or addresses may be others by now
+                self._next_frames.set(self._clock(), group[at:])
+                break
             if probe.question.dst in own:
                 self._finish(probe, "our own address")
+            elif not each:
+                self._finish(probe, interfaces.NO_SENDER)
             else:
-                step = self._send_frame(probe, interface, sender, port)
+                step = self._send_frame(probe, interface, each, port)
                 sent[id(probe.schedule), step].append(probe)
         now = self._clock()
         for (_schedule, step), probes in sent.items():
@@ -190,11 +196,14 @@ class Asker:
     def _send_frame(
         self,
         probe: _PendingProbe,
-        interface: interfaces.Interface,
-        sender: bytes,
+        interface: interface_facts.Interface,
+        senders: interfaces.Senders,
         port: packet_socket.ProbeSocket,
     ) -> int:
-        """Send the next frame of one question and return its step; a refused one counts as lost."""
+        """Send the next frame of one question and return its step; a refused one counts as lost.
+
+        senders: asked from in turn.
+        """
         now, question = self._clock(), probe.question
         if not probe.is_sent:
             probe.is_sent, probe.first_sent_at = True, now
@@ -207,6 +216,7 @@ class Asker:
         is_unicast = probe.schedule.is_unicast(step)
         mac = question.mac if is_unicast else b""
         try:
+            sender = senders[(probe.unicast_sent + probe.broadcast_sent) % len(senders)]
             words = sender, question.dst, mac, probe.schedule.wants_mac
             port.send(interface.name, *interface.probe(*words))
         except OSError as error:
@@ -285,7 +295,7 @@ class Asker:
         if not probe.unicast_sent + probe.broadcast_sent:
             return probe.send_error
         interface = self._interfaces.get(probe.question.ifindex)
-        why = interfaces.why_cannot_probe(interface, codec.family_of(probe.question.dst))
+        why = self._interfaces.why_cannot_probe(interface, probe.question.dst)
         if not why and interface and interface.carrier_changes != probe.carrier_changes:
             why = "no carrier for a while"
         return why

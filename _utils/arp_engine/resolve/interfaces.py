@@ -1,115 +1,41 @@
 """The devices that probes leave by: whether one can be sent, and with which sender address.
 
-An ARP request's sender address updates its receivers' caches, so it must be ours: the address that
-the kernel itself would use for that target on that device, and one of this device's own. It is
-chosen here and nowhere else.
+An ARP request's sender address updates its receivers' caches, so it must be ours, at this moment:
+the address that the kernel itself would use for that target on that device. It is chosen here and
+nowhere else. Devices are read again as soon as the kernel announces a change of theirs.
 """
 
-import contextlib
+import select
 import socket
-import struct
-import sys
 import time
 from collections.abc import Callable, Sequence
-from errno import ENODEV, ENXIO
-from itertools import chain
-from typing import NamedTuple
+from pathlib import Path
 
-from pyroute2.netlink import NLM_F_REQUEST, NLMSG_ERROR
-from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE
-
-from ..netlink import codec, rtnetlink
+from ..netlink import codec, listener
 from ..netlink.constants import (
     IFF_LOOPBACK,
     IFF_NOARP,
     IFF_POINTOPOINT,
     IFF_RUNNING,
     IFF_UP,
-    IFLA_ADDRESS,
-    IFLA_AF_SPEC,
-    IFLA_BROADCAST,
-    IFLA_CARRIER_CHANGES,
-    IFLA_EXT_MASK,
-    IFLA_IFNAME,
-    IFLA_INET6_CONF,
-    RTA_DST,
-    RTA_OIF,
-    RTA_PREFSRC,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV6_IFADDR,
+    RTNLGRP_LINK,
 )
 from ..packets import frames, packet_socket
+from . import interface_facts
+from .interface_facts import RT_SCOPE_LINK, Address, Interface, is_link_local
 
-MAX_AGE_S = 0.25  # a device is read again after this: its MAC may change
+MAX_AGE_S = 0.25  # a device is read again after this, whatever the kernel has announced
 MAX_KNOWN = 4096  # devices cached: containers come and go for as long as a sentinel lives
+MAX_DATAGRAMS = 64  # notifications read at once
+GROUPS = RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
+CONF_ALL = Path("/proc/sys/net/ipv4/conf/all")
 
-RTEXT_FILTER_SKIP_STATS = 8  # include/uapi/linux/rtnetlink.h
-DEVCONF_FORWARDING = 0  # include/uapi/linux/ipv6.h
-# --- include/uapi/linux/if_addr.h
-IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
-IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x08, 0x40
-RT_SCOPE_LINK = 253  # include/uapi/linux/rtnetlink.h
-
-_IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
-_RTMSG = struct.Struct("=BB10x")  # family, length of the target's prefix; the rest zero
-_LINK_LOCAL = 0xFE80 >> 6  # RFC 4291, 2.5.6: fe80::/10
+Senders = tuple[bytes, ...]  # addresses to ask from in turn; none: nobody can be asked
 
 
-class Address(NamedTuple):
-    """One of a device's own addresses."""
-
-    ip: bytes
-    prefix: int  # bits
-    scope: int
-    flags: int
-
-    def is_usable(self) -> bool:
-        """Tell whether duplicate address detection is over and passed (RFC 4862, 5.4)."""
-        return not self.flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED) or len(self.ip) == 4
-
-    def covers(self, target: bytes) -> bool:
-        """Tell whether a target is in this address' network."""
-        host = 8 * len(self.ip) - self.prefix
-        return int.from_bytes(self.ip, "big") >> host == int.from_bytes(target, "big") >> host
-
-
-class Interface(NamedTuple):
-    """What decides whether and how one device sends probes."""
-
-    ifindex: int
-    name: str
-    hardware: int  # ARPHRD_*
-    flags: int
-    mac: bytes
-    broadcast: bytes
-    carrier_changes: int
-    forwards: bool  # IPv6
-    addresses: tuple[Address, ...]  # the usable ones
-
-    def sender_addresses(self, family: int) -> list[Address]:
-        """Return the addresses that may be the sender of a probe."""
-        if family == socket.AF_INET6:
-            return [
-                a for a in self.addresses if int.from_bytes(a.ip[:2], "big") >> 6 == _LINK_LOCAL
-            ]
-        return [a for a in self.addresses if len(a.ip) == 4 and a.scope <= RT_SCOPE_LINK]
-
-    def owns(self, ip: bytes) -> bool:
-        """Tell whether an address is this device's own."""
-        return any(address.ip == ip for address in self.addresses)
-
-    def probe(
-        self, source: bytes, dst: bytes, mac: bytes = b"", wants_mac: bool = False
-    ) -> tuple[bytes, bytes]:
-        """Return ``(destination MAC, packet)`` of a probe for ``dst``; without ``mac`` to all.
-
-        wants_mac: the answer shall name the MAC; see packets/probe_schedule.py.
-        """
-        if len(dst) == 4:
-            request = frames.arp_request(self.hardware, self.mac, source, dst)
-            return mac or self.broadcast, request
-        if mac and not wants_mac:
-            return mac, frames.solicitation(self.mac, source, dst, dst)
-        group = frames.multicast_mac(frames.solicited_node(dst))
-        return mac or group, frames.solicitation(self.mac, source, dst)
+NO_SENDER = "no address to ask from"
 
 
 def why_unusable(device: Interface | None, family: int) -> str:
@@ -129,26 +55,38 @@ def why_unusable(device: Interface | None, family: int) -> str:
     return ""
 
 
-def why_cannot_probe(device: Interface | None, family: int) -> str:
-    """Return why no probe can be sent on a device, or an empty string."""
-    why = why_unusable(device, family)
-    if why or (device and device.sender_addresses(family)):
-        return why
-    return "no address to ask from" if family == socket.AF_INET else "no link-local address"
-
-
 class Interfaces:
     """The devices of this namespace, read when needed and cached for MAX_AGE_S."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
-        """Open a netlink channel of its own."""
-        self._channel, self._clock = _Channel(), clock
+        """Open a netlink channel of its own, and follow the kernel's notifications."""
+        self._channel, self._clock = interface_facts.FactsChannel(), clock
+        self._listener = listener.Listener((RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR))
+        self._news = select.poll()
+        self._news.register(self._listener, select.POLLIN)
         self._known: dict[int, tuple[float, Interface | None]] = {}
         self._by_name: dict[str, Interface] = {}
 
     def close(self) -> None:
-        """Close the channel."""
+        """Close the sockets."""
         self._channel.close()
+        self._listener.close()
+
+    def follow(self) -> bool:
+        """Read the devices anew that the kernel has announced a change of; tell whether any was.
+
+        To be called before each frame: none that leaves after a change says what was true before.
+        """
+        if not self._news.poll(0):  # cheaper than to receive nothing
+            return False
+        messages, is_lost = self._listener.drain(MAX_DATAGRAMS)
+        changed = set(self._known) if is_lost else set[int]()
+        for datagram in messages:
+            changed.update(ifindex for _kind, ifindex, _family in codec.links(datagram))
+        changed &= set(self._known)
+        for ifindex in changed:
+            self.reread(ifindex)
+        return bool(changed)
 
     def get(self, ifindex: int, since: float | None = None) -> Interface | None:
         """Return a device, read at ``since`` or later (default: MAX_AGE_S ago); None: gone."""
@@ -190,118 +128,87 @@ class Interfaces:
         if ifindex in self._known:
             self.get(ifindex, float("inf"))
 
-    def choose_senders(self, device: Interface, targets: Sequence[bytes]) -> list[bytes]:
-        """Return the sender address of a probe for each target; all targets of one family.
+    def why_cannot_probe(self, device: Interface | None, dst: bytes) -> str:
+        """Return why no probe for an address can be sent on a device, or an empty string."""
+        why = why_unusable(device, codec.family_of(dst))
+        if why or (device and self.choose_senders(device, [dst])[0]):
+            return why
+        return NO_SENDER
 
-        IPv4: the source of the kernel's route to the target by this device, if it is the device's
-        own; else the address that the kernel takes where a route names none (inet_select_addr).
-        Where the device has one address, both are that one: no route is looked up.
-        IPv6: the link-local address, as in the kernel's probes (ndisc_send_ns).
+    def choose_senders(self, device: Interface, targets: Sequence[bytes]) -> list[Senders]:
+        """Return the sender addresses of the probes for each target; all targets of one family.
+
+        IPv4: the source of the kernel's route to the target by this device, as the kernel's own
+        request says it (net/ipv4/arp.c: arp_solicit), an address of another device (lo) included;
+        else the one that the kernel takes where no route names one (inet_select_addr).
+        IPv6: in turn a global address, as the kernel takes for a packet that waits (ndisc_solicit),
+        and the link-local one, as in its probes: some hosts refuse fe80::/10. The one first that
+        is in the target's network.
         """
-        senders = device.sender_addresses(codec.family_of(targets[0]))
-        if len(senders) == 1 or len(targets[0]) == 16:
-            return [senders[0].ip] * len(targets)
-        routed, batch = list[bytes](), self._channel.batch  # as many answers as the buffer holds
-        for at in range(0, len(targets), batch):
-            routed += self._channel.route_sources(device.ifindex, targets[at : at + batch])
+        if len(targets[0]) == 16:
+            return self._ipv6_senders(device, targets)
+        own = [a for a in device.addresses if len(a.ip) == 4 and a.scope <= RT_SCOPE_LINK]
+        if len(own) == 1 and all(own[0].prefix < 32 and own[0].covers(dst) for dst in targets):
+            return [(own[0].ip,)] * len(targets)  # its network is this link: no route is looked up
+        sources = self._route_sources(device, targets)
+        if own and max(device.arp_announce, conf_all("arp_announce")):
+            sources = [source if device.owns(source) else b"" for source in sources]
         return [
-            source if device.owns(source) else _selected(senders, target)
-            for source, target in zip(routed, targets, strict=True)
+            (source,) if source else self._selected(device, own, target)
+            for source, target in zip(sources, targets, strict=True)
         ]
 
+    def _ipv6_senders(self, device: Interface, targets: Sequence[bytes]) -> list[Senders]:
+        own = [a for a in device.addresses if len(a.ip) == 16 and not a.is_deprecated]
+        local = next(((a.ip,) for a in own if is_link_local(a.ip)), ())
+        wide = [a for a in own if a.scope < RT_SCOPE_LINK]
+        if not local and not wide:
+            return [(ip,) if ip else () for ip in self._route_sources(device, targets)]
+        senders = list[Senders]()
+        for target in targets:
+            if local and (is_link_local(target) or not wide):
+                senders.append(local)
+            else:
+                ip = _covering(wide, target)
+                is_near = any(a.covers(target) for a in wide)
+                senders.append((ip, *local) if is_near else (*local, ip))
+        return senders
 
-def _selected(senders: list[Address], target: bytes) -> bytes:
-    """Choose as inet_select_addr (net/ipv4/devinet.c): in the target's network, or the first.
+    def _route_sources(self, device: Interface, targets: Sequence[bytes]) -> list[bytes]:
+        sources, batch = list[bytes](), self._channel.batch  # as many answers as the buffer holds
+        for at in range(0, len(targets), batch):
+            sources += self._channel.route_sources(device.ifindex, targets[at : at + batch])
+        return sources
+
+    def _selected(self, device: Interface, own: list[Address], target: bytes) -> Senders:
+        """Choose as inet_select_addr (net/ipv4/devinet.c) where no route names a source.
+
+        One of the device's own; else one of its VRF, else of any device in the same VRF or in none.
+        """
+        if own:
+            return (_covering(own, target),)
+        found = [
+            (ifindex != device.vrf, ifindex, address.ip)
+            for ifindex, address in self._channel.addresses(socket.AF_INET)
+            if address.scope < RT_SCOPE_LINK
+            and not address.flags & interface_facts.IFA_F_SECONDARY
+            and (other := self.get(ifindex))
+            and other.vrf == device.vrf
+        ]
+        return (min(found)[2],) if found else ()
+
+
+def _covering(addresses: list[Address], target: bytes) -> bytes:
+    """Return the address in whose network the target is, or the first.
 
     In the kernel's order: secondary addresses follow the primary one of their network.
     """
-    return next((a.ip for a in senders if a.covers(target)), senders[0].ip)
+    return next((a.ip for a in addresses if a.covers(target)), addresses[0].ip)
 
 
-class _Channel(rtnetlink.Channel):
-    """Reads devices, addresses and routes."""
-
-    def device_facts(self, ifindex: int) -> Interface | None:
-        """Return one device; None: gone."""
-        no_counters = codec.attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
-        question = RTM_GETLINK, codec.IFINFOMSG.pack(0, 0, ifindex, 0, 0) + no_counters
-        [message] = self._answers([question])
-        if not message:
-            return None
-        _family, hardware, _index, flags, _change = codec.IFINFOMSG.unpack_from(
-            message, codec.HEADER.size
-        )
-        values = codec.values(message, codec.HEADER.size + codec.IFINFOMSG.size)
-        return Interface(
-            ifindex,
-            values[IFLA_IFNAME].rstrip(b"\0").decode(errors="backslashreplace"),
-            hardware,
-            flags,
-            values.get(IFLA_ADDRESS, b""),
-            values.get(IFLA_BROADCAST, b""),
-            _number(values.get(IFLA_CARRIER_CHANGES, b"")),
-            _forwards(values.get(IFLA_AF_SPEC, b"")),
-            (*self._addresses(socket.AF_INET, ifindex), *self._addresses(socket.AF_INET6, ifindex)),
-        )
-
-    def _addresses(self, family: int, ifindex: int) -> list[Address]:
-        """Return a device's usable addresses."""
-        question, found = _IFADDR.pack(family, 0, 0, 0, ifindex), []
-        try:
-            dump = self.dump(RTM_GETADDR, question)
-            for _kind, message in chain.from_iterable(map(codec.messages, dump)):
-                of, prefix, flags, scope, index = _IFADDR.unpack_from(message, codec.HEADER.size)
-                # kernels before 5.0 return all devices; for a missing family, all other families
-                if (of, index) == (family, ifindex):
-                    values = codec.values(message, codec.HEADER.size + _IFADDR.size)
-                    flags = _number(values.get(IFA_FLAGS, b"")) or flags
-                    ip = values.get(IFA_LOCAL) or values[IFA_ADDRESS]
-                    found.append(Address(ip, prefix, scope, flags))
-        except OSError as error:
-            if error.errno not in (ENODEV, ENXIO):
-                raise
-        return [address for address in found if address.is_usable()]
-
-    def route_sources(self, ifindex: int, targets: Sequence[bytes]) -> list[bytes]:
-        """Return the source address of the route to each target by a device; empty: no route."""
-        by = codec.attribute(RTA_OIF, struct.pack("=i", ifindex))
-        questions = [
-            (
-                RTM_GETROUTE,
-                _RTMSG.pack(socket.AF_INET, 32) + codec.attribute(RTA_DST, target) + by,
-            )
-            for target in targets
-        ]
-        attributes_at = codec.HEADER.size + _RTMSG.size
-        return [
-            codec.values(message, attributes_at).get(RTA_PREFSRC, b"") if message else b""
-            for message in self._answers(questions)
-        ]
-
-    def _answers(self, questions: list[tuple[int, bytes]]) -> list[bytes]:
-        """Send requests; return the answer to each, in order; empty: refused."""
-        orders = b"".join(
-            codec.HEADER.pack(codec.HEADER.size + len(body), kind, NLM_F_REQUEST, number, 0) + body
-            for number, (kind, body) in enumerate(questions, 1)
-        )
-        self._sock.send(orders)
-        answers = [b""] * len(questions)
-        with contextlib.suppress(BlockingIOError):  # all have come: see netlink/rtnetlink.py
-            while True:
-                message = self._sock.recv(rtnetlink.DUMP_CHUNK, socket.MSG_DONTWAIT)
-                _size, kind, _flags, number, _port = codec.HEADER.unpack_from(message)
-                if kind != NLMSG_ERROR and 0 < number <= len(questions):
-                    answers[number - 1] = message
-        return answers
-
-
-def _number(value: bytes) -> int:
-    return int.from_bytes(value, sys.byteorder)
-
-
-def _forwards(families: bytes) -> bool:
-    """Tell whether a device forwards IPv6: IFLA_AF_SPEC, AF_INET6, IFLA_INET6_CONF."""
-    for wanted in (socket.AF_INET6, IFLA_INET6_CONF):
-        families = codec.values(families, 0).get(wanted, b"")
-    at = 4 * DEVCONF_FORWARDING
-    return any(families[at : at + 4])
+def conf_all(key: str) -> int:
+    """Return net.ipv4.conf.all.KEY; of it and the device's own value the greater one holds."""
+    try:
+        return int((CONF_ALL / key).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..netlink import codec
 from ..packets.probe_schedule import Schedule
-from . import interfaces
+from . import interface_facts, interfaces
 from .ask import Question, ask
 
 ONE_FRAME = Schedule((0.05,), ())
@@ -49,7 +49,7 @@ def find(
 
 
 def _unused(
-    interface: interfaces.Interface | None, claim: Claim, used: Collection[codec.Key]
+    interface: interface_facts.Interface | None, claim: Claim, used: Collection[codec.Key]
 ) -> list[bytes]:
     """Return addresses of the claim's network that stand in no table; none where it is small."""
     size = len(claim.dst)

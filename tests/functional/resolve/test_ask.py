@@ -9,9 +9,10 @@ import sys
 
 import pytest
 from arp_engine.netlink import rtnetlink
+from arp_engine.packets import packet_socket
 from arp_engine.packets.probe_schedule import FAST
 from arp_engine.resolve import ask as resolve_ask
-from arp_engine.resolve import in_flight, interfaces
+from arp_engine.resolve import in_flight, interface_facts, interfaces
 from arp_engine.resolve.ask import Question
 from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST, ip
@@ -49,13 +50,14 @@ def test_unanswered_probe_changes_nothing(scene, wire, address):
     seen = wire.questions()
     assert [is_to_all(frame) for frame in seen] == [False] + [True] * 10
     assert {frame.src for frame in seen} == {HOST}
-    for frame in seen:
+    for number, frame in enumerate(seen):
         if "." in address:
             arp = frame[ARP]
             assert (arp.hwsrc, arp.psrc, arp.hwdst) == (HOST, "192.0.2.1", "00:00:00:00:00:00")
         else:
             group = "ff02::1:ff00:10" if is_to_all(frame) else address
-            assert (frame[IPv6].src, frame[IPv6].dst, frame[IPv6].hlim) == ("fe80::1", group, 255)
+            source = "fe80::1" if number % 2 else "2001:db8::1"
+            assert (frame[IPv6].src, frame[IPv6].dst, frame[IPv6].hlim) == (source, group, 255)
             assert frame[ICMPv6NDOptSrcLLAddr].lladdr == HOST
             assert frame[ICMPv6ND_NS].cksum == IPv6(bytes(without_sum(frame)))[ICMPv6ND_NS].cksum
 
@@ -158,7 +160,7 @@ def test_4000_living_hosts_are_all_found(scene):
         ("192.0.2.10", "-n worker link set w0 down", "no carrier"),
         ("2001:db8::10", "-n worker link set w0 down", "no carrier"),
         ("192.0.2.10", "address flush dev db0", "no address to ask from"),
-        ("2001:db8::10", "address del fe80::1/64 dev db0", "no link-local address"),
+        ("2001:db8::10", "-6 address flush dev db0", "no address to ask from"),
         ("192.0.2.10", "link set db0 arp off", "device does no ARP"),
         ("192.0.2.1", "link set db0 up", "our own address"),
         ("2001:db8::1", "link set db0 up", "our own address"),
@@ -175,8 +177,9 @@ def test_reason_why_no_probe_is_sent(scene, wire, address, words, why):
 def test_tentative_address_is_no_sender(scene, wire):
     do("address del fe80::1/64 dev db0")
     scene.sysctl("ipv6.conf.db0.dad_transmits", 1000)
+    do("address del 2001:db8::1/64 dev db0")
     do("address add fe80::1/64 dev db0")
-    assert ask(question("2001:db8::10")) == [(0, 0, [], "no link-local address")]
+    assert ask(question("2001:db8::10")) == [(0, 0, [], "no address to ask from")]
 
 
 def test_removed_device_is_named(scene):
@@ -229,16 +232,22 @@ def test_missing_cap_net_raw_is_named(scene, repo):
 
 def test_infiniband_address_is_too_long():
     """No such device can be made here: InfiniBand."""
-    device = interfaces.Interface(7, "ib0", 32, 0x41, bytes(range(20)), b"\xff" * 20, 0, False, ())
+    mac = bytes(range(20))
+    device = interface_facts.Interface(7, "ib0", 32, 0x41, mac, b"\xff" * 20, 0, False, ())
     for family in (socket.AF_INET, socket.AF_INET6):
-        why = interfaces.why_cannot_probe(device, family)
+        why = interfaces.why_unusable(device, family)
         assert why == "cannot be asked here: addresses of 20 bytes"
 
 
 # --- sender address
 
 
-def test_sender_is_the_kernels_choice(scene, wire):
+@pytest.mark.parametrize(
+    ("dev", "arp_announce", "source"),
+    [("db0", 0, "10.9.9.9"), ("db0", 2, "192.0.2.1"), ("all", 1, "192.0.2.1")],
+)
+def test_sender_is_the_kernels_choice(scene, wire, dev, arp_announce, source):
+    """One route names an address on lo; arp_announce keeps to the device's own."""
     for words in (
         "link set lo up",
         "address add 192.0.2.2/24 dev db0",
@@ -256,7 +265,8 @@ def test_sender_is_the_kernels_choice(scene, wire):
         words = ip("route", "get", target, "oif", "db0").split()
         kernel[target] = words[words.index("src") + 1]
     assert set(kernel.values()) == {"192.0.2.1", "198.51.100.1", "192.0.2.2"}
-    kernel["203.0.113.10"] = "192.0.2.1"  # the route says 10.9.9.9, which is not this device's
+    kernel["203.0.113.10"] = source
+    scene.sysctl(f"ipv4.conf.{dev}.arp_announce", arp_announce)
     clock = Clock()
     with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         for target in kernel:
@@ -282,19 +292,111 @@ def test_routes_are_read_with_a_small_buffer(scene, monkeypatch):
     with contextlib.closing(interfaces.Interfaces()) as devices:
         device = devices.get(socket.if_nametoindex("db0"))
         targets = [bytes([198, 51, 100, number]) for number in range(2, 66)]
-        assert devices.choose_senders(device, targets) == 64 * [socket.inet_aton("198.51.100.1")]
+        senders = devices.choose_senders(device, targets)
+    assert senders == 64 * [(socket.inet_aton("198.51.100.1"),)]
 
 
-def test_changed_device_mac_is_sent(scene, wire):
+PEERS = [f"192.0.2.{number}" for number in range(10, 40)]
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "after"),
+    [
+        (f"link set db0 address {OTHER}", (HOST, "192.0.2.1"), (OTHER, "192.0.2.1")),
+        ("address del 192.0.2.1/24 dev db0", (HOST, "192.0.2.1"), (HOST, "192.0.2.7")),
+    ],
+    ids=["MAC", "address"],
+)
+def test_no_frame_after_a_change_says_what_was_true_before(
+    scene, wire, monkeypatch, change, before, after
+):
+    """Not even within one batch: the device is changed between two frames of it."""
+    do("address add 192.0.2.7/24 dev db0")
+    scene.sysctl("ipv4.conf.db0.promote_secondaries", 1)
+    sent, send = [], packet_socket.ProbeSocket.send
+
+    def send_and_change(port, *words):
+        send(port, *words)
+        sent.append(words)
+        if len(sent) == 5:
+            do(change)
+
+    monkeypatch.setattr(packet_socket.ProbeSocket, "send", send_and_change)
+    clock = Clock()
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
+        for address in PEERS:
+            asker.put(question(address))
+        asker.step()
+        asker.step()
+    said = [(frame[ARP].hwsrc, frame[ARP].psrc) for frame in wire.questions()]
+    assert said == [before] * 5 + [after] * (len(PEERS) - 5)
+
+
+def test_after_lost_notifications_devices_are_read_again(scene, wire, monkeypatch):
     clock = Clock()
     with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
         asker.put(question("192.0.2.10"))
         asker.step()
         do(f"link set db0 address {OTHER}")
-        clock.now += 2 * interfaces.MAX_AGE_S
+        drain = asker._interfaces._listener.drain
+        monkeypatch.setattr(asker._interfaces._listener, "drain", lambda n: ([], bool(drain(n)[0])))
         play(asker, clock)
     first, *rest = [frame[ARP].hwsrc for frame in wire.questions() if frame[ARP].pdst[-2:] == "10"]
     assert (first, set(rest)) == (HOST, {OTHER})
+
+
+@pytest.mark.parametrize("has_other", [False, True], ids=["unnumbered", "unrelated /32"])
+def test_unnumbered_host_asks_in_the_name_of_lo(scene, wire, has_other):
+    for words in ("link set lo up", "address flush dev db0", "address add 192.0.2.1/32 dev lo"):
+        do(words)
+    do("route add 192.0.2.0/24 dev db0 scope link src 192.0.2.1")
+    if has_other:
+        do("address add 10.9.9.9/32 dev db0")
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    assert ask(question("192.0.2.10")) == [(1, 1, [BORN], "")]
+    assert {frame[ARP].psrc for frame in wire.questions()} == {"192.0.2.1"}
+    assert scene.table() == [f"192.0.2.10 db0 {BORN} REACHABLE"]
+
+
+def test_without_a_route_an_address_of_another_device_is_taken(scene, wire):
+    for words in ("link set lo up", "address flush dev db0", "address add 192.0.2.1/32 dev lo"):
+        do(words)
+    assert ask(question("198.51.100.10"))[0][:2] == (1, 10)
+    assert {frame[ARP].psrc for frame in wire.questions()} == {"192.0.2.1"}
+
+
+@pytest.mark.parametrize("device", ["db0", "lo"])
+def test_ipv6_without_link_local_address_asks_from_a_global_one(scene, wire, device):
+    """On the device itself; or unnumbered, the address on lo."""
+    for words in ("link set lo up", "-6 address flush dev db0"):
+        do(words)
+    do(f"address add 2001:db8::1/{64 if device == 'db0' else 128} dev {device} nodad")
+    if device == "lo":
+        do("route add 2001:db8::/64 dev db0")
+    scene.worker("2001:db8::10")
+    scene.add("2001:db8::10", "reachable", DEAD)
+    assert ask(question("2001:db8::10")) == [(1, 1, [BORN], "")]
+    assert {frame[IPv6].src for frame in wire.questions()} == {"2001:db8::1"}
+    assert scene.table() == [f"2001:db8::10 db0 {BORN} REACHABLE"]
+
+
+@pytest.mark.parametrize(
+    ("target", "accepted", "broadcasts"),
+    [
+        ("2001:db8::10", "2001:db8::1", 0),
+        ("2001:db8::10", "fe80::1", 1),
+        ("2001:db8:9::10", "fe80::1", 0),
+        ("2001:db8:9::10", "2001:db8::1", 1),
+        ("fe80::10", "fe80::1", 0),
+    ],
+)
+def test_peer_that_refuses_one_kind_of_sender_is_heard(scene, wire, target, accepted, broadcasts):
+    def respond(address, _all, _number):
+        return [answer(address)] if wire.frame[IPv6].src == accepted else []
+
+    wire.when_asked(respond)
+    assert ask(question(target, BORN), wire=wire) == [(1, broadcasts, [BORN], "")]
 
 
 # --- rate and limits

@@ -169,18 +169,13 @@ def test_healed_is_only_what_the_table_holds(arp, scene, wire):
 # --- entries that cannot be probed
 
 
-@pytest.mark.parametrize(
-    ("address", "words", "why"),
-    [
-        ("2001:db8::10", "address del fe80::1/64 dev db0", "no link-local address"),
-        ("192.0.2.10", "address flush dev db0", "no address to ask from"),
-    ],
-)
-def test_entry_that_cannot_be_probed_is_kept_with_reason(arp, scene, address, words, why):
-    ip(*words.split())  # first: with the last address the kernel drops a family's entries
+@pytest.mark.parametrize(("address", "family"), [("2001:db8::10", "-6"), ("192.0.2.10", "-4")])
+def test_entry_that_cannot_be_probed_is_kept_with_reason(arp, scene, address, family):
+    # first: with the last address the kernel drops a family's entries
+    ip(family, "address", "flush", "dev", "db0")
     scene.add(address, "stale", BORN)
     result = arp.revalidate(address)
-    assert (result["checked"], result["kept"]) == (0, {why: 1})
+    assert (result["checked"], result["kept"]) == (0, {"no address to ask from": 1})
     assert scene.table() == [f"{address} db0 {BORN} STALE"]
 
 
