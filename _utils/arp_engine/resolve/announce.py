@@ -4,22 +4,25 @@ This is what a new machine can do on a plain network: an entry takes an announce
 one that upper-layer confirmation keeps REACHABLE. It does not arrive where broadcasts are
 suppressed (clouds, EVPN with ARP suppression), and hosts that drop gratuitous ARP ignore it.
 
+Announced is what this machine would answer for, on devices that speak (resolve/announce_rules.py).
 The second one follows after ``locktime`` (1 s): an entry that has just changed ignores the first.
 """
 
 import ipaddress
+import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from ..netlink import codec
 from ..packets import frames, packet_socket
 from ..table import answer, selectors
-from . import interfaces, rate_limit
+from . import announce_rules, interface_facts, interfaces, rate_limit
 
 REPEATS = 3
 INTERVAL_S = 1.1
+PACKETS = {socket.AF_INET: 2, socket.AF_INET6: 1}  # of one announcement
 RATE_PPS = 1000  # as many as a receiver's backlog holds
 
 
@@ -27,7 +30,7 @@ class OwnAddress(NamedTuple):
     """One of our own addresses, its device, and why it is not announced (empty: it is)."""
 
     ip: bytes
-    device: interfaces.Interface
+    device: interface_facts.Interface
     why_not: str
 
     def row(self) -> dict[str, str]:
@@ -35,17 +38,16 @@ class OwnAddress(NamedTuple):
         ip = str(ipaddress.ip_address(self.ip))
         return {"ip": ip, "dev": self.device.name, "mac": self.device.mac.hex(":")}
 
-    def packets(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield ``(destination MAC, packet)`` of one announcement."""
+    def packet(self, number: int) -> tuple[bytes, bytes]:
+        """Return ``(destination MAC, packet)`` of one of the packets of an announcement."""
         device = self.device
         if len(self.ip) == 16:
             packet = frames.advertisement(device.mac, self.ip, device.forwards)
-            yield frames.multicast_mac(frames.ALL_NODES), packet
-            return
+            return frames.multicast_mac(frames.ALL_NODES), packet
         # some hosts accept the one, some the other (RFC 5227, 3)
-        for operation in (frames.ARPOP_REQUEST, frames.ARPOP_REPLY):
-            packet = frames.arp_announcement(operation, device.hardware, device.mac, self.ip)
-            yield device.broadcast, packet
+        operation = (frames.ARPOP_REQUEST, frames.ARPOP_REPLY)[number]
+        packet = frames.arp_announcement(operation, device.hardware, device.mac, self.ip)
+        return device.broadcast, packet
 
 
 def announce(
@@ -119,14 +121,21 @@ class Announcer:
         self, ifindexes: Collection[int] | None, ip: Collection[selectors.Network] | None
     ) -> list[OwnAddress]:
         """Return our own addresses that are selected, as they are now."""
-        found, now = [], time.monotonic()
-        for _name, ifindex in sorted(self._interfaces.names().items()):
-            is_selected = ifindexes is None or ifindex in ifindexes
-            device = self._interfaces.get(ifindex, since=now) if is_selected else None
-            for address in device.addresses if device else ():
+        found, now = list[OwnAddress](), time.monotonic()
+        indexes = [ifindex for _name, ifindex in sorted(self._interfaces.names().items())]
+        devices = [d for i in indexes if (d := self._interfaces.get(i, since=now))]
+        rules = announce_rules.Rules(devices, ifindexes, ip)
+        for device in devices:
+            for address in device.addresses:
                 if ip is None or any(ipaddress.ip_address(address.ip) in net for net in ip):
-                    found.append(OwnAddress(address.ip, device, _why_not(device, address)))
+                    for speaker, why in rules.speakers(device, address):
+                        found.append(OwnAddress(address.ip, speaker, why))
         return found
+
+    def _is_still_ours(self, own: OwnAddress) -> bool:
+        """Tell whether any device of ours still has an address."""
+        indexes = self._interfaces.names().values()
+        return any((d := self._interfaces.get(ifindex)) and d.owns(own.ip) for ifindex in indexes)
 
     def send(self, own: OwnAddress) -> str:
         """Announce one address once; return why it could not be, or an empty string."""
@@ -134,11 +143,16 @@ class Announcer:
         try:
             if family not in self._ports:
                 self._ports[family] = packet_socket.ProbeSocket(family)
-            for mac, packet in own.packets():
+            for number in range(PACKETS[family]):
                 while (pause_s := self._bucket.due(time.monotonic()) - time.monotonic()) > 0:
                     self._sleep(pause_s)
                 self._bucket.spend(1, time.monotonic())
-                self._ports[family].send(own.device.name, mac, packet)
+                if self._interfaces.follow():  # our MAC may have changed, or the address moved away
+                    now = self._interfaces.get(own.device.ifindex)
+                    if not now or not self._is_still_ours(own):
+                        return "no longer an address of this machine"
+                    own = own._replace(device=now)
+                self._ports[family].send(own.device.name, *own.packet(number))
         except OSError as error:
             why = packet_socket.reason(error)
             if isinstance(error, PermissionError):
@@ -147,15 +161,6 @@ class Announcer:
                 raise PermissionError(error.errno, f"{what}; run the minion as root") from None
             return why
         return ""
-
-
-def _why_not(device: interfaces.Interface, address: interfaces.Address) -> str:
-    """Return why an address of ours is not announced, or an empty string."""
-    why = interfaces.why_unusable(device, codec.family_of(address.ip))
-    if not why and address.scope > interfaces.RT_SCOPE_LINK:
-        # for this machine alone, as the hosts behind a load balancer hold its address
-        return "scope host"
-    return why
 
 
 def _refuse_foreign(

@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from arp_engine.packets import packet_socket
 from arp_engine.resolve import announce as resolve_announce
-from asking import do
+from asking import OTHER, do
 from conftest import BORN, DEAD, HOST, ip
 from salt.exceptions import SaltInvocationError
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
@@ -16,9 +17,10 @@ from wire import BROADCAST
 
 from lab.causes import Confirming
 from lab.fabric import Fabric
-from lab.machines import poll
+from lab.machines import poll, run
 
-ADDRESSES = ["192.0.2.1", "2001:db8::1", "fe80::1"]
+V6 = "2001:db8::1"
+ADDRESSES = ["192.0.2.1", V6, "fe80::1"]
 EACH = pytest.mark.parametrize("address", ADDRESSES)
 LOOPBACK = {"device does no ARP": 2}  # 127.0.0.1 and ::1
 OWN = [{"ip": address, "dev": "db0", "mac": HOST} for address in ADDRESSES]
@@ -194,6 +196,106 @@ def test_scope_host_address_is_kept(scene, wire):
     result = announce(ip=networks("192.0.2.5"))
     assert result == {"announced": [], "kept": {"scope host": 1}}
     assert said(wire) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "words", "why"),
+    [
+        ("192.0.2.9", "/32 dev db0", "a /32 beside other addresses"),
+        ("2001:db8::9", "/64 dev db0 nodad preferred_lft 0", "deprecated address"),
+    ],
+)
+def test_quiet_address_is_announced_only_if_named(scene, wire, address, words, why):
+    do(f"address add {address}{words}")
+    assert announce(dev=["db0"], ip=networks("192.0.2.0/24", "2001:db8::/64"))["kept"] == {why: 1}
+    said(wire)
+    assert announce(ip=networks(address))["kept"] == {}
+    assert said(wire) == of(address) * 3
+
+
+def test_only_address_may_be_a_32(scene, wire):
+    do("address flush dev db0")
+    do("address add 192.0.2.9/32 dev db0")
+    assert announce(ip=networks("0.0.0.0/0"))["announced"][0]["ip"] == "192.0.2.9"
+
+
+@pytest.mark.parametrize("dev", ["db0", "all"])
+def test_address_that_arp_ignore_keeps_quiet_is_kept(scene, wire, dev):
+    do("link set lo up")
+    scene.sysctl(f"ipv4.conf.{dev}.arp_ignore", 8)
+    result = announce()
+    assert result["kept"] == {"arp_ignore": 1, **LOOPBACK}
+    assert sorted(said(wire), key=str) == sorted((of(V6) + of("fe80::1")) * 3, key=str)
+    assert announce(ip=networks("192.0.2.1"))["kept"] == {}
+
+
+@pytest.mark.parametrize("policy", ["accept", "drop"])
+def test_address_that_an_arp_filter_drops_is_kept(scene, wire, policy):
+    do("address add 192.0.2.9/24 dev db0")
+    rules = f"""table arp f {{
+      chain out {{
+        type filter hook output priority 0; policy {policy};
+        arp saddr ip 192.0.2.9 counter drop
+        arp saddr ip 192.0.2.1 accept
+      }}
+    }}"""
+    run("nft", "-f", "-", stdin=rules)
+    result = announce(dev=["db0"], ip=networks("192.0.2.0/24"))
+    assert [row["ip"] for row in result["announced"]] == ["192.0.2.1"]
+    assert result["kept"] == {"ARP filter of this host": 1}
+
+
+def test_port_of_a_bridge_is_silent_unless_named(scene, wire):
+    do("link add br0 type bridge")
+    do("link set db0 master br0")
+    result = announce(ip=networks("192.0.2.1"))
+    assert result == {"announced": [], "kept": {"port of a bridge": 1}}
+    assert said(wire) == []
+    assert announce(ip=networks("192.0.2.1"), dev=["db0"])["kept"] == {}
+
+
+def test_virtual_mac_of_vrrp_is_silent_unless_named(scene, wire):
+    do("link set db0 address 00:00:5e:00:01:33")
+    result = announce(ip=networks("192.0.2.1"))
+    assert result == {"announced": [], "kept": {"virtual MAC of VRRP": 1}}
+    assert announce(dev=["db0"], ip=networks("192.0.2.1"))["kept"] == {}
+
+
+@pytest.mark.parametrize("dev", [None, ["lo"], ["db0"]], ids=str)
+@pytest.mark.parametrize("address", ["192.0.2.9", "2001:db8::9"])
+def test_named_address_of_lo_is_announced_on_its_link(scene, wire, address, dev):
+    do("link set lo up")
+    do(f"address add {address} dev lo")
+    assert f"{address}" not in str(announce(test=True))
+    assert announce(ip=networks(address), dev=dev)["kept"] == {}
+    assert said(wire) == of(address) * 3
+
+
+def test_named_address_of_lo_without_a_link_says_so(scene, wire):
+    do("link set lo up")
+    do("address add 198.51.100.9/32 dev lo")
+    result = announce(ip=networks("198.51.100.9"))
+    assert result == {"announced": [], "kept": {"no link carries it: name dev": 1}}
+    assert announce(ip=networks("198.51.100.9"), dev=["db0"])["kept"] == {}
+    assert said(wire) == of("198.51.100.9") * 3
+
+
+@pytest.mark.parametrize(
+    "change", ["link set db0 address 02:00:00:00:00:0c", "address flush dev db0"]
+)
+def test_no_packet_after_a_change_says_what_was_true_before(scene, wire, monkeypatch, change):
+    sent, send = [], packet_socket.ProbeSocket.send
+
+    def send_and_change(port, *words):
+        send(port, *words)
+        sent.append(words)
+        if len(sent) == 1:
+            do(change)
+
+    monkeypatch.setattr(packet_socket.ProbeSocket, "send", send_and_change)
+    announce(ip=networks("192.0.2.1"))
+    _first, *later = said(wire)
+    assert {packet[2] for packet in later} == ({OTHER} if "link" in change else set())
 
 
 def test_tentative_address_is_not_announced(scene, wire):
