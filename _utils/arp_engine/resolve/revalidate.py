@@ -24,6 +24,7 @@ from ..netlink.constants import REACHABLE
 from ..table import answer, ownership, view
 from ..table.gc_pause import gc_paused
 from ..table.selectors import DEFAULT_LIMIT, Selectors
+from . import unselected
 from .report import Report
 from .revalidate_run import Run
 
@@ -49,11 +50,13 @@ def revalidate(
     with rtnetlink.Channel() as channel, gc_paused():
         table = view.TableView(channel, selectors, must_be_provable=True)
         chosen = table.read_ours()
+        there = {*chosen, *table.kept_keys()}
+        absent = [] if there else unselected.explain(channel, selectors)
         suspects = {key: entry for key, entry in chosen.items() if _is_suspect(table, entry)}
         if test:
             rows = [answer.entry_row(table, entry) for entry in suspects.values()]
             result = answer.limit_lists({"suspects": rows}, ("suspects",), limit)
-            return {**result, "would_check": len(chosen), "kept": table.kept(), "warnings": []}
+            return {**result, "would_check": len(chosen), "kept": table.kept(), "warnings": absent}
         report = Report(table, rows_wanted)
         with Run(table, report, rate, tick, is_stopped) as run:
             run.probe({**suspects, **chosen})  # suspects first
@@ -61,7 +64,7 @@ def revalidate(
                 run.fall_back()
             if not is_stopped():
                 run.finish()
-        result = {**report.as_dict(limit), "kept": table.kept(), "warnings": run.warnings}
+        result = {**report.as_dict(limit), "kept": table.kept(), "warnings": absent + run.warnings}
         if is_stopped():
             result |= {"interrupted": True, "no_outcome": len(chosen) - report.total()}
         return result

@@ -88,8 +88,9 @@ class Run:
             ]
             self.warnings.append(
                 f"still wrong: {answer.examples(names)}: another MAC answers, but the kernel keeps "
-                "the cached one (changed within locktime, or an IPv6 answer without Override "
-                "flag): run arp.revalidate again after a second, then arp.flush for the rest"
+                "the cached one (changed within locktime, an IPv6 answer without Override flag, or "
+                "a filter of this host drops the answer): run arp.revalidate again after a second, "
+                "then look for a filter (nft list ruleset), then arp.flush for the rest"
             )
 
     def fall_back(self) -> None:
