@@ -377,13 +377,13 @@ def revalidate(
     silent); ``gone`` (list of ``ip``, ``dev``,
     ``mac``: no host answered, the entry is FAILED); ``duplicates`` (list of ``ip``, ``dev``,
     ``mac``, ``macs``: several hosts answered, a duplicate address; ``proxy``: the one of them that
-    answers for addresses that nobody has); ``totals`` (full lengths of
-    these lists); ``kept`` (reason to count: entries with an owner, and entries that cannot be
-    probed: ``device is down``, ``no carrier``, ``no address to ask from``, ``no link-local
-    address``); ``warnings`` (list of lines). Only where the kernel refused a part: ``failed`` and
-    the exit code of :py:func:`arp.flush`. Only after SIGTERM (``saltutil.term_job``), with that
-    exit code too: ``interrupted`` (True) and ``no_outcome`` (int, entries not probed or not yet
-    decided); the rest is what it had done by then.
+    answers for addresses that nobody has); ``totals`` (full lengths of these lists); ``kept``
+    (reason to count: entries with an owner, and entries that cannot be probed: ``device is down``,
+    ``no carrier``, ``no address to ask from``); ``warnings`` (list of lines; where there is no
+    entry of an address that was named, its router). Only where the kernel refused a part:
+    ``failed`` and the exit code of :py:func:`arp.flush`. Only after SIGTERM
+    (``saltutil.term_job``), with that exit code too: ``interrupted`` (True) and ``no_outcome``
+    (int, entries not probed or not yet decided); the rest is what it had done by then.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
     everything. Requires CAP_NET_RAW to probe and CAP_NET_ADMIN to set PROBE. Without CAP_NET_RAW a
@@ -506,7 +506,8 @@ def diagnose(ip, dev=None, test=False):
     ip (str)
         One address.
     dev (str, default the device of the kernel's route)
-        Name of a network device. Required for a link-local IPv6 address.
+        Name of a network device; of a port of a bridge or bond, or of a VRF, the device with the
+        entries is taken. Required for a link-local IPv6 address.
     test (bool, default False)
         Only read; send no probe.
 
@@ -517,34 +518,41 @@ def diagnose(ip, dev=None, test=False):
     - ``wrong, and asking did not correct it``: the kernel does not take the answer;
     - ``duplicate address``: two hosts answer;
     - ``flux``: one host answers with two NICs;
-    - ``nobody answers``;
-    - ``silent but vouched for``: no host answers, and TCP or an
-      application keeps the entry;
+    - ``proxy``: a host answers that also answers for addresses which nobody has (proxy ARP): its
+      answer proves nothing;
+    - ``nobody answers``: which does not prove that the host is down;
+    - ``silent but vouched for``: no host answers, and TCP or an application keeps the entry;
     - ``no entry``: a host answers, and the next packet will learn it: the table is not the reason;
     - ``owned entry disagrees with the wire``: a host with another MAC answers, and the entry has an
       owner;
     - ``not on this link, next hop judged``: and the entry of the next hop is right. Where it is
       not, its own verdict is returned;
-    - ``table full``: a host answers, and the kernel has no room for an entry;
+    - ``table full``: a host answers, and the kernel has no room for an entry, or may have none;
     - ``cannot be asked here``: no route, own address, device down, no right to send;
     - ``not asked``: with ``test``, where reading alone does not decide.
+
+    Where the packets to the address may take several next hops (stuck sockets of several routes, a
+    multipath route that spreads by ports), each is judged, and the first that is at fault returned.
 
     ``sentence`` (the same, with MACs and times), ``cure`` (a command, or empty), ``address``,
     ``judged`` (the address whose entry was judged), ``route`` (``dev``, ``source``, ``gateway``,
     ``why_not``), ``entry`` and ``entry_after`` (before and after the probe; a row of
-    :py:func:`arp.list`, or None), ``kept_alive_by``, ``asked`` (probes sent: ``unicast``,
-    ``broadcast``), ``cannot_ask`` (why), ``answers_ms`` (MAC to milliseconds), ``witnesses``
-    (another address of one of two MACs, to the MACs that answer for it), ``table`` (``entries`` of
-    all namespaces, ``never_collected``, ``gc_thresh1``, ``gc_thresh2``, ``gc_thresh3``, ``refused``
-    since boot or -1, ``refused_lately``), ``sockets`` (TCP to the address, in SYN_SENT, SYN_RECV or
-    retransmitting; 100 at most, ``totals`` has the count), ``sockets_unknown`` (why they cannot
-    be listed), ``kernel`` (its release); only where a heal could not be recorded for
-    :py:func:`arp_hygiene.healed`: ``warnings`` (list of lines).
+    :py:func:`arp.list`, or None), ``kept_alive_by`` (before the probe), ``asked`` (probes sent:
+    ``unicast``, ``broadcast``), ``cannot_ask`` (why), ``answers_ms`` (MAC to milliseconds),
+    ``witnesses`` (another address of one of two MACs, to the MACs that answer for it), ``proxies``
+    (MACs that answer for what nobody has), ``other_hops`` (other next hops, to their verdicts),
+    ``table`` (``entries`` of all namespaces, ``never_collected``, ``gc_thresh1``, ``gc_thresh2``,
+    ``gc_thresh3``, ``refused`` since boot or -1, ``refused_lately``), ``sockets`` (TCP to the
+    address, in SYN_SENT, SYN_RECV or retransmitting; 100 at most, ``totals`` has the count),
+    ``sockets_unknown`` (why they cannot be listed), ``kernel`` (its release); only where a heal
+    could not be recorded for :py:func:`arp_hygiene.healed`: ``warnings`` (list of lines).
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
 
-    Takes 25 ms where a host answers, up to 3 s where none does, and a second more where the entry
-    changed less than ``locktime`` ago (net/ipv4/arp.c: arp_process).
+    Takes 30 ms where the entry is right, up to 3 s where no host answers, and a second more where
+    the entry changed less than ``locktime`` ago (net/ipv4/arp.c: arp_process). Where the probe
+    changed the entry, the former holder is asked again, alone, for up to ten seconds: a host that
+    was only slow has its entry back.
     """
     dst = _parsed("diagnose", evidence.parse_address, ip, dev)
     test = _parsed("diagnose", parse.flag, "test", test)
@@ -590,9 +598,11 @@ def announce(ip=None, dev=None, test=False, limit=100):
         #             1
 
     ip (str or list, default all)
-        Own address, or network in CIDR notation that contains one.
+        Own address, or network in CIDR notation that contains one. An address that is kept quiet is
+        announced only if it is named; one of ``lo`` then on the link in whose network it is.
     dev (str or list, default all)
-        Name or alternative name of a network device.
+        Name or alternative name of a network device. A port of a bridge, bond or team, and a device
+        with a virtual MAC of VRRP, announces only if it is named.
     test (bool, default False)
         Return ``would_announce`` instead of ``announced``; send nothing.
     limit (int, default 100)
@@ -601,9 +611,11 @@ def announce(ip=None, dev=None, test=False, limit=100):
     Returns a dict: ``announced`` (list of ``ip``, ``dev``, ``mac``); ``totals`` (full lengths of
     the lists); ``kept`` (reason to count, of own addresses that are not announced: ``device is
     down``, ``no carrier``, ``device does no ARP``, ``scope host``: valid on this machine alone, as
-    on the hosts behind a balancer). Only where sending failed: ``failed`` (list of ``ip``, ``dev``,
-    ``error``), with exit code 1 under ``--retcode-passthrough``. An IPv6 address in duplicate
-    address detection is not ours yet.
+    on the hosts behind a balancer; ``port of a bridge`` (or bond, team), ``virtual MAC of VRRP``;
+    what is kept quiet: ``arp_ignore``, ``deprecated address``, ``a /32 beside other addresses``,
+    ``ARP filter of this host``; ``no link carries it: name dev``). Only where sending failed:
+    ``failed`` (list of ``ip``, ``dev``, ``error``), with exit code 1 under
+    ``--retcode-passthrough``. An IPv6 address in duplicate address detection is not ours yet.
 
     Raises SaltInvocationError for a bad argument and for an address that is not this machine's,
     CommandExecutionError without CAP_NET_RAW.

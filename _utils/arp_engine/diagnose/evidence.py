@@ -1,6 +1,8 @@
 """Collect the evidence on one address: read everything, then probe, then read again, then judge.
 
-In this order because a probe heals: afterwards nothing shows what was wrong.
+In this order because a probe heals: afterwards nothing shows what was wrong. And it can harm: so
+the host with the cached MAC is asked alone first, and if the kernel takes the answer of another one
+to a broadcast, it is asked again, alone, which gives it its entry back (resolve/look_back.py).
 
 An entry with an owner is not ours to change, and a probe can change it: the kernel takes the
 answer. So it is probed only in states in which the kernel ignores answers (PERMANENT, NOARP).
@@ -8,22 +10,22 @@ answer. So it is probed only in states in which the kernel ignores answers (PERM
 
 import errno
 import os
-import re
-import struct
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGHTBL
-
-from ..netlink import codec, route, rtnetlink, sock_diag, table_dump
-from ..netlink.constants import IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, NOARP, PERMANENT, TICKS
+from ..netlink import codec, nf_tables, route, rtnetlink, table_dump
+from ..netlink.constants import IFF_UP, NOARP, PERMANENT, TICKS
+from ..resolve import look_back, look_back_run, proxy
 from ..resolve.ask import ProbeResult, Question, ask
+from ..resolve.interface_facts import is_link_local
 from ..table import answer, ownership, parse, view
 from ..table.listing import Listing
 from ..table.selectors import DEFAULT_LIMIT, parse_selectors
-from .verdict import Evidence, Load, Route, Row, is_owned, kept_alive_by, verdict
+from . import readings, ways
+from .facts import Evidence, Route, Row, is_owned
+from .verdict import HEALTHY, kept_alive_by, verdict
 
 MAX_WITNESSES = 3  # other addresses of each MAC that are probed, where two MACs answer
 SETTLE_S = 0.1  # the kernel may take an answer a moment after we have read it
@@ -32,17 +34,32 @@ MAX_LOCKTIME_WAIT_S = 2.0  # an administrator may set a longer locktime
 
 IGNORES_ANSWERS = PERMANENT | NOARP  # states in which the kernel takes no answer
 
-_NDTA_STATS, _TABLE_FULLS = 7, 10 * 8  # struct ndt_stats: the eleventh of its counters
-_UNCOUNTED_SINCE = (5, 0)  # before, PERMANENT and extern_learn entries counted like all others
-
 
 def diagnose(dst: bytes, dev: str | None = None, test: bool = False) -> dict[str, Any]:
     """Return the verdict on a packed address, and the evidence. test: only read.
 
+    Where its packets may take several next hops, the verdict on the first that is at fault.
     NotOnThisHost where there is no such device, OSError where the kernel refuses.
     """
     with rtnetlink.Channel() as channel:
-        return as_dict(_Diagnosis(channel, dst, dev).evidence(test))
+        table = view.TableView(channel, parse_selectors(dev=dev, verb="list"))
+        named = channel.ifindex(*table.selectors.dev) if table.selectors.dev else 0
+        master = ways.master(named) if named else 0
+        sockets = readings.Sockets(dst)
+        found = ways.find(channel, dst, master or named, sockets.ways, sockets.mark)
+        table_words = table, dst, sockets, master or named
+        all_seen = [_Diagnosis(*table_words, way).evidence(test) for way in found.judged]
+        seen = next((each for each in all_seen if verdict(each).name not in HEALTHY), all_seen[0])
+        hops = {each.hop: verdict(each).name for each in all_seen if each is not seen}
+        hops.update((_hop(table, key), "not judged") for key in found.others)
+        note = ""
+        if master:
+            note = f"{table.name(named)} is a port of {table.name(master)}, which has the entries."
+        return as_dict(replace(seen, other_hops=hops, dev_note=note))
+
+
+def _hop(table: view.TableView, key: codec.Key) -> str:
+    return f"{codec.address(key[1])} on {table.name(key[0])}"
 
 
 def parse_address(ip: Any, dev: Any = None) -> bytes:
@@ -72,6 +89,8 @@ def as_dict(seen: Evidence) -> dict[str, Any]:
         "cannot_ask": seen.cannot_ask,
         "answers_ms": dict(seen.answers),
         "witnesses": dict(seen.witnesses),
+        "proxies": sorted(seen.proxies),
+        "other_hops": dict(seen.other_hops),
         "table": seen.load._asdict(),
         "sockets": list(seen.sockets),
         "sockets_unknown": seen.sockets_unknown,
@@ -83,37 +102,44 @@ def as_dict(seen: Evidence) -> dict[str, Any]:
 class _Diagnosis:
     """One diagnosis of one address."""
 
-    def __init__(self, channel: rtnetlink.Channel, dst: bytes, dev: str | None) -> None:
-        self._channel, self._dst = channel, dst
-        selectors = parse_selectors(dev=dev, verb="list")
-        self._table = view.TableView(channel, selectors)
-        oif = channel.ifindex(*selectors.dev) if selectors.dev else 0
-        self._route = route.lookup(channel, dst, oif)
-        device = self._table.device(oif) if oif else None
-        if self._route.why_not and device and not device.flags & IFF_UP:
-            self._route = self._route._replace(why_not=f"{device.name} is down")
-        self._key = self._route.ifindex, self._route.gateway or dst  # of the entry that is judged
+    def __init__(
+        self,
+        table: view.TableView,
+        dst: bytes,
+        sockets: readings.Sockets,
+        oif: int,
+        way: route.Route,
+    ) -> None:
+        self._channel, self._table, self._dst, self._sockets = table.channel, table, dst, sockets
+        self._route = way
+        device = table.device(oif) if oif else None
+        if way.why_not and device and not device.flags & IFF_UP:
+            self._route = way._replace(why_not=f"{device.name} is down")
+        self._key = way.ifindex, way.gateway or dst  # of the entry that is judged
         self._family = codec.family_of(self._key[1])
 
     def evidence(self, test: bool) -> Evidence:
         """Read everything, then probe, then read again."""
-        sockets, unknown = _sockets(self._dst)
         seen = Evidence(
             codec.address(self._dst),
             self._route_row(),
             asked=not test,
-            sockets=sockets,
-            sockets_unknown=unknown,
+            sockets=[each.row() for each in self._sockets.unanswered],
+            sockets_unknown=self._sockets.why_unknown,
+            connected=len(self._sockets.answered),
             kernel=os.uname().release,
         )
-        refused = _refused(self._family)
+        refused = readings.refused(self._family)
+        load = readings.load(self._channel, self._family)
         if self._route.why_not:
-            return replace(seen, load=self._load()._replace(refused=refused))
-        load, before = self._load(), self._entry()
+            return replace(
+                seen, load=readings.load(self._channel, self._family)._replace(refused=refused)
+            )
+        load, before = readings.load(self._channel, self._family), self._entry()
         seen = replace(seen, entry=before and self._row(before))
         if not test:
             seen = self._probe(seen, before)
-        now = _refused(self._family)
+        now = readings.refused(self._family)
         return replace(seen, load=load._replace(refused=now, refused_lately=now - refused))
 
     # --- reading
@@ -151,22 +177,6 @@ class _Diagnosis:
     def _owner(self, entry: codec.Entry) -> str:
         return ownership.owner(entry, self._table.device(entry.ifindex))
 
-    def _load(self) -> Load:
-        """Return how full the table is."""
-        limits = rtnetlink.limits([self._family]).get(self._family)
-        if not limits:
-            return Load()
-        uncounted = 0
-        if _release() >= _UNCOUNTED_SINCE:
-            for block in table_dump.read(
-                self._channel.neighbours(self._family), ownership.is_exempt_from_gc
-            ):
-                if block.group is None:
-                    uncounted += sum(map(ownership.is_exempt_from_gc, block.entries()))
-                elif block.group:
-                    uncounted += len(block)
-        return Load(limits.entries_all_namespaces, uncounted, *limits[:3])
-
     # --- probing
 
     def _probe(self, seen: Evidence, before: codec.Entry | None) -> Evidence:
@@ -175,34 +185,90 @@ class _Diagnosis:
             why = f"its entry has an owner ({seen.entry['owner']}), and an answer would change it"
             return replace(seen, cannot_ask=why, entry_after=seen.entry)
         began, cached_mac = time.monotonic(), before.mac if before else b""
-        results = self._probe_twice(cached_mac)
-        answers = {mac: ms for result in reversed(results) for mac, ms in result.answers.items()}
+        results = self._probe_alone_then_all(cached_mac)
+        answers = _fastest(results)
         after = self._settled(answers)
         if self._waited_for_locktime(after, answers):
-            results += self._probe_twice(cached_mac)
+            results += self._probe_alone_then_all(cached_mac)
+            answers = _fastest(results)
             after = self._settled(answers)
-        return replace(
+        proxies = self._proxies(answers, cached_mac)
+        after = self._give_back(cached_mac, after, answers, proxies, began)
+        seen = replace(
             seen,
             asked_s=time.monotonic() - began,
             unicast_asked=sum(result.unicast_asked for result in results),
             broadcast_asked=sum(result.broadcast_asked for result in results),
             cannot_ask="" if answers else results[-1].why,
             answers={mac.hex(":"): round(ms, 3) for mac, ms in answers.items()},
+            proxies={mac.hex(":") for mac in proxies},
             entry_after=after and self._row(after),
-            witnesses=self._witnesses(answers) if len(answers) > 1 else {},
-            own_macs=_own_macs(self._channel) if answers else {},
+            own_macs=readings.own_macs(self._channel) if answers else {},
         )
+        if len(answers) > 1 and not proxies:
+            seen = replace(seen, witnesses=self._witnesses(answers))
+        if after and answers and after.mac not in answers:
+            timers = self._table.timers(self._family, self._key[0])
+            seen = replace(
+                seen,
+                locktime_left_s=ownership.locktime_left_s(after, timers),
+                arp_filter=nf_tables.arp_filter().drops,
+            )
+        return seen
 
-    def _probe_twice(self, cached_mac: bytes) -> list[ProbeResult]:
-        """Probe by broadcast, twice: of two hosts the second may be slow, or its answer lost.
+    def _probe_alone_then_all(self, cached_mac: bytes) -> list[ProbeResult]:
+        """Ask the host with the cached MAC alone, then everybody, twice.
 
-        Where nobody answers, the second question begins with a unicast probe to the cached MAC.
+        Twice because of two hosts the second may be slow, or its answer lost.
         """
-        first = ask([Question(*self._key)])[self._key]
-        if first.why or not (first.answers or cached_mac):
-            return [first]
-        mac = b"" if first.answers else cached_mac
-        return [first, ask([Question(*self._key, mac)])[self._key]]
+        results = [ask([Question(*self._key, cached_mac)])[self._key]]
+        while not results[-1].why and sum(bool(r.broadcast_asked) for r in results) < 2:
+            if not (results[-1].answers or cached_mac):
+                break
+            results.append(ask([Question(*self._key)])[self._key])
+        return results
+
+    def _proxies(self, answers: Mapping[bytes, float], cached_mac: bytes) -> set[bytes]:
+        """Return the MACs among the answers that answer for addresses which nobody has."""
+        if not answers:
+            return set()
+        neighbours = self._neighbours()
+        dsts = {e.dst for e in neighbours if e.mac in answers and e.key != self._key}
+        is_shared = any(not is_link_local(dst) for dst in dsts)
+        if set(answers) == {cached_mac} and not is_shared:
+            return set()
+        claims = [proxy.Claim(*self._key, mac) for mac in answers]
+        found = proxy.find(claims, {e.key for e in neighbours} | {self._key}, 0.0)
+        return {mac for _ifindex, mac in found}
+
+    def _give_back(
+        self,
+        cached_mac: bytes,
+        after: codec.Entry | None,
+        answers: dict[bytes, float],
+        proxies: set[bytes],
+        began: float,
+    ) -> codec.Entry | None:
+        """Give an entry that our question has moved, or that a proxy has, to its living holder.
+
+        Asks that host alone, and adds its answer; returns the entry as it is then.
+        """
+        if not after or self._owner(after):
+            return after
+        hosts = [mac for mac in answers if mac not in proxies]
+        if cached_mac and cached_mac not in proxies:
+            holder = cached_mac
+        elif proxies and len(hosts) == 1:
+            [holder] = hosts
+        else:
+            return after
+        if after.mac in (holder, b"") or after.mac not in answers:
+            return after
+        change = look_back.Change(self._key, holder, after.mac, time.monotonic())
+        outcome = look_back_run.look_back(self._table, [change], 0.0)[self._key]
+        if outcome.is_returned:
+            answers.setdefault(holder, (time.monotonic() - began) * 1000)
+        return outcome.current
 
     def _settled(self, answers: Mapping[bytes, float]) -> codec.Entry | None:
         """Wait for the entry to hold a MAC that answered, at most SETTLE_S; return the entry."""
@@ -228,51 +294,33 @@ class _Diagnosis:
     def _witnesses(self, answers: Mapping[bytes, float]) -> dict[str, list[str]]:
         """Return other addresses that the table holds at the MACs, and the MACs that answer.
 
-        Each is probed twice, as the address itself: of two hosts the second may be slow.
+        Each is probed twice, as the address itself: of two hosts the second may be slow. And its
+        holder has its entry back.
         """
-        at: dict[bytes, list[codec.Key]] = {mac: [] for mac in answers}
+        at: dict[bytes, list[codec.Entry]] = {mac: [] for mac in answers}
         for entry in self._neighbours():
             if entry.mac in at and entry.key != self._key and not self._owner(entry):
-                at[entry.mac].append(entry.key)
-        questions = [Question(*key) for found in at.values() for key in found[:MAX_WITNESSES]]
+                at[entry.mac].append(entry)
+        before = {entry.key: entry for found in at.values() for entry in found[:MAX_WITNESSES]}
+        questions = [Question(*key) for key in before]
         answered: dict[str, list[str]] = {}
         for (_ifindex, dst), result in [*ask(questions).items(), *ask(questions).items()]:
             macs = answered.setdefault(codec.address(dst), [])
             macs += [text for mac in result.answers if (text := mac.hex(":")) not in macs]
+        now, current = time.monotonic(), self._table.read_again(before)
+        changes = [
+            look_back.Change(key, before[key].mac, entry.mac, now)
+            for key, entry in current.items()
+            if entry and entry.mac and entry.mac != before[key].mac
+        ]
+        look_back_run.look_back(self._table, changes, 0.0)
         return answered
 
 
-def _release() -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
-
-
-def _sockets(peer: bytes) -> tuple[list[Row], str]:
-    """Return the TCP sockets to an address without an answer; or why they are not known."""
-    try:
-        with sock_diag.Sockets() as sockets:
-            return [found.row() for found in sockets.unanswered(peer)], ""
-    except OSError as error:
-        return [], error.strerror or str(error)
-
-
-def _refused(family: int) -> int:
-    """Return how many entries of a family found no room since boot; -1: not known."""
-    with rtnetlink.Channel() as channel:  # closed after the table: devices follow it
-        for chunk in channel.dump(RTM_GETNEIGHTBL, bytes([family, 0, 0, 0])):
-            size = codec.U32.unpack_from(chunk)[0]
-            for name, start, end in codec.attributes(chunk, 20, size):
-                if name == _NDTA_STATS and end - start >= _TABLE_FULLS + 8:
-                    return int(struct.unpack_from("=Q", chunk, start + _TABLE_FULLS)[0])
-            break
-    return -1  # before 4.3, or ipv6.disable=1
-
-
-def _own_macs(channel: rtnetlink.Channel) -> dict[str, str]:
-    """Return the MACs of this host, each with a device that has it."""
-    found = {}
-    for chunk in channel.dump(RTM_GETLINK, bytes(codec.IFINFOMSG.size)):
-        for _kind, message in codec.messages(chunk):
-            values = codec.values(message, codec.HEADER.size + codec.IFINFOMSG.size)
-            name = values[IFLA_IFNAME].rstrip(b"\0").decode(errors="backslashreplace")
-            found[values.get(IFLA_ADDRESS, b"").hex(":")] = name
-    return found
+def _fastest(results: list[ProbeResult]) -> dict[bytes, float]:
+    """Return MAC to the milliseconds of its fastest answer."""
+    answers: dict[bytes, float] = {}
+    for result in results:
+        for mac, ms in result.answers.items():
+            answers[mac] = min(ms, answers.get(mac, ms))
+    return answers

@@ -4,8 +4,9 @@ The verdicts are a closed set (``VERDICTS``). Where several are true, the first 
 because it would make the next ones misleading:
 
 1. *cannot be asked here*: no probe was sent, so nothing is known about the wire.
-2. *duplicate address*, *flux*: two MACs answer. The entry changes with every probe, so what it
-   holds now explains nothing.
+2. *proxy*: a host answers that also answers for addresses which nobody has. Its answer proves
+   nothing, and takes no entry from another host. *duplicate address*, *flux*: two MACs answer. The
+   entry changes with every probe, so what it holds now explains nothing.
 3. One MAC answers. The entry afterwards decides: it has an owner and another MAC (*owned entry
    disagrees with the wire*); no owner and another MAC (*wrong, and asking did not correct it*);
    the MAC that answers, but not before (*wrong, now corrected by asking*); there is none, for lack
@@ -27,16 +28,16 @@ wire tells apart. Without a witness two machines are assumed, and the sentence s
 """
 
 import re
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-Row = dict[str, Any]
+from .facts import Evidence, Row, is_owned
 
 TICK_S = 0.02  # an age in ticks is up to one too small; of them there are 100 a second or more
 
 CANNOT = "cannot be asked here"
 DUPLICATE = "duplicate address"
 FLUX = "flux"
+PROXY = "proxy"
 OWNED = "owned entry disagrees with the wire"
 STILL_WRONG = "wrong, and asking did not correct it"
 CORRECTED = "wrong, now corrected by asking"
@@ -53,75 +54,19 @@ VERDICTS = {
     CANNOT: "there is no neighbour to probe, or no probe can be sent",
     DUPLICATE: "two machines answer for the address",
     FLUX: "one machine answers with two of its NICs",
+    PROXY: "a host answers that answers for every address (proxy ARP): its answer proves nothing",
     OWNED: "the entry has an owner (an operator, a routing daemon), and another MAC answers",
     STILL_WRONG: "another MAC answers, and the kernel ignores it",
     CORRECTED: "the entry had another MAC or none, and has the one that answers now",
     TABLE_FULL: "it answers, but the kernel has no room for an entry",
     NO_ENTRY: "it answers, and the next packet learns it: the table is not the cause",
     UPPER_LAYER_ONLY: "nobody answers, and TCP or an application keeps the entry",
-    SILENT: "no host answers, neither us nor the kernel",
+    SILENT: "no host answers, neither us nor the kernel; it need not be down",
     RIGHT: "the cached MAC is the one that answers: the table is not the cause",
     NEXT_HOP: "the entry of the router is right: the cause lies behind it",
     NOT_ASKED: "only read (test=True), which does not decide",
 }
-
-
-class Route(NamedTuple):
-    """How the kernel sends to an address. ``gateway`` is empty where it is on the link."""
-
-    dev: str = ""
-    source: str = ""
-    gateway: str = ""
-    why_not: str = ""  # why there is no neighbour to probe
-
-
-class Load(NamedTuple):
-    """How full the table is, all namespaces together; zeros where the kernel has no such table."""
-
-    entries: int = 0
-    never_collected: int = 0  # PERMANENT and extern_learn of this namespace: no limit counts them
-    gc_thresh1: int = 0
-    gc_thresh2: int = 0
-    gc_thresh3: int = 0
-    refused: int = 0  # entries that found no room since boot; -1: not known (before Linux 4.3)
-    refused_lately: int = 0  # since the diagnosis began
-
-    @property
-    def is_full(self) -> bool:
-        """Tell whether the kernel has no room for one more entry.
-
-        Uncounted entries of other namespaces are not known, so the table may look fuller than it
-        is. So the kernel must have refused an entry, too.
-        """
-        counted = self.entries - self.never_collected
-        return bool(self.refused_lately > 0 or (self.refused and 0 < self.gc_thresh3 <= counted))
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was seen. Entries as rows of ``arp.list``; MACs in lower case with colons."""
-
-    address: str
-    route: Route
-    entry: Row | None = None  # of the next hop, before the probes
-    entry_after: Row | None = None  # and after
-    asked: bool = True  # False: only read
-    asked_s: float = 0.0  # from the first probe until the entry was read again
-    cannot_ask: str = ""
-    unicast_asked: int = 0  # probes sent to the cached MAC
-    broadcast_asked: int = 0
-    answers: dict[str, float] = field(default_factory=dict)  # MAC to ms
-    witnesses: dict[str, list[str]] = field(default_factory=dict)  # other address to MACs
-    own_macs: dict[str, str] = field(default_factory=dict)  # of this machine: MAC to device
-    load: Load = field(default_factory=Load)
-    sockets: list[Row] = field(default_factory=list)  # TCP to the address, without an answer
-    sockets_unknown: str = ""  # why they cannot be listed
-    kernel: str = ""  # its release
-
-    @property
-    def judged(self) -> str:
-        """Return the address whose entry is judged: the router's, where there is one."""
-        return self.route.gateway or self.address
+HEALTHY = {RIGHT, NEXT_HOP, NO_ENTRY, NOT_ASKED}  # the table is not the cause, as far as is known
 
 
 class Verdict(NamedTuple):
@@ -136,12 +81,21 @@ def verdict(seen: Evidence) -> Verdict:
     """Judge the evidence, in the order of the head of this file."""
     found = _judge(seen)
     notes = [found.sentence]
-    if found.name in (RIGHT, NEXT_HOP, NO_ENTRY) and seen.sockets:
-        count = len(seen.sockets)
-        sockets = "1 TCP socket gets" if count == 1 else f"{count} TCP sockets get"
+    if found.name in (RIGHT, NEXT_HOP) and (stuck := len(seen.stuck_since)):
+        sockets = "1 TCP socket gets" if stuck == 1 else f"{stuck} TCP sockets get"
         notes.append(f"{sockets} no answer: look for a filter, a route back, or the service.")
     if found.name != TABLE_FULL and seen.load.is_full:
         notes.append("The neighbour table is full: no new neighbour can be learned.")
+    if "proxy ARP" not in found.sentence:
+        notes += [
+            f"{mac} answers for addresses that nobody has, too (proxy ARP): it proves no host."
+            for mac in sorted(seen.proxies)
+        ]
+    if seen.other_hops:
+        hops = ", ".join(f"{hop} ({name})" for hop, name in sorted(seen.other_hops.items()))
+        notes.append(f"Its packets may take other next hops: {hops}; this is about {seen.hop}.")
+    if seen.dev_note:
+        notes.append(seen.dev_note)
     notes += [
         f"{mac} belongs to this host ({seen.own_macs[mac]}): proxy ARP?"
         for mac in seen.answers
@@ -158,6 +112,8 @@ def _judge(seen: Evidence) -> Verdict:
     if seen.cannot_ask:
         held = f"; {_holds(seen.entry)} (not verified)" if seen.entry else ""
         return Verdict(CANNOT, f"cannot probe {_who(seen)}: {seen.cannot_ask}{held}.")
+    if seen.proxies and (found := _beside_proxy(seen)):
+        return found
     if len(seen.answers) > 1:
         return _several(seen)
     return _answered(seen) if seen.answers else _silent(seen)
@@ -165,18 +121,44 @@ def _judge(seen: Evidence) -> Verdict:
 
 def _read_only(seen: Evidence) -> Verdict:
     """Judge the table alone."""
-    entry, who = seen.entry, _who(seen)
+    entry, who, ask = seen.entry, _who(seen), _command("diagnose", seen)
     if not entry:
-        if seen.load.is_full:
+        if seen.load.may_be_full:
             return _table_full(seen, f"{who} has no entry")
-        return Verdict(NO_ENTRY, f"{who} has no entry; no probe was sent.")
+        return Verdict(NOT_ASKED, f"{who} has no entry; no probe was sent.", ask)
     if entry["state"] == "FAILED":
-        return Verdict(
-            SILENT, f"no host answers for {who}: the kernel got no answer either (FAILED)."
-        )
+        sentence = f"no host answers for {who}: the kernel got no answer (FAILED)."
+        return Verdict(SILENT, sentence, ask)
     suspicion = f" {_upper_layer(seen)}" if entry["suspect"] else ""
     sentence = f"{who}: {_holds(entry)}; no probe was sent to verify it.{suspicion}"
-    return Verdict(NOT_ASKED, sentence, _command("diagnose", seen))
+    return Verdict(NOT_ASKED, sentence, ask)
+
+
+def _beside_proxy(seen: Evidence) -> Verdict | None:
+    """Judge answers of which a proxy gave some; None where the table had and has the proxy's.
+
+    That may be all there is: behind some fabrics every address answers from one MAC.
+    """
+    who, before, after = _who(seen), seen.entry, seen.entry_after
+    hosts = sorted(mac for mac in seen.answers if mac not in seen.proxies)
+    proxies = ", ".join(sorted(seen.proxies & seen.answers.keys()))
+    for_all = f"{proxies} answers for it, and for addresses that nobody has (proxy ARP)"
+    held = f"{_holds(before, 'The table held')} before, {_holds(after, 'now')}"
+    if not hosts:
+        if before and after and before["mac"] == after["mac"]:
+            return None
+        return Verdict(PROXY, f"only a proxy answers for {who}: {for_all}. {held}.")
+    if before and after and before["mac"] in seen.proxies and after["mac"] in hosts:
+        return Verdict(
+            CORRECTED,
+            f"{who} was wrong: the table held {before['mac']}, a proxy; {after['mac']} answers "
+            f"itself, and the table holds that now. {for_all}.",
+        )
+    return Verdict(
+        PROXY,
+        f"{', '.join(hosts)} answers for {who}; {for_all}: the answer of a proxy proves nothing. "
+        f"{held}.",
+    )
 
 
 def _several(seen: Evidence) -> Verdict:
@@ -193,14 +175,13 @@ def _several(seen: Evidence) -> Verdict:
             "there: sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
         )
     reason = "two machines or two NICs of one: no other address of theirs is known here to tell"
+    cure = ""  # two NICs of one machine may be meant so
     if alone:
         address, mac = alone[0]
         reason = f"for {address} only {mac} answers, so they are two machines"
-    return Verdict(
-        DUPLICATE,
-        f"{len(seen.answers)} MACs answer for {who}: {macs}; {reason}. {held}.",
-        f"on all of them but one: ip address del {seen.judged} dev DEVICE",
-    )
+        cure = f"on all of them but one: ip address del {seen.judged} dev DEVICE"
+    sentence = f"{len(seen.answers)} MACs answer for {who}: {macs}; {reason}. {held}."
+    return Verdict(DUPLICATE, sentence, cure)
 
 
 def _witnesses(seen: Evidence) -> tuple[list[tuple[str, str]], list[str]]:
@@ -235,18 +216,36 @@ def _answered(seen: Evidence) -> Verdict:
             f"{who} has no cached MAC (FAILED); {answers} answers, the next packet learns it.",
         )
     if after:
-        return Verdict(
-            STILL_WRONG,
-            f"{answers} answers for {who}, and yet {_holds(after)}: it changed a moment ago "
-            "(locktime), another process writes it, or the IPv6 answer has no Override flag.",
-            _command("flush", seen),
-        )
-    if seen.load.is_full:
+        return _still_wrong(seen, after)
+    if seen.load.may_be_full:
         return _table_full(seen, f"{answers} answers for {who}, which has no entry")
     gone = f" any more ({_holds(before, 'it was')})" if before else ""
     return Verdict(
         NO_ENTRY, f"{who} has no entry{gone}; {answers} answers, the next packet learns it."
     )
+
+
+def _still_wrong(seen: Evidence, after: Row) -> Verdict:
+    """Judge an entry into which the kernel did not take the answer: why, and what helps."""
+    cure = _command("flush", seen)
+    if ":" in seen.judged:
+        why = (
+            "the answer has no Override flag (an ND proxy), another process writes it, or a filter "
+            "of this host drops the answer"
+        )
+    elif seen.locktime_left_s:
+        why = "it changed a moment ago (locktime)"
+    elif seen.arp_filter:
+        why = "the ARP filter of this host drops the answer, or another process writes it"
+        cure = "look at: nft list ruleset arp"
+    else:
+        why = (
+            "an ARP filter of this host (arptables, nftables) drops the answer, or another process "
+            "writes it"
+        )
+        cure = ""  # the kernel would not learn it after a flush either
+    sentence = f"{_answers(seen)} answers for {_who(seen)}, and yet {_holds(after)}: {why}."
+    return Verdict(STILL_WRONG, sentence, cure)
 
 
 def _learned(seen: Evidence, mac: str) -> Verdict:
@@ -271,18 +270,27 @@ def _learned(seen: Evidence, mac: str) -> Verdict:
 def _silent(seen: Evidence) -> Verdict:
     """Judge an address that nobody answers for."""
     who, now = _who(seen), seen.entry_after
+    alive = ""
+    if seen.connected:
+        noun = "connection waits" if seen.connected == 1 else "connections wait"
+        alive = f" {seen.connected} TCP {noun} for no answer: it may well be alive."
     if now and not is_owned(now) and is_upper_layer_confirmed(seen):
         return Verdict(
             UPPER_LAYER_ONLY,
             f"traffic to {who} is lost, unless that host is alive and ignores ARP (arp_ignore): no "
             f"host answers, and yet {_holds(now)}. {_upper_layer(seen)} arp.revalidate makes the "
-            "entry FAILED unless a host answers.",
+            f"entry FAILED unless a host answers.{alive}",
             _command("revalidate", seen),
         )
+    probes = seen.unicast_asked + seen.broadcast_asked
+    static = ""
+    if now and is_owned(now) and now["mac"]:
+        static = " The kernel uses that MAC without asking: traffic may flow."
     return Verdict(
         SILENT,
-        f"no host answers for {who}; {_holds(now)}. It is down, on another link, or its "
-        "answers do not arrive here.",
+        f"no host answers for {who} ({probes} probes); {_holds(now)}.{static}{alive} Silence alone "
+        "does not tell a dead host from one that answers no ARP (arp_ignore, a filter there or on "
+        "this host, another link).",
     )
 
 
@@ -299,8 +307,8 @@ def is_upper_layer_confirmed(seen: Evidence) -> bool:
 
 
 def kept_alive_by(seen: Evidence) -> str:
-    """Return what keeps the entry as it is."""
-    entry = seen.entry_after or seen.entry
+    """Return what kept the entry as it was before our probes."""
+    entry = seen.entry
     if not entry or not entry["mac"]:
         return ""
     if is_owned(entry):
@@ -328,17 +336,14 @@ def _release(kernel: str) -> tuple[int, ...]:
 def _table_full(seen: Evidence, what: str) -> Verdict:
     load, family = seen.load, "ipv6" if ":" in seen.judged else "ipv4"
     key = f"net.{family}.neigh.default.gc_thresh"
+    full = "is full" if load.is_full else "may be full"
+    most = "" if load.is_full else "at most "
     return Verdict(
         TABLE_FULL,
-        f"{what}, and the table is full: {load.entries} entries in all namespaces, "
+        f"{what}, and the table {full}: {most}{load.counted} entries of all namespaces count, "
         f"gc_thresh3 is {load.gc_thresh3}.",
         f"sysctl -w {key}2={load.gc_thresh3 * 2} {key}3={load.gc_thresh3 * 4}",
     )
-
-
-def is_owned(entry: Row) -> bool:
-    """Tell whether an entry has an owner; one that the kernel is resolving has none."""
-    return entry["owner"] not in ("", "INCOMPLETE", "NONE")
 
 
 def _who(seen: Evidence) -> str:

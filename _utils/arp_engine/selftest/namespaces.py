@@ -25,6 +25,8 @@ from ..netlink.constants import (
     IFF_UP,
     IFLA_ADDRESS,
     IFLA_IFNAME,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
     NDA_DST,
     NDA_FLAGS_EXT,
     NDA_LLADDR,
@@ -33,12 +35,12 @@ from ..netlink.constants import (
     NTF_PROXY,
     PERMANENT,
 )
-from ..resolve.interfaces import IFA_ADDRESS, IFA_LOCAL
+from ..resolve.interface_facts import IFA_ADDRESS, IFA_LOCAL
 from ..sentinel import privileges
 
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 # --- include/uapi/linux/if_link.h, veth.h, if_addr.h
-IFLA_LINKINFO, IFLA_NET_NS_PID, IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 18, 19, 1, 2, 1
+IFLA_NET_NS_PID, IFLA_INFO_DATA, VETH_INFO_PEER = 19, 2, 1
 IFA_F_NODAD = 0x02
 _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 

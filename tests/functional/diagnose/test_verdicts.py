@@ -2,14 +2,20 @@
 
 import importlib
 import socket
+import time
 
 import pytest
-from conftest import BORN, DEAD, ip
+from arp_engine.resolve import look_back
+from conftest import BORN, DEAD, HOST, ip
 from salt.exceptions import SaltInvocationError
 from wire import answer
+from wire import namespace as wire_namespace
+
+from lab.machines import run
 
 V4, V6 = "192.0.2.10", "2001:db8::10"
 SECOND = "02:00:00:00:00:0c"  # the MAC of one more NIC on the link
+FAMILY = {False: socket.AF_INET, True: socket.AF_INET6}
 PAIR = pytest.mark.parametrize("address", [V4, V6], ids=["v4", "v6"])
 
 
@@ -50,7 +56,7 @@ def test_right_entry(arp, scene, address):
     assert answer["route"]["dev"] == "db0"
     assert answer["entry"]["state"] == "STALE"
     assert answer["entry_after"]["mac"] == BORN
-    assert answer["asked"] == {"unicast": 0, "broadcast": 2}
+    assert answer["asked"] == {"unicast": 1, "broadcast": 2}
 
 
 def test_dev_overrides_the_route(arp, scene):
@@ -167,7 +173,8 @@ def test_witness_with_a_late_answer_is_probed_again(arp, scene, wire, address):
 
     def respond(ip, _to_all, number):
         late = ip == witness and not number
-        return [answer(ip, mac) for mac in ([BORN] if late else [BORN, SECOND])]
+        macs = ([BORN] if late else [BORN, SECOND]) if ip in (address, witness) else []
+        return [answer(ip, mac) for mac in macs]
 
     with wire.answering(respond):
         told = arp.diagnose(address)
@@ -183,6 +190,7 @@ def test_no_host_answers(arp, scene, address, state):
     assert (answer["verdict"], answer["answers_ms"]) == ("nobody answers", {})
     assert answer["asked"]["broadcast"] >= 3
     assert answer["asked"]["unicast"] == (state == "stale")
+    assert "down" not in answer["sentence"]
 
 
 @PAIR
@@ -260,7 +268,7 @@ def test_table_full(arp, scene, address, monkeypatch):
     """gc_thresh3 holds for all namespaces: a table that is really full takes the host's along."""
     scene.worker(address)
     arp.stats()  # loads the engine
-    engine = importlib.import_module("arp_engine.diagnose.evidence")
+    engine = importlib.import_module("arp_engine.diagnose.readings")
     limits = engine.rtnetlink.limits
 
     def small(families):
@@ -269,9 +277,9 @@ def test_table_full(arp, scene, address, monkeypatch):
 
     scene.fill(5, family=6 if ":" in address else 4)
     monkeypatch.setattr(engine.rtnetlink, "limits", small)
-    monkeypatch.setattr(engine, "_refused", lambda _family: 0)  # whatever this machine has seen
+    monkeypatch.setattr(engine, "refused", lambda _family: 0)  # whatever this machine has seen
     assert arp.diagnose(address)["verdict"] == "no entry"  # nobody has been refused one
-    monkeypatch.setattr(engine, "_refused", lambda _family: 3)
+    monkeypatch.setattr(engine, "refused", lambda _family: 3)
     answer = arp.diagnose(address)
     assert answer["verdict"] == "table full"
     assert answer["table"]["entries"] == answer["table"]["gc_thresh3"] >= 5
@@ -330,12 +338,13 @@ def test_device_without_carrier(arp, scene, address):
     )
 
 
-def test_ipv6_device_without_link_local_address(arp, scene):
+def test_ipv6_device_without_link_local_address_asks_from_a_global_one(arp, scene):
     scene.worker(V6)
     ip("address", "del", "fe80::1/64", "dev", "db0")
-    answer = arp.diagnose(V6)
-    assert answer["verdict"] == "cannot be asked here"
-    assert "link-local" in answer["cannot_ask"]
+    assert arp.diagnose(V6)["verdict"] == "no entry"
+    ip("-6", "address", "flush", "dev", "db0")
+    ip("-6", "route", "add", "2001:db8::/64", "dev", "db0")
+    assert arp.diagnose(V6)["cannot_ask"] == "no address to ask from"
 
 
 def test_link_local_address_with_dev(arp, scene):
@@ -353,6 +362,181 @@ def test_test_mode_sends_no_probe(arp, scene, address):
     assert answer["asked"] == {"unicast": 0, "broadcast": 0}
     assert answer["cure"] == f"salt-call arp.diagnose {address} dev=db0"
     assert scene.table() == [f"{address} db0 {DEAD} REACHABLE"]
+
+
+@PAIR
+def test_without_an_entry_test_mode_decides_nothing(arp, scene, address):
+    answer = arp.diagnose(address, test=True)
+    assert (answer["verdict"], answer["entry"]) == ("not asked", None)
+
+
+# --- whose word counts
+
+
+def slow_holder_and_twin(address, delay_s):
+    """Return answers of a holder that is slow, once, and of a twin that answers at once."""
+    wakes = []
+
+    def respond(asked, to_all, _number):
+        wakes.append(time.monotonic() + delay_s)
+        holder = asked == address and time.monotonic() >= wakes[0]
+        said = [answer(asked, DEAD)] if holder else []
+        return [*said, answer(asked, BORN)] if to_all and asked == address else said
+
+    return respond
+
+
+@PAIR
+def test_holder_that_our_probe_robbed_has_its_entry_back(arp, scene, wire, address, monkeypatch):
+    """Paused for a second; the twin answered our broadcast."""
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 10.0)
+    scene.add(address, "reachable", DEAD)
+    with wire.answering(slow_holder_and_twin(address, 1.0)):
+        told = arp.diagnose(address)
+    assert (told["verdict"], told["cure"]) == ("duplicate address", "")
+    assert set(told["answers_ms"]) == {DEAD, BORN}
+    assert told["entry_after"]["mac"] == DEAD
+    assert scene.table()[0].split()[2] == DEAD
+
+
+PROXY = "02:00:00:00:00:99"
+
+
+def beside_proxy(wire, address, hosts):
+    """Return answers of hosts, and of a proxy that answers for every address."""
+
+    def respond(asked, to_all, _number):
+        macs = [*(hosts if asked == address else []), PROXY]
+        return [answer(asked, mac) for mac in macs if to_all or mac == wire.asked_mac]
+
+    return respond
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize(
+    ("cached", "hosts", "verdict", "after"),
+    [
+        (BORN, [BORN], "proxy", BORN),
+        (PROXY, [BORN], "wrong, now corrected by asking", BORN),
+        (DEAD, [], "proxy", PROXY),
+    ],
+    ids=["right", "the proxy's", "dead"],
+)
+def test_proxy_is_named_and_takes_no_entry(arp, scene, wire, cached, hosts, verdict, after):
+    scene.add("192.0.2.254", "stale", PROXY)
+    scene.add(V4, "reachable", cached)
+    with wire.answering(beside_proxy(wire, V4, hosts)):
+        told = arp.diagnose(V4)
+    assert (told["verdict"], told["proxies"], told["cure"]) == (verdict, [PROXY], "")
+    assert "proxy ARP" in told["sentence"]
+    assert told["entry_after"]["mac"] == after
+
+
+def test_arp_filter_of_this_host_is_named(arp, scene):
+    scene.worker(V4)
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    scene.add(V4, "reachable", DEAD)
+    rules = "table arp f { chain in { type filter hook input priority 0; policy drop; }\n}"
+    run("nft", "-f", "-", stdin=rules)
+    told = arp.diagnose(V4)
+    assert told["verdict"] == "wrong, and asking did not correct it"
+    assert "the ARP filter of this host" in told["sentence"]
+    assert told["cure"] == "look at: nft list ruleset arp"
+
+
+@PAIR
+def test_peer_that_talks_is_not_called_dead(arp, scene, address):
+    """A static entry, and a host that answers no ARP."""
+    scene.worker(address)
+    scene.add(address, "permanent", BORN)
+    rules = "table netdev f { chain in { type filter hook ingress device w0 priority 0; "
+    rules += (
+        "ether type arp drop; icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } drop; }\n}"
+    )
+    with wire_namespace("worker"):
+        ip("neigh", "replace", other(address, 1), "lladdr", HOST, "nud", "permanent", "dev", "w0")
+        run("nft", "-f", "-", stdin=rules)
+        service = socket.create_server((address, 5432), family=FAMILY[":" in address])
+    with service, socket.create_connection((address, 5432), 5):
+        told = arp.diagnose(address)
+    assert told["verdict"] == "nobody answers"
+    assert "1 TCP connection waits for no answer" in told["sentence"]
+    assert "traffic may flow" in told["sentence"]
+
+
+# --- which way
+
+
+def gateways(scene, *macs):
+    """Route by two routers on the link; both answer, and the second entry is wrong."""
+    for address in ("192.0.2.11", "192.0.2.12"):
+        scene.worker(address)
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    hops = ("192.0.2.11", "192.0.2.12")
+    ip("route", "add", "default", *(w for hop in hops for w in ("nexthop", "via", hop)))
+    for hop, mac in zip(hops, macs, strict=True):
+        scene.add(hop, "reachable", mac)
+
+
+CLIENTS = [f"198.51.100.{number}" for number in range(1, 9)]
+
+
+def test_next_hop_that_the_clients_packets_take_is_judged(arp, scene):
+    gateways(scene, BORN, BORN)
+    for client in CLIENTS:
+        words = ip("route", "get", client, "from", "192.0.2.1").split()
+        told = arp.diagnose(client)
+        assert told["judged"] == words[words.index("via") + 1]
+        [hop] = told["other_hops"]
+        assert told["other_hops"][hop] == "not judged"
+        assert hop in told["sentence"]
+
+
+def test_each_next_hop_is_judged_where_the_ports_decide(arp, scene):
+    gateways(scene, BORN, DEAD)
+    scene.sysctl("ipv4.fib_multipath_hash_policy", 1)
+    told = arp.diagnose(CLIENTS[0])
+    assert (told["judged"], told["verdict"]) == ("192.0.2.12", "wrong, now corrected by asking")
+    assert told["other_hops"] == {"192.0.2.11 on db0": "not on this link, next hop judged"}
+
+
+def test_stuck_socket_shows_the_next_hop(arp, scene):
+    """By its ports."""
+    gateways(scene, BORN, BORN)
+    scene.sysctl("ipv4.fib_multipath_hash_policy", 1)
+    for _attempt in range(4):
+        with socket.socket() as caller:
+            caller.setblocking(False)
+            caller.connect_ex((CLIENTS[0], 5432))
+            words = f"from 192.0.2.1 ipproto tcp sport {caller.getsockname()[1]} dport 5432"
+            kernel = ip("route", "get", CLIENTS[0], *words.split()).split()
+            told = arp.diagnose(CLIENTS[0], test=True)
+        assert told["judged"] == kernel[kernel.index("via") + 1]
+
+
+def test_stuck_sockets_mark_shows_the_next_hop(arp, scene):
+    gateways(scene, BORN, BORN)
+    ip("route", "add", "default", "via", "192.0.2.13", "table", "7")
+    ip("rule", "add", "fwmark", "7", "table", "7")
+    with socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 7)
+        caller.setblocking(False)
+        caller.connect_ex((CLIENTS[0], 5432))
+        told = arp.diagnose(CLIENTS[0], test=True)
+    assert told["judged"] == "192.0.2.13"
+
+
+def test_port_of_a_bridge_leads_to_the_bridge(arp, scene):
+    ip("link", "add", "br0", "type", "bridge")
+    ip("link", "set", "db0", "master", "br0")
+    ip("link", "set", "br0", "up")
+    ip("address", "flush", "dev", "db0")
+    ip("address", "add", "192.0.2.1/24", "dev", "br0")
+    scene.worker(V4)
+    scene.until(lambda: "state UP" in ip("link", "show", "br0"))
+    told = arp.diagnose(V4, dev="db0")
+    assert told["route"]["dev"] == "br0"
+    assert "db0 is a port of br0, which has the entries" in told["sentence"]
 
 
 @PAIR

@@ -2,7 +2,7 @@
 
 import pytest
 from arp_engine.diagnose import verdict
-from arp_engine.diagnose.verdict import Evidence, Load, Route
+from arp_engine.diagnose.facts import Evidence, Load, Route
 
 ADDRESS, ROUTER, OTHER = "192.0.2.10", "192.0.2.254", "192.0.2.77"
 A, B, C = (f"02:00:00:00:00:0{letter}" for letter in "abc")
@@ -143,6 +143,20 @@ CASES = {
         seen(row(C), [A, B], row(), witnesses={OTHER: [A, B]}),
         verdict.FLUX,
     ),
+    # a proxy answers
+    "proxy: beside the holder": (seen(row(), [A, B], row(), proxies={B}), verdict.PROXY),
+    "proxy: took the entry": (seen(row(), [A, B], row(B), proxies={B}), verdict.PROXY),
+    "proxy: had the entry": (seen(row(A), [A, B], row(B), proxies={A}), verdict.CORRECTED),
+    "proxy: keeps the entry": (seen(row(A), [A, B], row(A), proxies={A}), verdict.PROXY),
+    "proxy: alone, new": (seen(row(), [B], row(B), proxies={B}), verdict.PROXY),
+    "proxy: no entry": (seen(None, [B], row(B), proxies={B}), verdict.PROXY),
+    "proxy: two of them": (seen(row(), [A, B], row(B), proxies={A, B}), verdict.PROXY),
+    "proxy: two hosts, too": (seen(row(), [A, B, C], row(), proxies={C}), verdict.PROXY),
+    "proxy: alone, as before": (seen(row(), [A], row(), proxies={A}), verdict.RIGHT),
+    "proxy: the router, as before": (
+        seen(row(), [A], row(), BEHIND, proxies={A}),
+        verdict.NEXT_HOP,
+    ),
     # no probe can be sent
     "cannot: no route": (seen(route=Route(why_not="ENETUNREACH")), verdict.CANNOT),
     "cannot: no route, only read": (read(route=Route(why_not="ENETUNREACH")), verdict.CANNOT),
@@ -158,7 +172,7 @@ CASES = {
     "read: set by hand": (read(PERMANENT), verdict.NOT_ASKED),
     "read: being resolved": (read(INCOMPLETE), verdict.NOT_ASKED),
     "read: failed": (read(FAILED), verdict.SILENT),
-    "read: no entry": (read(), verdict.NO_ENTRY),
+    "read: no entry": (read(), verdict.NOT_ASKED),
     "read: no entry, no room": (read(load=FULL), verdict.TABLE_FULL),
     "read: behind a router": (read(row(), route=BEHIND), verdict.NOT_ASKED),
 }
@@ -192,7 +206,11 @@ def test_every_verdict_occurs():
         (seen(row(), [B], row(B)), ""),
         (seen(SUSPECT, (), SUSPECT), "salt-call arp.revalidate 192.0.2.10 dev=db0"),
         (seen(SUSPECT, (), SUSPECT, BEHIND), "salt-call arp.revalidate 192.0.2.254 dev=db0"),
-        (seen(row(), [B], row()), "salt-call arp.flush 192.0.2.10 dev=db0"),
+        (seen(row(), [B], row(), locktime_left_s=4), "salt-call arp.flush 192.0.2.10 dev=db0"),
+        (seen(row(), [B], row()), ""),
+        (seen(row(), [B], row(), arp_filter=True), "look at: nft list ruleset arp"),
+        (seen(row(), [A, B], row()), ""),
+        (seen(row(), [A, B], row(), proxies={B}, witnesses={OTHER: [A]}), ""),
         (read(row(), route=BEHIND), "salt-call arp.diagnose 192.0.2.10 dev=db0"),
         (seen(PERMANENT, [B], PERMANENT), "ip neigh del 192.0.2.10 dev db0"),
         (seen(ZEBRA, [B], ZEBRA), ""),
@@ -204,17 +222,19 @@ def test_every_verdict_occurs():
         (seen(), ""),
     ],
     ids=[
-        "right", "corrected", "suspect", "suspect next hop", "still wrong", "not asked", "by hand",
-        "zebra", "full", "silent",
+        "right", "corrected", "suspect", "suspect next hop", "locktime", "still wrong", "filter",
+        "two MACs, one machine perhaps", "proxy", "not asked", "by hand", "zebra", "full", "silent",
     ],
 )  # fmt: skip
 def test_the_cure(evidence, cure):
     assert verdict.verdict(evidence).cure == cure
 
 
-def test_an_entry_that_an_answer_has_just_confirmed_is_kept_by_that():
-    healed = seen(row(), [B], row(B, "REACHABLE", confirmed_s=0.02))
-    assert verdict.kept_alive_by(healed).startswith("an answer or an upper-layer confirmation")
+def test_answers_to_our_probes_do_not_say_what_kept_the_entry():
+    after = row(B, "REACHABLE", confirmed_s=0.02)
+    assert verdict.kept_alive_by(seen(row(), [B], after)) == "nothing: unconfirmed for 40 s"
+    fresh = verdict.kept_alive_by(seen(FRESH, [B], after))
+    assert fresh == "an answer or an upper-layer confirmation 5.0 s ago"
     silent = seen(row(), (), REFRESHED)
     assert verdict.kept_alive_by(silent).startswith("Upper-layer confirmation keeps it")
 
@@ -233,7 +253,19 @@ def test_the_ipv6_table_has_its_own_sysctls():
         (seen(row(), (), row(), BEHIND), "192.0.2.254 (next hop of 192.0.2.10) on db0"),
         (seen(row(), [A], row(), sockets=[STUCK]), "1 TCP socket gets no answer"),
         (seen(row(), [A], row(), sockets=[STUCK] * 2), "2 TCP sockets get no answer"),
-        (seen(row(), [A], row(), load=FULL), "table is full"),
+        (seen(row(), [A], row(), load=FULL._replace(refused_lately=1)), "table is full"),
+        (seen(None, [A], load=FULL), "may be full: at most 1100 entries"),
+        (seen(row(), [B], row()), "an ARP filter of this host"),
+        (seen(row(), [B], row(), locktime_left_s=1), "a moment ago (locktime)"),
+        (seen(row(), [A, B], row(), proxies={B}), "for addresses that nobody has (proxy ARP)"),
+        (seen(row(), [A], row(), proxies={A}), "for addresses that nobody has, too (proxy ARP)"),
+        (seen(row(), (), row(), connected=2), "2 TCP connections wait for no answer"),
+        (seen(PERMANENT, (), PERMANENT), "traffic may flow"),
+        (
+            seen(row(), [A], row(), other_hops={f"{OTHER} on db0": "right"}),
+            "192.0.2.77 on db0 (right)",
+        ),
+        (seen(row(), [A], row(), dev_note="db0 is a port of br0."), "db0 is a port of br0."),
         (seen(row(), [A], row(), own_macs={A: "db1"}), "belongs to this host (db1)"),
         (seen(row(), [A, B], row(), witnesses={OTHER: [A]}), "for 192.0.2.77 only"),
         (seen(row(), [A, B], row()), "no other address of theirs is known"),
@@ -247,6 +279,43 @@ def test_the_ipv6_table_has_its_own_sysctls():
 )
 def test_the_sentence_says(evidence, said):
     assert said in verdict.verdict(evidence).sentence
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        seen(row(), [A], row(), load=FULL),
+        seen(row(), (), row()),
+        seen(PERMANENT, (), PERMANENT),
+        read(FAILED),
+    ],
+    ids=["not refused lately", "silent", "static and silent", "failed"],
+)
+def test_the_sentence_claims_no_more_than_was_seen(evidence):
+    sentence = verdict.verdict(evidence).sentence
+    assert "full" not in sentence
+    assert "down" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("retransmits", "expires_ms", "updated_s", "is_named"),
+    [(0, 0, 1.5, True), (3, 1000, 6.0, False), (3, 1000, 7.5, True), (9, 0, 121.0, True)],
+)
+def test_sockets_from_before_the_heal_are_no_evidence(retransmits, expires_ms, updated_s, is_named):
+    socket = {**STUCK, "retransmits": retransmits, "expires_ms": expires_ms}
+    entry = {**row(), "updated_s": updated_s}
+    sentence = verdict.verdict(seen(entry, [A], entry, sockets=[socket])).sentence
+    assert ("1 TCP socket gets no answer" in sentence) == is_named
+
+
+def test_sockets_are_no_evidence_against_an_entry_that_was_just_corrected():
+    assert "TCP" not in verdict.verdict(seen(row(), [B], row(B), sockets=[STUCK])).sentence
+    assert "TCP" not in verdict.verdict(seen(None, [B], row(B), sockets=[STUCK])).sentence
+
+
+def test_kept_alive_by_speaks_of_the_entry_before_the_probes():
+    assert "MSG_CONFIRM" in verdict.kept_alive_by(seen(SUSPECT, [B], row(B, "REACHABLE")))
+    assert verdict.kept_alive_by(seen(None, [B], row(B))) == ""
 
 
 @pytest.mark.parametrize("kernel", ["4.11.0", "6.18.44", "", "unknown"])

@@ -1,0 +1,88 @@
+"""Which next hops the packets to an address take: those of its stuck sockets, and their likes.
+
+One route lookup without a source is a guess: rules (ip-rule(8)) choose by source and mark, a VRF by
+the socket's device, a multipath route by a hash of the addresses, or of the ports too
+(fib_multipath_hash_policy). So the look-ups say what the sockets say.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..netlink import codec, route, rtnetlink
+from ..netlink.sock_diag import TcpSocket
+from ..resolve.interface_facts import FactsChannel
+
+MAX_SOCKETS = 64  # looked at; of one client they rarely take more than a few ways
+MAX_JUDGED = 4  # each costs probes
+SYSCTL = Path("/proc/sys/net")
+
+
+class Ways(NamedTuple):
+    """The next hops to judge, the one that most packets take first; and those not taken."""
+
+    judged: list[route.Route]
+    others: list[codec.Key]
+
+
+def find(
+    channel: rtnetlink.Channel,
+    dst: bytes,
+    ifindex: int,
+    sockets: Sequence[TcpSocket],
+    mark_of: Callable[[TcpSocket], int],
+) -> Ways:
+    """Return the ways to an address; over one device, where ifindex is given.
+
+    sockets: to the address; those that get no answer, where there are any.
+    """
+    found = dict[codec.Key, tuple[int, route.Route]]()
+    hops = set[codec.Key]()
+    for each in sockets[:MAX_SOCKETS]:
+        by = ifindex or each.ifindex
+        words = dst, by, each.local, mark_of(each)
+        way = route.lookup(channel, *words, (each.local_port, each.peer_port))
+        if not way.why_not:
+            key = way.ifindex, way.gateway or dst
+            found[key] = found.get(key, (0, way))[0] + 1, way
+            hops |= route.next_hops(channel, *words)
+    if found:
+        ways = [way for _count, way in sorted(found.values(), key=lambda item: -item[0])]
+        return Ways(ways[:MAX_JUDGED], sorted(hops - found.keys()))
+    return _without_sockets(channel, dst, ifindex)
+
+
+def _without_sockets(channel: rtnetlink.Channel, dst: bytes, ifindex: int) -> Ways:
+    """Return the way of packets from the route's own source address."""
+    way = route.lookup(channel, dst, ifindex)
+    if way.why_not:
+        return Ways([way], [])
+    if way.source and not ifindex:  # the hash of a multipath route takes the source in
+        way = _or(route.lookup(channel, dst, 0, way.source), way)
+    taken = way.ifindex, way.gateway or dst
+    others = sorted(route.next_hops(channel, dst, ifindex, way.source) - {taken})
+    if not others or _spreads_by_addresses_alone(dst):
+        return Ways([way], others)
+    ways = [way, *(way._replace(ifindex=hop, gateway=gateway) for hop, gateway in others)]
+    return Ways(ways[:MAX_JUDGED], others[MAX_JUDGED - 1 :])
+
+
+def _or(way: route.Route, otherwise: route.Route) -> route.Route:
+    return otherwise if way.why_not else way
+
+
+def _spreads_by_addresses_alone(dst: bytes) -> bool:
+    """Tell whether all connections to an address take the same next hop of a multipath route."""
+    name = "ipv4" if len(dst) == 4 else "ipv6"
+    try:
+        policy = (SYSCTL / name / "fib_multipath_hash_policy").read_text(encoding="ascii")
+    except OSError:  # a kernel that has no other way
+        return True
+    return policy.strip() in ("0", "2")  # 2: the inner addresses of a tunnel
+
+
+def master(ifindex: int) -> int:
+    """Return the bridge, bond or team that a device is a port of; 0 where it is none."""
+    with FactsChannel() as channel:
+        facts = channel.device_facts(ifindex)
+    return facts.master if facts else 0
