@@ -43,7 +43,7 @@ test-long: $(VENV)/picture
 	ARP_TABLES=500 $(PYTEST) tests/functional/table/test_random_tables.py
 
 # The sentinel, flush and revalidate on Debian's kernels, in an emulator (lab/kernels.py): ten
-# minutes. KERNEL=6.1: only that one.
+# minutes each. KERNEL=6.1: only that one; SCENES=networks: only those scenes.
 kernels: $(VENV)/kernels
 	$(PYTHON) -m lab.kernels fetch $(KERNEL)
 	$(PRIVATE) $(VENV)/bin/python -m lab.kernels play $(KERNEL)

@@ -28,8 +28,10 @@ MIRROR = "http://deb.debian.org"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 #: Name to Debian suite.
 SUITES = {
+    "5.10": ("debian bullseye main", "debian-security bullseye-security main"),
     "6.1": ("debian bookworm main", "debian-security bookworm-security main"),
     "6.12": ("debian bookworm-backports main",),
+    "7": ("debian trixie-backports main",),  # the newest for a release of Debian
 }
 #: Program to its Debian package.
 PACKAGES = {
@@ -42,7 +44,7 @@ PACKAGES = {
     "nft": "nftables",
     "qemu-system-x86_64": "qemu-system-x86",
 }
-UP_S, SCENES_S = 120, 600  # to boot, to run all scenes; usually 10 s and 300 s
+UP_S, SCENES_S = 120, 1200  # to boot, to run all scenes; usually 10 s and 500 s
 MARK = "== "  # begins a line of the scenes, among those of the kernel
 UP, OK, FAILED, OVER = "up", "ok", "FAILED", "over"
 
@@ -55,20 +57,37 @@ def fetch(name):
     lines = [f"deb [signed-by={KEYRING}] {MIRROR}/{suite}\n" for suite in SUITES[name]]
     (place / "sources.list").write_text("".join(lines), encoding="ascii")
     _apt(place, "apt-get", "update")
-    told = _apt(place, "apt-cache", "depends", "linux-image-amd64", check=False)
-    depends = re.search(r"Depends: (linux-image-\S+)", told)
-    if not depends:
+    image = _depends(place, "linux-image-amd64", "image")
+    if not image:
         raise Failed(f"kernel {name}: cannot be fetched from {MIRROR}, and no copy is here")
-    package = depends.group(1)
-    deb = place / _apt(place, "apt-get", "--print-uris", "download", package).split()[1]
-    if not deb.with_suffix("").exists():
-        print(f"fetching {package} (100 MB)", flush=True)
-        _apt(place, "apt-get", "download", package)
+    packages = image + _depends(place, image[0], "binary|modules")
+    uris = _apt(place, "apt-get", "--print-uris", "download", *packages).splitlines()
+    debs = sorted(place / line.split()[1] for line in uris)  # 7.x: binary, image, modules
+    done = place / next(deb.stem for deb in debs if deb.name.startswith("linux-image-"))
+    if not done.exists():
+        print(f"fetching {image[0]} (100 MB)", flush=True)
+        _apt(place, "apt-get", "download", *packages)
         half = place / "half"
-        run("dpkg", "-x", str(deb), str(half))
-        for older in place.glob("linux-image-*"):
+        for deb in debs:
+            run("dpkg", "-x", str(deb), str(half))
+        _like_before_7(half)
+        for older in place.glob("linux-*"):
             run("rm", "-r", str(older))
-        half.rename(deb.with_suffix(""))
+        half.rename(done)
+
+
+def _depends(place, package, kinds):
+    """Return the packages of a kernel, of some kinds, that a package depends on."""
+    told = _apt(place, "apt-cache", "depends", package, check=False)
+    return re.findall(rf"^ +Depends: (linux-(?:{kinds})-\d\S+)", told, re.MULTILINE)
+
+
+def _like_before_7(place):
+    """Give Debian's 7.x the layout of older kernels: it has all below ``usr/lib/modules``."""
+    for kernel in place.glob("usr/lib/modules/*/vmlinuz"):
+        (place / "boot").mkdir(exist_ok=True)
+        kernel.rename(place / "boot" / f"vmlinuz-{kernel.parent.name}")
+        (place / "usr/lib").rename(place / "lib")
 
 
 def _apt(place, program, *words, check=True):
@@ -157,7 +176,7 @@ def _boot(name):
         f"{tools}/vng", "--run", str(images[0]), "--cpus", "2", "--memory", "2G", "--user", "root",
         "--disable-kvm", "--disable-microvm", "--force-9p", "--verbose", "--",
         "env", "ARP_LAB_PRIVATE=1", "PYTHONDONTWRITEBYTECODE=1",
-        sys.executable, "-m", "tests.kernels",
+        sys.executable, "-m", "tests.kernels", *os.environ.get("SCENES", "").split(),
     ]  # fmt: skip
     return subprocess.Popen(
         words, cwd=REPOSITORY, env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lab import kernels
 from lab.kernels import Heard
 
 UP = "== up 6.1.192-2 is up\r\n"
@@ -54,3 +55,33 @@ def test_what_does_not_finish_fails(lines, timed_out, told):
     shown, well = heard(*lines, timed_out=timed_out)
     assert shown[-1] == told
     assert not well
+
+
+DEPENDS_7 = """\
+linux-image-7.3.4+deb13-amd64
+  PreDepends: linux-base
+ |Depends: <dracut>
+  Depends: <linux-initramfs-tool>
+  Depends: linux-base-7.3.4+deb13-amd64
+  Depends: linux-binary-7.3.4+deb13-amd64
+  Depends: linux-modules-7.3.4+deb13-amd64
+"""  # apt-cache depends, on Debian 13
+
+
+def test_a_kernel_of_three_packages_is_found(monkeypatch):
+    monkeypatch.setattr(kernels, "_apt", lambda *_words, **_options: DEPENDS_7)
+    found = kernels._depends("here", "linux-image-7.3.4+deb13-amd64", "binary|modules")
+    assert found == ["linux-binary-7.3.4+deb13-amd64", "linux-modules-7.3.4+deb13-amd64"]
+
+
+def test_a_kernel_below_usr_lib_modules_gets_the_older_layout(tmp_path):
+    modules = tmp_path / "usr/lib/modules/7.3.4+deb13-amd64"
+    modules.mkdir(parents=True)
+    (modules / "vmlinuz").touch()
+    (modules / "modules.builtin").touch()
+    kernels._like_before_7(tmp_path)
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {
+        "boot/vmlinuz-7.3.4+deb13-amd64",
+        "lib/modules/7.3.4+deb13-amd64/modules.builtin",
+    }
