@@ -24,19 +24,21 @@ def say(word, text=""):
     sys.stdout.flush()
 
 
-def main():
-    """Play all, whatever fails."""
+def main(*names):
+    """Play all, or those that are named, whatever fails."""
     refuse_outside()
     Path("/proc/sys/kernel/printk").write_text("1", encoding="ascii")  # our lines stay whole
     debian = re.search(r"Debian (\S+)", os.uname().version)
     say(UP, f"{debian.group(1) if debian else os.uname().release} is up")
     import first  # it takes long: after the first word
+    import networks
     import table
 
-    for scene in (
+    scenes = [
         table.flushed, table.protected, table.revalidated,
-        first.first_connections, first.a_bad_fabric,
-    ):  # fmt: skip
+        first.first_connections, first.a_bad_fabric, networks.networks,
+    ]  # fmt: skip
+    for scene in [scene for scene in scenes if not names or scene.__name__ in names]:
         try:
             for well, text in scene():
                 say(OK if well else FAILED, text)
@@ -46,4 +48,4 @@ def main():
     say(OVER)
 
 
-main()
+main(*sys.argv[1:])
