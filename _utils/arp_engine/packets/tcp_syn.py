@@ -46,9 +46,10 @@ class Syn(NamedTuple):
         return self.packet[at + _PORTS.size : at + _PORTS.size + 4]
 
 
-def without_vlan_tag(packet: bytes) -> bytes:
-    """Return a packet without the VLAN header (tag, protocol) that may precede its IP header."""
-    return packet[4:] if packet[2:4] in (b"\x08\x00", b"\x86\xdd") else packet
+def parse_tagged(packet: bytes) -> Syn | None:
+    """Return the SYN in a packet whose IP header a VLAN header (tag, protocol) may precede."""
+    is_tagged = packet[2:4] in (b"\x08\x00", b"\x86\xdd")
+    return parse(packet) or (parse(packet[4:]) if is_tagged else None)
 
 
 def parse(packet: bytes) -> Syn | None:

@@ -23,6 +23,12 @@ class WatchedDevices:
         self._absent: list[str] = []
         self._is_read = False
 
+    def are_renamed(self, ifindexes: list[int]) -> bool:
+        """Drop the cache; tell whether one of these devices has another name now."""
+        before = [self.name(ifindex) for ifindex in ifindexes]
+        self.forget()
+        return before != [self.name(ifindex) for ifindex in ifindexes]
+
     def _read(self) -> None:
         if not self._is_read:
             self._is_read = True

@@ -145,6 +145,7 @@ class _Session:
         self._retransmissions = signals.Retransmissions(self._sockets, hops.of_sockets, self._clock)
         self._reinjector.sent = sentinel.diary.counts["sent_again"]
         self._resync_due = self._earliest_resync = float("-inf")
+        self._has_lost = False  # notifications, and the table was not read again since
         self._full: set[int] = set()  # families that were told to be nearly full
         self._suspects: dict[codec.Key, float] = {}  # when they are doubted next
         for polled in (self._listener, self._asker, self._taps, sentinel.wake_fd):
@@ -284,16 +285,17 @@ class _Session:
                 line = "netlink buffer overrun (ENOBUFS): reads the table again; nothing to do"
                 self._teller.tell(EventKind.LOST, line, now)
                 self._devices.forget()
-                self._resync_due = self._earliest_resync
-            if len(heard) < MAX_DATAGRAMS:
+                self._has_lost = True
+            if len(heard) + lost < MAX_DATAGRAMS:
+                # Until its queue is empty the kernel drops all others too, and tells no more of it.
+                self._resync_due = self._earliest_resync if self._has_lost else self._resync_due
+                self._has_lost = False
                 return
 
     def _device(self, messages: bytes) -> None:
         """Follow a device; a bridge announces its ports by the same messages."""
         links = list(codec.links(messages))
-        names = [self._devices.name(ifindex) for _kind, ifindex, _family in links]
-        self._devices.forget()
-        if names != [self._devices.name(ifindex) for _kind, ifindex, _family in links]:
+        if self._devices.are_renamed([ifindex for _kind, ifindex, _family in links]):
             self._cache.recheck()
         for kind, ifindex, family in links:
             self._asker.device_changed(ifindex)
@@ -308,8 +310,7 @@ class _Session:
             if syn and ifindex:
                 self._sources.on_inbound_syn(ifindex, sender[4], syn)
         for data, sender in outbound:
-            syn = tcp_syn.parse(data) or tcp_syn.parse(tcp_syn.without_vlan_tag(data))
-            ifindex = self._devices.ifindex(sender[0])
+            syn, ifindex = tcp_syn.parse_tagged(data), self._devices.ifindex(sender[0])
             if syn and ifindex:
                 self._sources.on_outbound_syn(ifindex, syn)
 

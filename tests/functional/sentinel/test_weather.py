@@ -6,10 +6,14 @@ import threading
 import time
 
 import pytest
+from arp_engine.netlink import codec
+from arp_engine.netlink.constants import NDA_DST, NDA_LLADDR, PERMANENT
 from arp_engine.netlink.rtnetlink import Limits
 from arp_engine.sentinel import loop, options
 from arp_engine.table import capacity
 from conftest import BORN, DEAD, ip
+from pyroute2.netlink import NLM_F_REPLACE
+from pyroute2.netlink.rtnl import RTM_NEWNEIGH
 from sentry import (  # noqa: F401
     PAIR,
     PORT,
@@ -241,3 +245,33 @@ def test_a_nearly_full_table_is_told_once(scene, monkeypatch):
         "sentinel: full: ipv4 neighbour table at most 87 % full: 900 of gc_thresh3 1024, all "
         "namespaces together; set gc_thresh2 1024, gc_thresh3 2048"
     ]
+
+
+def rss_kb(process):
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        [line] = [line for line in file if line.startswith("VmRSS")]
+    return int(line.split()[1])
+
+
+def test_a_worker_after_a_storm_of_changes_is_not_late(scene, guard, database):
+    """Some 100,000 changes a second, of a network that goes in circles."""
+    names = scene.fill(100, "permanent")
+    begun, ifindex = guard(), socket.if_nametoindex("db0")
+    before = rss_kb(begun.process)
+    rounds = []
+    for last in range(7):
+        mac = codec.attribute(NDA_LLADDR, bytes([2, 0, 0, 0, 9, last]))
+        head = codec.NDMSG.pack(socket.AF_INET, ifindex, PERMANENT, 0, 0)
+        addresses = [codec.attribute(NDA_DST, socket.inet_aton(name)) for name in names]
+        bodies = [head + each + mac for each in addresses]
+        changes = [codec.request(RTM_NEWNEIGH, NLM_F_REPLACE, body) for body in bodies]
+        rounds.append(b"".join(changes))
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sender:
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            for changes in rounds:
+                sender.send(changes)
+            time.sleep(0.007)
+    begin_anew(scene)
+    assert connect("192.0.2.10") < 0.9
+    assert rss_kb(begun.process) < before + 20_000

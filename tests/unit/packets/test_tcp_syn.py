@@ -53,6 +53,7 @@ def test_a_syn_with_data_is_not_rebuilt():
 
 def test_a_vlan_header_before_the_ip_header_is_removed():
     for header, protocol in ((IP(**V4), b"\x08\x00"), (IPv6(**V6), b"\x86\xdd")):
-        packet = bytes(header / TCP(sport=4000, dport=5432, flags="S"))
-        assert tcp_syn.without_vlan_tag(b"\x40\x07" + protocol + packet) == packet
-        assert tcp_syn.without_vlan_tag(packet) == packet
+        packet = bytes(syn(header))
+        assert tcp_syn.parse_tagged(b"\x40\x07" + protocol + packet) == tcp_syn.parse(packet)
+        assert tcp_syn.parse_tagged(packet) == tcp_syn.parse(packet)
+        assert tcp_syn.parse_tagged(b"\x40\x07\x88\xb5" + packet) is None
