@@ -16,13 +16,31 @@ include:
   - .sysctl
 {%- endif %}
 {%- if hygiene.backend != "none" %}
-  - .record
   - .{{ hygiene.backend }}
-  - .proof
 {%- endif %}
 {%- if hygiene.sentinel.run_as %}
   - .sentinel
 {%- endif %}
 {%- for part in hygiene.former %}
   - .{{ part }}_absent
+{%- endfor %}
+
+{#- The former scheduler goes when the new one is installed, not before. #}
+{%- set former_jobs = {
+  "cron": {"cron no longer cleans the neighbour table": "file"},
+  "salt": {"the minion's scheduler no longer cleans the neighbour table": "schedule"},
+  "systemd": {"systemd no longer cleans the neighbour table": "service"},
+  "script": {"the script of a scheduled run is removed": "file"},
+} %}
+{%- for part in hygiene.former if hygiene.backend != "none" and part in former_jobs %}
+{%- if loop.first %}
+
+extend:
+{%- endif %}
+{%- for id, module in former_jobs[part].items() %}
+  {{ id | json }}:
+    {{ module }}:
+      - require:
+        - sls: arp_hygiene.{{ hygiene.backend }}
+{%- endfor %}
 {%- endfor %}

@@ -1,10 +1,12 @@
-{#- Tests that the installed job works: one run in test mode, as its user, in its environment. -#}
+{#- Tests that the job works, before it is installed: one run in test mode, as its user, in its
+    environment. Where it fails, a former job stays in force. -#}
 {%- from "./map.jinja" import hygiene with context %}
+
+include:
+  - .record
 
 a test run succeeds:
   arp_hygiene.works:
     - command: {{ hygiene.job.proof | json }}
     - words: {{ hygiene.job.arguments | json }}
-    - require:
-      - sls: arp_hygiene.record
-      - sls: arp_hygiene.{{ hygiene.backend }}
+    - require: {{ (hygiene.require + [{"sls": "arp_hygiene.record"}]) | json }}

@@ -13,7 +13,6 @@ from typing import Any
 
 FUNCTION = "arp_hygiene.run"
 BUSY = 75  # EX_TEMPFAIL: the previous run is still in progress, so this one is skipped
-PROOF_S = 240  # a test run waits so long for a scheduled one; the state's own limit is 300 s
 HEAD = "# Written by the Salt formula arp_hygiene; applying arp_hygiene.remove takes it away."
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
@@ -39,13 +38,13 @@ last() {{  # run a command; print the last line of its output, and its exit code
     {{ "$@" 2>&1; printf '\nexit %s\n' $?; }} | grep -a . | tail -n 2 | cut -b -600
 }}
 
-run() {{  # never two at a time: this file is the lock; a test run waits for it
-    last flock $lock -E {busy} "$0" {command} "$@"
+run() {{  # never two at a time: this file is the lock; a test run changes nothing and takes none
+    if [ "$test" ]; then last {command} "$@"; else last flock -n -E {busy} "$0" {command}; fi
 }}
 
-test=$* logged= lock=-n
-[ -z "$test" ] || lock="-w {proof_s}"
+test=$* logged=
 trap 'tell "stopped by a signal before it finished" 143' HUP INT TERM
+command -v flock >/dev/null || tell "flock not found: install util-linux" 127
 [ -x {salt_call} ] || tell "{shown} not found: apply arp_hygiene again" 127
 
 told=$(run "$@")
@@ -104,7 +103,6 @@ def script(salt_call: str, config_dir: str | None, arguments: dict[str, Any]) ->
         head=HEAD,
         function=FUNCTION,
         busy=BUSY,
-        proof_s=PROOF_S,
         command=shlex.join(command(salt_call, config_dir, arguments)),
         # from the master, or from its own disk on a minion without one
         sync=shlex.join([*_salt_call(salt_call, config_dir), "saltutil.sync_all"]),
@@ -113,12 +111,15 @@ def script(salt_call: str, config_dir: str | None, arguments: dict[str, Any]) ->
     )
 
 
-def proof(path: str, user: str, gid: int, capable: bool) -> list[str]:
+def proof(text: str, path: str, user: str, gid: int, capable: bool) -> list[str]:
     """Return the command that runs the script once in test mode, as the job's user would.
+
+    ``text`` of the script: it is not installed before this has succeeded, so that a former job
+    stays in force. ``path``: where it will be.
 
     ``capable``: with the capabilities that the systemd unit gives to a user who is not root.
     """
-    run = ["env", "-i", "HOME=/", "/bin/sh", path, "test=True"]
+    run = ["env", "-i", "HOME=/", "/bin/sh", "-c", text, path, "test=True"]
     if user == "root":
         return run
     both = "+net_admin,+net_raw"

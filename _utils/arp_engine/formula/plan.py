@@ -287,11 +287,12 @@ def _job(checked: pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:
         raise ValueError(_no_salt_call(checked.salt_call))
     path, by_systemd = places["script"], checked.backend == "systemd"
     config_dir = _config_dir(facts)
+    script = job_files.script(facts.salt_call, config_dir, arguments)
     job = {
         "user": checked.user,
         "arguments": arguments,
-        "script": job_files.script(facts.salt_call, config_dir, arguments),
-        "proof": job_files.proof(path, checked.user, facts.gid, capable=by_systemd),
+        "script": script,
+        "proof": job_files.proof(script, path, checked.user, facts.gid, capable=by_systemd),
     }
     when = schedule.cron_when(*checked.when)
     if by_systemd:

@@ -55,7 +55,9 @@ def test_what_is_due_is_read_as_it_was_written():
 
 
 def test_another_user_proves_the_job_with_the_rights_that_its_scheduler_gives():
-    by_cron, by_systemd = (job_files.proof("/run", "ops", 9, capable) for capable in (False, True))
+    by_cron, by_systemd = (
+        job_files.proof("true", "/run", "ops", 9, capable) for capable in (False, True)
+    )
     assert by_cron[:4] == ["setpriv", "--reuid=ops", "--regid=9", "--init-groups"]
     assert "--ambient-caps=+net_admin,+net_raw" in by_systemd
-    assert job_files.proof("/run", "root", 0, False)[0] == "env"
+    assert job_files.proof("true", "/run", "root", 0, False)[0] == "env"
