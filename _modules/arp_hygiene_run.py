@@ -211,6 +211,36 @@ def healed():
     return [{"by": "run", **row, "at": run_history.utc(row["at"])} for row in rows]
 
 
+def record_sentinel(test=False):
+    """Record the heals of the sentinel, as each run does.
+
+    Touches no entry and sends nothing. The formula calls it before it removes the sentinel, whose
+    heals would be lost with its status file.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 arp_hygiene.record_sentinel
+        # db1:
+        #     2
+
+    test (bool, default False)
+        Count only; write nothing.
+
+    Returns the number of heals that were not recorded yet (int).
+
+    Raises CommandExecutionError where they cannot be recorded.
+    """
+    history, _problem = sinks.read_history(_record_dir())
+    seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
+    rows = run_history.unreported(history, seen.get("heals", []), time.time())
+    problems = [] if test else sinks.record_heals(_record_dir(), time.time(), "sentinel", rows)
+    if problems:
+        raise CommandExecutionError(f"arp_hygiene.record_sentinel: {problems[0]}")
+    return len(rows)
+
+
 def _record_dir():
     """Return where this minion's runs leave what they did."""
     return sinks.history_directory(__opts__["root_dir"])

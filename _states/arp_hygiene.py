@@ -92,6 +92,31 @@ def sentinel_code(name):
     return {"name": name, "result": result, "changes": changes, "comment": comment}
 
 
+def sentinel_recorded(name):
+    """
+    Record the heals of the sentinel, before its status file is removed.
+
+    name
+        A sentence that says so.
+
+    .. code-block:: yaml
+
+        the sentinel's heals are recorded:
+          arp_hygiene.sentinel_recorded
+    """
+    test = __opts__["test"]
+    try:
+        count = __salt__["arp_hygiene.record_sentinel"](test=test)
+    except CommandExecutionError as error:
+        return {"name": name, "result": False, "changes": {}, "comment": str(error)}
+    return {
+        "name": name,
+        "result": None if test and count else True,
+        "changes": {"recorded": count} if count else {},
+        "comment": f"{'would record' if test else 'recorded'} {count} heals",
+    }
+
+
 def works(name, command, words):
     """
     Test that the scheduled run works: one run in its own test mode, which changes nothing.

@@ -44,3 +44,13 @@ extend:
         - sls: arp_hygiene.{{ hygiene.backend }}
 {%- endfor %}
 {%- endfor %}
+
+{%- if "sentinel" in hygiene.former %}
+
+the sentinel's heals are recorded:
+  arp_hygiene.sentinel_recorded:
+    - require:
+      - service: the sentinel is stopped
+    - require_in:
+      - file: {{ hygiene.paths.sentinel_status | json }}
+{%- endif %}

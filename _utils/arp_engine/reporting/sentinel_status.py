@@ -38,7 +38,7 @@ class StatusWriter:
         self._heals: deque[Status] = deque(former.get("heals", []), MAX_HEALS)
         self._last = ""
         self._due = self._wrote = float("-inf")
-        self._is_refused = False
+        self._is_refused = self._has_written = False
 
     def note(self, kind: EventKind, line: str, facts: Status) -> None:
         """Count one event, and keep a heal."""
@@ -67,13 +67,18 @@ class StatusWriter:
             **more,
         }
         try:
-            if self._path:
+            if self._path and not self._is_removed():
                 write(self._path, status)
+                self._has_written = True
             self._is_refused = False
         except OSError as error:
             was_refused, self._is_refused = self._is_refused, True
             return "" if was_refused else f"cannot write {self._path}: {error.strerror}"
         return ""
+
+    def _is_removed(self) -> bool:
+        """Tell whether the formula was removed while this sentinel, an engine, still runs."""
+        return self._has_written and not os.path.isdir(os.path.dirname(self._path))
 
     def close(self) -> None:
         """Write that the sentinel was stopped, unless another one has the file by now."""

@@ -198,3 +198,22 @@ def test_code_that_cannot_be_written_is_one_line(apply, engine):
     assert (state["result"], state["comment"]) == (
         False, f"cannot write {path}: Is a directory",
     )  # fmt: skip
+
+
+def test_switched_off_its_heals_stay_on_record(apply, engine):
+    """A run would have recorded them; there is no schedule here."""
+    apply(tree())
+    row = {"ip": "192.0.2.10", "dev": "db0", "old": "02:00:00:00:00:0a", "new": "02:00:00:00:00:0b"}
+    heal = {"at": int(time.time()), **row, "by": "sentinel"}
+    beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "heals": [heal]}
+    sentinel_status.write(sentinel_status.PATH, beat)
+    told = apply(tree(False), test=True)
+    done = apply(tree(False))
+    assert not done.failed
+    assert sorted(told.pending) == sorted(done.changed)
+    assert done.changed["the sentinel's heals are recorded"] == {"recorded": 1}
+    assert not os.path.exists(os.path.dirname(sentinel_status.PATH))
+    [recorded] = apply.caller.cmd("arp_hygiene.healed")
+    assert {**row, "by": "sentinel"}.items() <= recorded.items()
+    assert not apply(tree(False), "arp_hygiene.remove").failed
+    assert not apply.record.exists()
