@@ -433,6 +433,7 @@ def _facts(checked, parts):
         textfile=_textfile(),
         kept=_kept(),
         sysctl=facts.settings(checked.sysctl),
+        thresholds=facts.thresholds(formula_pillar.THRESHOLDS),
         announce=boot.installed(),
         conf=facts.kernel_settings(boot.SETTINGS),
         sentinel=_sentinel_here(checked),

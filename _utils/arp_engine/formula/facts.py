@@ -5,6 +5,7 @@ Standard library alone, no Salt: it works before anything is installed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -113,6 +114,17 @@ def settings(keys: Iterable[str]) -> dict[str, dict[str, dict[str, str]]]:
             for scope in scopes
         }
     return why_unwritable
+
+
+def thresholds(keys: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Return the table limits in force, by family; empty in a network namespace without them."""
+    limits: dict[str, dict[str, int]] = {"ipv4": {}, "ipv6": {}}
+    for family, values in limits.items():
+        for key in keys:
+            path = f"{_PROC}/{family}/neigh/default/{key}"
+            with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as file:
+                values[key] = int(file.read())
+    return limits
 
 
 def kernel_settings(names: Iterable[str]) -> dict[str, str]:

@@ -23,12 +23,12 @@ INSTALLS = ("pip", "package", "none")
 SENTINEL = ("dev", "ip", "exclude", "family", "rate", "reinject", "as")
 VERBS = ("revalidate", "flush")
 THRESHOLDS = ("gc_thresh1", "gc_thresh2", "gc_thresh3")  # one number each for the whole host
-_TOP = 2**31 - 1
+_ENTRIES = 1 << 20  # half a gigabyte of kernel memory
 _BOUNDS = {  # of the sysctl values; those the kernel turns into jiffies must not overflow there
     "mcast_resolicit": (0, 1000),
-    "gc_thresh1": (0, _TOP),
-    "gc_thresh2": (0, _TOP),
-    "gc_thresh3": (1, _TOP),
+    "gc_thresh1": (0, _ENTRIES),
+    "gc_thresh2": (0, _ENTRIES),
+    "gc_thresh3": (128, _ENTRIES),  # fewer, and the host loses neighbours that it needs
     "gc_stale_time": (0, 86400),
     "base_reachable_time_ms": (1, 86_400_000),
     "locktime": (0, 360_000),

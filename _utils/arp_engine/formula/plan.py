@@ -29,6 +29,7 @@ sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps t
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any, NamedTuple
 
@@ -70,6 +71,7 @@ class Facts(NamedTuple):
     kept: dict[str, str]  # setting -> value, in our present file of settings
     # family -> "default" or a device -> key -> why it cannot be written (empty: it can)
     sysctl: dict[str, dict[str, dict[str, str]]]
+    thresholds: dict[str, dict[str, int]]  # family -> key -> table limit in force
     announce: list[str]  # installed parts of arp_hygiene.announce
     conf: dict[str, str]  # kernel settings of arp_hygiene.announce, likewise
     sentinel: sentinel_unit.MinionFacts
@@ -153,8 +155,26 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     }
 
 
+def _check_thresholds(wanted: dict[str, dict[str, int]], facts: Facts) -> None:
+    """Raise ValueError where a wanted table limit contradicts one in force that stays."""
+    for family, in_force in facts.thresholds.items():
+        limits = [
+            (key, wanted[key]["default"] if key in wanted else in_force.get(key))
+            for key in pillar.THRESHOLDS
+        ]
+        known = [(key, limit) for key, limit in limits if in_force and limit is not None]
+        for (low, lower), (high, higher) in itertools.pairwise(known):
+            if lower > higher and (low in wanted or high in wanted):
+                key, other = (high, low) if high in wanted else (low, high)
+                raise ValueError(
+                    f"sysctl:{key}: {low} {lower} would be above {high} {higher} ({family}, "
+                    f"in force): set {other} too"
+                )
+
+
 def _check_machine(checked: pillar.Checked, facts: Facts) -> None:
-    """Raise ValueError where pillar names what this machine lacks: before anything is written."""
+    """Raise ValueError where pillar does not fit this machine: before anything is written."""
+    _check_thresholds(checked.sysctl, facts)
     wheels = checked.requirement["wheels"]
     if checked.requirement["install"] == "pip" and wheels in facts.missing_directories:
         raise ValueError(f"requirement:wheels: {wheels!r} is not a directory here: create it first")

@@ -62,6 +62,7 @@ BAD = [
     ({"sysctl": {"mcast_resolicit": {"../x": 3}}}, "sysctl:mcast_resolicit: '../x' is not the na"),
     ({"sysctl": {"mcast_resolicit": {"eth0": -3}}}, "sysctl:mcast_resolicit:eth0: -3 is not a w"),
     ({"sysctl": {"gc_thresh1": 9, "gc_thresh2": 8}}, "sysctl:gc_thresh2: 8 is below the threshold"),
+    ({"sysctl": {"gc_thresh3": 127}}, "sysctl:gc_thresh3: 127 is not a whole number from 128 to"),
     ({"sysctl": {"gc_thresh1": {"eth0": 9}}}, "sysctl:gc_thresh1: {'eth0': 9} is not a whole"),
     (
         {"requirement": {"install": "curl"}},

@@ -22,6 +22,7 @@ FACTS = formula_plan.Facts(
     textfile="",
     kept={},
     sysctl={},
+    thresholds={},
     announce=[],
     conf={},
     sentinel=sentinel_unit.MinionFacts(
@@ -278,3 +279,37 @@ def test_what_it_was_before_goes(plan):
 def test_a_sentinel_that_cannot_be_is_one_line(plan, wanted, facts, line):
     with pytest.raises(ValueError, match=f"^{line}"):
         plan({"sentinel": wanted}, **here(**facts))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "line"),
+    [
+        (
+            {"gc_thresh3": 512},
+            "sysctl:gc_thresh3: gc_thresh2 600 would be above gc_thresh3 512 (ipv4, in force): "
+            "set gc_thresh2 too",
+        ),
+        (
+            {"gc_thresh1": 601},
+            "sysctl:gc_thresh1: gc_thresh1 601 would be above gc_thresh2 600 (ipv4, in force): "
+            "set gc_thresh2 too",
+        ),
+        ({"gc_thresh2": 512, "gc_thresh3": 512}, ""),
+        ({"gc_thresh1": 0}, ""),
+        ({"mcast_resolicit": 3}, ""),
+    ],
+    ids=str,
+)
+def test_thresholds_are_compared_with_those_in_force(plan, wanted, line):
+    in_force = {"ipv4": {"gc_thresh1": 128, "gc_thresh2": 600, "gc_thresh3": 1024}, "ipv6": {}}
+    if not line:
+        plan({"sysctl": wanted}, thresholds=in_force)
+        return
+    with pytest.raises(ValueError, match=r".") as refused:
+        plan({"sysctl": wanted}, thresholds=in_force)
+    assert str(refused.value) == line
+
+
+def test_thresholds_elsewhere_are_not_judged(plan):
+    """A container has none of its own."""
+    plan({"sysctl": {"gc_thresh3": 512}}, thresholds={"ipv4": {}, "ipv6": {}})
