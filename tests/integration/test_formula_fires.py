@@ -66,7 +66,7 @@ def outage(fabric, database, number, stack):
     return worker
 
 
-def test_an_outage_heals_with_nobody_typing(fabric, short):
+def test_schedules_heal_an_outage(fabric, short):
     no_cron = cron_is_missing()
     by_cron = Masterless(fabric.database("db1", 11), short / "1", PILLAR)
     by_salt = Masterless(fabric.database("db2", 12), short / "2", SALT)

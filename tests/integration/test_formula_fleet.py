@@ -66,7 +66,7 @@ def fleet(request, repo, cron_daemon):
             yield centre.master, centre.minions, root / "his" / "top.sls"
 
 
-def test_a_highstate_configures_the_databases_alone(fleet, repo):
+def test_highstate_configures_databases_only(fleet, repo):
     master, minions, top = fleet
     ours = (repo / "top.example").read_text(encoding="utf-8")
     top.write_text(ours)  # what README says where there is no top file yet

@@ -79,7 +79,7 @@ def minion(tmp_path, cron_daemon):
     pathlib.Path("/etc/cron.d/arp_hygiene").unlink(missing_ok=True)
 
 
-def test_the_wheel_is_installed_and_used_in_one_run(minion):
+def test_wheel_is_installed_and_used_in_one_state_run(minion):
     assert "is not available" in minion("arp.list")
     done = minion("state.highstate")
     assert "pyroute2" in str(changes(done)["pyroute2 is installed"])

@@ -92,7 +92,7 @@ def site():
             yield Site(centre)
 
 
-def test_the_engine_comes_and_goes_with_its_minion(site):
+def test_engine_starts_and_ends_with_its_minion(site):
     by_hand = "the minion must be restarted by hand (it reads its engines at its start)"
     assert by_hand in site.apply({"as": "engine", "dev": "eth0"})
     assert not site.sentinels()
@@ -115,7 +115,7 @@ def test_the_engine_comes_and_goes_with_its_minion(site):
     assert (status["sentinel"], status["problem"]) == ("", "")
 
 
-def test_one_that_is_killed_is_started_again_by_its_minion(site):
+def test_killed_engine_is_started_again(site):
     site.apply({"as": "engine", "dev": "eth0"})
     site.end(signal.SIGTERM)
     site.start()

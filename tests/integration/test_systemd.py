@@ -90,14 +90,14 @@ def states(text):
     return {state["__id__"]: state for state in json.loads(text)["local"].values()}
 
 
-def test_it_is_installed_and_tried(told):
+def test_job_is_installed_and_tested(told):
     done = states(told["apply"])
     assert all(state["result"] for state in done.values()), done
     assert done["a test run succeeds"]["comment"] == "test run succeeded, nothing was changed"
     assert told["timer"].split() == ["enabled", "active"]
 
 
-def test_the_timer_fires_the_run_heals_the_journal_tells(told):
+def test_timer_starts_a_run_that_heals_and_logs(told):
     assert f"lladdr {BORN}" in told["table"]
     line = f"1 healed: 192.0.2.10 on db0: {DEAD} -> {BORN}"
     assert told["journal"].splitlines() == [line]

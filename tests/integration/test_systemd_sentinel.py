@@ -150,7 +150,7 @@ def states(text):
     return {state["__id__"]: state for state in json.loads(text)["local"].values()}
 
 
-def test_it_is_installed_and_watches(told):
+def test_service_is_installed_and_watches(told):
     done = states(told["apply"])
     assert all(state["result"] for state in done.values()), done
     assert told["service"].split() == ["enabled", "active"]
@@ -159,15 +159,15 @@ def test_it_is_installed_and_watches(told):
 @pytest.mark.parametrize(
     "part", ["first", "killed", "minion", "cleared", "engine", "service_again"]
 )
-def test_a_first_connection_does_not_fail(told, part):
+def test_first_connection_succeeds(told, part):
     assert f"192.0.2.10 dev db0 lladdr {BORN}" in told[part]
 
 
-def test_a_dying_minion_does_not_take_it_along(told):
+def test_service_survives_its_minion(told):
     assert told["minion"].splitlines()[-1] == "the same"
 
 
-def test_journal_and_status_tell(told):
+def test_heals_are_in_journal_and_status(told):
     lines = [json.loads(line) for line in told["journal"].splitlines()]
     urgency = {line["MESSAGE"].split(": ")[1]: line["PRIORITY"] for line in lines}
     assert urgency.keys() >= {"watching", "healed"}
@@ -181,17 +181,17 @@ def test_journal_and_status_tell(told):
     assert status["sentinel"].startswith("running; ")
 
 
-def test_applied_again_it_is_left_alone(told):
+def test_second_apply_changes_nothing(told):
     assert not any(state["changes"] for state in states(told["again"]).values())
 
 
-def test_switched_there_is_one(told):
+def test_switching_the_kind_leaves_one_process(told):
     assert "1" in told["engine"].splitlines()
     assert "arp-hygiene" not in told["engine"].split("\n1\n")[1], "no unit"
     assert '"as": "service"' in told["service_again"]
 
 
-def test_switched_off_there_is_none(told):
+def test_switching_off_leaves_no_process(told):
     answer = told["off"].split("\n0\n")
     (status,) = yaml.safe_load(answer[1])["local"]
     assert (status["sentinel"], status["problem"]) == ("", "")

@@ -42,7 +42,7 @@ def is_heal(event):
 
 
 @pytest.mark.parametrize("way", ["salt-call", "minion"])
-def test_a_heal_is_an_event_at_the_master(centre, way):
+def test_heal_is_an_event_at_the_master(centre, way):
     (db1,) = centre.minions.values()
     database = db1.machine
     worker = centre.fabric.worker("worker", 90, DEAD)
@@ -61,7 +61,7 @@ def test_a_heal_is_an_event_at_the_master(centre, way):
     assert f"{DEAD} -> {BORN}" in event["data"]["said"]
 
 
-def test_a_heal_of_a_sentinel_beside_the_minion_goes_with_the_next_run(centre):
+def test_service_heal_reaches_the_master_with_the_next_run(centre):
     (db1,) = centre.minions.values()
     database = db1.machine
     database.start(*SENTINEL)

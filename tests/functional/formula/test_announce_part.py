@@ -48,7 +48,7 @@ def tree(backend="cron", **announce):
     return {"requirement": NO_PIP, "schedule": {"backend": backend}, "announce": announce}
 
 
-def test_it_is_applied_once_and_removed(apply):
+def test_announcement_is_applied_once_and_removed(apply):
     before = everything()
     told = apply(tree(), SLS, test=True)
     assert (everything(), live()) == (before, ["0", "0"])
@@ -72,7 +72,7 @@ def test_it_is_applied_once_and_removed(apply):
     assert everything() == before
 
 
-def test_the_part_for_databases_leaves_it_alone(apply):
+def test_database_part_leaves_the_announcement_alone(apply):
     apply(tree(), SLS)
     done = apply(tree())
     assert not done.failed
@@ -97,7 +97,7 @@ def listener(device, protocol=0x0806):
         yield ear
 
 
-def test_what_cron_runs_announces(apply, veth):
+def test_cron_line_announces(apply, veth):
     for words in ("link set v.1 up", "link set v2 up", "address add 192.0.2.9/24 dev v.1"):
         subprocess.run(["ip", *words.split()], check=True)
     subprocess.run(["ip", "address", "add", "2001:db8::9/64", "dev", "v.1", "nodad"], check=True)
@@ -110,7 +110,7 @@ def test_what_cron_runs_announces(apply, veth):
     assert [(packet[14:18], packet[24:28]) for packet in heard] == [(own, own)] * 6
 
 
-def test_a_failure_is_said(apply, syslog):
+def test_failed_announcement_is_logged_and_mailed(apply, syslog):
     assert not apply(tree(**WHERE), SLS).failed
     done = run_line()
     line = "Passed invalid arguments: arp.announce: dev: no device 'v.1' here; there are lo."
@@ -118,7 +118,7 @@ def test_a_failure_is_said(apply, syslog):
     assert syslog.lines() == [f"arp_hygiene: {line}"]
 
 
-def test_the_kernel_announces_another_mac_and_no_added_address(apply, veth):
+def test_kernel_announces_new_mac_but_no_added_address(apply, veth):
     """What arp_notify does, and what it does not: the file says so."""
     for words in ("link set v.1 up", "link set v2 up"):
         subprocess.run(["ip", *words.split()], check=True)
@@ -152,7 +152,7 @@ def test_the_kernel_announces_another_mac_and_no_added_address(apply, veth):
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_a_bad_pillar_is_one_line_and_nothing_is_done(apply, announce, line):
+def test_bad_pillar_is_one_line_and_changes_nothing(apply, announce, line):
     before = everything()
     done = apply(tree(**announce), SLS)
     assert len(done.failed) == len(done.states) == 1
@@ -161,7 +161,7 @@ def test_a_bad_pillar_is_one_line_and_nothing_is_done(apply, announce, line):
     assert everything() == before
 
 
-def test_another_backend_takes_the_former_ones_file_away(apply):
+def test_new_backend_removes_the_former_file(apply):
     apply(tree(), SLS)
     done = apply(tree("none", notify=False), SLS)
     assert not done.failed

@@ -20,7 +20,7 @@ from formula import (  # noqa: F401
 )
 
 
-def test_the_defaults_are_applied_once(apply):
+def test_defaults_are_applied_once(apply):
     told = apply({"requirement": NO_PIP}, test=True)
     assert not CRON.exists(), "a dry run writes nothing"
     done = apply({"requirement": NO_PIP})
@@ -42,7 +42,7 @@ def test_the_defaults_are_applied_once(apply):
 
 
 @pytest.mark.parametrize("tree", [None, {}, {"schedule": None, "clean": {}}], ids=str)
-def test_an_empty_pillar_means_the_defaults(apply, tree):
+def test_empty_pillar_means_the_defaults(apply, tree):
     """A bare ``arp_hygiene:`` reads as None. And pip finds pyroute2 where it is already."""
     done = apply(tree)
     assert not done.failed
@@ -83,7 +83,7 @@ needs_another_user = pytest.mark.skipif(
         ({"special": "@hourly"}, "@hourly root "),
     ],
 )
-def test_pillar_says_when_and_who(apply, schedule, start):
+def test_pillar_sets_times_and_user(apply, schedule, start):
     done = apply({"requirement": NO_PIP, "schedule": {"splay": 0, **schedule}})
     if "user" in schedule:  # another user needs a Salt of his own, and that is said at once
         assert next(iter(done.failed)) == WORKS
@@ -93,7 +93,7 @@ def test_pillar_says_when_and_who(apply, schedule, start):
     assert CRON.read_text().splitlines()[-1] == f"{start}/bin/sh {apply.script}"
 
 
-def test_pillar_says_what(apply, veth):
+def test_pillar_sets_function_and_arguments(apply, veth):
     clean = {
         "how": "flush",
         "ip": ["10.0.1.0/24", "2001:db8::/64"],
@@ -108,7 +108,7 @@ def test_pillar_says_what(apply, veth):
     ) in apply.script.read_text()
 
 
-def test_a_script_that_others_could_hold_is_theirs_no_more(apply):
+def test_script_readable_by_others_is_mended(apply):
     """It is the lock of the job: who can open it can keep the job from running."""
     apply({"requirement": NO_PIP})
     apply.script.chmod(0o644)
@@ -118,7 +118,7 @@ def test_a_script_that_others_could_hold_is_theirs_no_more(apply):
     assert apply.script.stat().st_mode & 0o777 == 0o500
 
 
-def test_none_takes_the_former_schedule_away(apply):
+def test_backend_none_removes_the_former_schedule(apply):
     apply({"requirement": NO_PIP})
     done = apply({"requirement": NO_PIP, "schedule": {"backend": "none"}})
     assert sorted(done.changed) == [

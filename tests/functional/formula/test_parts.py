@@ -39,7 +39,7 @@ def test_kernel_settings_are_in_force_and_kept(apply, veth):
     assert not apply(tree).changed
 
 
-def test_a_setting_that_drifted_is_set_again(apply, veth):
+def test_drifted_setting_is_set_again(apply, veth):
     apply(RESOLICIT)
     pathlib.Path("/proc/sys/net/ipv4/neigh/v2/mcast_resolicit").write_text("0")
     done = apply(RESOLICIT)
@@ -51,7 +51,7 @@ def test_a_setting_that_drifted_is_set_again(apply, veth):
     assert live("v2", "mcast_resolicit") == 3
 
 
-def test_settings_that_are_off_are_not_kept(apply, veth):
+def test_dropped_setting_leaves_the_file_and_stays_in_force(apply, veth):
     apply(RESOLICIT)
     assert SYSCTL.exists()
     done = apply({"requirement": NO_PIP})
@@ -61,7 +61,7 @@ def test_settings_that_are_off_are_not_kept(apply, veth):
     assert live(veth, "mcast_resolicit") == 3, "and so it is"
 
 
-def test_a_line_of_somebody_else_in_the_file_of_settings_stops_nothing(apply, veth):
+def test_foreign_line_in_the_settings_file_is_ignored(apply, veth):
     apply(RESOLICIT)
     with SYSCTL.open("a", encoding="utf-8") as file:
         file.write("# was: net.ipv4.neigh.eth9.locktime = 0 = off\n")
@@ -69,7 +69,7 @@ def test_a_line_of_somebody_else_in_the_file_of_settings_stops_nothing(apply, ve
     assert not SYSCTL.exists()
 
 
-def test_a_device_that_is_not_there_is_skipped_with_a_word(apply):
+def test_setting_of_a_missing_device_is_skipped_and_named(apply):
     done = apply({"requirement": NO_PIP, "sysctl": {"mcast_resolicit": {"eth9": 3}}})
     assert not done.failed
     assert (
@@ -104,7 +104,7 @@ def test_systemd_verifies_the_units(apply, systemd, veth, schedule, when):
     assert all(line in timer for line in when)
 
 
-def test_without_systemd_there_is_no_starting_of_timers(apply, systemd):
+def test_timer_that_cannot_start_fails_its_state(apply, systemd):
     """The timer is a service like any other: what cannot start it says so, and the run fails."""
     done = apply({"schedule": {"backend": "systemd"}, "requirement": NO_PIP})
     assert list(done.failed) == ["the neighbour table is cleaned by systemd"]
@@ -128,7 +128,7 @@ def test_the_requirement_comes_first(apply, tmp_path, install, state, name):
     assert {"id": "pyroute2 is installed"} in job["require"]
 
 
-def test_a_cron_daemon_is_installed_where_there_is_none(apply):
+def test_missing_cron_daemon_is_installed(apply):
     """The package is due before the job."""
     with hidden({"cron": "cron", "crond": "cronie"}):
         done = apply({"requirement": NO_PIP}, test=True)

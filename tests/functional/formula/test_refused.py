@@ -88,7 +88,7 @@ def test_bad_pillar_changes_nothing_and_is_named(apply, tree, told):
 
 
 @pytest.mark.parametrize("order", ["other,arp_hygiene", "arp_hygiene,other"])
-def test_bad_pillar_stops_us_and_nobody_else(caller, apply, tmp_path, order):
+def test_bad_pillar_stops_no_other_states(caller, apply, tmp_path, order):
     witness = tmp_path / "witness"
     (pathlib.Path(caller.opts["root_dir"]) / "files" / "other.sls").write_text(
         f"{witness}:\n  file.touch: []\n"
@@ -101,7 +101,7 @@ def test_bad_pillar_stops_us_and_nobody_else(caller, apply, tmp_path, order):
     assert not CRON.exists()
 
 
-def test_bad_pillar_does_not_keep_what_is_there_from_being_removed(apply):
+def test_bad_pillar_does_not_prevent_removal(apply):
     assert not apply({"requirement": NO_PIP}).failed
     assert CRON.exists()
     done = apply({"schedule": {"every": "often"}}, sls="arp_hygiene.remove")
@@ -110,7 +110,7 @@ def test_bad_pillar_does_not_keep_what_is_there_from_being_removed(apply):
 
 
 @pytest.mark.parametrize("part", ["", ".remove", ".announce"])
-def test_a_minion_without_our_modules_is_told_to_sync_in_one_line(tmp_path, part):
+def test_minion_without_modules_is_told_to_sync(tmp_path, part):
     config = configure(tmp_path / "etc", file_roots=file_roots(tmp_path / "files"))
     before = everything()
     done = Applied(salt.client.Caller(str(config)).cmd("state.apply", f"arp_hygiene{part}"))
@@ -125,6 +125,6 @@ def test_a_minion_without_our_modules_is_told_to_sync_in_one_line(tmp_path, part
 @pytest.mark.parametrize(
     "settings", ["x", 5, ["x"], [{"name": "x"}], [{"name": 5, "value": 3}]], ids=str
 )
-def test_settings_of_another_shape_are_one_line(caller, settings):
+def test_malformed_settings_are_one_line(caller, settings):
     with pytest.raises(CommandExecutionError, match=r"is not a list of \{name: ..., value: ...\}$"):
         caller.cmd("arp_hygiene.sysctl", settings)

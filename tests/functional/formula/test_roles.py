@@ -22,7 +22,7 @@ from lab.saltstack import configure, file_roots, pillar_roots
         ("olddb1", {}, {}, False),
     ],
 )
-def test_the_role_decides(tmp_path, name, grains, pillar, meant):
+def test_role_decides_where_the_formula_applies(tmp_path, name, grains, pillar, meant):
     minion = configure(
         tmp_path / "etc",
         id=name,
@@ -35,7 +35,7 @@ def test_the_role_decides(tmp_path, name, grains, pillar, meant):
     assert top == ({"base": ["arp_hygiene"]} if meant else {})
 
 
-def test_what_we_serve_has_no_top_file_and_every_room():
+def test_file_root_has_every_folder_and_no_top_file():
     """A top file of ours would replace the operator's; a room without its link is not synced."""
     served = REPO / "salt"
     assert not list(served.rglob("top.sls"))
@@ -45,7 +45,7 @@ def test_what_we_serve_has_no_top_file_and_every_room():
         assert (served / room).resolve() == REPO / room
 
 
-def test_the_formula_file_says_what_is_here():
+def test_formula_file_matches_the_tree():
     told = yaml.safe_load((REPO / "FORMULA").read_text())
     assert (REPO / "salt" / told["top_level_dir"] / "init.sls").exists()
     assert f"version = {told['version']}\n" in (REPO / "setup.cfg").read_text()

@@ -64,13 +64,13 @@ def neighbour(address, device="v.1", state="stale"):
     subprocess.run(words.split(), check=True)
 
 
-def test_nothing_found_nothing_said(installed, syslog):
+def test_run_without_result_logs_nothing(installed, syslog):
     installed()
     assert fire() == ""
     assert syslog.lines() == []
 
 
-def test_what_was_found_is_one_line_and_is_remembered(installed, syslog, caller):
+def test_result_is_one_line_and_is_recorded(installed, syslog, caller):
     installed(clean={"how": "flush"})
     subprocess.run("ip addr add 192.0.2.1/24 dev v.1", shell=True, check=True)
     neighbour("192.0.2.10")
@@ -84,7 +84,7 @@ def test_what_was_found_is_one_line_and_is_remembered(installed, syslog, caller)
     assert (row["healed_7d"], row["problem"]) == (0, "")
 
 
-def test_the_next_run_is_told_in_the_zone_of_the_last(installed, caller, monkeypatch):
+def test_next_run_is_in_utc_like_the_last(installed, caller, monkeypatch):
     installed()
     monkeypatch.setenv("TZ", "XXX-9")
     time.tzset()
@@ -98,7 +98,7 @@ def test_the_next_run_is_told_in_the_zone_of_the_last(installed, caller, monkeyp
     assert datetime.timedelta() < wait < datetime.timedelta(minutes=7)
 
 
-def test_a_device_that_is_gone(installed, syslog):
+def test_missing_device_fails_the_run(installed, syslog):
     installed(clean={"dev": "v.1"})
     subprocess.run("ip link set v.1 name v.2", shell=True, check=True)
     try:
@@ -107,7 +107,7 @@ def test_a_device_that_is_gone(installed, syslog):
         subprocess.run("ip link set v.2 name v.1", shell=True, check=True)
 
 
-def test_without_the_right_to_change_the_network(installed, syslog):
+def test_missing_capability_fails_the_run(installed, syslog):
     installed(clean={"how": "flush"})
     neighbour("192.0.2.10")
     line = fails(syslog, "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
@@ -115,7 +115,7 @@ def test_without_the_right_to_change_the_network(installed, syslog):
     assert "CAP_NET_ADMIN" in line
 
 
-def test_after_the_cache_was_cleared_the_next_run_works(installed, syslog, caller):
+def test_run_after_clear_cache_syncs_the_modules(installed, syslog, caller):
     installed()
     assert list(pathlib.Path(caller.opts["extension_modules"]).rglob("arp_hygiene_run.py"))
     caller.cmd("saltutil.clear_cache")
@@ -124,7 +124,7 @@ def test_after_the_cache_was_cleared_the_next_run_works(installed, syslog, calle
     assert syslog.lines() == []
 
 
-def test_without_its_cache_directory_it_works(installed, syslog, caller):
+def test_run_without_cache_directory_works(installed, syslog, caller):
     installed()
     shutil.rmtree(caller.opts["cachedir"])
     assert fire() == ""
@@ -149,7 +149,7 @@ def unsynced(caller):
         aside.rename(modules)
 
 
-def test_modules_that_cannot_be_had_again(installed, syslog, unsynced):
+def test_modules_that_cannot_be_synced_fail_the_run(installed, syslog, unsynced):
     installed()
     unsynced()
     assert fails(syslog) == (
@@ -158,7 +158,7 @@ def test_modules_that_cannot_be_had_again(installed, syslog, unsynced):
     )
 
 
-def test_without_pyroute2(installed, syslog, tmp_path):
+def test_missing_pyroute2_fails_the_run(installed, syslog, tmp_path):
     import pyroute2
 
     installed()
@@ -169,7 +169,7 @@ def test_without_pyroute2(installed, syslog, tmp_path):
         )
 
 
-def test_without_salt_call(installed, syslog, tmp_path):
+def test_missing_salt_call_fails_the_run(installed, syslog, tmp_path):
     program = tmp_path / "salt-call"
     program.symlink_to(BIN / "salt-call")
     installed(schedule={"salt_call": str(program)})
@@ -178,7 +178,7 @@ def test_without_salt_call(installed, syslog, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["read-only", "full"])
-def test_a_log_directory_that_takes_nothing_does_not_matter(installed, syslog, caller, how):
+def test_unwritable_log_directory_does_not_matter(installed, syslog, caller, how):
     installed()
     place = pathlib.Path(caller.opts["log_file"]).parent
     place.mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,7 @@ def test_a_log_directory_that_takes_nothing_does_not_matter(installed, syslog, c
         assert sorted(place.rglob("*")) == before
 
 
-def test_a_slow_run_is_not_overtaken(installed, syslog):
+def test_second_run_is_skipped_while_one_is_in_progress(installed, syslog):
     """While one run holds the lock, the next leaves itself out, and says so."""
     with installed().script.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -221,7 +221,7 @@ def salt_calls(config_dir):
     return found
 
 
-def test_stopped_in_the_middle_it_says_so(installed, syslog):
+def test_sigterm_during_a_run_is_reported(installed, syslog):
     """Salt's own answer to SIGTERM is exit code 0 and not a word."""
     config_dir = installed(clean={"rate": 0.01, "dev": "v.1"}).script.parent
     for words in ("link set v2 up", "link set v.1 up", "address add 192.0.2.1/24 dev v.1"):
@@ -249,7 +249,7 @@ def test_stopped_in_the_middle_it_says_so(installed, syslog):
     assert syslog.lines() == [f"arp_hygiene: {mail.strip()}"]
 
 
-def test_nothing_that_grows_is_left_behind(installed, syslog, caller):
+def test_failed_runs_leave_no_files(installed, syslog, caller):
     installed(clean={"dev": "v.1"})
     root = pathlib.Path(caller.opts["root_dir"])
 
@@ -267,7 +267,7 @@ def test_nothing_that_grows_is_left_behind(installed, syslog, caller):
     assert files() == before
 
 
-def test_a_torn_memory_is_said_and_survived(installed, syslog, caller):
+def test_corrupt_history_is_reported_and_replaced(installed, syslog, caller):
     memory = installed().record / "memory.json"
     memory.write_text('{"last": {"at": 17')
     (row,) = caller.cmd("arp_hygiene.status")
@@ -280,7 +280,7 @@ def test_a_torn_memory_is_said_and_survived(installed, syslog, caller):
     assert syslog.lines() == []
 
 
-def test_a_full_disk_is_said_and_survived(installed, syslog):
+def test_full_disk_is_reported_and_the_run_happens(installed, syslog):
     """The run itself still happens: its disk is not what it is about."""
     record = installed(clean={"how": "flush"}).record
     with mounted("-t", "tmpfs", "-o", "size=4k,mode=750", "tmpfs", record):

@@ -39,7 +39,7 @@ def engine(apply):
         left.unlink(missing_ok=True)
 
 
-def test_without_systemd_it_is_an_engine_until_it_is_switched_off(apply, engine):
+def test_without_systemd_the_sentinel_is_an_engine(apply, engine):
     before = everything()
     told = apply(tree(OPTIONS), test=True)
     assert not engine.exists()
@@ -58,7 +58,7 @@ def test_without_systemd_it_is_an_engine_until_it_is_switched_off(apply, engine)
 
 
 @NEEDS_SYSTEMCTL
-def test_the_formula_s_removal_takes_it_away(apply, engine):
+def test_removal_removes_the_sentinel(apply, engine):
     before = everything()
     assert not apply(tree()).failed
     UNIT.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def restarts(apply, tmp_path):
 
 
 @NEEDS_SYSTEMCTL
-def test_a_minion_that_is_a_service_restarts_when_the_run_is_over(apply, engine, restarts):
+def test_minion_service_restarts_after_the_state_run(apply, engine, restarts):
     words = [str(BIN / "salt-call"), "--local", "-c", "/etc/salt", "--out=json"]
     pillar = f"pillar={json.dumps({'arp_hygiene': tree()})}"
     run = [*words, "state.apply", "arp_hygiene", pillar]
@@ -124,7 +124,7 @@ def test_a_minion_that_is_a_service_restarts_when_the_run_is_over(apply, engine,
 
 
 @pytest.mark.parametrize("bad", ["yes", {"rate": 0}, {"as": "service"}, {"dev": "a b"}], ids=str)
-def test_a_bad_word_is_one_line_and_nothing_is_done(apply, engine, bad):
+def test_bad_option_is_one_line_and_changes_nothing(apply, engine, bad):
     before = everything()
     done = apply(tree(bad))
     assert len(done.failed) == len(done.states) == 1
@@ -148,7 +148,7 @@ def test_systemd_verifies_the_unit(apply, engine, systemd):
     assert start.split()[1] == str(engine.parents[1] / CODE)
 
 
-def test_status_says_whether_it_lives(apply, engine):
+def test_status_shows_whether_the_sentinel_runs(apply, engine):
     status = lambda: apply.caller.cmd("arp_hygiene.status")[0]  # noqa: E731
     sentinel_status.remove(sentinel_status.PATH)
     assert (status()["sentinel"], status()["problem"]) == ("", "")
@@ -164,7 +164,7 @@ def test_status_says_whether_it_lives(apply, engine):
     sentinel_status.remove(sentinel_status.PATH)
 
 
-def test_the_service_s_code_outlives_the_cache_and_follows_the_next_sync(apply, engine, scene):
+def test_service_code_survives_clear_cache_and_follows_a_sync(apply, engine, scene):
     """It is one file of its own, and runs where nothing of ours is on the path."""
     caller, path = apply.caller, engine.parents[1] / CODE
     told = caller.cmd("arp_hygiene.sentinel_code", test=True)
@@ -187,7 +187,7 @@ def test_the_service_s_code_outlives_the_cache_and_follows_the_next_sync(apply, 
     sentinel_status.remove(sentinel_status.PATH)
 
 
-def test_code_that_cannot_be_written_is_one_line(apply, engine):
+def test_unwritable_code_is_one_line(apply, engine):
     path = engine.parents[1] / CODE
     path.mkdir()
     try:

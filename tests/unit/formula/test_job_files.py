@@ -11,7 +11,7 @@ HOSTILE = ["a b", "x;reboot", "$(id)", "`id`", "50%", 'q"q', "it's", "back\\slas
 
 
 @pytest.mark.parametrize("word", HOSTILE)
-def test_the_script_hands_over_the_word(word, tmp_path):
+def test_script_passes_hostile_arguments_unchanged(word, tmp_path):
     """Should a check ever miss something: the program gets one word, whatever is in it."""
     program = tmp_path / "salt-call"
     program.write_text(
@@ -25,27 +25,27 @@ def test_the_script_hands_over_the_word(word, tmp_path):
 
 
 @pytest.mark.parametrize("word", HOSTILE)
-def test_cron_gets_the_word(word):
+def test_cron_line_quotes_hostile_paths(word):
     line = job_files.cron_lines("* * * * *", "root", f"/{word}", 0)[-1]
     assert "%" not in line.replace(r"\%", "")
     assert shlex.split(line.replace(r"\%", "%"))[-1] == f"/{word}"
 
 
 @pytest.mark.parametrize("word", HOSTILE)
-def test_systemd_gets_the_word(word):
+def test_unit_quotes_hostile_paths(word):
     line = job_files.service_lines("flush", "root", f"/{word}", 0)[-1]
     assert "$" not in line.replace("$$", "")
     assert "%" not in line.replace("%%", "")
     assert len(shlex.split(line)) == 2
 
 
-def test_values_survive_the_yaml_of_salt_call():
+def test_values_survive_the_yaml_parser_of_salt_call():
     """1:2:3:4:5:6:7:8 and 10 are numbers to YAML; quoted as JSON they stay what they are."""
     words = job_files.command("/salt-call", None, {"ip": ["1:2:3:4:5:6:7:8"], "dev": "10"})
     assert words[-2:] == ['ip=["1:2:3:4:5:6:7:8"]', 'dev="10"']
 
 
-def test_what_is_due_is_read_as_it_was_written():
+def test_due_line_is_parsed_as_it_was_written():
     for lines in (
         job_files.cron_lines("*/5 * * * *", "root", "/run", 7),
         job_files.timer_lines("flush", "*/5 * * * *", ["*-*-* *:0/5:00"], 7),
@@ -54,7 +54,7 @@ def test_what_is_due_is_read_as_it_was_written():
     assert job_files.due("# nothing") is None
 
 
-def test_another_user_proves_the_job_with_the_rights_that_its_scheduler_gives():
+def test_test_run_of_another_user_has_the_job_s_capabilities():
     by_cron, by_systemd = (
         job_files.proof("true", "/run", "ops", 9, capable) for capable in (False, True)
     )

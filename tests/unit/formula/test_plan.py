@@ -58,7 +58,7 @@ def keys(*scopes, **why):
     return {"ipv4": scopes, "ipv6": scopes}
 
 
-def test_a_host_has_defaults_for_both_families(plan):
+def test_host_sets_defaults_of_both_families(plan):
     told = plan({"sysctl": BOTH}, sysctl=keys("default", "eth0", "lo"))["sysctl"]
     assert told["lines"][1:] == [
         "net.ipv4.neigh.default.mcast_resolicit = 3",
@@ -69,7 +69,7 @@ def test_a_host_has_defaults_for_both_families(plan):
     assert told["skipped"] == []
 
 
-def test_a_container_has_devices_only(plan):
+def test_container_sets_each_device(plan):
     container = {"ipv4": keys("eth0.7", "lo")["ipv4"]}
     told = plan({"sysctl": BOTH}, sysctl=container)["sysctl"]
     assert told["settings"] == [{"name": "net.ipv4.neigh.eth0/7.mcast_resolicit", "value": 3}]
@@ -80,7 +80,7 @@ def test_a_container_has_devices_only(plan):
     ]
 
 
-def test_a_key_that_cannot_be_written_is_skipped_with_the_reason(plan):
+def test_unwritable_setting_is_skipped_with_the_reason(plan):
     here = keys("default", mcast_resolicit="not writable by user 7")
     told = plan({"sysctl": {"mcast_resolicit": 3}}, sysctl=here)["sysctl"]
     assert (told["settings"], told["lines"]) == ([], [])
@@ -98,11 +98,11 @@ def test_a_key_that_cannot_be_written_is_skipped_with_the_reason(plan):
         ("RedHat", True, None),
     ],
 )
-def test_a_cron_daemon_is_wanted_where_there_is_none(plan, family, here, package):
+def test_package_of_a_missing_cron_daemon_by_os_family(plan, family, here, package):
     assert plan(os_family=family, cron_here=here)["job"]["package"] == package
 
 
-def test_what_an_earlier_pillar_had_from_us_goes(plan):
+def test_parts_of_an_earlier_pillar_are_removed(plan):
     parts = ("cron", "salt", "script", "textfile", "record", "sysctl")
     found = {**dict.fromkeys(parts, True), "systemd": False}
     told = plan(found=found)
@@ -118,7 +118,7 @@ def test_run_history_stays_without_a_schedule(plan):
     assert (told["former"], told["there"]) == (["cron"], ["record", "cron"])
 
 
-def test_a_setting_that_pillar_drops_is_said_to_be_in_force(plan):
+def test_dropped_setting_is_reported_as_in_force(plan):
     """In the run that drops it, and in a removal, whatever the pillar has become."""
     kept = {"net.ipv4.neigh.default.mcast_resolicit": "3", "net.ipv4.neigh.default.locktime": "0"}
     here = {"ipv4": {"default": {"mcast_resolicit": ""}}}
@@ -129,13 +129,13 @@ def test_a_setting_that_pillar_drops_is_said_to_be_in_force(plan):
     assert line in formula_plan.refused("why", {}, {}, kept)["sysctl"]["left"]
 
 
-def test_a_textfile_stays_where_pillar_wants_it(plan):
+def test_textfile_stays_while_pillar_names_its_directory(plan):
     facts = {"found": {"textfile": True}, "textfile": "/srv/metrics/arp_hygiene.prom"}
     assert plan({"metrics": "/srv/metrics"}, **facts)["former"] == []
     assert plan({"metrics": "/srv/elsewhere"}, **facts)["former"] == ["textfile"]
 
 
-def test_metrics_bring_their_library(plan):
+def test_metrics_require_their_library(plan):
     told = plan({"metrics": "/srv/metrics", "requirement": {"wheels": "/srv/wheels"}})
     assert [each["pip"]["name"] for each in told["requirement"]] == [
         "pyroute2>=0.7.2,<0.10",
@@ -151,7 +151,7 @@ def test_metrics_bring_their_library(plan):
     ]
 
 
-def test_nothing_wanted_and_nothing_there_is_idle(plan):
+def test_nothing_wanted_and_nothing_installed_is_idle(plan):
     nothing = {"schedule": {"backend": "none"}, "requirement": {"install": "none"}}
     assert plan(nothing)["idle"]
     assert not plan(nothing, found={"cron": True})["idle"]
@@ -182,7 +182,7 @@ def test_nothing_wanted_and_nothing_there_is_idle(plan):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_does_not_fit_this_minion_is_one_line(plan, tree, facts, line):
+def test_unsatisfiable_pillar_is_one_line(plan, tree, facts, line):
     with pytest.raises(ValueError, match=f"^{line}"):
         plan({"schedule": tree}, **facts)
 
@@ -212,12 +212,12 @@ def here(**facts):
         ({"dev": "eth0", "as": None}, False, "engine"),
     ],
 )
-def test_a_sentinel_is_a_service_where_systemd_runs(plan, wanted, booted, way):
+def test_sentinel_is_a_service_where_systemd_runs(plan, wanted, booted, way):
     told = plan({"sentinel": wanted}, **here(booted=booted))["sentinel"]
     assert (told["run_as"], bool(told["lines"])) == (way, bool(way))
 
 
-def test_it_is_told_what_pillar_says_and_runs_anew_with_other_code(plan):
+def test_sentinel_gets_its_options_and_restarts_with_new_code(plan):
     wanted = {"dev": [" eth0\n"], "exclude": "10.0.0.1", "rate": 50, "reinject": False}
     lines = plan({"sentinel": wanted})["sentinel"]["lines"]
     [start] = [line for line in lines if line.startswith("ExecStart=")]
@@ -239,13 +239,13 @@ def _watched(told):
         ({"exclude": "192.0.2.9"}, ["192.0.2.1", "10.0.0.0/8, 10.9.0.0/16", "192.0.2.9"]),
     ],
 )
-def test_what_no_run_touches_the_sentinel_leaves_alone(plan, own, all_of_it):
+def test_sentinel_excludes_what_runs_exclude(plan, own, all_of_it):
     never = ["192.0.2.1", "10.0.0.0/8, 10.9.0.0/16"]
     told = plan({"clean": {"exclude": never}, "sentinel": own})
     assert all(word in _watched(told) for each in all_of_it for word in each.split(", "))
 
 
-def test_what_it_was_before_goes(plan):
+def test_former_kind_of_sentinel_is_removed(plan):
     both = here(installed=["service", "engine"])
     assert plan({"sentinel": True}, **both)["sentinel"]["former"] == ["engine"]
     assert plan({"sentinel": {"as": "engine"}}, **both)["sentinel"]["former"] == ["service"]
@@ -276,7 +276,7 @@ def test_what_it_was_before_goes(plan):
     ],
     ids=str,
 )
-def test_a_sentinel_that_cannot_be_is_one_line(plan, wanted, facts, line):
+def test_impossible_sentinel_is_one_line(plan, wanted, facts, line):
     with pytest.raises(ValueError, match=f"^{line}"):
         plan({"sentinel": wanted}, **here(**facts))
 
@@ -310,6 +310,6 @@ def test_thresholds_are_compared_with_those_in_force(plan, wanted, line):
     assert str(refused.value) == line
 
 
-def test_thresholds_elsewhere_are_not_judged(plan):
+def test_thresholds_are_not_compared_in_a_container(plan):
     """A container has none of its own."""
     plan({"sysctl": {"gc_thresh3": 512}}, thresholds={"ipv4": {}, "ipv6": {}})

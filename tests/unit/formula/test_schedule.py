@@ -26,11 +26,11 @@ needs_systemd = pytest.mark.skipif(
         ("dayweek", "mon-fri", [1, 2, 3, 4, 5]),
     ],
 )
-def test_a_field_is_what_cron_reads(field, value, numbers):
+def test_field_expands_as_cron_reads_it(field, value, numbers):
     assert schedule.expand(field, schedule.parse_field(field, value)) == numbers
 
 
-def test_what_was_installed_before_its_step_was_refused_is_still_read():
+def test_installed_schedule_with_a_refused_step_is_still_read():
     now = datetime.datetime(2026, 2, 27, 10, 1)
     assert str(schedule.next_due("*/90 * * * *", 0, now)) == "2026-02-27 11:00:00"
 
@@ -38,7 +38,7 @@ def test_what_was_installed_before_its_step_was_refused_is_still_read():
 @pytest.mark.parametrize(
     "value", ["60", "-1", "5/10", "9-1", "*/0", "*/61", "", "1,", "*;", "a", "random"]
 )
-def test_what_is_not_cron_is_refused(value):
+def test_invalid_field_is_refused(value):
     with pytest.raises(ValueError, match="is not a cron minute: numbers 0 to 59"):
         schedule.parse_field("minute", value)
 
@@ -55,7 +55,7 @@ def test_what_is_not_cron_is_refused(value):
         ("0 0 13 * 5", ["*-*-13 0:0:00", "Fri *-*-* 0:0:00"]),
     ],
 )
-def test_systemd_is_told_the_same(fields, calendars):
+def test_calendar_of_cron_fields(fields, calendars):
     assert schedule.calendar_when(fields) == calendars
     for expression in calendars:
         subprocess.run(["systemd-analyze", "calendar", expression], check=True, capture_output=True)
@@ -74,7 +74,7 @@ def test_systemd_reads_the_times_that_cron_means():
 
 
 @pytest.mark.parametrize("special", sorted(schedule.SPECIALS))
-def test_every_nickname_has_a_calendar_but_a_boot(special):
+def test_every_nickname_but_reboot_has_a_calendar(special):
     calendars = schedule.calendar_when(special)
     assert bool(calendars) == (special != "@reboot")
 
@@ -89,12 +89,12 @@ def test_every_nickname_has_a_calendar_but_a_boot(special):
         (1440, "0 0 * * *"),
     ],
 )
-def test_an_interval_in_cron_s_fields(every, fields):
+def test_interval_as_cron_fields(every, fields):
     assert schedule.cron_when("every", every) == fields
 
 
 @pytest.mark.parametrize("every", [7, 45, 90, 300])
-def test_an_uneven_interval_is_refused_with_the_even_ones(every):
+def test_uneven_interval_is_refused_and_the_even_ones_named(every):
     assert not schedule.is_even("every", every)
     with pytest.raises(ValueError, match=f"every: {every} minutes do not divide .* 5, 6, 10"):
         schedule.cron_when("every", every)
@@ -103,7 +103,7 @@ def test_an_uneven_interval_is_refused_with_the_even_ones(every):
 @pytest.mark.parametrize(
     "pattern", ["db{}", "db{}.rs0.example.com", "mongo-rs1-{}", "rs{}-db1", "db-0{}"]
 )
-def test_members_of_a_replica_set_lie_apart(pattern):
+def test_splay_spreads_the_members_of_a_replica_set(pattern):
     """Three and five neighbours in number are never nearer than a tenth of the span."""
     waits = [schedule.splay_s(pattern.format(n), 600) for n in range(1, 10)]
     assert all(0 <= wait <= 600 for wait in waits)
@@ -114,13 +114,13 @@ def test_members_of_a_replica_set_lie_apart(pattern):
             assert min(gaps) > 600 / (2 * size)
 
 
-def test_the_wait_is_always_the_same_and_sets_differ():
+def test_splay_is_constant_and_differs_between_sets():
     assert schedule.splay_s("db1", 60) == schedule.splay_s("db1", 60)
     assert len({schedule.splay_s(f"{name}1", 3600) for name in "abcdefgh"}) == 8
     assert schedule.splay_s("db1", 0) == 0
 
 
-def test_a_wait_is_never_longer_than_half_an_interval():
+def test_splay_is_at_most_half_an_interval():
     """Else a run would still wait when the next is due."""
     assert schedule.span_s(60, "every", 1) == 30
     assert schedule.span_s(60, "every", 5) == 60
@@ -143,7 +143,7 @@ def test_a_wait_is_never_longer_than_half_an_interval():
         ("every 7 min", 0, None),
     ],
 )
-def test_when_the_next_run_is_due(when, wait_s, due):
+def test_next_due_time(when, wait_s, due):
     now = datetime.datetime(2026, 2, 27, 10, 0, 30)
     found = schedule.next_due(when, wait_s, now)
     assert (str(found) if found else None) == due

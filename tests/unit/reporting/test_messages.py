@@ -34,17 +34,17 @@ def line(answer, warnings=()):
     ],
     ids=["empty", "revalidate", "flush"],
 )
-def test_nothing_happened_nothing_said(answer):
+def test_answer_without_result_has_an_empty_summary(answer):
     assert messages.by_kind(answer) == {}
     assert line(answer) == ""
 
 
-def test_a_heal_names_both_macs():
+def test_heal_names_both_macs():
     answer = {"checked": 9, "healed": [healed(90)], "gone": []}
     assert line(answer) == f"1 healed: 192.0.2.90 on eth0: {OLD} -> {NEW}"
 
 
-def test_the_most_urgent_comes_first():
+def test_most_urgent_kind_comes_first():
     answer = {
         "gone": [gone(7)],
         "undecided": 2,
@@ -61,7 +61,7 @@ def test_the_most_urgent_comes_first():
     assert list(messages.by_kind(answer)) == ["refused", "duplicate", "healed", "undecided", "gone"]
 
 
-def test_many_are_counted_a_few_are_named():
+def test_many_rows_are_counted_and_a_few_named():
     answer = {"healed": [healed(n) for n in range(200)], "gone": [gone(n) for n in range(50)]}
     said = line(answer, ["ipv4 table full"])
     assert len(said.encode()) <= messages.LINE_BYTES
@@ -71,7 +71,7 @@ def test_many_are_counted_a_few_are_named():
     assert len(messages.by_kind(answer)["healed"]["rows"]) == messages.MAX_ROWS
 
 
-def test_an_answer_that_holds_a_part_still_counts_all():
+def test_limited_answer_still_counts_all():
     answer = {"healed": [healed(1)], "totals": {"healed": 5000}}
     assert messages.by_kind(answer)["healed"]["count"] == 5000
     assert line(answer).startswith("5000 healed: ")
@@ -87,6 +87,6 @@ def test_an_answer_that_holds_a_part_still_counts_all():
     ],
     ids=["lines", "quotes", "long", "fits"],
 )
-def test_one_line_is_one_line(text, said):
+def test_one_line_removes_line_breaks_and_quotes(text, said):
     assert messages.one_line(text) == said
     assert len(said.encode()) <= messages.LINE_BYTES

@@ -32,7 +32,7 @@ MEMORY = {
 }
 
 
-def test_the_kernel_s_counters_of_all_processors():
+def test_kernel_counters_are_summed_over_processors():
     assert metrics.kernel_counts(STAT) == {
         "table_fulls": 3,
         "forced_gc_runs": 4,
@@ -78,7 +78,7 @@ def written(tmp_path):
     }
 
 
-def test_prometheus_reads_every_number(written):
+def test_prometheus_parses_every_metric(written):
     assert written == {
         ("arp_hygiene_entries", "eth0", "ipv4", "REACHABLE"): 2,
         ("arp_hygiene_entries", "eth0", "ipv4", "STALE"): 1,
@@ -101,7 +101,7 @@ def test_prometheus_reads_every_number(written):
     }
 
 
-def test_a_sentinel_that_has_died_shows_and_keeps_its_counts():
+def test_dead_sentinel_is_down_and_keeps_its_counts():
     died = {"lives": False, "why": "process 7 has exited", "told": {"healed": 3, "failed": 1},
             "counts": {"questions": 9}}  # fmt: skip
     for status, lives in ((died, 0), ({**died, "lives": True}, 1)):
@@ -116,7 +116,7 @@ def test_a_sentinel_that_has_died_shows_and_keeps_its_counts():
     assert {each.name: dict(each.samples) for each in never}["arp_hygiene_sentinel_up"] == {(): 0}
 
 
-def test_a_failure_before_anything_was_counted_shows_too():
+def test_failure_before_any_count_is_a_metric():
     memory = {**MEMORY, "last": {**MEMORY["last"], "failed": "EPERM"}}
     told = {each.name: each.samples for each in metrics.families({}, None, {}, memory)}
     assert told["arp_hygiene_last_run_success"] == [((), 0)]

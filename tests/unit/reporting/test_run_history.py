@@ -21,7 +21,7 @@ def run(failed="", said="", metrics=None, sentinel=(), **answer):
     }
 
 
-def test_runs_add_up():
+def test_totals_add_up_over_runs():
     held = run_history.with_run(
         run_history.empty(), NOW, run(said="1 healed", checked=9, healed=[HEAL], gone=[])
     )
@@ -38,7 +38,7 @@ def test_runs_add_up():
     assert run_history.parse(run_history.dump(held)) == held
 
 
-def test_a_heal_is_forgotten_after_seven_days():
+def test_heal_is_dropped_after_seven_days():
     held = run_history.with_run(run_history.empty(), NOW, run(healed=[HEAL]))
     assert len(run_history.recent_heals(held, NOW + 7 * DAY - 1)) == 1
     assert run_history.recent_heals(held, NOW + 7 * DAY) == []
@@ -46,7 +46,7 @@ def test_a_heal_is_forgotten_after_seven_days():
     assert run_history.with_run(held, NOW + 7 * DAY, run())["totals"]["healed"] == 1
 
 
-def test_a_sentinel_s_heals_are_taken_once_and_stand_where_they_belong():
+def test_sentinel_heals_are_recorded_once_and_in_order():
     early, late = ({"at": NOW + at, **HEAL, "by": "sentinel"} for at in (-5, 5))
     held = run_history.with_run(run_history.empty(), NOW, run(healed=[HEAL], sentinel=[early]))
     assert run_history.unrecorded(held, [early, late]) == [late]
@@ -58,7 +58,7 @@ def test_a_sentinel_s_heals_are_taken_once_and_stand_where_they_belong():
     assert run_history.with_run(held, NOW + 7 * DAY, run(sentinel=[early, late]))["heals"] == [late]
 
 
-def test_what_a_sentinel_keeps_for_longer_than_we_is_told_once():
+def test_old_sentinel_heal_is_reported_once():
     """Its rows stand in its status until the next boot."""
     old = {"at": NOW, **HEAL, "by": "sentinel"}
     held = run_history.with_run(run_history.empty(), NOW, run(sentinel=[old]))
@@ -74,7 +74,7 @@ def test_what_a_sentinel_keeps_for_longer_than_we_is_told_once():
     assert run_history.unreported(held, [*rows, new], NOW + 2300) == [new]
 
 
-def test_it_does_not_grow_without_end():
+def test_history_is_bounded():
     held = run_history.empty()
     for hour in range(3):
         held = run_history.with_run(
@@ -112,6 +112,6 @@ def test_other_json_is_not_a_run_history(text):
         run_history.parse(text)
 
 
-def test_a_moment_is_utc():
+def test_time_is_in_utc():
     assert run_history.utc(NOW) == "2027-01-15T08:00:00Z"
     assert run_history.utc(None) == ""
