@@ -54,7 +54,9 @@ log = logging.getLogger(__name__)
 __virtualname__ = "arp"
 MAX_RECORDED = 20  # entries of one flush that are recorded each by itself
 __func_alias__ = {"list_": "list"}
-__outputter__ = {"list_": "table", "list_stale": "table"}
+__outputter__ = dict.fromkeys(
+    ("list_", "list_stale", "flush", "revalidate", "stats", "diagnose", "announce"), "arp_answer"
+)
 
 
 def __virtual__():
@@ -126,15 +128,10 @@ def list_(
     .. code-block:: bash
 
         salt db1 arp.list family=ipv4
-        # db1:
-        # ----------
-        #     ------------------------------------------------------------------ ...
-        #     | Confirmed S | Dev  |     Ip     |        Mac        |   Owner   | ...
-        #     ------------------------------------------------------------------ ...
-        #     |    61.92    | eth0 | 192.0.2.90 | 02:00:00:00:00:0a |           | ...
-        #     ------------------------------------------------------------------ ...
-        #     |     1.92    | eth0 | 192.0.2.91 | 02:00:00:00:00:0b | PERMANENT | ...
-        #     ------------------------------------------------------------------ ...
+        # db1: 2 entries: 1 STALE, 1 PERMANENT
+        #   ip          mac                dev   state      confirmed  used  updated  note
+        #   192.0.2.90  02:00:00:00:00:0a  eth0  STALE      61 s       2 s   2 s
+        #   192.0.2.91  02:00:00:00:00:0b  eth0  PERMANENT  2 s        2 s   2 s
 
     ip (str or list, default all)
         Address, or network in CIDR notation.
@@ -191,13 +188,9 @@ def list_stale(ip=None, dev=None, family=None, exclude=None, mac=None):
     .. code-block:: bash
 
         salt db1 arp.list_stale family=ipv4
-        # db1:
-        # ----------
-        #     -------------------------------------------------------------------------- ...
-        #     | Confirmed S | Dev  |     Ip     |        Mac        | Owner | State | Sus ...
-        #     -------------------------------------------------------------------------- ...
-        #     |     60.8    | eth0 | 192.0.2.90 | 02:00:00:00:00:0a |       | STALE |  Fa ...
-        #     -------------------------------------------------------------------------- ...
+        # db1: 1 entry: 1 STALE
+        #   ip          mac                dev   state  confirmed  used  updated  note
+        #   192.0.2.90  02:00:00:00:00:0a  eth0  STALE  61 s       2 s   2 s
 
     Parameters, return and exceptions as in :py:func:`arp.list`, without ``state``.
 
@@ -229,14 +222,8 @@ def flush(
     .. code-block:: bash
 
         salt db1 arp.flush 192.0.2.0/24 exclude=192.0.2.1
-        # db1:
-        #     ----------
-        #     flushed:
-        #         412
-        #     kept:
-        #         ----------
-        #         PERMANENT:
-        #             2
+        # db1: 412 flushed, 2 kept
+        #   kept  2 PERMANENT
 
     ip, dev, family, mac
         As in :py:func:`arp.list`.
@@ -325,33 +312,9 @@ def revalidate(
     .. code-block:: bash
 
         salt db1 arp.revalidate
-        # db1:
-        #     ----------
-        #     checked:
-        #         97
-        #     confirmed:
-        #         95
-        #     gone:
-        #         |_
-        #           ----------
-        #           dev:
-        #               eth0
-        #           ip:
-        #               192.0.2.44
-        #           mac:
-        #               02:00:00:00:00:2c
-        #     healed:
-        #         |_
-        #           ----------
-        #           dev:
-        #               eth0
-        #           ip:
-        #               192.0.2.90
-        #           new:
-        #               02:00:00:00:00:0b
-        #           old:
-        #               02:00:00:00:00:0a
-        #     ...
+        # db1: 97 checked: 95 confirmed, 1 healed, 1 gone
+        #   healed  192.0.2.90 on eth0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b
+        #   gone    192.0.2.44 on eth0: 02:00:00:00:00:2c does not answer
 
     ip, dev, family, mac, exclude
         As in :py:func:`arp.flush`.
@@ -441,23 +404,10 @@ def stats(ip=None, dev=None, family=None, exclude=None, mac=None):
     .. code-block:: bash
 
         salt db1 arp.stats family=ipv4
-        # db1:
-        #     ----------
-        #     ipv4:
-        #         ----------
-        #         devices:
-        #             ----------
-        #             eth0:
-        #                 ----------
-        #                 REACHABLE:
-        #                     12
-        #         entries:
-        #             12
-        #         entries_all_namespaces:
-        #             14
-        #         gc_thresh1:
-        #             128
-        #         ...
+        # db1: ipv4 12 entries (14 of 1024)
+        #   in brackets: entries in all network namespaces, of gc_thresh3
+        #   family  dev   entries  states
+        #   ipv4    eth0  12       12 REACHABLE
 
     Parameters as in :py:func:`arp.list`, without ``state``.
 
@@ -491,17 +441,12 @@ def diagnose(ip, dev=None, test=False):
     .. code-block:: bash
 
         salt db1 arp.diagnose 192.0.2.90
-        # db1:
-        #     ----------
-        #     ...
-        #     cure:
-        #     ...
-        #     sentence:
-        #         192.0.2.90 on eth0 was wrong: the table held 02:00:00:00:00:0a (REACHABLE);
-        #         02:00:00:00:00:0b (0.21 ms) answers, and it holds that now.
-        #     ...
-        #     verdict:
-        #         wrong, now corrected by asking
+        # db1: WRONG, NOW CORRECTED BY ASKING
+        #   192.0.2.90 on eth0 was wrong: the table held 02:00:00:00:00:0a (REACHABLE);
+        #   02:00:00:00:00:0b (0.21 ms) answers, and it holds that now.
+        #   do      nothing here; on the other hosts: arp.revalidate 192.0.2.90
+        #   before  02:00:00:00:00:0a REACHABLE, suspect, confirmed 1 s ago
+        #   after   02:00:00:00:00:0b REACHABLE, confirmed 0 s ago
 
     ip (str)
         One address.
@@ -579,23 +524,8 @@ def announce(ip=None, dev=None, test=False, limit=100):
     .. code-block:: bash
 
         salt worker1 arp.announce dev=eth0
-        # worker1:
-        #     ----------
-        #     announced:
-        #         |_
-        #           ----------
-        #           dev:
-        #               eth0
-        #           ip:
-        #               192.0.2.90
-        #           mac:
-        #               02:00:00:00:00:0b
-        #     kept:
-        #         ----------
-        #     totals:
-        #         ----------
-        #         announced:
-        #             1
+        # worker1: 1 announced
+        #   announced  192.0.2.90 on eth0: 02:00:00:00:00:0b
 
     ip (str or list, default all)
         Own address, or network in CIDR notation that contains one. An address that is kept quiet is

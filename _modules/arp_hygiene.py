@@ -39,7 +39,7 @@ _CHECKS = {
 }
 
 __virtualname__ = "arp_hygiene"
-__outputter__ = {"status": "table"}
+__outputter__ = {"status": "arp_answer"}
 
 
 def __virtual__():
@@ -90,15 +90,9 @@ def status():
     .. code-block:: bash
 
         salt db1 arp_hygiene.status
-        # db1:
-        # ----------
-        #     ------------------------------------------------------------------ ...
-        #     | Healed 7D |    Installed     |         Last         |         Ne ...
-        #     ------------------------------------------------------------------ ...
-        #     |     0     | cron */5 * * * * | 2026-03-01T02:14:07Z | 2026-03-01 ...
-        #     ------------------------------------------------------------------ ...
-
-    Salt's table cuts a cell after some 50 characters; ``--out=json`` and ``--out=nested`` do not.
+        # db1: last run 2026-03-01T02:14:07Z, 0 healed in seven days
+        #   installed  cron */5 * * * *
+        #   ...
 
     Returns a list of one dict, so that a fleet is one table: ``installed`` (the scheduler and its
     times, or empty), ``last`` (when the last run ended, UTC), ``said`` (its line), ``healed_7d``

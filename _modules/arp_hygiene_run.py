@@ -33,7 +33,7 @@ from arp_engine.table import parse
 log = logging.getLogger(__name__)
 
 __virtualname__ = "arp_hygiene"
-__outputter__ = {"healed": "table"}
+__outputter__ = {"healed": "arp_answer", "run": "arp_answer"}
 
 
 _NEEDS = {"revalidate": ("CAP_NET_ADMIN", "CAP_NET_RAW"), "flush": ("CAP_NET_ADMIN",)}
@@ -71,13 +71,8 @@ def run(
     .. code-block:: bash
 
         salt 'db*' arp_hygiene.run
-        # db1:
-        #     ----------
-        #     checked:
-        #         97
-        #     ...
-        #     said:
-        #         1 healed: 192.0.2.90 on eth0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b
+        # db1: 97 checked: 96 confirmed, 1 healed
+        #   healed  192.0.2.90 on eth0: 02:00:00:00:00:0a -> 02:00:00:00:00:0b
 
     how (str, default ``revalidate``)
         ``revalidate`` or ``flush``.

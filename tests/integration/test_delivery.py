@@ -19,7 +19,7 @@ class Minion:
     def __init__(self, root, **config):
         self.root = root
         self.environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-        configure(root, log_level="quiet", enable_gpu_grains=False, **config)
+        configure(root, **{"log_level": "quiet", "enable_gpu_grains": False, **config})
 
     def run(self, *words, out="--out=json"):
         """Run salt-call; return the finished process."""
@@ -70,7 +70,31 @@ def test_synced_from_file_roots(repo, tmp_path):
     assert "modules.arp" in synced["modules"]
     assert "states.arp" in synced["states"]
     assert "utils.arp_engine.table.flush" in synced["utils"]
+    assert "output.arp_answer" in synced["output"]
     works(minion)
+
+
+@pytest.mark.usefixtures("entries")
+def test_answer_is_shown_by_the_synced_outputter_and_nested_without(repo, tmp_path):
+    minion = Minion(tmp_path, file_roots={"base": [str(repo / "salt")]}, log_level="warning")
+    minion.call("saltutil.sync_all")
+    done = minion.run("arp.flush", "test=True", "192.0.2.10", out=None)
+    assert done.stdout == "local: 1 would be flushed\n"
+    shutil.rmtree(tmp_path / "var/cache/salt/minion/extmods/output")
+    done = minion.run("arp.flush", "test=True", "192.0.2.10", out=None)
+    assert done.returncode == 0
+    assert "    would_flush:\n        1\n" in done.stdout
+    assert "Invalid outputter arp_answer specified, fall back to nested" in done.stderr
+    assert minion.call("arp.flush", "test=True", "192.0.2.10")["would_flush"] == 1
+
+
+@pytest.mark.usefixtures("entries")
+@pytest.mark.parametrize("how", ["site", "editable"])
+def test_answer_is_shown_by_the_installed_outputter(request, how, tmp_path):
+    minion = Minion(tmp_path)
+    minion.environment["PYTHONPATH"] = str(request.getfixturevalue(how))
+    done = minion.run("arp.flush", "test=True", "192.0.2.10", out=None)
+    assert done.stdout == "local: 1 would be flushed\n"
 
 
 @pytest.mark.usefixtures("entries")

@@ -1,0 +1,397 @@
+r"""Show answers of arp.* and arp_hygiene.* to people: a headline for each minion, then details.
+
+``--out=json`` has all of an answer, as data. An answer of an unknown shape is shown as JSON. Since
+other machines write them, a control character is shown (``\x1b``) and never reaches the terminal.
+"""
+
+import json
+import shutil
+import textwrap
+from collections import Counter
+from typing import NamedTuple
+
+MAX_PROSE = 110  # characters in a line of prose; a wider terminal makes no longer ones
+MAX_DIAGNOSIS = 8  # lines; evidence that does not fit is left out
+BOLD, REVERSE, PLAIN = "\033[1m", "\033[1;7m", "\033[0m"  # no hue: the words carry the meaning
+
+#: Columns of the table of entries, where they fit the terminal, and where not.
+WIDE = "ip mac dev state confirmed used updated note"
+NARROW = "ip mac dev state confirmed note"
+#: Columns of other rows, by a key that only they have.
+COLUMNS = {
+    "old": "at ip dev old new by",
+    "verdict": "ip mac dev verdict unicast_asked broadcast_asked answers",
+}
+#: Lists of an answer, and how one of their rows is shown.
+ROWS = {
+    "healed": "{ip} on {dev}: {old} -> {new}",
+    "gone": "{ip} on {dev}: {mac} does not answer",
+    "duplicates": "{ip} on {dev}: {macs} answer; see arp.diagnose {ip}",
+    "suspects": "{ip} on {dev}: {mac}",
+    "announced": "{ip} on {dev}: {mac}",
+    "would_announce": "{ip} on {dev}: {mac}",
+    "failed": "{ip} on {dev}: {error}",
+}
+#: Their labels, where those are not their names.
+LABELS = {
+    "duplicates": "duplicate",
+    "suspects": "suspect",
+    "would_announce": "announce",
+    "failed": "refused",
+}
+#: Verdicts after which nobody has to do anything, and what is said instead of a command.
+NOTHING_TO_DO = {
+    "right": "nothing in the table: it is not the cause",
+    "no entry": "nothing: the next packet resolves the address",
+    "wrong, now corrected by asking": "nothing here; on the other hosts: arp.revalidate {}",
+    "not on this link, next hop judged": "nothing here: look behind that router",
+}
+#: Other verdicts that can come without a command.
+NO_COMMAND = {
+    "nobody answers": "look at that host and at its link: nothing in the table helps",
+    "proxy": "ask on the link where the host is, or look at the host itself",
+    "owned entry disagrees with the wire": "let the owner of the entry correct it",
+    "cannot be asked here": "remove that reason, or ask on another host: nothing is known yet",
+}
+
+
+class Shown(NamedTuple):
+    """An answer as text. ``is_urgent``: somebody has to do something."""
+
+    headline: str
+    lines: list
+    is_urgent: bool = False
+
+
+def output(data, **_kwargs):
+    """Return the answers of one or several minions as text; Salt calls it."""
+    if not isinstance(data, dict):
+        return _text(data)
+    return "\n".join(_minion(name, answer) for name, answer in data.items())
+
+
+def _minion(name, answer):
+    shown = _shown(answer)
+    headline = _text(shown.headline)
+    if headline and __opts__.get("color"):
+        headline = f"{REVERSE if shown.is_urgent else BOLD}{headline}{PLAIN}"
+    return "\n".join(
+        [f"{_text(name)}: {headline}".rstrip(), *(f"  {line}" for line in shown.lines)]
+    )
+
+
+def _shown(answer):
+    """Return an answer as text, whatever it is."""
+    try:
+        for key, show in SHOW.items():
+            if isinstance(answer, dict) and key in answer:
+                return show(answer)
+        if isinstance(answer, list):
+            return _list(answer)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        pass  # ragged, or not ours: another version or another machine's invention
+    if isinstance(answer, dict | list):
+        text = json.dumps(answer, indent=2, default=str, skipkeys=True)
+        return Shown("", [_text(line) for line in text.splitlines()])
+    first, *more = str(answer).splitlines() or [""]
+    return Shown(first, [_text(line) for line in more])
+
+
+# --- one function for each kind of answer
+
+
+def _diagnosis(answer):
+    """Show ``arp.diagnose``: verdict, sentence, what to do, and the evidence that fits."""
+    verdict = answer["verdict"]
+    to_do = {**NOTHING_TO_DO, **NO_COMMAND}.get(verdict, "see the sentence: no command cures that")
+    lines = _prose(answer["sentence"])
+    pairs = [("do", answer["cure"] or to_do.format(answer["judged"]))]
+    witnesses = [("witness", f"{ip}: {_cell(macs)}") for ip, macs in answer["witnesses"].items()]
+    for evidence in (_before_after(answer), witnesses):
+        if len(lines) + len(pairs) + len(evidence) < MAX_DIAGNOSIS:
+            pairs += evidence
+    return Shown(verdict.upper(), [*lines, *_labelled(pairs)], verdict not in NOTHING_TO_DO)
+
+
+def _before_after(answer):
+    """Return the entry before and after the probe; once, where it is the same but for its ages."""
+    before, after = answer["entry"], answer["entry_after"]
+    if not any(answer["asked"].values()):
+        return [("entry", _entry(before))]
+    if _same(before) == _same(after):
+        return [("entry", _entry(after))]
+    return [("before", _entry(before)), ("after", _entry(after))]
+
+
+def _same(entry):
+    return entry and (entry["mac"], entry["state"], _note(entry))
+
+
+def _entry(entry):
+    if not entry:
+        return "none"
+    note = f", {_note(entry)}" if _note(entry) else ""
+    age = _age(entry["confirmed_s"])
+    return f"{entry['mac'] or 'no MAC'} {entry['state']}{note}, confirmed {age} ago"
+
+
+def _note(entry):
+    """Return what is special about an entry: it is suspect, or has an owner."""
+    owner = entry["owner"] if entry["owner"] != entry["state"] else ""
+    return ", ".join(filter(None, ["suspect" if entry["suspect"] else "", owner]))
+
+
+def _list(rows):
+    """Show a list of rows."""
+    if not rows:
+        is_healed = __opts__.get("fun") == "arp_hygiene.healed"
+        return Shown("nothing healed in seven days" if is_healed else "no entries", [])
+    if "installed" in rows[0]:
+        [row] = rows
+        return _status(row)
+    if "state" in rows[0]:
+        return _entries(rows)
+    return Shown(f"{len(rows)} healed in seven days", _table(COLUMNS["old"], rows))
+
+
+def _entries(rows):
+    """Show ``arp.list``. Multicast is not shown beside other entries: nobody can act on it."""
+    unicast = [row for row in rows if row["owner"] != "multicast"]
+    multicast, chosen = len(rows) - len(unicast), unicast or rows
+    states = Counter(row["state"] for row in chosen)
+    states["suspect"] = sum(row["suspect"] for row in chosen)
+    lines = _entry_table(chosen)
+    if unicast and multicast:
+        lines.append(f"and {multicast} multicast: arp.list ff00::/8,224.0.0.0/4")
+    return Shown(f"{_count(len(chosen), 'entry', 'entries')}: {_counts(states)}", lines)
+
+
+def _entry_table(rows):
+    ages = {"confirmed": "confirmed_s", "used": "used_s", "updated": "updated_s"}
+    rows = [
+        {
+            **row,
+            "note": _note(row),
+            **{name: _age(row[key]) for name, key in ages.items() if key in row},
+        }
+        for row in rows
+    ]
+    lines = _table(WIDE, rows)
+    return lines if len(lines[0]) + 2 <= _columns() else _table(NARROW, rows)
+
+
+def _compact(answer):
+    """Show ``arp.list compact=True``."""
+    return _list([dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]])
+
+
+def _revalidation(answer):
+    """Show ``arp.revalidate``."""
+    checked, lengths = answer["checked"], _lengths(answer)
+    found = {
+        "confirmed": answer["confirmed"],
+        "healed": lengths["healed"],
+        "gone": lengths["gone"],
+        "duplicate" if lengths["duplicates"] == 1 else "duplicates": lengths["duplicates"],
+        "undecided": answer["undecided"],
+        "refused": lengths["failed"],
+        "without outcome": answer.get("no_outcome", 0),
+    }
+    headline = f"{checked} checked: {_counts(found)}"
+    if not any(found.values()):
+        headline = f"NOTHING checked{_why_nothing(answer)}"
+    if answer.get("interrupted"):
+        headline = f"INTERRUPTED, {headline}"
+    is_urgent = sum(found.values()) > found["confirmed"] + found["healed"] + found["gone"]
+    return Shown(headline, _details(answer), is_urgent)
+
+
+def _would_check(answer):
+    """Show ``arp.revalidate test=True``."""
+    suspects = f", {_lengths(answer)['suspects']} suspect" if answer["suspects"] else ""
+    return Shown(f"{answer['would_check']} would be checked{suspects}", _details(answer))
+
+
+def _flush(answer):
+    """Show ``arp.flush``."""
+    if "would_flush" in answer:
+        return Shown(f"{answer['would_flush']} would be flushed{_kept(answer)}", _details(answer))
+    refused = _lengths(answer)["failed"]
+    headline = f"{answer['flushed'] or 'NOTHING'} flushed"
+    headline += (f", {refused} refused" if refused else "") + _kept(answer)
+    if not answer["flushed"] and not refused:
+        headline += _why_nothing(answer)
+    return Shown(headline, _details(answer), bool(refused))
+
+
+def _announcement(answer):
+    """Show ``arp.announce``."""
+    lengths = _lengths(answer)
+    if "would_announce" in answer:
+        return Shown(f"{lengths['would_announce']} would be announced", _details(answer))
+    refused = lengths["failed"]
+    headline = f"{lengths['announced'] or 'NOTHING'} announced"
+    headline += f", {refused} refused" if refused else ""
+    return Shown(headline, _details(answer), bool(refused))
+
+
+def _why_nothing(answer):
+    return "" if answer["kept"] else ": no entry matches"
+
+
+def _kept(answer):
+    return f", {sum(answer['kept'].values())} kept" if answer["kept"] else ""
+
+
+def _lengths(answer):
+    """Return the full length of each list of an answer, which may have been cut."""
+    return {name: len(answer.get(name, ())) for name in ROWS} | answer.get("totals", {})
+
+
+def _details(answer):
+    """Return what an answer has beside its counts."""
+    pairs = []
+    for name, line in ROWS.items():
+        rows, label = answer.get(name, []), LABELS.get(name, name)
+        pairs += [(label, line.format(**_cells(row))) for row in rows]
+        if _lengths(answer)[name] > len(rows):
+            pairs.append((label, f"and {_lengths(answer)[name] - len(rows)} more, with limit=0"))
+    pairs.append(("kept", _counts(answer["kept"])))
+    pairs += [("warning", line) for line in answer.get("warnings", ())]
+    entries = answer.get("entries")
+    if not entries:
+        return _labelled(pairs)
+    table = _entry_table if "state" in entries[0] else _probe_table
+    return [*_labelled(pairs), *table(entries)]
+
+
+def _probe_table(rows):
+    return _table(COLUMNS["verdict"], rows)
+
+
+def _run(answer):
+    """Show ``arp_hygiene.run``: what it returned, and whether it worked and could tell."""
+    rest = {key: answer[key] for key in answer if key not in ("success", "said", "problems")}
+    shown = _shown(rest) if rest else Shown("done", [])
+    lines = [*_labelled([("problem", line) for line in answer["problems"]]), *shown.lines]
+    if answer["success"]:
+        return Shown(shown.headline, lines, shown.is_urgent or bool(answer["problems"]))
+    return Shown(f"FAILED: {answer['said']}", lines, True)
+
+
+def _stats(answer):
+    """Show ``arp.stats``."""
+    warnings = [line for counts in answer.values() for line in counts["warnings"]]
+    sizes, rows = [], []
+    for family, counts in answer.items():
+        limit = counts.get("gc_thresh3")
+        load = f" ({counts['entries_all_namespaces']} of {limit})" if limit else ""
+        sizes.append(f"{family} {_count(counts['entries'], 'entry', 'entries')}{load}")
+        for dev, states in counts["devices"].items():
+            row = {"family": family, "dev": dev, "entries": sum(states.values())}
+            rows.append({**row, "states": _counts(states)})
+    headline = f"{'TABLE NEARLY FULL: ' if warnings else ''}{', '.join(sizes)}"
+    lines = _labelled(("do", line) for line in warnings)
+    lines.append("in brackets: entries in all network namespaces, of gc_thresh3")
+    lines += _table("family dev entries states", rows) if rows else []
+    return Shown(headline, lines, bool(warnings))
+
+
+def _status(row):
+    """Show ``arp_hygiene.status``: whether all is well, then what is installed and was said."""
+    problem = row["problem"] or (
+        "" if row["installed"] else "no scheduled run is installed: apply arp_hygiene"
+    )
+    headline = f"PROBLEM: {problem}" if problem else f"last run {row['last'] or 'not yet'}"
+    if not problem:
+        headline += f", {row['healed_7d']} healed in seven days"
+    shown = {key: value for key, value in row.items() if key != "problem" and value != ""}
+    return Shown(
+        headline, _labelled((key, _cell(value)) for key, value in shown.items()), bool(problem)
+    )
+
+
+#: What shows an answer, by a key that only this kind of answer has.
+SHOW = {
+    "success": _run,
+    "verdict": _diagnosis,
+    "checked": _revalidation,
+    "would_check": _would_check,
+    "flushed": _flush,
+    "would_flush": _flush,
+    "announced": _announcement,
+    "would_announce": _announcement,
+    "columns": _compact,
+    "ipv4": _stats,
+    "ipv6": _stats,
+}
+
+
+# --- text
+
+
+def _columns():
+    return shutil.get_terminal_size().columns
+
+
+def _prose(text):
+    """Return text as lines that fit the terminal."""
+    return textwrap.wrap(_text(text), min(_columns() - 2, MAX_PROSE), break_on_hyphens=False)
+
+
+def _labelled(pairs):
+    """Return one line for each label with a text, the texts in one column."""
+    pairs = [(label, _text(text)) for label, text in pairs if text]
+    width = max((len(_text(label)) for label, _ in pairs), default=0)
+    return [f"{_text(label):{width}}  {text}" for label, text in pairs]
+
+
+def _table(columns, rows):
+    """Return a heading and the rows, in aligned columns; ``-`` where there is no value."""
+    columns = columns.split()
+    cells = [columns, *([_cell(row.get(column, "")) or "-" for column in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(map(str.ljust, line, widths)).rstrip().removesuffix("  -").rstrip()
+        for line in cells
+    ]
+
+
+def _cells(row):
+    return {key: _cell(value) for key, value in row.items()}
+
+
+def _cell(value):
+    """Return a value of an answer as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{_text(key)}: {_cell(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
+    return _text(value)
+
+
+def _text(value):
+    """Return a value as one line, control characters escaped."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _counts(counts):
+    """Return counts as text, without those of nothing."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _count(number, one, many):
+    return f"{number} {one if number == 1 else many}"
+
+
+def _age(seconds):
+    """Return an age in its largest unit, of which there are two at least."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,198 @@
+"""What people see: real answers (answers.json) as shown_80.txt and shown_200.txt have them.
+
+ARP_SHOWN_UPDATE=1 writes both files anew: look at the difference.
+"""
+
+import ast
+import importlib.util
+import json
+import os
+import pathlib
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+ANSWERS = json.loads((HERE / "answers.json").read_text(encoding="utf-8"))
+REPO = HERE.parents[2]
+
+
+@pytest.fixture
+def outputter():
+    spec = importlib.util.spec_from_file_location("arp_answer", REPO / "_output" / "arp_answer.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.__opts__ = {}
+    return module
+
+
+@pytest.fixture
+def shown(outputter, monkeypatch):
+    def show(answer, fun="", columns=80, color=False, minion="db1"):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        outputter.__opts__ = {"fun": fun, "color": color}
+        return outputter.output({minion: answer})
+
+    return show
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_answers_are_shown_as_in_the_golden_file(shown, columns):
+    path = HERE / f"shown_{columns}.txt"
+    text = "\n\n".join(
+        f"# {name}\n{shown(answer, fun, columns)}" for name, (fun, answer) in ANSWERS.items()
+    )
+    if os.environ.get("ARP_SHOWN_UPDATE"):
+        path.write_text(f"{text}\n", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == f"{text}\n"
+
+
+def test_every_function_with_the_outputter_has_an_answer_here(repo):
+    named = set()
+    for module in ("arp", "arp_hygiene", "arp_hygiene_run"):
+        text = (repo / "_modules" / f"{module}.py").read_text(encoding="utf-8")
+        [value] = [
+            node.value
+            for node in ast.parse(text).body
+            if isinstance(node, ast.Assign) and node.targets[0].id == "__outputter__"
+        ]
+        outputters = eval(ast.unparse(value))  # dict, or dict.fromkeys, of constants
+        assert set(outputters.values()) == {"arp_answer"}
+        room = module.removesuffix("_run")
+        named |= {f"{room}.{name.rstrip('_')}" for name in outputters} - {"arp.list_stale"}
+    assert named == {fun for fun, _answer in ANSWERS.values()}
+
+
+DIAGNOSES = [name for name, (fun, _answer) in ANSWERS.items() if fun == "arp.diagnose"]
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("name", DIAGNOSES)
+def test_diagnosis_is_eight_lines_verdict_first_then_what_to_do(shown, name, columns):
+    answer = ANSWERS[name][1]
+    first, *rest = shown(answer, columns=columns).splitlines()
+    assert first == f"db1: {answer['verdict'].upper()}"
+    assert len(rest) < 8
+    [to_do] = [line.split(maxsplit=1)[1] for line in rest if line.startswith("  do ")]
+    assert not answer["cure"] or to_do == answer["cure"]  # in one piece, to be copied
+
+
+def test_every_verdict_says_what_to_do(outputter):
+    from arp_engine.diagnose import verdict
+
+    always_with_a_command = {"duplicate address", "flux", "table full", "not asked"}
+    always_with_a_command |= {"wrong, and asking did not correct it", "silent but vouched for"}
+    known = {*outputter.NOTHING_TO_DO, *outputter.NO_COMMAND}
+    assert known | always_with_a_command == set(verdict.VERDICTS)
+
+
+def test_multicast_is_shown_where_nothing_else_was_selected(shown):
+    rows = ANSWERS["list"][1]
+    multicast = [row for row in rows if row["owner"] == "multicast"]
+    assert multicast
+    assert "ff02" not in shown(rows)
+    assert "and 2 multicast" in shown(rows)
+    assert shown(multicast).count("ff02") == len(multicast)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "text"),
+    [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"),
+     (172_799, "47 h"), (172_800, "2 d"), (864_000, "10 d")],
+)  # fmt: skip
+def test_age_has_one_unit(outputter, age_s, text):
+    assert outputter._age(age_s) == text
+
+
+def test_cut_list_says_how_many_more(shown):
+    assert "refused  and 11 more" in shown(ANSWERS["flush: refused"][1])
+
+
+def test_interrupted_revalidation_says_so_first(shown):
+    answer = {**ANSWERS["revalidate"][1], "interrupted": True, "no_outcome": 7}
+    first = shown(answer).splitlines()[0]
+    assert first.startswith("db1: INTERRUPTED, ")
+    assert first.endswith("7 without outcome")
+
+
+def test_status_without_a_problem_begins_with_the_last_run(shown):
+    row = dict(ANSWERS["status: last run failed"][1][0], problem="", installed="cron */5 * * * *")
+    assert shown([row]).splitlines()[0] == f"db1: last run {row['last']}, 0 healed in seven days"
+
+
+def test_several_minions_are_shown_one_after_the_other(outputter):
+    data = {
+        "db1": ANSWERS["revalidate"][1],
+        "db2": "Minion did not return. [No response]",
+        "db3": "ERROR: arp.revalidate: \x1b[2J\nTraceback",
+        "db4": False,
+        "db5": None,
+    }
+    lines = outputter.output(data).splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [
+        lines[0],
+        "db2: Minion did not return. [No response]",
+        r"db3: ERROR: arp.revalidate: \x1b[2J",
+        "db4: False",
+        "db5: None",
+    ]
+
+
+def test_only_a_terminal_gets_bold_and_no_hue(shown):
+    calm, urgent = ANSWERS["diagnose: right"][1], ANSWERS["diagnose: duplicate"][1]
+    assert "\x1b" not in shown(calm) + shown(urgent)
+    assert shown(calm, color=True).startswith("db1: \x1b[1mRIGHT\x1b[0m\n")
+    assert shown(urgent, color=True).startswith("db1: \x1b[1;7mDUPLICATE ADDRESS\x1b[0m\n")
+
+
+HOSTILE = "\x1b[2J\r\x9b\x07\u202e\udc80"
+
+
+def hostile(value):
+    """Return an answer in which every string, keys but ours too, holds control characters."""
+    if isinstance(value, str):
+        return value + HOSTILE
+    if isinstance(value, list):
+        return [hostile(each) for each in value]
+    if isinstance(value, dict):
+        return {**{key: hostile(each) for key, each in value.items()}, HOSTILE: 1}
+    return value
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_control_characters_are_shown_not_sent(shown, name):
+    fun, answer = ANSWERS[name]
+    text = shown(hostile(answer), fun, minion=f"db1{HOSTILE}")
+    assert all(char.isprintable() for char in text.replace("\n", ""))
+    assert r"\x1b[2J" in text
+
+
+def ragged(value):
+    """Yield an answer with one of its values, at any depth, replaced by each kind of rubbish."""
+    yield from (None, True, 7, float("inf"), float("nan"), "text", [], [1], {}, {"a": [1]})
+    if not isinstance(value, dict | list):
+        return
+    for place, each in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        for other in ragged(each):
+            copy = value.copy()
+            copy[place] = other
+            yield copy
+        if isinstance(value, dict):
+            yield {key: kept for key, kept in value.items() if key != place}
+
+
+@pytest.mark.parametrize("name", [name for name in ANSWERS if len(str(ANSWERS[name])) < 2500])
+def test_ragged_answer_is_shown_without_an_exception(shown, name):
+    fun, answer = ANSWERS[name]
+    for other in ragged(answer):
+        assert shown(other, fun).startswith("db1:")
+
+
+@pytest.mark.parametrize("data", [None, "text\x1b", [], 7, {}, {"db1": {1: {None: b"\xff"}}}])
+def test_data_that_is_no_answer_is_shown(outputter, data):
+    assert outputter.output(data).replace("\n", "").isprintable()
+
+
+def test_answer_of_another_function_is_shown_as_data(shown):
+    assert shown({"a": ["\x1b", 1]}).splitlines() == [
+        "db1:", "  {", '    "a": [', r'      "\u001b",', "      1", "    ]", "  }",
+    ]  # fmt: skip
