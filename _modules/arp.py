@@ -39,6 +39,7 @@ try:
     from arp_engine.diagnose import evidence, verdict
     from arp_engine.resolve import announce as resolve_announce
     from arp_engine.resolve import revalidate as resolve_revalidate
+    from arp_engine.resolve import unselected
     from arp_engine.table import answer, listing, parse
     from arp_engine.table import flush as table_flush
     from arp_engine.table import selectors as table_selectors
@@ -242,7 +243,8 @@ def flush(
     selected but are not ours to touch), ``entries`` with ``rows``. Only where the kernel refused
     some deletions: ``failed`` (list of ``ip``, ``dev``, ``error``) and ``totals`` (the full length
     of that list), with exit code 1 under ``--retcode-passthrough``. Only where the deletions could
-    not be recorded for :py:func:`arp_hygiene.healed`: ``warnings`` (list of lines). An entry that
+    not be recorded for :py:func:`arp_hygiene.healed`, or the named device or address has no entry
+    because another one has it (a bridge, a router): ``warnings`` (list of lines). An entry that
     another process deleted meanwhile counts as success; one that the kernel has learned since the
     call began is left alone.
 
@@ -263,6 +265,9 @@ def flush(
         _record("flush", result, _deleted(result))
     if not rows:
         result.pop("entries", None)
+    if not any(result.get(key) for key in ("flushed", "would_flush", "kept", "failed")):
+        lines = _run("flush", unselected.explain, selectors)
+        result.update({"warnings": lines} if lines else {})
     return _with_exit_code(result)
 
 

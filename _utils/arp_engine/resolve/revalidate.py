@@ -51,7 +51,7 @@ def revalidate(
         table = view.TableView(channel, selectors, must_be_provable=True)
         chosen = table.read_ours()
         there = {*chosen, *table.kept_keys()}
-        absent = [] if there else unselected.explain(channel, selectors)
+        absent = [] if there else unselected.explain(selectors)
         suspects = {key: entry for key, entry in chosen.items() if _is_suspect(table, entry)}
         if test:
             rows = [answer.entry_row(table, entry) for entry in suspects.values()]

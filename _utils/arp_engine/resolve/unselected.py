@@ -13,24 +13,22 @@ from .interface_facts import FactsChannel
 MAX_LINES = 8
 
 
-def explain(channel: rtnetlink.Channel, selectors: Selectors) -> list[str]:
+def explain(selectors: Selectors) -> list[str]:
     """Return a line for each named device that has no entries, and each address without one."""
-    lines = [*_devices(sorted(selectors.dev or ())), *_addresses(channel, selectors)]
+    with FactsChannel() as channel:
+        lines = [*_devices(channel, sorted(selectors.dev or ())), *_addresses(channel, selectors)]
     more = len(lines) - MAX_LINES
     return lines if more <= 0 else [*lines[:MAX_LINES], f"and {more} more without an entry"]
 
 
-def _devices(names: list[str]) -> Iterator[str]:
-    if not names:
-        return
-    with FactsChannel() as channel:
-        for name in names:
-            facts = channel.device_facts(channel.ifindex(name))
-            master = channel.device(facts.master) if facts and facts.master else None
-            if master:
-                yield f"dev: {name} is a port of {master.name}, which has the neighbour entries"
-            elif facts and facts.vrf == facts.ifindex:
-                yield f"dev: {name} is a VRF; its devices have the neighbour entries"
+def _devices(channel: FactsChannel, names: list[str]) -> Iterator[str]:
+    for name in names:
+        facts = channel.device_facts(channel.ifindex(name))
+        master = channel.device(facts.master) if facts and facts.master else None
+        if master:
+            yield f"dev: {name} is a port of {master.name}, which has the neighbour entries"
+        elif facts and facts.vrf == facts.ifindex:
+            yield f"dev: {name} is a VRF; its devices have the neighbour entries"
 
 
 def _addresses(channel: rtnetlink.Channel, selectors: Selectors) -> Iterator[str]:
@@ -42,4 +40,4 @@ def _addresses(channel: rtnetlink.Channel, selectors: Selectors) -> Iterator[str
             router = codec.address(way.gateway)
             device = channel.device(way.ifindex)
             dev = device.name if device else f"#{way.ifindex}"
-            yield f"{text} is behind the router {router} on {dev}: revalidate {router}"
+            yield f"{text} is behind the router {router} on {dev}: name {router} instead"

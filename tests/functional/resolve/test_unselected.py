@@ -1,4 +1,4 @@
-"""arp.revalidate says where the entries are, where it has none of those that were named."""
+"""arp.revalidate and arp.flush say where the entries are, where they select none."""
 
 import pytest
 from conftest import BORN, ip
@@ -17,7 +17,7 @@ def router(scene):
 )
 def test_address_behind_a_router_names_the_router(arp, router, client, router_address, test):
     result = arp.revalidate(client, test=test)
-    line = f"{client} is behind the router {router_address} on db0: revalidate {router_address}"
+    line = f"{client} is behind the router {router_address} on db0: name {router_address} instead"
     assert result["warnings"] == [line]
 
 
@@ -44,6 +44,15 @@ def test_port_of_a_bridge_names_the_bridge(arp, scene):
     assert arp.revalidate(dev="db0")["warnings"] == [
         "dev: db0 is a port of br0, which has the neighbour entries"
     ]
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_flush_of_nothing_says_where_the_entries_are(arp, scene, router, test):
+    key = "would_flush" if test else "flushed"
+    line = "198.51.100.9 is behind the router 192.0.2.254 on db0: name 192.0.2.254 instead"
+    result = arp.flush("198.51.100.9", test=test)
+    assert result == {key: 0, "kept": {}, "warnings": [line]}
+    assert arp.flush("192.0.2.10", test=test) == {key: 0, "kept": {}}
 
 
 def test_lines_are_limited(arp, scene, router):
