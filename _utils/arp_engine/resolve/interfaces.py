@@ -28,7 +28,7 @@ from .interface_facts import RT_SCOPE_LINK, Address, Interface, is_link_local
 
 MAX_AGE_S = 0.25  # a device is read again after this, whatever the kernel has announced
 MAX_KNOWN = 4096  # devices cached: containers come and go for as long as a sentinel lives
-MAX_DATAGRAMS = 64  # notifications read at once
+MAX_DATAGRAMS = 4096  # notifications read at once: more than the buffer holds
 GROUPS = RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 CONF_ALL = Path("/proc/sys/net/ipv4/conf/all")
 
