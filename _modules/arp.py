@@ -265,8 +265,8 @@ def flush(
         _record("flush", result, _deleted(result))
     if not rows:
         result.pop("entries", None)
-    if not any(result.get(key) for key in ("flushed", "would_flush", "kept", "failed")):
-        lines = _run("flush", unselected.explain, selectors)
+    if not any(result.get(key) for key in ("flushed", "would_flush", "failed")):
+        lines = _run("flush", unselected.explain, selectors, bool(result["kept"]))
         result.update({"warnings": lines} if lines else {})
     return _with_exit_code(result)
 

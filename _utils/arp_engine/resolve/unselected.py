@@ -13,10 +13,14 @@ from .interface_facts import FactsChannel
 MAX_LINES = 8
 
 
-def explain(selectors: Selectors) -> list[str]:
-    """Return a line for each named device that has no entries, and each address without one."""
+def explain(selectors: Selectors, are_some_kept: bool) -> list[str]:
+    """Return a line for each named device that has no entries, and each address without one.
+
+    are_some_kept: there are entries, but they have owners; the addresses may be theirs.
+    """
     with FactsChannel() as channel:
-        lines = [*_devices(channel, sorted(selectors.dev or ())), *_addresses(channel, selectors)]
+        lines = [*_devices(channel, sorted(selectors.dev or ()))]
+        lines += [] if are_some_kept else _addresses(channel, selectors)
     more = len(lines) - MAX_LINES
     return lines if more <= 0 else [*lines[:MAX_LINES], f"and {more} more without an entry"]
 

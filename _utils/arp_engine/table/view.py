@@ -188,10 +188,6 @@ class TableView:
             self.keep(reason, entry.key)
         return bool(reason)
 
-    def kept_keys(self) -> set[codec.Key]:
-        """Return the entries that are kept."""
-        return {(ifindex, dst) for ifindex, kept in self._kept.items() for dst in kept}
-
     def kept(self) -> dict[str, int]:
         """Return how many entries are kept for each reason."""
         counts: Counter[str] = Counter()

@@ -46,6 +46,12 @@ def test_port_of_a_bridge_names_the_bridge(arp, scene):
     ]
 
 
+def test_entry_with_an_owner_is_there(arp, scene, router):
+    scene.add("198.51.100.9", "permanent", BORN)
+    result = arp.revalidate("198.51.100.9")
+    assert (result["kept"], result["warnings"]) == ({"PERMANENT": 1}, [])
+
+
 @pytest.mark.parametrize("test", [False, True])
 def test_flush_of_nothing_says_where_the_entries_are(arp, scene, router, test):
     key = "would_flush" if test else "flushed"
