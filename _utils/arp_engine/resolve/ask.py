@@ -21,10 +21,11 @@ from typing import NamedTuple
 from ..netlink import codec
 from ..packets import frames, packet_socket
 from ..packets.probe_schedule import FAST, Schedule
-from . import deadlines, in_flight, interface_facts, interfaces, rate_limit
+from . import deadlines, in_flight, interface_facts, interfaces, patience, rate_limit
 
 COLLECT_S = 0.01  # after the first answer to a broadcast, for a second one
 MAX_MACS = 8  # kept of one question's answers, beside the cached MAC
+LATE = 3  # frames from this one on (the first is 0) wait for the first ones of all questions
 SEND_BATCH = 64  # frames sent between two reads: the smallest receive buffer holds 256 answers
 READ_BATCH = 1024  # packets read at once: a flood must not delay the sending
 #: Packets in a full receive buffer: the shortest takes up 256 bytes of it.
@@ -53,7 +54,7 @@ class _PendingProbe:
     """A question under way. There may be 100,000: class attributes are its state before a frame."""
 
     is_sent = False  # its first frame; answers before that are to somebody else's question
-    first_sent_at = 0.0
+    first_sent_at = last_sent_at = 0.0
     carrier_changes = 0  # of its device, at the first frame
     step = 0  # of the schedule: the next frame
     unicast_sent = broadcast_sent = 0
@@ -73,17 +74,29 @@ class Asker:
     and at ``next_due()``.
     """
 
-    def __init__(self, rate: float = 0.0, clock: Callable[[], float] = time.monotonic):
-        """Take the rate in frames a second; 0: as fast as is safe."""
-        self._clock = clock
+    def __init__(
+        self,
+        rate: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        burst: int = 0,
+        learned: patience.Patience | None = None,
+    ):
+        """Take the rate in frames a second; 0: as fast as is safe.
+
+        burst: frames at once after a pause; 0: a few.
+        learned: what is learned of the time that answers take, and waited for accordingly.
+        """
+        self._clock, self._learned = clock, learned
         self._interfaces = interfaces.Interfaces(clock)
-        self._bucket = rate_limit.TokenBucket(rate)
+        self._bucket = rate_limit.TokenBucket(rate, burst)
+        self._kept = self._bucket.burst // 4  # for others than late frames
         self._in_flight = in_flight.InFlight(in_flight.default_limit())
         self._ports: dict[int, packet_socket.ProbeSocket] = {}  # by family
         self._ready = select.epoll()
         self._pending: dict[tuple[int, bytes], _PendingProbe] = {}
         self._unsent: deque[_PendingProbe] = deque()  # those without a first frame
         self._next_frames = deadlines.Deadlines()
+        self._late_frames = deadlines.Deadlines()  # from LATE on: they wait for everybody else's
         self._ends = deadlines.Deadlines()  # when to stop waiting for answers
         self._done: list[tuple[Question, ProbeResult]] = []
 
@@ -117,9 +130,23 @@ class Asker:
             self._unsent.append(probe)
         return True
 
+    def drop(self, key: tuple[int, bytes]) -> None:
+        """Forget a pending question, if there is one about this address: it gets no result."""
+        if probe := self._pending.get(key):
+            self._finish(probe)
+            self._done.pop()
+            if not probe.is_sent:
+                self._unsent.remove(probe)
+
+    def interface(self, ifindex: int) -> interfaces.Interface | None:
+        """Return a device as questions see it; None: it is gone."""
+        return self._interfaces.get(ifindex)
+
     def device_changed(self, ifindex: int) -> None:
         """Read a device anew: the kernel has said that it changed (its name, its MAC)."""
         self._interfaces.reread(ifindex)
+        if self._learned:
+            self._learned.forget(ifindex)
 
     def next_due(self) -> float | None:
         """Return when ``step`` is due at the latest; None while nothing is pending."""
@@ -127,8 +154,22 @@ class Asker:
             return None
         now = self._clock()
         next_frame = now if self._unsent else self._next_frames.due()
-        next_send = max(next_frame, self._bucket.due(now), self._in_flight.due(now))
-        return min(self._ends.due(), next_send)
+        next_send = max(next_frame, self.room_due())
+        late_send = max(
+            self._late_frames.due(), self._bucket.due(now, self._kept), self._in_flight.due(now)
+        )
+        return min(self._ends.due(), next_send, late_send)
+
+    def room(self) -> int:
+        """Return how many more questions could be asked at once."""
+        now = self._clock()
+        room = min(SEND_BATCH, self._bucket.available(now), self._in_flight.room(now))
+        return room - len(self._unsent)
+
+    def room_due(self) -> float:
+        """Return when there is room for one more frame."""
+        now = self._clock()
+        return max(self._bucket.due(now), self._in_flight.due(now))
 
     def wait(self, seconds: float) -> None:
         """Wait until a packet has come, no longer than that."""
@@ -147,11 +188,15 @@ class Asker:
     # --- sending
 
     def _send(self, now: float) -> None:
-        """Send what rate and in-flight limit allow: repeated frames before first ones."""
+        """Send what rate and in-flight limit allow: everybody's first frames before late ones."""
         self._interfaces.follow()
-        room = min(SEND_BATCH, self._bucket.available(now), self._in_flight.room(now))
+        available = self._bucket.available(now)
+        room = min(SEND_BATCH, available, self._in_flight.room(now))
         due = self._next_frames.pop(now, room)
         due += [self._unsent.popleft() for _ in range(min(room - len(due), len(self._unsent)))]
+        if not self._unsent:
+            room = min(room, available - self._kept)
+            due += self._late_frames.pop(now, max(room - len(due), 0))
         groups = defaultdict(list)
         for probe in due:
             groups[probe.question.ifindex, len(probe.question.dst)].append(probe)
@@ -190,8 +235,19 @@ class Asker:
         for (_schedule, step), probes in sent.items():
             self._bucket.spend(len(probes), now)
             schedule = probes[0].schedule
-            due = self._ends if schedule.is_last(step) else self._next_frames
-            due.set(now + schedule.wait_s(step), probes)
+            due = now + self._wait_s(schedule, step, ifindex)
+            self._after(schedule, step).set(due, probes)
+
+    def _wait_s(self, schedule: Schedule, step: int, ifindex: int) -> float:
+        if self._learned and schedule is FAST and schedule.is_unicast(step):
+            return self._learned.wait_s(ifindex)
+        return schedule.wait_s(step)
+
+    def _after(self, schedule: Schedule, step: int) -> deadlines.Deadlines:
+        """Return the deadlines of what follows a frame."""
+        if schedule.is_last(step):
+            return self._ends
+        return self._late_frames if step + 1 >= LATE else self._next_frames
 
     def _send_frame(
         self,
@@ -204,7 +260,8 @@ class Asker:
 
         senders: asked from in turn.
         """
-        now, question = self._clock(), probe.question
+        probe.last_sent_at = now = self._clock()
+        question = probe.question
         if not probe.is_sent:
             probe.is_sent, probe.first_sent_at = True, now
             probe.carrier_changes = interface.carrier_changes
@@ -249,8 +306,11 @@ class Asker:
             now = self._clock()
             packets = [packet for port in self._ports.values() for packet in port.drain(READ_BATCH)]
             answered = [probe for packet in packets if (probe := self._take(*packet, now))]
-            if answered:
+            if answered and not self._learned:
                 self._ends.set(now + COLLECT_S, answered)
+            for probe in answered if self._learned else ():
+                part = self._learned.wait_s(probe.question.ifindex) / patience.FIRST_S
+                self._ends.set(now + part * COLLECT_S, [probe])
 
     def _take(self, message: bytes, sender: tuple, now: float) -> _PendingProbe | None:
         """Take one packet if it answers a question; return that at its first broadcast answer."""
@@ -262,6 +322,10 @@ class Asker:
         mac, is_cached = answer.owner, answer.owner == probe.question.mac
         if mac not in probe.answers and (len(probe.answers) < MAX_MACS or is_cached):
             probe.answers[mac] = (now - probe.first_sent_at) * 1000
+            if self._learned:
+                # another host cannot have heard more than the last frame; this one may have
+                since = probe.first_sent_at if is_cached else probe.last_sent_at
+                self._learned.add(interface.ifindex, now - since)
         if probe.is_broadcast_answered:
             return None
         if is_cached and not probe.broadcast_sent:
@@ -272,6 +336,7 @@ class Asker:
             return None
         probe.is_broadcast_answered = True
         self._next_frames.clear(probe)
+        self._late_frames.clear(probe)
         return probe
 
     # --- ending
@@ -280,6 +345,7 @@ class Asker:
         """Turn a pending question into its result."""
         del self._pending[probe.key]
         self._next_frames.clear(probe)
+        self._late_frames.clear(probe)
         self._ends.clear(probe)
         self._in_flight.answered(probe)
         if not probe.answers and not why:

@@ -41,14 +41,14 @@ def find(
     with contextlib.closing(interfaces.Interfaces()) as reader:
         for claim in by_mac.values():
             asked = {question[:2] for question in questions}
-            unused = _unused(reader.get(claim.ifindex), claim, {*asked, *in_table})
-            questions += [Question(claim.ifindex, dst, claim.mac) for dst in unused]
+            free = unused(reader.get(claim.ifindex), claim, {*asked, *in_table})
+            questions += [Question(claim.ifindex, dst, claim.mac) for dst in free]
     results = ask(questions, rate, schedule=ONE_FRAME) if questions else {}
     silent = {(q.ifindex, q.mac) for q in questions if q.mac not in results[q[:2]].answers}
     return {(q.ifindex, q.mac) for q in questions} - silent
 
 
-def _unused(
+def unused(
     interface: interface_facts.Interface | None, claim: Claim, used: Collection[codec.Key]
 ) -> list[bytes]:
     """Return addresses of the claim's network that stand in no table; none where it is small."""

@@ -31,6 +31,7 @@ class TokenBucket:
             full_since = now - self.burst / self.rate
             self._empty_at = max(self._empty_at, full_since) + count / self.rate
 
-    def due(self, now: float) -> float:
-        """Return when the next may go; ``now`` where it may already."""
-        return now if self.available(now) else self._empty_at + 1 / self.rate
+    def due(self, now: float, kept: int = 0) -> float:
+        """Return when one may go and ``kept`` are left for others; ``now`` where it may already."""
+        is_due = self.available(now) > min(kept, self.burst - 1)
+        return now if is_due else self._empty_at + (kept + 1) / self.rate

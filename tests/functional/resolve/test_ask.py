@@ -12,13 +12,13 @@ from arp_engine.netlink import rtnetlink
 from arp_engine.packets import packet_socket
 from arp_engine.packets.probe_schedule import FAST
 from arp_engine.resolve import ask as resolve_ask
-from arp_engine.resolve import in_flight, interface_facts, interfaces
+from arp_engine.resolve import in_flight, interface_facts, interfaces, patience
 from arp_engine.resolve.ask import Question
 from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST, ip
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP
-from wire import answer, is_to_all, packed
+from wire import answer, asked, is_to_all, packed
 
 # --- one question
 
@@ -414,6 +414,62 @@ def test_rate_holds_and_every_question_ends(scene, wire):
     assert len(sent) == 20 * FAST.frames
     for first in range(0, len(sent) - 100):
         assert sent[first + 100] - sent[first] > 0.97
+
+
+def test_first_frames_of_all_leave_before_a_late_one(scene, wire):
+    clock, sent = Clock(), []
+    with contextlib.closing(resolve_ask.Asker(rate=20, burst=8, clock=clock)) as asker:
+        for number in range(20):
+            asker.put(question(f"192.0.2.{10 + number}"))
+        while len(set(sent)) < 20:
+            clock.now = max(clock.now, asker.next_due() or 0)
+            asker.step()
+            sent += map(asked, wire.questions())
+    assert max(map(sent.count, sent)) <= resolve_ask.LATE
+
+
+def test_late_frames_leave_a_part_of_the_burst_to_others(scene, wire):
+    clock = Clock()
+    with contextlib.closing(resolve_ask.Asker(rate=1, burst=8, clock=clock)) as asker:
+        asker.put(question("192.0.2.10"))
+        while asker.room() > 2:
+            clock.now += 0.01
+            asker.step()
+        for _ in range(50):
+            clock.now += 0.01
+            asker.step()
+        assert asker.room() == 2
+
+
+def test_a_dropped_question_has_no_result(scene, wire):
+    clock = Clock()
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
+        for is_sent in (False, True):
+            first, second = question("192.0.2.10"), question("192.0.2.11")
+            asker.put(first)
+            asker.put(second)
+            if is_sent:
+                asker.step()
+            asker.drop(first[:2])
+            assert asker.put(first)
+            asker.drop(first[:2])
+            wire.when_asked(lambda *_words: [])
+            heard = play(asker, clock, wire)
+            assert list(heard) == [second[:2]]
+
+
+@PAIR
+def test_the_wait_for_a_unicast_answer_is_learned(scene, wire, address):
+    learned = patience.Patience()
+    for _ in range(20):
+        learned.add(question(address).ifindex, 0.04)
+    clock = Clock()
+    with contextlib.closing(resolve_ask.Asker(clock=clock, learned=learned)) as asker:
+        asker.put(question(address))
+        asker.step()
+        assert asker.next_due() == pytest.approx(
+            clock.now + learned.wait_s(question(address).ifindex)
+        )
 
 
 def test_in_flight_limit_holds(scene, wire):

@@ -65,3 +65,9 @@ def test_rate_zero_is_unlimited():
     pace = rate_limit.TokenBucket(0)
     pace.spend(1_000_000, 0)
     assert (pace.available(0) > 1_000_000, pace.due(0)) == (True, 0)
+
+
+def test_what_is_kept_for_others_delays_the_next():
+    pace = rate_limit.TokenBucket(100, 10)
+    pace.spend(8, 0)
+    assert (pace.due(0), pace.due(0, 5)) == (0, pytest.approx(0.04))
