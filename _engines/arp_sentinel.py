@@ -8,7 +8,8 @@ In the minion's configuration:
       - arp_sentinel:
           dev: eth0            # what is watched; default: everything
           exclude: 10.0.0.1
-          rate: 100            # probes a second, at most
+          rate: 1000           # frames a second, at most
+          burst: 4000          # frames at once, after a pause
           reinject: true       # send a SYN again after a heal
 
 It probes and writes no entry: the kernel takes the answer. An entry that a probe has shown to be
@@ -67,7 +68,9 @@ def start(**options):
     dev, ip, exclude, family
         What is watched, as everywhere in ``arp``; default: everything.
     rate
-        Probes a second, at most; default 100.
+        Frames a second (ARP requests, neighbour solicitations), at most; default 1000.
+    burst
+        Frames that may leave at once after a pause; default four seconds' worth.
     reinject
         Whether the SYN that revealed a wrong entry is sent again after the heal; default true.
 

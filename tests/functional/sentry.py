@@ -38,6 +38,9 @@ def family(address):
 # The kernel's limit counts the entries of all namespaces, those of other tests too.
 NO_LIMIT = "from arp_engine.table import capacity; capacity.NEARLY_FULL = 1000"
 
+# A heal is told when its former holder has been silent for long: here after one question.
+BRIEF = "from arp_engine.resolve import look_back; look_back.LOOK_BACK_FOR_S = 0.1"
+
 
 class Guard:
     """A sentinel as a process of its own, and what it says."""
@@ -45,7 +48,7 @@ class Guard:
     def __init__(self, repo, *options, patch=""):
         self.lines = []
         # patch: a misfortune that the real thing will not produce
-        script = f"from arp_engine.sentinel import loop\n{NO_LIMIT}\n{patch}\nloop.main()"
+        script = f"from arp_engine.sentinel import loop\n{NO_LIMIT}\n{BRIEF}\n{patch}\nloop.main()"
         words = [*SENTINEL[:-2], "-c", script, *options]
         self.process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

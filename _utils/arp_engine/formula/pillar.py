@@ -20,7 +20,7 @@ from . import sentinel_unit
 
 BACKENDS = ("cron", "salt", "systemd", "none")
 INSTALLS = ("pip", "package", "none")
-SENTINEL = ("dev", "ip", "exclude", "family", "rate", "reinject", "as")
+SENTINEL = ("dev", "ip", "exclude", "family", "rate", "burst", "reinject", "as")
 VERBS = ("revalidate", "flush")
 THRESHOLDS = ("gc_thresh1", "gc_thresh2", "gc_thresh3")  # one number each for the whole host
 _ENTRIES = 1 << 20  # half a gigabyte of kernel memory

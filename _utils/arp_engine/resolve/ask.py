@@ -138,7 +138,7 @@ class Asker:
             if not probe.is_sent:
                 self._unsent.remove(probe)
 
-    def interface(self, ifindex: int) -> interfaces.Interface | None:
+    def interface(self, ifindex: int) -> interface_facts.Interface | None:
         """Return a device as questions see it; None: it is gone."""
         return self._interfaces.get(ifindex)
 

@@ -1,4 +1,4 @@
-"""The life of a doubted entry, as a state machine: TRANSITIONS is all that can happen to it.
+"""Moves doubted entries on, as TRANSITIONS says (states.py).
 
 No entry is written. Probing is enough: where a host answers, the kernel takes the answer into its
 table by itself (resolve/ask.py); where none does, nothing changes. Protected entries
@@ -9,132 +9,40 @@ our own SYN/ACK changes a STALE one, to DELAY. So where a connection waits, anot
 answered, the host with the cached MAC has not (neither to unicast nor to broadcast) and the kernel
 keeps the MAC for ``locktime``: that entry is deleted. The kernel then asks by itself, and so do we,
 as its one broadcast may get lost.
+
+The kernel takes the first answer to a broadcast, whoever gives it, and a host that was silent for
+some milliseconds may live. So nobody waits for the look back at the former holder
+(former_holders.py), but no heal is told before it is over.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..netlink import codec
+from ..packets.probe_schedule import ALONE, BROADCAST, FAST, Schedule
+from ..resolve import proxy, rate_limit
 from ..resolve.ask import ProbeResult, Question
 from ..table import ownership
-from . import devices, memory, neighbour_cache, question_queue, reinject, telling
+from . import (
+    devices,
+    disputes,
+    former_holders,
+    memory,
+    neighbour_cache,
+    question_queue,
+    reinject,
+    telling,
+)
+from .doubt import ALTERNATING, Doubt, Evidence
 from .neighbour_cache import mac_of
 from .question_queue import Priority
+from .states import CLEAR, IN_FLIGHT, LOOKING_BACK, QUEUED, TRANSITIONS, Event
 
-
-class State(Enum):
-    """Where the doubt about an entry stands."""
-
-    CLEAR = "no doubt, or no longer"
-    QUEUED = "waits for its turn to be probed"
-    PROBING = "the host with the cached MAC is asked by unicast, then all hosts by broadcast"
-    REPROBING = "the wrong entry is deleted; all hosts are asked by broadcast"
-
-
-class Event(Enum):
-    """What moves a doubt on."""
-
-    EVIDENCE = "a signal says that the entry may be wrong: see Evidence"
-    DISPLACED = "the queue is full, and an address with more urgent evidence needs the place"
-    TURN = "a slot and the rate allow the next probe"
-    NOT_OURS = "at its turn the entry has no MAC, is not selected, or is protected"
-    MAC_CHANGED = "the kernel announces another MAC"
-    # --- the outcome of a probe
-    NO_ANSWER = "no host answered"
-    UNASKABLE = "no probe could leave, or its answer could not come"
-    CONFIRMED = "the host with the cached MAC answered"
-    HEALED = "the same, and that MAC came into the table during the probe"
-    ENTRY_GONE = "another host answered; the entry has no MAC by now"
-    ENTRY_DELETED = "another host answered, a connection waits: we deleted the entry (locktime)"
-    MAC_KEPT = "another host answered; the kernel keeps the cached MAC for now"
-    DISAGREEMENT = "the same, for the last time that we try"
-
-
-CLEAR, QUEUED, PROBING, REPROBING = State
-_OUTCOMES: dict[Event, tuple[Any, ...]] = {
-    Event.NO_ANSWER: (CLEAR, "back_off"),
-    Event.UNASKABLE: (CLEAR, "back_off", "tell_unaskable"),
-    Event.CONFIRMED: (CLEAR, "remember_verified", "tell_duplicate", "remember_aliases"),
-    Event.HEALED: (CLEAR, "remember_verified", "tell_duplicate", "remember_aliases"),
-    Event.ENTRY_GONE: (CLEAR,),
-    Event.MAC_KEPT: (QUEUED, "requeue"),
-    Event.DISAGREEMENT: (CLEAR, "tell_disagreement"),
-}
-#: State -> event -> the next state, and what is done then: methods of Decider.
-TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
-    CLEAR: {
-        Event.EVIDENCE: (QUEUED, "enqueue"),
-        Event.MAC_CHANGED: (CLEAR, "forget", "tell_changed", "count_change"),
-    },
-    QUEUED: {
-        Event.EVIDENCE: (QUEUED, "enqueue"),
-        Event.DISPLACED: (CLEAR,),
-        Event.TURN: (PROBING,),
-        Event.NOT_OURS: (CLEAR,),
-        Event.MAC_CHANGED: (CLEAR, "forget", "release_syns", "tell_changed", "count_change"),
-    },
-    PROBING: {
-        Event.EVIDENCE: (PROBING,),
-        Event.MAC_CHANGED: (PROBING, "forget", "release_syns", "note_change", "count_change"),
-        **_OUTCOMES,
-        Event.ENTRY_DELETED: (
-            REPROBING, "tell_deleted", "forget", "release_syns", "reprobe", "count_change"),
-    },
-    REPROBING: {
-        Event.EVIDENCE: (REPROBING,),
-        Event.MAC_CHANGED: (REPROBING, "forget", "release_syns", "note_change", "count_change"),
-        **_OUTCOMES,
-    },
-}  # fmt: skip
-IN_FLIGHT = (PROBING, REPROBING)
-
-
-class Evidence(NamedTuple):
-    """One kind of evidence: the reason that is told, and how urgent it is."""
-
-    reason: str
-    priority: Priority
-
-
-SYN = Evidence("syn", Priority.UNTRUSTED)  # it came from another MAC
-ANSWERED_SYN = Evidence("syn", Priority.TRUSTED)  # ... and a listener of ours has answered it
-CONNECT_TIMEOUT = Evidence("no answer", Priority.TRUSTED)
-REPEATED_SYN = Evidence("repeated syn", Priority.UNTRUSTED)
-RETRANSMISSION = Evidence("retransmits", Priority.TRUSTED)
-UPPER_LAYER_CONFIRMATION = Evidence("upper-layer confirmation", Priority.UNTRUSTED)
-ALTERNATING = Evidence("alternates", Priority.UNTRUSTED)
-
-MAX_IN_FLIGHT = 12  # probes (each unanswered one has ten more frames to send)
-MAX_IN_FLIGHT_UNTRUSTED = 6  # of these
+MAX_IN_FLIGHT = 4096  # probes: bounds memory, and no newcomer of a whole fleet
+SCANS_PER_S, MAX_SCANS = 2.0, 10  # of the whole cache: 10 ms each at 100,000 entries
 MAX_TRIES = 3  # where another host answers, and the kernel keeps the cached MAC
-MAX_SYNS = 8  # kept of one address, to be released after a heal; as many MACs
-
-
-@dataclass(slots=True, eq=False)
-class Doubt:
-    """One address whose entry may be wrong: the evidence, and the SYNs that wait."""
-
-    key: codec.Key
-    reason: str
-    state: State = CLEAR
-    priority: Priority = Priority.UNTRUSTED
-    is_trusted: bool = False  # some of its evidence is
-    looked_up_at: float = float("-inf")  # whether a listener has answered
-    tries: int = 0
-    macs: set[bytes] = field(default_factory=set)  # that its SYNs came from
-    pending_syns: list[reinject.PendingSyn] = field(default_factory=list)  # the latest few
-    change: neighbour_cache.Change | None = None  # of the MAC, during the probe
-
-    def add(self, mac: bytes, syn: reinject.PendingSyn) -> None:
-        """Add a SYN, and the MAC it came from; empty for one of ours."""
-        if mac and len(self.macs) < MAX_SYNS:
-            self.macs.add(mac)
-        if syn not in self.pending_syns:
-            self.pending_syns = [*self.pending_syns[1 - MAX_SYNS :], syn]
 
 
 class Decider:
@@ -143,24 +51,33 @@ class Decider:
     def __init__(
         self,
         rate: float,
+        burst: int,
         reinjector: reinject.Reinjector,
         news: telling.News,
         watched: devices.WatchedDevices,
         delete: Callable[[codec.Key, bytes], bool],
+        locktime_s: Callable[[codec.Key], float],
+        unused: Callable[[proxy.Claim], list[bytes]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take probes a second, and the parts it works with.
+        """Take frames a second, how many may go at once, and the parts it works with.
 
         delete: deletes an entry that has this MAC and takes no other yet; False where it did not.
+        locktime_s: for how long after a change an entry takes no other MAC.
+        unused: addresses of a claim's network that nobody has.
         """
         self._reinjector, self._news, self._devices = reinjector, news, watched
         self._delete, self._clock = delete, clock
         self.cache = neighbour_cache.NeighbourCache()
-        self.queue: question_queue.ProbeQueue[Doubt] = question_queue.ProbeQueue(rate)
+        self.queue: question_queue.ProbeQueue[Doubt] = question_queue.ProbeQueue(rate, burst)
         self.aliases, self.verified = memory.Aliases(), memory.Verified()
         self._mac_changes = memory.MacChanges()
+        self._former = former_holders.FormerHolders(locktime_s)
+        self._disputes = disputes.Disputes(unused)
         self._in_flight: dict[codec.Key, Doubt] = {}
-        self._reprobes: deque[Question] = deque()  # to be asked at once
+        self._looking_back: dict[codec.Key, Doubt] = {}
+        self._asked_at_once: deque[tuple[Question, Schedule]] = deque()
+        self._scans = rate_limit.TokenBucket(SCANS_PER_S, MAX_SCANS)
 
     def usable_entry(self, key: codec.Key) -> codec.Entry | None:
         """Return a selected entry that has a MAC."""
@@ -178,14 +95,22 @@ class Decider:
 
     # --- events
 
-    def doubt(self, key: codec.Key, evidence: Evidence) -> Doubt | None:
-        """Take evidence against an entry; None where the queue has no room for it."""
+    def doubt(self, key: codec.Key, evidence: Evidence, mac: bytes = b"") -> Doubt | None:
+        """Take evidence against an entry; None where the queue has no room for it.
+
+        mac: that a SYN came from.
+        """
         doubt = self._doubt_of(key) or Doubt(key, evidence.reason)
-        if doubt.state is CLEAR and len(self.queue) >= question_queue.MAX_QUEUED:
-            displaced = self.queue.displace(evidence.priority)
-            if not displaced:
-                return None
-            self._move(displaced, Event.DISPLACED)
+        if doubt.state is LOOKING_BACK and mac and mac == self._former.of(key):
+            self._move(doubt, Event.FORMER_SPEAKS)
+            return doubt
+        if doubt.state in (CLEAR, LOOKING_BACK):
+            if len(self.queue) >= question_queue.MAX_QUEUED:
+                displaced = self.queue.displace(evidence.priority)
+                if not displaced:
+                    return None
+                self._move(displaced, Event.DISPLACED)
+            doubt.begin_anew(evidence.reason)
         self._move(doubt, Event.EVIDENCE, evidence)
         return doubt
 
@@ -193,49 +118,102 @@ class Decider:
         """Take a change of the kernel's table."""
         if change.is_other_mac:
             doubt = self._doubt_of(change.key) or Doubt(change.key, "")
-            self._move(doubt, Event.MAC_CHANGED, change)
+            is_return = mac_of(change.new) == self._former.of(change.key)
+            self._move(doubt, Event.RETURNED if is_return else Event.MAC_CHANGED, change)
 
-    def next_question(self) -> Question | None:
-        """Return the next probe to be sent now."""
-        if self._reprobes:
-            return self._reprobes.popleft()
-        if len(self._in_flight) >= MAX_IN_FLIGHT:
-            return None
-        doubt = self.queue.next(self._clock(), self._lowest_priority())
-        if not doubt:
-            return None
-        if not self.may_be_probed(doubt.key):
+    def next_question(self) -> tuple[Question, Schedule] | None:
+        """Return the next probe to be sent now. It takes the place of one about that address."""
+        if self._asked_at_once:
+            return self._asked_at_once.popleft()
+        return self._next_probe(Priority.RETRANSMISSION) or (
+            self._next_look_back() or self._next_probe(Priority.AGE)
+        )
+
+    def _next_probe(self, lowest: Priority) -> tuple[Question, Schedule] | None:
+        while len(self._in_flight) < MAX_IN_FLIGHT:
+            doubt = self.queue.next(self._clock(), lowest)
+            if not doubt:
+                break
+            if self.may_be_probed(doubt.key):
+                self._move(doubt, Event.TURN)
+                return self._asked(doubt, self._cached_mac(doubt), self._schedule(doubt))
             self._move(doubt, Event.NOT_OURS)
-            return None
-        self._move(doubt, Event.TURN)
-        return Question(*doubt.key, self._cached_mac(doubt))
+        return None
+
+    def _next_look_back(self) -> tuple[Question, Schedule] | None:
+        for question, schedule in self._former.questions(self._clock(), 1):
+            key = question[:2]
+            doubt = self._doubt_of(key)
+            assert doubt
+            if doubt.question:
+                self._former.postpone(key, self._clock())
+            elif self.may_be_probed(key):
+                return self._asked(doubt, question.mac, schedule)
+            elif doubt.state is LOOKING_BACK:
+                self._move(doubt, Event.FORMER_GONE)
+        return None
+
+    def _asked(
+        self, doubt: Doubt, mac: bytes, schedule: Schedule = FAST
+    ) -> tuple[Question, Schedule]:
+        doubt.question = Question(*doubt.key, mac)
+        return doubt.question, schedule
+
+    def _schedule(self, doubt: Doubt) -> Schedule:
+        """Return how to ask; all hosts where an entry has just changed and takes no answer yet."""
+        if doubt.reason == ALTERNATING.reason and doubt.tries == 1:
+            return BROADCAST
+        return self._disputes.schedule(doubt.key, self._clock())
 
     def next_due(self) -> float:
         """Return when ``next_question`` may have one."""
-        if self._reprobes:
+        if self._asked_at_once:
             return self._clock()
-        if len(self._in_flight) >= MAX_IN_FLIGHT:
-            return float("inf")
-        return self.queue.due(self._clock(), self._lowest_priority())
+        due = self._former.next_due()
+        if len(self._in_flight) < MAX_IN_FLIGHT:
+            due = min(due, self.queue.due(self._clock()))
+        return due
 
     def on_probe_result(self, question: Question, result: ProbeResult) -> None:
         """Compare what the wire says with what the table has by now."""
-        doubt = self._in_flight[question.ifindex, question.dst]
-        if change := doubt.change:
-            self._news.changed(change, doubt.reason, mac_of(change.new) in result.answers)
+        now, doubt = self._clock(), self._doubt_of(question[:2])
+        if self._disputes.is_check(question):
+            for dispute in self._disputes.take(question, result, now):
+                self._tell_dispute(dispute)
+        elif doubt and doubt.question is question:
+            doubt.question = None
+            if doubt.state in IN_FLIGHT:
+                self._on_answer(doubt, question, result)
+            else:
+                self._on_look_back(doubt, result)
+
+    def _on_answer(self, doubt: Doubt, question: Question, result: ProbeResult) -> None:
         self.queue.clear_backoff(doubt.key)
-        outcome = self._outcome(doubt, question, result)
-        doubt.change = None
+        outcome, cached = self._outcome(doubt, question, result), self._cached_mac(doubt)
+        if doubt.change and outcome is not Event.HEALED and cached != question.mac:
+            self.drop_look_back(doubt, result)  # not by a probe of ours
+            self._news.changed(doubt.change, doubt.reason)
         self._move(doubt, outcome, result)
+        doubt.change = None
+
+    def _on_look_back(self, doubt: Doubt, result: ProbeResult) -> None:
+        cached = self._cached_mac(doubt)
+        outcome = self._former.decide(doubt.key, result, cached, self._clock())
+        if outcome:
+            event = Event.RETURNED if outcome == "returned" else Event.STAYED_SILENT
+            self._move(doubt, event, result)
 
     def _outcome(self, doubt: Doubt, question: Question, result: ProbeResult) -> Event:
         cached = self._cached_mac(doubt)
+        if cached and cached == self._former.of(doubt.key):
+            return Event.RETURNED
         if not result.answers:
             return Event.UNASKABLE if result.why else Event.NO_ANSWER
         if not cached:
             return Event.ENTRY_GONE
         if cached in result.answers:
-            return Event.HEALED if doubt.change else Event.CONFIRMED
+            is_moved = bool(doubt.change) and cached != question.mac
+            return Event.HEALED if is_moved else Event.CONFIRMED
         if doubt.tries >= MAX_TRIES:
             return Event.DISAGREEMENT
         # A MAC that came during the probe was not asked by unicast; without a connection that
@@ -248,28 +226,36 @@ class Decider:
     def _move(self, doubt: Doubt, event: Event, cause: Any = None) -> None:
         """Look up the transition and do it: a doubt is queued, in flight, or forgotten."""
         doubt.state, *actions = TRANSITIONS[doubt.state][event]
-        if doubt.state is not QUEUED:
-            self.queue.drop(doubt.key)
-        if doubt.state in IN_FLIGHT:
-            self._in_flight[doubt.key] = doubt
-        else:
-            self._in_flight.pop(doubt.key, None)
+        self._file(doubt)
         for action in actions:
             getattr(self, action)(doubt, cause)
+        if doubt.state is CLEAR and doubt.key in self._former:
+            doubt.state = LOOKING_BACK
+            self._file(doubt)
+
+    def _file(self, doubt: Doubt) -> None:
+        """Keep a doubt where its state says."""
+        if doubt.state is not QUEUED:
+            self.queue.drop(doubt.key)
+        looking = (LOOKING_BACK,)
+        for place, states in ((self._in_flight, IN_FLIGHT), (self._looking_back, looking)):
+            if doubt.state in states:
+                place[doubt.key] = doubt
+            else:
+                place.pop(doubt.key, None)
 
     def _doubt_of(self, key: codec.Key) -> Doubt | None:
-        return self._in_flight.get(key) or self.queue.get(key)
-
-    def _lowest_priority(self) -> Priority:
-        untrusted = sum(doubt.priority > Priority.TRUSTED for doubt in self._in_flight.values())
-        full = untrusted >= MAX_IN_FLIGHT_UNTRUSTED
-        return Priority.TRUSTED if full else Priority.UNTRUSTED
+        return self._in_flight.get(key) or self.queue.get(key) or self._looking_back.get(key)
 
     # --- the actions in TRANSITIONS; each takes the doubt, and what caused the transition
 
     def enqueue(self, doubt: Doubt, evidence: Evidence) -> None:
-        doubt.is_trusted |= evidence.priority is Priority.TRUSTED
-        self.queue.put(doubt, evidence.priority, self._clock())
+        """A confirmed address is not probed before others, for a growing time."""
+        doubt.is_trusted |= evidence.priority.is_trusted
+        priority, now = evidence.priority, self._clock()
+        if self.verified.is_recent(doubt.key, now):
+            priority = max(priority, Priority.SYN)
+        self.queue.put(doubt, priority, now)
 
     def requeue(self, doubt: Doubt, _result: ProbeResult) -> None:
         self.queue.put(doubt, doubt.priority, self._clock())
@@ -281,24 +267,106 @@ class Decider:
     def reprobe(self, doubt: Doubt, _result: ProbeResult) -> None:
         """Ask all hosts at once; that delays the next probe of the address no further."""
         doubt.tries += 1
-        self._reprobes.append(Question(*doubt.key))
+        self._asked_at_once.append(self._asked(doubt, b""))
 
     def back_off(self, doubt: Doubt, result: ProbeResult) -> None:
         self.queue.back_off(doubt.key, self._clock(), was_asked=not result.why)
 
     def forget(self, doubt: Doubt, _cause: Any) -> None:
         """Forget what was learnt of the former MAC."""
-        self.aliases.forget(self._clock(), doubt.key)
+        self.aliases.forget(doubt.key)
         self.verified.forget(doubt.key)
 
     def remember_verified(self, doubt: Doubt, _result: ProbeResult) -> None:
         self.verified.add(doubt.key, self._clock())
 
     def remember_aliases(self, doubt: Doubt, _result: ProbeResult) -> None:
-        cached = self._cached_mac(doubt)
+        cached, now = self._cached_mac(doubt), self._clock()
+        is_contested = self._disputes.is_contested(doubt.key, now)
         for mac in doubt.macs - {cached}:
-            if self.aliases.add(doubt.key, mac, self._clock()):
-                self._news.alias(doubt.key, cached, mac)
+            if self.aliases.add(doubt.key, mac, now) and not is_contested:
+                dispute = disputes.Dispute(doubt.key, (mac, cached), cached)
+                if not self._may_be_proxy(doubt.key, cached) or not self._is_checked(dispute):
+                    self._tell_alias(dispute)
+
+    def _may_be_proxy(self, key: codec.Key, mac: bytes) -> bool:
+        """Tell whether a MAC stands for several addresses; seldom, as that looks at all entries."""
+        now = self._clock()
+        if not self._scans.available(now):
+            return False
+        self._scans.spend(1, now)
+        return self.cache.is_shared(key, mac)
+
+    def forget_aliases(self, doubt: Doubt, _result: ProbeResult) -> None:
+        """The host with the cached MAC is silent: another one's SYN is evidence again."""
+        self.aliases.forget(doubt.key)
+
+    def look_back(self, doubt: Doubt, result: ProbeResult) -> None:
+        """Begin to ask the former holder; a deleted entry's MAC is still in the cache."""
+        change, doubt.change = doubt.change, None
+        if change:
+            macs = mac_of(change.old), mac_of(change.new)
+        else:
+            macs = self._cached_mac(doubt), next(iter(result.answers))
+        heal = former_holders.Heal(*macs, doubt.reason, is_deleted=not change)
+        self._former.begin(doubt.key, heal, self._clock())
+
+    def look_back_now(self, doubt: Doubt, _cause: Any) -> None:
+        self._former.hurry(doubt.key, self._clock())
+
+    def end_look_back(self, doubt: Doubt, _cause: Any) -> None:
+        doubt.heal = self._former.end(doubt.key)
+
+    def drop_look_back(self, doubt: Doubt, _cause: Any) -> None:
+        """Somebody else has changed the entry: whether it was a heal, nobody will know."""
+        if doubt.key in self._former:
+            self._news.moved(doubt.key, self._former.end(doubt.key))
+
+    def dispute_return(self, doubt: Doubt, _cause: Any) -> None:
+        assert doubt.heal
+        self._dispute(doubt.key, doubt.heal.old, [doubt.heal.new])
+
+    def dispute_answers(self, doubt: Doubt, result: ProbeResult) -> None:
+        """Two hosts have answered, or a second one had the entry lately: nobody gave it to it."""
+        holder, now = self._former.of(doubt.key) or self._cached_mac(doubt), self._clock()
+        lately = {mac for mac in doubt.macs if self._mac_changes.had(doubt.key, mac, now)}
+        if len(macs := {*result.answers, *lately, self._cached_mac(doubt)}) > 1:
+            self._dispute(doubt.key, holder, sorted(macs - {holder}))
+
+    def _dispute(self, key: codec.Key, holder: bytes, others: list[bytes]) -> None:
+        """Remember that several hosts answer for an address; tell it, with whether one is a proxy.
+
+        That is asked first: the telling waits some milliseconds.
+        """
+        if not self._disputes.add(key, self._clock()):
+            return
+        dispute = disputes.Dispute(key, (holder, *others), others[0])
+        if not self._is_checked(dispute):
+            self._tell_dispute(dispute)
+
+    def _is_checked(self, dispute: disputes.Dispute) -> bool:
+        """Ask a claimant for addresses that nobody has, if that can be done and is needed."""
+        questions = self._disputes.check(dispute)
+        for question in questions or ():
+            self._asked_at_once.append((question, proxy.ONE_FRAME))
+        return questions is not None
+
+    def _tell_dispute(self, dispute: disputes.Dispute) -> None:
+        """Tell what is known of a claimant by now; a proxy gives the entry back to its holder."""
+        key, mac = dispute.key, dispute.claimant
+        if self._disputes.is_proxy(key[0], mac, self._clock()):
+            self._disputes.add(key, self._clock())
+            self._news.duplicate(key, dispute.macs, mac)
+            if self.may_be_probed(key) and mac_of(self.cache.get(key)) == mac:
+                self._asked_at_once.append((Question(*key, dispute.macs[0]), ALONE))
+        elif self._disputes.is_contested(key, self._clock()):
+            self._news.duplicate(key, dispute.macs)
+        else:
+            self._tell_alias(dispute)
+
+    def _tell_alias(self, dispute: disputes.Dispute) -> None:
+        seen, cached = dispute.macs
+        self._news.alias(dispute.key, cached, seen)
 
     def note_change(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
         """Tell it when the probe is over: its answers distinguish a heal from another change."""
@@ -306,7 +374,8 @@ class Decider:
 
     def count_change(self, doubt: Doubt, _cause: Any) -> None:
         """Doubt an address that alternates between MACs."""
-        if self._mac_changes.is_alternating(doubt.key, self._clock()):
+        mac = self._cached_mac(doubt)
+        if self._mac_changes.is_alternating(doubt.key, self._clock(), mac):
             self._news.alternates(doubt.key)
             if self.may_be_probed(doubt.key):
                 self.doubt(doubt.key, ALTERNATING)
@@ -314,15 +383,13 @@ class Decider:
     def tell_changed(self, _doubt: Doubt, change: neighbour_cache.Change) -> None:
         self._news.changed(change)
 
-    def tell_deleted(self, doubt: Doubt, result: ProbeResult) -> None:
-        self._news.deleted(doubt.key, self._cached_mac(doubt), result.answers, doubt.reason)
+    def tell_healed(self, doubt: Doubt, _cause: Any) -> None:
+        assert doubt.heal
+        if not self._disputes.is_contested(doubt.key, self._clock()):
+            self._news.healed(doubt.key, doubt.heal)
 
     def tell_unaskable(self, doubt: Doubt, result: ProbeResult) -> None:
         self._news.unaskable(doubt.key, result.why)
-
-    def tell_duplicate(self, doubt: Doubt, result: ProbeResult) -> None:
-        if len(result.answers) > 1:
-            self._news.duplicate(doubt.key, result.answers)
 
     def tell_disagreement(self, doubt: Doubt, result: ProbeResult) -> None:
         self._news.disagreement(doubt.key, self._cached_mac(doubt), result.answers)

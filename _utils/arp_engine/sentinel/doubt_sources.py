@@ -1,6 +1,6 @@
 """Where doubts come from: each signal is compared with the neighbour cache.
 
-A signal that contradicts an entry, or shows that packets to it get lost, is evidence (decide.py);
+A signal that contradicts an entry, or shows that packets to it get lost, is evidence (doubt.py);
 one about an entry that is protected, not selected or just verified is none.
 """
 
@@ -13,8 +13,9 @@ from ..packets.tcp_syn import Syn
 from ..resolve import rate_limit
 from ..table import ownership
 from . import decide, devices, next_hops, reinject, signals, telling
+from . import doubt as doubts
 
-SOCK_DIAG_RATE = 500.0  # lookups a second: has a listener answered?
+SOCK_DIAG_RATE = 2000.0  # lookups a second: has a listener answered?
 LISTENER_RECHECK_S = 0.1  # from one lookup for an address to the next
 MAX_OWNED = 1024  # protected entries whose SYNs are examined, to tell of those that contradict
 
@@ -51,10 +52,10 @@ class DoubtSources:
             if owner not in TRANSIENT and self._decider.aliases.add(key, mac, now):
                 self._news.owned(key, entry.mac, mac, owner)
             return
-        doubt = self._decider.doubt(key, decide.SYN)
+        doubt = self._decider.doubt(key, doubts.SYN, mac)
         if self._has_listener_answered(key, doubt, syn, now):
-            doubt = self._decider.doubt(key, decide.ANSWERED_SYN)
-            self._decider.queue.retry_now(key)
+            doubt = self._decider.doubt(key, doubts.ANSWERED_SYN, mac)
+            self._decider.queue.retry_now(key, now)
         if doubt:
             doubt.add(mac, reinject.PendingSyn(False, syn))
 
@@ -83,7 +84,7 @@ class DoubtSources:
         bound_to = self._devices.bound_to(ifindex)
         if self._reinjector.is_connecting(syn, bound_to):
             for key in self._doubtable_hops(ifindex, syn):
-                doubt = self._decider.doubt(key, decide.CONNECT_TIMEOUT)
+                doubt = self._decider.doubt(key, doubts.CONNECT_TIMEOUT)
                 if doubt:
                     doubt.add(b"", reinject.PendingSyn(True, syn))
 
@@ -94,17 +95,17 @@ class DoubtSources:
         what others let us forward is not.
         """
         for key in self._doubtable_hops(ifindex, syn):
-            self._decider.doubt(key, decide.REPEATED_SYN)
+            self._decider.doubt(key, doubts.REPEATED_SYN)
 
     def on_retransmit(self, key: codec.Key) -> None:
         """Doubt the entry of a next hop of a socket of ours that retransmits."""
         if self._is_doubtable(key):
-            self._decider.doubt(key, decide.RETRANSMISSION)
+            self._decider.doubt(key, doubts.RETRANSMISSION)
 
     def on_upper_layer_confirmation(self, key: codec.Key) -> None:
         """Doubt an entry that is kept REACHABLE by something other than ARP."""
         if self._decider.may_be_probed(key):
-            self._decider.doubt(key, decide.UPPER_LAYER_CONFIRMATION)
+            self._decider.doubt(key, doubts.UPPER_LAYER_CONFIRMATION)
 
     def pop_changed(self) -> set[codec.Key]:
         """Return the entries for which ``macs_to_ignore`` may have changed since the last call."""
@@ -141,7 +142,7 @@ class DoubtSources:
         return self._decider.may_be_probed(key) and not verified.is_recent(key, self._clock())
 
     def _has_listener_answered(
-        self, key: codec.Key, doubt: decide.Doubt | None, syn: Syn, now: float
+        self, key: codec.Key, doubt: doubts.Doubt | None, syn: Syn, now: float
     ) -> bool:
         """Tell whether a listener of ours has answered; looked up only where that matters."""
         if doubt and now < doubt.looked_up_at + LISTENER_RECHECK_S:

@@ -18,24 +18,25 @@ import signal
 import socket
 import sys
 import time
-import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
 from ..netlink import codec, listener, rtnetlink, sock_diag, table_dump
-from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW, FAMILY_NAMES, REACHABLE
-from ..packets import packet_socket, tcp_syn
-from ..reporting import messages as reporting_messages
+from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW, REACHABLE
+from ..packets import tcp_syn
 from ..reporting import sentinel_status, throttle
 from ..reporting.events import EventKind
 from ..resolve import ask as resolve_ask
-from ..table import capacity, flush, ownership, view
+from ..resolve import patience, proxy
+from ..table import flush, ownership, view
 from . import (
     decide,
     devices,
     doubt_sources,
+    failure,
+    limits,
     next_hops,
     privileges,
     reinject,
@@ -104,7 +105,7 @@ class Sentinel:
 
     def _failed(self, error: Exception, pause_s: float) -> None:
         """Tell what has failed, and wait."""
-        why = _reason(error)
+        why = failure.reason(error)
         line = f"not watching: {why}; next try in {pause_s:g} s"
         self.teller.tell(EventKind.FAILED, line, self.clock(), why=why)
         self.write_status(failed=f"not watching: {why}")
@@ -127,7 +128,9 @@ class _Session:
             sockets = self._sockets if options.reinject else None
             self._reinjector = reinject.Reinjector(sockets, self._clock)
             opened.callback(self._reinjector.close)
-            self._asker = resolve_ask.Asker(options.rate, self._clock)
+            self._asker = resolve_ask.Asker(
+                options.rate, self._clock, options.burst, patience.Patience()
+            )
             opened.callback(self._asker.close)
             self._epoll = opened.enter_context(select.epoll())
             self._close = opened.pop_all().close
@@ -135,7 +138,15 @@ class _Session:
         self._devices = devices.WatchedDevices(options.selectors, ask)
         news = telling.News(self._teller, self._devices, self._clock)
         self._decider = decide.Decider(
-            options.rate, self._reinjector, news, self._devices, self._delete, self._clock
+            options.rate,
+            options.burst,
+            self._reinjector,
+            news,
+            self._devices,
+            self._delete,
+            self._locktime_s,
+            self._unused,
+            self._clock,
         )
         self._cache = self._decider.cache
         hops = next_hops.NextHops(ask, self._sockets, self._cache, self._clock)
@@ -146,7 +157,8 @@ class _Session:
         self._reinjector.sent = sentinel.diary.counts["sent_again"]
         self._resync_due = self._earliest_resync = float("-inf")
         self._has_lost = False  # notifications, and the table was not read again since
-        self._full: set[int] = set()  # families that were told to be nearly full
+        self._timers = self._table().timers
+        self._limits = limits.Limits(self._teller, self._families)
         self._suspects: dict[codec.Key, float] = {}  # when they are doubted next
         for polled in (self._listener, self._asker, self._taps, sentinel.wake_fd):
             self._epoll.register(polled, select.EPOLLIN)
@@ -180,6 +192,7 @@ class _Session:
                 self._sources.on_retransmit(key)
             self._sources.time_out_syns()
             self._probe()
+            self._decider.aliases.expire(now)
             self._reinjector.step()
             self._refilter()
             self._teller.flush(self._clock())
@@ -200,7 +213,8 @@ class _Session:
             self._taps.next_due(),
             self._retransmissions.next_due(),
             self._sources.next_due(),
-            self._decider.next_due(),
+            max(self._decider.next_due(), self._asker.room_due()),
+            self._decider.aliases.next_due(),
             float("inf") if asker_due is None else asker_due,
             self._reinjector.next_due(),
             self._teller.next_due(),
@@ -231,9 +245,9 @@ class _Session:
         table.repeat_until_complete(dump)
         for change in self._cache.read_anew(entries.values()):
             self._decider.on_neighbour_change(change)
+        self._timers = table.timers
         self._doubt_suspects(table, entries, now)
-        self._check_limits(now, entries.values())
-        self._decider.aliases.forget(now)
+        self._limits.check(now, entries.values())
         cost_s = time.thread_time() - began
         self._resync_due = now + max(RESYNC_S, RESYNC_REST * cost_s)
         self._earliest_resync = now + LOSS_REST * cost_s
@@ -252,23 +266,6 @@ class _Session:
                 if self._suspects[key] <= now:
                     self._suspects[key] = now + SUSPECT_S
                     self._sources.on_upper_layer_confirmation(key)
-
-    def _check_limits(self, now: float, entries: Collection[codec.Entry]) -> None:
-        """Tell of a table that is nearly full, once until it no longer is."""
-        limits = rtnetlink.limits(self._families)
-        full = set()
-        for family, limit in limits.items():
-            facts = {"gc_thresh3": limit.gc_thresh3,
-                     "entries_all_namespaces": limit.entries_all_namespaces}  # fmt: skip
-            ours = (entry for entry in entries if codec.family_of(entry.dst) == family)
-            counted = limit.entries_all_namespaces - sum(map(ownership.is_exempt_from_gc, ours))
-            has_room = limit.is_below_gc_thresh2
-            line = capacity.warning(FAMILY_NAMES[family], counted, limit.gc_thresh3, has_room)
-            if line:
-                full.add(family)
-                if family not in self._full:
-                    self._teller.tell(EventKind.FULL, line, now, **facts)
-        self._full = full
 
     def _notifications(self) -> None:
         """Follow the kernel's notifications of neighbours and devices; of a storm, a part."""
@@ -318,8 +315,11 @@ class _Session:
 
     def _probe(self) -> None:
         """Send the probes that are due, and take the results of those that are over."""
-        while question := self._decider.next_question():
-            self._sentinel.diary.counts["questions"] += self._asker.put(question, first=True)
+        while self._asker.room() > 0 and (turn := self._decider.next_question()):
+            question, schedule = turn
+            self._asker.drop(question[:2])  # such as a look back: a connection waits
+            self._asker.put(question, first=True, schedule=schedule)
+            self._sentinel.diary.counts["questions"] += 1
         if not len(self._asker):
             return
         for question, result in self._asker.step():
@@ -334,6 +334,16 @@ class _Session:
             self._teller.tell(EventKind.FAILED, str(error.strerror), self._clock())
             return False
 
+    def _locktime_s(self, key: codec.Key) -> float:
+        """Return for how long a changed entry takes no other MAC, as read with the last dump."""
+        family = codec.family_of(key[1])
+        return self._timers(family, key[0]).locktime_s if family == socket.AF_INET else 0.0
+
+    def _unused(self, claim: proxy.Claim) -> list[bytes]:
+        """Return addresses of a claim's network that nobody has."""
+        in_table = {entry.key for entry in self._cache.entries()}
+        return proxy.unused(self._asker.interface(claim.ifindex), claim, in_table)
+
     def _table(self) -> view.TableView:
         """Return the kernel's table; a selected device need not exist."""
         return view.TableView(self._channel, self._sentinel.options.selectors._replace(dev=None))
@@ -343,20 +353,6 @@ class _Session:
         for key in self._sources.pop_changed():
             self._taps.put(key, self._sources.macs_to_ignore(key))
         self._taps.refilter(self._sources.without_effect)
-
-
-def _reason(error: Exception) -> str:
-    """Return in one line what failed; an error of our own code with file and line."""
-    if isinstance(error, PermissionError):
-        return "no CAP_NET_RAW: its unit (arp-hygiene-sentinel or salt-minion) must grant it"
-    if isinstance(error, OSError):
-        return error.strerror or packet_socket.reason(error)
-    # Source lines would mislead: the file on disk may be a newer one (formula/sentinel_unit.py).
-    steps = [(step.f_code.co_filename, at) for step, at in traceback.walk_tb(error.__traceback__)]
-    where = [(path, at) for path, at in steps if "arp_" in path]
-    told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    at = f"{os.path.basename(where[-1][0])}:{where[-1][1]}" if where else "?"
-    return reporting_messages.one_line(f"{told} ({at})", 300)
 
 
 def _print(kind: EventKind, line: str, _facts: throttle.Row) -> None:

@@ -4,8 +4,12 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from ..netlink.codec import Key
+from ..resolve import deadlines
 
-MAX_ALIASES, ALIAS_S = 4096, 300.0
+MAX_ALIASES = 4096
+# The first time an alias is believed for a second, then twice as long each time, up to this: the
+# worker whose address it is may be re-created, and die after its successor's first SYN.
+ALIAS_S = 1.0, 300.0
 # A verified address loses its packets for another reason: it is not doubted for this long, twice
 # as long each time it is verified again, up to the second number.
 VERIFIED_S = 1.0, 10.0
@@ -18,23 +22,28 @@ class Aliases:
     """The MACs that an address rightly uses beside the cached one; for minutes."""
 
     def __init__(self) -> None:
-        self._until: OrderedDict[tuple[Key, bytes], float] = OrderedDict()
+        self._until: dict[tuple[Key, bytes], float] = {}
+        self._due = deadlines.Deadlines()
         self._macs: dict[Key, set[bytes]] = {}  # the same, by address: each change asks for it
+        self._rests: OrderedDict[tuple[Key, bytes], float] = OrderedDict()  # the last time
         self._changed: set[Key] = set()  # that got or lost one
 
     def __len__(self) -> int:
         return len(self._until)
 
     def add(self, key: Key, mac: bytes, now: float) -> bool:
-        """Remember one; the oldest gives way. Return whether it is new."""
-        is_new = (key, mac) not in self._until
-        self._until[key, mac] = now + ALIAS_S
-        self._until.move_to_end((key, mac))
+        """Remember one, for longer each time; the oldest gives way. Return whether it is new."""
+        pair = key, mac
+        first_s, longest_s = ALIAS_S
+        last_s = self._rests.pop(pair, 0.0)
+        self._rests[pair] = rest_s = min(2 * last_s, longest_s) or first_s
+        self._until[pair] = now + rest_s
+        self._due.set(now + rest_s, [pair])
         self._macs.setdefault(key, set()).add(mac)
         self._changed.add(key)
-        if len(self._until) > MAX_ALIASES:
-            self._drop(*next(iter(self._until)))
-        return is_new
+        if len(self._rests) > MAX_ALIASES:
+            self._drop(*next(iter(self._rests)))
+        return not last_s
 
     def __contains__(self, pair: tuple[Key, bytes]) -> bool:
         return pair in self._until
@@ -48,18 +57,27 @@ class Aliases:
         changed, self._changed = self._changed, set()
         return changed
 
-    def forget(self, now: float, key: Key | None = None) -> None:
-        """Forget those that have expired, and all of an address whose MAC has changed."""
-        while self._until:
-            pair, until = next(iter(self._until.items()))
-            if until > now:
-                break
-            self._drop(*pair)
-        if key is not None:
-            for mac in list(self._macs.get(key, ())):
-                self._drop(key, mac)
+    def next_due(self) -> float:
+        """Return when the next one expires."""
+        return self._due.due()
+
+    def expire(self, now: float) -> None:
+        """Forget those whose time is over; if seen again they are believed for longer."""
+        for key, mac in self._due.pop(now, MAX_ALIASES):
+            self._end(key, mac)
+
+    def forget(self, key: Key) -> None:
+        """Forget all of an address: its MAC has changed, or its host is silent."""
+        for mac in list(self._macs.get(key, ())):
+            self._drop(key, mac)
 
     def _drop(self, key: Key, mac: bytes) -> None:
+        del self._rests[key, mac]
+        if (key, mac) in self._until:
+            self._due.clear((key, mac))
+            self._end(key, mac)
+
+    def _end(self, key: Key, mac: bytes) -> None:
         self._changed.add(key)
         del self._until[key, mac]
         self._macs[key].discard(mac)
@@ -96,9 +114,21 @@ class MacChanges:
 
     def __init__(self) -> None:
         self._times: OrderedDict[Key, list[float]] = OrderedDict()
+        self._macs: OrderedDict[Key, dict[bytes, float]] = OrderedDict()  # and when it had them
 
-    def is_alternating(self, key: Key, now: float) -> bool:
-        """Count one change; tell whether there are too many, and then count anew."""
+    def had(self, key: Key, mac: bytes, now: float) -> bool:
+        """Tell whether an address had a MAC lately: its host had claimed the address."""
+        return self._macs.get(key, {}).get(mac, float("-inf")) > now - FLAPS_S
+
+    def is_alternating(self, key: Key, now: float, mac: bytes) -> bool:
+        """Count one change, to this MAC; tell whether there are too many, and then count anew."""
+        macs = self._macs.pop(key, {})
+        self._macs[key] = {
+            **{each: at for each, at in macs.items() if at > now - FLAPS_S},
+            mac: now,
+        }
+        if len(self._macs) > MAX_FLAPPING:
+            self._macs.popitem(last=False)
         times = [when for when in self._times.pop(key, []) if when > now - FLAPS_S] + [now]
         is_too_many = len(times) >= FLAPS
         self._times[key] = [] if is_too_many else times

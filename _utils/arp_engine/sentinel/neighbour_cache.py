@@ -12,6 +12,8 @@ from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_NEWNEIGH
 from ..netlink import codec
 from ..netlink.constants import NOARP, PERMANENT, VALID
 
+LINK_LOCAL = b"\xfe\x80"
+
 
 class Change(NamedTuple):
     """One entry before and after a notification; None where there was, or is, no entry."""
@@ -60,6 +62,17 @@ class NeighbourCache:
         """Yield the entries of an address on every device."""
         found = (self._entries.get((ifindex, dst)) for ifindex in self._ifindexes)
         yield from (entry for entry in found if entry)
+
+    def is_shared(self, key: codec.Key, mac: bytes) -> bool:
+        """Tell whether a MAC stands for another address of the device, too: it may be a proxy's.
+
+        An IPv6 host has a link-local address beside its own.
+        """
+        return any(
+            entry.mac == mac and entry.ifindex == key[0] and entry.dst != key[1]
+            for entry in self._entries.values()
+            if len(entry.dst) == len(key[1]) and not entry.dst.startswith(LINK_LOCAL)
+        )
 
     def read_anew(self, entries: Iterable[codec.Entry]) -> list[Change]:
         """Replace the copy; return the entries that have another MAC now."""

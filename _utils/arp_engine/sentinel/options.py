@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from ..table import parse as table_parse
 from ..table import selectors as table_selectors
 
-RATE = 100.0  # probes a second
+RATE = 1000.0  # frames a second
+BURST_S = 4.0  # after a pause so many seconds' worth may go at once: a fleet that is re-created
 
 
 class Options(NamedTuple):
@@ -17,6 +18,7 @@ class Options(NamedTuple):
 
     selectors: table_selectors.Selectors
     rate: float = RATE
+    burst: int = int(BURST_S * RATE)
     reinject: bool = True
 
 
@@ -26,10 +28,14 @@ def parse(words: Mapping[str, Any] | None = None) -> Options:
     dev, ip, exclude, family
         As everywhere: what is watched. Default: everything.
     rate
-        Questions a second, more than 0, default 100.
+        Frames a second (ARP requests, neighbour solicitations), more than 0, default 1000.
+    burst
+        Frames that may leave at once after a pause, default four seconds' worth.
     reinject
         Whether a SYN is sent once more after a heal, default true.
     """
+    if words is not None and not isinstance(words, Mapping):
+        raise ValueError(f'options: {words!r} is no mapping, such as {{"dev": "eth0"}}')
     left = dict(words or {})
     selectors = table_selectors.parse_selectors(
         **{name: left.pop(name, None) for name in ("dev", "ip", "exclude", "family")},
@@ -37,9 +43,12 @@ def parse(words: Mapping[str, Any] | None = None) -> Options:
     )
     rate = table_parse.rate(left.pop("rate", RATE))
     if not rate:
-        raise ValueError("rate: 0: the sentinel needs a limit, in probes a second")
+        raise ValueError("rate: 0: the sentinel needs a limit, in frames a second")
+    burst = left.pop("burst", max(1, int(BURST_S * rate)))
+    if isinstance(burst, bool) or not isinstance(burst, int) or burst < 1:
+        raise ValueError(f"burst: {burst!r} is not a whole number of frames, 1 or more")
     reinject = table_parse.flag("reinject", left.pop("reinject", True))
     for name in left:
-        allowed = "dev, ip, exclude, family, rate, reinject"
+        allowed = "dev, ip, exclude, family, rate, burst, reinject"
         raise ValueError(f"sentinel: no option {name!r}; there are {allowed}")
-    return Options(selectors, rate, reinject)
+    return Options(selectors, rate, burst, reinject)

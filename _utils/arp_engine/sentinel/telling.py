@@ -7,11 +7,11 @@ from typing import Any
 from ..netlink import codec
 from ..reporting.events import EventKind
 from ..reporting.throttle import Teller
-from . import devices, neighbour_cache
+from . import devices, former_holders, neighbour_cache
 from .memory import FLAPS, FLAPS_S
 from .neighbour_cache import mac_of
 
-#: The reason of a doubt (decide.Evidence) in words: how the wrong entry was noticed.
+#: The reason of a doubt (doubt.Evidence) in words: how the wrong entry was noticed.
 NOTICED = {
     "syn": "noticed by a SYN from the new MAC",
     "no answer": "noticed by a SYN of ours without answer",
@@ -33,22 +33,28 @@ class News:
     ) -> None:
         self._teller, self._devices, self._clock = teller, watched, clock
 
-    def changed(
-        self, change: neighbour_cache.Change, reason: str = "", is_healed: bool = False
-    ) -> None:
-        """The table has another MAC; is_healed: by the answer to a probe of ours."""
-        old, new = mac_of(change.old), mac_of(change.new)
+    def changed(self, change: neighbour_cache.Change, reason: str = "") -> None:
+        """The table has another MAC, and not by a probe of ours."""
+        self._moved(EventKind.CHANGED, change.key, mac_of(change.old), mac_of(change.new), reason)
+
+    def healed(self, key: codec.Key, heal: former_holders.Heal) -> None:
+        """The table has another MAC by a probe of ours, and the former holder stays silent."""
+        if not heal.is_deleted:
+            self._moved(EventKind.HEALED, key, heal.old, heal.new, heal.reason)
+            return
+        by = f"by deleting the wrong entry ({NOTICED[heal.reason]})"
+        text = f"{heal.old.hex(':')} -> {heal.new.hex(':')}, {by}"
+        facts = {"old": heal.old, "new": heal.new, "why": heal.reason, "deleted": True}
+        self._tell(EventKind.HEALED, key, text, **facts)
+
+    def moved(self, key: codec.Key, heal: former_holders.Heal) -> None:
+        """The same, but the entry has changed before the former holder was silent for long."""
+        self._moved(EventKind.CHANGED, key, heal.old, heal.new, heal.reason)
+
+    def _moved(self, kind: EventKind, key: codec.Key, old: bytes, new: bytes, reason: str) -> None:
         facts: dict[str, Any] = {"old": old, "new": new, **({"why": reason} if reason else {})}
         noticed = f" ({NOTICED[reason]})" if reason else ""
-        text = f"{old.hex(':')} -> {new.hex(':')}{noticed}"
-        self._tell(EventKind.HEALED if is_healed else EventKind.CHANGED, change.key, text, **facts)
-
-    def deleted(self, key: codec.Key, mac: bytes, answers: Iterable[bytes], reason: str) -> None:
-        """We have deleted an entry whose MAC is wrong; another one answers."""
-        text = f"{mac.hex(':')} -> {_all(answers)}, by deleting the wrong entry ({NOTICED[reason]})"
-        self._tell(
-            EventKind.HEALED, key, text, old=mac, new=next(iter(answers)), why=reason, deleted=True
-        )
+        self._tell(kind, key, f"{old.hex(':')} -> {new.hex(':')}{noticed}", **facts)
 
     def alias(self, key: codec.Key, cached: bytes, seen: bytes) -> None:
         """The host with the cached MAC answers; SYNs come from another MAC as well."""
@@ -66,9 +72,15 @@ class News:
         )
         self._tell(EventKind.OWNED, key, text, held=cached, seen=seen)
 
-    def duplicate(self, key: codec.Key, answers: Iterable[bytes]) -> None:
-        text = f"{_all(sorted(answers))} answer: shut one of the hosts down"
-        self._tell(EventKind.DUPLICATE, key, text, answers=list(answers))
+    def duplicate(self, key: codec.Key, answers: Iterable[bytes], proxy: bytes = b"") -> None:
+        """Several hosts answer; proxy: the one of them that answers for addresses nobody has."""
+        text, facts = f"{_all(sorted(answers))} answer: ", {"answers": list(answers)}
+        if proxy:
+            text += f"{proxy.hex(':')} is a proxy, it answers for addresses that nobody has"
+            facts["proxy"] = proxy
+        else:
+            text += "shut one of the hosts down"
+        self._tell(EventKind.DUPLICATE, key, text, **facts)
 
     def disagreement(self, key: codec.Key, cached: bytes, answers: Iterable[bytes]) -> None:
         text = (

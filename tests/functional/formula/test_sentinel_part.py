@@ -174,7 +174,7 @@ def test_service_code_survives_clear_cache_and_follows_a_sync(apply, engine, sce
     assert caller.cmd("arp_hygiene.sentinel_code") == {}
     words = [sys.executable, "-I", str(path)]
     done = subprocess.run([*words, '{"rate": 0}'], capture_output=True, text=True, check=False)
-    assert done.stderr == "rate: 0: the sentinel needs a limit, in probes a second\n"
+    assert done.stderr == "rate: 0: the sentinel needs a limit, in frames a second\n"
     process = subprocess.Popen([*words, '{"dev": "db0"}'], stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     process.terminate()

@@ -92,7 +92,8 @@ def test_the_engine_s_configuration_is_valid_yaml():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ('{"rate": 0}', "rate: 0: the sentinel needs a limit, in probes a second\n"),
+        ('{"rate": 0}', "rate: 0: the sentinel needs a limit, in frames a second\n"),
+        ("[1]", 'options: [1] is no mapping, such as {"dev": "eth0"}\n'),
         ("eth0", 'options: \'eth0\' is not JSON, such as {"dev": "eth0"}\n'),
     ],
 )

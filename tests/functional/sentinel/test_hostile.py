@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from arp_engine.sentinel import decide
+from arp_engine.sentinel import doubt
 from conftest import BORN, DEAD, HOST
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
@@ -248,7 +248,7 @@ def test_syns_from_many_forged_macs_hide_no_new_worker(scene, wire, guard, datab
     scene.add(address, "reachable", BORN)
     begun = guard()
     # no more than one question can be about, or the rest would be asked about a second later
-    many = [f"02:00:00:00:01:{number:02x}" for number in range(decide.MAX_SYNS)]
+    many = [f"02:00:00:00:01:{number:02x}" for number in range(doubt.MAX_SYNS)]
     wire.say(*[syn(address, mac, source_port=5000 + at) for at, mac in enumerate(many)])
     begun.until("alias", len(many))
     time.sleep(1.1)  # one address is asked about once a second

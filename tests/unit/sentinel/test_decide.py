@@ -5,11 +5,20 @@ import random
 import pytest
 from arp_engine.netlink import codec, model
 from arp_engine.netlink.constants import FAILED, PERMANENT, REACHABLE
-from arp_engine.packets import tcp_syn
+from arp_engine.packets import probe_schedule, tcp_syn
 from arp_engine.reporting import throttle
 from arp_engine.resolve.ask import ProbeResult
 from arp_engine.sentinel import decide, doubt_sources, neighbour_cache, question_queue, telling
-from arp_engine.sentinel.decide import CLEAR, IN_FLIGHT, PROBING, QUEUED, REPROBING
+from arp_engine.sentinel import doubt as doubts
+from arp_engine.sentinel.states import (
+    CLEAR,
+    IN_FLIGHT,
+    LOOKING_BACK,
+    PROBING,
+    QUEUED,
+    REPROBING,
+    State,
+)
 
 MACS = [bytes([2, 0, 0, 0, 0, last]) for last in (1, 2, 3)]
 OLD, NEW, OTHER = MACS
@@ -38,15 +47,21 @@ class Scene:
         self.now, self.said, self.released = 0.0, [], []
         self.is_answered, self.deletes = False, True
         devices, clock = Everything(), lambda: self.now
-        teller = throttle.Teller(
-            lambda kind, *_rest: None, lambda kind, *_: self.said.append(kind.tag)
-        )
+        teller = throttle.Teller(lambda kind, *_rest: None, self.note)
         news = telling.News(teller, devices, clock)
-        self.decider = decide.Decider(rate, self, news, devices, self.delete, clock)
+        self.locktime_s, self.unused = 1.0, []
+        self.decider = decide.Decider(
+            rate, int(rate), self, news, devices, self.delete,
+            lambda _key: self.locktime_s, lambda _claim: self.unused, clock,
+        )  # fmt: skip
         self.sources = doubt_sources.DoubtSources(self.decider, self, news, devices, self, clock)
         self.keys = [(2, number.to_bytes(4, "big")) for number in range(1, addresses + 1)]
         self.decider.cache.read_anew(entry(key, OLD) for key in self.keys)
         self.questions = {}
+
+    def note(self, kind, _line, facts):
+        self.said.append(kind.tag)
+        self.facts = facts
 
     # --- what the decider asks of the world
 
@@ -78,13 +93,24 @@ class Scene:
         self.decider.on_neighbour_change(neighbour_cache.Change(old, new))
 
     def turn(self):
-        if question := self.decider.next_question():
-            self.questions[question[:2]] = question
+        turn = self.decider.next_question()
+        if not turn:
+            return None
+        question, self.schedule = turn
+        self.questions[question[:2]] = question
         return question
 
     def result(self, key, *macs, why=""):
         found = ProbeResult(1, 0, dict.fromkeys(macs, 0.2), why)
         self.decider.on_probe_result(self.questions.pop(key), found)
+
+    def look_back(self, *macs):
+        """Let the look backs go on until they are over; ``macs`` answer."""
+        while len(self.decider._former):
+            self.now = max(self.now, self.decider.next_due())
+            if question := self.turn():
+                self.now += 0.4
+                self.result(question[:2], *macs)
 
     def state(self, key=None):
         doubt = self.decider._doubt_of(key or self.keys[0])
@@ -106,7 +132,7 @@ def test_every_action_in_the_table_is_a_method_and_every_one_is_used():
                       "next_due", "on_neighbour_change", "on_probe_result"}  # fmt: skip
     public = {name for name in vars(decide.Decider) if not name.startswith("_")}
     assert public == actions | used_elsewhere
-    assert set(decide.TRANSITIONS) == set(decide.State)
+    assert set(decide.TRANSITIONS) == set(State)
 
 
 class Recorded(dict):
@@ -182,6 +208,7 @@ def test_an_answer_clears_the_doubt(answers, cached, told):
     if cached != OLD:
         scene.set(scene.keys[0], cached)
     scene.result(scene.keys[0], *answers)
+    scene.look_back()
     assert scene.state() is CLEAR
     assert told in scene.said
     assert len(scene.released) == (cached != OLD)
@@ -194,12 +221,147 @@ def test_a_locked_entry_is_deleted_and_all_hosts_are_asked_at_once():
     scene.turn()
     scene.result(key, NEW)
     assert scene.state() is REPROBING
-    assert (scene.said, len(scene.released)) == (["healed"], 1)
+    assert (scene.said, len(scene.released)) == ([], 1)
     assert scene.turn().mac == b""
     scene.set(key, b"", FAILED)
     scene.set(key, NEW)
     scene.result(key, NEW)
-    assert scene.state() is CLEAR
+    assert scene.state() is LOOKING_BACK
+    scene.look_back()
+    assert (scene.state(), scene.said) == (CLEAR, ["healed"])
+
+
+def heal(scene, to=NEW):
+    """Let a probe move the first entry; its look back is open then."""
+    [key, *_] = scene.keys
+    scene.syn(mac=to)
+    scene.turn()
+    scene.set(key, to)
+    scene.result(key, to)
+    assert (scene.state(), scene.said) == (LOOKING_BACK, [])
+    return key
+
+
+def test_a_former_holder_that_answers_makes_a_duplicate_and_no_heal():
+    scene = Scene()
+    key = heal(scene)
+    scene.now = scene.decider.next_due()
+    assert scene.turn() == (*key, OLD)
+    scene.set(key, OLD)
+    scene.result(key, OLD)
+    assert (scene.state(), scene.said) == (CLEAR, ["duplicate"])
+    scene.now += 2
+    scene.syn()
+    scene.turn()
+    assert scene.schedule is probe_schedule.LIKE_THE_KERNEL
+
+
+def test_a_claimant_that_answers_for_unused_addresses_is_told_as_a_proxy():
+    scene = Scene(addresses=2)
+    scene.unused = [b"\1\1\1\1", b"\1\1\1\2"]
+    key = heal(scene)
+    scene.set(key, OLD)
+    questions = [scene.turn(), scene.turn()]
+    assert {(q.dst, q.mac) for q in questions} == {(dst, NEW) for dst in scene.unused}
+    assert scene.said == []
+    for question in questions:
+        scene.result(question[:2], NEW)
+    assert (scene.said, scene.facts["proxy"]) == (["duplicate"], NEW.hex(":"))
+    scene.syn(scene.keys[1])
+    scene.turn()
+    assert scene.schedule is probe_schedule.PATIENT
+
+
+def test_a_proxy_that_keeps_an_entry_from_its_holder_gives_it_back():
+    """It confirms the entry, as it answers for everybody."""
+    scene = Scene(addresses=2)
+    [key, _other] = scene.keys
+    scene.unused = [b"\1\1\1\1"]
+    scene.syn()
+    scene.turn()
+    scene.result(key, OLD)
+    assert scene.said == []
+    check = scene.turn()
+    scene.result(check[:2], OLD)
+    assert (scene.said, scene.facts["proxy"]) == (["duplicate"], OLD.hex(":"))
+    assert scene.turn() == (*key, NEW)
+    assert scene.schedule is probe_schedule.ALONE
+
+
+def test_a_host_with_two_addresses_is_no_proxy():
+    scene = Scene(addresses=2)
+    [key, _other] = scene.keys
+    scene.unused = [b"\1\1\1\1"]
+    scene.syn()
+    scene.turn()
+    scene.result(key, OLD)
+    scene.result(scene.turn()[:2])
+    assert scene.said == ["alias"]
+    assert not scene.turn()
+
+
+def test_a_former_holder_that_sends_a_syn_is_asked_at_once():
+    scene = Scene()
+    key = heal(scene)
+    scene.now += 0.5
+    scene.syn(mac=OLD)
+    assert scene.turn() == (*key, OLD)
+    scene.set(key, OLD)
+    assert len(scene.released) == 2
+
+
+def test_an_entry_that_somebody_else_changes_ends_its_look_back():
+    scene = Scene()
+    key = heal(scene)
+    scene.set(key, OTHER)
+    assert (scene.state(), scene.said) == (CLEAR, ["changed", "changed"])
+
+
+def test_another_newcomer_is_served_during_a_look_back():
+    """And the first holder is looked back at, not the one in between."""
+    scene = Scene()
+    key = heal(scene)
+    scene.now += 1.0
+    scene.syn(mac=OTHER)
+    assert scene.state() is QUEUED
+    assert scene.turn().mac == NEW
+    scene.set(key, OTHER)
+    scene.result(key, OTHER)
+    scene.look_back()
+    assert (scene.state(), scene.said) == (CLEAR, ["healed"])
+    assert (scene.facts["old"], scene.facts["new"]) == (OLD.hex(":"), OTHER.hex(":"))
+
+
+def test_a_return_to_the_former_holder_is_no_flap():
+    scene = Scene()
+    for _ in range(2):
+        key = heal(scene)
+        scene.set(key, OLD)
+        scene.said.clear()
+        scene.now += 2
+    assert "alternates" not in scene.said
+
+
+def test_the_mac_of_a_syn_that_had_the_entry_lately_is_a_duplicate_and_no_alias():
+    scene = Scene()
+    [key] = scene.keys
+    scene.set(key, NEW)
+    scene.set(key, OLD)
+    scene.said.clear()
+    scene.syn(mac=NEW)
+    scene.turn()
+    scene.result(key, OLD)
+    assert scene.said == ["duplicate"]
+
+
+def test_a_silent_holder_s_aliases_are_forgotten():
+    scene = Scene()
+    [key] = scene.keys
+    scene.decider.aliases.add(key, NEW, 0.0)
+    scene.sources.on_retransmit(key)
+    scene.turn()
+    scene.result(key)
+    assert (key, NEW) not in scene.decider.aliases
 
 
 def test_without_a_waiting_connection_nothing_is_deleted():
@@ -240,30 +402,14 @@ def test_a_full_queue_has_room_for_trusted_evidence_alone():
     assert scene.turn()[:2] == last
 
 
-def test_untrusted_probes_leave_slots_for_trusted_ones():
-    scene = Scene(addresses=2 * decide.MAX_IN_FLIGHT)
-    half = decide.MAX_IN_FLIGHT
-    for key in scene.keys[:half]:
-        scene.sources.on_upper_layer_confirmation(key)
-    while scene.turn():
-        pass
-    assert len(scene.questions) == decide.MAX_IN_FLIGHT_UNTRUSTED
-    for key in scene.keys[half:]:
-        scene.sources.on_retransmit(key)
-    while scene.turn():
-        pass
-    assert len(scene.questions) == decide.MAX_IN_FLIGHT
-    assert scene.decider.next_due() == float("inf")
-
-
 def test_only_so_many_syns_and_macs_of_one_address_are_kept():
-    doubt = decide.Doubt((2, bytes(4)), "syn")
+    doubt = doubts.Doubt((2, bytes(4)), "syn")
     for number in range(100):
         doubt.add(bytes([number]), number)
-    assert (len(doubt.macs), doubt.pending_syns[-1]) == (decide.MAX_SYNS, 99)
-    assert len(doubt.pending_syns) == decide.MAX_SYNS
+    assert (len(doubt.macs), doubt.pending_syns[-1]) == (doubts.MAX_SYNS, 99)
+    assert len(doubt.pending_syns) == doubts.MAX_SYNS
 
 
 def test_each_evidence_has_words():
-    reasons = {each.reason for each in vars(decide).values() if isinstance(each, decide.Evidence)}
+    reasons = {each.reason for each in vars(doubts).values() if isinstance(each, doubts.Evidence)}
     assert reasons == set(telling.NOTICED)

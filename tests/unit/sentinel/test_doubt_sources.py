@@ -44,7 +44,7 @@ def test_a_syn_is_trusted_once_a_listener_has_answered_it(is_answered):
     for key in scene.keys:  # where nothing else waits it is not looked up
         scene.syn(key)
     doubt = scene.decider.queue.get(scene.keys[1])
-    assert doubt.priority is (Priority.TRUSTED if is_answered else Priority.UNTRUSTED)
+    assert doubt.priority is (Priority.ANSWERED_SYN if is_answered else Priority.SYN)
 
 
 def test_retransmissions_to_a_verified_address_are_no_evidence_for_a_while():
@@ -76,7 +76,7 @@ def test_an_alias_is_ignored_like_the_cached_mac_until_it_is_forgotten():
     scene.decider.aliases.add(key, NEW, 0.0)
     assert scene.sources.pop_changed() == {key}
     assert scene.sources.macs_to_ignore(key) == OLD + NEW
-    scene.decider.aliases.forget(0.0, key)
+    scene.decider.aliases.forget(key)
     assert scene.sources.pop_changed() == {key}
     assert scene.sources.macs_to_ignore(key) == OLD
 

@@ -11,8 +11,21 @@ def test_aliases_are_bounded_and_expire():
         assert aliases.add("a", number.to_bytes(6, "big"), number / 1000)
     assert len(aliases) == memory.MAX_ALIASES
     assert ("a", (9999).to_bytes(6, "big")) in aliases
-    aliases.forget(10 + memory.ALIAS_S)
+    aliases.expire(10 + memory.ALIAS_S[0])
     assert not len(aliases)
+
+
+def test_an_alias_is_believed_for_longer_each_time_and_is_news_once():
+    aliases, now, rests, news = memory.Aliases(), 0.0, [], []
+    for _ in range(11):
+        news.append(aliases.add("a", b"mac", now))
+        due = aliases.next_due()
+        rests.append(due - now)
+        now = due
+        aliases.expire(now)
+        assert ("a", b"mac") not in aliases
+    assert rests == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert news == [True] + 10 * [False]
 
 
 def test_forgetting_one_address_is_cheap_among_many():
@@ -21,9 +34,9 @@ def test_forgetting_one_address_is_cheap_among_many():
     for number in range(memory.MAX_ALIASES):
         aliases.add(number % 100, number.to_bytes(6, "big"), 0.0)
     for _ in range(20_000):
-        aliases.forget(1.0, "another")
+        aliases.forget("another")
     assert time.process_time() - began < 1
-    aliases.forget(1.0, 7)
+    aliases.forget(7)
     assert {key for key in range(100) if aliases.of(key)} == {*range(100)} - {7}
     assert (7, (7).to_bytes(6, "big")) not in aliases
     assert aliases.add(7, (7).to_bytes(6, "big"), 1.0)
@@ -51,5 +64,5 @@ def test_a_changed_mac_ends_the_rest_of_a_verified_address():
 
 def test_the_third_change_of_mac_within_a_minute_is_alternating():
     changes = memory.MacChanges()
-    assert [changes.is_alternating("a", now) for now in (0, 10, 20, 21)] == [0, 0, 1, 0]
-    assert not any(changes.is_alternating("b", now) for now in (0, 50, 100, 150))
+    assert [changes.is_alternating("a", now, b"") for now in (0, 10, 20, 21)] == [0, 0, 1, 0]
+    assert not any(changes.is_alternating("b", now, b"") for now in (0, 50, 100, 150))

@@ -1,17 +1,19 @@
 """Which address is probed next, told the time."""
 
 import itertools
+import time
 
 import pytest
-from arp_engine.sentinel import decide, question_queue
+from arp_engine.sentinel import doubt as doubts
+from arp_engine.sentinel import question_queue
 from arp_engine.sentinel.question_queue import Priority
 
-TRUSTED, UNTRUSTED = Priority
+TRUSTED, UNTRUSTED = Priority.RETRANSMISSION, Priority.SYN
 
 
 def put(queue, key, now, priority=UNTRUSTED):
     """Let an address wait, as one doubt however often it is put."""
-    doubt = queue.get(key) or decide.Doubt(key, "syn")
+    doubt = queue.get(key) or doubts.Doubt(key, "syn")
     queue.put(doubt, priority, now)
     return doubt
 
@@ -45,11 +47,30 @@ def test_untrusted_evidence_has_half_of_the_rate():
     assert 45 <= len(probed(queue, 1.0)) <= 55
 
 
-def test_trusted_evidence_has_the_whole_rate():
+def test_trusted_evidence_waits_for_no_share():
     queue = question_queue.ProbeQueue(100.0)
     for number in range(1000):
         put(queue, number, 0.0, TRUSTED)
-    assert 95 <= len(probed(queue, 1.0)) <= 105
+    assert len(probed(queue, 0.01)) == 1000
+
+
+def test_each_kind_of_evidence_goes_before_the_next():
+    queue = question_queue.ProbeQueue(100.0, 100)
+    for priority in reversed(Priority):
+        put(queue, priority.name, 0.0, priority)
+    assert [key for _now, key in probed(queue, 0.1)] == [each.name for each in Priority]
+
+
+@pytest.mark.parametrize("many", [1_000, 4_000])
+def test_the_next_probe_costs_the_same_among_many(many):
+    """Some wait, some rest: each was once looked at for every one."""
+    queue, began = question_queue.ProbeQueue(1e6, 100_000), time.process_time()
+    for now in (0.0, 0.5, 1.1):
+        for number in range(many):
+            put(queue, number, now, TRUSTED)
+        while queue.next(now):
+            queue.due(now)
+    assert (time.process_time() - began) / many < 0.0005
 
 
 def test_trusted_evidence_goes_first():
@@ -90,10 +111,10 @@ def test_retry_now_ends_a_back_off_but_not_the_probe_interval():
     put(queue, "a", 1.3)
     assert queue.is_backed_off("a")
     assert "a" in queue.in_progress(1.3)  # it waits
-    queue.retry_now("a")
+    queue.retry_now("a", 1.3)
     assert queue.next(1.3)
     put(queue, "a", 1.4)
-    queue.retry_now("a")
+    queue.retry_now("a", 1.4)
     assert not queue.next(2.2)
     assert queue.next(2.31)
     queue.back_off("a", 2.4)

@@ -1,0 +1,95 @@
+"""The life of a doubted entry, as a state machine: TRANSITIONS is all that can happen to it.
+
+Each event names the next state and what is done then: methods of decide.Decider.
+"""
+
+from enum import Enum
+from typing import Any
+
+
+class State(Enum):
+    """Where the doubt about an entry stands."""
+
+    CLEAR = "no doubt, or no longer"
+    QUEUED = "waits for its turn to be probed"
+    PROBING = "the host with the cached MAC is asked by unicast, then all hosts by broadcast"
+    REPROBING = "the wrong entry is deleted; all hosts are asked by broadcast"
+    LOOKING_BACK = "the entry has moved; for ten seconds its former holder is asked, alone"
+
+
+class Event(Enum):
+    """What moves a doubt on."""
+
+    EVIDENCE = "a signal says that the entry may be wrong: see Evidence"
+    DISPLACED = "the queue is full, and an address with more urgent evidence needs the place"
+    TURN = "the rate allows the next probe"
+    NOT_OURS = "at its turn the entry has no MAC, is not selected, or is protected"
+    MAC_CHANGED = "the kernel announces another MAC"
+    # --- the outcome of a probe
+    NO_ANSWER = "no host answered"
+    UNASKABLE = "no probe could leave, or its answer could not come"
+    CONFIRMED = "the host with the cached MAC answered"
+    HEALED = "another host answered, and its MAC came into the table"
+    ENTRY_GONE = "another host answered; the entry has no MAC by now"
+    ENTRY_DELETED = "another host answered, a connection waits: we deleted the entry (locktime)"
+    MAC_KEPT = "another host answered; the kernel keeps the cached MAC for now"
+    DISAGREEMENT = "the same, for the last time that we try"
+    # --- the outcome of a look back
+    FORMER_SPEAKS = "the former holder has sent a SYN"
+    RETURNED = "the former holder has answered: the kernel has put its MAC back"
+    STAYED_SILENT = "it has not, for ten seconds"
+    FORMER_GONE = "the entry has no MAC any more"
+
+
+CLEAR, QUEUED, PROBING, REPROBING, LOOKING_BACK = State
+_RETURNED = (CLEAR, "forget", "release_syns", "end_look_back", "dispute_return")
+_OUTCOMES: dict[Event, tuple[Any, ...]] = {
+    Event.NO_ANSWER: (CLEAR, "back_off", "forget_aliases"),
+    Event.UNASKABLE: (CLEAR, "back_off", "tell_unaskable"),
+    Event.CONFIRMED: (CLEAR, "remember_verified", "dispute_answers", "remember_aliases"),
+    Event.HEALED: (
+        LOOKING_BACK, "look_back", "remember_verified", "dispute_answers", "remember_aliases"),
+    Event.RETURNED: _RETURNED,
+    Event.ENTRY_GONE: (CLEAR,),
+    Event.MAC_KEPT: (QUEUED, "requeue"),
+    Event.DISAGREEMENT: (CLEAR, "tell_disagreement"),
+}  # fmt: skip
+#: State -> event -> the next state, and what is done then: methods of Decider. While the former
+#: holder of an entry is looked back at, LOOKING_BACK stands for CLEAR.
+TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
+    CLEAR: {
+        Event.EVIDENCE: (QUEUED, "enqueue"),
+        Event.MAC_CHANGED: (CLEAR, "forget", "tell_changed", "count_change"),
+    },
+    QUEUED: {
+        Event.EVIDENCE: (QUEUED, "enqueue"),
+        Event.DISPLACED: (CLEAR,),
+        Event.TURN: (PROBING,),
+        Event.NOT_OURS: (CLEAR,),
+        Event.MAC_CHANGED: (
+            CLEAR, "forget", "release_syns", "drop_look_back", "tell_changed", "count_change"),
+        Event.RETURNED: _RETURNED,
+        Event.STAYED_SILENT: (QUEUED, "end_look_back", "tell_healed"),
+    },
+    PROBING: {
+        Event.EVIDENCE: (PROBING,),
+        Event.MAC_CHANGED: (PROBING, "forget", "release_syns", "note_change", "count_change"),
+        **_OUTCOMES,
+        Event.ENTRY_DELETED: (
+            REPROBING, "look_back", "forget", "release_syns", "reprobe", "count_change"),
+    },
+    REPROBING: {
+        Event.EVIDENCE: (REPROBING,),
+        Event.MAC_CHANGED: (REPROBING, "forget", "release_syns", "note_change", "count_change"),
+        **_OUTCOMES,
+    },
+    LOOKING_BACK: {
+        Event.EVIDENCE: (QUEUED, "enqueue"),
+        Event.FORMER_SPEAKS: (LOOKING_BACK, "look_back_now"),
+        Event.MAC_CHANGED: (CLEAR, "forget", "drop_look_back", "tell_changed", "count_change"),
+        Event.RETURNED: _RETURNED,
+        Event.STAYED_SILENT: (CLEAR, "end_look_back", "tell_healed"),
+        Event.FORMER_GONE: (CLEAR, "end_look_back", "tell_healed"),
+    },
+}  # fmt: skip
+IN_FLIGHT = (PROBING, REPROBING)

@@ -1,0 +1,72 @@
+"""A former holder that was silent for milliseconds has its entry back when it answers again."""
+
+import contextlib
+
+import pytest
+from conftest import BORN
+from sentry import PAIR, database, guard, syn  # noqa: F401
+from wire import Wire, answer
+
+OTHER = "02:00:00:00:00:0c"
+
+
+@pytest.fixture
+def wire(scene):
+    wire = Wire()
+    yield wire
+    wire.close()
+
+
+def paused(ours, is_proxy=False):
+    """Return who answers: the holder, to the second question on; another host, at once."""
+
+    def respond(address, to_all, number):
+        if address != ours:
+            return [answer(address, OTHER)] * is_proxy
+        return [answer(address, OTHER)] if to_all else [answer(address, BORN)] * (number > 0)
+
+    return respond
+
+
+def holds(scene, address, mac):
+    return any(row.startswith(f"{address} db0 {mac} ") for row in scene.table())
+
+
+@PAIR
+@pytest.mark.parametrize("state", ["reachable", "stale"])
+@pytest.mark.parametrize("is_proxy", [False, True], ids=["twin", "proxy"])
+def test_a_paused_holder_has_its_entry_back_and_no_heal_is_told(
+    scene, wire, guard, database, address, state, is_proxy
+):
+    """STALE: our SYN/ACK locks the entry, and the sentinel deletes it."""
+    scene.add(address, state, BORN)
+    begun = guard()
+    with wire.answering(paused(address, is_proxy)):
+        wire.say(syn(address, OTHER))
+        [line] = begun.until("duplicate")
+    assert f"{BORN} and {OTHER} answer" in line
+    assert (f"{OTHER} is a proxy" in line) == is_proxy
+    scene.until(lambda: holds(scene, address, BORN), 3)
+    assert not begun.told("healed")
+
+
+def test_a_contested_address_is_asked_as_patiently_as_the_kernel_does(scene, wire, guard):
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    scene.add("192.0.2.10", "reachable", BORN)
+    begun = guard()
+    with wire.answering(paused("192.0.2.10")):
+        wire.say(syn("192.0.2.10", OTHER))
+        begun.until("duplicate")
+    wire.questions()
+    asked = []
+
+    def silent(_address, to_all, _number):
+        asked.append(to_all)
+        return []
+
+    with contextlib.ExitStack() as answers:
+        answers.enter_context(wire.answering(silent))
+        scene.until(
+            lambda: wire.say(syn("192.0.2.10", OTHER, source_port=5000)) or True in asked, 10
+        )
+    assert asked[:3] == [False, False, False]
