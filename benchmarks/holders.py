@@ -29,6 +29,7 @@ PROXY = "02:00:00:00:00:99"
 SETTLED_S = 1.0  # after the right host answers again, its MAC stands in the entry
 SLACK_S = 0.15  # locktime is counted in the kernel's ticks, and a look at the table takes a while
 SAMPLE_S = 0.05
+SYN_S = 0.02  # from the begin of a trial to the first SYN of the other host
 LONGEST_PAUSE_S = 5.0
 BATCH = 200  # trials at a time: the kernel's limit on neighbours holds for all namespaces
 
@@ -54,7 +55,7 @@ def plan(scene, family, count, by_sentinel, late_s=None):
         silent = [(begin, begin + pause_s)] if pause_s else []
         if scene == "moving":
             silent, pause_s = [(begin, 1e6)], 0.0
-        syns = [(begin + 0.02 + at, name) for at in (0.0, 1.0, 3.0)] if by_sentinel else []
+        syns = [(begin + SYN_S + at, name) for at in (0.0, 1.0, 3.0)] if by_sentinel else []
         held = {"mac": mac(1, number), "addresses": [name], "delay_s": late_s or 0.0}
         hosts.append({**held, "silent": silent, "syns": []})
         twin = {"mac": mac(2, number), "addresses": [name], "delay_s": 0.0, "syns": syns}
@@ -63,7 +64,8 @@ def plan(scene, family, count, by_sentinel, late_s=None):
         else:
             hosts.append({**twin, "silent": [(-1e6, begin)] if scene == "moving" else []})
         settled_s = SETTLED_S if by_sentinel or scene != "moving" else 3.0  # when it is asked about
-        right[name] = (mac(2 if scene == "moving" else 1, number), begin + pause_s + settled_s)
+        answers_s = SYN_S + late_s if late_s and by_sentinel else pause_s  # when it can be heard
+        right[name] = (mac(2 if scene == "moving" else 1, number), begin + answers_s + settled_s)
     return hosts + [others] * (scene == "proxy"), right
 
 

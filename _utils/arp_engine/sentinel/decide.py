@@ -118,7 +118,7 @@ class Decider:
         """Take a change of the kernel's table."""
         if change.is_other_mac:
             doubt = self._doubt_of(change.key) or Doubt(change.key, "")
-            is_return = mac_of(change.new) == self._former.of(change.key)
+            is_return = self._is_returned(change.key)
             self._move(doubt, Event.RETURNED if is_return else Event.MAC_CHANGED, change)
 
     def next_question(self) -> tuple[Question, Schedule] | None:
@@ -190,7 +190,8 @@ class Decider:
     def _on_answer(self, doubt: Doubt, question: Question, result: ProbeResult) -> None:
         self.queue.clear_backoff(doubt.key)
         outcome, cached = self._outcome(doubt, question, result), self._cached_mac(doubt)
-        if doubt.change and outcome is not Event.HEALED and cached != question.mac:
+        is_ours = outcome in (Event.HEALED, Event.RETURNED)
+        if doubt.change and not is_ours and cached != question.mac:
             self.drop_look_back(doubt, result)  # not by a probe of ours
             self._news.changed(doubt.change, doubt.reason)
         self._move(doubt, outcome, result)
@@ -205,7 +206,7 @@ class Decider:
 
     def _outcome(self, doubt: Doubt, question: Question, result: ProbeResult) -> Event:
         cached = self._cached_mac(doubt)
-        if cached and cached == self._former.of(doubt.key):
+        if self._is_returned(doubt.key):
             return Event.RETURNED
         if not result.answers:
             return Event.UNASKABLE if result.why else Event.NO_ANSWER
@@ -222,6 +223,11 @@ class Decider:
         if cached == question.mac and is_urgent and self._delete(doubt.key, cached):
             return Event.ENTRY_DELETED
         return Event.MAC_KEPT
+
+    def _is_returned(self, key: codec.Key) -> bool:
+        """Tell whether a former holder has its entry again; somebody else wrote a protected one."""
+        former = self._former.of(key)
+        return bool(former) and former == mac_of(self.cache.get(key)) and self.may_be_probed(key)
 
     def _move(self, doubt: Doubt, event: Event, cause: Any = None) -> None:
         """Look up the transition and do it: a doubt is queued, in flight, or forgotten."""

@@ -317,6 +317,13 @@ def test_an_entry_that_somebody_else_changes_ends_its_look_back():
     assert (scene.state(), scene.said) == (CLEAR, ["changed", "changed"])
 
 
+def test_a_former_mac_that_somebody_writes_is_no_answer_of_its_host():
+    scene = Scene()
+    key = heal(scene)
+    scene.set(key, OLD, PERMANENT)
+    assert (scene.state(), scene.said) == (CLEAR, ["changed", "changed"])
+
+
 def test_another_newcomer_is_served_during_a_look_back():
     """And the first holder is looked back at, not the one in between."""
     scene = Scene()
