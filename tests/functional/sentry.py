@@ -58,7 +58,7 @@ class Guard:
 
     def _read(self):
         for line in self.process.stdout:
-            self.lines.append(line.strip().removeprefix("sentinel: "))
+            self.lines.append(line.strip())
 
     def told(self, kind):
         return [line for line in list(self.lines) if line.startswith(f"{kind}: ")]

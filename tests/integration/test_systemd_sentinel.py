@@ -172,8 +172,8 @@ def test_heals_are_in_journal_and_status(told):
     urgency = {line["MESSAGE"].split(": ")[1]: line["PRIORITY"] for line in lines}
     assert urgency.keys() >= {"watching", "healed"}
     assert set(urgency.values()) == {"5"}, "as a run's"
-    healed = [line["MESSAGE"] for line in lines if line["MESSAGE"].startswith("sentinel: healed")]
-    line = f"sentinel: healed: 192.0.2.10 on db0: {DEAD} -> {BORN} ("
+    healed = [line["MESSAGE"] for line in lines if line["MESSAGE"].startswith("healed")]
+    line = f"healed: 192.0.2.10 on db0: {DEAD} -> {BORN} ("
     assert healed[0] == f"{line}noticed by a SYN from the new MAC)"
     assert [each[: len(line)] for each in healed] == [line] * 4
     (status,) = yaml.safe_load(told["status"])["local"]

@@ -20,12 +20,9 @@ Say = Callable[[EventKind, str, Row], None]  # the line, the facts
 class Teller:
     """Reports the first events of a kind at once, and the number of further ones a minute later."""
 
-    def __init__(self, say: Say, note: Say | None = None, prefix: str = "") -> None:
-        """say: called with each line to report. note: also with each one that is withheld.
-
-        prefix: begins each line that is reported, before its kind.
-        """
-        self._say, self._note, self._prefix = say, note, prefix
+    def __init__(self, say: Say, note: Say | None = None) -> None:
+        """say: called with each line to report. note: also with each one that is withheld."""
+        self._say, self._note = say, note
         self._window = float("-inf")  # when it ends
         self._told: Counter[EventKind] = Counter()  # reported in this window
         self._withheld: dict[EventKind, tuple[int, str]] = {}  # count, latest line
@@ -38,7 +35,7 @@ class Teller:
             self._note(kind, text, row)
         if self._told[kind] < AT_ONCE:
             self._told[kind] += 1
-            self._say(kind, self._prefix + text, row)
+            self._say(kind, text, row)
         else:
             count, _line = self._withheld.get(kind, (0, ""))
             self._withheld[kind] = count + 1, line
@@ -53,7 +50,7 @@ class Teller:
             return
         for kind, (count, line) in self._withheld.items():
             text = f"{kind.tag}: {count} more within {WINDOW_S:g} s, the latest: {line}"[:LONGEST]
-            self._say(kind, self._prefix + text, {"kind": kind.tag, "count": count})
+            self._say(kind, text, {"kind": kind.tag, "count": count})
         self._withheld.clear()
         self._told.clear()
         self._window = now + WINDOW_S

@@ -75,7 +75,7 @@ class Sentinel:
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable once stopped
         self.is_stopped = False
         self.diary = sentinel_status.StatusWriter(status_path, way, clock)
-        self.teller = throttle.Teller(say, self.diary.note, "sentinel: ")
+        self.teller = throttle.Teller(say, self.diary.note)
 
     def stop(self) -> None:
         """End ``run``; from a signal handler or another thread too."""

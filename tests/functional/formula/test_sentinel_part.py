@@ -180,7 +180,7 @@ def test_service_code_survives_clear_cache_and_follows_a_sync(apply, engine, sce
     process.terminate()
     assert process.wait(30) == 0
     process.stdout.close()
-    assert line.startswith("sentinel: watching: ")
+    assert line.startswith("watching: ")
     path.write_bytes(b"of a former sync")
     again = caller.cmd("arp_hygiene.sentinel_code")
     assert (again["new"], again["old"] != "") == (told["new"], True)

@@ -158,7 +158,7 @@ def test_an_exception_in_replaced_code_is_told_without_source(scene, wire, tmp_p
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as service:
         ends = threading.Timer(30, service.kill)  # and with it what is waited for
         ends.start()
-        assert service.stdout.readline().startswith(b"sentinel: watching: ")
+        assert service.stdout.readline().startswith(b"watching: ")
         (tmp_path / "new").write_bytes(path.read_bytes()[:100])
         (tmp_path / "new").replace(path)
         wire.say(syn("192.0.2.10"))
@@ -166,8 +166,8 @@ def test_an_exception_in_replaced_code_is_told_without_source(scene, wire, tmp_p
         service.terminate()
         ends.cancel()
     why = b"ZeroDivisionError: made up (loop.py:"
-    assert said[0].startswith(b"sentinel: failed: not watching: " + why)
-    assert said[1].startswith(b"sentinel: watching: ")
+    assert said[0].startswith(b"failed: not watching: " + why)
+    assert said[1].startswith(b"watching: ")
     sentinel_status.remove(sentinel_status.PATH)
 
 
@@ -211,4 +211,4 @@ def test_no_pause_after_a_failure_is_longer_than_a_minute(monkeypatch):
     said = []
     loop.Sentinel(None, lambda *words: said.append(words[1])).run()
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
-    assert said[0].startswith("sentinel: failed: not watching: MemoryError (")
+    assert said[0].startswith("failed: not watching: MemoryError (")

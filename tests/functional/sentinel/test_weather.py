@@ -242,7 +242,7 @@ def test_a_nearly_full_table_is_told_once(scene, monkeypatch):
         runner.join()
     full = [line for kind, line in said if kind.tag == "full"]
     assert full == 2 * [
-        "sentinel: full: ipv4 neighbour table at most 87 % full: 900 of gc_thresh3 1024, all "
+        "full: ipv4 neighbour table at most 87 % full: 900 of gc_thresh3 1024, all "
         "namespaces together; set gc_thresh2 1024, gc_thresh3 2048"
     ]
 
