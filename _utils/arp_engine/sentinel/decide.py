@@ -118,8 +118,10 @@ class Decider:
         """Take a change of the kernel's table."""
         if change.is_other_mac:
             doubt = self._doubt_of(change.key) or Doubt(change.key, "")
-            is_return = self._is_returned(change.key)
-            self._move(doubt, Event.RETURNED if is_return else Event.MAC_CHANGED, change)
+            if self._is_returned(change.key) and doubt.question:
+                doubt.change = change  # whether the former holder has answered is known in a moment
+            else:
+                self._move(doubt, Event.MAC_CHANGED, change)
 
     def next_question(self) -> tuple[Question, Schedule] | None:
         """Return the next probe to be sent now. It takes the place of one about that address."""
@@ -199,14 +201,17 @@ class Decider:
 
     def _on_look_back(self, doubt: Doubt, result: ProbeResult) -> None:
         cached = self._cached_mac(doubt)
+        former, change, doubt.change = self._former.of(doubt.key), doubt.change, None
         outcome = self._former.decide(doubt.key, result, cached, self._clock())
-        if outcome:
+        if change and former not in result.answers:  # somebody else has written it
+            self._move(doubt, Event.MAC_CHANGED, change)
+        elif outcome:
             event = Event.RETURNED if outcome == "returned" else Event.STAYED_SILENT
             self._move(doubt, event, result)
 
     def _outcome(self, doubt: Doubt, question: Question, result: ProbeResult) -> Event:
         cached = self._cached_mac(doubt)
-        if self._is_returned(doubt.key):
+        if self._is_returned(doubt.key) and cached in result.answers:
             return Event.RETURNED
         if not result.answers:
             return Event.UNASKABLE if result.why else Event.NO_ANSWER

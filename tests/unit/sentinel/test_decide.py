@@ -242,13 +242,18 @@ def heal(scene, to=NEW):
     return key
 
 
-def test_a_former_holder_that_answers_makes_a_duplicate_and_no_heal():
-    scene = Scene()
-    key = heal(scene)
+def returns(scene, key):
+    """Let the former holder answer the next question to it."""
     scene.now = scene.decider.next_due()
     assert scene.turn() == (*key, OLD)
     scene.set(key, OLD)
     scene.result(key, OLD)
+
+
+def test_a_former_holder_that_answers_makes_a_duplicate_and_no_heal():
+    scene = Scene()
+    key = heal(scene)
+    returns(scene, key)
     assert (scene.state(), scene.said) == (CLEAR, ["duplicate"])
     scene.now += 2
     scene.syn()
@@ -260,7 +265,7 @@ def test_a_claimant_that_answers_for_unused_addresses_is_told_as_a_proxy():
     scene = Scene(addresses=2)
     scene.unused = [b"\1\1\1\1", b"\1\1\1\2"]
     key = heal(scene)
-    scene.set(key, OLD)
+    returns(scene, key)
     questions = [scene.turn(), scene.turn()]
     assert {(q.dst, q.mac) for q in questions} == {(dst, NEW) for dst in scene.unused}
     assert scene.said == []
@@ -307,6 +312,7 @@ def test_a_former_holder_that_sends_a_syn_is_asked_at_once():
     scene.syn(mac=OLD)
     assert scene.turn() == (*key, OLD)
     scene.set(key, OLD)
+    scene.result(key, OLD)
     assert len(scene.released) == 2
 
 
@@ -317,10 +323,17 @@ def test_an_entry_that_somebody_else_changes_ends_its_look_back():
     assert (scene.state(), scene.said) == (CLEAR, ["changed", "changed"])
 
 
-def test_a_former_mac_that_somebody_writes_is_no_answer_of_its_host():
+@pytest.mark.parametrize("is_asked", [False, True])
+@pytest.mark.parametrize("state", [PERMANENT, REACHABLE])
+def test_a_former_mac_that_somebody_writes_is_no_answer_of_its_host(state, is_asked):
     scene = Scene()
     key = heal(scene)
-    scene.set(key, OLD, PERMANENT)
+    if is_asked:
+        scene.now = scene.decider.next_due()
+        assert scene.turn()
+    scene.set(key, OLD, state)
+    if is_asked:
+        scene.result(key)
     assert (scene.state(), scene.said) == (CLEAR, ["changed", "changed"])
 
 
@@ -343,7 +356,7 @@ def test_a_return_to_the_former_holder_is_no_flap():
     scene = Scene()
     for _ in range(2):
         key = heal(scene)
-        scene.set(key, OLD)
+        returns(scene, key)
         scene.said.clear()
         scene.now += 2
     assert "alternates" not in scene.said
