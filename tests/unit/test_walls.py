@@ -230,6 +230,13 @@ def test_version_is_in_the_changelog():
     assert config["metadata"]["version"] in (REPO / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("suite", ["unit", "functional", "integration"])
+def test_each_test_file_of_a_suite_has_its_own_name(suite):
+    """Pytest imports them by their names alone: two of one name end the collection."""
+    names = [path.name for path in (REPO / "tests" / suite).glob("**/test_*.py")]
+    assert len(names) == len(set(names)), {n for n in names if names.count(n) > 1}
+
+
 def test_every_room_is_in_the_wheel():
     config = configparser.ConfigParser()
     config.read(REPO / "setup.cfg")
