@@ -133,11 +133,13 @@ class Guard:
     def __init__(self, *options):
         self._process = subprocess.Popen([*SENTINEL, *options], stdout=subprocess.PIPE, text=True)
         self._process.stdout.readline()
+        self._is_killed = False
         self._lines = threading.Thread(target=self._process.stdout.read, daemon=True)
         self._lines.start()
 
     def signal(self, number):
         """Send it a signal."""
+        self._is_killed = number == signal.SIGKILL
         self._process.send_signal(number)
 
     def cpu_s(self):
@@ -154,9 +156,12 @@ class Guard:
         return self
 
     def __exit__(self, *_exc):
+        died = self._process.poll()
         self._process.send_signal(signal.SIGCONT)
         self._process.terminate()
         self._process.wait()
+        if died is not None and not self._is_killed:
+            raise SystemExit(f"the sentinel ended by itself: {died}")
 
 
 @contextlib.contextmanager

@@ -176,6 +176,11 @@ class Decider:
             due = min(due, self.queue.due(self._clock()))
         return due
 
+    def on_stop(self) -> None:
+        """Tell the changes whose former holders would have been asked again; none is lost."""
+        for key, heal in self._former.end_all():
+            self._news.moved(key, heal)
+
     def on_probe_result(self, question: Question, result: ProbeResult) -> None:
         """Compare what the wire says with what the table has by now."""
         now, doubt = self._clock(), self._doubt_of(question[:2])

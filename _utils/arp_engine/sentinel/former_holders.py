@@ -55,6 +55,10 @@ class FormerHolders:
         self._backs.end(key)
         return self._heals.pop(key)
 
+    def end_all(self) -> list[tuple[Key, Heal]]:
+        """Stop looking back; return all that was healed until now."""
+        return [(key, self.end(key)) for key in list(self._heals)]
+
     def of(self, key: Key) -> bytes:
         """Return the MAC of a former holder that is being asked; empty for none."""
         return self._heals[key].old if key in self._heals else b""

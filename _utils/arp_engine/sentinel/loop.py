@@ -167,6 +167,7 @@ class _Session:
 
     def close(self) -> None:
         """Close it all."""
+        self._decider.on_stop()
         self._close()
 
     def _sock_diag(self, opened: contextlib.ExitStack) -> sock_diag.Sockets | None:

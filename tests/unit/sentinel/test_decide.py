@@ -129,7 +129,7 @@ def test_every_action_in_the_table_is_a_method_and_every_one_is_used():
     actions = {action for _state, *names in steps for action in names}
     assert all(callable(getattr(decide.Decider, action)) for action in actions)
     used_elsewhere = {"usable_entry", "may_be_probed", "in_progress", "doubt", "next_question",
-                      "next_due", "on_neighbour_change", "on_probe_result"}  # fmt: skip
+                      "next_due", "on_neighbour_change", "on_probe_result", "on_stop"}  # fmt: skip
     public = {name for name in vars(decide.Decider) if not name.startswith("_")}
     assert public == actions | used_elsewhere
     assert set(decide.TRANSITIONS) == set(State)
@@ -248,6 +248,14 @@ def returns(scene, key):
     assert scene.turn() == (*key, OLD)
     scene.set(key, OLD)
     scene.result(key, OLD)
+
+
+def test_a_stop_tells_a_heal_that_is_not_decided_as_a_change():
+    scene = Scene()
+    heal(scene)
+    scene.decider.on_stop()
+    scene.decider.on_stop()
+    assert scene.said == ["changed"]
 
 
 def test_a_former_holder_that_answers_makes_a_duplicate_and_no_heal():
