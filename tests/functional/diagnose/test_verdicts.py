@@ -11,6 +11,7 @@ from salt.exceptions import SaltInvocationError
 from wire import answer
 from wire import namespace as wire_namespace
 
+from lab.bare import missing
 from lab.machines import run
 
 V4, V6 = "192.0.2.10", "2001:db8::10"
@@ -432,6 +433,7 @@ def test_proxy_is_named_and_takes_no_entry(arp, scene, wire, cached, hosts, verd
     assert told["entry_after"]["mac"] == after
 
 
+@pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
 def test_arp_filter_of_this_host_is_named(arp, scene):
     scene.worker(V4)
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
@@ -444,6 +446,7 @@ def test_arp_filter_of_this_host_is_named(arp, scene):
     assert told["cure"] == "look at: nft list ruleset arp"
 
 
+@pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
 @PAIR
 def test_peer_that_talks_is_not_called_dead(arp, scene, address):
     """A static entry, and a host that answers no ARP."""

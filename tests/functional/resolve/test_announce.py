@@ -15,6 +15,7 @@ from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP
 from wire import BROADCAST
 
+from lab.bare import missing
 from lab.causes import Confirming
 from lab.fabric import Fabric
 from lab.machines import poll, run
@@ -229,6 +230,7 @@ def test_address_that_arp_ignore_keeps_quiet_is_kept(scene, wire, dev):
     assert announce(ip=networks("192.0.2.1"))["kept"] == {}
 
 
+@pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
 @pytest.mark.parametrize("policy", ["accept", "drop"])
 def test_address_that_an_arp_filter_drops_is_kept(scene, wire, policy):
     do("address add 192.0.2.9/24 dev db0")
