@@ -28,7 +28,7 @@ MATCHERS = (
 MAX_TARGET = 10_000  # characters
 MAX_IDS = 100_000
 MAX_NETWORKS = 1_000
-_BY_PILLAR = re.compile(r"\b[IJ]@")
+_BY_PILLAR = re.compile(r"[IJ].?@", re.DOTALL)  # Salt allows a delimiter: I|@role|db
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 

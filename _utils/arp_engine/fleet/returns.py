@@ -25,6 +25,7 @@ POLL_S = 0.05
 LATE_S = 1.0  # how much later than a forged return the real one is still noticed
 FETCH_SHARE = 5  # a fetch of the job cache may take one part in so many of the time
 TRIMMED = "VALUE_TRIMMED"  # Salt's text in the place of a value above max_event_size
+Digest = tuple[bytes, bool]  # of a return, and whether it says that Salt cut off a part of it
 
 
 class Master(Protocol):
@@ -69,8 +70,8 @@ class Returns:
         self.job_ids: list[str] = []
         self.conflicts: set[str] = set()
         self._open: dict[str, Job] = {}
-        self._digests: dict[tuple[str, str], bytes] = {}  # jid, minion: of the return that counts
-        self._heard: dict[tuple[str, str], bytes] = {}  # of the first return on the bus
+        self._digests: dict[tuple[str, str], Digest] = {}  # jid, minion: of the return that counts
+        self._heard: dict[tuple[str, str], Digest] = {}  # of the first return on the bus
 
     def publish(
         self, tgt: Any, tgt_type: str, fun: str, kwarg: Row | None = None, arg: Any = ()
@@ -155,12 +156,12 @@ class Returns:
             digest = _digest(content)
             key = jid, minion
             if key in self._digests:
-                self._compare(minion, digest, self._digests[key])
+                self._compare(minion, self._digests[key], digest)
             elif jid in self._open and minion in self._open[jid].waiting:
                 self._open[jid].announced.add(minion)
-                if key in self._heard:
-                    self._compare(minion, digest, self._heard[key])
-                self._heard.setdefault(key, digest)
+                first = self._heard.setdefault(key, digest)
+                if not first[1]:
+                    self._compare(minion, first, digest)
 
     def _fetch(self, job: Job) -> None:
         began = self.clock()
@@ -170,7 +171,9 @@ class Returns:
                 job.announced.discard(minion)
                 job.answers[minion] = {"ret": content}
                 digest = self._digests[job.jid, minion] = _digest(content)
-                self._compare(minion, digest, self._heard.pop((job.jid, minion), b""))
+                heard = self._heard.pop((job.jid, minion), None)
+                if heard:
+                    self._compare(minion, digest, heard)
         now = self.clock()
         job.fetch_s = max(POLL_S, FETCH_SHARE * (now - began))
         job.next_fetch = now + job.fetch_s
@@ -189,15 +192,20 @@ class Returns:
             if not job.waiting:
                 del self._open[job.jid]
 
-    def _compare(self, minion: str, one: bytes, other: bytes) -> None:
-        if one and other and one != other:
+    def _compare(self, minion: str, counts: Digest, heard: Digest) -> None:
+        """Note a conflict between the return that counts and one that was heard on the bus.
+
+        An event may be cut off where the job cache has the whole return. The other way round never
+        happens, so a return cannot be made incomparable by containing Salt's text.
+        """
+        is_cut_on_bus = heard[1] and not counts[1]
+        if counts[0] != heard[0] and not is_cut_on_bus:
             self.conflicts.add(minion)
 
 
-def _digest(content: Any) -> bytes:
-    """Return a digest of a return; empty where Salt cut it off."""
+def _digest(content: Any) -> Digest:
     try:
         text = json.dumps(content, sort_keys=True, default=repr)
     except (TypeError, ValueError):  # keys of several types
         text = repr(content)
-    return b"" if TRIMMED in text else hashlib.blake2b(text.encode(errors="replace")).digest()
+    return hashlib.blake2b(text.encode(errors="replace")).digest(), TRIMMED in text

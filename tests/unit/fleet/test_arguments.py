@@ -52,6 +52,9 @@ def test_page_may_replace_a_page_and_no_other_file(tmp_path):
         ("db* or (J@a:b)", "compound"),
         ("a:b", "pillar"),
         ("a:.", "pillar_pcre"),
+        ("I|@a|b", "compound"),
+        ("db* or\tJ;@a;b", "compound"),
+        ("(I@a:b)", "compound"),
     ],
 )
 def test_target_by_pillar_is_refused_unless_configured(tgt, tgt_type):

@@ -157,13 +157,30 @@ def test_job_without_minions_is_complete():
         ([{"a": 1, "b": 2}], [{"b": 2, "a": 1}], False),
         ({1: "x", "1": "y"}, {1: "x"}, True),
         ([1], ["1"], True),
-        ("VALUE_TRIMMED", [1], None),
         (b"\xff", b"\xfe", True),
     ],
-    ids=["order", "keys of two types", "types", "trimmed", "bytes"],
+    ids=["order", "keys of two types", "types", "bytes"],
 )
 def test_digest_differs_where_the_content_does(one, other, differ):
-    digests = returns._digest(one), returns._digest(other)
-    assert (digests[0] != digests[1]) is (differ is not False)
-    if differ is None:
-        assert digests[0] == b"", "what Salt cut off is not compared"
+    assert (returns._digest(one) != returns._digest(other)) is differ
+
+
+@pytest.mark.parametrize(
+    ("counts", "heard", "is_conflict"),
+    [
+        (["whole"], "VALUE_TRIMMED", False),
+        ("VALUE_TRIMMED", "VALUE_TRIMMED", False),
+        ({"VALUE_TRIMMED": "forged"}, ["whole"], True),
+        ({"VALUE_TRIMMED": "forged"}, "VALUE_TRIMMED", True),
+    ],
+    ids=["cut on the bus", "cut on both", "forged", "forged against a cut one"],
+)
+def test_forged_return_with_salts_text_for_a_cut_one_is_a_conflict(counts, heard, is_conflict):
+    """A forged return that reached the job cache first, and the real one on the bus."""
+    master = Master({"db1": 0.1}, lambda *_: heard)
+    collected = collector(master)
+    job = collected.publish(["db1"], "list", "arp.list")
+    master.cache[job.jid]["db1"] = counts
+    collected.gather([job])
+    collected.listen_once_more()
+    assert collected.conflicts == ({"db1"} if is_conflict else set())
