@@ -85,8 +85,9 @@ def test_another_mac_than_the_gateways_is_wrong_and_healed(centre, databases):
     databases[0].do(f"ip neigh replace {ip} lladdr {DEAD} dev eth0 nud stale")
     assert centre.run("state.orchestrate", "gate").code != 0
     done = centre.run("arp.heal", "exclude=198.51.100.0/24", "pause=0")
-    assert [(row["minion"], row["ip"], row["mac"]) for row in done.data["wrong"]] == [
-        ("db1", ip, DEAD)
+    keys = ("minion", "ip", "mac", "mac_true")
+    assert [tuple(row[key] for key in keys) for row in done.data["wrong"]] == [
+        ("db1", ip, DEAD, GATEWAY)
     ]
     assert [(row["ip"], row["new"]) for row in done.data["healed"]] == [(ip, GATEWAY)]
     assert done.code == 0, done.text

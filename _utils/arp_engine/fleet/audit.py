@@ -71,6 +71,9 @@ class Audit:
         accepted = master.accepted()
         machines = master.match(options["machines"], options["machines_type"])
         self._machines = accepted if machines is None else accepted & machines
+        if not self._machines and options["truth_file"] is None:
+            which, kind = options["machines"], options["machines_type"]
+            raise ValueError(f"no minion matches machines={which!r} ({kind})")
         if options["truth"] == "live":
             self._hosts_due |= self._machines
         try:
@@ -78,8 +81,11 @@ class Audit:
             if options["truth_file"] is None:
                 self._read_hosts(accepted)
             else:
-                self.hosts = dict(options["truth_file"])
-                self._machines = set(self.hosts)
+                self._machines = set(options["truth_file"])
+                self.hosts = self._young(options["truth_file"])
+                too_old = self._machines - set(self.hosts)
+                why = f"its rows in the truth file are older than {options['memory_days']} days"
+                self.silent.update(dict.fromkeys(too_old, why))
             self._compare()
             self._ask_about_doubts()
         except master.interruptions:
@@ -95,9 +101,10 @@ class Audit:
                 tgt, tgt_type = self._options["tgt"], self._options["tgt_type"]
                 raise ValueError(f"no minion matches {tgt!r} ({tgt_type})")
             if not self.hosts and not self._former:
-                raise ValueError(
-                    "nothing to compare with: no machine answered, none has cached grains"
-                )
+                why = "no machine answered, none has cached grains that are young enough"
+                if self._options["truth_file"] is not None:
+                    why = "the truth file has no rows that are young enough"
+                raise ValueError(f"nothing to compare with: {why}")
 
     def _read_tables(self, accepted: Collection[str]) -> None:
         """Read the rows of each database; note why some gave none."""
@@ -220,7 +227,7 @@ class Audit:
         if self._options["truth"] == "cached":
             self._ask_machines(sorted(summary.unconfirmed(self.result, self.known)))
             self._compare()
-        for mac, rows in compare.fabric_candidates(self.result).items():
+        for mac, rows in compare.fabric_candidates(self.result):
             ports = {(row["minion"], row["dev"], mac) for row in rows}
             if mac not in self._options["fabric"]:
                 ports = self._answering_for_all(mac, rows)

@@ -1,7 +1,7 @@
 """The databases' tables against the interfaces that the fleet really has. Pure.
 
 wrong     a machine has the address, and none of its cards that may answer has the cached MAC
-twice     two machines, with two MACs, have the address
+twice     two machines, with two MACs, have the address; by cached grains alone it is unproven
 gone      no machine has it any more, and that is known: the entry has the MAC of a machine whose
           key is no longer accepted, and which had the address; or it lies in a network that the
           operator declared to be all the fleet's, every machine answered, and the MAC is none's
@@ -40,11 +40,13 @@ NOT_COMPARED = {
 _HOST_BRIDGE = re.compile(
     r"docker[0-9]+|br-[0-9a-f]{12}|(virbr|lxcbr|lxdbr|podman|cni-podman|cni|cbr)[0-9]+"
 )
+NOBODY: frozenset[str] = frozenset()
 COUNTS = (
     "entries", "agree", "agree_cached", "flux", "fabric", "strangers", "not_compared",
 )  # fmt: skip
 #: A MAC in the entries of so many machines may be the network's own; and that share of a device's.
 FABRIC_MACHINES, FABRIC_SHARE = 3, 0.5
+MAX_FABRIC_MACS = 8  # on one database
 
 
 class Binding(NamedTuple):
@@ -130,6 +132,8 @@ class Bindings:
             and mac not in self._live_macs
             and inventory.is_inside(ip, self._scope.networks)
         ):
+            if any(host.source == "file" for host in self.hosts.values()):
+                return "the network is all the fleet's, and the truth file does not have it"
             return "the network is all the fleet's, every machine answered, and none has it"
         return ""
 
@@ -167,38 +171,46 @@ def compare(
     """
     result = Comparison([], [], [], [], dict.fromkeys(COUNTS, 0), {}, Counter())
     held: dict[str, int] = {}  # addresses that two machines have, to how many entries there are
+    gateways: dict[tuple[str, str], set[str]] = defaultdict(set)  # database and device to MACs
+    for minion, dev, mac in fabric:
+        gateways[minion, dev].add(mac)
     for minion, rows in tables.items():
         try:
             for row in _rows(rows):
-                _compare_entry(minion, row, known, result, held, fabric)
+                at = gateways.get((minion, row["dev"]), NOBODY)
+                _compare_entry(minion, row, known, result, held, at)
         except ValueError as error:
             result.malformed[minion] = str(error)
     for ip, bindings in known.by_ip.items():
         machines = sorted({binding.machine for binding in bindings})
         macs = sorted({binding.mac for binding in bindings})
         if len(machines) > 1 and len(macs) > 1 and known.comparable(ip):
-            result.twice.append(_twice(ip, machines, macs, held.get(ip, 0)))
+            source = bindings[0].host.source  # of all: a live answer replaces cached grains
+            result.twice.append(_twice(ip, machines, macs, held.get(ip, 0), source))
     for rows in (result.wrong, result.gone, result.unproven):
         rows.sort(key=lambda row: (row["minion"], row["ip"], row["dev"]))
     result.twice.sort(key=lambda row: (-row["held"], row["ip"]))
     return result
 
 
-def fabric_candidates(result: Comparison) -> dict[str, list[Row]]:
-    """Return MACs that may be the network's own to their wrong rows: many machines have it.
+def fabric_candidates(result: Comparison) -> list[tuple[str, list[Row]]]:
+    """Return MACs that may be the network's own, and their wrong rows: many machines have it.
 
     A dead node whose addresses have moved to several others looks the same: ask before believing.
+    Of one database a few MACs count, or one that lies could have any number of questions asked.
     """
     by_mac: dict[str, list[Row]] = defaultdict(list)
     for row in result.wrong:
         by_mac[row["mac"]].append(row)
-    found = {}
-    for mac, rows in by_mac.items():
+    found, macs_of = [], Counter[str]()
+    for mac, several in sorted(by_mac.items(), key=lambda item: -len(item[1])):
+        rows = [row for row in several if macs_of[row["minion"]] < MAX_FABRIC_MACS]
         devices = {(row["minion"], row["dev"]) for row in rows}
         compared = sum(result.compared[device] for device in devices)
         many = len({row["machine"] for row in rows}) >= FABRIC_MACHINES
         if many and len(rows) >= FABRIC_SHARE * compared:
-            found[mac] = rows
+            found.append((mac, rows))
+            macs_of.update({minion for minion, _ in devices})
     return found
 
 
@@ -234,8 +246,9 @@ def _compare_entry(
     known: Bindings,
     result: Comparison,
     held: dict[str, int],
-    fabric: Collection[Port],
+    gateways: Collection[str],
 ) -> None:
+    """Judge one entry; ``gateways``: MACs with which the network answers to this database."""
     counts = result.counts
     counts["entries"] += 1
     ip, mac = known.comparable(row["ip"]), inventory.parse_mac(row["mac"])
@@ -252,16 +265,21 @@ def _compare_entry(
     agreeing += [host for host in known.unbound(ip) if mac in host.macs and not bindings]
     if agreeing:
         counts["agree" if any(host.live for host in agreeing) else "agree_cached"] += 1
-    elif bindings and (minion, row["dev"], mac) in fabric:
+    elif bindings and mac in gateways:
         counts["fabric"] += 1
     elif any(binding.host.is_flux(ip, mac) for binding in bindings):
         counts["flux"] += 1  # another card of the same machine: no outage
+    elif any(binding.host.source == "file" and mac in binding.host.macs for binding in bindings):
+        why = {"why": "a MAC of the same machine, on a card that may not answer for this address"}
+        entry = _entry(minion, ip, mac, owner, row)
+        result.unproven.append({**entry, **_truth(bindings, gateways), **why})
     elif bindings and bindings[0].host.live:
-        result.wrong.append({**_entry(minion, ip, mac, owner, row), **_truth(bindings)})
+        entry = _entry(minion, ip, mac, owner, row)
+        result.wrong.append({**entry, **_truth(bindings, gateways)})
     elif bindings:
         why = {"why": "disagrees with cached grains; the machine did not answer"}
         entry = _entry(minion, ip, mac, owner, row)
-        result.unproven.append({**entry, **_truth(bindings), **why})
+        result.unproven.append({**entry, **_truth(bindings, gateways), **why})
     else:
         _note_unclaimed(minion, row, ip, mac, known, result)
 
@@ -297,11 +315,14 @@ def _entry(minion: str, ip: str, mac: str, owner: str, row: Row) -> Row:
     }
 
 
-def _truth(bindings: list[Binding]) -> Row:
-    """Return which machine has an address, and how old that knowledge is."""
+def _truth(bindings: list[Binding], gateways: Collection[str]) -> Row:
+    """Return which machine has an address, how old that knowledge is, and the right MAC.
+
+    Where the network answers for every address, a database can learn the network's MAC only.
+    """
     ages = [binding.host.age_s for binding in bindings]
     return {
-        "mac_true": _join({binding.mac for binding in bindings}),
+        "mac_true": _join(set(gateways) or {binding.mac for binding in bindings}),
         "machine": _join({binding.machine for binding in bindings}),
         "truth": bindings[0].host.source,
         "truth_age_s": None if None in ages else max(ages),
@@ -313,11 +334,12 @@ def _join(names: set[str]) -> str:
     return ", ".join(sorted(names)[:MAX_NAMES]) + more
 
 
-def _twice(ip: str, machines: list[str], macs: list[str], held: int) -> Row:
+def _twice(ip: str, machines: list[str], macs: list[str], held: int, source: str) -> Row:
     return {
         "ip": ip,
         "machines": machines[:MAX_NAMES],
         "macs": macs[:MAX_NAMES],
         "count": len(machines),
         "held": held,
+        "truth": source,
     }

@@ -135,14 +135,18 @@ class Heal:
             else:
                 self._note(minion, dev, row, "right_meanwhile", {"why": why})
 
-    def note_tables(self, wrong: Collection[Row], minions: Collection[str]) -> None:
+    def note_tables(self, result: Comparison, minions: Collection[str]) -> None:
         """Note what is in the tables of minions that returned them again."""
-        still_wrong = set(map(_entry, wrong))
+        still_wrong = set(map(_entry, result.wrong))
+        still_there = {(_entry(row), row["mac"]) for row in [*result.gone, *result.unproven]}
         for entry in [entry for entry in self._unverified if entry[0] in minions]:
             self._unverified.discard(entry)
             outcome, _ = self._outcome.get(entry, ("", {}))
             if entry in still_wrong and outcome != "still_wrong":
                 row = {**self._entries[entry], "why": "still wrong after asking"}
+                self._outcome[entry] = "still_wrong", row
+            elif (entry, self._entries[entry]["mac"]) in still_there and not outcome:
+                row = {**self._entries[entry], "why": "still in the table after asking"}
                 self._outcome[entry] = "still_wrong", row
             elif not outcome:
                 row = {**self._entries[entry], "why": "not in the table any more, or corrected"}

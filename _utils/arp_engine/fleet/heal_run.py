@@ -42,9 +42,10 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
     done = account.answer({**audit.silent, **doubtful})
     done["totals"] = {**answer["totals"], **done["totals"]}
     done["summary"] = answer["summary"] + done["summary"] + why
-    if answer["counts"]["agree_cached"] or account.rests_on_memory():
+    remembered_twice = summary.twice_by_memory(audit.result)
+    if answer["counts"]["agree_cached"] or remembered_twice or account.rests_on_memory():
         done["retcode"] |= summary.UNPROVEN
-    if any(row["held"] for row in audit.result.twice):
+    if summary.held_twice(audit.result):
         done["retcode"] |= summary.WRONG  # no question can settle it
     done["retcode"] = code if code == INTERRUPTED else done["retcode"] or code
     return {**answer, **done, "interrupted": code == INTERRUPTED}
@@ -83,5 +84,5 @@ def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -
     if asked:
         tables, _ = audit.returns.ask(wave, "list", "arp.list", {"ip": asked})
         usable = {name: told["ret"] for name, told in tables.items() if not summary.failure(told)}
-        account.note_tables(compare.compare(usable, audit.known, audit.fabric_ports).wrong, usable)
+        account.note_tables(compare.compare(usable, audit.known, audit.fabric_ports), usable)
     return bool(asked)

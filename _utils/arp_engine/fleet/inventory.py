@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..table.parse import Network
@@ -32,8 +33,8 @@ class HostInventory(NamedTuple):
     source: str  # "live": the machine answered; "cached": its grains; "file": the operator's
     age_s: int | None  # of the answer or the grains; None where unknown
     unbound: tuple[tuple[str, str], ...] = ()  # ip, dev: on devices without ARP
-    #: MAC of a card that is up to the networks of its addresses; None where that is unknown.
-    networks: dict[str, list[Network]] | None = None
+    #: MAC of a card that is up to the networks of its addresses; empty where that is unknown.
+    networks: Mapping[str, list[Network]] = MappingProxyType({})
 
     @property
     def live(self) -> bool:
@@ -42,8 +43,6 @@ class HostInventory(NamedTuple):
 
     def is_flux(self, ip: str, mac: str) -> bool:
         """Tell whether another of its cards may rightly answer for an address of its own."""
-        if self.networks is None:
-            return mac in self.macs
         return is_inside(ip, self.networks.get(mac, ()))
 
 

@@ -42,7 +42,7 @@ def failure(answer: Any) -> str:
 def unconfirmed(result: Comparison, known: Bindings) -> set[str]:
     """Return the machines that an entry disagrees with by their cached grains alone."""
     ips = [row["ip"] for row in result.unproven if row["truth"] == "cached"]
-    ips += [row["ip"] for row in result.twice if row["held"]]
+    ips += [row["ip"] for row in result.twice if row["held"] and row["truth"] == "cached"]
     bindings = (binding for ip in ips for binding in known.by_ip[ip])
     return {binding.machine for binding in bindings if not binding.host.live}
 
@@ -80,7 +80,7 @@ def lists(found: Findings) -> dict[str, list[Row]]:
 def answer(found: Findings) -> dict[str, Any]:
     """Return the answer of an audit, whole."""
     result, hosts = found.result, found.known.hosts
-    held = sum(1 for row in result.twice if row["held"])
+    held = held_twice(result)
     counts = {
         **result.counts,
         "acknowledged": sum(1 for row in found.acknowledged if row["minion"]),
@@ -110,9 +110,20 @@ def _is_blind(counts: Mapping[str, int]) -> bool:
     return counts["entries"] == unseen
 
 
+def held_twice(result: Comparison) -> int:
+    """Return how many cached addresses two machines claim that answered."""
+    return sum(1 for row in result.twice if row["held"] and row["truth"] != "cached")
+
+
+def twice_by_memory(result: Comparison) -> int:
+    """Return how many cached addresses two machines claim by their cached grains alone."""
+    return sum(1 for row in result.twice if row["held"] and row["truth"] == "cached")
+
+
 def rests_on_memory(result: Comparison) -> bool:
-    """Tell whether an entry disagrees with cached grains alone."""
-    return any(row["truth"] == "cached" for row in result.unproven)
+    """Tell whether an entry disagrees with cached grains alone, or they with each other."""
+    is_cached = any(row["truth"] == "cached" for row in result.unproven)
+    return is_cached or twice_by_memory(result) > 0
 
 
 def _summary(found: Findings, counts: Mapping[str, int], held: int) -> list[str]:
@@ -140,7 +151,11 @@ def _summary(found: Findings, counts: Mapping[str, int], held: int) -> list[str]
         lines.append(f"{number(counts['acknowledged'], 'entry', 'entries')} acknowledged.")
     for row in found.expired[:5]:
         lines.append(f"The acknowledgement of {row['ip']} has expired ({row['until']}).")
-    unheld = len(result.twice) - held
+    remembered = twice_by_memory(result)
+    if remembered:
+        what = number(remembered, "cached address", "cached addresses")
+        lines.append(f"{what} claimed twice by cached grains alone: not proven.")
+    unheld = len(result.twice) - held - remembered
     if unheld:
         first = next(row["ip"] for row in result.twice if not row["held"])
         lines.append(

@@ -102,13 +102,32 @@ def test_forged_table_hides_nothing_and_costs_the_exit_code():
     ("master", "line"),
     [
         (Master({}, {"w": interfaces(BORN, IP)}), "no minion matches 'db*' (glob)"),
-        (Master({"db1": [row()]}, {}), "nothing to compare with"),
+        (Master({"db1": [row()]}, {}), "nothing to compare with: no machine answered"),
     ],
     ids=["mistyped role", "no interfaces"],
 )
 def test_nothing_to_look_at_is_an_error_and_not_clean(master, line):
     with pytest.raises(ValueError, match=re.escape(line)):
         audit(master)
+
+
+def test_mistyped_machines_are_an_error_and_make_no_address_gone():
+    """Nobody is left to be heard: every address of a closed network would be gone."""
+    master = Master({"db1": [row()]}, {"w": interfaces(BORN, IP)})
+    master.grains = {"former": grains(DEAD, "192.0.2.7", 60)}
+    with pytest.raises(ValueError, match=r"^no minion matches machines=\['wrokers'\] \(list\)$"):
+        audit(master, machines=["wrokers"], networks="192.0.2.0/24")
+
+
+def test_lying_database_has_few_questions_asked():
+    """Each of its devices shows another MAC for three machines."""
+    rows = [row(f"192.0.2.{n}", f"02:00:00:00:dd:{m:02x}", dev=f"eth{m}")
+            for m in range(50) for n in (1, 2, 3)]  # fmt: skip
+    hosts = {f"w{n}": interfaces(f"02:00:00:00:01:{n:02x}", f"192.0.2.{n}") for n in (1, 2, 3)}
+    master = Master({"db1": rows}, {**hosts, "db1": {}})
+    assert len(audit(master)["wrong"]) == len(rows)
+    questions = [each for each in master.sent if each[1] == "arp.diagnose"]
+    assert len(questions) == 8 * 2
 
 
 GATEWAY = "12:34:56:78:9a:bc"
@@ -126,6 +145,13 @@ def proxied(verdict):
     master = Master({"db1": rows, "db2": rows}, hosts)
     master.answers["arp.diagnose"] = {"db1": diagnose(verdict), "db2": diagnose(verdict)}
     return master
+
+
+def test_wrong_entry_beside_the_gateway_shows_the_gateways_mac():
+    master = proxied("right")
+    master.answers["arp.list"]["db1"][0]["mac"] = DEAD
+    [wrong] = [each for each in audit(master)["wrong"] if each["minion"] == "db1"]
+    assert (wrong["mac"], wrong["mac_true"]) == (DEAD, GATEWAY)
 
 
 def test_network_that_answers_for_every_address_is_one_finding_and_exit_code_0():
@@ -206,6 +232,21 @@ def test_truth_from_a_file_asks_no_machine():
     assert [(each["machine"], each["truth"]) for each in answer["wrong"]] == [("w", "file")]
     assert (answer["silent"], answer["retcode"]) == ([], 2)
     assert [each[1] for each in master.sent] == ["arp.list"]
+
+
+def test_old_rows_of_the_truth_file_contradict_nobody():
+    master = Master({"db1": [row(), row("192.0.2.7", BORN)]}, {})
+    options = parsed()
+    options["truth"], options["truth_file"] = (
+        "file",
+        {
+            "old": grains(BORN, IP, 31 * 86400)._replace(source="file"),
+            "young": grains(BORN, "192.0.2.7", None)._replace(source="file"),
+        },
+    )
+    answer = audited(master, options).answer()
+    assert (answer["wrong"], answer["counts"]["agree"]) == ([], 1)
+    assert [each["minion"] for each in answer["silent"]] == ["old"]
 
 
 class Interrupted(Master):

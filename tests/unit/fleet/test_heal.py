@@ -111,7 +111,7 @@ def run(heal, wave, answers, most=500):
 def test_healed_entry_costs_what_was_sent():
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90")})
-    heal.note_tables([], ["db1"])
+    heal.note_tables(verdict(), ["db1"])
     done = told(heal)
     assert done["healed"] == [
         {"minion": "db1", "ip": "192.0.2.90", "dev": "eth0", "old": OLD, "new": NEW}
@@ -245,7 +245,7 @@ def test_unanswered_entry_costs_the_kernels_probes_too():
 def test_interrupted_run_names_what_it_did_not_reach():
     heal = fleet_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 200)
     run(heal, ["db1"], {"db1": answer("192.0.2.90")})
-    heal.note_tables([], ["db1"])
+    heal.note_tables(verdict(), ["db1"])
     heal.next_round()
     [(job, minions)] = heal.jobs(["db2"], 500).items()
     heal.begin(minions, *job)  # here it is interrupted
@@ -269,7 +269,7 @@ def test_confirmed_cached_mac_contradicts_the_claim():
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     confirmed = answer("192.0.2.90", verdict="confirmed", healed=[])
     run(heal, ["db1"], {"db1": confirmed})
-    heal.note_tables([wrong("db1")], ["db1"])
+    heal.note_tables(verdict(wrong("db1")), ["db1"])
     assert [row["why"] for row in told(heal)["still_wrong"]] == [
         "the host with the cached MAC still answers ARP, and the minion that has this address does "
         "not: find the host with that MAC, and shut one of the two down"
@@ -279,11 +279,27 @@ def test_confirmed_cached_mac_contradicts_the_claim():
 def test_still_wrong_after_asking_is_named():
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer(healed=[])})
-    heal.note_tables([wrong("db1"), wrong("db1", "192.0.2.7")], ["db1"])  # the second is another's
+    heal.note_tables(
+        verdict(wrong("db1"), wrong("db1", "192.0.2.7")), ["db1"]
+    )  # the second is another's
     done = told(heal)
     assert [(row["ip"], row["why"]) for row in done["still_wrong"]] == [
         ("192.0.2.90", "still wrong after asking")
     ]
+
+
+@pytest.mark.parametrize(
+    ("mac", "outcome"),
+    [(OLD, ("still_wrong", "still in the table after asking")),
+     (NEW, ("right_meanwhile", "not in the table any more, or corrected"))],
+    ids=["same MAC", "another MAC"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["gone", "unproven"])
+def test_undecided_entry_is_right_only_if_the_table_has_changed(kind, mac, outcome):
+    heal = fleet_heal.Heal(verdict()._replace(**{kind: [wrong("db1")]}), 100)
+    run(heal, ["db1"], {"db1": answer("192.0.2.90", verdict="undecided", healed=[])})
+    heal.note_tables(verdict()._replace(**{kind: [wrong("db1") | {"mac": mac}]}), ["db1"])
+    assert [row["why"] for row in told(heal)[outcome[0]]] == [outcome[1]]
 
 
 def test_entry_corrected_before_asking_is_no_contradiction():
@@ -292,7 +308,7 @@ def test_entry_corrected_before_asking_is_no_contradiction():
     right = answer("192.0.2.90", verdict="confirmed", healed=[])
     right["ret"]["entries"][0]["mac"] = NEW
     run(heal, ["db1"], {"db1": right})
-    heal.note_tables([], ["db1"])
+    heal.note_tables(verdict(), ["db1"])
     done = told(heal)
     assert (done["still_wrong"], done["not_reached"], done["retcode"]) == ([], [], 0)
 
@@ -300,7 +316,7 @@ def test_entry_corrected_before_asking_is_no_contradiction():
 def test_missing_second_table_is_not_reached():
     heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
     run(heal, ["db1"], {"db1": answer("192.0.2.90", verdict="undecided", healed=[])})
-    heal.note_tables([], [])
+    heal.note_tables(verdict(), [])
     assert told(heal)["not_reached"] == [
         {"minion": "db1", "why": "asked, but did not return arp.list afterwards"}
     ]
