@@ -21,11 +21,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..netlink import codec
-from ..packets.probe_schedule import ALONE, BROADCAST, FAST, Schedule
-from ..resolve import proxy, rate_limit
+from ..packets.probe_schedule import BROADCAST, FAST, Schedule
+from ..resolve import proxy
 from ..resolve.ask import ProbeResult, Question
 from ..table import ownership
 from . import (
+    claims,
     devices,
     disputes,
     former_holders,
@@ -41,7 +42,6 @@ from .question_queue import Priority
 from .states import CLEAR, IN_FLIGHT, LOOKING_BACK, QUEUED, TRANSITIONS, Event
 
 MAX_IN_FLIGHT = 4096  # probes: bounds memory, and no newcomer of a whole fleet
-SCANS_PER_S, MAX_SCANS = 2.0, 10  # of the whole cache: 10 ms each at 100,000 entries
 MAX_TRIES = 3  # where another host answers, and the kernel keeps the cached MAC
 
 
@@ -77,7 +77,9 @@ class Decider:
         self._in_flight: dict[codec.Key, Doubt] = {}
         self._looking_back: dict[codec.Key, Doubt] = {}
         self._asked_at_once: deque[tuple[Question, Schedule]] = deque()
-        self._scans = rate_limit.TokenBucket(SCANS_PER_S, MAX_SCANS)
+        self._claims = claims.Claims(
+            self._disputes, news, self.cache, self.may_be_probed, self._asked_at_once, clock
+        )
 
     def usable_entry(self, key: codec.Key) -> codec.Entry | None:
         """Return a selected entry that has a MAC."""
@@ -183,10 +185,9 @@ class Decider:
 
     def on_probe_result(self, question: Question, result: ProbeResult) -> None:
         """Compare what the wire says with what the table has by now."""
-        now, doubt = self._clock(), self._doubt_of(question[:2])
+        doubt = self._doubt_of(question[:2])
         if self._disputes.is_check(question):
-            for dispute in self._disputes.take(question, result, now):
-                self._tell_dispute(dispute)
+            self._claims.on_check_result(question, result)
         elif doubt and doubt.question is question:
             doubt.question = None
             if doubt.state in IN_FLIGHT:
@@ -301,17 +302,7 @@ class Decider:
         is_contested = self._disputes.is_contested(doubt.key, now)
         for mac in doubt.macs - {cached}:
             if self.aliases.add(doubt.key, mac, now) and not is_contested:
-                dispute = disputes.Dispute(doubt.key, (mac, cached), cached)
-                if not self._may_be_proxy(doubt.key, cached) or not self._is_checked(dispute):
-                    self._tell_alias(dispute)
-
-    def _may_be_proxy(self, key: codec.Key, mac: bytes) -> bool:
-        """Tell whether a MAC stands for several addresses; seldom, as that looks at all entries."""
-        now = self._clock()
-        if not self._scans.available(now):
-            return False
-        self._scans.spend(1, now)
-        return self.cache.is_shared(key, mac)
+                self._claims.alias(doubt.key, mac, cached)
 
     def forget_aliases(self, doubt: Doubt, _result: ProbeResult) -> None:
         """The host with the cached MAC is silent: another one's SYN is evidence again."""
@@ -340,49 +331,14 @@ class Decider:
 
     def dispute_return(self, doubt: Doubt, _cause: Any) -> None:
         assert doubt.heal
-        self._dispute(doubt.key, doubt.heal.old, [doubt.heal.new])
+        self._claims.dispute(doubt.key, doubt.heal.old, [doubt.heal.new])
 
     def dispute_answers(self, doubt: Doubt, result: ProbeResult) -> None:
         """Two hosts have answered, or a second one had the entry lately: nobody gave it to it."""
         holder, now = self._former.of(doubt.key) or self._cached_mac(doubt), self._clock()
         lately = {mac for mac in doubt.macs if self._mac_changes.had(doubt.key, mac, now)}
         if len(macs := {*result.answers, *lately, self._cached_mac(doubt)}) > 1:
-            self._dispute(doubt.key, holder, sorted(macs - {holder}))
-
-    def _dispute(self, key: codec.Key, holder: bytes, others: list[bytes]) -> None:
-        """Remember that several hosts answer for an address; tell it, with whether one is a proxy.
-
-        That is asked first: the telling waits some milliseconds.
-        """
-        if not self._disputes.add(key, self._clock()):
-            return
-        dispute = disputes.Dispute(key, (holder, *others), others[0])
-        if not self._is_checked(dispute):
-            self._tell_dispute(dispute)
-
-    def _is_checked(self, dispute: disputes.Dispute) -> bool:
-        """Ask a claimant for addresses that nobody has, if that can be done and is needed."""
-        questions = self._disputes.check(dispute)
-        for question in questions or ():
-            self._asked_at_once.append((question, proxy.ONE_FRAME))
-        return questions is not None
-
-    def _tell_dispute(self, dispute: disputes.Dispute) -> None:
-        """Tell what is known of a claimant by now; a proxy gives the entry back to its holder."""
-        key, mac = dispute.key, dispute.claimant
-        if self._disputes.is_proxy(key[0], mac, self._clock()):
-            self._disputes.add(key, self._clock())
-            self._news.duplicate(key, dispute.macs, mac)
-            if self.may_be_probed(key) and mac_of(self.cache.get(key)) == mac:
-                self._asked_at_once.append((Question(*key, dispute.macs[0]), ALONE))
-        elif self._disputes.is_contested(key, self._clock()):
-            self._news.duplicate(key, dispute.macs)
-        else:
-            self._tell_alias(dispute)
-
-    def _tell_alias(self, dispute: disputes.Dispute) -> None:
-        seen, cached = dispute.macs
-        self._news.alias(dispute.key, cached, seen)
+            self._claims.dispute(doubt.key, holder, sorted(macs - {holder}))
 
     def note_change(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
         """Tell it when the probe is over: its answers distinguish a heal from another change."""
