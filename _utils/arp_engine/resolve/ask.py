@@ -309,8 +309,8 @@ class Asker:
             if answered and not self._learned:
                 self._ends.set(now + COLLECT_S, answered)
             for probe in answered if self._learned else ():
-                part = self._learned.wait_s(probe.question.ifindex) / patience.FIRST_S
-                self._ends.set(now + part * COLLECT_S, [probe])
+                share = self._learned.share(probe.question.ifindex)
+                self._ends.set(now + share * COLLECT_S, [probe])
 
     def _take(self, message: bytes, sender: tuple, now: float) -> _PendingProbe | None:
         """Take one packet if it answers a question; return that at its first broadcast answer."""
