@@ -14,21 +14,18 @@ import threading
 import time
 from pathlib import Path
 
+from benchmarks import flood
 from benchmarks.guarded import (
     BORN,
-    HOST,
     PORT,
     REPO,
     Guard,
     address,
     batch,
     connect,
-    in_worker,
-    recreations,
     summary,
 )
 
-CLOSED = 5433
 HOUR = 6_400 * 3600  # SYNs received, at most, in an hour of flood
 
 
@@ -43,14 +40,13 @@ def costs(seconds, sockets):
         batch(lines)
         time.sleep(1)
         sent = []
-        share = percent(guard, lambda: sent.append(syns(peers, 2000, seconds)))
+        frames = [flood.frame(name, flood.CLOSED) for name in peers]
+        share = percent(guard, lambda: sent.append(flood.send(frames, 2000, seconds)))
         rows.append(f"| {sent[0]:,} SYNs a second of 100 known peers | {share} | |")
         with idle_sockets(sockets) as opened:
             time.sleep(2)
             share = percent(guard, lambda: time.sleep(seconds))
             rows.append(f"| {opened:,} idle sockets | {share} | |")
-    with Guard() as guard:
-        rows.append(flooded(guard, peers, lines, seconds))
     return "\n".join(rows) + "\n"
 
 
@@ -59,45 +55,6 @@ def percent(guard, work):
     before, began = guard.cpu_s(), time.monotonic()
     work()
     return f"{100 * (guard.cpu_s() - before) / (time.monotonic() - began):.2f} %"
-
-
-def syns(sources, rate, seconds, forged=False):
-    """Send SYNs from the worker's end, of any MACs if forged; return how many a second."""
-    with in_worker():
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-        sock.bind(("w0", 0x0800))
-    frames = [frame(source, CLOSED) for source in sources]
-    chance, sent, began = random.Random(1), 0, time.monotonic()
-    with sock:
-        while (now := time.monotonic()) < began + seconds:
-            for _ in range(min(64, int((now - began) * rate) - sent)):
-                data = frames[sent % len(frames)]
-                if forged:
-                    data[6:12] = struct.pack("!HI", 0x0600, chance.getrandbits(32))
-                with contextlib.suppress(BlockingIOError, InterruptedError):
-                    sock.send(data)
-                sent += 1
-            if rate < 10_000:
-                time.sleep(0.002)
-    return int(sent / (time.monotonic() - began))
-
-
-def frame(source, port):
-    """Return a frame with a SYN of the worker."""
-    ip = struct.pack(
-        "!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0,
-        socket.inet_aton(source), socket.inet_aton("10.0.0.1"),
-    )  # fmt: skip
-    tcp = struct.pack("!HHIIBBHHH", 4000, port, 1, 0, 0x50, 2, 1024, 0, 0)
-    ip = ip[:10] + checksum(ip) + ip[12:]
-    tcp = tcp[:16] + checksum(ip[12:20] + struct.pack("!HH", 6, 20) + tcp) + tcp[18:]
-    mac = bytes.fromhex((HOST + BORN).replace(":", ""))
-    return bytearray(mac + b"\x08\x00" + ip + tcp)
-
-
-def checksum(data):
-    """Return the Internet checksum."""
-    return struct.pack("!H", -int.from_bytes(data, "big") % 0xFFFF)
 
 
 @contextlib.contextmanager
@@ -136,31 +93,6 @@ def pairs(host, count):
         client.connect(server.getsockname())
         held += [client, server.accept()[0]]
     return held
-
-
-def flooded(guard, peers, lines, seconds):
-    """Return the row of a SYN flood aimed at the table, with new workers meanwhile."""
-    batch(lines)
-    time.sleep(1)
-    child = os.fork()
-    if not child:
-        sent = syns(peers, 50_000, seconds, forged=True)
-        Path("/tmp/flooded").write_text(str(sent), encoding="ascii")
-        os._exit(0)
-    took, memory = [], guard.memory_kb()
-
-    def work():
-        time.sleep(1)
-        took.extend(recreations(10 * seconds, 4, False, first=1000))
-        os.waitpid(child, 0)
-
-    share = percent(guard, work)
-    rate = int(Path("/tmp/flooded").read_text(encoding="ascii"))
-    more = guard.memory_kb() - memory
-    return (
-        f"| {rate:,} forged SYNs a second, aimed at 100 addresses in the table | {share} | "
-        f"first connections meanwhile: {summary(took).replace(' | ', ', ')}; {more:+,} kB |"
-    )
 
 
 # --- the connections beside it
@@ -255,23 +187,26 @@ def hour(events):
         telling,
     )
 
-    flood = _Flood()
-    ask = flood.channel
-    watched = devices.WatchedDevices(options.parse({}).selectors, ask)
-    news = telling.News(throttle.Teller(lambda *_told: None), watched, flood.now)
-    decider = decide.Decider(100, flood, news, watched, lambda *_entry: False, flood.now)
-    hops = next_hops.NextHops(ask, None, decider.cache, flood.now)
-    sources = doubt_sources.DoubtSources(decider, flood, news, watched, hops, flood.now)
-    decider.cache.read_anew(flood.entries)
+    storm = _Flood()
+    ask, chosen = storm.channel, options.parse({})
+    watched = devices.WatchedDevices(chosen.selectors, ask)
+    news = telling.News(throttle.Teller(lambda *_told: None), watched, storm.now)
+    decider = decide.Decider(
+        chosen.rate, chosen.burst, storm, news, watched, lambda *_entry: False, lambda _key: 1.0,
+        lambda _claim: [], storm.now,
+    )  # fmt: skip
+    hops = next_hops.NextHops(ask, None, decider.cache, storm.now)
+    sources = doubt_sources.DoubtSources(decider, storm, news, watched, hops, storm.now)
+    decider.cache.read_anew(storm.entries)
     asked, sizes = 0, []
     for number in range(events):
-        mac, data = flood.next()
-        sources.on_inbound_syn(flood.ifindex, mac, tcp_syn.parse(data))
+        mac, data = storm.next()
+        sources.on_inbound_syn(storm.ifindex, mac, tcp_syn.parse(data))
         if not number % 64:
-            while question := decider.next_question():
+            while turn := decider.next_question():
                 asked += 1
-                decider.on_probe_result(question, flood.heard(question, asked))
-            decider.aliases.forget(flood.now())
+                decider.on_probe_result(turn[0], storm.heard(turn[0], asked))
+            decider.aliases.expire(storm.now())
         if number % (events // 20) == events // 20 - 1:
             sizes.append(_rss_kb())
     return (
@@ -290,7 +225,8 @@ class _Flood:
         batch([f"neigh replace {address(n)} lladdr {BORN} dev db0 nud stale" for n in range(100)])
         self.channel, self.ifindex = rtnetlink.Channel(), socket.if_nametoindex("db0")
         self.entries = table_dump.entries(*self.channel.neighbours(socket.AF_INET))
-        self._frame, self._chance, self._sent = frame(address(0), CLOSED)[14:], random.Random(1), 0
+        data = flood.frame(address(0), flood.CLOSED)
+        self._frame, self._chance, self._sent = data[14:], random.Random(1), 0
 
     def now(self):
         """Return the time: 6,400 come in a second."""
@@ -315,6 +251,10 @@ class _Flood:
 
     def has_listener_answered(self, _syn, _bound_to):
         """Tell whether a listener has answered: there is none."""
+        return False
+
+    def is_connecting(self, _syn, _bound_to):
+        """Tell whether a socket of ours waits: there is none."""
         return False
 
     def release(self, _syns, _ifindex):
