@@ -35,7 +35,7 @@ def test_a_worker_just_after_a_silent_probe_is_not_late(scene, wire, guard, data
     scene.add(address, "reachable", DEAD)
     begun = guard()
     wire.say(syn(address, BORN, port=CLOSED))
-    time.sleep(1.7)  # a question that nobody answers takes 1.2 s
+    time.sleep(1.7)  # a question that nobody answers takes 1.3 s
     assert begun.lines == begun.told("watching")
     scene.worker(address)
     assert connect(address) < 0.9

@@ -1,0 +1,99 @@
+"""The sentinel on a machine that is busy, stops for a while, or allows few frames."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import DEAD
+from sentry import PAIR, PORT, Server, connect, database, guard  # noqa: F401
+
+BUSY = 3  # processes beside it
+
+
+@contextlib.contextmanager
+def busy_processes():
+    words = [sys.executable, "-c", "while True: pass"]
+    begun = [subprocess.Popen(words) for _ in range(BUSY)]
+    try:
+        yield
+    finally:
+        for process in begun:
+            process.kill()
+            process.wait()
+
+
+def cpu_s(process):
+    with open(f"/proc/{process.pid}/schedstat", encoding="ascii") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
+def fleet(scene, count):
+    names = [f"192.0.2.{number}" for number in range(100, 100 + count)]
+    for name in names:
+        scene.worker(name)
+        scene.add(name, "reachable", DEAD)
+    return names
+
+
+def test_new_workers_connect_beside_busy_processes(scene, guard, database):
+    names = fleet(scene, 10)
+    guard()
+    with busy_processes():
+        for name in names:
+            assert connect(name) < 0.9
+
+
+@PAIR
+def test_a_worker_after_sigstop_and_sigcont_is_not_late(scene, guard, database, address):
+    """Others have come meanwhile: it has their SYNs, and heals them when it goes on."""
+    others = fleet(scene, 10)
+    scene.worker(address)
+    begun = guard()
+    os.kill(begun.process.pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(len(others)) as pool:
+        late = [pool.submit(connect, name, patience=10.0) for name in others]
+        scene.add(address, "reachable", DEAD)
+        time.sleep(1.5)
+        os.kill(begun.process.pid, signal.SIGCONT)
+        assert max(each.result() for each in late) < 2.9  # before their third SYN
+        assert connect(address) < 0.9
+
+
+@PAIR
+def test_five_first_connections_to_five_ports_are_not_late(scene, guard, database, address):
+    host = database[":" in address].sock.getsockname()[0]
+    servers = [Server(host, PORT + 10 + number) for number in range(4)]
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    guard()
+    try:
+        with ThreadPoolExecutor(5) as pool:
+            ports = [PORT, *(PORT + 10 + number for number in range(4))]
+            took = list(pool.map(lambda port: connect(address, port=port), ports))
+        assert max(took) < 0.9
+    finally:
+        for server in servers:
+            server.close()
+
+
+@pytest.mark.parametrize("options", [{"rate": 1}, {"rate": 1, "burst": 1}], ids=["4", "1"])
+def test_with_one_frame_a_second_it_heals_and_sleeps(scene, guard, database, options):
+    [name] = fleet(scene, 1)
+    begun = guard(json.dumps(options))
+    before = cpu_s(begun.process)
+    assert connect(name, patience=10.0) < 8
+    assert cpu_s(begun.process) - before < 0.2
+
+
+def test_with_a_burst_of_two_frames_each_a_fleet_is_not_late(scene, guard, database):
+    """Each of them is asked twice; what follows has the rate of one frame a second."""
+    names = fleet(scene, 10)
+    guard(json.dumps({"rate": 1, "burst": 2 * len(names)}))
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert max(pool.map(connect, names)) < 0.9
