@@ -24,9 +24,12 @@ film:
 bench: $(VENV)/picture
 	$(PRIVATE) $(VENV)/bin/python -m benchmarks $(if $(filter 1,$(QUICK)),--quick)
 
-# The last two mostly wait, so they run side by side; the output of each is printed when it is over.
+# The last parts mostly wait, so three of them run side by side; the output of each is printed when it
+# is over. PARTS are the rooms that take longest, and the rest.
+PARTS = formula resolve sentinel rest
+SIDE_BY_SIDE = $(MAKE) --no-print-directory -j3 --output-sync=target
 test: lint unit
-	$(MAKE) --no-print-directory -j2 --output-sync=target functional integration
+	$(SIDE_BY_SIDE) integration $(PARTS:%=functional-%)
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff format --check .
@@ -34,8 +37,19 @@ lint: .venv/lint/ready
 	.venv/lint/bin/salt-lint salt/arp_hygiene/*.sls
 
 integration: $(VENV)/picture  # for the test of the demo
-unit functional integration: $(VENV)/ready
+unit integration: $(VENV)/ready
 	$(PYTEST) tests/$@
+
+functional bare: $(VENV)/ready
+	$(SIDE_BY_SIDE) $(PARTS:%=$@-%)
+
+where = tests/functional$(if $(filter rest,$*), $(PARTS:%=--ignore=tests/functional/%),/$*)
+functional-%: $(VENV)/ready
+	$(PYTEST) $(where)
+
+# The functional tests as if no optional program were installed (lab/bare.py).
+bare-%: $(VENV)/ready
+	$(PRIVATE) $(PYTHON) -m lab.bare $(VENV)/bin/python -m pytest $(where)
 
 # The slow tests: whole fleets, and 500 random tables instead of 30.
 test-long: $(VENV)/picture
@@ -47,10 +61,6 @@ test-long: $(VENV)/picture
 kernels: $(VENV)/kernels
 	$(PYTHON) -m lab.kernels fetch $(KERNEL)
 	$(PRIVATE) $(VENV)/bin/python -m lab.kernels play $(KERNEL)
-
-# The functional tests as if no optional program were installed (lab/bare.py).
-bare: $(VENV)/ready
-	$(PRIVATE) $(PYTHON) -m lab.bare $(VENV)/bin/python -m pytest tests/functional
 
 # The other supported Salt release lines, each with another pyroute2.
 matrix:
