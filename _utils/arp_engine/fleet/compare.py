@@ -267,8 +267,10 @@ def _compare_entry(
         counts["agree" if any(host.live for host in agreeing) else "agree_cached"] += 1
     elif bindings and mac in gateways:
         counts["fabric"] += 1
-    elif any(binding.host.is_flux(ip, mac) for binding in bindings):
-        counts["flux"] += 1  # another card of the same machine: no outage
+    elif bindings and all(binding.host.is_flux(ip, mac) for binding in bindings):
+        # another card of the same machine: no outage. Of each machine that has the address: one
+        # that claims it too must not hide the wrong entry of another
+        counts["flux"] += 1
     elif any(binding.host.source == "file" and mac in binding.host.macs for binding in bindings):
         why = {"why": "a MAC of the same machine, on a card that may not answer for this address"}
         entry = _entry(minion, ip, mac, owner, row)

@@ -113,6 +113,13 @@ def test_right_mac_behind_a_gateway_that_answers_for_all_is_the_gateways():
     ]  # fmt: skip
 
 
+def test_claim_of_another_machine_hides_no_wrong_entry():
+    """It says what the honest one says, and has a card with the cached MAC beside it."""
+    clone = asked(BORN, IP, eth1=interface(DEAD, "192.0.2.91"))
+    verdict = compared([row()], {"honest": asked(BORN, IP), "hostile": clone})
+    assert (found(verdict)[0], verdict.counts["flux"]) == ({IP}, 0)
+
+
 def test_secondary_address_is_compared():
     eth0 = interface(BORN)
     eth0["secondary"] = [{"type": "inet", "address": IP, "label": "eth0:1"}]
