@@ -29,7 +29,10 @@ def empty() -> History:
 
 def parse(text: str) -> History:
     """Return the history that a text holds; ValueError if it is corrupt."""
-    read = json.loads(text)  # its errors are ValueErrors
+    try:
+        read = json.loads(text)  # its errors are ValueErrors
+    except RecursionError:
+        raise ValueError("not a history of ours") from None
     good = (
         isinstance(read, dict)
         and isinstance(read.get("runs"), list)
@@ -37,7 +40,7 @@ def parse(text: str) -> History:
         and all(isinstance(run.get("name"), str) for run in read["runs"])
         and isinstance(read.get("open"), dict)
         and all(type(at) is int for at in read["open"].values())
-        and isinstance(read.get("last_success"), int | None)
+        and isinstance(read.get("last_success", ""), int | None)
     )
     if not good:
         raise ValueError("not a history of ours")

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Iterator
+from typing import Any
 
 from . import inventory
 from .inventory import HostInventory
@@ -19,6 +22,7 @@ from .inventory import HostInventory
 MAX_ROWS = 1_000_000
 MAX_BYTES = 100_000_000
 _COLUMNS = {"address", "mac", "machine"}
+_AGE = re.compile("[0-9]{1,10}")
 
 
 def parse_truth(text: str) -> dict[str, HostInventory]:
@@ -26,15 +30,12 @@ def parse_truth(text: str) -> dict[str, HostInventory]:
 
     Whoever may call arp.audit must not learn from a refusal what another file holds.
     """
-    rows = csv.DictReader(io.StringIO(text))
-    if not rows.fieldnames or not set(rows.fieldnames) >= _COLUMNS:
-        raise ValueError("truth: line 1 does not name the columns address, mac, machine")
     addresses: dict[str, list[tuple[str, str, str]]] = {}
     ages: dict[str, int | None] = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in _rows(text):
         ip, mac = inventory.parse_address(row["address"]), inventory.parse_mac(row["mac"])
         machine, age = row["machine"], row.get("age_s") or ""
-        if not ip or not mac or not machine or (age and not age.isdecimal()):
+        if not ip or not mac or not machine or (age and not _AGE.fullmatch(age)):
             raise ValueError(f"truth: line {number} is not address, mac, machine, age in seconds")
         if number > MAX_ROWS:
             raise ValueError(f"truth: more than {MAX_ROWS} lines")
@@ -46,3 +47,14 @@ def parse_truth(text: str) -> dict[str, HostInventory]:
         machine: HostInventory(found, frozenset(mac for *_, mac in found), "file", ages[machine])
         for machine, found in addresses.items()
     }
+
+
+def _rows(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number and the fields of each line after the heading."""
+    rows = csv.DictReader(io.StringIO(text, newline=None))
+    try:
+        if not rows.fieldnames or not set(rows.fieldnames) >= _COLUMNS:
+            raise ValueError("truth: line 1 does not name the columns address, mac, machine")
+        yield from enumerate(rows, 2)
+    except csv.Error:  # a field of 128 KiB; a NUL before Python 3.11
+        raise ValueError(f"truth: line {rows.line_num} is not CSV") from None

@@ -27,7 +27,10 @@ def empty() -> History:
 
 def parse(text: str) -> History:
     """Return the history that a text holds; ValueError for any other text (a corrupt file)."""
-    value = json.loads(text)  # its errors are ValueErrors
+    try:
+        value = json.loads(text)  # its errors are ValueErrors
+    except RecursionError:
+        raise ValueError("not a run history") from None
     is_history = (
         isinstance(value, dict)
         and isinstance(value.get("heals"), list)
@@ -49,7 +52,11 @@ def parse(text: str) -> History:
 
 def is_heal(row: Any) -> bool:
     """Tell whether a value is a heal, as the run history and a sentinel's status have them."""
-    return _is_dated(row, ("ip", "dev", "old", "new")) and isinstance(row.get("by", ""), str)
+    return (
+        _is_dated(row, ("ip", "dev", "old", "new"))
+        and isinstance(row.get("by", ""), str)
+        and not any(isinstance(value, (dict, list)) for value in row.values())  # see unrecorded
+    )
 
 
 def _is_dated(row: Any, texts: tuple[str, ...]) -> bool:

@@ -107,7 +107,7 @@ def read(path: str, now: float) -> Status:
             raise ValueError
     except FileNotFoundError:
         return not_started
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return {"lives": False, "why": f"cannot read {path}"}
     if silent_s < 0:  # of another boot
         return not_started
@@ -126,7 +126,8 @@ def _is_whole(status: Status) -> bool:
     counts = [status.get(name, {}) for name in ("told", "counts")]
     heals = status.get("heals", [])
     return (
-        all(isinstance(each, dict) for each in counts)
+        isinstance(status.get("failed", ""), str)
+        and all(isinstance(each, dict) for each in counts)
         and all(isinstance(number, int) for each in counts for number in each.values())
         and isinstance(heals, list)
         and all(map(run_history.is_heal, heals))

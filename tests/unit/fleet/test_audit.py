@@ -381,8 +381,10 @@ def test_bad_acknowledgement_is_one_line(item, line):
     assert line in str(refused.value)
 
 
-def test_truth_file_is_read_by_columns():
-    text = f"machine,address,mac,age_s\nw,{IP},{BORN},60\nw,2001:db8::1,{BORN},\n"
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
+def test_truth_file_is_read_by_columns(end):
+    lines = ["machine,address,mac,age_s", f"w,{IP},{BORN},60", f"w,2001:db8::1,{BORN},", ""]
+    text = end.join(lines)
     host = truth_file.parse_truth(text)["w"]
     assert host.addresses == [(IP, "", BORN), ("2001:db8::1", "", BORN)]
     assert (host.source, host.live, host.age_s) == ("file", True, None)
@@ -398,8 +400,10 @@ COLUMNS = "address,mac,machine"
         "root:x:0:0:secret\n",
         f"address,mac,machine\n{IP},secret,w\n",
         f"address,mac,machine\n{IP}\n",
+        f"address,mac,machine,age_s\n{IP},{BORN},w,{'9' * 5000}\n",
+        f'address,mac,machine\n{IP},{BORN},"{"secret" * 30_000}"\n',
     ],
-    ids=["empty", "passwd", "bad mac", "short"],
+    ids=["empty", "passwd", "bad mac", "short", "long age", "long field"],
 )
 def test_bad_truth_file_names_a_line_and_nothing_in_it(text):
     with pytest.raises(ValueError, match=r"^truth: line [12]") as refused:

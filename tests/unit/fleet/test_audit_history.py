@@ -53,8 +53,11 @@ def test_history_is_bounded(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"runs":[1],"open":{}}', '{"runs":[],"open":{"a":"b"}}', "5"]
-)
+    "text",
+    ["[]", "{}", '{"runs":[1],"open":{}}', '{"runs":[],"open":{"a":"b"}}', "5",
+     '{"runs":[],"open":{}}', "[" * 5000],
+    ids=lambda text: text[:30],
+)  # fmt: skip
 def test_corrupt_history_is_refused(text):
     with pytest.raises(ValueError, match="not a history of ours"):
         audit_history.parse(text)

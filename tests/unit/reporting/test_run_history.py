@@ -105,7 +105,10 @@ def test_truncated_text_is_not_a_run_history(length):
      '{"heals": [], "totals": {}, "last": {"at": "5", "how": "", "said": "", "failed": ""}}',
      '{"heals": [{"at": 5, "ip": "192.0.2.1"}], "totals": {}}',
      '{"heals": [{"at": null, "ip": "", "dev": "", "old": "", "new": ""}], "totals": {}}',
-     '{"heals": [{"at": 5, "ip": [], "dev": "", "old": "", "new": ""}], "totals": {}}'],
+     '{"heals": [{"at": 5, "ip": [], "dev": "", "old": "", "new": ""}], "totals": {}}',
+     '{"heals": [{"at": 5, "ip": "", "dev": "", "old": "", "new": "", "x": []}], "totals": {}}',
+     "[" * 5000],
+    ids=lambda text: text[:60],
 )  # fmt: skip
 def test_other_json_is_not_a_run_history(text):
     with pytest.raises(ValueError, match="not a run history"):

@@ -1,7 +1,9 @@
 """The sentinel's status file: who writes it, and who does not any more."""
 
+import json
 import shutil
 
+import pytest
 from arp_engine.reporting import sentinel_status
 
 
@@ -17,3 +19,17 @@ def test_removed_directory_is_not_made_again(tmp_path):
     assert not path.parent.exists()
     assert sentinel_status.StatusWriter(str(path), "engine").write() == ""
     assert path.exists(), "the next one writes it"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"failed": 5}, {"uptime_s": 10**400}, {"pid": 1e400}, {"counts": {"asked": "x"}},
+     {"heals": [5]}, {"told": []}],
+    ids=str,
+)  # fmt: skip
+def test_damaged_status_is_not_believed(tmp_path, damage):
+    path = tmp_path / "sentinel.json"
+    whole = {"pid": 1, "uptime_s": 1.0, "counts": {}, "told": {}, "heals": []}
+    path.write_text(json.dumps({**whole, **damage}), encoding="utf-8")
+    told = sentinel_status.read(str(path), 2.0)
+    assert told == {"lives": False, "why": f"cannot read {path}"}
