@@ -69,6 +69,13 @@ def messages(chunk: bytes) -> Iterator[tuple[int, bytes]]:
         at += padded(size)
 
 
+def first(chunk: bytes) -> bytes:
+    """Return the first message of a chunk."""
+    for _kind, message in messages(chunk):
+        return message
+    raise MalformedMessage("netlink answer without a message")
+
+
 def attributes(message: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield ``(type, start, end)`` of each attribute's value between two offsets of a message."""
     if end > len(message):

@@ -41,7 +41,9 @@ def arp_filter() -> ArpFilter:
     except OSError:  # no nf_tables in this kernel, or no CAP_NET_ADMIN
         return ArpFilter(False, ())
     policies = [
-        _BIG_ENDIAN.unpack(values[_CHAIN_POLICY])[0] for values in chains if _CHAIN_POLICY in values
+        codec.unpack(_BIG_ENDIAN, values[_CHAIN_POLICY])[0]
+        for values in chains
+        if _CHAIN_POLICY in values
     ]
     expressions = [values.get(_RULE_EXPRESSIONS, b"") for values in rules]
     verdicts = [_verdict(each) for each in expressions]
@@ -69,5 +71,5 @@ def _verdict(expressions: bytes) -> int | None:
             for name in (_IMMEDIATE_DATA, _DATA_VERDICT, _VERDICT_CODE):
                 verdict = codec.values(verdict, 0).get(name, b"")
             if verdict:
-                return int(_BIG_ENDIAN.unpack(verdict)[0])
+                return int(codec.unpack(_BIG_ENDIAN, verdict)[0])
     return None

@@ -105,7 +105,7 @@ def next_hops(
         answer = channel.request(RTM_GETROUTE, 0, body)
     except OSError:  # the route has just gone
         return hops
-    _kind, message = next(codec.messages(answer))
+    message = codec.first(answer)
     multipath = codec.values(message, codec.HEADER.size + _RTMSG.size).get(RTA_MULTIPATH, b"")
     at = 0
     while at < len(multipath):
@@ -140,7 +140,7 @@ def _gateway(values: dict[int, bytes]) -> bytes:
 
 def _parse(answer: bytes) -> Route:
     """Return the route of one RTM_NEWROUTE."""
-    _kind, message = next(codec.messages(answer))
+    message = codec.first(answer)
     kind = codec.unpack(_RTMSG, message, codec.HEADER.size)[3]
     values = codec.values(message, codec.HEADER.size + _RTMSG.size)
     return Route(

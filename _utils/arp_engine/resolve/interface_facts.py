@@ -125,15 +125,14 @@ class FactsChannel(rtnetlink.Channel):
         [message] = self._answers([question])
         if not message:
             return None
-        _family, hardware, _index, flags, _change = codec.IFINFOMSG.unpack_from(
-            message, codec.HEADER.size
-        )
+        head = codec.unpack(codec.IFINFOMSG, message, codec.HEADER.size)
+        _family, hardware, _index, flags, _change = head
         values = codec.values(message, codec.HEADER.size + codec.IFINFOMSG.size)
         families = values.get(IFLA_AF_SPEC, b"")
         vrf, master, master_kind = _master(ifindex, values)
         return Interface(
             ifindex,
-            values[IFLA_IFNAME].rstrip(b"\0").decode(errors="backslashreplace"),
+            values.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="backslashreplace"),
             hardware,
             flags,
             values.get(IFLA_ADDRESS, b""),
@@ -164,12 +163,12 @@ class FactsChannel(rtnetlink.Channel):
         """
         dump = self.dump(RTM_GETADDR, _IFADDR.pack(family, 0, 0, 0, ifindex))
         for _kind, message in chain.from_iterable(map(codec.messages, dump)):
-            of, prefix, flags, scope, index = _IFADDR.unpack_from(message, codec.HEADER.size)
+            of, prefix, flags, scope, index = codec.unpack(_IFADDR, message, codec.HEADER.size)
             if of != family:  # for a family that is missing, all others are shown
                 continue
             values = codec.values(message, codec.HEADER.size + _IFADDR.size)
             flags = _number(values.get(IFA_FLAGS, b"")) or flags
-            ip = values.get(IFA_LOCAL) or values[IFA_ADDRESS]
+            ip = values.get(IFA_LOCAL) or values.get(IFA_ADDRESS, b"")
             address = Address(ip, prefix, scope, flags)
             if address.is_usable():
                 yield index, address
@@ -194,7 +193,7 @@ class FactsChannel(rtnetlink.Channel):
         with contextlib.suppress(BlockingIOError):  # all have come: see netlink/rtnetlink.py
             while True:
                 message = self._sock.recv(rtnetlink.DUMP_CHUNK, socket.MSG_DONTWAIT)
-                _size, kind, _flags, number, _port = codec.HEADER.unpack_from(message)
+                _size, kind, _flags, number, _port = codec.unpack(codec.HEADER, message)
                 if kind != NLMSG_ERROR and 0 < number <= len(questions):
                     answers[number - 1] = message
         return answers
@@ -206,7 +205,7 @@ def _number(value: bytes) -> int:
 
 def _source(message: bytes) -> bytes:
     """Return the source address that an RTM_NEWROUTE names."""
-    kind = _RTMSG.unpack_from(message, codec.HEADER.size)[2]
+    kind = codec.unpack(_RTMSG, message, codec.HEADER.size)[2]
     source = codec.values(message, codec.HEADER.size + _RTMSG.size).get(RTA_PREFSRC, b"")
     return source if kind == RTN_UNICAST and source not in _NO_SOURCES else b""
 
