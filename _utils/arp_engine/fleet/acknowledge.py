@@ -64,7 +64,7 @@ def _parse(number: int, item: Any) -> Acknowledgement:
         try:
             until = datetime.date.fromisoformat(str(item["until"])[:10])
         except ValueError:
-            text = f"{where}: until: {item['until']!r} is not a date (2027-06-30)"
+            text = f"{where}: until: {parse.shown(item['until'])} is not a date (2027-06-30)"
             raise ValueError(text) from None
     return Acknowledgement(networks, mac, item["why"], until)
 

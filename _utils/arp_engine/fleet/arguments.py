@@ -40,7 +40,9 @@ def share(value: Any) -> float:
         if not 0 < found <= 1:
             raise ValueError
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"share: {value!r} is not more than 0 and at most 1 (1/3)") from None
+        raise ValueError(
+            f"share: {parse.shown(value)} is not more than 0 and at most 1 (1/3)"
+        ) from None
     return found
 
 
@@ -50,7 +52,7 @@ def sample(value: Any) -> float:
         return 0.0
     percent = re.fullmatch(r"([0-9]{1,3}(\.[0-9]{1,3})?)%?", str(value))
     if not percent or float(percent[1]) > 100:
-        raise ValueError(f"sample: {value!r} is not a percentage from 0% to 100%")
+        raise ValueError(f"sample: {parse.shown(value)} is not a percentage from 0% to 100%")
     return float(percent[1]) / 100
 
 
@@ -64,7 +66,7 @@ def truth(value: Any, settings: Settings) -> tuple[str, str]:
     if isinstance(value, str) and value.startswith("file:"):
         return "file", file_in(settings.directory, "truth", value.removeprefix("file:"))
     if value not in ("live", "cached"):
-        raise ValueError(f"truth: {value!r} is not one of live, cached, file:NAME")
+        raise ValueError(f"truth: {parse.shown(value)} is not one of live, cached, file:NAME")
     return value, ""
 
 
@@ -72,7 +74,7 @@ def target(key: str, value: Any) -> str | list[str]:
     """Return a target: text, or a list of minion ids."""
     ids = value if isinstance(value, list) else [value]
     if not value or not all(isinstance(each, str) for each in ids):
-        raise ValueError(f"{key}: {value!r} is not a target")
+        raise ValueError(f"{key}: {parse.shown(value)} is not a target")
     if len(ids) > MAX_IDS or any(len(each) > MAX_TARGET for each in ids):
         raise ValueError(f"{key}: more than {MAX_IDS} ids, or {MAX_TARGET} characters")
     return value
@@ -85,8 +87,8 @@ def check_pillar(key: str, tgt: str | list[str], tgt_type: str, settings: Settin
     )
     if by_pillar and tgt != DATABASES and tgt not in settings.targets:
         raise ValueError(
-            f"{key}: {tgt!r} is a target by pillar, and not one of `arp_fleet: targets` in the "
-            "master's configuration"
+            f"{key}: {parse.shown(tgt)} is a target by pillar, and not one of `arp_fleet: targets` "
+            "in the master's configuration"
         )
 
 
@@ -110,7 +112,7 @@ def file_in(directory: str, key: str, value: str) -> str:
         raise ValueError(f"{key}: set `arp_fleet: directory` in the master's configuration")
     name = os.path.basename(value)
     if not _NAME.fullmatch(name) or value not in (name, os.path.join(directory, name)):
-        raise ValueError(f"{key}: {value!r} is not the name of a file in {directory}")
+        raise ValueError(f"{key}: {parse.shown(value)} is not the name of a file in {directory}")
     return os.path.join(directory, name)
 
 
@@ -119,7 +121,9 @@ def page(value: Any, settings: Settings) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or not value.endswith(".html"):
-        raise ValueError(f"report: {value!r} is not the name of a file that ends in .html")
+        raise ValueError(
+            f"report: {parse.shown(value)} is not the name of a file that ends in .html"
+        )
     path = file_in(settings.directory, "report", value)
     if not os.path.isdir(settings.directory):
         raise ValueError(f"report: the directory {settings.directory} does not exist")

@@ -30,17 +30,21 @@ def parse_settings(value: Any) -> Settings:
     for key in ("directory", "acknowledged"):
         path = given.get(key, "")
         if path != "" and not (isinstance(path, str) and os.path.isabs(path)):
-            raise ValueError(f"arp_fleet: {key}: {path!r} is not an absolute path")
+            raise ValueError(f"arp_fleet: {key}: {parse.shown(path)} is not an absolute path")
         paths[key] = os.path.normpath(path) if path else ""
     mode = given.get("mode", "0640")
     if not isinstance(mode, str) or not re.fullmatch("0[0-7]{3}", mode):
-        raise ValueError(f"arp_fleet: mode: {mode!r} is not a mode in quotes, such as '0644'")
+        raise ValueError(
+            f"arp_fleet: mode: {parse.shown(mode)} is not a mode in quotes, such as '0644'"
+        )
     targets = given.get("targets", [])
     if not isinstance(targets, list) or not all(isinstance(each, str) for each in targets):
-        raise ValueError(f"arp_fleet: targets: {targets!r} is not a list of targets")
+        raise ValueError(f"arp_fleet: targets: {parse.shown(targets)} is not a list of targets")
     record = given.get("record", {})
     if not isinstance(record, dict) or not all(isinstance(key, str) for key in record):
-        raise ValueError(f"arp_fleet: record: {record!r} is not a dictionary of arguments")
+        raise ValueError(
+            f"arp_fleet: record: {parse.shown(record)} is not a dictionary of arguments"
+        )
     days = given.get("memory_days", Settings._field_defaults["memory_days"])
     days = parse.whole_number("arp_fleet: memory_days", days, 1, 3650, "days")
     return Settings(

@@ -116,17 +116,19 @@ def _mapping(where: str, value: Any, allowed: Iterable[str]) -> Tree:
         return {}
     names = ", ".join(allowed)
     if not isinstance(value, dict):
-        raise ValueError(f"{where} {value!r} is not a mapping; {names} are allowed in it")
+        raise ValueError(
+            f"{where} {parse.shown(value)} is not a mapping; {names} are allowed in it"
+        )
     for key in value:
         if key not in allowed:
-            raise ValueError(f"{where}{str(key)!r}: no such key; {names} are allowed")
+            raise ValueError(f"{where}{parse.shown(str(key))}: no such key; {names} are allowed")
     return value
 
 
 def _shaped(key: str, value: Any, pattern: re.Pattern[str], what: str) -> str:
     """Return a string, or raise ValueError where it does not match the pattern."""
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise ValueError(f"{key}: {value!r} is not {what}")
+        raise ValueError(f"{key}: {parse.shown(value)} is not {what}")
     return value
 
 
@@ -139,7 +141,7 @@ def _salt_call(value: Any) -> str | None:
     """Return the path of salt-call, or None. Pillar may name no other program."""
     path = _path("schedule:salt_call", value)
     if path and os.path.basename(path) != "salt-call":
-        raise ValueError(f"schedule:salt_call: {value!r} is not the path of a salt-call")
+        raise ValueError(f"schedule:salt_call: {parse.shown(value)} is not the path of a salt-call")
     return path
 
 
@@ -194,7 +196,9 @@ def _sentinel(value: Any, excluded: Any) -> Tree | None:
         return None
     if value is not True and not isinstance(value, dict):
         names = ", ".join(SENTINEL)
-        raise ValueError(f"sentinel: {value!r} is neither true nor false nor a mapping of {names}")
+        raise ValueError(
+            f"sentinel: {parse.shown(value)} is neither true nor false nor a mapping of {names}"
+        )
     given = _mapping("sentinel:", {} if value is True else value, SENTINEL)
     options = {key: _stripped(each) for key, each in given.items() if each is not None}
     run_as = options.pop("as", None)
@@ -221,7 +225,7 @@ def _carried(key: str, devices: Any) -> None:
 def _stripped(value: Any) -> Any:
     """Return strings without the white space that YAML's block style leaves around them."""
     if isinstance(value, list):
-        return [_stripped(item) for item in value]
+        return [item.strip() if isinstance(item, str) else item for item in value]
     return value.strip() if isinstance(value, str) else value
 
 
@@ -281,7 +285,9 @@ def _sysctl(tree: Tree) -> dict[str, dict[str, int]]:
             continue
         scopes = value if isinstance(value, dict) else {"default": value}
         if key in THRESHOLDS and isinstance(value, dict):
-            raise ValueError(f"sysctl:{key}: {value!r} is not a whole number: devices have none")
+            raise ValueError(
+                f"sysctl:{key}: {parse.shown(value)} is not a whole number: devices have none"
+            )
         wanted[key] = {}
         for device, number in scopes.items():
             _shaped(f"sysctl:{key}", device, _DEVICE, _CARRIED)

@@ -17,6 +17,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..table import parse
+
 # Kind and value: "every" and minutes, "special" and a nickname, "fields" and five of them.
 When = tuple[str, Any]
 Fields = tuple[str, ...]
@@ -96,7 +98,7 @@ def expand(field: str, text: str) -> list[int]:
             low, high = _BOUNDS[field]
             names = f", names such as {next(iter(_NAMES[field]))}" if field in _NAMES else ""
             raise ValueError(
-                f"{text!r} is not a cron {field}: numbers {low} to {high}{names}, "
+                f"{parse.shown(text)} is not a cron {field}: numbers {low} to {high}{names}, "
                 "lists 1,2, ranges 1-5, steps */5 or 1-9/2 are allowed"
             )
         numbers.update(values)
@@ -110,14 +112,16 @@ def parse_field(field: str, value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a cron {field}: quote it in YAML, such as '*/5'")
+        raise ValueError(
+            f"{parse.shown(value)} is not a cron {field}: quote it in YAML, such as '*/5'"
+        )
     text = value.lower()
     expand(field, text)
     low, high = _BOUNDS[field]
     for step in re.findall("/([0-9]+)", text):
         if int(step) > high - low + 1:
             raise ValueError(
-                f"{text!r} is not a cron {field}: numbers {low} to {high}, steps up to "
+                f"{parse.shown(text)} is not a cron {field}: numbers {low} to {high}, steps up to "
                 f"{high - low + 1} are allowed, as cron begins anew then"
             )
     return text
@@ -140,7 +144,9 @@ def every_fields(every: int) -> Fields:
 def parse_special(value: Any) -> str:
     """Return one of cron's nicknames, checked."""
     if not isinstance(value, str) or value not in SPECIALS:
-        raise ValueError(f"{value!r} is not a nickname of cron: {', '.join(SPECIALS)} are allowed")
+        raise ValueError(
+            f"{parse.shown(value)} is not a nickname of cron: {', '.join(SPECIALS)} are allowed"
+        )
     return value
 
 

@@ -35,7 +35,9 @@ def parse(words: Mapping[str, Any] | None = None) -> Options:
         Whether a SYN is sent once more after a heal, default true.
     """
     if words is not None and not isinstance(words, Mapping):
-        raise ValueError(f'options: {words!r} is no mapping, such as {{"dev": "eth0"}}')
+        raise ValueError(
+            f'options: {table_parse.shown(words)} is no mapping, such as {{"dev": "eth0"}}'
+        )
     left = dict(words or {})
     selectors = table_selectors.parse_selectors(
         **{name: left.pop(name, None) for name in ("dev", "ip", "exclude", "family")},
@@ -46,9 +48,11 @@ def parse(words: Mapping[str, Any] | None = None) -> Options:
         raise ValueError("rate: 0: the sentinel needs a limit, in frames a second")
     burst = left.pop("burst", max(1, int(BURST_S * rate)))
     if isinstance(burst, bool) or not isinstance(burst, int) or burst < 1:
-        raise ValueError(f"burst: {burst!r} is not a whole number of frames, 1 or more")
+        raise ValueError(
+            f"burst: {table_parse.shown(burst)} is not a whole number of frames, 1 or more"
+        )
     reinject = table_parse.flag("reinject", left.pop("reinject", True))
     for name in left:
         allowed = "dev, ip, exclude, family, rate, burst, reinject"
-        raise ValueError(f"sentinel: no option {name!r}; there are {allowed}")
+        raise ValueError(f"sentinel: no option {table_parse.shown(name)}; there are {allowed}")
     return Options(selectors, rate, burst, reinject)

@@ -19,14 +19,14 @@ _MAX_DEVICE_BYTES = 127  # an alternative name: ALTIFNAMSIZ in include/uapi/linu
 def flag(key: str, value: Any) -> bool:
     """Return True or False; a word such as ``yes`` is refused."""
     if not isinstance(value, bool):
-        raise ValueError(f"{key}: {_shown(value)} is neither true nor false")
+        raise ValueError(f"{key}: {shown(value)} is neither true nor false")
     return value
 
 
 def one_of(key: str, value: Any, allowed: Collection[str]) -> str:
     """Return the value, which must be one of the allowed words."""
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{key}: {_shown(value)} is not one of {', '.join(allowed)}")
+        raise ValueError(f"{key}: {shown(value)} is not one of {', '.join(allowed)}")
     return value
 
 
@@ -35,7 +35,7 @@ def whole_number(key: str, value: Any, low: int, high: int, unit: str = "") -> i
     number = _number(value)
     if number is None or not low <= number <= high or number != int(number):
         what = f"a whole number of {unit}" if unit else "a whole number"
-        raise ValueError(f"{key}: {_shown(value)} is not {what} from {low} to {high}")
+        raise ValueError(f"{key}: {shown(value)} is not {what} from {low} to {high}")
     return int(number)
 
 
@@ -43,7 +43,7 @@ def seconds(key: str, value: Any, low: float, high: float) -> float:
     """Return a number of seconds from low to high, which may have a fraction."""
     number = _number(value)
     if number is None or not low <= number <= high:
-        raise ValueError(f"{key}: {_shown(value)} is not a number of seconds from {low} to {high}")
+        raise ValueError(f"{key}: {shown(value)} is not a number of seconds from {low} to {high}")
     return float(number)
 
 
@@ -52,7 +52,7 @@ def rate(value: Any) -> float:
     number = _number(value)
     if number is None or not (number == 0 or 0.01 <= number <= 1_000_000):
         raise ValueError(
-            f"rate: {_shown(value)} is not a number of probes a second "
+            f"rate: {shown(value)} is not a number of probes a second "
             "(0.01 to 1000000, or 0: as fast as safe)"
         )
     return float(number)
@@ -64,7 +64,7 @@ def part(value: Any) -> tuple[int, int]:
         return 1, 1
     found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", value) if isinstance(value, str) else None
     if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise ValueError(f"part: {_shown(value)} is not K/N, the Kth of N parts (2/8)")
+        raise ValueError(f"part: {shown(value)} is not K/N, the Kth of N parts (2/8)")
     return int(found[1]), int(found[2])
 
 
@@ -72,9 +72,7 @@ def limit(value: Any) -> int:
     """Return how many rows a list may have; 0 means all."""
     number = _number(value)
     if number is None or not 0 <= number < float("inf") or number != int(number):
-        raise ValueError(
-            f"limit: {_shown(value)} is not a whole number of rows (0 or more; 0: all)"
-        )
+        raise ValueError(f"limit: {shown(value)} is not a whole number of rows (0 or more; 0: all)")
     return int(number)
 
 
@@ -95,7 +93,7 @@ def listed(key: str, value: Any, what: str) -> list[str]:
             words += parts
             continue
         hint = "" if item is None or isinstance(item, (str, dict, list)) else "; quote it in YAML"
-        raise ValueError(f"{key}: {_shown(item)} is not {what}{hint}")
+        raise ValueError(f"{key}: {shown(item)} is not {what}{hint}")
     return words
 
 
@@ -107,7 +105,7 @@ def networks(key: str, value: Any) -> list[Network]:
         try:
             interface = ipaddress.ip_interface(word)
         except ValueError:
-            raise ValueError(f"{key}: {_shown(word)} is not {what}") from None
+            raise ValueError(f"{key}: {shown(word)} is not {what}") from None
         if getattr(interface.ip, "ipv4_mapped", None):
             raise ValueError(f"{key}: {word!r}: write {interface.ip.ipv4_mapped}")
         if "%" in word:
@@ -122,7 +120,7 @@ def address(key: str, value: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Addre
     """Return the one address that is named."""
     found = networks(key, value)
     if not isinstance(value, str) or len(found) != 1 or found[0].num_addresses != 1:
-        raise ValueError(f"{key}: {_shown(value)}: name one address, not a network or a list")
+        raise ValueError(f"{key}: {shown(value)}: name one address, not a network or a list")
     return found[0].network_address
 
 
@@ -133,7 +131,7 @@ def devices(key: str, value: Any) -> list[str]:
         too_long = len(name.encode()) > _MAX_DEVICE_BYTES
         if too_long or name in (".", "..") or re.search(r"[\s/:]", name):
             raise ValueError(
-                f"{key}: {_shown(name)} is not the name of a network device "
+                f"{key}: {shown(name)} is not the name of a network device "
                 f"(at most {_MAX_DEVICE_BYTES} bytes, no space, slash or colon)"
             )
     return names
@@ -143,7 +141,7 @@ def device(key: str, value: Any) -> str:
     """Return the one device name that is given."""
     names = devices(key, value)
     if not isinstance(value, str) or len(names) != 1:
-        raise ValueError(f"{key}: {_shown(value)}: name one device")
+        raise ValueError(f"{key}: {shown(value)}: name one device")
     return names[0]
 
 
@@ -153,14 +151,14 @@ def macs(key: str, value: Any) -> list[bytes]:
     for each in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(each, int) and not isinstance(each, bool):  # 52:54:00:12:34:56, by base 60
             raise ValueError(
-                f"{key}: {_shown(each)} is not {what} but a number: YAML reads a MAC address "
+                f"{key}: {shown(each)} is not {what} but a number: YAML reads a MAC address "
                 "without letters as one; write it with dashes (52-54-00-12-34-56)"
             )
     found = []
     for word in listed(key, value, what):
         digits = word.lower()
         if not _MAC.fullmatch(digits):
-            raise ValueError(f"{key}: {_shown(word)} is not {what}")
+            raise ValueError(f"{key}: {shown(word)} is not {what}")
         found.append(bytes.fromhex(re.sub("[:-]", "", digits)))
     return found
 
@@ -173,7 +171,7 @@ def _number(value: Any) -> int | float | None:
     return value if is_number else None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as it was written, cut to what fits one line."""
     if isinstance(value, int) and abs(value) >= 10**40:
         return "a number of more than 40 digits"  # Python refuses to write out the longest

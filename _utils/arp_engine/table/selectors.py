@@ -152,7 +152,7 @@ def _parse_states(value: Any, verb: str) -> Iterator[int]:
     for word in parse.listed("state", value, f"a neighbour state ({', '.join(allowed)})"):
         name = word.upper()
         if name not in STATES:
-            raise ValueError(f"state: {word!r} is not one of {', '.join(allowed)}")
+            raise ValueError(f"state: {parse.shown(word)} is not one of {', '.join(allowed)}")
         if name in refused:
             raise ValueError(
                 f"state: {name} is never touched by {verb}: {refused[name]}; "

@@ -4,7 +4,10 @@ import ipaddress
 
 import pytest
 import yaml
-from arp_engine.table import parse
+from arp_engine.fleet import arguments, settings
+from arp_engine.formula import pillar, schedule
+from arp_engine.sentinel import options
+from arp_engine.table import parse, selectors
 
 
 @pytest.mark.parametrize(
@@ -88,6 +91,24 @@ def test_bad_argument_is_refused_in_one_line(parser, words, line):
     with pytest.raises(ValueError, match=r"^[^\n]{1,250}$") as refused:
         parser(*words)
     assert line in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda value: parse.one_of("truth", value, ("live",)),
+        lambda value: selectors.parse_selectors(state=value),
+        lambda value: arguments.parse_all({"tgt": value, "truth": value}, settings.Settings()),
+        lambda value: settings.parse_settings({"mode": value}),
+        lambda value: options.parse({value: 1}),
+        lambda value: pillar.check({"schedule": {}}, {"schedule": value}),
+        lambda value: schedule.parse_special(value),
+    ],
+)
+def test_long_value_is_refused_in_a_short_line(refuse):
+    with pytest.raises(ValueError, match=r"^[^\n]{1,250}$") as refused:
+        refuse("x" * 5000)
+    assert "xxx..." in str(refused.value)
 
 
 @pytest.mark.parametrize("several", [False, True])
