@@ -8,7 +8,7 @@ PICTURE ?= build/outage
 PRIVATE = $(PYTHON) lab/private.py
 PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 
-.PHONY: demo film bench test test-long kernels lint unit functional integration delivery bare matrix clean
+.PHONY: demo film bench test test-long fuzz kernels lint unit functional integration delivery bare matrix clean
 .DELETE_ON_ERROR:
 
 # The outage, its causes and its cures; FAST=1 plays fewer scenes. Draws a picture.
@@ -56,6 +56,11 @@ test-long: $(VENV)/picture
 	$(PYTEST) -m long tests/integration
 	ARP_TABLES=500 $(PYTEST) tests/functional/table/test_random_tables.py
 
+# Every target of tests/fuzz for a minute each, driven by coverage (atheris). TIME=600: ten minutes each;
+# TARGET=audit: only that one; KEEP=1: keep what reaches new code, in tests/fuzz/corpus.
+fuzz: $(VENV)/fuzz
+	$(VENV)/bin/python tests/fuzz --seconds $(or $(TIME),60) $(if $(filter 1,$(KEEP)),--keep) $(TARGET)
+
 # The sentinel, flush and revalidate on Debian's kernels, in an emulator (lab/kernels.py): ten
 # minutes each. KERNEL=6.1: only that one; SCENES=networks: only those scenes.
 kernels: $(VENV)/kernels
@@ -91,7 +96,7 @@ elsewhere = $(filter-out $(CURDIR),$(file <$(1)))
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(packages)
 	@echo '$(CURDIR)' >$@
 
-.venv/%/picture .venv/%/kernels: .venv/%/ready requirements/$$(@F).txt
+.venv/%/picture .venv/%/kernels .venv/%/fuzz: .venv/%/ready requirements/$$(@F).txt
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/$(@F).txt
 	@touch $@
 
