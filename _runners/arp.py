@@ -10,11 +10,8 @@ Only minions whose key is accepted count. A machine that does not answer is name
 not.
 """
 
-import errno
 import logging
-import os
 import signal
-import stat
 import sys
 import time
 
@@ -36,29 +33,19 @@ except ImportError:
         ) from None
 
 reload_if_changed()
-from arp_engine.fleet import (
-    acknowledge,
-    arguments,
-    audit_history,
-    grains_cache,
-    heal_run,
-    html_report,
-    settings,
-    summary,
-    truth_file,
-)
+from arp_engine.fleet import arguments, directory, grains_cache, heal_run, settings, summary
 from arp_engine.fleet import status as fleet_status
 from arp_engine.fleet.audit import Audit
 from arp_engine.fleet.returns import Returns
-from arp_engine.reporting import files, run_history
+from arp_engine.reporting import run_history
 
 log = logging.getLogger(__name__)
 
 __virtualname__ = "arp"
 
-ERROR, INTERRUPTED = 1, 130  # exit codes
+ERROR = 1  # exit code
 MAX_EVENTS = 10_000  # read at a time
-MAX_ACKNOWLEDGED, MAX_HISTORY = 1_000_000, 20_000_000  # characters
+SIGNALS = {signal.SIGINT, signal.SIGTERM}  # with which a person ends a run
 
 
 def __virtual__():
@@ -252,104 +239,64 @@ def _status(master, asked, options):
     names = master.match(options["tgt"], options["tgt_type"])
     if not names:
         raise ValueError(f"no minion matches {options['tgt']!r} ({options['tgt_type']})")
-    answers = {
-        fun: dict(asked.ask_each(sorted(names), fun, options["batch"]))
-        for fun in ("arp_hygiene.status", "arp.stats")
-    }
-    answer = fleet_status.answer(names, *answers.values())
-    return {**answer, "jobs": asked.job_ids}
+    answers, interrupted = {"arp_hygiene.status": {}, "arp.stats": {}}, False
+    try:
+        for fun, told in answers.items():
+            told.update(asked.ask_each(sorted(names), fun, options["batch"]))
+    except master.interruptions:
+        interrupted = True
+    return fleet_status.answer(names, *answers.values(), interrupted), None
 
 
 def _audit(master, asked, options):
-    return Audit(master, asked, options).answer()
+    audit = Audit(master, asked, options)
+    return audit.answer(), audit
 
 
 def _heal(master, asked, options):
-    return heal_run.heal(Audit(master, asked, options), options, SaltException)
+    audit = Audit(master, asked, options)
+    return heal_run.heal(audit, options, SaltException), audit
 
 
 def _run(name, given, function):
     """Run a function of this runner, set the exit code; an error is one line."""
+    master, is_interrupted = None, False
     try:
         allowed = settings.parse_settings(__opts__.get("arp_fleet"))
         options = arguments.parse_all(given, allowed)
-        _read_files(options, allowed)
+        directory.read_inputs(options, allowed, salt.utils.yaml.safe_load)
         with salt.client.get_local_client(mopts=__opts__) as client:
-            timeout_s = options["timeout"] or __opts__["timeout"]
             master = _Master(client)
+            timeout_s = options["timeout"] or __opts__["timeout"]
             asked = Returns(master, timeout_s, __opts__["gather_job_timeout"])
-            answer = function(master, asked, options)
-        answer["jid"] = globals().get("__jid__", "")
-        if "databases" in answer:
-            answer["command"] = arguments.command(name, given, answer)
-            _remember(name, answer, options.get("record"), allowed)
-        _write_page(answer, options["report"], allowed.mode)
-        answer = summary.cut(answer, options.get("limit", 0))
+            answer, audit = function(master, asked, options)
+            answer |= {"jobs": asked.job_ids, "jid": globals().get("__jid__", "")}
+            if audit:
+                answer["command"] = arguments.command(name, given, answer)
+                is_recorded = options.get("record")
+                directory.remember(name, answer, is_recorded, allowed, audit.settled)
+            directory.write_page(answer, options["report"], allowed.mode)
+            answer = summary.cut(answer, options.get("limit", 0))
     except (ValueError, SaltException, OSError) as error:
         answer = {"error": f"arp.{name}: {error}", "retcode": ERROR}
     except _Master.interruptions:
-        answer = {"error": f"arp.{name}: interrupted", "retcode": INTERRUPTED}
+        answer = {"error": f"arp.{name}: interrupted", "retcode": summary.INTERRUPTED}
+    finally:
+        is_interrupted = master is not None and master.end()
+    if is_interrupted:
+        answer["retcode"] = summary.INTERRUPTED
     __context__["retcode"] = answer["retcode"]
     return {**answer, "outputter": "arp_fleet"}
 
 
-def _remember(name, answer, record, allowed):
-    """Compare a run with the recorded ones; record it, if that is wanted."""
-    if not allowed.directory:
-        return
-    path, now = os.path.join(allowed.directory, audit_history.FILE), time.time()
-    history, problem = audit_history.empty(), ""
-    try:
-        history = audit_history.parse(_read(path, MAX_HISTORY))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        problem = f"The history is not readable, and begins anew: {path}: {error}"
-    changes = audit_history.changes(history, answer)
-    for key in ("wrong", "gone", "unproven"):
-        answer[key] = audit_history.with_first_seen(history, now, answer[key])
-    if history["runs"]:
-        told = ", ".join(f"{count} {what}" for what, count in changes.items())
-        answer["summary"].append(f"Since the recorded runs: {told}.")
-    if record:
-        history = audit_history.with_run(history, now, name, answer)
-        text, metrics = audit_history.dump(history), audit_history.metrics(history)
-        try:
-            files.write_atomically(path, text.encode(errors="replace"), allowed.mode)
-            prom = os.path.join(allowed.directory, "arp_fleet.prom")
-            files.write_atomically(prom, metrics.encode(), 0o644)  # the exporter is another user
-        except OSError as error:
-            problem = f"The run could not be recorded: {error}"
-            answer["retcode"] = answer["retcode"] or ERROR
-    if problem:
-        answer["summary"].append(problem)
-    answer["history"] = {"runs": history["runs"], "changes": changes}
-
-
-def _read_files(options, allowed):
-    if options["truth_path"]:
-        text = _read(options["truth_path"], truth_file.MAX_BYTES)
-        options["truth_file"] = truth_file.parse_truth(text)
-    if allowed.acknowledged:
-        known = salt.utils.yaml.safe_load(_read(allowed.acknowledged, MAX_ACKNOWLEDGED))
-        options["acknowledged"] = acknowledge.parse_all(known)
-
-
-def _read(path, most):
-    """Return the text of a regular file, no larger than so many bytes."""
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{path} is not a regular file")
-        text = file.read(most + 1)
-    if len(text) > most:
-        raise ValueError(f"{path} has more than {most} characters")
-    return text
-
-
 class _Master:
-    """A master as ``fleet/audit.py`` and ``fleet/returns.py`` want it."""
+    """A master as ``fleet/audit.py`` and ``fleet/returns.py`` want it.
 
-    interruptions = KeyboardInterrupt, SystemExit  # Salt makes the second of SIGINT and SIGTERM
+    Ctrl-C amid a job that is sent or an event would end Salt's event loop, and our answer. So the
+    signals are held until ``end``, and looked for wherever is waited.
+    """
+
+    interruptions = KeyboardInterrupt, SystemExit  # the second: from Salt's handler, if it runs
 
     def __init__(self, client):
         if not __opts__["job_cache"] or __opts__.get("ext_job_cache"):
@@ -359,6 +306,19 @@ class _Master:
             )
         self.client = client
         self.cache = salt.cache.factory(__opts__)
+        self._blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def pause(self, seconds):
+        if signal.sigtimedwait(SIGNALS, seconds):
+            raise KeyboardInterrupt
+
+    def end(self):
+        """Let signals come again; return whether one came since the last wait."""
+        came = False
+        while signal.sigtimedwait(SIGNALS, 0):
+            came = True
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked_before)
+        return came
 
     def accepted(self):
         return set(salt.key.get_key(__opts__).list_keys()["minions"])
@@ -391,6 +351,7 @@ class _Master:
         )
 
     def events(self, wait_s):
+        self.pause(0)
         event = self.client.event.get_event(
             wait=wait_s, tag="salt/job/", match_type="startswith", full=True, auto_reconnect=True
         )
@@ -411,27 +372,7 @@ class _Master:
         """Report how far the run is: on the event bus, and on a terminal."""
         event = globals().get("__jid_event__")
         if event is not None:
-            # Ctrl-C amid an event would break Salt's bus, and our answer: held back for a moment
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-            try:
-                # not event.fire_event: that prints, amid the JSON
-                event.event.fire_event(numbers, f"{globals()['__tag__']}/progress")
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            # not event.fire_event: that prints, amid the JSON
+            event.event.fire_event(numbers, f"{globals()['__tag__']}/progress")
         if sys.stderr.isatty():
             print(", ".join(f"{key} {value}" for key, value in numbers.items()), file=sys.stderr)
-
-
-def _write_page(answer, path, mode):
-    """Write the page. The answer is returned either way."""
-    if not path:
-        return
-    answer["report"] = path
-    page = html_report.page(answer, time.time())
-    try:
-        if not html_report.may_replace(path):
-            raise FileExistsError(errno.EEXIST, "not a page of ours", path)
-        files.write_atomically(path, page.encode(errors="replace"), mode)
-    except OSError as error:
-        answer["summary"].append(f"The page could not be written: {error}")
-        answer["retcode"] = answer["retcode"] or ERROR

@@ -110,7 +110,7 @@ def audit(data):
     page = html_report.page({**answer, "jid": "1"}, 1.8e9)
     assert "<script" not in page
     history = audit_history.with_run(
-        audit_history.empty(), 1.8e9, "audit", {**answer, "databases": ["db1"]}
+        audit_history.empty(), 1.8e9, "audit", {**answer, "databases": ["db1"]}, ()
     )
     assert audit_history.parse(audit_history.dump(history)) == history
     with refusals():

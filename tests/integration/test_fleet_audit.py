@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import tempfile
+import time
 
 import pytest
 from fleet_centre import Answer, Bus, Centre, command, run_on
@@ -174,6 +175,34 @@ def test_interrupted_heal_returns_what_is_known(centre):
         assert [(row["ip"], row["old"], row["new"]) for row in answer["healed"]] == [(ip, old, new)]
         assert [row["why"] for row in answer["not_reached"]] == ["the run ended first"] * 2
         assert answer["retcode"] == 130
+
+
+@pytest.mark.parametrize(
+    ("words", "delays_s"),
+    [
+        (["arp.audit"], (0, 0.3, 0.6, 0.9, 1.2)),
+        (["arp.heal", "test=True"], (0, 0.6, 1.2)),
+        (["arp.status"], (0, 0.1)),
+    ],
+    ids=["audit", "heal", "status"],
+)
+def test_run_interrupted_at_any_moment_is_an_answer_with_exit_code_130(centre, words, delays_s):
+    """From its first job on; before and after, Salt is at work, and Ctrl-C is Salt's."""
+    words = [*command(centre.master), "--out=json", *words]
+    for delay_s in delays_s:
+        with (
+            Bus(centre.master) as bus,
+            subprocess.Popen(
+                words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            ) as run,
+        ):
+            bus.heard("salt/job/", lambda found: found[-1:] and found[-1]["tag"].endswith("/new"))
+            time.sleep(delay_s)  # the moment is the case
+            run.send_signal(signal.SIGINT)
+            text, noise = run.communicate(timeout=60)
+        answer = Answer(run.returncode, text, noise).data
+        assert (run.returncode, answer["retcode"]) == (130, 130), (delay_s, answer, noise)
+        assert answer["summary"]
 
 
 def test_deleted_key_makes_the_address_gone(centre):

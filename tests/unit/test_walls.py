@@ -21,7 +21,7 @@ ROOMS = {
     "packets": {"netlink"},
     "table": {"netlink"},
     "resolve": {"netlink", "packets", "table"},
-    "fleet": {"packets", "table"},
+    "fleet": {"packets", "reporting", "table"},
     "diagnose": {"netlink", "resolve", "table"},
     "sentinel": {"netlink", "packets", "reporting", "resolve", "table"},
     "formula": {"netlink", "reporting", "sentinel", "table"},

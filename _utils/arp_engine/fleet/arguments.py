@@ -28,6 +28,7 @@ MATCHERS = (
 MAX_TARGET = 10_000  # characters
 MAX_IDS = 100_000
 MAX_NETWORKS = 1_000
+MAX_FILES = 1_000  # in the directory, before a page may have a new name
 _BY_PILLAR = re.compile(r"[IJ].?@", re.DOTALL)  # Salt allows a delimiter: I|@role|db
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -116,8 +117,11 @@ def file_in(directory: str, key: str, value: str) -> str:
     return os.path.join(directory, name)
 
 
-def page(value: Any, settings: Settings) -> str:
-    """Return the path of the page to write, or "" for none."""
+def page(value: Any, settings: Settings, is_recorded: bool = False) -> str:
+    """Return the path of the page to write, or "" for none.
+
+    A narrower audit must not put "0 wrong" on the page that the recorded runs keep up to date.
+    """
     if value is None:
         return ""
     if not isinstance(value, str) or not value.endswith(".html"):
@@ -125,10 +129,17 @@ def page(value: Any, settings: Settings) -> str:
             f"report: {parse.shown(value)} is not the name of a file that ends in .html"
         )
     path = file_in(settings.directory, "report", value)
+    if os.path.basename(path) == dict(settings.record).get("report") and not is_recorded:
+        raise ValueError(f"report: {value!r} is the page of the recorded runs (record=True)")
     if not os.path.isdir(settings.directory):
         raise ValueError(f"report: the directory {settings.directory} does not exist")
     if not html_report.may_replace(path):
         raise ValueError(f"report: {path} exists and is not a page of arp.audit or arp.heal")
+    files = os.listdir(settings.directory)
+    if os.path.basename(path) not in files and len(files) >= MAX_FILES:
+        raise ValueError(
+            f"report: {settings.directory} has {len(files)} files; at most {MAX_FILES}"
+        )
     return path
 
 
@@ -170,7 +181,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
 def parse_all(arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Return the arguments of a runner function, parsed."""
     options = {key: _PARSERS[key](value) for key, value in arguments.items() if key in _PARSERS}
-    options["report"] = page(arguments.get("report"), settings)
+    options["report"] = page(arguments.get("report"), settings, options.get("record", False))
     options["truth"], options["truth_path"] = truth(arguments.get("truth", "live"), settings)
     if options.get("record"):
         check_record(arguments, settings)

@@ -16,10 +16,8 @@ from .compare import Row
 from .inventory import HostInventory
 from .returns import Returns
 
-INTERRUPTED = 130  # the exit code of a run that Ctrl-C ended
 #: Why a minion is in ``conflicts``.
 CONFLICT = "two different returns under its name: one of them was forged; the job cache's counts"
-NOT_ASKED = "not asked: interrupted"
 CACHED_CANNOT_SEE = (
     "truth=cached does not see a MAC or an address that changed since the grains were cached."
 )
@@ -33,7 +31,11 @@ Options = dict[str, Any]  # the arguments of a runner function, parsed
 class Master(returns.Master, Protocol):
     """What one master knows of its minions."""
 
-    interruptions: tuple[type[BaseException], ...]  # raised when a person ends the run
+    #: Raised where is waited (``events``, ``pause``) when a person ends the run.
+    interruptions: tuple[type[BaseException], ...]
+
+    def pause(self, seconds: float) -> None:
+        """Wait."""
 
     def accepted(self) -> set[str]:
         """Return the minions whose key is accepted."""
@@ -88,9 +90,10 @@ class Audit:
                 self.silent.update(dict.fromkeys(too_old, why))
             self._compare()
             self._ask_about_doubts()
+            self.returns.listen_once_more()
         except master.interruptions:
             self.interrupted = True
-            self.silent.update(dict.fromkeys(self._tables_due | self._hosts_due, NOT_ASKED))
+            self.silent.update(dict.fromkeys(self._tables_due | self._hosts_due, summary.NOT_ASKED))
         self._check()
         self._compare()
 
@@ -274,8 +277,6 @@ class Audit:
 
     def found(self) -> summary.Findings:
         """Return everything that was found out."""
-        if not self.interrupted:
-            self.returns.listen_once_more()
         return summary.Findings(
             self.result,
             self.known,
@@ -287,6 +288,10 @@ class Audit:
             self._expired,
         )
 
+    def settled(self, entries: Collection[str]) -> set[str]:
+        """Return which entries, found by an earlier run, are known to disagree no more."""
+        return compare.settled(entries, self.tables, self.known, self.fabric_ports)
+
     def answer(self) -> Row:
         """Return it as plain data, whole."""
         answer = summary.answer(self.found())
@@ -295,9 +300,9 @@ class Audit:
         if self._options["truth"] == "cached":
             answer["summary"].append(CACHED_CANNOT_SEE)
         if self.interrupted:
-            answer["retcode"] = INTERRUPTED
-            answer["summary"].append("Interrupted: not every minion was asked.")
-        return {**answer, "databases": sorted(self.tables), "jobs": self.returns.job_ids}
+            answer["retcode"] = summary.INTERRUPTED
+            answer["summary"].append(summary.WAS_INTERRUPTED)
+        return {**answer, "databases": sorted(self.tables)}
 
 
 def _is_right(answer: Row | None, mac: str) -> bool:

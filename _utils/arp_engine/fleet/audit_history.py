@@ -7,9 +7,11 @@ configuration names. Standard library alone.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from . import fair, summary
 from .compare import Row
 
 MAX_RUNS = 100
@@ -52,20 +54,29 @@ def dump(history: History) -> str:
     return json.dumps(history, separators=(",", ":")) + "\n"
 
 
-def with_run(history: History, now: float, name: str, answer: Mapping[str, Any]) -> History:
+def with_run(
+    history: History, now: float, name: str, answer: Mapping[str, Any], settled: Collection[str]
+) -> History:
     """Return the history after one more run.
 
-    An entry of a database that was not looked at this time stays open: it is not known to be
-    healed.
+    settled
+        Findings that are known to be no more. Any other stays open: its database was not looked
+        at, its machine did not answer, or it was left out this time.
     """
     found = _open(answer)
-    looked_at = set(answer["databases"])
-    kept = {key: at for key, at in history["open"].items() if key.split(" ", 1)[0] not in looked_at}
+    closed = _closed(history, answer, settled)
+    kept = {key: at for key, at in history["open"].items() if key not in closed}
     opened = {**kept, **{key: history["open"].get(key, int(now)) for key in found}}
-    run = {"at": int(now), "name": name, "databases": len(looked_at), "retcode": answer["retcode"]}
+    databases = len(answer["databases"])
+    run = {"at": int(now), "name": name, "databases": databases, "retcode": answer["retcode"]}
     run |= {key: total for key, total in answer["totals"].items() if key in _COUNTS}
-    complete = not answer["retcode"] & 4 and answer["retcode"] not in (1, 130)
-    oldest = sorted(opened, key=opened.get)[:MAX_OPEN]
+    complete = not answer["retcode"] & 4 and answer["retcode"] not in (1, summary.INTERRUPTED)
+    left = fair.deal(MAX_OPEN, Counter(map(_minion, opened)))  # none takes the others' part
+    oldest = []
+    for key in sorted(opened, key=opened.get):
+        if left[_minion(key)]:
+            left[_minion(key)] -= 1
+            oldest.append(key)
     return {
         "runs": [*history["runs"], run][-MAX_RUNS:],
         "open": {key: opened[key] for key in oldest},
@@ -73,25 +84,26 @@ def with_run(history: History, now: float, name: str, answer: Mapping[str, Any])
     }
 
 
-def changes(history: History, answer: Mapping[str, Any]) -> dict[str, int]:
+def changes(
+    history: History, answer: Mapping[str, Any], settled: Collection[str]
+) -> dict[str, int]:
     """Return how many findings are new, were there before, and are healed since."""
-    found, looked_at = _open(answer), set(answer["databases"])
-    before = {key for key in history["open"] if key.split(" ", 1)[0] in looked_at}
+    found, before = _open(answer), set(history["open"])
     return {
         "new": len(found - before),
         "still": len(found & before),
-        "healed since": len(before - found),
+        "healed since": len(_closed(history, answer, settled)),
     }
 
 
 def with_first_seen(history: History, now: float, rows: Collection[Row]) -> list[Row]:
     """Return findings with when each was first seen, in seconds since 1970."""
-    return [{**row, "first_seen": history["open"].get(_key(row), int(now))} for row in rows]
+    return [{**row, "first_seen": history["open"].get(key_of(row), int(now))} for row in rows]
 
 
 def metrics(history: History) -> str:
     """Return the numbers of the last recorded audit as a Prometheus textfile."""
-    audits = [run for run in history["runs"] if run["name"] == "audit"]
+    audits = [run for run in history["runs"] if run["name"] == "audit" and _is_whole(run)]
     last = audits[-1] if audits else {}
     values = {
         "wrong": ("Entries that a machine which answered contradicts.", last.get("wrong")),
@@ -114,11 +126,30 @@ def metrics(history: History) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _is_whole(run: Mapping[str, Any]) -> bool:
+    """Tell whether a run was not interrupted: else it found nothing because it did not look."""
+    return run.get("retcode") != summary.INTERRUPTED
+
+
 def _open(answer: Mapping[str, Any]) -> set[str]:
     """Return the entries that disagree, and that a heal has not settled."""
-    found = {_key(row) for name in _FINDINGS for row in answer.get(name, ())}
-    return found - {_key(row) for name in _SETTLED for row in answer.get(name, ())}
+    found = {key_of(row) for name in _FINDINGS for row in answer.get(name, ())}
+    return found - _healed(answer)
 
 
-def _key(row: Row) -> str:
+def _closed(history: History, answer: Mapping[str, Any], settled: Collection[str]) -> set[str]:
+    """Return the open findings that are known to be no more."""
+    return (set(history["open"]) & (set(settled) | _healed(answer))) - _open(answer)
+
+
+def _healed(answer: Mapping[str, Any]) -> set[str]:
+    return {key_of(row) for name in _SETTLED for row in answer.get(name, ())}
+
+
+def _minion(key: str) -> str:
+    return key.split(" ", 1)[0]
+
+
+def key_of(row: Row) -> str:
+    """Return the name of an entry in the history."""
     return f"{row['minion']} {row['dev']} {row['ip']}"

@@ -193,6 +193,41 @@ def compare(
     return result
 
 
+def settled(
+    entries: Collection[str],
+    tables: Mapping[str, Any],
+    known: Bindings,
+    fabric: Collection[Port],
+) -> set[str]:
+    """Return which entries are known to disagree no more, of ``minion dev ip``.
+
+    Not in the table any more, or right by a live answer. Where the machine is silent, or the
+    address was left out this time, nothing is known.
+    """
+    by_minion: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        by_minion[entry.split(" ", 1)[0]].add(entry)
+    found: set[str] = set()
+    for minion in set(by_minion) & set(tables):
+        try:
+            rows = _rows(tables[minion])
+        except ValueError:
+            continue
+        found |= by_minion[minion]
+        for row in rows:
+            entry = f"{minion} {row['dev']} {known.comparable(row['ip']) or row['ip']}"
+            if entry in by_minion[minion] and not _is_right(minion, row, known, fabric):
+                found.discard(entry)
+    return found
+
+
+def _is_right(minion: str, row: Row, known: Bindings, fabric: Collection[Port]) -> bool:
+    alone = Comparison([], [], [], [], dict.fromkeys(COUNTS, 0), {}, Counter())
+    gateways = {mac for name, dev, mac in fabric if (name, dev) == (minion, row["dev"])}
+    _compare_entry(minion, row, known, alone, {}, gateways)
+    return alone.counts["agree"] + alone.counts["flux"] + alone.counts["fabric"] > 0
+
+
 def fabric_candidates(result: Comparison) -> list[tuple[str, list[Row]]]:
     """Return MACs that may be the network's own, and their wrong rows: many machines have it.
 

@@ -1,7 +1,7 @@
 """Sharing out a budget or rows, first between roles, then between their databases. Pure.
 
-One database with very many wrong entries must not take the part of the others. Standard library
-alone.
+One database with very many wrong entries must not take the part of the others, nor a machine that
+claims the addresses of very many. Standard library alone.
 """
 
 from __future__ import annotations
@@ -32,14 +32,21 @@ def cut(rows: list[Any], limit: int) -> list[Any]:
     """Return at most ``limit`` rows (0: all) in their order, shared out between their minions."""
     if not limit or len(rows) <= limit:
         return rows
-    left = deal(limit, Counter(row.get("minion", "") for row in rows))
+    often = Counter(name for row in rows for name in row.get("machines", ()))
+    names = [_whose(row, often) for row in rows]
+    left = deal(limit, Counter(names))
     kept = []
-    for row in rows:
-        minion = row.get("minion", "")
-        if left[minion]:
-            left[minion] -= 1
+    for row, name in zip(rows, names, strict=True):
+        if left[name]:
+            left[name] -= 1
             kept.append(row)
     return kept
+
+
+def _whose(row: Mapping[str, Any], often: Mapping[str, int]) -> str:
+    """Return the minion of a row; of several, the one with the most rows."""
+    machines = row.get("machines") or [row.get("minion", "")]
+    return max(machines, key=lambda name: (often[name], name))
 
 
 def _equally(total: int, wants: Mapping[str, int]) -> dict[str, int]:

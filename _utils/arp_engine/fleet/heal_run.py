@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 
 from . import compare, summary
-from .audit import CONFLICT, INTERRUPTED, Audit, Options
+from .audit import CONFLICT, Audit, Options
 from .compare import Row
 from .heal import Heal
 
@@ -30,14 +29,14 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
         return answer
     code, why = 0, []
     try:
-        while account.next_round():
-            _run_waves(audit, account, options)
-    except master.interruptions:
-        code = INTERRUPTED
-    except failures as error:
-        code, why = ERROR, [f"Stopped early: {error}"]
-    if code != INTERRUPTED:
+        try:
+            while account.next_round():
+                _run_waves(audit, account, options)
+        except failures as error:
+            code, why = ERROR, [f"Stopped early: {error}"]
         audit.returns.listen_once_more()
+    except master.interruptions:
+        code = summary.INTERRUPTED
     doubtful = dict.fromkeys(audit.returns.conflicts, CONFLICT)
     done = account.answer({**audit.silent, **doubtful})
     done["totals"] = {**answer["totals"], **done["totals"]}
@@ -47,15 +46,15 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
         done["retcode"] |= summary.UNPROVEN
     if summary.held_twice(audit.result):
         done["retcode"] |= summary.WRONG  # no question can settle it
-    done["retcode"] = code if code == INTERRUPTED else done["retcode"] or code
-    return {**answer, **done, "interrupted": code == INTERRUPTED}
+    done["retcode"] = code if code == summary.INTERRUPTED else done["retcode"] or code
+    return {**answer, **done, "interrupted": code == summary.INTERRUPTED}
 
 
 def _run_waves(audit: Audit, account: Heal, options: Options) -> None:
     waves = list(account.waves(audit.tables, options["share"], options["batch"]))
     for number, wave in enumerate(waves, 1):
         if account.waves_done:
-            time.sleep(options["pause"])
+            audit.master.pause(options["pause"])
         while _run_wave(audit, account, wave, options["rate"]):
             pass  # the answers may have freed what the budget did not allow before
         account.waves_done += 1

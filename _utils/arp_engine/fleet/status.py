@@ -35,9 +35,17 @@ def rows(
     return found, silent
 
 
-def answer(names: set[str], statuses: Mapping[str, Any], stats: Mapping[str, Any]) -> Row:
-    """Return the answer of arp.status."""
+def answer(
+    names: set[str],
+    statuses: Mapping[str, Any],
+    stats: Mapping[str, Any],
+    interrupted: bool = False,
+) -> Row:
+    """Return the answer of arp.status; ``interrupted``: not every minion was asked."""
     found, silent = rows(names, statuses, stats)
+    if interrupted:
+        unasked = names - (set(statuses) & set(stats))
+        silent |= dict.fromkeys(unasked, summary.NOT_ASKED)
     troubled = sum(1 for row in found if row["problem"])
     healed = sum(row["healed_7d"] for row in found)
     lines = [
@@ -46,10 +54,14 @@ def answer(names: set[str], statuses: Mapping[str, Any], stats: Mapping[str, Any
     ]
     if silent:
         lines.append(f"{summary.number(len(silent), 'minion')} did not answer.")
+    code = (summary.WRONG if troubled else 0) + (summary.NOT_ALL_ANSWERED if silent else 0)
+    if interrupted:
+        lines.append(summary.WAS_INTERRUPTED)
+        code = summary.INTERRUPTED
     return {
         **summary.with_totals({"status": found, "silent": summary.rows_of(silent)}),
         "summary": lines,
-        "retcode": (summary.WRONG if troubled else 0) + (summary.NOT_ALL_ANSWERED if silent else 0),
+        "retcode": code,
     }
 
 

@@ -10,6 +10,10 @@ from .compare import Bindings, Comparison, Row
 
 WRONG, NOT_ALL_ANSWERED, UNPROVEN = 2, 4, 8  # exit codes; their sum is all of them
 
+INTERRUPTED = 130  # the exit code of a run that a person ended
+NOT_ASKED = "not asked: interrupted"  # why a minion is silent
+WAS_INTERRUPTED = "Interrupted: not every minion was asked."
+
 
 class Findings(NamedTuple):
     """Everything that an audit has found out."""

@@ -33,7 +33,7 @@ print(json.dumps({
     "runners": sorted(name for name in runners if name.startswith("arp.")),
     "engines": sorted(name for name in engines if name.startswith("arp_born.")),
     "output": "arp_fleet" in outputters,
-    "from": runners["arp.audit"].__globals__["html_report"].__file__,
+    "from": runners["arp.audit"].__globals__["directory"].__file__,
 }))
 """
 

@@ -57,5 +57,8 @@ class Master:
     def cached(self, jid):
         return self._cache[jid]
 
+    def pause(self, seconds):
+        self.now += seconds
+
     def progress(self, **numbers):
         self.reports.append(numbers)

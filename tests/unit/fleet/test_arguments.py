@@ -45,6 +45,25 @@ def test_page_may_replace_a_page_and_no_other_file(tmp_path):
             arguments.page(name, allowed)
 
 
+def test_page_of_the_recorded_runs_is_written_by_these_alone(tmp_path):
+    allowed = parse_settings({"directory": str(tmp_path), "record": {"report": "arp.html"}})
+    for value in ("arp.html", str(tmp_path / "arp.html")):
+        with pytest.raises(ValueError, match="is the page of the recorded runs"):
+            arguments.page(value, allowed)
+    given = {**arguments._DEFAULTS, "report": "arp.html", "record": True}
+    assert arguments.parse_all(given, allowed)["report"] == str(tmp_path / "arp.html")
+
+
+def test_pages_do_not_fill_the_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr(arguments, "MAX_FILES", 1)
+    page = html_report.page({"summary": []}, 1.8e9)
+    (tmp_path / "x.html").write_text(page, encoding="utf-8")
+    allowed = Settings(str(tmp_path))
+    assert arguments.page("x.html", allowed)
+    with pytest.raises(ValueError, match="has 1 files; at most 1"):
+        arguments.page("y.html", allowed)
+
+
 @pytest.mark.parametrize(
     ("tgt", "tgt_type"),
     [

@@ -411,6 +411,19 @@ def test_bad_truth_file_names_a_line_and_nothing_in_it(text):
     assert "secret" not in str(refused.value)
 
 
+def test_settled_is_what_left_the_table_or_is_right_by_a_live_answer():
+    """And nothing of a machine that is silent, an address left out, a database not asked."""
+    tables = {
+        "db1": [row("192.0.2.1", BORN), row("192.0.2.2"), row("192.0.2.3"), row("198.51.100.9")],
+        "db2": "no table",
+    }
+    hosts = {"w": interfaces(BORN, "192.0.2.1", "192.0.2.2", "198.51.100.9"), "w3": None}
+    done = audited(Master(tables, hosts), parsed(exclude="198.51.100.0/24"))
+    ips = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "198.51.100.9"]
+    entries = [f"db1 eth0 {ip}" for ip in ips] + ["db2 eth0 192.0.2.1", "db3 eth0 192.0.2.1"]
+    assert done.settled(entries) == {"db1 eth0 192.0.2.1", "db1 eth0 192.0.2.4"}
+
+
 def test_table_above_max_event_size_is_read_in_parts():
     rows = [row(f"10.{n >> 8}.{n & 255}.1") for n in range(20_000)]
 

@@ -16,26 +16,45 @@ def answer(*wrong, databases=("db1", "db2"), retcode=2, **lists):
     return {**lists, "totals": totals, "databases": list(databases), "retcode": retcode}
 
 
-def recorded(*answers):
+def recorded(*answers, settled=()):
     history = audit_history.empty()
     for number, each in enumerate(answers):
-        history = audit_history.with_run(history, NOW + number, "audit", each)
+        history = audit_history.with_run(history, NOW + number, "audit", each, settled)
     return audit_history.parse(audit_history.dump(history))
 
 
 def test_findings_are_new_still_or_healed_since():
     history = recorded(answer(row("db1", "10.0.0.1"), row("db2", "10.0.0.2")))
     now = answer(row("db1", "10.0.0.1"), row("db1", "10.0.0.3"))
-    assert audit_history.changes(history, now) == {"new": 1, "still": 1, "healed since": 1}
+    settled = ["db2 eth0 10.0.0.2"]
+    assert audit_history.changes(history, now, settled) == {
+        "new": 1, "still": 1, "healed since": 1
+    }  # fmt: skip
     first, new = audit_history.with_first_seen(history, NOW + 900, now["wrong"])
     assert (first["first_seen"], new["first_seen"]) == (NOW, NOW + 900)
 
 
-def test_entry_of_a_database_that_did_not_answer_is_not_healed():
+def test_finding_that_is_not_known_to_be_settled_stays_open():
     history = recorded(answer(row("db2", "10.0.0.2")))
-    now = answer(databases=["db1"])
-    assert audit_history.changes(history, now)["healed since"] == 0
-    assert audit_history.with_run(history, NOW, "audit", now)["open"] == {"db2 eth0 10.0.0.2": NOW}
+    now = answer()
+    assert audit_history.changes(history, now, ())["healed since"] == 0
+    assert audit_history.with_run(history, NOW, "audit", now, ())["open"] == {
+        "db2 eth0 10.0.0.2": NOW
+    }
+
+
+def test_one_database_does_not_take_the_others_place_in_the_history(monkeypatch):
+    monkeypatch.setattr(audit_history, "MAX_OPEN", 4)
+    history = recorded(answer(*(row("db1", f"10.0.0.{n}") for n in range(9))))
+    later = answer(row("db2", "10.0.0.1"), *(row("db1", f"10.0.0.{n}") for n in range(9)))
+    history = audit_history.with_run(history, NOW + 9, "audit", later, ())
+    assert "db2 eth0 10.0.0.1" in history["open"]
+    assert len(history["open"]) == 4
+
+
+def test_interrupted_audit_is_not_in_the_metrics():
+    history = recorded(answer(row("db1", "10.0.0.1")), answer(retcode=130))
+    assert "arp_fleet_wrong 1" in audit_history.metrics(history).splitlines()
 
 
 def test_healed_entries_are_not_open_after_a_heal():

@@ -203,6 +203,17 @@ def test_limited_rows_show_every_database():
     assert shown["totals"] == {"wrong": 309}
 
 
+def test_machine_that_claims_everybodys_address_leaves_rows_of_the_other_claims():
+    rows = [
+        {"ip": f"10.0.{n >> 8}.{n & 255}", "machines": ["evil", f"w{n}"], "held": 9}
+        for n in range(4000)
+    ]
+    real = {"ip": "10.9.0.1", "machines": ["a", "b"], "held": 1}
+    shown = summary.cut(summary.with_totals({"twice": [*rows, real]}), 100)
+    assert len(shown["twice"]) == 100
+    assert real in shown["twice"]
+
+
 def test_unused_budget_is_freed_for_the_next_wave():
     rows = [wrong(f"db{number}") for number in range(3)]
     heal = fleet_heal.Heal(verdict(*rows), fleet_heal.WORST + 6)

@@ -1,0 +1,112 @@
+"""What a run reads and writes on the master: truth, acknowledgements, page, history, metrics.
+
+All but the acknowledgements lies in the one directory that the master's configuration names. A
+failure to write is a line of the answer, never the end of a run. Standard library alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ..reporting import files
+from . import acknowledge, audit_history, html_report, truth_file
+from .settings import Settings
+
+Row = dict[str, Any]
+ERROR = 1  # exit code
+METRICS = "arp_fleet.prom"
+METRICS_MODE = 0o644  # the exporter is another user
+MAX_ACKNOWLEDGED, MAX_HISTORY = 1_000_000, 20_000_000  # characters
+
+
+def read_inputs(options: Row, settings: Settings, parse_yaml: Callable[[str], Any]) -> None:
+    """Read the files that a run compares with into ``options``."""
+    if options["truth_path"]:
+        text = _read(options["truth_path"], truth_file.MAX_BYTES)
+        options["truth_file"] = truth_file.parse_truth(text)
+    path = settings.acknowledged
+    if path:
+        text = _read(path, MAX_ACKNOWLEDGED)
+        try:
+            known = parse_yaml(text)
+        except Exception as error:  # each YAML library has its own
+            what = " ".join(str(error).split())[:200]
+            raise ValueError(f"acknowledged: {path} is not YAML: {what}") from None
+        options["acknowledged"] = acknowledge.parse_all(known)
+
+
+def remember(
+    name: str,
+    answer: Row,
+    is_recorded: bool,
+    settings: Settings,
+    settled: Callable[[Collection[str]], set[str]],
+) -> None:
+    """Compare a run with the recorded ones; record it, if that is wanted.
+
+    settled
+        Returns which of these open findings are known to be settled.
+    """
+    if not settings.directory:
+        return
+    path, now = os.path.join(settings.directory, audit_history.FILE), time.time()
+    history, problem = audit_history.empty(), ""
+    try:
+        history = audit_history.parse(_read(path, MAX_HISTORY))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        problem = f"The history is not readable, and begins anew: {path}: {error}"
+    closed = settled(history["open"])
+    changes = audit_history.changes(history, answer, closed)
+    for key in ("wrong", "gone", "unproven"):
+        answer[key] = audit_history.with_first_seen(history, now, answer[key])
+    if history["runs"]:
+        told = ", ".join(f"{count} {what}" for what, count in changes.items())
+        answer["summary"].append(f"Since the recorded runs: {told}.")
+    if is_recorded:
+        history = audit_history.with_run(history, now, name, answer, closed)
+        try:
+            _write(path, audit_history.dump(history), settings.mode)
+            metrics = os.path.join(settings.directory, METRICS)
+            _write(metrics, audit_history.metrics(history), METRICS_MODE)
+        except OSError as error:
+            problem = f"The run could not be recorded: {error}"
+            answer["retcode"] = answer["retcode"] or ERROR
+    if problem:
+        answer["summary"].append(problem)
+    answer["history"] = {"runs": history["runs"], "changes": changes}
+
+
+def write_page(answer: Row, path: str, mode: int) -> None:
+    """Write the page of an answer, where one is wanted."""
+    if not path:
+        return
+    answer["report"] = path
+    try:
+        if not html_report.may_replace(path):
+            raise FileExistsError(errno.EEXIST, "not a page of ours", path)
+        _write(path, html_report.page(answer, time.time()), mode)
+    except OSError as error:
+        answer["summary"].append(f"The page could not be written: {error}")
+        answer["retcode"] = answer["retcode"] or ERROR
+
+
+def _write(path: str, text: str, mode: int) -> None:
+    files.write_atomically(path, text.encode(errors="replace"), mode)
+
+
+def _read(path: str, most: int) -> str:
+    """Return the text of a regular file, no larger than so many characters."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{path} is not a regular file")
+        text = file.read(most + 1)
+    if len(text) > most:
+        raise ValueError(f"{path} has more than {most} characters")
+    return text

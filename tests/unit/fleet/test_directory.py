@@ -1,0 +1,51 @@
+"""What a run reads and writes on the master."""
+
+import pytest
+import yaml
+from arp_engine.fleet import audit_history, directory
+from arp_engine.fleet.settings import Settings
+
+ENTRY = {"minion": "db1", "dev": "eth0", "ip": "192.0.2.1"}
+
+
+def answer(*wrong):
+    return {
+        "wrong": list(wrong), "gone": [], "unproven": [], "databases": ["db1"], "summary": [],
+        "totals": {"wrong": len(wrong)}, "retcode": 2 if wrong else 0,
+    }  # fmt: skip
+
+
+def remembered(path, told, is_recorded=True, settled=()):
+    directory.remember("audit", told, is_recorded, Settings(str(path)), lambda _: set(settled))
+    return told
+
+
+def test_run_that_is_not_recorded_is_compared_and_writes_nothing(tmp_path):
+    remembered(tmp_path, answer(ENTRY))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    told = remembered(tmp_path, answer(), is_recorded=False)
+    assert told["history"]["changes"] == {"new": 0, "still": 0, "healed since": 0}
+    told = remembered(tmp_path, answer(), is_recorded=False, settled=["db1 eth0 192.0.2.1"])
+    assert told["summary"] == ["Since the recorded runs: 0 new, 0 still, 1 healed since."]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_corrupt_history_begins_anew_and_says_so(tmp_path):
+    (tmp_path / audit_history.FILE).write_text("[" * 9, encoding="utf-8")
+    [line] = remembered(tmp_path, answer(ENTRY))["summary"]
+    assert line.startswith("The history is not readable, and begins anew: ")
+
+
+def test_run_that_cannot_be_recorded_is_not_exit_code_0():
+    told = remembered("/proc/self", answer())
+    assert told["retcode"] == 1
+    assert told["summary"][-1].startswith("The run could not be recorded: ")
+
+
+@pytest.mark.parametrize("text", ["a: b: c", "{", "\t- x", "!!python/object:os.system {}"])
+def test_acknowledgements_that_are_no_yaml_are_one_line(tmp_path, text):
+    path = tmp_path / "known.yaml"
+    path.write_text(text, encoding="utf-8")
+    options = {"truth_path": ""}
+    with pytest.raises(ValueError, match=r"^acknowledged: [^\n]*is not YAML: [^\n]*$"):
+        directory.read_inputs(options, Settings(acknowledged=str(path)), yaml.safe_load)
