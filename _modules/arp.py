@@ -410,7 +410,7 @@ def stats(ip=None, dev=None, family=None, exclude=None, mac=None):
 
         salt db1 arp.stats family=ipv4
         # db1: ipv4 12 entries (14 of 1024)
-        #   in brackets: entries in all network namespaces, of gc_thresh3
+        #   in brackets: entries that gc_thresh3 limits, in all network namespaces, at most
         #   family  dev   entries  states
         #   ipv4    eth0  12       12 REACHABLE
 
@@ -419,7 +419,9 @@ def stats(ip=None, dev=None, family=None, exclude=None, mac=None):
     Returns a dict by family (``ipv4``, ``ipv6``): ``entries`` (int), ``states`` (state to count),
     ``devices`` (device to state to count), ``warnings`` (list; one line from 80 % of
     ``gc_thresh3`` on, with the sizes to set) and, where the kernel has such a table,
-    ``gc_thresh1``, ``gc_thresh2``, ``gc_thresh3``, ``entries_all_namespaces`` (int).
+    ``gc_thresh1``, ``gc_thresh2``, ``gc_thresh3``, ``entries_all_namespaces`` (int) and
+    ``entries_limited`` (int): how many of these ``gc_thresh3`` counts, at most. It does not count
+    PERMANENT and extern_learn entries; those of other namespaces cannot be told from the rest.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
 

@@ -27,7 +27,7 @@ except ImportError:
         ) from None
 
 reload_if_changed()
-from arp_engine.formula import boot, facts, job_files, plan, schedule, sentinel_unit
+from arp_engine.formula import boot, facts, plan, schedule, sentinel_unit
 from arp_engine.formula import pillar as formula_pillar
 from arp_engine.reporting import files, messages, run_history, sentinel_status, sinks
 
@@ -198,18 +198,8 @@ def _last_journal_line():
 
 def _installed():
     """Return backend, when (cron's words) and wait in seconds of the job that is installed."""
-    paths = _paths()
-    for backend, path in (("cron", paths["cron"]), ("systemd", paths["timer"])):
-        try:
-            with open(path, encoding="utf-8") as file:
-                return (backend, *(job_files.due(file.read()) or ("", 0)))
-        except FileNotFoundError:
-            continue
-    job = {**(__opts__.get("schedule") or {}), **(_saved_jobs() or {})}.get(plan.NAME)
-    if not job:
-        return "", "", 0
-    when = job.get("cron") or f"every {job.get('minutes')} min"
-    return "salt", when, (job.get("splay") or {}).get("start", 0)
+    jobs = {**(__opts__.get("schedule") or {}), **(_saved_jobs() or {})}
+    return facts.installed_job(_paths(), jobs.get(plan.NAME))
 
 
 def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name

@@ -24,7 +24,7 @@ except ImportError:
 
 reload_if_changed()
 from arp_engine.formula import facts as formula_facts
-from arp_engine.formula import pillar, plan, sentinel_unit
+from arp_engine.formula import pillar, plan, schedule, sentinel_unit
 from arp_engine.reporting import messages, run_history, sentinel_status, sinks
 from arp_engine.reporting import metrics as reporting_metrics
 from arp_engine.reporting.events import RUN_TAG, EventKind
@@ -243,10 +243,19 @@ def _record_dir():
 
 def _expected(seen):
     """Return what the sentinel says; None where there is none, and shall be none."""
-    paths = plan.paths(os.path.dirname(__opts__["conf_file"]), __opts__["root_dir"])
-    if sentinel_unit.installed(paths) or (seen.get("pid") and not seen.get("stopped")):
+    if sentinel_unit.installed(_paths()) or (seen.get("pid") and not seen.get("stopped")):
         return seen
     return None
+
+
+def _next_run():
+    """Return when the schedule is due next; None where nobody knows, or nothing is scheduled."""
+    job = formula_facts.installed_job(_paths(), (__opts__.get("schedule") or {}).get(plan.NAME))
+    return schedule.due_after(job.when, job.wait_s, time.time())
+
+
+def _paths():
+    return plan.paths(os.path.dirname(__opts__["conf_file"]), __opts__["root_dir"])
 
 
 def _arp(verb):
@@ -303,7 +312,9 @@ def _write_metrics(directory, stats, history, sentinel):
             dry_run = _arp("revalidate")(test=True)
             suspects = dry_run.get("totals", {}).get("suspects", len(dry_run["suspects"]))
         counters = sinks.kernel_counters()
-        metrics = reporting_metrics.families(stats, suspects, counters, history, sentinel)
+        metrics = reporting_metrics.families(
+            stats, suspects, counters, history, sentinel, _next_run()
+        )
         sinks.write_metrics(directory, metrics)
     except ImportError:
         return [_missing("prometheus_client")]

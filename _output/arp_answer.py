@@ -285,14 +285,15 @@ def _stats(answer):
     sizes, rows = [], []
     for family, counts in answer.items():
         limit = counts.get("gc_thresh3")
-        load = f" ({counts['entries_all_namespaces']} of {limit})" if limit else ""
+        limited = counts.get("entries_limited", counts.get("entries_all_namespaces"))
+        load = f" ({limited} of {limit})" if limit else ""
         sizes.append(f"{family} {_count(counts['entries'], 'entry', 'entries')}{load}")
         for dev, states in counts["devices"].items():
             row = {"family": family, "dev": dev, "entries": sum(states.values())}
             rows.append({**row, "states": _counts(states)})
     headline = f"{'TABLE NEARLY FULL: ' if warnings else ''}{', '.join(sizes)}"
     lines = _labelled(("do", line) for line in warnings)
-    lines.append("in brackets: entries in all network namespaces, of gc_thresh3")
+    lines.append("in brackets: entries that gc_thresh3 limits, in all network namespaces, at most")
     lines += _table("family dev entries states", rows) if rows else []
     return Shown(headline, lines, bool(warnings))
 

@@ -28,6 +28,7 @@ PACKAGES = {
     "systemctl": "systemd",
     "systemd-analyze": "systemd",
     "sshd": "openssh-server",
+    "promtool": "prometheus",
 }
 _DPKG = Path("/var/lib/dpkg/status")
 

@@ -151,4 +151,5 @@ def hygiene(arp, loaders):
             return loaders.modules[f"arp_hygiene.{name}"]
 
     Functions.record = record
+    Functions.opts = loaders.opts
     return Functions()

@@ -6,6 +6,7 @@ configuration names. Standard library alone.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -105,6 +106,7 @@ def metrics(history: History) -> str:
     """Return the numbers of the last recorded audit as a Prometheus textfile."""
     audits = [run for run in history["runs"] if run["name"] == "audit" and _is_whole(run)]
     last = audits[-1] if audits else {}
+    gaps = sorted(late["at"] - early["at"] for early, late in itertools.pairwise(audits[-12:]))
     values = {
         "wrong": ("Entries that a machine which answered contradicts.", last.get("wrong")),
         "gone": ("Entries of machines that are gone.", last.get("gone")),
@@ -113,8 +115,12 @@ def metrics(history: History) -> str:
         "silent": ("Minions that could not be asked.", last.get("silent")),
         "conflicts": ("Minions with two different returns.", last.get("conflicts")),
         "databases_compared": ("Databases whose tables were compared.", last.get("databases")),
-        "last_run_seconds": ("When the last audit ended, since 1970.", last.get("at")),
-        "last_success_seconds": (
+        "last_run_timestamp_seconds": ("When the last audit ended, since 1970.", last.get("at")),
+        "interval_seconds": (
+            "The usual time from one recorded audit to the next.",
+            gaps[len(gaps) // 2] if gaps else None,
+        ),
+        "last_success_timestamp_seconds": (
             "When all minions answered the last time, since 1970.", history["last_success"],
         ),
     }  # fmt: skip

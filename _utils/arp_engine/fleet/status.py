@@ -94,7 +94,8 @@ def _fill(stats: Any) -> tuple[int, int]:
     fills = [(0, 0)]
     for told in stats.values() if isinstance(stats, dict) else ():
         if isinstance(told, dict):
-            entries = told.get("entries_all_namespaces", told.get("entries"))
+            entries = told.get("entries_limited", told.get("entries_all_namespaces"))
+            entries = told.get("entries") if entries is None else entries
             most = told.get("gc_thresh3", 0)
             if type(entries) is int and type(most) is int and entries >= 0 and most >= 0:
                 fills.append((entries, most))

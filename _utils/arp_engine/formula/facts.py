@@ -12,13 +12,37 @@ import pwd
 import shutil
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW
+from . import job_files
 
 _PROC = "/proc/sys/net"
 _FROM_PIP = {"pyroute2": "pyroute2<0.10", "prometheus_client": "prometheus_client"}
 _CAPABILITIES = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_NET_RAW": CAP_NET_RAW}
+
+
+class InstalledJob(NamedTuple):
+    """The scheduled job that is installed here; empty without one."""
+
+    backend: str = ""
+    when: str = ""  # cron's fields or nickname, or "every N min"
+    wait_s: int = 0  # after that
+
+
+def installed_job(paths: Mapping[str, str], salt_job: Mapping[str, Any] | None) -> InstalledJob:
+    """Return the job in our files, or else the one in Salt's own scheduler.
+
+    paths: see formula/plan.py.
+    """
+    for backend, path in (("cron", paths["cron"]), ("systemd", paths["timer"])):
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+            return InstalledJob(backend, *(job_files.due(file.read()) or ()))
+    if not salt_job:
+        return InstalledJob()
+    when = salt_job.get("cron") or f"every {salt_job.get('minutes')} min"
+    return InstalledJob("salt", when, (salt_job.get("splay") or {}).get("start", 0))
 
 
 def gid(user: str) -> int | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -231,19 +230,25 @@ def next_due(when: str, wait_s: int, now: datetime.datetime) -> datetime.datetim
     return None
 
 
-def overdue(when: str, wait_s: int, last: float, now: float) -> float | None:
-    """Return when a run was due of which OVERDUE_S later there is no record; None: none is missing.
+def due_after(when: str, wait_s: int, last: float) -> float | None:
+    """Return when the first run after ``last`` is due, in seconds since 1970; None: nobody knows.
 
-    when, wait_s: as in :func:`next_due`, or "every N min". last: when a run was recorded, the job
-    installed or the machine booted, whatever was latest. Seconds since 1970.
+    when, wait_s: as in :func:`next_due`, or "every N min".
     """
     interval = _EVERY.fullmatch(when)
     if interval:
-        due = last + 60 * int(interval["minutes"]) + wait_s
-    else:
-        moment = next_due(when, wait_s, datetime.datetime.fromtimestamp(last)) if when else None
-        due = moment.timestamp() if moment else math.inf
-    return due if now > due + OVERDUE_S else None
+        return last + 60 * int(interval["minutes"]) + wait_s
+    moment = next_due(when, wait_s, datetime.datetime.fromtimestamp(last)) if when else None
+    return moment.timestamp() if moment else None
+
+
+def overdue(when: str, wait_s: int, last: float, now: float) -> float | None:
+    """Return when a run was due of which OVERDUE_S later there is no record; None: none is missing.
+
+    last: when a run was recorded, the job installed or the machine booted, whatever was latest.
+    """
+    due = due_after(when, wait_s, last)
+    return due if due and now > due + OVERDUE_S else None
 
 
 def span_s(splay: int, kind: str, value: Any) -> int:

@@ -17,6 +17,10 @@ _STATS = {
     "forced_gc_runs": "Times the kernel collected garbage because the table was nearly full.",
     "unresolved_discards": "Packets dropped because their neighbour was not resolved.",
 }
+_EVERYWHERE = {
+    "entries_all_namespaces": "Entries of all network namespaces.",
+    "entries_limited": "Those of them that gc_thresh3 limits, at most.",
+}
 _LIMITS = ("gc_thresh1", "gc_thresh2", "gc_thresh3")
 
 
@@ -47,6 +51,7 @@ def families(
     counters: dict[str, dict[str, int]],
     history: dict[str, Any],
     sentinel: dict[str, Any] | None = None,
+    next_run: float | None = None,
 ) -> list[Metric]:
     """Return every metric of a host.
 
@@ -60,6 +65,8 @@ def families(
         The minion's run history (``reporting/run_history.py``), this run included.
     sentinel
         The status that ``reporting/sentinel_status.py`` reads; None where no sentinel is installed.
+    next_run
+        When the next run is due, in seconds since 1970; None: nobody knows.
     """
     entries = [
         ((family, device, state), count)
@@ -73,11 +80,6 @@ def families(
         for key in _LIMITS
         if key in counts
     ]
-    everywhere = [
-        ((family,), counts["entries_all_namespaces"])
-        for family, counts in sorted(stats.items())
-        if "entries_all_namespaces" in counts
-    ]
     metrics = [
         Metric(
             "entries",
@@ -87,21 +89,35 @@ def families(
             entries,
         ),
         Metric("limit", "gc_thresh1, 2 and 3.", "gauge", ("family", "threshold"), limits),
-        Metric(
-            "entries_all_namespaces",
-            "Entries of all network namespaces; the limits apply to this number.",
-            "gauge",
-            ("family",),
-            everywhere,
-        ),
+        *_everywhere(stats),
         *_of_the_kernel(counters),
         *_of_the_runs(history),
+        Metric(
+            "next_run_timestamp_seconds",
+            "When the next run is due, as of the last run, in seconds since 1970-01-01 UTC.",
+            "gauge",
+            (),
+            [((), next_run)] if next_run else [],
+        ),
         *(_of_the_sentinel(sentinel) if sentinel else []),
     ]
     if suspects is not None:
         what = "Entries kept REACHABLE for longer than ARP alone would."
         metrics.append(Metric("suspects", what, "gauge", (), [((), suspects)]))
     return [each._replace(name=f"arp_hygiene_{each.name}") for each in metrics if each.samples]
+
+
+def _everywhere(stats: dict[str, Any]) -> list[Metric]:
+    return [
+        Metric(
+            name,
+            what,
+            "gauge",
+            ("family",),
+            [((family,), told[name]) for family, told in sorted(stats.items()) if name in told],
+        )
+        for name, what in _EVERYWHERE.items()
+    ]
 
 
 def _of_the_kernel(counters: dict[str, dict[str, int]]) -> list[Metric]:
@@ -124,6 +140,7 @@ def _of_the_runs(history: dict[str, Any]) -> list[Metric]:
         "failures": "Scheduled runs that failed.",
         "checked": "Entries that were probed.",
         "healed": "Entries whose wrong MAC was replaced by the right one.",
+        "duplicates": "Addresses for which two hosts answered.",
         "gone": "Entries whose address no host answered for.",
         "flushed": "Entries deleted.",
     }
@@ -134,7 +151,7 @@ def _of_the_runs(history: dict[str, Any]) -> list[Metric]:
     if last:
         when, well = last["at"], int(not last["failed"])
         seconds = "When the last run ended, in seconds since 1970-01-01 UTC."
-        metrics.append(Metric("last_run_seconds", seconds, "gauge", (), [((), when)]))
+        metrics.append(Metric("last_run_timestamp_seconds", seconds, "gauge", (), [((), when)]))
         metrics.append(
             Metric(
                 "last_run_success",

@@ -14,7 +14,8 @@ KEEP_DAYS = 7
 MAX_HEALS = 1000  # rows: about 120 kB
 MASTER_FUNCTIONS = ("heal", "audit", "arp_born")  # name themselves in a job's metadata, as METADATA
 METADATA = "arp_hygiene_by"
-_TOTALS = ("runs", "failures", "checked", "healed", "gone", "flushed")
+_ANSWERED = ("checked", "healed", "duplicates", "gone", "flushed")  # counted in an answer
+_TOTALS = ("runs", "failures", *_ANSWERED)
 
 History = dict[str, Any]
 Row = dict[str, Any]
@@ -83,7 +84,7 @@ def with_run(history: History, now: float, run: dict[str, Any]) -> History:
     answer = run["answer"]
     history = with_heals(history, run["sentinel"])
     healed = heal_rows(answer.get("healed", []), "run", now)
-    counts = {key: _count(answer, key) for key in ("checked", "healed", "gone", "flushed")}
+    counts = {key: _count(answer, key) for key in _ANSWERED}
     counts.update(runs=1, failures=int(bool(run["failed"])))
     return {
         "last": {"at": int(now), "how": run["how"], "said": run["said"], "failed": run["failed"]},

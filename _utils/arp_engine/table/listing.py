@@ -168,6 +168,9 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
         counted = told.get("entries_all_namespaces", 0) - len(exempt[family])
         has_room = family in limits and limits[family].is_below_gc_thresh2
         gc_thresh3 = told.get("gc_thresh3", 0)
+        if family in limits:  # more than the limit are exempt entries of other namespaces
+            limit = limits[family].gc_thresh2 if has_room else gc_thresh3
+            told["entries_limited"] = min(counted, limit)
         line = capacity.warning(FAMILY_NAMES[family], counted, gc_thresh3, has_room)
         told["warnings"] = [line] if line else []
     return result

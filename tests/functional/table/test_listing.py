@@ -151,6 +151,16 @@ def test_stats_counts_against_the_limits(arp, scene):
     assert set(arp.stats(family="ipv6")) == {"ipv6"}
 
 
+def test_permanent_entries_of_another_namespace_do_not_count(arp, scene):
+    orders = (
+        f"neigh add 198.18.{number >> 8}.{number & 255} lladdr {DEAD} dev w0 nud permanent\n"
+        for number in range(1100)
+    )
+    ip("-n", "worker", "-batch", "-", stdin="".join(orders))
+    counts = arp.stats()["ipv4"]
+    assert counts["entries_all_namespaces"] > counts["gc_thresh3"] >= counts["entries_limited"]
+
+
 def test_up_to_1000_rows_are_sorted(arp, scene):
     scene.fill(500)
     listed = [ipaddress.ip_address(row["ip"]) for row in arp.list(family="ipv4", dev="db0")]

@@ -87,6 +87,7 @@ def test_metrics_are_of_the_last_audit_and_the_last_complete_one():
     lines = audit_history.metrics(history).splitlines()
     assert "arp_fleet_wrong 0" in lines
     assert "arp_fleet_databases_compared 1" in lines
-    assert f"arp_fleet_last_run_seconds {NOW + 1}" in lines
-    assert f"arp_fleet_last_success_seconds {NOW}" in lines
+    assert f"arp_fleet_last_run_timestamp_seconds {NOW + 1}" in lines
+    assert f"arp_fleet_last_success_timestamp_seconds {NOW}" in lines
+    assert "arp_fleet_interval_seconds 1" in lines
     assert all(line.startswith(("# HELP", "# TYPE", "arp_fleet_")) for line in lines)

@@ -19,6 +19,7 @@ STATS = {
         "entries": 3,
         "devices": {"eth0": {"REACHABLE": 2, "STALE": 1}},
         "entries_all_namespaces": 12,
+        "entries_limited": 9,
         "gc_thresh1": 128,
         "gc_thresh2": 512,
         "gc_thresh3": 1024,
@@ -28,7 +29,15 @@ STATS = {
 MEMORY = {
     **run_history.empty(),
     "last": {"at": 1_800_000_000, "how": "revalidate", "said": "", "failed": ""},
-    "totals": {"runs": 7, "failures": 1, "checked": 90, "healed": 2, "gone": 3, "flushed": 0},
+    "totals": {
+        "runs": 7,
+        "failures": 1,
+        "checked": 90,
+        "healed": 2,
+        "duplicates": 4,
+        "gone": 3,
+        "flushed": 0,
+    },
 }
 
 
@@ -64,7 +73,8 @@ def written(tmp_path):
     """The textfile as a scraper reads it: samples by name and labels."""
     parser = pytest.importorskip("prometheus_client.parser")
     counters = {"ipv4": metrics.kernel_counts(STAT)}
-    sinks.write_metrics(str(tmp_path), metrics.families(STATS, 1, counters, MEMORY))
+    families = metrics.families(STATS, 1, counters, MEMORY, None, 1_800_000_310)
+    sinks.write_metrics(str(tmp_path), families)
     path = tmp_path / "arp_hygiene.prom"
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     assert path.stat().st_mode & 0o777 == 0o644
@@ -86,6 +96,7 @@ def test_prometheus_parses_every_metric(written):
         ("arp_hygiene_limit", "ipv4", "thresh2"): 512,
         ("arp_hygiene_limit", "ipv4", "thresh3"): 1024,
         ("arp_hygiene_entries_all_namespaces", "ipv4"): 12,
+        ("arp_hygiene_entries_limited", "ipv4"): 9,
         ("arp_hygiene_suspects",): 1,
         ("arp_hygiene_table_fulls_total", "ipv4"): 3,
         ("arp_hygiene_forced_gc_runs_total", "ipv4"): 4,
@@ -94,9 +105,11 @@ def test_prometheus_parses_every_metric(written):
         ("arp_hygiene_failures_total",): 1,
         ("arp_hygiene_checked_total",): 90,
         ("arp_hygiene_healed_total",): 2,
+        ("arp_hygiene_duplicates_total",): 4,
         ("arp_hygiene_gone_total",): 3,
         ("arp_hygiene_flushed_total",): 0,
-        ("arp_hygiene_last_run_seconds",): 1_800_000_000,
+        ("arp_hygiene_last_run_timestamp_seconds",): 1_800_000_000,
+        ("arp_hygiene_next_run_timestamp_seconds",): 1_800_000_310,
         ("arp_hygiene_last_run_success",): 1,
     }
 

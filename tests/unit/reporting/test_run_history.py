@@ -30,7 +30,8 @@ def test_totals_add_up_over_runs():
         held, NOW + 600, run(checked=9, healed=[], gone=[HEAL], metrics="/srv/m")
     )
     assert held["totals"] == {
-        "runs": 3, "failures": 1, "checked": 18, "healed": 1, "gone": 1, "flushed": 0,
+        "runs": 3, "failures": 1, "checked": 18, "healed": 1, "duplicates": 0, "gone": 1,
+        "flushed": 0,
     }  # fmt: skip
     assert held["last"] == {"at": NOW + 600, "how": "revalidate", "said": "", "failed": ""}
     assert held["heals"] == [{"at": NOW, **HEAL, "by": "run"}]
