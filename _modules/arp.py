@@ -14,6 +14,7 @@ None ever writes a MAC address.
 
 import contextlib
 import logging
+import os
 import signal
 import sys
 import time
@@ -32,6 +33,7 @@ except ImportError:
         ) from None
 
 reload_if_changed()
+from arp_engine import version as engine_version
 from arp_engine.formula import facts
 from arp_engine.reporting import run_history, sinks
 
@@ -56,7 +58,8 @@ __virtualname__ = "arp"
 MAX_RECORDED = 20  # entries of one flush that are recorded each by itself
 __func_alias__ = {"list_": "list"}
 __outputter__ = dict.fromkeys(
-    ("list_", "list_stale", "flush", "revalidate", "stats", "diagnose", "announce"), "arp_answer"
+    ("list_", "list_stale", "flush", "revalidate", "stats", "diagnose", "announce", "version"),
+    "arp_answer",
 )
 
 
@@ -569,3 +572,24 @@ def announce(ip=None, dev=None, test=False, limit=100):
     limit = _parsed("announce", parse.limit, limit)
     words = devices, networks, test, limit
     return _with_exit_code(_run("announce", resolve_announce.announce, *words))
+
+
+def version():
+    """Return which version of these functions this minion has.
+
+    Touches no entry and sends nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' arp.version
+        # db1: 0.1.0
+        #   code  723f4af65c697140
+        #   path  /var/cache/salt/minion/extmods/utils/arp_engine
+
+    Returns a dict: ``version``; ``code`` (a hash of the engine's files: it differs between two
+    checkouts of one version); ``path`` (of the engine: a synced copy wins over one from pip).
+    """
+    path = os.path.join(engine_version.PLACE, "arp_engine")
+    return {"version": engine_version.VERSION, "code": engine_version.code(), "path": path}

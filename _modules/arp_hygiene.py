@@ -27,6 +27,7 @@ except ImportError:
         ) from None
 
 reload_if_changed()
+from arp_engine import version
 from arp_engine.formula import boot, facts, plan, schedule, sentinel_unit
 from arp_engine.formula import pillar as formula_pillar
 from arp_engine.reporting import files, messages, run_history, sentinel_status, sinks
@@ -98,8 +99,8 @@ def status():
     times, or empty), ``last`` (when the last run ended, UTC), ``said`` (its line), ``healed_7d``
     (heals of seven days by any function, see :py:func:`arp_hygiene.healed`; int), ``next`` (when a
     run is due, UTC; empty where only the scheduler knows), ``sentinel`` (``running; `` and its last
-    line, ``not running``, or empty where none is installed), ``problem`` (empty, or one or more of
-    these, with what to do):
+    line, ``not running``, or empty where none is installed), ``version`` and ``code`` (as
+    :py:func:`arp.version`), ``problem`` (empty, or one or more of these, with what to do):
 
     - the last run failed;
     - ``overdue``: a run was due, and 15 minutes later none is recorded;
@@ -128,6 +129,8 @@ def status():
             "healed_7d": run_history.count_recent(history, time.time()),
             "next": run_history.utc(due and due.timestamp()),
             "sentinel": sentinel,
+            "version": version.VERSION,
+            "code": version.code(),
             "problem": "; ".join(filter(None, problems)),
         }
     ]
@@ -165,9 +168,8 @@ def _sentinel_status(seen):
     paths = _paths()
     kinds = sentinel_unit.installed(paths)
     if seen["lives"]:
-        is_old = any(_code_in(paths[f"sentinel_{kind}"]) != _synced_code() for kind in kinds)
-        old = "sentinel: older code than is synced: apply arp_hygiene again" if is_old else ""
-        return f"running; {seen.get('last', '')}", old
+        old = _advice_on_code(seen, kinds, paths) if kinds else ""
+        return f"running; {seen.get('last', '')}", old and f"sentinel: {old}"
     if not kinds:
         return "", ""
     if "service" in kinds:
@@ -181,8 +183,19 @@ def _code_in(path):
         return sentinel_unit.named_code(file.read())
 
 
-def _synced_code():
-    return sentinel_unit.code(sentinel_unit.bundle())
+def _advice_on_code(seen, kinds, paths):
+    """Return what to do where the running sentinel has other code than is synced, or nothing."""
+    synced, runs = version.code(), seen.get("code")
+    if runs == synced:
+        return ""
+    if any(_code_in(paths[f"sentinel_{kind}"]) != synced for kind in kinds):
+        advice = "apply arp_hygiene again"
+    elif "service" in kinds:
+        advice = "systemctl restart arp-hygiene-sentinel"
+    else:
+        advice = "restart the minion"
+    label = f"{seen.get('version')}, code {runs}" if runs else "of an unknown version"
+    return f"older code than is synced ({label}): {advice}"
 
 
 def _last_journal_line():
@@ -265,20 +278,18 @@ def sentinel_code(test=False):
     test (bool, default False)
         Return what would change; write nothing.
 
-    Returns an empty dict where the code was up to date, otherwise ``old`` and ``new``, a hash of
-    each code (``old`` is empty where there was none).
+    Returns an empty dict where the code was up to date, otherwise ``old`` and ``new``, each the
+    ``code`` of :py:func:`arp.version` (``old`` is empty where there was none, or a corrupt file).
 
     Raises CommandExecutionError where it cannot be written.
     """
-    path, data, old = _paths()["sentinel_code"], sentinel_unit.bundle(), ""
+    path = _paths()["sentinel_code"]
+    old, new = version.code(path), version.code()
+    if old == new:
+        return {}
     try:
-        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-            old = sentinel_unit.code(file.read())
-        new = sentinel_unit.code(data)
-        if old == new:
-            return {}
         if not test:
-            files.write_atomically(path, data, 0o644)
+            files.write_atomically(path, sentinel_unit.bundle(), 0o644)
     except OSError as error:
         raise CommandExecutionError(f"cannot write {path}: {error.strerror}") from None
     return {"old": old, "new": new}
@@ -373,7 +384,7 @@ def _sentinel_here(checked):
         booted=bool(salt.utils.systemd.booted()),
         by_ssh=facts.by_ssh(__opts__["root_dir"]),
         python=sys.executable,
-        code=_synced_code(),
+        code=version.code(),
         bundle=_paths()["sentinel_code"],
         installed=installed,
         engines=[name for name in names if name != "arp_sentinel"],

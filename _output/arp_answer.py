@@ -312,6 +312,11 @@ def _status(row):
     )
 
 
+def _version(answer):
+    """Show ``arp.version``."""
+    return Shown(answer["version"], _labelled((key, answer[key]) for key in ("code", "path")))
+
+
 #: What shows an answer, by a key that only this kind of answer has.
 SHOW = {
     "success": _run,
@@ -325,6 +330,7 @@ SHOW = {
     "columns": _compact,
     "ipv4": _stats,
     "ipv6": _stats,
+    "path": _version,
 }
 
 

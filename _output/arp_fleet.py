@@ -5,7 +5,7 @@
 
 #: The tables in order, and the columns of each, the most wanted first.
 TABLES = {
-    "status": "minion problem last healed_7d sentinel table said",
+    "status": "minion problem last healed_7d sentinel table version said",
     "wrong": "minion ip dev mac mac_true machine state suspect owner unchanged_s truth truth_age_s",
     "twice": "ip count machines macs held",
     "gone": "minion ip dev mac state suspect owner unchanged_s why",

@@ -227,8 +227,9 @@ def status(tgt=arguments.DATABASES, tgt_type="compound", timeout=None, batch=200
 
     Returns a dict: ``status`` (list of ``minion``; ``problem``: the last run failed, the sentinel
     is not running, no run is installed, the table is nearly full; ``last`` (UTC), ``healed_7d``,
-    ``sentinel``, ``table`` (entries of gc_thresh3), ``said``); ``silent`` (``minion``, ``why``);
-    ``summary`` (lines); ``jid``; ``jobs``; ``retcode``.
+    ``sentinel``, ``table`` (entries of gc_thresh3), ``version``, ``code``, ``said``); ``silent``
+    (``minion``, ``why``); ``summary`` (lines; names each version that is not this master's);
+    ``jid``; ``jobs``; ``retcode``.
 
     The exit code is a sum: 2 a database has a problem, 4 not every minion answered. 1: an error.
     """

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import pytest
+from arp_engine import version
 
 from lab import cable
 from lab.saltstack import BIN, configure
@@ -61,6 +62,9 @@ def works(minion, *how):
     assert ret["result"] is True
     assert set(ret["changes"]) == {"192.0.2.10 on db0", "2001:db8::10 on db0"}
     assert minion.call(*how, "arp.list_stale") == []
+    told = minion.call(*how, "arp.version")
+    assert (told["version"], told["code"]) == (version.VERSION, version.code())
+    assert version.code(os.path.dirname(told["path"])) == told["code"]
 
 
 @pytest.mark.usefixtures("entries")

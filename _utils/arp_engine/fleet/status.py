@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .. import version
 from . import summary
 from .compare import Row
 
 FULL_SHARE = 0.8  # of gc_thresh3: from here on arp.stats warns, too
+MOST_NAMED = 5  # minions of one version
 _TEXT = 200  # characters of one cell
 
 
@@ -54,6 +56,7 @@ def answer(
     ]
     if silent:
         lines.append(f"{summary.number(len(silent), 'minion')} did not answer.")
+    lines += _mixed(found)
     code = (summary.WRONG if troubled else 0) + (summary.NOT_ALL_ANSWERED if silent else 0)
     if interrupted:
         lines.append(summary.WAS_INTERRUPTED)
@@ -63,6 +66,21 @@ def answer(
         "summary": lines,
         "retcode": code,
     }
+
+
+def _mixed(found: list[Row]) -> list[str]:
+    """Return a line for each version that is not this master's, with the databases that run it."""
+    ours, lines = (version.VERSION, version.code()), []
+    for label in sorted({(row["version"], row["code"]) for row in found} - {ours}):
+        names = sorted(row["minion"] for row in found if (row["version"], row["code"]) == label)
+        named = ", ".join(names[:MOST_NAMED])
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        lines.append(f"Other version than this master's: {_label(*label)} on {named}{more}.")
+    return [*lines, f"This master has {_label(*ours)}: sync what is older."] if lines else []
+
+
+def _label(number: str, code: str) -> str:
+    return f"{number} (code {code})" if number else "an unknown one"
 
 
 def _status(returned: Any) -> Row | None:
@@ -85,6 +103,8 @@ def _row(name: str, status: Row, stats: Any) -> Row:
         "healed_7d": healed if type(healed) is int and healed >= 0 else 0,
         "sentinel": _text(status.get("sentinel")).partition(";")[0],
         "table": f"{entries} of {most}" if most else str(entries),
+        "version": _text(status.get("version")),
+        "code": _text(status.get("code")),
         "said": _text(status.get("said")),
     }
 

@@ -12,19 +12,17 @@ service runs one file that holds the engine as of the last time the formula was 
 where it already has an entry, an engine is refused.
 """
 
-import hashlib
 import io
 import json
 import os
-import pathlib
 import shlex
 import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .. import version
 from . import job_files
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the engine, all rooms
 BUNDLE = "arp_hygiene_sentinel.pyz"  # in the minion's directory: the code a service runs
 SERVICE = "/etc/systemd/system/arp-hygiene-sentinel.service"
 ENGINE = "arp_hygiene_sentinel.conf"  # in the minion's minion.d
@@ -42,7 +40,7 @@ class MinionFacts(NamedTuple):
     booted: bool  # systemd is process 1
     by_ssh: bool
     python: str  # that runs the minion
-    code: str  # see code()
+    code: str  # see version.py
     bundle: str  # path of the code that a service runs
     installed: list[str]  # kinds of sentinel, see RUN_AS
     engines: list[str]  # other entries of the minion's option
@@ -93,21 +91,15 @@ def plan(wanted: Mapping[str, Any] | None, minion: MinionFacts) -> dict[str, Any
     }
 
 
-def bundle(package: str = PACKAGE) -> bytes:
+def bundle() -> bytes:
     """Return the engine as one file that Python can run without what Salt has synced."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
-        for path in sorted(pathlib.Path(package).glob("**/*.py")):
-            name = os.path.join("arp_engine", path.relative_to(package))
-            archive.writestr(zipfile.ZipInfo(name), path.read_bytes())
+        for name, text in version.files().items():
+            archive.writestr(zipfile.ZipInfo(name), text)
         main = "from arp_engine.sentinel.loop import main\n\nmain()\n"
         archive.writestr(zipfile.ZipInfo("__main__.py"), main)
     return data.getvalue()
-
-
-def code(data: bytes) -> str:
-    """Return a short hash of a bundle."""
-    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def named_code(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .. import version
 from .events import OF_SENTINEL
 
 # /proc/net/stat/NAME, one for each family: neigh_stat_seq_show in net/core/neighbour.c
@@ -81,6 +82,13 @@ def families(
         if key in counts
     ]
     metrics = [
+        Metric(
+            "info",
+            "1; what this minion runs is in the labels.",
+            "gauge",
+            ("version",),
+            [((version.VERSION,), 1)],
+        ),
         Metric(
             "entries",
             "Neighbour entries.",

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
+from .. import version
 from . import files, run_history
 from .events import EventKind
 
@@ -33,6 +34,7 @@ class StatusWriter:
         self._path, self._clock = path, clock
         former = read(path, clock()) if path else {}
         self._ours = {"pid": os.getpid(), "since": int(time.time()), "as": run_as}
+        self._ours |= {"version": version.VERSION, "code": version.code() if path else ""}
         self.counts: Counter[str] = Counter(former.get("counts", {}))
         self._told: Counter[str] = Counter(former.get("told", {}))
         self._heals: deque[Status] = deque(former.get("heals", []), MAX_HEALS)

@@ -48,4 +48,3 @@ def test_file_root_has_every_folder_and_no_top_file():
 def test_formula_file_matches_the_tree():
     told = yaml.safe_load((REPO / "FORMULA").read_text())
     assert (REPO / "salt" / told["top_level_dir"] / "init.sls").exists()
-    assert f"version = {told['version']}\n" in (REPO / "setup.cfg").read_text()

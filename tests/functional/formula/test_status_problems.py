@@ -7,6 +7,7 @@ import shutil
 import time
 
 import pytest
+from arp_engine import version
 from arp_engine.reporting import sentinel_status
 from formula import CRON, NO_PIP, apply, caller, everything, mounted, syslog, veth  # noqa: F401
 
@@ -143,12 +144,18 @@ def test_engine_waits_for_the_minion(apply, status, engine):
 def test_sentinel_with_older_code_is_a_problem(apply, status, engine):
     apply(ENGINE)
     beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "last": "watching: db0"}
-    sentinel_status.write(sentinel_status.PATH, beat)
+    sentinel_status.write(sentinel_status.PATH, {**beat, "code": version.code()})
     assert (status()["sentinel"], status()["problem"]) == ("running; watching: db0", "")
+    older = {**beat, "version": "0.0.9", "code": "0123456789abcdef"}
+    sentinel_status.write(sentinel_status.PATH, older)
+    problem = "sentinel: older code than is synced (0.0.9, code 0123456789abcdef): "
+    assert status()["problem"] == problem + "restart the minion"
     lines = engine.read_text().splitlines()
     lines[1] = "# It runs the code 0123456789abcdef."
     engine.write_text("\n".join(lines))
-    assert status()["problem"] == "sentinel: older code than is synced: apply arp_hygiene again"
+    assert status()["problem"] == problem + "apply arp_hygiene again"
+    sentinel_status.write(sentinel_status.PATH, beat)
+    assert "(of an unknown version): " in status()["problem"]
 
 
 def test_all_problems_are_named(apply, status, engine):
@@ -163,6 +170,6 @@ def test_status_is_empty_after_removal(apply, status, engine):
     assert not apply(JOB, "arp_hygiene.remove").failed
     assert status() == {
         "installed": "", "last": "", "said": "no run yet", "healed_7d": 0, "next": "",
-        "sentinel": "", "problem": "",
+        "sentinel": "", "version": version.VERSION, "code": version.code(), "problem": "",
     }  # fmt: skip
     assert not os.path.exists(os.path.dirname(sentinel_status.PATH))

@@ -1,5 +1,6 @@
 """One line for each database, the worst first."""
 
+from arp_engine import version
 from arp_engine.fleet import status
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ def status_of(**more):
         "last": "2026-11-24T07:30:02Z",
         "said": "1 healed",
         "problem": "",
+        "version": version.VERSION,
+        "code": version.code(),
     }
     return {"ret": [{**row, "healed_7d": 3, "sentinel": "running; healed x", **more}]}
 
@@ -44,6 +47,23 @@ def test_table_near_its_limit_is_a_problem():
     [row] = answer["status"]
     assert (row["table"], row["problem"]) == ("820 of 1024", "the neighbour table is nearly full")
     assert row["sentinel"] == "running"
+
+
+def test_mixed_fleet_is_named():
+    same = {f"db{number}": status_of() for number in range(3)}
+    assert len(shown(same)["summary"]) == 2
+    older = {f"old{number}": status_of(version="0.0.9", code="12ab") for number in range(7)}
+    other = {"never": {"ret": [{"installed": "cron"}]}, "edited": status_of(code="34cd")}
+    answer = shown({**same, **older, **other})
+    assert [row["version"] for row in answer["status"] if row["minion"] == "old3"] == ["0.0.9"]
+    assert answer["summary"][2:] == [
+        "Other version than this master's: an unknown one on never.",
+        "Other version than this master's: 0.0.9 (code 12ab) on old0, old1, old2, old3, old4 "
+        "and 2 more.",
+        f"Other version than this master's: {version.VERSION} (code 34cd) on edited.",
+        f"This master has {version.VERSION} (code {version.code()}): sync what is older.",
+    ]
+    assert answer["retcode"] == 4, "it is no problem: so is each rollout"
 
 
 ANYTHING = st.recursive(

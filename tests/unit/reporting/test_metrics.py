@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from arp_engine import version
 from arp_engine.reporting import metrics, run_history, sinks
 
 # cat /proc/net/stat/arp_cache, Linux 6.1, two CPUs
@@ -90,6 +91,7 @@ def written(tmp_path):
 
 def test_prometheus_parses_every_metric(written):
     assert written == {
+        ("arp_hygiene_info", version.VERSION): 1,
         ("arp_hygiene_entries", "eth0", "ipv4", "REACHABLE"): 2,
         ("arp_hygiene_entries", "eth0", "ipv4", "STALE"): 1,
         ("arp_hygiene_limit", "ipv4", "thresh1"): 128,

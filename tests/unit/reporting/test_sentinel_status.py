@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import time
 
 import pytest
+from arp_engine import version
 from arp_engine.reporting import sentinel_status
 
 
@@ -33,3 +35,10 @@ def test_damaged_status_is_not_believed(tmp_path, damage):
     path.write_text(json.dumps({**whole, **damage}), encoding="utf-8")
     told = sentinel_status.read(str(path), 2.0)
     assert told == {"lives": False, "why": f"cannot read {path}"}
+
+
+def test_status_names_the_version_and_the_code_that_run(tmp_path):
+    path = str(tmp_path / "sentinel.json")
+    assert sentinel_status.StatusWriter(path, "service").write() == ""
+    seen = sentinel_status.read(path, time.monotonic())
+    assert (seen["version"], seen["code"]) == (version.VERSION, version.code())
