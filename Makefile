@@ -27,7 +27,7 @@ bench: $(VENV)/picture
 # The last parts mostly wait, so three of them run side by side; the output of each is printed when it
 # is over. PARTS are the rooms that take longest, and the rest.
 PARTS = formula resolve sentinel rest
-SIDE_BY_SIDE = $(MAKE) --no-print-directory -j3 --output-sync=target
+SIDE_BY_SIDE = $(MAKE) --no-print-directory --keep-going -j3 --output-sync=target
 test: lint unit
 	$(SIDE_BY_SIDE) integration $(PARTS:%=functional-%)
 

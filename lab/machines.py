@@ -29,7 +29,14 @@ def refuse_outside():
 def run(*words, check=True, timeout_s=60, env=None, stdin=None):
     """Run a command and return its output; ``stdin`` is its input."""
     done = subprocess.run(
-        words, input=stdin, capture_output=True, text=True, timeout=timeout_s, env=env, check=False
+        words,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",  # a device's name may be any bytes
+        timeout=timeout_s,
+        env=env,
+        check=False,
     )
     if check and done.returncode:
         raise Failed(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")

@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import os
 import pathlib
-import re
 import shutil
 
 import pytest
@@ -16,40 +15,12 @@ import salt.config
 from arp_engine.reporting import sentinel_status
 from arp_engine.table import capacity
 from saltfactories.utils.functional import Loaders
-from stage import Scene, ip
+from stage import Crowd, Scene
 
 from lab.cable import BORN, DEAD, HOST, many  # noqa: F401
 from lab.saltstack import configure
 
 CLONE_NEWNET = 0x40000000
-
-
-class Crowd:
-    """The neighbours of a test's namespace, which the kernel takes down when it has time.
-
-    Its limits (gc_thresh) hold for all namespaces together, those of other suites too: only what
-    the test before this one has left is waited for.
-    """
-
-    still_there = 0  # neighbours of all namespaces, when those of the test before are gone
-
-    @staticmethod
-    def everywhere():
-        """Return how many neighbours all namespaces of this machine hold."""
-        return sum(map(int, re.findall(r"entries (\d+)", ip("-s", "ntable"))))
-
-    @classmethod
-    def leave(cls):
-        """Count the neighbours of this namespace, at the end of a test."""
-        here = len(ip("neigh", "show", "nud", "all").splitlines())
-        cls.still_there = cls.everywhere() - here if here >= 100 else 0
-
-    @classmethod
-    def await_departure(cls):
-        """Wait until those neighbours are gone; ten seconds at most, as others come meanwhile."""
-        if cls.still_there:
-            with contextlib.suppress(AssertionError):
-                Scene.until(lambda: cls.everywhere() <= cls.still_there + 50, 10)
 
 
 @pytest.fixture(autouse=True)
@@ -65,13 +36,14 @@ def scene():
     with open("/proc/self/ns/net", encoding="ascii") as before:
         if libc.unshare(CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "unshare")
-        Crowd.await_departure()
+        crowd = Crowd()
         try:
-            yield Scene()
-            Crowd.leave()
+            yield Scene(crowd)
+            crowd.count()
         finally:  # also where it could not be laid
             if libc.setns(before.fileno(), CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "setns")
+            crowd.leave()
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ NETWORKS = ["192.0.2.0/25", "192.0.2.64/26", "2001:db8::/64", "0.0.0.0/0", "224.
 @pytest.fixture
 def stage(scene):
     """A host with three devices on which nothing moves by itself."""
+    scene.crowd.enter()
     for name in DEVICES[1:]:
         ip("link", "add", name, "type", "veth", "peer", "name", f"{name}p")
         ip("link", "set", name, "up")
