@@ -114,6 +114,15 @@ class Syslog:
                 lines.append(self._socket.recv(65536).decode().rstrip("\0\n"))
         return [line[line.index("arp_hygiene: ") :] for line in lines]
 
+    @staticmethod
+    def fill():
+        """Send until there is room for no more, as where its reader is stopped."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+            sender.connect("/dev/log")
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sender.send(b"<29>arp_hygiene: full")
+
     def close(self):
         self._socket.close()
 

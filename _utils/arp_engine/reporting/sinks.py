@@ -9,6 +9,8 @@ import contextlib
 import contextvars
 import fcntl
 import os
+import select
+import socket
 import syslog
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from typing import Any
 from . import files, run_history
 from . import metrics as reporting_metrics
 
-SYSLOG_TAG = "arp_hygiene"
+SYSLOG, SYSLOG_TAG = "/dev/log", "arp_hygiene"
 HISTORY = "memory.json"
 TEXTFILE = "arp_hygiene.prom"
 _DIRECTORY = "var/lib/arp_hygiene"  # of the history, below the minion's root_dir
@@ -34,12 +36,29 @@ def history_directory(root_dir: str) -> str:
 
 
 def log(line: str, failed: bool = False) -> None:
-    """Write one line to syslog (on a systemd host: the journal); no error where none listens."""
+    """Write one line to syslog (on a systemd host: the journal); no error where none listens.
+
+    Where the reader is stopped, the line is lost: syslog(3) would wait for it.
+    """
+    if not _is_syslog_read():
+        return
     syslog.openlog(SYSLOG_TAG, 0, syslog.LOG_DAEMON)
     try:
         syslog.syslog(syslog.LOG_ERR if failed else syslog.LOG_NOTICE, line)
     finally:
         syslog.closelog()
+
+
+def _is_syslog_read() -> bool:
+    """Tell whether there is room for a line, or nobody who could have any."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(SYSLOG)
+        except OSError:
+            return True  # absent, or a stream: syslog(3) copes with both
+        ready = select.poll()
+        ready.register(probe, select.POLLOUT)
+        return bool(ready.poll(0))
 
 
 def read_history(directory: str) -> tuple[run_history.History, str]:

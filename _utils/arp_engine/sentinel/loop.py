@@ -359,11 +359,13 @@ class _Session:
 def _print(kind: EventKind, line: str, _facts: throttle.Row) -> None:
     """Print a line; for the journal with the priority that a scheduled run gives to syslog.
 
-    A line that cannot be written (full disk, dead journal) is lost; watching goes on.
+    A line that cannot be written (full disk, dead or stopped journal) is lost; watching goes on.
     """
     urgency = f"<{3 if kind.is_urgent else 5}>" if "JOURNAL_STREAM" in os.environ else ""
     with contextlib.suppress(OSError):
-        print(urgency + line, flush=True)
+        # A write would wait for a reader that is so late that there is no room for a line.
+        if sys.stdout and select.select([], [sys.stdout], [], 0)[1]:
+            print(urgency + line, flush=True)
 
 
 def main() -> None:

@@ -280,6 +280,19 @@ def test_corrupt_history_is_reported_and_replaced(installed, syslog, caller):
     assert syslog.lines() == []
 
 
+def test_run_ends_while_the_reader_of_syslog_is_stopped(installed, syslog, caller):
+    """Its line is lost; where it waited for ever, no further run would come."""
+    installed(clean={"how": "flush"})
+    neighbour("192.0.2.10")
+    syslog.fill()
+    assert fire("timeout", "60") == ""
+    assert set(syslog.lines()) == {"arp_hygiene: full"}
+    assert caller.cmd("arp_hygiene.status")[0]["said"] == "1 flushed"
+    neighbour("192.0.2.10")
+    assert fire() == ""
+    assert syslog.lines() == ["arp_hygiene: 1 flushed"]
+
+
 def test_full_disk_is_reported_and_the_run_happens(installed, syslog):
     """The run itself still happens: its disk is not what it is about."""
     record = installed(clean={"how": "flush"}).record

@@ -1,6 +1,8 @@
 """What a sentinel has done: in status, memory and metrics of the runs; and its own failures."""
 
+import contextlib
 import json
+import os
 import pathlib
 import re
 import signal
@@ -15,6 +17,7 @@ from arp_engine.formula import sentinel_unit
 from arp_engine.reporting import sentinel_status
 from arp_engine.sentinel import loop
 from conftest import BORN, DEAD
+from formula import mounted
 from sentry import connect, database, guard, healed_line, syn  # noqa: F401
 
 from lab.saltstack import SENTINEL
@@ -180,6 +183,44 @@ def test_it_watches_while_nobody_reads_its_output(scene, repo, database):
             assert begun.poll() is None
         finally:
             begun.terminate()
+    sentinel_status.remove(sentinel_status.PATH)
+
+
+def test_it_watches_while_the_disk_of_its_status_is_full(scene, guard, database):
+    path = pathlib.Path(sentinel_status.PATH)
+    path.parent.mkdir(exist_ok=True)
+    with mounted("-t", "tmpfs", "-o", "size=8k", "tmpfs", path.parent):
+        theirs = path.parent / "theirs"
+        theirs.write_bytes(bytes(8192))
+        begun = guard(ready="failed")
+        assert connect("192.0.2.10") < 0.9
+        begun.until("healed")
+        assert begun.told("failed") == [f"failed: cannot write {path}: No space left on device"]
+        theirs.unlink()
+        scene.add("192.0.2.10", "reachable", DEAD)
+        assert connect("192.0.2.10") < 0.9
+        scene.until(lambda: len(status().get("heals", [])) == 2)
+        assert status()["lives"]
+        begun.end()
+
+
+def test_it_watches_while_the_reader_of_its_output_is_stopped(scene, database):
+    """Such as a stopped journald: a write would wait for it."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    with subprocess.Popen(SENTINEL, stdout=writer, stderr=subprocess.DEVNULL) as begun:
+        try:
+            scene.until(lambda: status()["lives"])
+            assert connect("192.0.2.10") < 0.9
+            scene.until(lambda: status().get("heals"))
+        finally:
+            begun.kill()
+            os.close(writer)
+            os.close(reader)
     sentinel_status.remove(sentinel_status.PATH)
 
 
