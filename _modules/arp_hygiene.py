@@ -144,6 +144,7 @@ def _schedule_problems(backend, when, wait_s, history):
         with contextlib.suppress(OSError):
             latest.append(os.stat(path).st_mtime)
     problems = [facts.why_unrecordable(paths["record"])]
+    latest = [at for at in latest if at < now + run_history.DAY_S]  # not of a clock far ahead
     due = schedule.overdue(when, wait_s, max(latest), now)
     if due:
         problems.append(

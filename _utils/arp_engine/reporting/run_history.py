@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 KEEP_DAYS = 7
+DAY_S = 86400  # a time further ahead is not believed: the clock was wrong then, or is now
 MAX_HEALS = 1000  # rows: about 120 kB
 MASTER_FUNCTIONS = ("heal", "audit", "arp_born")  # name themselves in a job's metadata, as METADATA
 METADATA = "arp_hygiene_by"
@@ -122,8 +123,9 @@ def unreported(history: History, rows: list[Row], now: float) -> list[Row]:
 
 
 def recent_heals(history: History, now: float) -> list[Row]:
-    """Return the heals of the last seven days, oldest first."""
-    return [row for row in history["heals"] if row["at"] > now - KEEP_DAYS * 86400]
+    """Return the heals of the last seven days, oldest first; none of a clock that was far ahead."""
+    since, until = now - KEEP_DAYS * DAY_S, now + DAY_S
+    return [row for row in history["heals"] if since < row["at"] < until]
 
 
 def count_recent(history: History, now: float) -> int:

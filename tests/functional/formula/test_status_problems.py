@@ -59,6 +59,17 @@ def test_job_that_no_daemon_runs_is_overdue(apply, status, monkeypatch):
     assert status()["problem"].endswith("check that a cron daemon runs and reads /etc/cron.d")
 
 
+def test_run_of_a_clock_that_was_years_ahead_hides_no_overdue_run(apply, status, monkeypatch):
+    apply(JOB)
+    loaded = apply.caller.sminion.functions["arp_hygiene.status"].__globals__
+    run = {"how": "revalidate", "said": "", "failed": "", "metrics": None, "answer": {}}
+    ahead = time.time() + 3 * 365 * 86400
+    loaded["sinks"].record_run(str(apply.record), ahead, {**run, "sentinel": []})
+    assert status()["last"] == loaded["run_history"].utc(int(ahead))
+    monkeypatch.setattr(loaded["schedule"], "OVERDUE_S", -1800)
+    assert status()["problem"].startswith("overdue: a run was due at ")
+
+
 def test_full_disk_of_the_history_is_a_problem(apply, status):
     apply(JOB)
     with mounted("-t", "tmpfs", "-o", "size=4k,mode=750", "tmpfs", apply.record):

@@ -47,6 +47,17 @@ def test_heal_is_dropped_after_seven_days():
     assert run_history.with_run(held, NOW + 7 * DAY, run())["totals"]["healed"] == 1
 
 
+def test_heals_of_a_clock_that_was_years_ahead_go_when_it_is_set_back():
+    ahead = NOW + 1000 * DAY
+    held = run_history.with_run(run_history.empty(), ahead, run(healed=[HEAL] * 2000))
+    assert len(held["heals"]) == run_history.MAX_HEALS
+    assert run_history.count_recent(held, NOW) == 0
+    held = run_history.with_run(held, NOW, run(healed=[HEAL]))
+    assert held["heals"] == [{"at": NOW, **HEAL, "by": "run"}]
+    seen = [{"at": NOW + 5, **HEAL, "by": "sentinel"}]
+    assert run_history.unreported(held, seen, NOW + 9) == seen
+
+
 def test_sentinel_heals_are_recorded_once_and_in_order():
     early, late = ({"at": NOW + at, **HEAL, "by": "sentinel"} for at in (-5, 5))
     held = run_history.with_run(run_history.empty(), NOW, run(healed=[HEAL], sentinel=[early]))
