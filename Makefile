@@ -8,7 +8,7 @@ PICTURE ?= build/outage
 PRIVATE = $(PYTHON) lab/private.py
 PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 
-.PHONY: demo film bench test test-long fuzz kernels lint unit functional integration delivery bare matrix clean
+.PHONY: demo film bench databases soak test test-long fuzz kernels lint unit functional integration delivery bare matrix clean
 .DELETE_ON_ERROR:
 
 # The outage, its causes and its cures; FAST=1 plays fewer scenes. Draws a picture.
@@ -50,6 +50,14 @@ functional-%: $(VENV)/ready
 # The functional tests as if no optional program were installed (lab/bare.py).
 bare-%: $(VENV)/ready
 	$(PRIVATE) $(PYTHON) -m lab.bare $(VENV)/bin/python -m pytest $(where)
+
+# PostgreSQL and Redis under load while machines are re-created: the table in docs/why.md.
+databases: $(VENV)/ready
+	$(PRIVATE) $(VENV)/bin/python -m benchmarks.databases
+
+# Whether anything grows in an hour of the sentinel and in 2,000 runs; MINUTES=5: shorter.
+soak: $(VENV)/ready
+	$(PRIVATE) $(VENV)/bin/python -m benchmarks.soak --minutes $(or $(MINUTES),60)
 
 # The slow tests: whole fleets, and 500 random tables instead of 30.
 test-long: $(VENV)/picture

@@ -73,9 +73,9 @@ class Fabric:
         if not missing("nft"):
             self.core.do(f"nft {rule}")
 
-    def database(self, name, number):
+    def database(self, name, number, mac=""):
         """Add a database host. Requests it sends are the ones this fabric may lose."""
-        machine = self._plug(name, number, f"02:00:00:00:01:{number:02x}")
+        machine = self._plug(name, number, mac or f"02:00:00:00:01:{number:02x}")
         for rule in RULES[self.kind]:
             self._nft(f"add rule bridge lab in iifname {machine.port} arp operation request {rule}")
         self._databases.append(machine)
@@ -106,6 +106,8 @@ class Fabric:
             self._nft(f"delete element bridge lab owners {{ {_asked(machine.ip6)} }}")
         machine.stop()
         del self.machines[machine.name]
+        if machine in self._databases:
+            self._databases.remove(machine)
 
     def divert(self, database, ip, service_port, mac):
         """Divert one service's traffic for ``ip`` to a load balancer that preserves addresses."""
