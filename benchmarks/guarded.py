@@ -132,6 +132,7 @@ class Guard:
 
     def __init__(self, *options):
         self._process = subprocess.Popen([*SENTINEL, *options], stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid  # `env` becomes it
         self._process.stdout.readline()
         self._is_killed = False
         self._lines = threading.Thread(target=self._process.stdout.read, daemon=True)

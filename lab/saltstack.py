@@ -93,7 +93,11 @@ class Master:
         (root / "etc").mkdir(parents=True)
         options = {"root_dir": str(root), "auto_accept": True, "timeout": 60, **options}
         (root / "etc" / "master").write_text(yaml.safe_dump(options))
-        words = [str(BIN / "salt-master"), "-c", str(root / "etc"), "-l", "quiet"]
+        self.start()
+
+    def start(self):
+        """Start it; also again, with the keys and files that it had."""
+        words = [str(BIN / "salt-master"), "-c", str(self.root / "etc"), "-l", "quiet"]
         quiet = subprocess.DEVNULL
         self._daemon = subprocess.Popen(words, start_new_session=True, stdout=quiet, stderr=quiet)
 

@@ -123,3 +123,33 @@ def test_killed_engine_is_started_again(site):
     os.kill(former["pid"], signal.SIGKILL)
     poll("another one watches", 60, lambda: site.watches(former["pid"]))
     site.heals()
+
+
+def test_engine_heals_while_the_master_is_gone(site):
+    """Events that cannot be sent wait, and cost neither threads nor descriptors."""
+    site.apply({"as": "engine", "dev": "eth0"})
+    site.end(signal.SIGTERM)
+    site.start()
+    pid = poll("exactly one watches", 60, site.watches)["pid"]
+    site.heals()
+    held = holds(pid)
+    site.centre.master.stop()
+    for _again in range(10):
+        site.heals()
+    assert site.watches()["pid"] == pid
+    assert all(now <= before + 3 for now, before in zip(holds(pid), held, strict=True)), held
+    site.centre.master.start()
+    poll("the minion answers", 180, lambda: site.centre.master.up() == {"db1"}, every_s=1)
+    site.heals()
+    assert site.watches()["pid"] == pid
+    (row,) = site.centre.master.salt("db1", "arp_hygiene.status")["db1"]
+    assert (row["healed_7d"], row["problem"]) == (12, "")
+    log = site.minion.log()
+    assert "Traceback" not in log, log
+
+
+def holds(pid):
+    """Return a process's descriptors, threads, and memory in tens of MB."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    threads, memory_kb = (int(status.split(name)[1].split()[0]) for name in ("Threads:", "VmRSS:"))
+    return len(os.listdir(f"/proc/{pid}/fd")), threads, memory_kb // 10_000
