@@ -15,7 +15,7 @@ import salt.config
 from arp_engine.reporting import sentinel_status
 from arp_engine.table import capacity
 from saltfactories.utils.functional import Loaders
-from stage import Crowd, Scene
+from stage import Crowd, Scene, ip  # noqa: F401
 
 from lab.cable import BORN, DEAD, HOST, many  # noqa: F401
 from lab.saltstack import configure
