@@ -25,6 +25,7 @@ OTHER = "02:00:00:00:00:0d"
 METRIC = re.compile(r"\b(?:arp_hygiene|arp_fleet|up)\w*\b(?:\{[^}]*\})?")
 AT = {  # when it has to fire, where not after 30 minutes
     "ArpHygieneTableFull": "10m",
+    "ArpHygieneMixedVersions": "400m",
     "ArpFleetAuditOverdue": "80m",
     "ArpFleetAuditIncomplete": "200m",
 }
@@ -86,7 +87,7 @@ def audits(at, **found):
     for minutes, more in ((60, {}), (45, {}), (30, {}), (15, {}), (0, found)):
         run = {**lists, "totals": totals | more, "databases": ["db1"]}
         run["retcode"] = 4 if more.get("silent") else 0
-        history = audit_history.with_run(history, at - minutes * 60, "audit", run)
+        history = audit_history.with_run(history, at - minutes * 60, "audit", run, ())
     return samples(audit_history.metrics(history))
 
 
@@ -120,6 +121,7 @@ def troubles(textfile, scene, wire, stopped):
     sentinel(stopped, watching=1)
     trouble("ArpHygieneSentinelDown", textfile())
     trouble("ArpHygieneMetricsMissing", dict.fromkeys(textfile()))
+    trouble("ArpHygieneMixedVersions", {("arp_hygiene_info", (("version", "0.0.9"),)): 1})
     trouble("ArpFleetWrongEntries", audits(time.time(), wrong=1))
     trouble("ArpFleetDuplicateAddress", audits(time.time(), twice=1))
     trouble("ArpFleetConflict", audits(time.time(), conflicts=1))
@@ -257,11 +259,11 @@ def test_every_query_of_the_dashboard_is_answered(repo, real, tmp_path):
 
 @promtool
 def test_metric_names_follow_the_conventions(textfile, real):
+    audit = {"wrong": [], "gone": [], "unproven": [], "databases": [], "retcode": 0}
+    totals = {"wrong": 0, "silent": 0}
     fleet = audit_history.with_run(
-        audit_history.empty(), time.time(), "audit",
-        {"wrong": [], "gone": [], "unproven": [], "totals": {"wrong": 0, "silent": 0},
-         "databases": [], "retcode": 0},
-    )  # fmt: skip
+        audit_history.empty(), time.time(), "audit", {**audit, "totals": totals}, ()
+    )
     for text in (textfile.path.read_text(), audit_history.metrics(fleet)):
         done = subprocess.run(
             ["promtool", "check", "metrics"],
