@@ -48,7 +48,7 @@ def _play(fast, path):
     for sentence in table.said(outages):
         say(sentence)
     picture.draw(outages, flows, cures.available(), path)
-    say(f"Picture: {path}.svg and {path}.png")
+    say(f"Picture: {path}.svg; an excerpt: {path}.png")
     return wrong + film.broken(outages, flows)
 
 

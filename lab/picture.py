@@ -1,4 +1,4 @@
-"""The film's results as one picture: a timeline per cause and cure, and the harm beside it."""
+"""The film's results as a picture: a timeline per cause and cure, and the harm beside it."""
 
 import os
 import sys
@@ -13,13 +13,14 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 
-from lab.cures import BY_ITSELF, SENTINEL
+from lab.cures import ALL, BY_ITSELF, NOTHING, REVALIDATE, SENTINEL
 from lab.scenes import BALANCED, CURE_AFTER_S, DUPLICATE, PLAIN, UPPER
 from lab.table import harm_cell
 
 # Colours that the colour-blind can tell apart (Okabe and Ito).
 FAILS, SLOW, WORKS, PALE = "#d55e00", "#f0c04a", "#009e73", "#eeeeee"
 SLOW_S = 0.25
+EXCERPT = (NOTHING, ALL, REVALIDATE, SENTINEL)
 HEADINGS = {
     PLAIN: "plain STALE entry",
     UPPER: "confirmed by\nan application",
@@ -36,17 +37,29 @@ FABRICS = {
 
 
 def draw(outages, flows, cures, path):
-    """Draw it to ``path``.svg and ``path``.png."""
+    """Draw all to ``path``.svg, and four cures on three columns, for a phone, to ``path``.png."""
     plt.rcParams.update({"font.size": 9, "svg.hashsalt": "outage", "font.family": "DejaVu Sans"})
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    names = [cure for cure in cures if any(row["cure"] == cure for row in outages)]
+    figure = _figure(outages, flows, names, HEADINGS, FABRICS)
+    figure.savefig(f"{path}.svg", metadata={"Date": None})
+    few = [cure for cure in EXCERPT if cure in names]
+    causes = [PLAIN, BALANCED if any(row["cause"] == BALANCED for row in outages) else UPPER]
+    figure = _figure(outages, flows, few, causes, ["lossy"])
+    figure.savefig(f"{path}.png", dpi=160)
+    plt.close("all")
+
+
+def _figure(outages, flows, names, causes, fabrics):
     seen = {(row["cause"], row["cure"]): row for row in outages}
-    causes = [cause for cause in HEADINGS if cause in {key[0] for key in seen}]
-    names = [cure for cure in cures if cure in {key[1] for key in seen}]
-    fabrics = [key for key in FABRICS if key in {row["kind"] for row in flows}]
-    ratios = [1.7] * len(causes) + [max(0.95 * len(fabrics), 3.1)]
+    causes = [cause for cause in causes if cause in {key[0] for key in seen}]
+    fabrics = [key for key in fabrics if key in {row["kind"] for row in flows}]
+    is_excerpt = len(fabrics) <= 1
+    ratios = [1.7] * len(causes) + [max(0.95 * len(fabrics), 1.3 if is_excerpt else 3.1)]
     figure, axes = plt.subplots(
         1,
         len(causes) + 1,
-        figsize=(2 + sum(ratios), 2 + 0.46 * len(names)),
+        figsize=(1.5 + sum(ratios), 1.5 + 0.46 * len(names) + 0.5 * (not is_excerpt)),
         width_ratios=ratios,
         layout="constrained",
     )
@@ -56,18 +69,10 @@ def draw(outages, flows, cures, path):
     for label in axes[0].get_yticklabels():
         ours = label.get_text().startswith("arp.") or label.get_text() == SENTINEL
         label.set_fontweight("bold" if ours else "normal")
-    _harm(
-        axes[-1],
-        {(row["kind"], row["cure"]): row for row in flows},
-        fabrics,
-        names,
-    )
-    _caption(figure)
-    for kind in ("svg", "png"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        hidden = {"Date": None} if kind == "svg" else {}
-        figure.savefig(f"{path}.{kind}", dpi=130, metadata=hidden)
-    plt.close(figure)
+    harm = {(row["kind"], row["cure"]): row for row in flows}
+    _harm(axes[-1], harm, fabrics, names, "lost packets\nof a healthy flow" * is_excerpt)
+    _caption(figure, 2 if is_excerpt else 4)
+    return figure
 
 
 def _timelines(axis, rows, heading):
@@ -102,7 +107,7 @@ def _spans(attempts, late):
     return [(max(0, a), max(0, b) - max(0, a), colour) for a, b, colour in spans if b > 0]
 
 
-def _harm(axis, seen, fabrics, names):
+def _harm(axis, seen, fabrics, names, title):
     """A field for each cure and fabric, coloured by whether a healthy flow lost packets."""
     for place, cure in enumerate(names):
         for column, fabric in enumerate(fabrics):
@@ -117,15 +122,17 @@ def _harm(axis, seen, fabrics, names):
     axis.set(xlim=(0, len(fabrics)), ylim=(len(names) - 0.4, -0.6), yticks=[])
     axis.set_xticks([column + 0.5 for column in range(len(fabrics))])
     axis.set_xticklabels([FABRICS[fabric] for fabric in fabrics], fontsize=8)
-    times = next(iter(seen.values()))["times"]
-    cured = "the cure once" if times == 1 else f"the cure {times} times"
-    axis.set_title(f"harm to a healthy flow, {cured}\n(1,000 packets/s: lost, worst delay)")
+    if not title:
+        times = next(iter(seen.values()))["times"]
+        cured = "the cure once" if times == 1 else f"the cure {times} times"
+        title = f"harm to a healthy flow, {cured}\n(1,000 packets/s: lost, worst delay)"
+    axis.set_title(title)
     axis.title.set_fontsize(9.5)
     axis.spines[["top", "right", "left", "bottom"]].set_visible(False)
     axis.tick_params(length=0)
 
 
-def _caption(figure):
+def _caption(figure, columns):
     """Add the legend of the colours."""
     handles = [
         Patch(color=FAILS, label="a new worker's connection fails (timeout 2 s)"),
@@ -133,4 +140,4 @@ def _caption(figure):
         Patch(color=WORKS, label="works"),
         plt.Line2D([], [], color="black", linewidth=2, label="the cure is applied"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
