@@ -91,7 +91,7 @@ def status():
     .. code-block:: bash
 
         salt db1 arp_hygiene.status
-        # db1: last run 2026-03-01T02:14:07Z, 0 healed in seven days
+        # db1: no problem, last run 2026-03-01T02:14:07Z, 0 healed in seven days
         #   installed  cron */5 * * * *
         #   ...
 

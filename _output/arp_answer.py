@@ -5,6 +5,7 @@ other machines write them, a control character is shown (``\x1b``) and never rea
 """
 
 import json
+import re
 import shutil
 import textwrap
 from collections import Counter
@@ -41,7 +42,7 @@ LABELS = {
 }
 #: Verdicts after which nobody has to do anything, and what is said instead of a command.
 NOTHING_TO_DO = {
-    "right": "nothing in the table: it is not the cause",
+    "right": "nothing in the table: look at that host (service, filter, route back)",
     "no entry": "nothing: the next packet resolves the address",
     "wrong, now corrected by asking": "nothing here; on the other hosts: arp.revalidate {}",
     "not on this link, next hop judged": "nothing here: look behind that router",
@@ -158,12 +159,17 @@ def _entries(rows):
     """Show ``arp.list``. Multicast is not shown beside other entries: nobody can act on it."""
     unicast = [row for row in rows if row["owner"] != "multicast"]
     multicast, chosen = len(rows) - len(unicast), unicast or rows
+    chosen = sorted(chosen, key=lambda row: ":" in row["ip"])  # IPv4 first
     states = Counter(row["state"] for row in chosen)
-    states["suspect"] = sum(row["suspect"] for row in chosen)
+    suspects = sum(row["suspect"] for row in chosen)
     lines = _entry_table(chosen)
     if unicast and multicast:
         lines.append(f"and {multicast} multicast: arp.list ff00::/8,224.0.0.0/4")
-    return Shown(f"{_count(len(chosen), 'entry', 'entries')}: {_counts(states)}", lines)
+    if suspects:
+        lines.append("suspect: only upper-layer confirmation keeps it; arp.revalidate decides")
+    headline = _count(len(chosen), "entry", "entries")
+    headline += f", {suspects} suspect" if suspects else ""
+    return Shown(f"{headline}: {_counts(states)}", lines)
 
 
 def _entry_table(rows):
@@ -255,7 +261,11 @@ def _details(answer):
         rows, label = answer.get(name, []), LABELS.get(name, name)
         pairs += [(label, line.format(**_cells(row))) for row in rows]
         if _lengths(answer)[name] > len(rows):
-            pairs.append((label, f"and {_lengths(answer)[name] - len(rows)} more, with limit=0"))
+            pairs.append(
+                (label, f"and {_lengths(answer)[name] - len(rows)} more: limit=0 shows all")
+            )
+    if answer.get("undecided"):
+        pairs.append(("do", "call it again; if it stays undecided: arp.diagnose ADDRESS"))
     pairs.append(("kept", _counts(answer["kept"])))
     pairs += [("warning", line) for line in answer.get("warnings", ())]
     entries = answer.get("entries")
@@ -273,7 +283,7 @@ def _run(answer):
     """Show ``arp_hygiene.run``: what it returned, and whether it worked and could tell."""
     rest = {key: answer[key] for key in answer if key not in ("success", "said", "problems")}
     shown = _shown(rest) if rest else Shown("done", [])
-    lines = [*_labelled([("problem", line) for line in answer["problems"]]), *shown.lines]
+    lines = [*(f"problem  {_text(line)}" for line in answer["problems"]), *shown.lines]
     if answer["success"]:
         return Shown(shown.headline, lines, shown.is_urgent or bool(answer["problems"]))
     return Shown(f"FAILED: {answer['said']}", lines, True)
@@ -292,18 +302,27 @@ def _stats(answer):
             row = {"family": family, "dev": dev, "entries": sum(states.values())}
             rows.append({**row, "states": _counts(states)})
     headline = f"{'TABLE NEARLY FULL: ' if warnings else ''}{', '.join(sizes)}"
-    lines = _labelled(("do", line) for line in warnings)
+    lines = _labelled(
+        pair for line in warnings for pair in (("warning", line), ("do", _larger_table(line)))
+    )
     lines.append("in brackets: entries that gc_thresh3 limits, in all network namespaces, at most")
     lines += _table("family dev entries states", rows) if rows else []
     return Shown(headline, lines, bool(warnings))
 
 
+def _larger_table(warning):
+    """Return the command that sets the sizes which a warning names; empty where it names none."""
+    sizes = re.match(r"(ipv[46]) .*set gc_thresh2 ([0-9]+), gc_thresh3 ([0-9]+)", warning)
+    key = f"net.{sizes[1]}.neigh.default.gc_thresh" if sizes else ""
+    return f"sysctl -w {key}2={sizes[2]} {key}3={sizes[3]}" if sizes else ""
+
+
 def _status(row):
     """Show ``arp_hygiene.status``: whether all is well, then what is installed and was said."""
     problem = row["problem"] or (
-        "" if row["installed"] else "no scheduled run is installed: apply arp_hygiene"
+        "" if row["installed"] or row["sentinel"] else "nothing is installed: apply arp_hygiene"
     )
-    headline = f"PROBLEM: {problem}" if problem else f"last run {row['last'] or 'not yet'}"
+    headline = f"PROBLEM: {problem}" if problem else f"no problem, last run {row['last'] or 'none'}"
     if not problem:
         headline += f", {row['healed_7d']} healed in seven days"
     shown = {key: value for key, value in row.items() if key != "problem" and value != ""}

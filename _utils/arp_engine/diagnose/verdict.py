@@ -86,6 +86,8 @@ def verdict(seen: Evidence) -> Verdict:
         notes.append(f"{sockets} no answer: look for a filter, a route back, or the service.")
     if found.name != TABLE_FULL and seen.load.is_full:
         notes.append("The neighbour table is full: no new neighbour can be learned.")
+        if found.name not in HEALTHY:
+            found = found._replace(cure=found.cure or _larger_table(seen))
     if "proxy ARP" not in found.sentence:
         notes += [
             f"{mac} answers for addresses that nobody has, too (proxy ARP): it proves no host."
@@ -334,16 +336,20 @@ def _release(kernel: str) -> tuple[int, ...]:
 
 
 def _table_full(seen: Evidence, what: str) -> Verdict:
-    load, family = seen.load, "ipv6" if ":" in seen.judged else "ipv4"
-    key = f"net.{family}.neigh.default.gc_thresh"
+    load = seen.load
     full = "is full" if load.is_full else "may be full"
     most = "" if load.is_full else "at most "
     return Verdict(
         TABLE_FULL,
         f"{what}, and the table {full}: {most}{load.counted} entries of all namespaces count, "
         f"gc_thresh3 is {load.gc_thresh3}.",
-        f"sysctl -w {key}2={load.gc_thresh3 * 2} {key}3={load.gc_thresh3 * 4}",
+        _larger_table(seen),
     )
+
+
+def _larger_table(seen: Evidence) -> str:
+    key = f"net.{'ipv6' if ':' in seen.judged else 'ipv4'}.neigh.default.gc_thresh"
+    return f"sysctl -w {key}2={seen.load.gc_thresh3 * 2} {key}3={seen.load.gc_thresh3 * 4}"
 
 
 def _who(seen: Evidence) -> str:

@@ -244,6 +244,13 @@ def test_the_ipv6_table_has_its_own_sysctls():
     assert "net.ipv6.neigh.default.gc_thresh3=4096" in verdict.verdict(evidence).cure
 
 
+def test_full_table_beside_a_silent_host_has_the_command_that_enlarges_it():
+    full = FULL._replace(refused_lately=1)
+    silent = verdict.verdict(seen(None, (), load=full))
+    assert (silent.name, "gc_thresh3=4096" in silent.cure) == (verdict.SILENT, True)
+    assert verdict.verdict(seen(row(), [A], row(), load=full)).cure == "", "not its cause"
+
+
 @pytest.mark.parametrize(
     ("evidence", "said"),
     [

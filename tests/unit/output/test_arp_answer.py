@@ -104,7 +104,7 @@ def test_age_has_one_unit(outputter, age_s, text):
 
 
 def test_cut_list_says_how_many_more(shown):
-    assert "refused  and 11 more" in shown(ANSWERS["flush: refused"][1])
+    assert "refused  and 11 more: limit=0" in shown(ANSWERS["flush: refused"][1])
 
 
 def test_interrupted_revalidation_says_so_first(shown):
@@ -116,7 +116,9 @@ def test_interrupted_revalidation_says_so_first(shown):
 
 def test_status_without_a_problem_begins_with_the_last_run(shown):
     row = dict(ANSWERS["status: last run failed"][1][0], problem="", installed="cron */5 * * * *")
-    assert shown([row]).splitlines()[0] == f"db1: last run {row['last']}, 0 healed in seven days"
+    assert shown([row]).splitlines()[0] == (
+        f"db1: no problem, last run {row['last']}, 0 healed in seven days"
+    )
 
 
 def test_several_minions_are_shown_one_after_the_other(outputter):
