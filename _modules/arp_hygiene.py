@@ -36,7 +36,7 @@ from arp_engine.reporting import files, messages, run_history, sentinel_status, 
 _CHECKS = {
     "cron": "check that a cron daemon runs and reads /etc/cron.d",
     "systemd": "see systemctl status arp-hygiene.timer arp-hygiene.service",
-    "salt": "check that the minion runs, and its log",
+    "salt": "check that the minion runs, and its log; after the clock was set back, restart it",
 }
 
 __virtualname__ = "arp_hygiene"
@@ -144,7 +144,7 @@ def _schedule_problems(backend, when, wait_s, history):
         with contextlib.suppress(OSError):
             latest.append(os.stat(path).st_mtime)
     problems = [facts.why_unrecordable(paths["record"])]
-    latest = [at for at in latest if at < now + run_history.DAY_S]  # not of a clock far ahead
+    latest = [at for at in latest if at < now + schedule.OVERDUE_S]  # not of a clock set back since
     due = schedule.overdue(when, wait_s, max(latest), now)
     if due:
         problems.append(

@@ -27,7 +27,7 @@ def healthy_as_without(with_sentinel, without):
 def test_postgresql_loses_no_transaction_of_a_living_machine(play):
     without, seen = play(postgres, postgres_scene, 60)
     assert without.failed >= 5, "the outage was not staged"
-    assert (seen.failed, seen.replica_failed, seen.lives) == (0, 0, 5), seen
+    assert (seen.failed, seen.replica_failed, seen.lives) == (0, 0, 6)
     assert max(seen.connected_s) < 1
     assert max(seen.replica_s) < 10
     assert healthy_as_without(seen, without)
@@ -36,7 +36,7 @@ def test_postgresql_loses_no_transaction_of_a_living_machine(play):
 def test_redis_loses_no_transaction_of_a_living_machine_and_fails_over(play):
     without, seen = play(redis, redis_scene, 70)
     assert without.failed >= 5, "the outage was not staged"
-    assert (seen.failed, seen.lives) == (0, 6), seen
+    assert (seen.failed, seen.lives) == (0, 6)
     assert max(seen.connected_s) < 1
     assert (seen.failovers, seen.masters_died) == (1, 1)
     assert max(seen.replica_s) < 30  # Redis Sentinel itself waits ten seconds
