@@ -75,6 +75,8 @@ def parse_address(ip: Any, dev: Any = None) -> bytes:
 def as_dict(seen: Evidence) -> dict[str, Any]:
     """Return verdict and evidence as ``arp.diagnose`` does."""
     name, sentence, cure = verdict(seen)
+    load = seen.load._asdict()
+    del load["is_collecting"]
     result = {
         "verdict": name,
         "sentence": sentence,
@@ -91,7 +93,7 @@ def as_dict(seen: Evidence) -> dict[str, Any]:
         "witnesses": dict(seen.witnesses),
         "proxies": sorted(seen.proxies),
         "other_hops": dict(seen.other_hops),
-        "table": seen.load._asdict(),
+        "table": load,
         "sockets": list(seen.sockets),
         "sockets_unknown": seen.sockets_unknown,
         "kernel": seen.kernel,

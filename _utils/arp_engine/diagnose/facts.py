@@ -27,6 +27,7 @@ class Load(NamedTuple):
     gc_thresh3: int = 0
     refused: int = 0  # entries that found no room since boot; -1: not known (before Linux 4.3)
     refused_lately: int = 0  # since the diagnosis began
+    is_collecting: bool = True  # it was over gc_thresh2 lately
 
     @property
     def is_full(self) -> bool:
@@ -38,9 +39,10 @@ class Load(NamedTuple):
         """Tell whether the kernel may have no room for one more entry.
 
         Uncounted entries of other namespaces are not known, so the table may look fuller than it
-        is. So the kernel must have refused an entry since boot, too.
+        is. So the kernel must have refused an entry since boot, too, and have collected lately.
         """
-        return self.is_full or bool(self.refused and 0 < self.gc_thresh3 <= self.counted)
+        has_refused = bool(self.refused) and self.is_collecting
+        return self.is_full or (has_refused and 0 < self.gc_thresh3 <= self.counted)
 
     @property
     def counted(self) -> int:

@@ -59,7 +59,8 @@ def load(channel: rtnetlink.Channel, family: int) -> Load:
                 uncounted += sum(map(ownership.is_exempt_from_gc, block.entries()))
             elif block.group:
                 uncounted += len(block)
-    return Load(limits.entries_all_namespaces, uncounted, *limits[:3])
+    numbers = limits.entries_all_namespaces, uncounted, *limits[:3]
+    return Load(*numbers, is_collecting=limits.is_collecting)
 
 
 def refused(family: int) -> int:

@@ -72,6 +72,7 @@ from .model import Device, Timers
 MAX_BATCH = 128  # requests in one send
 ANSWER_ROOM = 2048  # bytes of the receive buffer that one answer can take, with its bookkeeping
 DUMP_CHUNK = 32768  # bytes: the kernel never writes more of a dump at once
+COLLECTING_S = 60.0  # a table that has not been collected for so long has room
 TABLE_MESSAGE = 4096  # bytes: a table's own message has a few hundred, and comes first
 KERNEL_TIMEOUT_S = 5.0  # for one answer
 
@@ -79,7 +80,7 @@ _IFREQ = struct.Struct("=16si20x")  # struct ifreq: name, and here an index
 _STATUS = struct.Struct("=16xi")  # NLMSG_DONE, NLMSG_ERROR: what follows the header
 _TRAILER = struct.pack("=IH", _STATUS.size, NLMSG_DONE)
 _REQUEST_AT = 20  # in NLMSG_ERROR: where the request that was refused begins
-_CONFIG = struct.Struct("=4xI8xII")  # of struct ndt_config: entries, hash_rnd, hash_mask
+_CONFIG = struct.Struct("=4xII4xII")  # of ndt_config: entries, last_flush, hash_rnd, hash_mask
 _FORCED_GC_RUNS = 9 * 8  # struct ndt_stats: the tenth of its counters
 _TABLE_AT = 20  # where the attributes of a table begin: nlmsghdr, then struct ndtmsg of 4 bytes
 
@@ -101,14 +102,16 @@ class Limits(NamedTuple):
     entries_all_namespaces: int
     hash: tuple[int, int]  # seed and mask of its hash: both change whenever it grows
     forced_gc_runs: int = -1  # since boot; -1: not known (before Linux 4.3)
+    last_collected_s: float = 0.0  # ago, or since boot
 
     @property
-    def is_below_gc_thresh2(self) -> bool:
-        """Tell whether it has never been over gc_thresh2 when an entry was added.
+    def is_collecting(self) -> bool:
+        """Tell whether it was over gc_thresh2 when an entry was added lately.
 
-        The first entry over it makes the kernel collect (net/core/neighbour.c: neigh_alloc).
+        Each entry over it makes the kernel collect, 5 s after the last time at the latest, whatever
+        entries are exempt from the limits (net/core/neighbour.c: neigh_alloc).
         """
-        return self.forced_gc_runs == 0 and self.gc_thresh2 < self.gc_thresh3
+        return bool(self.forced_gc_runs) and self.last_collected_s < COLLECTING_S
 
 
 class Channel:
@@ -369,14 +372,15 @@ def _refusal(answer: bytes) -> Refusal:
 
 def _limits(values: dict[int, bytes]) -> Limits:
     """Return the limits from the attributes of a table."""
-    entries, seed, mask = codec.unpack(_CONFIG, values.get(NDTA_CONFIG, bytes(_CONFIG.size)))
+    config = values.get(NDTA_CONFIG, bytes(_CONFIG.size))
+    entries, last_collected_ms, seed, mask = codec.unpack(_CONFIG, config)
     thresholds = (
         codec.unpack(codec.U32, values.get(name, b""))[0]
         for name in (NDTA_THRESH1, NDTA_THRESH2, NDTA_THRESH3)
     )
     stats = values.get(NDTA_STATS, b"")[_FORCED_GC_RUNS:]
     forced_gc_runs = int.from_bytes(stats[:8], sys.byteorder) if stats else -1
-    return Limits(*thresholds, entries, (seed, mask), forced_gc_runs)
+    return Limits(*thresholds, entries, (seed, mask), forced_gc_runs, last_collected_ms / 1000)
 
 
 def _timers(parameters: bytes) -> tuple[int, Timers]:

@@ -23,12 +23,18 @@ class Limits:
         for family, limit in limits.items():
             facts = {"gc_thresh3": limit.gc_thresh3,
                      "entries_all_namespaces": limit.entries_all_namespaces}  # fmt: skip
-            ours = (entry for entry in entries if codec.family_of(entry.dst) == family)
-            counted = limit.entries_all_namespaces - sum(map(ownership.is_exempt_from_gc, ours))
-            has_room = limit.is_below_gc_thresh2
-            line = capacity.warning(FAMILY_NAMES[family], counted, limit.gc_thresh3, has_room)
+            ours = [entry for entry in entries if codec.family_of(entry.dst) == family]
+            exempt = sum(map(ownership.is_exempt_from_gc, ours))
+            is_told = family in self._full  # until it has room again, collected lately or not
+            line = capacity.warning(
+                FAMILY_NAMES[family],
+                limit.entries_all_namespaces - exempt,
+                len(ours) - exempt,
+                limit.gc_thresh3,
+                limit.is_collecting or is_told,
+            )
             if line:
                 full.add(family)
-                if family not in self._full:
+                if not is_told:
                     self._teller.tell(EventKind.FULL, line, now, **facts)
         self._full = full

@@ -6,17 +6,17 @@ Standard library alone.
 NEARLY_FULL = 0.8  # of gc_thresh3: the warning comes before "neighbour: table overflow" in dmesg
 
 
-def warning(family: str, counted: int, gc_thresh3: int, is_below_gc_thresh2: bool = False) -> str:
+def warning(family: str, counted: int, read: int, gc_thresh3: int, is_collecting: bool) -> str:
     """Return one line, with the sizes to set, where a table may be nearly full; else nothing.
 
-    ``counted``: the entries that the limit counts, of all network namespaces together, at most: of
-    those exempt from it (table/ownership.py: ``is_exempt_from_gc``) the caller knows only what it
-    has read, and other namespaces may have more (an overlay's PERMANENT entries).
-    is_below_gc_thresh2: the kernel has never had to collect, so there is room whatever is counted.
-    A family without a table (ipv6.disable=1) has a gc_thresh3 of 0.
+    The entries that the limit counts, of all network namespaces together, are between ``read`` (the
+    caller has seen them) and ``counted``: other namespaces may have entries that are exempt from it
+    (an overlay's PERMANENT ones; table/ownership.py: ``is_exempt_from_gc``).
+    is_collecting: the kernel had to collect lately. Where it had not, and ``read`` are few, there
+    is room whatever is counted. A family without a table (ipv6.disable=1) has a gc_thresh3 of 0.
     """
-    is_nearly_full = gc_thresh3 > 0 and counted >= NEARLY_FULL * gc_thresh3
-    if not is_nearly_full or is_below_gc_thresh2:
+    enough = NEARLY_FULL * gc_thresh3
+    if not gc_thresh3 or counted < enough or (read < enough and not is_collecting):
         return ""
     size = 1 << (2 * max(counted, gc_thresh3) - 1).bit_length()  # twice, up to a power of two
     return (

@@ -151,7 +151,7 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
         limits = rtnetlink.limits(selectors.families)
         for family in selectors.families:
             told = limits[family]._asdict() if family in limits else {}  # ipv6.disable=1: none
-            for name in ("hash", "forced_gc_runs"):
+            for name in ("hash", "forced_gc_runs", "last_collected_s"):
                 told.pop(name, None)
             result[FAMILY_NAMES[family]] = {"entries": 0, "states": {}, "devices": {}, **told}
         for (ifindex, dst), bits in states.items():
@@ -166,11 +166,12 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
     for family in selectors.families:
         told = result[FAMILY_NAMES[family]]
         counted = told.get("entries_all_namespaces", 0) - len(exempt[family])
-        has_room = family in limits and limits[family].is_below_gc_thresh2
+        read = told["entries"] - len(exempt[family])
+        is_collecting = family in limits and limits[family].is_collecting
         gc_thresh3 = told.get("gc_thresh3", 0)
         if family in limits:  # more than the limit are exempt entries of other namespaces
-            limit = limits[family].gc_thresh2 if has_room else gc_thresh3
+            limit = gc_thresh3 if is_collecting else max(limits[family].gc_thresh2, read)
             told["entries_limited"] = min(counted, limit)
-        line = capacity.warning(FAMILY_NAMES[family], counted, gc_thresh3, has_room)
+        line = capacity.warning(FAMILY_NAMES[family], counted, read, gc_thresh3, is_collecting)
         told["warnings"] = [line] if line else []
     return result

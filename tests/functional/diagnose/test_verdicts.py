@@ -274,7 +274,10 @@ def test_table_full(arp, scene, address, monkeypatch):
 
     def small(families):
         found = limits(families).items()
-        return {at: one._replace(gc_thresh3=one.entries_all_namespaces) for at, one in found}
+        words = {"forced_gc_runs": 1, "last_collected_s": 0.0}
+        return {
+            at: one._replace(gc_thresh3=one.entries_all_namespaces, **words) for at, one in found
+        }
 
     scene.fill(5, family=6 if ":" in address else 4)
     monkeypatch.setattr(engine.rtnetlink, "limits", small)

@@ -93,7 +93,7 @@ def test_nearly_full_table_is_reported(hygiene, arp, scene, syslog, monkeypatch)
     scene.fill(20)
     assert hygiene.run(ip="192.0.2.0/24")["said"] == ""
     monkeypatch.setattr(capacity, "NEARLY_FULL", 0.001)
-    monkeypatch.setattr(rtnetlink.Limits, "is_below_gc_thresh2", False)  # as on a host just booted
+    monkeypatch.setattr(rtnetlink.Limits, "is_collecting", True)
     limit = arp.stats()["ipv4"]["gc_thresh3"]
     done = hygiene.run(ip="192.0.2.0/24")
     assert "ipv4 neighbour table " in done["said"]

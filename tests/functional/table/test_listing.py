@@ -180,7 +180,9 @@ def test_stats_warns_from_80_percent_of_gc_thresh3(arp, scene, monkeypatch, perc
     def limits(families):
         found = original(families)
         full = found[2].entries_all_namespaces - 20  # those exempt from gc_thresh
-        low = found[2]._replace(gc_thresh3=full * 100 // percent, forced_gc_runs=1)
+        low = found[2]._replace(
+            gc_thresh3=full * 100 // percent, last_collected_s=0.0, forced_gc_runs=1
+        )
         return {2: low, 10: found[10]._replace(gc_thresh3=10**9)}
 
     monkeypatch.setattr(rtnetlink, "limits", limits)

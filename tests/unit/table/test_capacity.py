@@ -25,9 +25,10 @@ from arp_engine.table import capacity
     ids=["below 80 %", "80 %", "over the limit", "no table"],
 )
 def test_warning_from_80_percent_names_the_sizes_to_set(counted, gc_thresh3, line):
-    assert capacity.warning("ipv4", counted, gc_thresh3) == line
+    assert capacity.warning("ipv4", counted, counted, gc_thresh3, is_collecting=False) == line
 
 
-def test_no_warning_where_the_kernel_never_had_to_collect():
-    """Whatever is counted: entries of an overlay's namespace, which no limit counts."""
-    assert capacity.warning("ipv4", 1100, 1024, is_below_gc_thresh2=True) == ""
+@pytest.mark.parametrize(("is_collecting", "warns"), [(False, False), (True, True)], ids=str)
+def test_entries_not_seen_warn_only_where_the_kernel_collects(is_collecting, warns):
+    """An overlay's PERMANENT entries are in another namespace, and no limit counts them."""
+    assert bool(capacity.warning("ipv4", 1100, 20, 1024, is_collecting)) == warns
