@@ -140,7 +140,9 @@ def list_(
     ip (str or list, default all)
         Address, or network in CIDR notation.
     dev (str or list, default all)
-        Name or alternative name of a network device.
+        Name or alternative name of a network device. Of a port of a bridge, bond or team, and of a
+        VRF, the entries of the devices that have them are listed (here and in
+        :py:func:`arp.stats`).
     state (str or list, default all)
         Neighbour state: INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, FAILED, NOARP, PERMANENT,
         NONE.
@@ -553,8 +555,9 @@ def announce(ip=None, dev=None, test=False, limit=100):
     down``, ``no carrier``, ``device does no ARP``, ``scope host``: valid on this machine alone, as
     on the hosts behind a balancer; ``port of a bridge`` (or bond, team), ``virtual MAC of VRRP``;
     what is kept quiet: ``arp_ignore``, ``deprecated address``, ``a /32 beside other addresses``,
-    ``ARP filter of this host``; ``no link carries it: name dev``). Only where sending failed:
-    ``failed`` (list of ``ip``, ``dev``, ``error``), with exit code 1 under
+    ``ARP filter of this host``; ``no link carries it: name dev``). Only where the named
+    device has no address because another one has it: ``warnings`` (list of lines). Only where
+    sending failed: ``failed`` (list of ``ip``, ``dev``, ``error``), with exit code 1 under
     ``--retcode-passthrough``. An IPv6 address in duplicate address detection is not ours yet.
 
     Raises SaltInvocationError for a bad argument and for an address that is not this machine's,

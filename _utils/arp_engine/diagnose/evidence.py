@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..netlink import codec, nf_tables, route, rtnetlink, table_dump
+from ..netlink import codec, links, nf_tables, route, rtnetlink, table_dump
 from ..netlink.constants import IFF_UP, NOARP, PERMANENT, TICKS
 from ..resolve import look_back, look_back_run, proxy
 from ..resolve.ask import ProbeResult, Question, ask
@@ -44,17 +44,17 @@ def diagnose(dst: bytes, dev: str | None = None, test: bool = False) -> dict[str
     with rtnetlink.Channel() as channel:
         table = view.TableView(channel, parse_selectors(dev=dev, verb="list"))
         named = channel.ifindex(*table.selectors.dev) if table.selectors.dev else 0
-        master = ways.master(named) if named else 0
+        top = links.top(channel, named) if named else 0
         sockets = readings.Sockets(dst)
-        found = ways.find(channel, dst, master or named, sockets.ways, sockets.mark)
-        table_words = table, dst, sockets, master or named
+        found = ways.find(channel, dst, top, sockets.ways, sockets.mark)
+        table_words = table, dst, sockets, top
         all_seen = [_Diagnosis(*table_words, way).evidence(test) for way in found.judged]
         seen = next((each for each in all_seen if verdict(each).name not in HEALTHY), all_seen[0])
         hops = {each.hop: verdict(each).name for each in all_seen if each is not seen}
         hops.update((_hop(table, key), "not judged") for key in found.others)
         note = ""
-        if master:
-            note = f"{table.name(named)} is a port of {table.name(master)}, which has the entries."
+        if top != named:
+            note = f"{table.name(named)} is a port of {table.name(top)}, which has the entries."
         return as_dict(replace(seen, other_hops=hops, dev_note=note))
 
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from ..netlink import codec, route, rtnetlink
 from ..netlink.sock_diag import TcpSocket
-from ..resolve.interface_facts import FactsChannel
 
 MAX_SOCKETS = 64  # looked at; of one client they rarely take more than a few ways
 MAX_JUDGED = 4  # each costs probes
@@ -79,10 +78,3 @@ def _spreads_by_addresses_alone(dst: bytes) -> bool:
     except OSError:  # a kernel that has no other way
         return True
     return policy.strip() in ("0", "2")  # 2: the inner addresses of a tunnel
-
-
-def master(ifindex: int) -> int:
-    """Return the bridge, bond or team that a device is a port of; 0 where it is none."""
-    with FactsChannel() as channel:
-        facts = channel.device_facts(ifindex)
-    return facts.master if facts else 0

@@ -15,10 +15,10 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from ..netlink import codec
+from ..netlink import codec, rtnetlink
 from ..packets import frames, packet_socket
 from ..table import answer, selectors
-from . import announce_rules, interface_facts, interfaces, rate_limit
+from . import announce_rules, interface_facts, interfaces, rate_limit, unselected
 
 REPEATS = 3
 INTERVAL_S = 1.1
@@ -69,8 +69,10 @@ def announce(
         _refuse_foreign(selected, dev, ip)
         rows = [own.row() for own in selected if not own.why_not]
         kept = dict(sorted(Counter(own.why_not for own in selected if own.why_not).items()))
+        where = [] if selected or dev is None else announcer.where_addresses_are(dev)
+        warnings = {"warnings": where} if where else {}
         if test:
-            would = {"would_announce": rows, "kept": kept}
+            would = {"would_announce": rows, "kept": kept, **warnings}
             return answer.limit_lists(would, ["would_announce"], limit)
         failed: dict[tuple[str, str], str] = {}
         for repeat in range(REPEATS if rows else 0):
@@ -87,8 +89,9 @@ def announce(
         for row in rows
         if row not in announced
     ]
-    result = {"announced": announced, "kept": kept, **({"failed": failures} if failures else {})}
-    return answer.limit_lists(result, [name for name in result if name != "kept"], limit)
+    result = {"announced": announced, "kept": kept, **warnings}
+    lists = {"announced": announced, **({"failed": failures} if failures else {})}
+    return answer.limit_lists({**result, **lists}, list(lists), limit)
 
 
 class Announcer:
@@ -116,6 +119,12 @@ class Announcer:
             known = ", ".join(sorted(self._interfaces.names()))
             raise selectors.NotOnThisHost(f"dev: no device {name!r} here; there are {known}")
         return set(found.values())
+
+    @staticmethod
+    def where_addresses_are(dev: Collection[str]) -> list[str]:
+        """Return a line for each named device whose addresses are another one's."""
+        with rtnetlink.Channel() as channel:
+            return list(unselected.devices(channel, dev, "addresses"))
 
     def own_addresses(
         self, ifindexes: Collection[int] | None, ip: Collection[selectors.Network] | None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pyroute2.netlink import NLM_F_REQUEST, NLMSG_ERROR
 from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE
 
-from ..netlink import codec, rtnetlink
+from ..netlink import codec, links, rtnetlink
 from ..netlink.constants import (
     IFLA_ADDRESS,
     IFLA_AF_SPEC,
@@ -22,10 +22,6 @@ from ..netlink.constants import (
     IFLA_IFNAME,
     IFLA_INET6_CONF,
     IFLA_INET_CONF,
-    IFLA_INFO_KIND,
-    IFLA_INFO_SLAVE_KIND,
-    IFLA_LINKINFO,
-    IFLA_MASTER,
     RTA_DST,
     RTA_OIF,
     RTA_PREFSRC,
@@ -212,15 +208,10 @@ def _source(message: bytes) -> bytes:
 
 def _master(ifindex: int, values: dict[int, bytes]) -> tuple[int, int, str]:
     """Return the VRF of a device, or what it is a port of, and of which kind that is."""
-    info = codec.values(values.get(IFLA_LINKINFO, b""), 0)
-    kind, master_kind = (
-        info.get(name, b"").rstrip(b"\0").decode(errors="replace")
-        for name in (IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND)
-    )
-    master = _number(values.get(IFLA_MASTER, b""))
-    if kind == "vrf":
+    link = links.parse(values)
+    if link.kind == "vrf":
         return ifindex, 0, ""
-    return (master, 0, "") if master_kind == "vrf" else (0, master, master_kind)
+    return (0, link.master, link.master_kind) if link.is_port else (link.master, 0, "")
 
 
 def _inet_conf(families: bytes, number: int) -> int:

@@ -4,11 +4,10 @@ A neighbour entry belongs to a device that has addresses, and to a host on its l
 port of a bridge, and none is of a host behind a router. Nothing found is not nothing wrong.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from ..netlink import codec, route, rtnetlink
+from ..netlink import codec, links, route, rtnetlink
 from ..table.selectors import Selectors
-from .interface_facts import FactsChannel
 
 MAX_LINES = 8
 
@@ -18,21 +17,24 @@ def explain(selectors: Selectors, are_some_kept: bool) -> list[str]:
 
     are_some_kept: there are entries, but they have owners; the addresses may be theirs.
     """
-    with FactsChannel() as channel:
-        lines = [*_devices(channel, sorted(selectors.dev or ()))]
+    with rtnetlink.Channel() as channel:
+        lines = [*devices(channel, selectors.dev or (), "neighbour entries")]
         lines += [] if are_some_kept else _addresses(channel, selectors)
     more = len(lines) - MAX_LINES
     return lines if more <= 0 else [*lines[:MAX_LINES], f"and {more} more without an entry"]
 
 
-def _devices(channel: FactsChannel, names: list[str]) -> Iterator[str]:
-    for name in names:
-        facts = channel.device_facts(channel.ifindex(name))
-        master = channel.device(facts.master) if facts and facts.master else None
-        if master:
-            yield f"dev: {name} is a port of {master.name}, which has the neighbour entries"
-        elif facts and facts.vrf == facts.ifindex:
-            yield f"dev: {name} is a VRF; its devices have the neighbour entries"
+def devices(channel: rtnetlink.Channel, names: Iterable[str], what: str) -> Iterator[str]:
+    """Yield a line for each named device that has none of these because others have them."""
+    for name in sorted(names):
+        ifindex = channel.ifindex(name)
+        link, master = links.get(channel, ifindex), channel.device(links.top(channel, ifindex))
+        if link.is_port and link.master_kind == "openvswitch":
+            yield f"dev: {name} is a port of Open vSwitch: its internal ports have the {what}"
+        elif link.is_port and master:
+            yield f"dev: {name} is a port of {master.name}, which has the {what}"
+        elif link.kind == "vrf":
+            yield f"dev: {name} is a VRF; its devices have the {what}"
 
 
 def _addresses(channel: rtnetlink.Channel, selectors: Selectors) -> Iterator[str]:

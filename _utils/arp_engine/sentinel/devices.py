@@ -1,9 +1,6 @@
 """Which devices there are, and which of them the operator has selected."""
 
-from pyroute2.netlink.rtnl import RTM_GETLINK
-
-from ..netlink import codec, model, rtnetlink
-from ..netlink.constants import IFLA_MASTER
+from ..netlink import codec, links, model, rtnetlink
 from ..table import selectors as table_selectors
 
 
@@ -36,7 +33,9 @@ class WatchedDevices:
             wanted = self._selectors.dev
             if wanted is not None:
                 found = {name: self._channel.ifindex(name) for name in wanted}
-                self._named = {ifindex for ifindex in found.values() if ifindex}
+                named = [ifindex for ifindex in found.values() if ifindex]
+                channel = self._channel
+                self._named = {at for each in named for at in links.with_entries(channel, each)}
                 self._absent = sorted(name for name, ifindex in found.items() if not ifindex)
 
     def watched(self) -> str:
@@ -64,20 +63,9 @@ class WatchedDevices:
     def bound_to(self, ifindex: int) -> tuple[int, ...]:
         """Return what a socket that uses a device may be bound to: the device, and its VRF."""
         if ifindex not in self._bound_to:
-            master = self._master(ifindex)
+            master = links.get(self._channel, ifindex).master
             self._bound_to[ifindex] = (ifindex, master) if master else (ifindex,)
         return self._bound_to[ifindex]
-
-    def _master(self, ifindex: int) -> int:
-        """Return the VRF, bridge or bond that a device belongs to; 0 for none."""
-        try:
-            answer = self._channel.request(
-                RTM_GETLINK, 0, codec.IFINFOMSG.pack(0, 0, ifindex, 0, 0)
-            )
-        except OSError:  # it is gone
-            return 0
-        values = codec.values(answer, codec.HEADER.size + codec.IFINFOMSG.size)
-        return codec.unpack(codec.U32, values.get(IFLA_MASTER, bytes(codec.U32.size)))[0]
 
     def is_selected(self, entry: codec.Entry) -> bool:
         """Tell whether the operator's selectors match an entry."""

@@ -27,7 +27,7 @@ MAX_SORTED = 1000  # rows; more are for programs, which need no order and would 
 def list_entries(selectors: Selectors) -> list[Row]:
     """Return the table as rows."""
     with rtnetlink.Channel() as channel, gc_paused():
-        table = TableView(channel, selectors)
+        table = TableView(channel, selectors, is_read_only=True)
         listing = Listing(table)
 
         def read() -> None:
@@ -138,7 +138,7 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
     states: dict[codec.Key, int] = {}
     exempt: dict[int, set[codec.Key]] = {family: set() for family in selectors.families}
     with rtnetlink.Channel() as channel:
-        table = TableView(channel, selectors)
+        table = TableView(channel, selectors, is_read_only=True)
 
         def read() -> None:
             for _owner, block in table.judged():

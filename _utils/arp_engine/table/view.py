@@ -10,7 +10,7 @@ import functools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from ..netlink import codec, rtnetlink, table_dump
+from ..netlink import codec, links, rtnetlink, table_dump
 from ..netlink.model import Device, Entry, Head, Timers
 from . import ownership, refusals
 from .selectors import NotOnThisHost, Selectors
@@ -23,17 +23,24 @@ class TableView:
     """What one call has read: devices, timers, and which entries are selected, ours, or kept."""
 
     def __init__(
-        self, channel: rtnetlink.Channel, selectors: Selectors, must_be_provable: bool = False
+        self,
+        channel: rtnetlink.Channel,
+        selectors: Selectors,
+        must_be_provable: bool = False,
+        is_read_only: bool = False,
     ) -> None:
         """Raise NotOnThisHost where the selectors name a device that does not exist.
 
-        must_be_provable: entries that the kernel cannot prove are kept, too.
+        must_be_provable: entries that the kernel cannot prove are kept, too. is_read_only: for a
+        port of a bridge or bond, and for a VRF, take the devices that have the entries as well.
         """
         self.channel, self.selectors = channel, selectors
         self._must_be_provable = must_be_provable
         self._devices: dict[int, Device | None] = {}  # those asked for so far
         self._timers: dict[int, dict[int, Timers]] = {}  # family to (ifindex to Timers)
         self._named = None if selectors.dev is None else self._ifindexes(sorted(selectors.dev))
+        if self._named and is_read_only:
+            self._named = {at for named in self._named for at in links.with_entries(channel, named)}
         self._head_verdicts = {
             family: _HeadVerdicts(functools.partial(self._verdict, family))
             for family in selectors.families

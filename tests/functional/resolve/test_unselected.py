@@ -1,7 +1,14 @@
 """arp.revalidate and arp.flush say where the entries are, where they select none."""
 
+from socket import AF_INET
+
 import pytest
+from arp_engine.netlink import rtnetlink, table_dump
+from arp_engine.sentinel import devices
+from arp_engine.table.selectors import parse_selectors
 from conftest import BORN, ip
+
+from lab.machines import Failed
 
 
 @pytest.fixture
@@ -44,6 +51,54 @@ def test_port_of_a_bridge_names_the_bridge(arp, scene):
     assert arp.revalidate(dev="db0")["warnings"] == [
         "dev: db0 is a port of br0, which has the neighbour entries"
     ]
+
+
+@pytest.fixture
+def port_of_a_bridge(scene):
+    """The cable's end is a port of the bridge that has address and entries."""
+    ip("link", "add", "br0", "up", "type", "bridge", "forward_delay", "0")
+    ip("link", "set", "db0", "master", "br0")
+    ip("address", "flush", "dev", "db0")
+    ip("address", "add", "192.0.2.1/24", "dev", "br0")
+    scene.add("192.0.2.10", "stale", BORN, "br0")
+
+
+@pytest.mark.parametrize("dev", ["db0", "br0"])
+def test_port_shows_the_entries_of_its_bridge(arp, port_of_a_bridge, dev):
+    words = {"dev": dev, "ip": "192.0.2.0/24"}
+    assert [(row["ip"], row["dev"]) for row in arp.list(**words)] == [("192.0.2.10", "br0")]
+    assert [row["dev"] for row in arp.list_stale(**words)] == ["br0"]
+    assert arp.stats(**words)["ipv4"]["devices"] == {"br0": {"STALE": 1}}
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_port_that_is_named_changes_nothing_and_says_where(arp, port_of_a_bridge, test):
+    line = "dev: db0 is a port of br0, which has the neighbour entries"
+    assert arp.revalidate(dev="db0", test=test)["warnings"] == [line]
+    assert arp.flush(dev="db0", test=test)["warnings"] == [line]
+    line = "dev: db0 is a port of br0, which has the addresses"
+    assert arp.announce(dev="db0", test=test)["warnings"] == [line]
+
+
+def test_sentinel_of_a_port_watches_its_bridge(port_of_a_bridge):
+    with rtnetlink.Channel() as channel:
+        selectors = parse_selectors(dev="db0")
+        watched = devices.WatchedDevices(selectors, channel)
+        there = table_dump.entries(*channel.neighbours(AF_INET, channel.ifindex("br0")))
+        assert there
+        assert all(map(watched.is_selected, there))
+
+
+def test_vrf_shows_the_entries_of_its_devices(arp, scene):
+    try:
+        ip("link", "add", "red", "up", "type", "vrf", "table", "10")
+    except Failed:
+        pytest.skip("this kernel has no VRFs")
+    ip("link", "set", "db0", "master", "red")
+    scene.add("192.0.2.10", "stale", BORN)
+    for dev in ("red", "db0"):
+        rows = arp.list(dev=dev, ip="192.0.2.0/24")
+        assert [(row["ip"], row["dev"]) for row in rows] == [("192.0.2.10", "db0")]
 
 
 def test_entry_with_an_owner_is_there(arp, scene, router):
