@@ -241,7 +241,7 @@ class _Diagnosis:
             return set()
         claims = [proxy.Claim(*self._key, mac) for mac in answers]
         found = proxy.find(claims, {e.key for e in neighbours} | {self._key}, 0.0)
-        return {mac for _ifindex, mac in found}
+        return {mac for _ifindex, _family, mac in found}
 
     def _give_back(
         self,

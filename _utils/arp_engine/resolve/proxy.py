@@ -7,6 +7,7 @@ A host that rightly has a whole network (a pool of a load balancer) looks the sa
 
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
@@ -18,7 +19,11 @@ from .ask import Question, ask
 ONE_FRAME = Schedule((0.05,), ())
 ADDRESSES = 2  # asked about; one may be the host's own after all
 TRIES = 64  # to find an address that stands in no table
+LINK_LOCAL = b"\xfe\x80"
 MIN_HOST_BITS = 3  # in a smaller network each address is likely to be somebody's
+
+
+Host = tuple[int, int, bytes]  # device, family, MAC: a proxy for IPv4 need not be one for IPv6
 
 
 class Claim(NamedTuple):
@@ -28,24 +33,30 @@ class Claim(NamedTuple):
     dst: bytes
     mac: bytes
 
+    @property
+    def host(self) -> Host:
+        """Return whose claim it is."""
+        return self.ifindex, codec.family_of(self.dst), self.mac
 
-def find(
-    claims: Iterable[Claim], in_table: Collection[codec.Key], rate: float
-) -> set[tuple[int, bytes]]:
-    """Return ``(ifindex, MAC)`` of the claims that answer for addresses nobody has.
 
-    in_table: the entries that there are; their addresses are not asked about.
+def find(claims: Iterable[Claim], in_table: Collection[codec.Key], rate: float) -> set[Host]:
+    """Return the hosts of the claims that answer for addresses nobody has.
+
+    One address first: a host that is silent is not asked for the second. in_table: the entries that
+    there are; their addresses are not asked about.
     """
-    by_mac = {(c.ifindex, codec.family_of(c.dst), c.mac): c for c in claims}
-    questions: list[Question] = []
+    free: dict[Host, list[bytes]] = {}
+    used = set(in_table)
     with contextlib.closing(interfaces.Interfaces()) as reader:
-        for claim in by_mac.values():
-            asked = {question[:2] for question in questions}
-            free = unused(reader.get(claim.ifindex), claim, {*asked, *in_table})
-            questions += [Question(claim.ifindex, dst, claim.mac) for dst in free]
-    results = ask(questions, rate, schedule=ONE_FRAME) if questions else {}
-    silent = {(q.ifindex, q.mac) for q in questions if q.mac not in results[q[:2]].answers}
-    return {(q.ifindex, q.mac) for q in questions} - silent
+        for host, claim in {claim.host: claim for claim in claims}.items():
+            free[host] = unused(reader.get(claim.ifindex), claim, used)
+            used.update((claim.ifindex, dst) for dst in free[host])
+    proxies = {host for host in free if free[host]}
+    for number in range(ADDRESSES):
+        questions = {host: Question(host[0], free[host][number], host[2]) for host in proxies}
+        results = ask(questions.values(), rate, schedule=ONE_FRAME) if questions else {}
+        proxies = {host for host, q in questions.items() if q.mac in results[q[:2]].answers}
+    return proxies
 
 
 def unused(
@@ -71,3 +82,21 @@ def unused(
         if len(found) == ADDRESSES:
             return found
     return []
+
+
+def shared_macs(entries: Iterable[codec.Entry], unless_only: bool) -> list[Claim]:
+    """Return a claim of each MAC that stands for several addresses: it may be a proxy's.
+
+    An IPv6 host has a link-local address beside its own, which does not count. unless_only: leave
+    out a MAC that is the only one of its device and family, as behind some fabrics.
+    """
+    by_mac: dict[tuple[int, int, bytes], list[bytes]] = {}
+    for entry in entries:
+        if not entry.dst.startswith(LINK_LOCAL):
+            by_mac.setdefault((entry.ifindex, len(entry.dst), entry.mac), []).append(entry.dst)
+    macs = Counter((ifindex, length) for ifindex, length, _mac in by_mac)
+    return [
+        Claim(ifindex, dsts[0], mac)
+        for (ifindex, length, mac), dsts in by_mac.items()
+        if mac and len(dsts) > 1 and not (unless_only and macs[ifindex, length] == 1)
+    ]

@@ -19,8 +19,7 @@ from .report import Report
 
 MAX_LOCKTIME_WAIT_S = 5.0
 BATCH = 64  # questions put at a time
-FEW = 16  # entries; more of them are not asked about twice because their MAC may be a proxy's
-LINK_LOCAL = b"\xfe\x80"
+FEW = 16  # entries: for so many the others of the table are read, too
 NO_PERMISSION = "no CAP_NET_RAW"  # the one reason that is not the entry's: no probe can be sent
 
 Entries = dict[codec.Key, codec.Entry]
@@ -61,7 +60,8 @@ class Run:
         self._looking: set[codec.Key] = set()  # look backs whose question is under way
         self._changed: dict[codec.Key, _Changed] = {}
         self._contested: list[_Changed] = []
-        self._asked_all: set[codec.Key] = set()  # although the cached MAC answered
+        self._confirmed: list[codec.Entry] = []  # the cached MAC alone has answered
+        self._asked_all: set[codec.Key] = set()  # although it has: it is a proxy's
 
     def __enter__(self) -> "Run":
         """Return it."""
@@ -77,11 +77,15 @@ class Run:
         self._schedule = FAST if len(entries) == 1 else PATIENT
         for key in entries:
             self._put(key)
-        while len(self._asker) > len(self._looking) or self._retries.due() < float("inf"):
-            if self._is_stopped():
-                return
-            self._turn(TICK_S)
-        if self._not_taken:
+        self._hear()
+        if proxied := self._with_proxies():
+            self._asked_all.update(entry.key for entry in proxied)
+            for entry in proxied:
+                self._put(entry.key, BROADCAST)
+            self._hear()
+        for entry in self._confirmed:
+            self._report.count(entry, "confirmed")
+        if self._not_taken and not self._is_stopped():
             names = [
                 f"{codec.address(entry.dst)} on {self._table.name(entry.ifindex)}"
                 for entry in self._not_taken
@@ -92,6 +96,43 @@ class Run:
                 "a filter of this host drops the answer): run arp.revalidate again after a second, "
                 "then look for a filter (nft list ruleset), then arp.flush for the rest"
             )
+
+    def _hear(self) -> None:
+        """Wait for the answers to all questions that are no look backs."""
+        while len(self._asker) > len(self._looking) or self._retries.due() < float("inf"):
+            if self._is_stopped():
+                return
+            self._turn(TICK_S)
+
+    def _with_proxies(self) -> list[codec.Entry]:
+        """Take the entries from the confirmed ones whose MAC is a proxy's: its word is not enough.
+
+        A proxy's MAC stands for several addresses. Where one MAC stands for all of a network (some
+        clouds), it is asked for other addresses only if few are asked about.
+        """
+        is_few = len(self._entries) <= FEW
+        there = self._whole_tables() if is_few else self._entries.values()
+        shared = proxy.shared_macs(there, unless_only=not is_few)
+        if not shared or self._is_stopped():
+            return []
+        hosts = {proxy.Claim(e.ifindex, e.dst, e.mac).host for e in self._confirmed}
+        claims = [claim for claim in shared if claim.host in hosts]
+        proxies = proxy.find(claims, {entry.key for entry in there}, self._rate)
+        split: dict[bool, list[codec.Entry]] = {True: [], False: []}
+        for entry in self._confirmed:
+            split[_is_in(proxies, entry, entry.mac)].append(entry)
+        self._confirmed = split[False]
+        return split[True]
+
+    def _whole_tables(self) -> list[codec.Entry]:
+        """Return all entries of the devices and families of the confirmed ones."""
+        tables = {(codec.family_of(entry.dst), entry.ifindex) for entry in self._confirmed}
+        return [
+            entry
+            for family, ifindex in tables
+            for entry in table_dump.entries(*self._table.channel.neighbours(family, ifindex))
+            if entry.ifindex == ifindex
+        ]
 
     def fall_back(self) -> None:
         """Put the entries that nobody answered for into PROBE, and report what the kernel finds."""
@@ -126,7 +167,7 @@ class Run:
             for mac in each.macs
         ]
         proxies = proxy.find(claims, self._entries, self._rate) if claims else set()
-        for ifindex, mac in sorted(proxies):
+        for ifindex, mac in sorted({(ifindex, mac) for ifindex, _family, mac in proxies}):
             self.warnings.append(
                 f"proxy: {mac.hex(':')} on {self._table.name(ifindex)} answers for addresses that "
                 "nobody has (proxy ARP); its answers are no proof"
@@ -134,19 +175,18 @@ class Run:
         healed = self._take_from_proxies(proxies)
         for each in self._contested:
             if each.entry.key not in healed:
-                ifindex = each.entry.ifindex
-                found = next((mac for mac in each.macs if (ifindex, mac) in proxies), b"")
+                found = next((mac for mac in each.macs if _is_in(proxies, each.entry, mac)), b"")
                 self._report.duplicate(each.entry, each.macs, found)
 
-    def _take_from_proxies(self, proxies: set[tuple[int, bytes]]) -> set[codec.Key]:
+    def _take_from_proxies(self, proxies: set[proxy.Host]) -> set[codec.Key]:
         """Ask the one living host of an address alone whose entry a proxy had; return the healed.
 
         Its answer gives it the entry, as it would a former holder.
         """
         living: dict[codec.Key, tuple[codec.Entry, bytes]] = {}
         for entry, _taken, macs in self._contested:
-            hosts = [mac for mac in macs if (entry.ifindex, mac) not in proxies]
-            if (entry.ifindex, entry.mac) in proxies and len(hosts) == 1:
+            hosts = [mac for mac in macs if not _is_in(proxies, entry, mac)]
+            if _is_in(proxies, entry, entry.mac) and len(hosts) == 1:
                 living[entry.key] = entry, hosts[0]
         now = time.monotonic()
         changes = [look_back.Change(key, mac, e.mac, now) for key, (e, mac) in living.items()]
@@ -218,7 +258,7 @@ class Run:
         """Settle an entry by the answers; return them where the table decides."""
         self._report.add_probe(entry, result)
         if entry.mac in result.answers and len(result.answers) == 1:
-            self._confirm(entry)
+            self._confirmed.append(entry)
         elif result.answers:
             return tuple(result.answers)
         elif entry.key in self._asked_all:
@@ -233,26 +273,6 @@ class Run:
                 )
         return ()
 
-    def _confirm(self, entry: codec.Entry) -> None:
-        """Take that the cached MAC alone answered; a proxy's word is not enough."""
-        claim = proxy.Claim(entry.ifindex, entry.dst, entry.mac)
-        is_new = entry.key not in self._asked_all and len(self._entries) <= FEW
-        if is_new and self._is_mac_shared(entry) and proxy.find([claim], {entry.key}, self._rate):
-            self._asked_all.add(entry.key)
-            self._put(entry.key, BROADCAST)
-        else:
-            self._report.count(entry, "confirmed")
-
-    def _is_mac_shared(self, entry: codec.Entry) -> bool:
-        """Tell whether the MAC stands for another address of the device, too: it may be a proxy's.
-
-        An IPv6 host has a link-local address beside its own.
-        """
-        family = codec.family_of(entry.dst)
-        there = table_dump.entries(*self._table.channel.neighbours(family, entry.ifindex))
-        same = {each.dst for each in there if each.mac == entry.mac} - {entry.dst}
-        return any(not dst.startswith(LINK_LOCAL) for dst in same)
-
     def _answered_by_others(
         self, key: codec.Key, macs: tuple[bytes, ...], current: codec.Entry | None, now: float
     ) -> None:
@@ -265,7 +285,7 @@ class Run:
         elif current.mac != entry.mac:
             self._begin_look_back(entry, current.mac, macs)
         elif len(macs) > 1:
-            self._report.duplicate(entry, macs)
+            self._contested.append(_Changed(entry, current.mac, macs))
         elif self._questions[key] < MAX_QUESTIONS:
             timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
             wait_s = min(
@@ -311,3 +331,7 @@ class Run:
     def _keep(self, reason: str, entry: codec.Entry) -> None:
         self._table.keep(reason, entry.key)
         self._report.count(entry, "kept")
+
+
+def _is_in(proxies: set[proxy.Host], entry: codec.Entry, mac: bytes) -> bool:
+    return proxy.Claim(entry.ifindex, entry.dst, mac).host in proxies

@@ -5,6 +5,7 @@ import time
 import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
 from arp_engine.resolve import look_back
+from arp_engine.resolve.revalidate_run import FEW
 from conftest import BORN, DEAD
 from wire import answer
 
@@ -99,3 +100,57 @@ def test_living_host_gets_the_entry_that_a_proxy_had(arp, scene, wire):
     assert (result["confirmed"], result["duplicates"]) == (0, [])
     assert [(row["old"], row["new"]) for row in result["healed"]] == [(PROXY, BORN)]
     assert mac_of(scene, "192.0.2.10") == BORN
+
+
+def table_of(scene, version, macs):
+    """Write more entries than a small table has; return address to MAC."""
+    held = {}
+    for number in range(2 * FEW):
+        address = f"192.0.2.{number + 20}" if version == 4 else f"2001:db8::{number + 20:x}"
+        held[address] = macs(number)
+        scene.add(address, "reachable", held[address])
+    return held
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["v4", "v6"])
+def test_large_run_asks_further_where_a_proxy_confirms(arp, scene, wire, version):
+    """Three entries are a proxy's; the host of one of them lives."""
+    proxied = 3
+    held = table_of(scene, version, lambda n: PROXY if n < proxied else f"02:00:00:00:01:{n:02x}")
+    living, *_rest = held
+
+    def respond(asked, to_all, _number):
+        hosts = {PROXY, held.get(asked, PROXY), *([BORN] if asked == living else [])}
+        return [answer(asked, mac) for mac in sorted(hosts) if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        result = arp.revalidate(rows=True)
+    assert [(row["ip"], row["new"]) for row in result["healed"]] == [(living, BORN)]
+    assert result["confirmed"] == len(held) - 1
+    assert mac_of(scene, living) == BORN
+    asked_all = [row["ip"] for row in result["entries"] if row["broadcast_asked"]]
+    assert sorted(asked_all) == list(held)[:proxied]
+
+
+@pytest.mark.parametrize(
+    ("macs", "extra"),
+    [
+        (lambda number: f"02:00:00:00:01:{number:02x}", 0),
+        (lambda _number: BORN, 0),
+        (lambda number: BORN if number < 2 else f"02:00:00:00:01:{number:02x}", 1),
+    ],
+    ids=["a MAC each", "one MAC for all", "one host has two"],
+)
+def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, macs, extra):
+    """Only a host that has several addresses is asked for one more, which nobody has."""
+    held, asked = table_of(scene, 4, macs), []
+
+    def respond(address, _to_all, _number):
+        asked.append(address)
+        return [answer(address, held[address])] if address in held else []
+
+    with wire.answering(respond):
+        result = arp.revalidate()
+    assert result["confirmed"] == len(held)
+    assert sorted(address for address in asked if address in held) == sorted(held)
+    assert len(asked) == len(held) + extra
