@@ -184,6 +184,7 @@ def hour(events):
         doubt_sources,
         next_hops,
         options,
+        signals,
         telling,
     )
 
@@ -196,7 +197,10 @@ def hour(events):
         lambda _claim: [], storm.now,
     )  # fmt: skip
     hops = next_hops.NextHops(ask, None, decider.cache, storm.now)
-    sources = doubt_sources.DoubtSources(decider, storm, news, watched, hops, storm.now)
+    unanswered = signals.Unanswered(None, None)
+    sources = doubt_sources.DoubtSources(
+        decider, storm, news, watched, hops, unanswered, storm.now
+    )
     decider.cache.read_anew(storm.entries)
     asked, sizes = 0, []
     for number in range(events):

@@ -294,6 +294,11 @@ def counters() -> Counters:
     return Counters(more["TCPSynRetrans"], more["TCPTimeouts"], tcp["RetransSegs"])
 
 
+def segments_in() -> int:
+    """Return how many TCP segments this network namespace has received."""
+    return _counters(Path("/proc/thread-self/net/snmp"), "Tcp:")["InSegs"]
+
+
 def _counters(path: Path, group: str) -> dict[str, int]:
     """Return one group of a file that has a line of names for each line of numbers."""
     lines = path.read_text(encoding="ascii").splitlines()

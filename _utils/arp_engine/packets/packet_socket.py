@@ -174,6 +174,24 @@ class Tap:
         self._sock.close()
 
 
+class FrameSocket:
+    """Sends IP packets to a link-layer address on a device. Receives nothing."""
+
+    def __init__(self) -> None:
+        """Open it. PermissionError without CAP_NET_RAW."""
+        self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        self._sock.setblocking(False)
+
+    def send(self, ifindex: int, mac: bytes, packet: bytes) -> None:
+        """Send one packet. OSError on failure."""
+        protocol = frames.ETH_P_IP if packet[0] >> 4 == 4 else frames.ETH_P_IPV6
+        self._sock.sendto(packet, (socket.if_indextoname(ifindex), protocol, 0, 0, mac))
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+
 class RawIpSocket:
     """Sends complete IP packets over the kernel's routes. Receives nothing."""
 

@@ -278,7 +278,7 @@ class Decider:
         self.queue.put(doubt, doubt.priority, self._clock())
 
     def release_syns(self, doubt: Doubt, _cause: Any) -> None:
-        self._reinjector.release(doubt.pending_syns, doubt.key[0])
+        self._reinjector.release(doubt.pending_syns, doubt.key[0], self._cached_mac(doubt))
         doubt.pending_syns = []
 
     def reprobe(self, doubt: Doubt, _result: ProbeResult) -> None:

@@ -21,6 +21,7 @@ SYN = Evidence("syn", Priority.SYN)  # it came from another MAC
 ANSWERED_SYN = Evidence("syn", Priority.ANSWERED_SYN)  # ... and a listener of ours has answered it
 CONNECT_TIMEOUT = Evidence("no answer", Priority.CONNECT_TIMEOUT)
 REPEATED_SYN = Evidence("repeated syn", Priority.SYN)
+HALF_OPEN = Evidence("half open", Priority.SYN)  # anybody's SYN brings it about
 RETRANSMISSION = Evidence("retransmits", Priority.RETRANSMISSION)
 UPPER_LAYER_CONFIRMATION = Evidence("upper-layer confirmation", Priority.AGE)
 ALTERNATING = Evidence("alternates", Priority.AGE)

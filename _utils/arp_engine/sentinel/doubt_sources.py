@@ -32,12 +32,13 @@ class DoubtSources:
         news: telling.News,
         watched: devices.WatchedDevices,
         hops: next_hops.NextHops,
+        unanswered: signals.Unanswered,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._decider, self._reinjector, self._news = decider, reinjector, news
         self._devices, self._hops, self._clock = watched, hops, clock
         self._owned: set[codec.Key] = set()  # in the kernel's filter
-        self._outbound = signals.OutboundSyns()
+        self._outbound, self._unanswered = signals.OutboundSyns(), unanswered
         self._lookups = rate_limit.TokenBucket(SOCK_DIAG_RATE)
 
     def on_inbound_syn(self, ifindex: int, mac: bytes, syn: Syn) -> None:
@@ -71,22 +72,26 @@ class DoubtSources:
             self._outbound.put(syn, ifindex, now)
 
     def next_due(self) -> float:
-        """Return when ``time_out_syns`` is due."""
-        return self._outbound.next_due()
+        """Return when ``look_for_unanswered`` is due."""
+        return min(self._outbound.next_due(), self._unanswered.next_due())
 
-    def time_out_syns(self) -> None:
-        """Take the outbound SYNs that have timed out by now."""
+    def look_for_unanswered(self) -> None:
+        """Take what has got no answer by now: segments, SYN/ACKs and SYNs of ours."""
+        for key in self._unanswered.retransmissions.step():
+            self.on_retransmit(key)
+        for key in self._unanswered.half_open.step():
+            self.on_half_open(key)
         for ifindex, syn in self._outbound.pop_timed_out(self._clock()):
             self.on_connect_timeout(ifindex, syn)
 
     def on_connect_timeout(self, ifindex: int, syn: Syn) -> None:
         """Doubt the next hop of a SYN if a socket of ours still waits for the answer."""
-        bound_to = self._devices.bound_to(ifindex)
-        if self._reinjector.is_connecting(syn, bound_to):
+        is_bound = not self._reinjector.is_connecting(syn)
+        if not is_bound or self._reinjector.is_connecting(syn, self._devices.bound_to(ifindex)):
             for key in self._doubtable_hops(ifindex, syn):
                 doubt = self._decider.doubt(key, doubts.CONNECT_TIMEOUT)
                 if doubt:
-                    doubt.add(b"", reinject.PendingSyn(True, syn))
+                    doubt.add(b"", reinject.PendingSyn(True, syn, as_frame=is_bound))
 
     def on_repeated_syn(self, ifindex: int, syn: Syn) -> None:
         """Doubt the next hop of a SYN that has left twice, whoever's it is: a container's, say.
@@ -95,7 +100,14 @@ class DoubtSources:
         what others let us forward is not.
         """
         for key in self._doubtable_hops(ifindex, syn):
-            self._decider.doubt(key, doubts.REPEATED_SYN)
+            doubt = self._decider.doubt(key, doubts.REPEATED_SYN)
+            if doubt:
+                doubt.add(b"", reinject.PendingSyn(True, syn, as_frame=True))
+
+    def on_half_open(self, key: codec.Key) -> None:
+        """Doubt the next hop of a SYN/ACK of ours that is not acknowledged."""
+        if self._is_doubtable(key):
+            self._decider.doubt(key, doubts.HALF_OPEN)
 
     def on_retransmit(self, key: codec.Key) -> None:
         """Doubt the entry of a next hop of a socket of ours that retransmits."""

@@ -150,10 +150,10 @@ class _Session:
         )
         self._cache = self._decider.cache
         hops = next_hops.NextHops(ask, self._sockets, self._cache, self._clock)
+        unanswered = signals.Unanswered(self._sockets, hops.of_sockets, self._clock)
         self._sources = doubt_sources.DoubtSources(
-            self._decider, self._reinjector, news, self._devices, hops, self._clock
+            self._decider, self._reinjector, news, self._devices, hops, unanswered, self._clock
         )
-        self._retransmissions = signals.Retransmissions(self._sockets, hops.of_sockets, self._clock)
         self._reinjector.sent = sentinel.diary.counts["sent_again"]
         self._resync_due = self._earliest_resync = float("-inf")
         self._has_lost = False  # notifications, and the table was not read again since
@@ -189,9 +189,7 @@ class _Session:
                 self._resync(now)
             self._notifications()
             self._syns()
-            for key in self._retransmissions.step():
-                self._sources.on_retransmit(key)
-            self._sources.time_out_syns()
+            self._sources.look_for_unanswered()
             self._probe()
             self._decider.aliases.expire(now)
             self._reinjector.step()
@@ -212,7 +210,6 @@ class _Session:
             self._resync_due,
             self._taps.filter_due(),
             self._taps.next_due(),
-            self._retransmissions.next_due(),
             self._sources.next_due(),
             max(self._decider.next_due(), self._asker.room_due()),
             self._decider.aliases.next_due(),

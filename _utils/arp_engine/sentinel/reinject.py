@@ -10,6 +10,10 @@ another. No such socket (closed port, SYN cookies): nothing is sent, the client'
 comes after a second. Nor is it where the route leads away: a transparent proxy answers for others,
 and they would hear of a client who never called them. Outgoing: the same with SYN_SENT, and by the
 device that the first one left by: a mark, which we do not know, may have led it there.
+
+What another host or a container sends through this one, and what a socket sends that is bound to a
+device, goes as a frame to the MAC that is right now: our own routes and NAT rules might make
+another packet of it.
 """
 
 import contextlib
@@ -34,6 +38,7 @@ class PendingSyn(NamedTuple):
 
     is_outbound: bool
     syn: tcp_syn.Syn
+    as_frame: bool = False  # outbound, and not of a socket of ours that any route may be taken for
 
 
 class Reinjector:
@@ -44,7 +49,7 @@ class Reinjector:
     ) -> None:
         """Take the kernel's list of sockets; without it nothing is ever sent."""
         self._sockets, self._clock, self._raw = sockets, clock, packet_socket.RawIpSocket()
-        self._routes = rtnetlink.Channel()
+        self._frames, self._routes = packet_socket.FrameSocket(), rtnetlink.Channel()
         self._waiting: deque[tuple[float, int, int, tcp_syn.Syn]] = deque()
         self._second_tries: deque[tuple[float, int, int, tcp_syn.Syn]] = deque()
         self.sent = 0
@@ -52,6 +57,7 @@ class Reinjector:
     def close(self) -> None:
         """Close its sockets."""
         self._raw.close()
+        self._frames.close()
         self._routes.close()
 
     def has_listener_answered(self, syn: tcp_syn.Syn, bound_to: Iterable[int] = ()) -> bool:
@@ -68,13 +74,19 @@ class Reinjector:
             for ifindex in (0, *bound_to)
         )
 
-    def release(self, pending: Iterable[PendingSyn], ifindex: int) -> None:
+    def release(self, pending: Iterable[PendingSyn], ifindex: int, mac: bytes) -> None:
         """Send SYNs once more, each if its socket is seen within a few milliseconds.
 
-        ifindex: the device that outbound ones left by.
+        ifindex: the device that outbound ones left by. mac: where they go now; empty: not known.
         """
-        for is_outbound, syn in pending:
-            if self._sockets and len(self._waiting) < MAX_WAITING and tcp_syn.rebuild(syn.packet):
+        for is_outbound, syn, as_frame in pending:
+            if not self._sockets or not (packet := tcp_syn.rebuild(syn.packet)):
+                continue
+            if as_frame and mac:
+                with contextlib.suppress(OSError):
+                    self._frames.send(ifindex, mac, packet)
+                    self.sent += 1
+            elif not as_frame and len(self._waiting) < MAX_WAITING:
                 out_ifindex = ifindex if is_outbound else 0
                 self._waiting.append((self._clock(), MAX_LOOKUPS, out_ifindex, syn))
 

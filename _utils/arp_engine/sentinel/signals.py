@@ -18,6 +18,10 @@ CONNECT_TIMEOUT_S = 0.05  # a neighbour that lives answers in less than 1 ms
 MAX_SYNS = 512  # remembered; older ones give way
 SECOND_SYN_S = 3.5  # after the first, at most: TCP sends it after 1 s, 2 s with one lost in between
 
+HALF_OPEN_MS = 150  # a SYN/ACK of ours waits for so long: few round trips take longer
+SYN_ACK_TIMEOUT_MS = 1000  # include/net/tcp.h: TCP_TIMEOUT_INIT
+HALF_OPEN_INTERVAL_S, HALF_OPEN_REST = 0.2, 1000  # as COUNTERS_INTERVAL_S and LISTING_REST below
+
 COUNTERS_INTERVAL_S = 0.2  # from one reading of the counters to the next: 0.1 ms each
 LISTING_REST = 50  # times the CPU time of the last listing, until the next
 
@@ -61,6 +65,56 @@ class OutboundSyns:
         return (ifindex, syn.connection, syn.sequence) in self._timed_out
 
 
+class HalfOpenConnections:
+    """The next hops of SYN/ACKs of ours that nobody acknowledges, before they are sent again.
+
+    The SYN may contradict no entry: it came from behind a router, or by another device than its
+    answer leaves by. The kernel sends a SYN/ACK again after a second; by then the entry is right.
+    Listing costs what the number of sockets costs, so it may take a thousandth of a core, and where
+    there are many sockets the retransmission comes first.
+    """
+
+    def __init__(
+        self,
+        sockets: sock_diag.Sockets | None,
+        hops_of: Callable[[Collection[sock_diag.TcpSocket]], set[codec.Key]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the kernel's list of sockets; without it none is ever seen."""
+        self._sockets, self._hops_of, self._clock = sockets, hops_of, clock
+        self._due = clock() if sockets else float("inf")
+        self._segments = -1  # that had come in when none was half open
+        self._known: frozenset[int] = frozenset()  # cookies of the sockets that were seen
+
+    def next_due(self) -> float:
+        """Return when ``step`` is due."""
+        return self._due
+
+    def step(self) -> set[codec.Key]:
+        """Return the next hops of connections that are half open for some time, once each."""
+        now = self._clock()
+        if not self._sockets or now < self._due:
+            return set()
+        self._due = now + HALF_OPEN_INTERVAL_S
+        segments = sock_diag.segments_in()
+        if segments == self._segments:
+            return set()
+        began = time.thread_time()
+        found = [
+            each
+            for each in self._sockets.unanswered(opening_only=True)
+            if each.state == "SYN_RECV" and not each.retransmits
+        ]
+        old = [e for e in found if e.expires_ms <= SYN_ACK_TIMEOUT_MS - HALF_OPEN_MS]
+        new = [each for each in old if each.cookie not in self._known]
+        self._segments = segments if len(old) == len(found) else -1
+        self._known = frozenset(each.cookie for each in old)
+        hops = self._hops_of(new) if new else set()
+        cost_s = time.thread_time() - began
+        self._due = now + max(HALF_OPEN_INTERVAL_S, HALF_OPEN_REST * cost_s)
+        return hops
+
+
 class Retransmissions:
     """The next hops of sockets that retransmit."""
 
@@ -99,3 +153,21 @@ class Retransmissions:
         hops = self._hops_of(found)
         self._list_due = now + LISTING_REST * (time.thread_time() - began)
         return hops
+
+
+class Unanswered:
+    """The connections of this host's sockets that get no answer."""
+
+    def __init__(
+        self,
+        sockets: sock_diag.Sockets | None,
+        hops_of: Callable[[Collection[sock_diag.TcpSocket]], set[codec.Key]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the kernel's list of sockets; without it none is ever seen."""
+        self.retransmissions = Retransmissions(sockets, hops_of, clock)
+        self.half_open = HalfOpenConnections(sockets, hops_of, clock)
+
+    def next_due(self) -> float:
+        """Return when one of them has something to do."""
+        return min(self.retransmissions.next_due(), self.half_open.next_due())

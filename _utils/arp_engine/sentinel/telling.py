@@ -16,6 +16,7 @@ NOTICED = {
     "syn": "noticed by a SYN from the new MAC",
     "no answer": "noticed by a SYN of ours without answer",
     "repeated syn": "noticed by a SYN that left twice without answer",
+    "half open": "noticed by a SYN/ACK of ours without answer",
     "retransmits": "noticed by retransmissions",
     "upper-layer confirmation": "upper-layer confirmation kept it wrong",
     "alternates": "its MAC kept changing",

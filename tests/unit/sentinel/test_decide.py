@@ -8,7 +8,14 @@ from arp_engine.netlink.constants import FAILED, PERMANENT, REACHABLE
 from arp_engine.packets import probe_schedule, tcp_syn
 from arp_engine.reporting import throttle
 from arp_engine.resolve.ask import ProbeResult
-from arp_engine.sentinel import decide, doubt_sources, neighbour_cache, question_queue, telling
+from arp_engine.sentinel import (
+    decide,
+    doubt_sources,
+    neighbour_cache,
+    question_queue,
+    signals,
+    telling,
+)
 from arp_engine.sentinel import doubt as doubts
 from arp_engine.sentinel.states import (
     CLEAR,
@@ -54,7 +61,9 @@ class Scene:
             rate, int(rate), self, news, devices, self.delete,
             lambda _key: self.locktime_s, lambda _claim: self.unused, clock,
         )  # fmt: skip
-        self.sources = doubt_sources.DoubtSources(self.decider, self, news, devices, self, clock)
+        self.sources = doubt_sources.DoubtSources(
+            self.decider, self, news, devices, self, signals.Unanswered(None, None), clock
+        )
         self.keys = [(2, number.to_bytes(4, "big")) for number in range(1, addresses + 1)]
         self.decider.cache.read_anew(entry(key, OLD) for key in self.keys)
         self.questions = {}
@@ -68,13 +77,13 @@ class Scene:
     def has_listener_answered(self, _syn, _bound_to):
         return self.is_answered
 
-    def is_connecting(self, _syn, _bound_to):
+    def is_connecting(self, _syn, _bound_to=()):
         return True
 
     def of_syn(self, ifindex, syn):
         return {(ifindex, syn.target)}
 
-    def release(self, syns, _ifindex):
+    def release(self, syns, _ifindex, _mac):
         self.released += syns
 
     def delete(self, _key, _mac):

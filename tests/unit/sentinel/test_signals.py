@@ -73,3 +73,59 @@ def test_the_rest_after_a_listing_is_measured_in_cpu_time(monkeypatch, is_stoppe
     now[0] += 1.0
     assert found.step() == ({"ESTABLISHED"} if is_stopped else set())
     assert sockets.listed == 1 + is_stopped
+
+
+class HalfOpen:
+    """A list of half-open sockets, by the time until their SYN/ACK is sent again."""
+
+    def __init__(self):
+        self.expires_ms, self.listed = [], 0
+
+    def unanswered(self, opening_only):
+        assert opening_only
+        self.listed += 1
+        return [
+            Row("SYN_RECV", b"", 0, b"", 0, 0, "retransmit", 0, ms, cookie)
+            for cookie, ms in enumerate(self.expires_ms)
+        ] + [Row("SYN_SENT", b"", 0, b"", 0, 0, "retransmit", 0, 0, 99)]
+
+
+@pytest.fixture
+def half_open(monkeypatch):
+    """Return ``(sockets, step, segments)``; step tells which sockets are new evidence."""
+    now, segments, sockets = [0.0], [0], HalfOpen()
+    monkeypatch.setattr(signals.time, "thread_time", lambda: 0.0)
+    monkeypatch.setattr(signals.sock_diag, "segments_in", lambda: segments[0])
+    found = signals.HalfOpenConnections(
+        sockets, lambda rows: {row.cookie for row in rows}, lambda: now[0]
+    )
+
+    def step():
+        now[0] += signals.HALF_OPEN_INTERVAL_S
+        return found.step()
+
+    return sockets, step, segments
+
+
+def test_syn_ack_that_waits_is_evidence_once(half_open):
+    sockets, step, segments = half_open
+    assert step() == set()
+    segments[0] += 1
+    sockets.expires_ms = [990]  # a client across the world
+    assert step() == set()
+    sockets.expires_ms = [800, 900]  # no segment has come: the list is read again all the same
+    assert step() == {0}
+    sockets.expires_ms = [600, 700]
+    assert step() == {1}
+    assert step() == set()
+
+
+def test_sockets_are_not_listed_while_no_segment_comes(half_open):
+    sockets, step, segments = half_open
+    step()
+    for _ in range(5):
+        step()
+    assert sockets.listed == 1
+    segments[0] += 1
+    step()
+    assert sockets.listed == 2
