@@ -194,13 +194,11 @@ def hour(events):
     news = telling.News(throttle.Teller(lambda *_told: None), watched, storm.now)
     decider = decide.Decider(
         chosen.rate, chosen.burst, storm, news, watched, lambda *_entry: False, lambda _key: 1.0,
-        lambda _claim: [], storm.now,
+        lambda _claim: [], lambda *_of: True, storm.now,
     )  # fmt: skip
     hops = next_hops.NextHops(ask, None, decider.cache, storm.now)
     unanswered = signals.Unanswered(None, None)
-    sources = doubt_sources.DoubtSources(
-        decider, storm, news, watched, hops, unanswered, storm.now
-    )
+    sources = doubt_sources.DoubtSources(decider, storm, news, watched, hops, unanswered, storm.now)
     decider.cache.read_anew(storm.entries)
     asked, sizes = 0, []
     for number in range(events):

@@ -1,10 +1,16 @@
-"""Several hosts claim one address: whether one of them is a proxy is found out before it is told.
+"""Who else answers for an address: asked before it is told as an alias, a duplicate, or a proxy's.
 
-A proxy answers for addresses that nobody has (resolve/proxy.py), and has no right to this one.
+The host with the cached MAC answers, and SYNs come from another MAC as well. A load balancer, VRRP
+or a bond does that rightly: asked for the address, nobody answers with that other MAC (*alias*). A
+second host with the address answers with it (*duplicate*). One that answers for addresses which
+nobody has is a *proxy*.
+
+Its answer alone would move an IPv4 entry to it. So the entry is put into PROBE before, with the MAC
+it has, which begins ``locktime``: for a second the kernel takes no other MAC. An IPv6 host answers
+a unicast question without naming its MAC, which moves nothing.
 """
 
-import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from ..netlink import codec
@@ -12,50 +18,79 @@ from ..packets.probe_schedule import ALONE, Schedule
 from ..resolve import proxy, rate_limit
 from ..resolve.ask import ProbeResult, Question
 from . import disputes, neighbour_cache, telling
-from .neighbour_cache import mac_of
 
 SCANS_PER_S, MAX_SCANS = 2.0, 10  # of the whole cache: 10 ms each at 100,000 entries
+CLAIM_REST_S = 30.0  # between two claimants of one address that are asked: SYNs can be forged
+MAX_CLAIMS = 4096
 
 
 class Claims:
-    """Asks claimants for addresses that nobody has, and tells what is known of each by then."""
+    """Asks the claimants of addresses, then tells."""
 
     def __init__(
         self,
-        contested: disputes.Disputes,
+        unused: Callable[[proxy.Claim], list[bytes]],
         news: telling.News,
         cache: neighbour_cache.NeighbourCache,
         may_be_probed: Callable[[codec.Key], bool],
-        asked_at_once: deque[tuple[Question, Schedule]],
-        clock: Callable[[], float] = time.monotonic,
+        hold: Callable[[codec.Key, bytes], bool],
+        clock: Callable[[], float],
     ) -> None:
-        """Take the parts it works with; asked_at_once: where it adds its questions."""
-        self._disputes, self._news, self._cache = contested, news, cache
-        self._may_be_probed, self._asked_at_once = may_be_probed, asked_at_once
-        self._clock = clock
+        """Take what it looks up.
+
+        unused: addresses of a claim's network that nobody has. hold: lets the kernel take no other
+        MAC for an entry, for a moment; False where it cannot.
+        """
+        self.disputes = disputes.Disputes(unused)
+        self._news, self._cache, self._clock = news, cache, clock
+        self._may_be_probed, self._hold = may_be_probed, hold
+        self._questions: deque[tuple[Question, Schedule]] = deque()
+        self._asked: dict[codec.Key, disputes.Dispute] = {}  # that are being asked about
+        self._asked_at: OrderedDict[codec.Key, float] = OrderedDict()
         self._scans = rate_limit.TokenBucket(SCANS_PER_S, MAX_SCANS)
 
+    def next_question(self) -> tuple[Question, Schedule] | None:
+        """Return what is to be asked at once."""
+        while self._questions:
+            question, schedule = self._questions.popleft()
+            claim = self._asked.get(question[:2])
+            if not claim or question.mac != claim.claimant or self._may_be_asked(claim):
+                return question, schedule
+            self._take_claim(claim, is_answered=False)
+        return None
+
+    def __len__(self) -> int:
+        """Return how many questions wait."""
+        return len(self._questions)
+
+    def take(self, question: Question, result: ProbeResult) -> bool:
+        """Take the answer to one of its questions; False where it is none."""
+        if self.disputes.is_check(question):
+            for dispute in self.disputes.take(question, result, self._clock()):
+                self._tell(dispute)
+            return True
+        claim = self._asked.get(question[:2])
+        if claim and claim.claimant == question.mac:
+            self._take_claim(claim, question.mac in result.answers)
+            return True
+        return False
+
     def alias(self, key: codec.Key, seen: bytes, cached: bytes) -> None:
-        """Tell of a MAC that SYNs come from, unless the cached one may be a proxy's."""
+        """Tell that SYNs come from another MAC than the cached one, whose host answers."""
         dispute = disputes.Dispute(key, (seen, cached), cached)
         if not self._may_be_proxy(key, cached) or not self._is_checked(dispute):
-            self._tell_alias(dispute)
+            self._tell(dispute)
 
     def dispute(self, key: codec.Key, holder: bytes, others: list[bytes]) -> None:
         """Remember that several hosts answer for an address; tell it, with whether one is a proxy.
 
         That is asked first: the telling waits some milliseconds.
         """
-        if not self._disputes.add(key, self._clock()):
+        if not self.disputes.add(key, self._clock()):
             return
         dispute = disputes.Dispute(key, (holder, *others), others[0])
         if not self._is_checked(dispute):
-            self._tell_dispute(dispute)
-
-    def on_check_result(self, question: Question, result: ProbeResult) -> None:
-        """Take whether a claimant answers for an address that nobody has."""
-        for dispute in self._disputes.take(question, result, self._clock()):
-            self._tell_dispute(dispute)
+            self._tell(dispute)
 
     def _may_be_proxy(self, key: codec.Key, mac: bytes) -> bool:
         """Tell whether a MAC stands for several addresses; seldom, as that looks at all entries."""
@@ -67,24 +102,60 @@ class Claims:
 
     def _is_checked(self, dispute: disputes.Dispute) -> bool:
         """Ask a claimant for addresses that nobody has, if that can be done and is needed."""
-        questions = self._disputes.check(dispute)
-        for question in questions or ():
-            self._asked_at_once.append((question, proxy.ONE_FRAME))
+        questions = self.disputes.check(dispute)
+        self._questions += [(question, proxy.ONE_FRAME) for question in questions or ()]
         return questions is not None
 
-    def _tell_dispute(self, dispute: disputes.Dispute) -> None:
+    def _tell(self, dispute: disputes.Dispute) -> None:
         """Tell what is known of a claimant by now; a proxy gives the entry back to its holder."""
         key, mac = dispute.key, dispute.claimant
-        if self._disputes.is_proxy(key[0], mac, self._clock()):
-            self._disputes.add(key, self._clock())
+        if self.disputes.is_proxy(key[0], mac, self._clock()):
+            self.disputes.add(key, self._clock())
             self._news.duplicate(key, dispute.macs, mac)
-            if self._may_be_probed(key) and mac_of(self._cache.get(key)) == mac:
-                self._asked_at_once.append((Question(*key, dispute.macs[0]), ALONE))
-        elif self._disputes.is_contested(key, self._clock()):
+            self._give_back(key, mac, dispute.macs[0])
+        elif dispute.is_answered or self.disputes.is_contested(key, self._clock()):
             self._news.duplicate(key, dispute.macs)
-        else:
-            self._tell_alias(dispute)
+        elif not self._is_asked(dispute):
+            seen, cached = dispute.macs
+            self._news.alias(key, cached, seen)
 
-    def _tell_alias(self, dispute: disputes.Dispute) -> None:
-        seen, cached = dispute.macs
-        self._news.alias(dispute.key, cached, seen)
+    def _give_back(self, key: codec.Key, mac: bytes, holder: bytes) -> None:
+        """Ask the holder of an entry alone where another MAC has it."""
+        if self._may_be_probed(key) and neighbour_cache.mac_of(self._cache.get(key)) == mac:
+            self._questions.append((Question(*key, holder), ALONE))
+
+    # --- whether the other MAC answers for the address, too
+
+    def _is_asked(self, dispute: disputes.Dispute) -> bool:
+        """Ask the other MAC of an alias whether it has the address, unless one just was."""
+        now, (seen, cached) = self._clock(), dispute.macs
+        if self._asked_at.get(dispute.key, float("-inf")) > now - CLAIM_REST_S:
+            return False
+        self._asked_at[dispute.key] = now
+        self._asked_at.move_to_end(dispute.key)
+        if len(self._asked_at) > MAX_CLAIMS:
+            self._asked.pop(self._asked_at.popitem(last=False)[0], None)
+        claim = disputes.Dispute(dispute.key, (cached, seen), seen)
+        self._asked[claim.key] = claim
+        self._questions.append((Question(*claim.key, seen), proxy.ONE_FRAME))
+        return True
+
+    def _may_be_asked(self, claim: disputes.Dispute) -> bool:
+        """Tell whether the answer of a claimant will not cost the holder its entry."""
+        holder = neighbour_cache.mac_of(self._cache.get(claim.key))
+        return (
+            holder == claim.macs[0]
+            and self._may_be_probed(claim.key)
+            and (len(claim.key[1]) == 16 or self._hold(claim.key, holder))
+        )
+
+    def _take_claim(self, claim: disputes.Dispute, is_answered: bool) -> None:
+        del self._asked[claim.key]
+        holder, seen = claim.macs
+        if is_answered:
+            self._give_back(claim.key, seen, holder)
+            claim = claim._replace(is_answered=True)
+            if not self._is_checked(claim):
+                self._tell(claim)
+        else:
+            self._news.alias(claim.key, holder, seen)

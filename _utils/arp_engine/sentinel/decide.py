@@ -28,7 +28,6 @@ from ..table import ownership
 from . import (
     claims,
     devices,
-    disputes,
     former_holders,
     memory,
     neighbour_cache,
@@ -58,13 +57,15 @@ class Decider:
         delete: Callable[[codec.Key, bytes], bool],
         locktime_s: Callable[[codec.Key], float],
         unused: Callable[[proxy.Claim], list[bytes]],
+        hold: Callable[[codec.Key, bytes], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take frames a second, how many may go at once, and the parts it works with.
 
         delete: deletes an entry that has this MAC and takes no other yet; False where it did not.
         locktime_s: for how long after a change an entry takes no other MAC.
-        unused: addresses of a claim's network that nobody has.
+        unused: addresses of a claim's network that nobody has. hold: lets the kernel take no other
+        MAC for an entry, for a moment; False where it cannot.
         """
         self._reinjector, self._news, self._devices = reinjector, news, watched
         self._delete, self._clock = delete, clock
@@ -73,13 +74,11 @@ class Decider:
         self.aliases, self.verified = memory.Aliases(), memory.Verified()
         self._mac_changes = memory.MacChanges()
         self._former = former_holders.FormerHolders(locktime_s)
-        self._disputes = disputes.Disputes(unused)
         self._in_flight: dict[codec.Key, Doubt] = {}
         self._looking_back: dict[codec.Key, Doubt] = {}
         self._asked_at_once: deque[tuple[Question, Schedule]] = deque()
-        self._claims = claims.Claims(
-            self._disputes, news, self.cache, self.may_be_probed, self._asked_at_once, clock
-        )
+        self._claims = claims.Claims(unused, news, self.cache, self.may_be_probed, hold, clock)
+        self._disputes = self._claims.disputes
 
     def usable_entry(self, key: codec.Key) -> codec.Entry | None:
         """Return a selected entry that has a MAC."""
@@ -129,8 +128,11 @@ class Decider:
         """Return the next probe to be sent now. It takes the place of one about that address."""
         if self._asked_at_once:
             return self._asked_at_once.popleft()
-        return self._next_probe(Priority.RETRANSMISSION) or (
-            self._next_look_back() or self._next_probe(Priority.AGE)
+        return (
+            self._claims.next_question()
+            or self._next_probe(Priority.RETRANSMISSION)
+            or self._next_look_back()
+            or self._next_probe(Priority.AGE)
         )
 
     def _next_probe(self, lowest: Priority) -> tuple[Question, Schedule] | None:
@@ -171,7 +173,7 @@ class Decider:
 
     def next_due(self) -> float:
         """Return when ``next_question`` may have one."""
-        if self._asked_at_once:
+        if self._asked_at_once or len(self._claims):
             return self._clock()
         due = self._former.next_due()
         if len(self._in_flight) < MAX_IN_FLIGHT:
@@ -186,14 +188,14 @@ class Decider:
     def on_probe_result(self, question: Question, result: ProbeResult) -> None:
         """Compare what the wire says with what the table has by now."""
         doubt = self._doubt_of(question[:2])
-        if self._disputes.is_check(question):
-            self._claims.on_check_result(question, result)
-        elif doubt and doubt.question is question:
+        if doubt and doubt.question is question:
             doubt.question = None
             if doubt.state in IN_FLIGHT:
                 self._on_answer(doubt, question, result)
             else:
                 self._on_look_back(doubt, result)
+        else:
+            self._claims.take(question, result)
 
     def _on_answer(self, doubt: Doubt, question: Question, result: ProbeResult) -> None:
         self.queue.clear_backoff(doubt.key)

@@ -28,6 +28,7 @@ class Dispute(NamedTuple):
     key: Key
     macs: tuple[bytes, ...]
     claimant: bytes  # of these the one that took the entry from its holder, or keeps it from it
+    is_answered: bool = False  # the claimant has answered for the address
 
 
 class Check:

@@ -29,7 +29,7 @@ from ..packets import tcp_syn
 from ..reporting import sentinel_status, throttle
 from ..reporting.events import EventKind
 from ..resolve import ask as resolve_ask
-from ..resolve import patience, proxy
+from ..resolve import nud_probe, patience, proxy
 from ..table import flush, ownership, view
 from . import (
     decide,
@@ -146,6 +146,7 @@ class _Session:
             self._delete,
             self._locktime_s,
             self._unused,
+            lambda *of: nud_probe.begin_locktime(self._table(), *of),
             self._clock,
         )
         self._cache = self._decider.cache

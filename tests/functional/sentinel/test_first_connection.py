@@ -270,6 +270,31 @@ def test_a_duplicate_address_is_told_and_the_cached_mac_stays(scene, guard):
         ]
 
 
+@PAIR
+@pytest.mark.parametrize("locktime", [0, 100])
+def test_two_living_hosts_are_a_duplicate_and_no_alias(scene, guard, address, locktime):
+    """Each answers what it is asked alone; the holder keeps its entry."""
+    scene.sysctl("ipv4.neigh.db0.locktime", locktime)
+    scene.add(address, "reachable", BORN)
+    wire, macs = Wire(), set()
+
+    def respond(asked, to_all, _number):
+        [row] = [row for row in scene.table() if row.startswith(f"{address} ")]
+        macs.add(row.split()[2])
+        hosts = [BORN, OTHER] if asked == address else []
+        return [answer(asked, mac) for mac in hosts if to_all or mac == wire.asked_mac]
+
+    with contextlib.closing(wire), wire.answering(respond):
+        begun = guard()
+        wire.say(syn(address, OTHER))
+        [line] = begun.until("duplicate")
+        scene.until(lambda: any(f"{address} db0 {BORN}" in row for row in scene.table()), 3)
+    assert f"{BORN} and {OTHER} answer" in line
+    assert not begun.told("alias")
+    if locktime and ":" not in address:
+        assert macs == {BORN}
+
+
 def test_an_alternating_mac_is_told(scene, guard):
     scene.add("192.0.2.10", "reachable", BORN)
     begun = guard()

@@ -56,10 +56,10 @@ class Scene:
         devices, clock = Everything(), lambda: self.now
         teller = throttle.Teller(lambda kind, *_rest: None, self.note)
         news = telling.News(teller, devices, clock)
-        self.locktime_s, self.unused = 1.0, []
+        self.locktime_s, self.unused, self.held = 1.0, [], []
         self.decider = decide.Decider(
             rate, int(rate), self, news, devices, self.delete,
-            lambda _key: self.locktime_s, lambda _claim: self.unused, clock,
+            lambda _key: self.locktime_s, lambda _claim: self.unused, self.hold, clock,
         )  # fmt: skip
         self.sources = doubt_sources.DoubtSources(
             self.decider, self, news, devices, self, signals.Unanswered(None, None), clock
@@ -85,6 +85,10 @@ class Scene:
 
     def release(self, syns, _ifindex, _mac):
         self.released += syns
+
+    def hold(self, *of):
+        self.held.append(of)
+        return True
 
     def delete(self, _key, _mac):
         return self.deletes
@@ -218,6 +222,8 @@ def test_an_answer_clears_the_doubt(answers, cached, told):
         scene.set(scene.keys[0], cached)
     scene.result(scene.keys[0], *answers)
     scene.look_back()
+    if told == "alias":  # asked alone, the host of the SYN does not answer
+        scene.result(scene.turn()[:2])
     assert scene.state() is CLEAR
     assert told in scene.said
     assert len(scene.released) == (cached != OLD)
@@ -318,8 +324,50 @@ def test_a_host_with_two_addresses_is_no_proxy():
     scene.turn()
     scene.result(key, OLD)
     scene.result(scene.turn()[:2])
+    assert scene.said == []
+    assert scene.turn() == (*key, NEW)
+    scene.result(key)
     assert scene.said == ["alias"]
     assert not scene.turn()
+
+
+@pytest.mark.parametrize("has_moved", [False, True])
+def test_two_living_hosts_are_a_duplicate_and_no_alias(has_moved):
+    """And the address is not contested: when the holder dies the other one is served at once."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.syn()
+    scene.turn()
+    scene.result(key, OLD)
+    assert scene.held == []
+    assert scene.turn() == (*key, NEW)
+    assert scene.held == [(key, OLD)]  # an IPv4 entry takes no other MAC while NEW is asked
+    if has_moved:  # all the same
+        scene.set(key, NEW)
+        scene.said.clear()
+    scene.result(key, NEW)
+    assert scene.said == ["duplicate"]
+    assert scene.turn() == ((*key, OLD) if has_moved else None)
+    scene.said.clear()
+    scene.now += 2
+    scene.syn(mac=OTHER)
+    scene.turn()
+    assert scene.schedule is probe_schedule.FAST
+
+
+def test_claimants_of_one_address_are_asked_seldom():
+    """SYNs are forged at will."""
+    scene = Scene()
+    [key] = scene.keys
+    for number, mac in enumerate((NEW, OTHER)):
+        scene.syn(mac=mac)
+        scene.turn()
+        scene.result(key, OLD)
+        assert bool(scene.turn()) == (number == 0)
+        if number == 0:
+            scene.result(key)
+        scene.now += 2
+    assert scene.said == ["alias", "alias"]
 
 
 def test_a_former_holder_that_sends_a_syn_is_asked_at_once():
