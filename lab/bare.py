@@ -20,6 +20,7 @@ from lab.machines import refuse_outside
 PACKAGES = {
     "nft": "nftables",
     "arping": "iputils-arping",
+    "arptables-legacy": "arptables",
     "cron": "cron",
     "crond": "cronie",
     "arp": "net-tools",

@@ -9,7 +9,7 @@ import socket
 import struct
 from collections import Counter
 
-from arp_engine.netlink import codec, nf_tables, route, sock_diag, table_dump
+from arp_engine.netlink import codec, links, nf_tables, route, sock_diag, table_dump
 from arp_engine.packets import frames, tcp_syn
 from arp_engine.resolve import interface_facts
 from arp_engine.sentinel import neighbour_cache
@@ -151,8 +151,10 @@ def facts(data):
         lambda: kernel.route_sources(3, [target]),
         lambda: route.lookup(kernel, target),
         lambda: route.next_hops(kernel, target),
-        lambda: [nf_tables._verdict(each.get(4, b"")) for each in nf_tables._dump(kernel, 0)],
-        lambda: nf_tables._verdict(data),
+        lambda: nf_tables.read(kernel),
+        lambda: list(nf_tables._expressions({4: data})),
+        lambda: links.with_entries(kernel, 3),
+        lambda: links.answering_port(kernel, 3, PEER),
     ):
         with contextlib.suppress(codec.MalformedMessage):
             read()

@@ -215,6 +215,7 @@ class _Diagnosis:
                 seen,
                 locktime_left_s=ownership.locktime_left_s(after, timers),
                 arp_filter=nf_tables.arp_filter().drops,
+                arp_filter_unread=nf_tables.has_legacy_arp_filter(),
             )
         return seen
 

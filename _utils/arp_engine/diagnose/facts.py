@@ -68,6 +68,8 @@ class Evidence:
     proxies: set[str] = field(default_factory=set)  # MACs that answer for what nobody has
     locktime_left_s: float = 0.0  # for how long the kernel still ignores the answer
     arp_filter: bool = False  # this host is known to drop ARP packets (nftables)
+    arp_filter_unread: bool = False  # there are rules of arptables-legacy
+    answering_port: str = ""  # of a bridge that answers our broadcasts itself: neigh_suppress
     own_macs: dict[str, str] = field(default_factory=dict)  # of this machine: MAC to device
     load: Load = field(default_factory=Load)
     sockets: list[Row] = field(default_factory=list)  # TCP to the address, without an answer

@@ -245,7 +245,8 @@ def _still_wrong(seen: Evidence, after: Row) -> Verdict:
             "an ARP filter of this host (arptables, nftables) drops the answer, or another process "
             "writes it"
         )
-        cure = ""  # the kernel would not learn it after a flush either
+        # the kernel would not learn it after a flush either
+        cure = "look at: arptables-legacy -L" if seen.arp_filter_unread else ""
     sentence = f"{_answers(seen)} answers for {_who(seen)}, and yet {_holds(after)}: {why}."
     return Verdict(STILL_WRONG, sentence, cure)
 

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from ..netlink import codec, rtnetlink
+from ..netlink import codec, nf_tables, rtnetlink
 from ..packets import frames, packet_socket
 from ..table import answer, selectors
 from . import announce_rules, interface_facts, interfaces, rate_limit, unselected
@@ -23,6 +23,10 @@ from . import announce_rules, interface_facts, interfaces, rate_limit, unselecte
 REPEATS = 3
 INTERVAL_S = 1.1
 PACKETS = {socket.AF_INET: 2, socket.AF_INET6: 1}  # of one announcement
+UNREAD = (
+    "arptables-legacy has rules here, which are not read: an address that they keep quiet is "
+    "announced; look at: arptables-legacy -L"
+)
 RATE_PPS = 1000  # as many as a receiver's backlog holds
 
 
@@ -70,7 +74,11 @@ def announce(
         rows = [own.row() for own in selected if not own.why_not]
         kept = dict(sorted(Counter(own.why_not for own in selected if own.why_not).items()))
         where = [] if selected or dev is None else announcer.where_addresses_are(dev)
-        warnings = {"warnings": where} if where else {}
+        is_filter_unread = any(len(own.ip) == 4 and not own.why_not for own in selected) and (
+            nf_tables.has_legacy_arp_filter()
+        )
+        warnings = {"warnings": where + [UNREAD] * is_filter_unread}
+        warnings = warnings if warnings["warnings"] else {}
         if test:
             would = {"would_announce": rows, "kept": kept, **warnings}
             return answer.limit_lists(would, ["would_announce"], limit)

@@ -89,10 +89,10 @@ class Rules:
         networks = [own for own in device.addresses if len(own.ip) == 4 and own.prefix < 32]
         if address.prefix == 32 and networks:  # an only address may be a /32: of some hosters it is
             return "a /32 beside other addresses"
-        return "ARP filter of this host" if self._arp_filter.names(address.ip) else ""
+        return "ARP filter of this host" if self.arp_filter.names(address.ip) else ""
 
     @functools.cached_property
-    def _arp_filter(self) -> nf_tables.ArpFilter:
+    def arp_filter(self) -> nf_tables.ArpFilter:
         return nf_tables.arp_filter()
 
 

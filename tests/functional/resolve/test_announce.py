@@ -232,12 +232,25 @@ def test_address_that_arp_ignore_keeps_quiet_is_kept(scene, wire, dev):
 
 @pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
 @pytest.mark.parametrize("policy", ["accept", "drop"])
-def test_address_that_an_arp_filter_drops_is_kept(scene, wire, policy):
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "arp saddr ip 192.0.2.9 counter drop",
+        "arp saddr ip { 192.0.2.8, 192.0.2.9 } drop",
+        "arp saddr ip 192.0.2.8/30 drop",
+        "arp saddr ip 192.0.2.8-192.0.2.9 drop",
+        "arp saddr ip != 192.0.2.1 drop",
+        "arp saddr ip @quiet drop",
+        "arp saddr ether . arp saddr ip { 02:00:00:00:00:01 . 192.0.2.9 } drop",
+    ],
+)
+def test_address_that_an_arp_filter_drops_is_kept(scene, wire, policy, rule):
     do("address add 192.0.2.9/24 dev db0")
     rules = f"""table arp f {{
+      set quiet {{ type ipv4_addr; flags interval; elements = {{ 192.0.2.8/30, 198.51.100.1 }} }}
       chain out {{
         type filter hook output priority 0; policy {policy};
-        arp saddr ip 192.0.2.9 counter drop
+        {rule}
         arp saddr ip 192.0.2.1 accept
       }}
     }}"""
@@ -245,6 +258,14 @@ def test_address_that_an_arp_filter_drops_is_kept(scene, wire, policy):
     result = announce(dev=["db0"], ip=networks("192.0.2.0/24"))
     assert [row["ip"] for row in result["announced"]] == ["192.0.2.1"]
     assert result["kept"] == {"ARP filter of this host": 1}
+
+
+@pytest.mark.skipif(bool(missing("arptables-legacy")), reason=missing("arptables-legacy"))
+def test_rules_of_arptables_legacy_are_told_as_not_read(scene, wire):
+    run("arptables-legacy", "-A", "OUTPUT", "-s", "192.0.2.9", "-j", "DROP")
+    result = announce(dev=["db0"], test=True)
+    assert result["warnings"] == [resolve_announce.UNREAD]
+    assert "warnings" not in announce(dev=["db0"], ip=networks("2001:db8::/64"), test=True)
 
 
 def test_port_of_a_bridge_is_silent_unless_named(scene, wire):
