@@ -207,6 +207,10 @@ class _Diagnosis:
             entry_after=after and self._row(after),
             own_macs=readings.own_macs(self._channel) if answers else {},
         )
+        is_heard_alone = any(one.answers and not one.broadcast_asked for one in results)
+        if not is_heard_alone and set(answers) <= {cached_mac}:
+            port = links.answering_port(self._channel, self._key[0], cached_mac)
+            seen = replace(seen, answering_port=port)
         if len(answers) > 1 and not proxies:
             seen = replace(seen, witnesses=self._witnesses(answers))
         if after and answers and after.mac not in answers:

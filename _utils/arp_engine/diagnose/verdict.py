@@ -114,6 +114,13 @@ def _judge(seen: Evidence) -> Verdict:
     if seen.cannot_ask:
         held = f"; {_holds(seen.entry)} (not verified)" if seen.entry else ""
         return Verdict(CANNOT, f"cannot probe {_who(seen)}: {seen.cannot_ask}{held}.")
+    if seen.answering_port:
+        return Verdict(
+            CANNOT,
+            f"cannot probe {_who(seen)}: the host with that MAC is behind port "
+            f"{seen.answering_port} of this host's own bridge, which answers for it "
+            f"(neigh_suppress): our broadcasts do not leave; {_holds(seen.entry)} (not verified).",
+        )
     if seen.proxies and (found := _beside_proxy(seen)):
         return found
     if len(seen.answers) > 1:

@@ -35,7 +35,7 @@ NTF_EXT_MANAGED, NTF_EXT_EXT_VALIDATED = 0x01, 0x04  # in NDA_FLAGS_EXT
 
 # --- the same header: attributes of an entry
 NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_PROBES, NDA_IFINDEX = 1, 2, 3, 4, 8
-NDA_PROTOCOL, NDA_FLAGS_EXT = 12, 15
+NDA_VLAN, NDA_MASTER, NDA_PROTOCOL, NDA_FLAGS_EXT = 5, 9, 12, 15
 
 # --- the same header: attributes of a table
 NDTA_NAME, NDTA_THRESH1, NDTA_THRESH2, NDTA_THRESH3, NDTA_CONFIG, NDTA_PARMS = 1, 2, 3, 4, 5, 6
@@ -64,9 +64,10 @@ RTM_F_FIB_MATCH = 0x2000  # of a request: answer with the route itself, all its 
 # --- include/uapi/linux/if.h
 IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x01, 0x08, 0x10, 0x40, 0x80
 # --- include/uapi/linux/if_link.h: attributes of a device
-IFLA_ADDRESS, IFLA_BROADCAST, IFLA_IFNAME, IFLA_MASTER, IFLA_AF_SPEC = 1, 2, 3, 10, 26
+IFLA_ADDRESS, IFLA_BROADCAST, IFLA_IFNAME, IFLA_LINK, IFLA_MASTER, IFLA_AF_SPEC = 1, 2, 3, 5, 10, 26
 IFLA_EXT_MASK, IFLA_CARRIER_CHANGES, IFLA_ALT_IFNAME, IFLA_INET6_CONF = 29, 35, 53, 2
 IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND, IFLA_INET_CONF = 18, 1, 4, 1
+IFLA_INFO_DATA, IFLA_INFO_SLAVE_DATA = 2, 5
 # --- include/uapi/linux/capability.h
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
 # --- include/uapi/asm-generic/socket.h; missing from Python's socket module

@@ -1,16 +1,37 @@
-"""Which devices have the neighbour entries where a device was named that has none itself.
+"""How devices are stacked: which has the neighbour entries, and which bridge answers by itself.
 
 Addresses, and so entries, belong to a bridge, bond or team and not to its ports; and to the devices
 of a VRF, not to it. The ports of Open vSwitch have a master that has none either.
+
+A bridge with ``neigh_suppress`` on a port (a VTEP) answers questions about the hosts behind that
+port from this host's own table, this host's own broadcasts included: they do not leave, and what
+answers is the entry itself (net/bridge/br_arp_nd_proxy.c).
 """
 
+import socket
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from pyroute2.netlink.rtnl import RTM_GETLINK
+from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGH
 
 from . import codec, rtnetlink
-from .constants import IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND, IFLA_LINKINFO, IFLA_MASTER
+from .constants import (
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_DATA,
+    IFLA_INFO_SLAVE_KIND,
+    IFLA_LINK,
+    IFLA_LINKINFO,
+    IFLA_MASTER,
+    NDA_LLADDR,
+    NDA_MASTER,
+    NDA_VLAN,
+)
 
+# --- include/uapi/linux/if_link.h: IFLA_BRPORT_PROXYARP_WIFI, _NEIGH_SUPPRESS
+IFLA_BRPORT_ANSWERING = 12, 32
+IFLA_VLAN_ID = 1
 MAX_DEPTH = 8  # of ports: a bond in a bridge has two
 
 
@@ -20,6 +41,10 @@ class Link(NamedTuple):
     kind: str  # "bridge", "vrf", …; empty for a card
     master: int  # ifindex; 0: none
     master_kind: str  # as the device is listed: empty where the kind has no data for its ports
+    name: str = ""
+    lower: int = 0  # ifindex of the device that a VLAN is on
+    vlan: bytes = b""  # its number, as the kernel tells it
+    answers: bool = False  # its bridge answers for the hosts behind it: neigh_suppress
 
     @property
     def is_port(self) -> bool:
@@ -34,8 +59,20 @@ def parse(values: dict[int, bytes]) -> Link:
         info.get(name, b"").rstrip(b"\0").decode(errors="replace")
         for name in (IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND)
     )
-    master = codec.unpack(codec.U32, values.get(IFLA_MASTER, bytes(codec.U32.size)))[0]
-    return Link(kind, master, master_kind)
+    numbers = (
+        codec.unpack(codec.U32, values.get(name, bytes(codec.U32.size)))[0]
+        for name in (IFLA_MASTER, IFLA_LINK)
+    )
+    master, lower = numbers
+    name = values.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="backslashreplace")
+    vlan = b""
+    if kind == "vlan":
+        vlan = codec.values(info.get(IFLA_INFO_DATA, b""), 0).get(IFLA_VLAN_ID, b"")
+    answers = False
+    if master_kind == "bridge":
+        port = codec.values(info.get(IFLA_INFO_SLAVE_DATA, b""), 0)
+        answers = any(port.get(each, b"\0")[0] for each in IFLA_BRPORT_ANSWERING)
+    return Link(kind, master, master_kind, name, lower, vlan, answers)
 
 
 def get(channel: rtnetlink.Channel, ifindex: int) -> Link:
@@ -62,9 +99,35 @@ def with_entries(channel: rtnetlink.Channel, ifindex: int) -> set[int]:
     """Return a named device, and those that have its entries: the top of a port, a VRF's own."""
     found = {ifindex, top(channel, ifindex)}
     if get(channel, ifindex).kind == "vrf":
-        for chunk in channel.dump(RTM_GETLINK, bytes(codec.IFINFOMSG.size)):
-            for _kind, message in codec.messages(chunk):
-                of = codec.unpack(codec.IFINFOMSG, message, codec.HEADER.size)[2]
-                values = codec.values(message, codec.HEADER.size + codec.IFINFOMSG.size)
-                found |= {of} if parse(values).master == ifindex else set()
+        found.update(of for of, link in dump(channel) if link.master == ifindex)
     return found
+
+
+def dump(channel: rtnetlink.Channel) -> Iterator[tuple[int, Link]]:
+    """Yield every device."""
+    for chunk in channel.dump(RTM_GETLINK, bytes(codec.IFINFOMSG.size)):
+        for _kind, message in codec.messages(chunk):
+            ifindex = codec.unpack(codec.IFINFOMSG, message, codec.HEADER.size)[2]
+            yield ifindex, parse(codec.values(message, codec.HEADER.size + codec.IFINFOMSG.size))
+
+
+def answering_port(channel: rtnetlink.Channel, ifindex: int, mac: bytes) -> str:
+    """Return the port behind which a bridge has a MAC and answers for it; empty where it does not.
+
+    ifindex: the bridge, or a VLAN on it. Not known before Linux 5.0.
+    """
+    link = get(channel, ifindex)
+    bridge = link.lower if link.kind == "vlan" else ifindex
+    if get(channel, bridge).kind != "bridge":
+        return ""
+    body = codec.NDMSG.pack(socket.AF_BRIDGE, 0, 0, 0, 0)
+    body += codec.attribute(NDA_LLADDR, mac) + codec.attribute(NDA_MASTER, codec.U32.pack(bridge))
+    for vlan in dict.fromkeys((link.vlan, b"")):
+        more = codec.attribute(NDA_VLAN, vlan) if vlan else b""
+        try:
+            answer = channel.request(RTM_GETNEIGH, 0, body + more)
+        except OSError:  # the bridge does not know it in this VLAN
+            continue
+        port = get(channel, codec.unpack(codec.NDMSG, answer, codec.HEADER.size)[1])
+        return port.name if port.answers else ""
+    return ""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..netlink import codec, rtnetlink, table_dump
+from ..netlink import codec, links, rtnetlink, table_dump
 from ..netlink.constants import TICKS
 from ..packets.probe_schedule import BROADCAST, FAST, MAX_QUESTIONS, PATIENT, Schedule
 from ..table import answer, ownership, view
@@ -20,6 +20,7 @@ from .report import Report
 MAX_LOCKTIME_WAIT_S = 5.0
 BATCH = 64  # questions put at a time
 FEW = 16  # entries: for so many the others of the table are read, too
+OWN_ANSWER = "answered by its own bridge (neigh_suppress)"
 NO_PERMISSION = "no CAP_NET_RAW"  # the one reason that is not the entry's: no probe can be sent
 
 Entries = dict[codec.Key, codec.Entry]
@@ -258,7 +259,11 @@ class Run:
         """Settle an entry by the answers; return them where the table decides."""
         self._report.add_probe(entry, result)
         if entry.mac in result.answers and len(result.answers) == 1:
-            self._confirmed.append(entry)
+            words = self._table.channel, entry.ifindex, entry.mac
+            if result.broadcast_asked and links.answering_port(*words):
+                self._keep(OWN_ANSWER, entry)
+            else:
+                self._confirmed.append(entry)
         elif result.answers:
             return tuple(result.answers)
         elif entry.key in self._asked_all:

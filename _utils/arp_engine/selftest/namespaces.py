@@ -25,6 +25,7 @@ from ..netlink.constants import (
     IFF_UP,
     IFLA_ADDRESS,
     IFLA_IFNAME,
+    IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINKINFO,
     NDA_DST,
@@ -40,7 +41,7 @@ from ..sentinel import privileges
 
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 # --- include/uapi/linux/if_link.h, veth.h, if_addr.h
-IFLA_NET_NS_PID, IFLA_INFO_DATA, VETH_INFO_PEER = 19, 2, 1
+IFLA_NET_NS_PID, VETH_INFO_PEER = 19, 1
 IFA_F_NODAD = 0x02
 _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 

@@ -42,7 +42,9 @@ class WatchedDevices:
         """Return what is watched, as a line; a selected device may appear later."""
         self._read()
         absent = f"; not present yet: {', '.join(self._absent)}" if self._absent else ""
-        return f"every SYN, connection and notification{absent}"
+        ports = sorted(link.name for _ifindex, link in links.dump(self._channel) if link.answers)
+        unseen = f"; not hosts behind {', '.join(ports)} (neigh_suppress)" if ports else ""
+        return f"every SYN, connection and notification{absent}{unseen}"
 
     def ifindex(self, name: str) -> int:
         """Return a device's index; 0 where there is none."""
