@@ -142,7 +142,9 @@ class Run:
         for result in prober.run(self._unanswered):
             if self._is_stopped():
                 return
-            if result.verdict == "healed" and result.now:
+            has_moved = result.now and result.now.mac not in (b"", result.entry.mac)
+            if result.now and has_moved and result.verdict in ("healed", "undecided"):
+                # undecided: during our question; its answer was lost on the way to us alone
                 self._begin_look_back(result.entry, result.now.mac, (result.now.mac,))
             elif result.verdict == "gone":
                 self._report.gone(result.entry)

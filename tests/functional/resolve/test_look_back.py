@@ -154,3 +154,19 @@ def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, macs, extr
     assert result["confirmed"] == len(held)
     assert sorted(address for address in asked if address in held) == sorted(held)
     assert len(asked) == len(held) + extra
+
+
+@PAIR
+def test_entry_that_the_kernel_healed_is_told_though_our_copy_of_the_answer_was_lost(
+    arp, scene, monkeypatch, address
+):
+    """In a flood of forged answers our receive buffer is full; the kernel takes the answer."""
+    from arp_engine.packets import frames
+
+    scene.worker(address)
+    scene.add(address, "stale", DEAD)
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    monkeypatch.setattr(frames, "parse", lambda *_words: None)
+    result = arp.revalidate(address)
+    assert [(row["old"], row["new"]) for row in result["healed"]] == [(DEAD, BORN)]
+    assert result["undecided"] == 0
