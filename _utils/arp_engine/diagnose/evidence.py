@@ -17,7 +17,7 @@ from typing import Any
 
 from ..netlink import codec, links, nf_tables, route, rtnetlink, table_dump
 from ..netlink.constants import IFF_UP, NOARP, PERMANENT, TICKS
-from ..resolve import look_back, look_back_run, proxy
+from ..resolve import look_back, look_back_run, nud_probe, proxy
 from ..resolve.ask import ProbeResult, Question, ask
 from ..resolve.interface_facts import is_link_local
 from ..table import answer, ownership, parse, view
@@ -226,9 +226,12 @@ class _Diagnosis:
     def _probe_alone_then_all(self, cached_mac: bytes) -> list[ProbeResult]:
         """Ask the host with the cached MAC alone, then everybody, twice.
 
-        Twice because of two hosts the second may be slow, or its answer lost.
+        Twice because of two hosts the second may be slow, or its answer lost. A host that answers
+        keeps its IPv4 entry meanwhile: PROBE begins ``locktime``.
         """
         results = [ask([Question(*self._key, cached_mac)])[self._key]]
+        if cached_mac in results[0].answers and len(self._key[1]) == 4:
+            nud_probe.begin_locktime(self._table, self._key, cached_mac)
         while not results[-1].why and sum(bool(r.broadcast_asked) for r in results) < 2:
             if not (results[-1].answers or cached_mac):
                 break

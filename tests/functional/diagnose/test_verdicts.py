@@ -403,6 +403,25 @@ def test_holder_that_our_probe_robbed_has_its_entry_back(arp, scene, wire, addre
     assert scene.table()[0].split()[2] == DEAD
 
 
+def test_holder_that_answers_keeps_its_entry_all_the_time(arp, scene, wire):
+    """Our broadcast, which the twin answers first, moves it for no moment: a second, before."""
+    scene.sysctl("ipv4.neigh.db0.locktime", 100)
+    scene.add(V4, "reachable", DEAD)
+    time.sleep(1.1)  # an entry as young as that takes no answer anyway
+    seen = set()
+
+    def respond(asked, to_all, _number):
+        seen.update(row.split()[2] for row in scene.table() if row.startswith(f"{V4} "))
+        macs = [BORN, DEAD] if to_all else [DEAD]
+        return [answer(asked, mac) for mac in macs] if asked == V4 else []
+
+    with wire.answering(respond):
+        told = arp.diagnose(V4)
+    assert (told["verdict"], set(told["answers_ms"])) == ("duplicate address", {DEAD, BORN})
+    assert seen == {DEAD}
+    assert scene.table()[0].split()[2] == DEAD
+
+
 PROXY = "02:00:00:00:00:99"
 
 
