@@ -2,11 +2,12 @@
 
     python -m benchmarks.responder DEVICE < PLAN
 
-PLAN is JSON: ``now`` (time.monotonic() that its times count from), ``db`` (address of the database
-by family, and its MAC), ``hosts``: a list of ``mac``, ``addresses`` (or ``null``: all of them, as a
-router with proxy ARP answers), ``delay_s`` (from the question to the answer), ``silent`` (pairs of
-times between which it answers nothing), ``syns`` (pairs of time and address: a SYN it sends from
-that address). It prints ``up`` and ends when its input does.
+PLAN is JSON: ``db`` (address of the database by family, and its MAC), ``hosts``: a list of ``mac``,
+``addresses`` (or ``null``: all of them, as a router with proxy ARP answers), ``delay_s`` (from the
+question to the answer), ``silent`` (pairs of times between which it answers nothing), ``syns``
+(pairs of time and address: a SYN it sends from that address). It prints ``up`` when all frames are
+built, reads one more line, the time.monotonic() that the times count from, and ends when its input
+does.
 
 Frames are built by scapy once, before the first question: an independent hand wrote them.
 """
@@ -57,18 +58,19 @@ def syn(address, mac, db, port):
 class Host:
     """One of them."""
 
-    def __init__(self, plan, began):
+    def __init__(self, plan):
         self.mac = bytes.fromhex(plan["mac"].replace(":", ""))
         self.text, self.delay_s = plan["mac"], plan["delay_s"]
         self.addresses = plan["addresses"] and {
             ipaddress.ip_address(address).packed for address in plan["addresses"]
         }
-        self._silent = [(began + start, began + end) for start, end in plan["silent"]]
+        self._silent, self.began = plan["silent"], 0.0
 
     def hears(self, to, address, now):
         """Tell whether it answers a question: it has the address, and the frame reaches it."""
         has = self.addresses is None or address in self.addresses
         reached = to == self.mac or to[0] & 1
+        now -= self.began
         return has and reached and not any(start <= now < end for start, end in self._silent)
 
 
@@ -77,7 +79,7 @@ class Voice:
 
     def __init__(self, sock, plan):
         self._sock, self._db = sock, plan["db"]
-        hosts = [Host(each, plan["now"]) for each in plan["hosts"]]
+        hosts = self._hosts = [Host(each) for each in plan["hosts"]]
         self._everybody = [host for host in hosts if host.addresses is None]
         self._by_address, self._built = {}, {}
         for host in hosts:
@@ -89,11 +91,17 @@ class Voice:
             for when, address in host["syns"]:
                 number = next(self._number)
                 said = syn(address, host["mac"], self._db, 20000 + number % 40000)
-                self._due.append((plan["now"] + when, number, said))
-        heapq.heapify(self._due)
+                self._due.append((when, number, said))
         for address, having in self._by_address.items():
             for host in [*having, *self._everybody]:
                 self._answer(address, host)
+
+    def begin(self, now):
+        """Begin: all times of the plan count from now on."""
+        self._due = [(now + when, number, said) for when, number, said in self._due]
+        heapq.heapify(self._due)
+        for host in self._hosts:
+            host.began = now
 
     def _answer(self, address, host):
         """Return a host's answer, built once."""
@@ -136,6 +144,7 @@ def main():
         sock.setblocking(False)
         voice = Voice(sock, plan)
         print("up", flush=True)
+        voice.begin(float(sys.stdin.readline()))
         while True:
             ready, _, _ = select.select([sock, sys.stdin], [], [], voice.wait_s())
             if sys.stdin in ready:
