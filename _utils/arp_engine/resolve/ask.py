@@ -109,22 +109,28 @@ class Asker:
         self._ports.clear()
 
     def __len__(self) -> int:
-        """Return how many questions are pending."""
         return len(self._pending)
 
     def fileno(self) -> int:
         """Return the one descriptor that is readable when packets have come."""
         return self._ready.fileno()
 
-    def put(self, question: Question, first: bool = False, schedule: Schedule = FAST) -> bool:
-        """Add a question, ``first``: before all unsent ones. False: its address is pending."""
+    def put(
+        self, question: Question, first: bool = False, schedule: Schedule = FAST, now: bool = False
+    ) -> bool:
+        """Add a question; False: its address is pending.
+
+        first: before all unsent ones. now: before all frames of other questions.
+        """
         probe = _PendingProbe(question, schedule)
         if probe.key in self._pending:
             return False
         if not self._pending:
             self._listen()
         self._pending[probe.key] = probe
-        if first:
+        if now:
+            self._next_frames.set(float("-inf"), [probe])
+        elif first:
             self._unsent.appendleft(probe)
         else:
             self._unsent.append(probe)
@@ -135,7 +141,7 @@ class Asker:
         if probe := self._pending.get(key):
             self._finish(probe)
             self._done.pop()
-            if not probe.is_sent:
+            if probe in self._unsent:
                 self._unsent.remove(probe)
 
     def interface(self, ifindex: int) -> interface_facts.Interface | None:

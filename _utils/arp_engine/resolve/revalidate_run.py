@@ -216,7 +216,7 @@ class Run:
         for key in self._retries.pop(now, BATCH):
             self._put(key)
         for question, schedule in self._backs.questions(now, BATCH):
-            if self._asker.put(question, first=True, schedule=schedule):
+            if self._asker.put(question, schedule=schedule, now=True):
                 self._looking.add(question[:2])
             else:
                 self._backs.postpone(question[:2], now)
