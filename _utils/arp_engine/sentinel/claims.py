@@ -2,16 +2,19 @@
 
 The host with the cached MAC answers, and SYNs come from another MAC as well. A load balancer, VRRP
 or a bond does that rightly: asked for the address, nobody answers with that other MAC (*alias*). A
-second host with the address answers with it (*duplicate*). One that answers for addresses which
-nobody has is a *proxy*.
+second host with the address answers with it (*duplicate*). So does a host with two NICs on the
+link, but with either for each of its addresses (*alias*): so the MAC is asked for another address
+of the first one, too, where one is known. A host that answers for addresses which nobody has is a
+*proxy*.
 
-Its answer alone would move an IPv4 entry to it. So the entry is put into PROBE before, with the MAC
-it has, which begins ``locktime``: for a second the kernel takes no other MAC. An IPv6 host answers
-a unicast question without naming its MAC, which moves nothing.
+Such an answer would move an IPv4 entry. So the entry is put into PROBE before, with the MAC it has,
+which begins ``locktime``: for a second the kernel takes no other MAC. An IPv6 host answers a
+unicast question without naming its MAC, which moves nothing.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ..netlink import codec
 from ..packets.probe_schedule import ALONE, Schedule
@@ -22,6 +25,14 @@ from . import disputes, neighbour_cache, telling
 SCANS_PER_S, MAX_SCANS = 2.0, 10  # of the whole cache: 10 ms each at 100,000 entries
 CLAIM_REST_S = 30.0  # between two claimants of one address that are asked: SYNs can be forged
 MAX_CLAIMS = 4096
+
+
+class _Asked(NamedTuple):
+    """A question that is under way: whether a MAC answers for an address."""
+
+    mac: bytes
+    claim: disputes.Dispute
+    is_witness: bool  # another address of the two MACs, not the disputed one
 
 
 class Claims:
@@ -45,7 +56,7 @@ class Claims:
         self._news, self._cache, self._clock = news, cache, clock
         self._may_be_probed, self._hold = may_be_probed, hold
         self._questions: deque[tuple[Question, Schedule]] = deque()
-        self._asked: dict[codec.Key, disputes.Dispute] = {}  # that are being asked about
+        self._asked: dict[codec.Key, _Asked] = {}
         self._asked_at: OrderedDict[codec.Key, float] = OrderedDict()
         self._scans = rate_limit.TokenBucket(SCANS_PER_S, MAX_SCANS)
 
@@ -53,10 +64,10 @@ class Claims:
         """Return what is to be asked at once."""
         while self._questions:
             question, schedule = self._questions.popleft()
-            claim = self._asked.get(question[:2])
-            if not claim or question.mac != claim.claimant or self._may_be_asked(claim):
+            asked = self._asked.get(question[:2])
+            if not asked or question.mac != asked.mac or self._may_be_asked(question[:2]):
                 return question, schedule
-            self._take_claim(claim, is_answered=False)
+            self._take_asked(question[:2], is_answered=False)
         return None
 
     def __len__(self) -> int:
@@ -69,9 +80,9 @@ class Claims:
             for dispute in self.disputes.take(question, result, self._clock()):
                 self._tell(dispute)
             return True
-        claim = self._asked.get(question[:2])
-        if claim and claim.claimant == question.mac:
-            self._take_claim(claim, question.mac in result.answers)
+        asked = self._asked.get(question[:2])
+        if asked and asked.mac == question.mac:
+            self._take_asked(question[:2], question.mac in result.answers)
             return True
         return False
 
@@ -113,8 +124,11 @@ class Claims:
             self.disputes.add(key, self._clock())
             self._news.duplicate(key, dispute.macs, mac)
             self._give_back(key, mac, dispute.macs[0])
-        elif dispute.is_answered or self.disputes.is_contested(key, self._clock()):
+        elif self.disputes.is_contested(key, self._clock()):
             self._news.duplicate(key, dispute.macs)
+        elif dispute.is_answered:
+            if not self._is_witness_asked(dispute):
+                self._news.duplicate(key, dispute.macs)
         elif not self._is_asked(dispute):
             seen, cached = dispute.macs
             self._news.alias(key, cached, seen)
@@ -134,28 +148,46 @@ class Claims:
         self._asked_at[dispute.key] = now
         self._asked_at.move_to_end(dispute.key)
         if len(self._asked_at) > MAX_CLAIMS:
-            self._asked.pop(self._asked_at.popitem(last=False)[0], None)
-        claim = disputes.Dispute(dispute.key, (cached, seen), seen)
-        self._asked[claim.key] = claim
-        self._questions.append((Question(*claim.key, seen), proxy.ONE_FRAME))
+            self._asked_at.popitem(last=False)
+        self._ask(dispute.key, seen, disputes.Dispute(dispute.key, (cached, seen), seen))
         return True
 
-    def _may_be_asked(self, claim: disputes.Dispute) -> bool:
-        """Tell whether the answer of a claimant will not cost the holder its entry."""
-        holder = neighbour_cache.mac_of(self._cache.get(claim.key))
-        return (
-            holder == claim.macs[0]
-            and self._may_be_probed(claim.key)
-            and (len(claim.key[1]) == 16 or self._hold(claim.key, holder))
-        )
+    def _ask(self, key: codec.Key, mac: bytes, claim: disputes.Dispute) -> None:
+        self._asked[key] = _Asked(mac, claim, is_witness=key != claim.key)
+        if len(self._asked) > MAX_CLAIMS:  # of some the answer was never awaited
+            del self._asked[next(iter(self._asked))]
+        self._questions.append((Question(*key, mac), proxy.ONE_FRAME))
 
-    def _take_claim(self, claim: disputes.Dispute, is_answered: bool) -> None:
-        del self._asked[claim.key]
-        holder, seen = claim.macs
+    def _may_be_asked(self, key: codec.Key) -> bool:
+        """Tell whether the answer of another host will not cost the holder its entry."""
+        holder = neighbour_cache.mac_of(self._cache.get(key))
+        return self._may_be_probed(key) and (len(key[1]) == 16 or self._hold(key, holder))
+
+    def _take_asked(self, key: codec.Key, is_answered: bool) -> None:
+        """Take whether a MAC answers for the disputed address, or for another of the holder's."""
+        mac, claim, is_witness = self._asked.pop(key)
+        [holder] = set(claim.macs) - {mac}
         if is_answered:
-            self._give_back(claim.key, seen, holder)
+            self._give_back(key, mac, holder)
+        if is_answered == is_witness:
+            self._news.alias(claim.key, *claim.macs)
+        elif is_witness:
+            self._news.duplicate(claim.key, claim.macs)
+        else:
             claim = claim._replace(is_answered=True)
             if not self._is_checked(claim):
                 self._tell(claim)
-        else:
-            self._news.alias(claim.key, holder, seen)
+
+    def _is_witness_asked(self, claim: disputes.Dispute) -> bool:
+        """Ask one of the two MACs for another address that the table has at the other one."""
+        now, (ifindex, dst) = self._clock(), claim.key
+        if not self._scans.available(now):
+            return False
+        self._scans.spend(1, now)
+        for entry in self._cache.entries():
+            same = entry.ifindex == ifindex and len(entry.dst) == len(dst) and entry.dst != dst
+            if same and entry.mac in claim.macs and self._may_be_probed(entry.key):
+                [other] = set(claim.macs) - {entry.mac}
+                self._ask(entry.key, other, claim)
+                return True
+        return False

@@ -61,7 +61,7 @@ class News:
         """The host with the cached MAC answers; SYNs come from another MAC as well."""
         text = (
             f"the cached MAC {cached.hex(':')} is right, it answers; SYNs also come from "
-            f"{seen.hex(':')} (a load balancer, VRRP, a bond): nothing to do"
+            f"{seen.hex(':')} (a load balancer, VRRP, a bond, a second NIC): nothing to do"
         )
         self._tell(EventKind.ALIAS, key, text, held=cached, seen=seen)
 

@@ -212,7 +212,7 @@ def test_a_second_mac_whose_host_does_not_answer_is_an_alias(scene, guard, addre
     wire.say(syn(address, OTHER))
     assert begun.until("alias") == [
         f"alias: {address} on db0: the cached MAC {BORN} is right, it answers; SYNs also come from "
-        f"{OTHER} (a load balancer, VRRP, a bond): nothing to do"
+        f"{OTHER} (a load balancer, VRRP, a bond, a second NIC): nothing to do"
     ]
     wire.questions()
     # it is believed for a second, the first time

@@ -355,6 +355,24 @@ def test_two_living_hosts_are_a_duplicate_and_no_alias(has_moved):
     assert scene.schedule is probe_schedule.FAST
 
 
+@pytest.mark.parametrize(("answers", "told"), [((NEW,), "alias"), ((), "duplicate")], ids=str)
+def test_another_address_tells_two_nics_of_one_host_from_two_hosts(answers, told):
+    """A host with two NICs on the link answers with either for each of its addresses."""
+    scene = Scene(addresses=2)
+    key, other = scene.keys
+    scene.syn()
+    scene.turn()
+    scene.result(key, OLD)
+    assert scene.turn() == (*key, NEW)
+    scene.result(key, NEW)
+    assert scene.said == []
+    assert scene.turn() == (*other, NEW)
+    assert scene.held == [(key, OLD), (other, OLD)]
+    scene.result(other, *answers)
+    assert scene.said == [told]
+    assert not scene.turn()
+
+
 def test_claimants_of_one_address_are_asked_seldom():
     """SYNs are forged at will."""
     scene = Scene()
