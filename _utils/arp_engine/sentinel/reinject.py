@@ -6,7 +6,8 @@ the kernel a client's retransmission (net/ipv4/tcp_minisocks.c: tcp_check_req): 
 It arrives by ``lo``, where most firewalls let everything pass: unchecked it would open what no rule
 opens. So it is handed on only where sock_diag knows exactly this connection as SYN_RECV, which
 proves that the first one had passed; and not where a socket is bound to a device, as ``lo`` is
-another. No such socket (closed port, SYN cookies): nothing is sent, the client's own second SYN
+another. Of a published port (DNAT) conntrack proves it, and the kernel translates the SYN as it did
+the first. No such socket (closed port, SYN cookies): nothing is sent, the client's own second SYN
 comes after a second. Nor is it where the route leads away: a transparent proxy answers for others,
 and they would hear of a client who never called them. Outgoing: the same with SYN_SENT, and by the
 device that the first one left by: a mark, which we do not know, may have led it there.
@@ -23,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ..netlink import codec, route, rtnetlink, sock_diag
+from ..netlink import codec, conntrack, route, rtnetlink, sock_diag
 from ..packets import packet_socket, tcp_syn
 
 MAX_LOOKUPS, LOOKUP_INTERVAL_S = 5, 0.001  # the tap hears a SYN before TCP does
@@ -50,6 +51,7 @@ class Reinjector:
         """Take the kernel's list of sockets; without it nothing is ever sent."""
         self._sockets, self._clock, self._raw = sockets, clock, packet_socket.RawIpSocket()
         self._frames, self._routes = packet_socket.FrameSocket(), rtnetlink.Channel()
+        self._conntrack = conntrack.Conntrack()
         self._waiting: deque[tuple[float, int, int, tcp_syn.Syn]] = deque()
         self._second_tries: deque[tuple[float, int, int, tcp_syn.Syn]] = deque()
         self.sent = 0
@@ -58,6 +60,7 @@ class Reinjector:
         """Close its sockets."""
         self._raw.close()
         self._frames.close()
+        self._conntrack.close()
         self._routes.close()
 
     def has_listener_answered(self, syn: tcp_syn.Syn, bound_to: Iterable[int] = ()) -> bool:
@@ -104,7 +107,11 @@ class Reinjector:
 
     def _look_up(self, now: float, lookups: int, out_ifindex: int, syn: tcp_syn.Syn) -> None:
         """Look for a SYN's socket and send; lookups: how many are left, 0 for a second try."""
-        if self._state(syn, bool(out_ifindex)) == ("SYN_SENT" if out_ifindex else "SYN_RECV"):
+        wanted = "SYN_SENT" if out_ifindex else "SYN_RECV"
+        is_there = self._state(syn, bool(out_ifindex)) == wanted
+        if is_there or (
+            not out_ifindex and self._conntrack.is_translated_syn_recv(*syn.connection)
+        ):
             if not out_ifindex and not route.is_local(self._routes, syn.target):
                 return
             self._send(syn, out_ifindex)

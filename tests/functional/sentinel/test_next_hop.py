@@ -10,6 +10,9 @@ from conftest import BORN, DEAD, ip
 from sentry import OURS, PORT, Server, connect, database, family, guard, healed_line  # noqa: F401
 from wire import namespace
 
+from lab.bare import missing
+from lab.machines import run
+
 SECOND_SYN_S = 0.9  # TCP's own second SYN comes after 1 s
 THIRD_SYN_S = 1.9
 PAIR = pytest.mark.parametrize(
@@ -74,30 +77,73 @@ def test_a_device_bound_call_is_doubted_before_its_second_syn(scene, guard, addr
         assert begun.until("healed")
 
 
-def test_a_forwarded_syn_seen_twice_heals_the_entry(scene, guard):
-    """A container calls a worker: its socket is in another namespace."""
-    scene.worker("192.0.2.10")
-    ip("-n", "worker", "route", "add", "172.17.0.0/16", "via", "192.0.2.1")
+@pytest.fixture
+def container(scene):
+    """A network namespace behind this host, with 172.17.0.2 and 2001:db8:17::2."""
+    for network, via in (("172.17.0.0/16", "192.0.2.1"), ("2001:db8:17::/64", "2001:db8::1")):
+        words = f"route add {network} via {via} dev w0 onlink"
+        ip("-n", "worker", *words.split())
     ip("netns", "del", "container", check=False)
     ip("netns", "add", "container")
     ip("link", "add", "ct0", "up", "type", "veth", "peer", "name", "eth0", "netns", "container")
     ip("address", "add", "172.17.0.1/16", "dev", "ct0")
+    ip("address", "add", "2001:db8:17::1/64", "dev", "ct0", "nodad")
     ip("-n", "container", "link", "set", "eth0", "up")
     ip("-n", "container", "address", "add", "172.17.0.2/16", "dev", "eth0")
+    ip("-n", "container", "address", "add", "2001:db8:17::2/64", "dev", "eth0", "nodad")
     ip("-n", "container", "route", "add", "default", "via", "172.17.0.1")
+    ip("-n", "container", "route", "add", "default", "via", "2001:db8:17::1")
     scene.sysctl("ipv4.ip_forward", 1)
+    scene.sysctl("ipv6.conf.all.forwarding", 1)
+    yield
+    subprocess.run(["ip", "netns", "del", "container"], check=True)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
+def test_a_forwarded_syn_seen_twice_heals_the_entry(scene, guard, container, address):
+    """A container calls a worker: its socket is in another namespace."""
+    scene.worker(address)
     with namespace("worker"):
-        server = Server("192.0.2.10")
-    scene.add("192.0.2.10", "reachable", DEAD)
+        server = Server(address)
+    scene.add(address, "reachable", DEAD)
     begun = guard()
     with contextlib.closing(server):
         with namespace("container"):
-            sock = socket.socket()
+            sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         began = time.monotonic()
         with sock:
             sock.settimeout(5)
-            sock.connect(("192.0.2.10", PORT))
+            sock.connect((address, PORT))
         assert time.monotonic() - began < THIRD_SYN_S
-    subprocess.run(["ip", "netns", "del", "container"], check=True)
     [line] = begun.until("healed")
     assert line.endswith("(noticed by a SYN that left twice without answer)")
+
+
+@pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
+@pytest.mark.parametrize(
+    ("address", "inner"),
+    [("192.0.2.10", "172.17.0.2"), ("2001:db8::10", "2001:db8:17::2")],
+    ids=["v4", "v6"],
+)
+def test_a_published_port_answers_a_newcomer_before_its_second_syn(
+    scene, guard, container, address, inner
+):
+    """Its listener is in a container: conntrack knows the connection, no socket of ours does."""
+    kind, to = ("ip6", f"[{inner}]") if ":" in address else ("ip", inner)
+    ours = OURS[family(address)]
+    rules = f"""table {kind} n {{
+      chain pre {{
+        type nat hook prerouting priority -100;
+        {kind} daddr {ours} tcp dport {PORT} dnat to {to}
+      }}
+    }}"""
+    run("nft", "-f", "-", stdin=rules)
+    scene.worker(address)
+    with namespace("container"):
+        server = Server(inner)
+    begun = guard()
+    with contextlib.closing(server):
+        connect(address)
+        scene.add(address, "reachable", DEAD)
+        assert connect(address) < SECOND_SYN_S
+    assert begun.until("healed") == [healed_line(address)]
