@@ -27,6 +27,7 @@ from .ask import ProbeResult, Question
 
 MARGIN_S = 0.02  # the kernel counts locktime in ticks of up to 10 ms
 RETRY_S = 0.05  # while another question about the address is under way
+MAX_LOCKTIME_S = 3.0  # a former holder that answers is asked on for so long
 CONTESTED_S = 300.0
 MAX_CONTESTED = 4096
 
@@ -101,12 +102,15 @@ class LookBacks:
         change = self._changes.get(key)
         if not change:
             return ""
-        if change.former in result.answers and cached == change.former:
+        over = change.at + LOOK_BACK_FOR_S
+        if change.former in result.answers:
+            if cached != change.former and now < over + MAX_LOCKTIME_S:
+                return ""
             self.end(key)
             return "returned"
-        if now >= change.at + LOOK_BACK_FOR_S:
+        if now >= over:
             self.end(key)
-            return "returned" if change.former in result.answers else "silent"
+            return "silent"
         return ""
 
 

@@ -23,7 +23,9 @@ from ..resolve.ask import ProbeResult, Question
 from . import disputes, neighbour_cache, telling
 
 SCANS_PER_S, MAX_SCANS = 2.0, 10  # of the whole cache: 10 ms each at 100,000 entries
-CLAIM_REST_S = 30.0  # between two claimants of one address that are asked: SYNs can be forged
+# SYNs can be forged, and to ask a claimant costs a frame of ours and one of the kernel (PROBE):
+CLAIM_REST_S = 30.0  # between two of one address
+CLAIMS_PER_S, CLAIMS_AT_ONCE = 1.0, 5
 MAX_CLAIMS = 4096
 
 
@@ -59,6 +61,7 @@ class Claims:
         self._asked: dict[codec.Key, _Asked] = {}
         self._asked_at: OrderedDict[codec.Key, float] = OrderedDict()
         self._scans = rate_limit.TokenBucket(SCANS_PER_S, MAX_SCANS)
+        self._rate = rate_limit.TokenBucket(CLAIMS_PER_S, CLAIMS_AT_ONCE)
 
     def next_question(self) -> tuple[Question, Schedule] | None:
         """Return what is to be asked at once."""
@@ -143,8 +146,10 @@ class Claims:
     def _is_asked(self, dispute: disputes.Dispute) -> bool:
         """Ask the other MAC of an alias whether it has the address, unless one just was."""
         now, (seen, cached) = self._clock(), dispute.macs
-        if self._asked_at.get(dispute.key, float("-inf")) > now - CLAIM_REST_S:
+        is_recent = self._asked_at.get(dispute.key, float("-inf")) > now - CLAIM_REST_S
+        if is_recent or not self._rate.available(now):
             return False
+        self._rate.spend(1, now)
         self._asked_at[dispute.key] = now
         self._asked_at.move_to_end(dispute.key)
         if len(self._asked_at) > MAX_CLAIMS:

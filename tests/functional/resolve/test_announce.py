@@ -35,6 +35,7 @@ def announce(**options):
     """Announce without a pause."""
     result = resolve_announce.announce(**{"sleep": lambda _seconds: None, **options})
     lists = {name: rows for name, rows in result.items() if isinstance(rows, list)}
+    lists.pop("warnings", None)
     assert result.pop("totals") == {name: len(rows) for name, rows in lists.items()}
     for rows in lists.values():
         rows.sort(key=lambda row: row["ip"])
