@@ -71,7 +71,7 @@ def parse(values: dict[int, bytes]) -> Link:
     answers = False
     if master_kind == "bridge":
         port = codec.values(info.get(IFLA_INFO_SLAVE_DATA, b""), 0)
-        answers = any(port.get(each, b"\0")[0] for each in IFLA_BRPORT_ANSWERING)
+        answers = any(any(port.get(each, b"")) for each in IFLA_BRPORT_ANSWERING)
     return Link(kind, master, master_kind, name, lower, vlan, answers)
 
 
