@@ -80,7 +80,8 @@ class News:
             text += f"{proxy.hex(':')} is a proxy, it answers for addresses that nobody has"
             facts["proxy"] = proxy
         else:
-            text += "shut one of the hosts down"
+            ip = codec.address(key[1])
+            text += f"two hosts have it, or one with two NICs: run arp.diagnose {ip}"
         self._tell(EventKind.DUPLICATE, key, text, **facts)
 
     def disagreement(self, key: codec.Key, cached: bytes, answers: Iterable[bytes]) -> None:

@@ -266,7 +266,8 @@ def test_a_duplicate_address_is_told_and_the_cached_mac_stays(scene, guard):
         begun = guard(patch=PATIENT)
         wire.say(syn("192.0.2.10", OTHER))
         assert begun.until("duplicate") == [
-            f"duplicate: 192.0.2.10 on db0: {BORN} and {OTHER} answer: shut one of the hosts down"
+            f"duplicate: 192.0.2.10 on db0: {BORN} and {OTHER} answer: two hosts have it, or one "
+            "with two NICs: run arp.diagnose 192.0.2.10"
         ]
 
 
