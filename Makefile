@@ -8,11 +8,12 @@ PICTURE ?= build/outage
 PRIVATE = $(PYTHON) lab/private.py
 PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 
-.PHONY: demo film bench databases soak test test-long fuzz kernels lint unit functional integration delivery bare matrix clean
+.PHONY: demo film bench databases soak lock test test-long fuzz kernels lint
+.PHONY: unit functional integration delivery bare matrix clean
 .DELETE_ON_ERROR:
 
 # The outage, its causes and its cures; FAST=1 plays fewer scenes. Draws a picture.
-demo: $(VENV)/picture
+demo: $(VENV)/ready
 	$(PRIVATE) $(VENV)/bin/python -m lab.demo $(if $(filter 1,$(FAST)),--fast) --picture $(PICTURE)
 
 # The picture that README.md opens with.
@@ -21,7 +22,7 @@ film:
 
 # Measures us next to the other tools, in one run; writes docs/benchmarks.md and its picture.
 # QUICK=1: small tables, three rounds, writes nothing.
-bench: $(VENV)/picture
+bench: $(VENV)/ready
 	$(PRIVATE) $(VENV)/bin/python -m benchmarks $(if $(filter 1,$(QUICK)),--quick)
 
 # The last parts mostly wait, so three of them run side by side; the output of each is printed when it
@@ -34,9 +35,7 @@ test: lint unit
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff format --check .
 	.venv/lint/bin/ruff check .
-	.venv/lint/bin/salt-lint salt/arp_hygiene/*.sls
 
-integration: $(VENV)/picture  # for the test of the demo
 unit integration: $(VENV)/ready
 	$(PYTEST) tests/$@
 
@@ -60,7 +59,7 @@ soak: $(VENV)/ready
 	$(PRIVATE) $(VENV)/bin/python -m benchmarks.soak --minutes $(or $(MINUTES),60)
 
 # The slow tests: whole fleets, and 500 random tables instead of 30.
-test-long: $(VENV)/picture
+test-long: $(VENV)/ready
 	$(PYTEST) -m long tests/integration
 	ARP_TABLES=500 $(PYTEST) tests/functional/table/test_random_tables.py
 
@@ -75,10 +74,14 @@ kernels: $(VENV)/kernels
 	$(PYTHON) -m lab.kernels fetch $(KERNEL)
 	$(PRIVATE) $(VENV)/bin/python -m lab.kernels play $(KERNEL)
 
-# The other supported Salt release lines, each with another pyroute2.
+# The other supported Salt release lines, each with another pyroute2; and with the Python of Salt's own
+# packages, where that is installed (Debian's newer releases; `uv python install 3.10 3.14`).
 matrix:
 	$(MAKE) unit functional delivery SALT=3006
 	$(MAKE) unit functional delivery SALT=3007
+	@for each in 3007-3.10 3008-3.14; do \
+	  if command -v python$${each#*-} >/dev/null; then $(MAKE) unit functional SALT=$$each || exit; \
+	  else echo "python$${each#*-}: not installed, so not tested"; fi; done
 
 # Every way in which the files reach a host, salt-ssh too where sshd is installed; and from the flat
 # layout to the package and back. A part of `integration` and `test-long`.
@@ -88,25 +91,29 @@ delivery: $(VENV)/ready
 # An environment is ready when its stamp is newer than the requirements and names this directory: its
 # programs contain the path of their Python. An existing environment is completed and never wiped,
 # which needs no index when nothing is missing; a failure half way leaves it as it was.
-pyroute2-3006 = 0.7.2
-pyroute2-3007 = 0.8.1
-pyroute2-3008 = 0.9.0
-packages = $(if $(filter lint,$*),-r requirements/lint.txt,\
-  "salt~=$*.0" "pyroute2~=$(pyroute2-$*)" -r requirements/test.txt)
+#
+# The stem of its name is that of its lock; `3008-3.14` is 3008 with python3.14.
+lock = requirements/lock/$(firstword $(subst -, ,$(1))).txt
+python = $(or $(addprefix python,$(word 2,$(subst -, ,$(1)))),$(PYTHON))
+install = -m pip install --quiet --disable-pip-version-check --require-hashes -r
 elsewhere = $(filter-out $(CURDIR),$(file <$(1)))
 
 .SECONDEXPANSION:
-.venv/%/ready: requirements/lint.txt requirements/test.txt $$(if $$(call elsewhere,$$@),moved) | need-venv
+.venv/%/ready: $$(call lock,$$*) $$(if $$(call elsewhere,$$@),moved) | need-venv
 	@echo "setting up $(@D) (a minute, the first time)"
 	@$(if $(call elsewhere,$@),grep -d skip -lIF '$(call elsewhere,$@)/$(@D)/' $(@D)/bin/* | \
 	  xargs -r sed -i 's|$(call elsewhere,$@)/$(@D)/|$(CURDIR)/$(@D)/|g')
-	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(packages)
+	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || $(call python,$*) -m venv --clear $(@D)
+	@$(@D)/bin/python $(install) $<
 	@echo '$(CURDIR)' >$@
 
-.venv/%/picture .venv/%/kernels .venv/%/fuzz: .venv/%/ready requirements/$$(@F).txt
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/$(@F).txt
+.venv/%/kernels .venv/%/fuzz: requirements/lock/$$(@F).txt .venv/%/ready
+	@$(@D)/bin/python $(install) $<
 	@touch $@
+
+# Exact versions and hashes of all that is installed, the newest that requirements/ allow (lab/lock.py).
+lock: .venv/lock/ready
+	.venv/lock/bin/python lab/lock.py
 
 .PHONY: need-venv moved
 need-venv:

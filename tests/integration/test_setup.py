@@ -1,6 +1,6 @@
 """How the Makefile sets up an environment: once, for this place, and without harm to a working one.
 
-With requirement files that name next to nothing, so that no index is needed.
+With a lock that names next to nothing, so that no index is needed.
 """
 
 import os
@@ -9,15 +9,16 @@ import subprocess
 
 import pytest
 
+LOCK = "requirements/lock/lint.txt"
+
 
 @pytest.fixture
 def checkout(repo, tmp_path):
     """Return a checkout whose environment for lint is set up, with one program in it."""
     place = tmp_path / "here"
-    (place / "requirements").mkdir(parents=True)
+    (place / "requirements" / "lock").mkdir(parents=True)
     shutil.copy(repo / "Makefile", place)
-    for name in ("lint", "test"):
-        (place / "requirements" / f"{name}.txt").write_text("pip\n")
+    (place / LOCK).write_text("pip\n")
     assert make(place).returncode == 0
     program = place / ".venv/lint/bin/where"
     program.write_text(f"#!{place}/.venv/lint/bin/python\nimport sys\nprint(sys.prefix)\n")
@@ -62,12 +63,12 @@ def test_a_checkout_that_was_moved_works_there(checkout):
 
 
 def test_a_working_environment_outlives_a_set_up_that_fails(checkout):
-    (checkout / "requirements" / "lint.txt").write_text("not-to-be-had-anywhere\n")
+    (checkout / LOCK).write_text("not-to-be-had-anywhere\n")
     done = make(checkout)
     assert done.returncode
     assert "not-to-be-had-anywhere" in done.stderr
     assert where(checkout) == str(checkout / ".venv/lint")
-    (checkout / "requirements" / "lint.txt").write_text("pip\n")
+    (checkout / LOCK).write_text("pip\n")
     assert make(checkout).returncode == 0, "nothing is missing: no index is asked"
 
 
