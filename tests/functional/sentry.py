@@ -94,8 +94,10 @@ def guard(repo, scene):
             if ready == "watching":  # and has looked at the table: then it writes its first status
                 pid = guard.process.pid
                 scene.until(
-                    lambda: sentinel_status.read(sentinel_status.PATH, time.monotonic()).get("pid")
-                    == pid
+                    lambda: (
+                        sentinel_status.read(sentinel_status.PATH, time.monotonic()).get("pid")
+                        == pid
+                    )
                 )
             return guard
 

@@ -89,8 +89,9 @@ def test_a_duplicate_within_locktime_is_told_not_deleted(scene, guard):
     with (
         contextlib.closing(wire),
         wire.answering(
-            lambda address, to_all, _number: [answer(address, OTHER), answer(address, DEAD)]
-            * to_all
+            lambda address, to_all, _number: (
+                [answer(address, OTHER), answer(address, DEAD)] * to_all
+            )
         ),
     ):
         begun = guard(patch=PATIENT)

@@ -350,10 +350,14 @@ def test_malformed_verdict_is_charged_in_full(lie):
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=9),
-        lambda inner: st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["healed", "gone", "duplicates", "entries", "ip", "macs", "verdict"]),
-            inner,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["healed", "gone", "duplicates", "entries", "ip", "macs", "verdict"]
+                ),
+                inner,
+            )
         ),
     )
 )

@@ -68,9 +68,12 @@ def test_mixed_fleet_is_named():
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=2)
-    | st.dictionaries(
-        st.sampled_from(["last", "problem", "healed_7d", "ipv4", "gc_thresh3", "entries"]), inner
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["last", "problem", "healed_7d", "ipv4", "gc_thresh3", "entries"]),
+            inner,
+        )
     ),
 )
 
