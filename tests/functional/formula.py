@@ -56,7 +56,7 @@ class Applied:
         self.refused = "\n".join(answer) if isinstance(answer, list) else ""
         self.states = {} if self.refused else {s["__id__"]: s for s in answer.values()}
         self.changed = {name: s["changes"] for name, s in self.states.items() if s["changes"]}
-        self.failed = {name: s for name, s in self.states.items() if s["result"] is False}
+        self.failed = {n: s["comment"] for n, s in self.states.items() if s["result"] is False}
         self.pending = [name for name, s in self.states.items() if s["result"] is None]
 
 

@@ -114,11 +114,9 @@ def test_minion_without_modules_is_told_to_sync(tmp_path, part):
     config = configure(tmp_path / "etc", file_roots=file_roots(tmp_path / "files"))
     before = everything()
     done = Applied(salt.client.Caller(str(config)).cmd("state.apply", f"arp_hygiene{part}"))
-    (state,) = done.failed.values()
+    (comment,) = done.failed.values()
     assert list(done.states) == ["the modules of arp_hygiene are installed"]
-    assert state["comment"].endswith(
-        "are not on this minion yet: run saltutil.sync_all, or a highstate"
-    )
+    assert comment.endswith("are not on this minion yet: run saltutil.sync_all, or a highstate")
     assert everything() == before
 
 
