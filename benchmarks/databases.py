@@ -38,8 +38,8 @@ def row(seen):
         seen.helper,
         seen.re_created,
         seen.failed + seen.replica_failed,
-        seconds(statistics.median(seen.connected_s)),
-        seconds(max(seen.connected_s)),
+        seconds(statistics.median(seen.connected_s or [math.inf])),
+        seconds(max(seen.connected_s, default=math.inf)),
         seconds(followed),
         f"{seen.failovers} of {seen.masters_died}" if seen.masters_died else "",
         f"{seen.steady_failed} of {len(seen.steady_s) + seen.steady_failed:,}",
@@ -54,6 +54,7 @@ def main():
     asked.add_argument("--seconds", type=int, default=130, help="of each scene")
     asked.add_argument("--scenes", default=",".join(SCENES))
     asked.add_argument("--helpers", default=",".join(HELPERS))
+    asked.add_argument("--calm", action="store_true", help="no machine is re-created")
     asked = asked.parse_args()
     refuse_outside()
     for name in asked.scenes.split(","):
@@ -62,7 +63,7 @@ def main():
             return lacks
         print(HEAD.format({"postgres": "PostgreSQL", "redis": "Redis"}[name]), flush=True)
         for helper in asked.helpers.split(","):
-            print(row(scene.play(helper, asked.seconds)), flush=True)
+            print(row(scene.play(helper, asked.seconds, asked.calm)), flush=True)
         print()
     return 0
 
