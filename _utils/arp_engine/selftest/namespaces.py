@@ -75,9 +75,20 @@ def address(family: int, last: int) -> str:
 def enter_new() -> None:
     """Move this process, which has one thread, into a network namespace of its own."""
     if _libc.unshare(CLONE_NEWNET):
-        error = ctypes.get_errno()
-        needs = " (needs CAP_SYS_ADMIN)" if error == errno.EPERM else ""
-        raise NotPossible(f"no private network namespace: {os.strerror(error)}{needs}")
+        raise _not_possible("no private network namespace", ctypes.get_errno(), "CAP_SYS_ADMIN")
+
+
+def _not_possible(what: str, error: int | None, right: str) -> NotPossible:
+    needs = f" (needs {right})" if error == errno.EPERM else ""
+    return NotPossible(f"{what}: {os.strerror(error or 0)}{needs}")
+
+
+def check_packet_sockets() -> None:
+    """Raise NotPossible where no packet can be sent or received as a whole."""
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM).close()
+    except OSError as error:
+        raise _not_possible("no packet socket", error.errno, "CAP_NET_RAW") from None
 
 
 def end_with_parent(parent: int) -> None:
@@ -106,7 +117,7 @@ class Host:
         try:
             self._create(RTM_NEWLINK, body)
         except OSError as error:
-            raise NotPossible(f"no veth device: {error.strerror}") from None
+            raise _not_possible("no veth device", error.errno, "CAP_NET_ADMIN") from None
 
     def configure(self, lasts: list[int]) -> None:
         """Set up lo and the cable, and give this host its addresses."""
@@ -257,6 +268,7 @@ def _connect(family: int, last: int, timeout_s: float) -> float | None:
 def two_hosts(lasts: list[int]) -> Iterator[tuple[Host, Worker]]:
     """Be the database, with a worker at the other end of the cable."""
     enter_new()
+    check_packet_sockets()
     with contextlib.closing(Worker(lasts)) as worker, contextlib.ExitStack() as opened:
         host = Host()
         host.plug(worker.pid)

@@ -1,0 +1,107 @@
+"""The drill beside what a host already runs: another drill, a sentinel, a minion that lives on."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from arp_engine.reporting import sentinel_status
+from conftest import BORN, DEAD
+from sentry import connect, database, guard, healed_line  # noqa: F401
+from test_drill import CHECKS, DROP, is_alive, namespaces, played
+
+
+@pytest.fixture
+def engine(repo):
+    """The directory that holds the engine."""
+    return repo / "_utils"
+
+
+def passed(rows):
+    assert [*rows] == CHECKS, rows
+    assert {row["result"] for row in rows.values()} == {"pass"}, rows
+
+
+def test_two_drills_at_once_both_pass(engine):
+    with ThreadPoolExecutor(2) as both:
+        for rows in both.map(played, [engine] * 2):
+            passed(rows)
+
+
+def test_drill_leaves_a_running_sentinel_its_status_and_its_work(scene, engine, guard, database):
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    scene.worker("192.0.2.10")
+    begun = guard()
+    passed(played(engine))
+    status = sentinel_status.read(sentinel_status.PATH, 0)
+    assert status.get("pid", begun.process.pid) == begun.process.pid
+    assert [line for line in begun.lines if not line.startswith("watching: ")] == []
+    scene.add("192.0.2.10", "reachable", DEAD)
+    assert connect("192.0.2.10") < 0.9
+    assert begun.until("healed") == [healed_line("192.0.2.10", macs=(DEAD, BORN))]
+
+
+def test_drill_leaves_nothing_in_the_process_that_called_it(hygiene):
+    """As often as somebody asks: no thread, no descriptor, no child, no namespace."""
+
+    def held():
+        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+        return (
+            threading.active_count(),
+            len(os.listdir("/proc/self/fd")),
+            os.readlink("/proc/self/ns/net"),
+            [child for child in map(int, children) if is_alive(child)],
+            set(namespaces()),
+        )
+
+    before = held()
+    passed({row["check"]: row for row in hygiene.selftest()})
+    assert held() == before
+
+
+def test_drill_passes_in_a_user_namespace_of_its_own(engine):
+    """As in a container that may make namespaces: root there, nobody outside."""
+    command = ["unshare", "--user", "--map-root-user", "--net"]
+    if subprocess.run([*command, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no user namespace can be made here")
+    code = "from test_drill import played; import json, sys; print(json.dumps(played(sys.argv[1])))"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [*command, sys.executable, "-c", code, str(engine)]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert '"FAIL"' not in done.stdout, done.stdout
+    assert '"check": "all"' in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kept", "missing"),
+    [((12, 13), "CAP_SYS_ADMIN"), ((13, 21), "CAP_NET_ADMIN"), ((12, 21), "CAP_NET_RAW")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_missing_right_is_named_in_one_line(engine, kept, missing):
+    told = played(engine, DROP.replace("(12, 13)", str(kept)))
+    assert isinstance(told, str), told
+    assert told.endswith(f"Operation not permitted (needs {missing})")
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("lacks", "line"),
+    [
+        ("namespaces.CLONE_NEWNET = 0x04000000 | 0x01000000", "no private network namespace: "),
+        ("namespaces.DEVICE = 'a name that is too long'", "no veth device: "),
+    ],
+    ids=["no namespaces", "no veth"],
+)
+def test_kernel_without_a_part_is_one_line(engine, tmp_path, lacks, line):
+    """What an older or smaller kernel refuses, refused here by a request that no kernel takes."""
+    shutil.copytree(engine / "arp_engine", tmp_path / "arp_engine")
+    with open(tmp_path / "arp_engine/selftest/process.py", "a", encoding="utf-8") as code:
+        code.write(f"\n\nfrom . import namespaces\n\n{lacks}\n")
+    told = played(tmp_path)
+    assert isinstance(told, str), told
+    assert told.startswith(line)
+    assert "\n" not in told
