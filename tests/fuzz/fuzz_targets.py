@@ -27,4 +27,5 @@ def inputs(name):
 def keep(name, found):
     """Write the corpus of a target."""
     lines = sorted({data.hex() for data in found if data}, key=lambda line: (len(line), line))
+    CORPUS.mkdir(exist_ok=True)
     (CORPUS / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="ascii")

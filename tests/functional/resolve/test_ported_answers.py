@@ -54,8 +54,7 @@ def lose_carrier(scene):
     scene.until(lambda: "NO-CARRIER" in ip("link", "show", "db0"))
 
 
-@PAIR
-@pytest.mark.parametrize("dev", ["db0", "all"])
+@pytest.mark.parametrize(("address", "dev"), [(V4, "all"), (V4, "db0"), (V6, "db0")])
 def test_entry_kept_without_carrier_is_healed_when_it_is_back(arp, scene, wire, address, dev):
     word = "ipv6.conf.{}.ndisc" if ":" in address else "ipv4.conf.{}.arp"
     scene.sysctl(f"{word.format(dev)}_evict_nocarrier", 0)
@@ -120,8 +119,7 @@ def test_forged_untracked_advertisement_is_no_confirmation(
 
 
 @PAIR
-@pytest.mark.parametrize("drop", [0, 1])
-@pytest.mark.parametrize("forwarding", [0, 1])
+@pytest.mark.parametrize(("drop", "forwarding"), [(0, 1), (1, 0), (1, 1)])
 def test_dropped_announcements_do_not_stop_a_heal(arp, scene, wire, address, drop, forwarding):
     """drop_unsolicited_na, drop_gratuitous_arp: the answer to a question is still taken."""
     conf, name = (
