@@ -89,10 +89,13 @@ def _shown(answer):
                 return show(answer)
         if isinstance(answer, list):
             return _list(answer)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         pass  # ragged, or not ours: another version or another machine's invention
     if isinstance(answer, dict | list):
-        text = json.dumps(answer, indent=2, default=str, skipkeys=True)
+        try:
+            text = json.dumps(answer, indent=2, default=str, skipkeys=True)
+        except RecursionError:
+            return Shown("nested too deep: see --out=json", [], is_urgent=True)
         return Shown("", [_text(line) for line in text.splitlines()])
     first, *more = str(answer).splitlines() or [""]
     return Shown(first, [_text(line) for line in more])
@@ -401,9 +404,7 @@ def _text(value):
     text = str(value)
     if text.isprintable():
         return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _counts(counts):

@@ -4,11 +4,14 @@ A claim is taken, or refused with the minion's name; no claim ends a run or hide
 """
 
 import contextlib
+import copy
 import datetime
+import importlib.util
 import json
 import os
 import tempfile
 from collections import Counter
+from pathlib import Path
 
 from arp_engine.fleet import (
     acknowledge,
@@ -256,6 +259,58 @@ def files(data):
             json.dumps(dict(writer.counts))
 
 
+def load(name):
+    """Load an outputter as Salt would: on its own."""
+    path = Path(__file__).resolve().parents[2] / f"_output/{name}.py"
+    spec = importlib.util.spec_from_file_location(f"arp_engine_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.__opts__ = {"color": False}
+    return module
+
+
+OUTPUTTER = load("arp_answer")
+ROW = {"ip": IPS[0], "dev": "eth0", "mac": MACS[0], "old": MACS[0], "new": MACS[1]}
+ANSWERS = {
+    "arp.list": [{**ROW, "state": "STALE", "owner": "", "confirmed_s": 1, "used_s": 1,
+                  "updated_s": 1, "suspect": True}],
+    "arp.flush": {"flushed": 1, "kept": {"PERMANENT": 2}, "warnings": ["a"], "entries": []},
+    "arp.revalidate": {"checked": 9, "confirmed": 1, "healed": [ROW], "gone": [ROW],
+                       "duplicates": [{**ROW, "macs": MACS[:2]}], "undecided": 0, "kept": {},
+                       "warnings": [], "totals": {"healed": 1}},
+    "arp.diagnose": {"verdict": "right", "sentence": "It is.", "cure": "", "judged": IPS[0],
+                     "witnesses": {}, "entry": None, "entry_after": None, "asked": {"unicast": 1},
+                     "answers_ms": {MACS[0]: 1.5}},
+    "status": [{"installed": "cron", "last": "", "problem": "", "healed_7d": 1, "sentinel": "",
+                "said": ""}],
+}  # fmt: skip
+
+
+def shown(data):
+    """What a terminal gets of the answers of other machines: text, one line a row, no more."""
+    make = Maker(data, WORDS)
+    value = copy.deepcopy(ANSWERS[make.pick(sorted(ANSWERS))])
+    for _ in range(make.byte() % 4):
+        damage(make, value)
+    if make.byte() % 8 == 7:
+        value = make.value()
+    for told in (value, {make.text(): value}, {"db1": value, make.text(): make.value(2)}):
+        text = OUTPUTTER.output(told)
+        assert all(char.isprintable() or char == "\n" for char in text)
+
+
+def damage(make, value):
+    """Replace a part of a value by another, where there is one."""
+    if isinstance(value, list) and value:
+        damage(make, value[make.byte() % len(value)])
+    elif isinstance(value, dict) and value:
+        key = make.pick(sorted(value, key=str))
+        if make.byte() % 3 and isinstance(value[key], (dict, list)):
+            damage(make, value[key])
+        else:
+            value[key] = make.value(3)
+
+
 def written(value):
     """Return a value as the text of a file, or the text of no file."""
     with contextlib.suppress(TypeError, ValueError, RecursionError):
@@ -268,11 +323,17 @@ def scratch():
 
 
 SEEDS = {
-    "audit": [], "starts": [], "answers_to_jobs": [],
+    "audit": [], "starts": [], "answers_to_jobs": [], "shown": [],
     "files": [
         json.dumps(run_history.empty()).encode(), json.dumps(audit_history.empty()).encode(),
         b"address,mac,machine,age_s\n192.0.2.10,02:00:00:00:00:0b,w1,60\n",
         json.dumps({"pid": 1, "uptime_s": 1.5, "counts": {}, "told": {}, "heals": []}).encode(),
     ],
 }  # fmt: skip
-TARGETS = {"audit": audit, "starts": starts, "answers_to_jobs": answers_to_jobs, "files": files}
+TARGETS = {
+    "audit": audit,
+    "starts": starts,
+    "answers_to_jobs": answers_to_jobs,
+    "files": files,
+    "shown": shown,
+}

@@ -4,6 +4,7 @@ ARP_SHOWN_UPDATE=1 writes both files anew: look at the difference.
 """
 
 import ast
+import functools
 import importlib.util
 import json
 import os
@@ -198,3 +199,9 @@ def test_answer_of_another_function_is_shown_as_data(shown):
     assert shown({"a": ["\x1b", 1]}).splitlines() == [
         "db1:", "  {", '    "a": [', r'      "\u001b",', "      1", "    ]", "  }",
     ]  # fmt: skip
+
+
+def test_answer_that_is_nested_too_deep_ends_no_output(shown):
+    """One hostile minion must not hide the answers of the others."""
+    deep = functools.reduce(lambda inner, _level: [inner], range(1000), None)
+    assert shown({"healed": deep}) == "db1: nested too deep: see --out=json"
