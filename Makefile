@@ -8,7 +8,7 @@ PICTURE ?= build/outage
 PRIVATE = $(PYTHON) lab/private.py
 PYTEST  = $(PRIVATE) $(VENV)/bin/python -m pytest
 
-.PHONY: demo film bench databases soak lock test test-long fuzz kernels lint
+.PHONY: demo film bench databases soak release lock test test-long fuzz kernels lint
 .PHONY: unit functional integration delivery bare matrix clean
 .DELETE_ON_ERROR:
 
@@ -73,6 +73,12 @@ fuzz: $(VENV)/fuzz
 kernels: $(VENV)/kernels
 	$(PYTHON) -m lab.kernels fetch $(KERNEL)
 	$(PRIVATE) $(VENV)/bin/python -m lab.kernels play $(KERNEL)
+
+# Wheel, sdist, the formula as a tarball and their checksums in dist/, built twice, checked, and each
+# tried in a fresh environment (lab/release.py). URL=https://…: of the repository, for the links.
+release: .venv/release/ready $(VENV)/ready
+	PYTHONPATH=. .venv/release/bin/python -m lab.release $(SALT) $(URL)
+	$(PYTEST) -m long tests/integration/test_release.py
 
 # The other supported Salt release lines, each with another pyroute2; and with the Python of Salt's own
 # packages, where that is installed (Debian's newer releases; `uv python install 3.10 3.14`).

@@ -79,6 +79,15 @@ def test_synced_from_file_roots(repo, tmp_path):
 
 
 @pytest.mark.usefixtures("entries")
+def test_synced_where_symlinks_are_not_followed(source, tmp_path):
+    roots = {"base": [str(source), str(source / "salt")]}
+    minion = Minion(tmp_path, file_roots=roots, fileserver_followsymlinks=False)
+    minion.call("saltutil.sync_all")
+    works(minion)
+    assert minion.call("state.show_sls", "arp_hygiene")
+
+
+@pytest.mark.usefixtures("entries")
 def test_answer_is_shown_by_the_synced_outputter_and_nested_without(repo, tmp_path):
     minion = Minion(tmp_path, file_roots={"base": [str(repo / "salt")]}, log_level="warning")
     minion.call("saltutil.sync_all")
