@@ -1,7 +1,7 @@
 """The inbound SYNs of one family that contradict the neighbour table, whatever its size.
 
 The table stands in the filters of packet sockets (packets/bpf.py): of one socket where it is small;
-of a large table each socket has a part, and receives the packets of that part alone. When an entry
+of a large table, and under a flood, each has a part, and receives its packets alone. When an entry
 changes, its part is open (all its SYNs pass) until its filter is made anew, which takes a
 millisecond. So a table that changes quickly costs CPU time and hides nothing.
 """
@@ -18,6 +18,9 @@ from ..packets import bpf, packet_socket
 
 PART_ENTRIES, MAX_PART_ENTRIES = 256, 384  # on average; a program has room for some 530
 MAX_PARTS = 256  # sockets that may share packets (PACKET_FANOUT_MAX of kernels before 5.13)
+# Under a flood: each part has a receive buffer of its own, of some 250 packets. In one that all
+# share, a new worker's SYN finds no room whenever the flood passes the filter for a moment.
+FLOOD_PARTS = 32
 
 
 class SynFilter:
@@ -32,7 +35,7 @@ class SynFilter:
         self._length = 4 if family == socket.AF_INET else 16
         self._seed = random.getrandbits(32) | 1
         self._bits = 0  # 1 << bits: how many parts
-        self._max_parts = MAX_PARTS
+        self._least_parts, self._max_parts = 1, MAX_PARTS
         self._open_program = bpf.inbound_syns(self._length)
         self.taps = [packet_socket.Tap(family, self._open_program)]
         register(self.taps[0])
@@ -76,6 +79,10 @@ class SynFilter:
         for part, now in enumerate(muted):
             if now != self._muted[part]:
                 self._muted[part], self._outdated[part] = now, None
+
+    def spread(self) -> None:
+        """Let more sockets share the packets than the table needs: there is a flood."""
+        self._least_parts = FLOOD_PARTS
 
     def is_outdated(self) -> bool:
         """Tell whether ``refresh`` has something to do."""
@@ -126,11 +133,13 @@ class SynFilter:
 
     def _wants_parts(self) -> bool:
         wanted = self._too_large or self._count > MAX_PART_ENTRIES * len(self.taps)
+        wanted |= len(self.taps) < self._least_parts
         return wanted and len(self.taps) < self._max_parts
 
     def _split(self) -> None:
         """Open more sockets, let all share the packets anew, and distribute the entries."""
-        bits = max(self._bits + 1, (self._count // PART_ENTRIES).bit_length())
+        parts = max(self._count // PART_ENTRIES, self._least_parts - 1)
+        bits = max(self._bits + 1, parts.bit_length())
         bits = min(bits, (self._max_parts - 1).bit_length())
         self._too_large = False
         for part in range(len(self.taps)):

@@ -92,6 +92,8 @@ class Taps:
         if len(inbound) + len(outbound) >= READ_BATCH:
             now = self._clock()
             self._pause_until, self._flood_until = now + PAUSE_S, now + FLOOD_S
+            for filtered in self._filters.values() if inbound else ():
+                filtered.spread()
         return inbound, outbound
 
     def overrun(self) -> str:

@@ -122,6 +122,32 @@ def test_a_muted_entry_passes_nothing_until_it_is_no_longer(filtered, wire):
     assert filtered.passed() == [("db0", 1, NEW)]
 
 
+@PAIR
+def test_a_flood_from_one_address_leaves_room_for_another_one(filtered, wire):
+    """More SYNs than one receive buffer holds; the other address has another socket."""
+    for number in range(40):
+        filtered.filter.put(filtered.key(number), packed(KNOWN))
+    filtered.filter.spread()
+    filtered.refresh()
+    part = filtered.filter._part
+    other = next(n for n in range(40) if part(filtered.key(n)) != part(filtered.key(0)))
+    frame = filtered.frame(0, NEW)
+    for _ in range(5000):
+        wire.sock.send(frame)
+    wire.say(filtered.frame(other, NEW))
+    assert ("db0", other, NEW) in filtered.passed()
+
+
+def test_under_a_flood_more_sockets_share_the_packets(scene, wire):
+    opened = taps.Taps([socket.AF_INET], outgoing=False)
+    with contextlib.closing(opened):
+        wire.say(*[bytes(syn("192.0.2.10", NEW))] * 100)
+        opened.drain()
+        assert opened.is_flood()
+        opened.refilter(list)
+        assert len(opened._filters[4].taps) == syn_filter.FLOOD_PARTS
+
+
 @pytest.mark.parametrize("length", [4])
 @pytest.mark.parametrize("refused", ["join", "share_by"])
 def test_where_sockets_cannot_share_all_syns_of_a_large_table_pass(
