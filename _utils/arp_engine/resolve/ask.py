@@ -14,18 +14,24 @@ Answers that match no pending question are dropped, so a flood of them costs tim
 import contextlib
 import select
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..netlink import codec
 from ..packets import frames, packet_socket
-from ..packets.probe_schedule import FAST, Schedule
-from . import deadlines, in_flight, interface_facts, interfaces, patience, rate_limit
+from ..packets.probe_schedule import FAST, URGENT, Schedule
+from . import (
+    deadlines,
+    interface_facts,
+    interfaces,
+    patience,
+    room,
+    send_queue,
+)
 
 COLLECT_S = 0.01  # after the first answer to a broadcast, for a second one
 MAX_MACS = 8  # kept of one question's answers, beside the cached MAC
-LATE = 3  # frames from this one on (the first is 0) wait for the first ones of all questions
 SEND_BATCH = 64  # frames sent between two reads: the smallest receive buffer holds 256 answers
 READ_BATCH = 1024  # packets read at once: a flood must not delay the sending
 #: Packets in a full receive buffer: the shortest takes up 256 bytes of it.
@@ -88,15 +94,11 @@ class Asker:
         """
         self._clock, self._learned = clock, learned
         self._interfaces = interfaces.Interfaces(clock)
-        self._bucket = rate_limit.TokenBucket(rate, burst)
-        self._kept = self._bucket.burst // 4  # for others than late frames
-        self._in_flight = in_flight.InFlight(in_flight.default_limit())
+        self._room = room.Room(rate, burst, has_urgent=bool(learned))  # whoever learns has some
         self._ports: dict[int, packet_socket.ProbeSocket] = {}  # by family
         self._ready = select.epoll()
         self._pending: dict[tuple[int, bytes], _PendingProbe] = {}
-        self._unsent: deque[_PendingProbe] = deque()  # those without a first frame
-        self._next_frames = deadlines.Deadlines()
-        self._late_frames = deadlines.Deadlines()  # from LATE on: they wait for everybody else's
+        self._queue: send_queue.SendQueue[_PendingProbe] = send_queue.SendQueue()
         self._ends = deadlines.Deadlines()  # when to stop waiting for answers
         self._done: list[tuple[Question, ProbeResult]] = []
 
@@ -129,20 +131,17 @@ class Asker:
             self._listen()
         self._pending[probe.key] = probe
         if now:
-            self._next_frames.set(float("-inf"), [probe])
-        elif first:
-            self._unsent.appendleft(probe)
+            self._queue.put_back(float("-inf"), [probe])
         else:
-            self._unsent.append(probe)
+            self._queue.put(probe, first)
         return True
 
     def drop(self, key: tuple[int, bytes]) -> None:
         """Forget a pending question, if there is one about this address: it gets no result."""
         if probe := self._pending.get(key):
+            self._queue.remove(probe)
             self._finish(probe)
             self._done.pop()
-            if probe in self._unsent:
-                self._unsent.remove(probe)
 
     def interface(self, ifindex: int) -> interface_facts.Interface | None:
         """Return a device as questions see it; None: it is gone."""
@@ -159,23 +158,21 @@ class Asker:
         if not self._pending:
             return None
         now = self._clock()
-        next_frame = now if self._unsent else self._next_frames.due()
-        next_send = max(next_frame, self.room_due())
-        late_send = max(
-            self._late_frames.due(), self._bucket.due(now, self._kept), self._in_flight.due(now)
-        )
-        return min(self._ends.due(), next_send, late_send)
+        sends = [
+            max(self._queue.due(now, is_urgent), self._room.due(now, is_urgent))
+            for is_urgent in (True, False)
+        ]
+        late_send = max(self._queue.late_due(), self._room.late_due(now))
+        return min(self._ends.due(), *sends, late_send)
 
-    def room(self) -> int:
+    def room(self, is_urgent: bool = False) -> int:
         """Return how many more questions could be asked at once."""
-        now = self._clock()
-        room = min(SEND_BATCH, self._bucket.available(now), self._in_flight.room(now))
-        return room - len(self._unsent)
+        frames = min(SEND_BATCH, self._room.left(self._clock(), is_urgent))
+        return frames - self._queue.unsent(is_urgent)
 
-    def room_due(self) -> float:
+    def room_due(self, is_urgent: bool = False) -> float:
         """Return when there is room for one more frame."""
-        now = self._clock()
-        return max(self._bucket.due(now), self._in_flight.due(now))
+        return self._room.due(self._clock(), is_urgent)
 
     def wait(self, seconds: float) -> None:
         """Wait until a packet has come, no longer than that."""
@@ -196,13 +193,11 @@ class Asker:
     def _send(self, now: float) -> None:
         """Send what rate and in-flight limit allow: everybody's first frames before late ones."""
         self._interfaces.follow()
-        available = self._bucket.available(now)
-        room = min(SEND_BATCH, available, self._in_flight.room(now))
-        due = self._next_frames.pop(now, room)
-        due += [self._unsent.popleft() for _ in range(min(room - len(due), len(self._unsent)))]
-        if not self._unsent:
-            room = min(room, available - self._kept)
-            due += self._late_frames.pop(now, max(room - len(due), 0))
+        due = self._queue.pop(now, min(SEND_BATCH, self._room.left(now, True)), is_urgent=True)
+        left = min(SEND_BATCH, self._room.left(now, False)) - len(due)
+        due += self._queue.pop(now, left, is_urgent=False)
+        left = min(SEND_BATCH, self._room.late_left(now)) - len(due)
+        due += self._queue.pop_late(now, left)
         groups = defaultdict(list)
         for probe in due:
             groups[probe.question.ifindex, len(probe.question.dst)].append(probe)
@@ -228,7 +223,7 @@ class Asker:
         sent = defaultdict(list)  # (identity of the schedule, step) to probes: cheap to hash
         for at, (probe, each) in enumerate(zip(group, senders, strict=True)):
             if self._interfaces.follow():  # its MAC or addresses may be others by now
-                self._next_frames.set(self._clock(), group[at:])
+                self._queue.put_back(self._clock(), group[at:])
                 break
             if probe.question.dst in own:
                 self._finish(probe, "our own address")
@@ -239,21 +234,24 @@ class Asker:
                 sent[id(probe.schedule), step].append(probe)
         now = self._clock()
         for (_schedule, step), probes in sent.items():
-            self._bucket.spend(len(probes), now)
+            self._room.spend(len(probes), now)
             schedule = probes[0].schedule
             due = now + self._wait_s(schedule, step, ifindex)
-            self._after(schedule, step).set(due, probes)
+            self._set_next(due, schedule, step, probes)
+
+    def _set_next(
+        self, due: float, schedule: Schedule, step: int, probes: list[_PendingProbe]
+    ) -> None:
+        """Set when what follows a frame is due, for questions that share a schedule."""
+        if schedule.is_last(step):
+            self._ends.set(due, probes)
+        else:
+            self._queue.set(due, schedule, step + 1, probes)
 
     def _wait_s(self, schedule: Schedule, step: int, ifindex: int) -> float:
-        if self._learned and schedule is FAST and schedule.is_unicast(step):
+        if self._learned and schedule in (FAST, URGENT) and schedule.is_unicast(step):
             return self._learned.wait_s(ifindex)
         return schedule.wait_s(step)
-
-    def _after(self, schedule: Schedule, step: int) -> deadlines.Deadlines:
-        """Return the deadlines of what follows a frame."""
-        if schedule.is_last(step):
-            return self._ends
-        return self._late_frames if step + 1 >= LATE else self._next_frames
 
     def _send_frame(
         self,
@@ -290,7 +288,7 @@ class Asker:
             probe.unicast_sent += 1
         else:
             probe.broadcast_sent += 1
-        self._in_flight.sent(probe, now)
+        self._room.sent(probe, now)
         return step
 
     def _port(self, family: int) -> packet_socket.ProbeSocket:
@@ -337,12 +335,11 @@ class Asker:
         if is_cached and not probe.broadcast_sent:
             self._finish(probe)
             return None
-        self._in_flight.answered(probe)
+        self._room.answered(probe)
         if not probe.broadcast_sent:
             return None
         probe.is_broadcast_answered = True
-        self._next_frames.clear(probe)
-        self._late_frames.clear(probe)
+        self._queue.drop(probe)
         return probe
 
     # --- ending
@@ -350,10 +347,9 @@ class Asker:
     def _finish(self, probe: _PendingProbe, why: str = "") -> None:
         """Turn a pending question into its result."""
         del self._pending[probe.key]
-        self._next_frames.clear(probe)
-        self._late_frames.clear(probe)
+        self._queue.drop(probe)
         self._ends.clear(probe)
-        self._in_flight.answered(probe)
+        self._room.answered(probe)
         if not probe.answers and not why:
             why = self._why_unheard(probe)
         result = ProbeResult(probe.unicast_sent, probe.broadcast_sent, probe.answers, why)

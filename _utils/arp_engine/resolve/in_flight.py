@@ -58,6 +58,6 @@ class InFlight:
                     del self._unanswered[key]
         return self.limit - self._count
 
-    def due(self, now: float) -> float:
-        """Return when the next may go, if nothing is answered until then."""
-        return now if self.room(now) > 0 else self._sent[0][0] + ANSWER_WINDOW_S
+    def due(self, now: float, kept: int = 0) -> float:
+        """Return when one may go and ``kept`` are left for others, or it is worth to look again."""
+        return now if self.room(now) > kept else self._sent[0][0] + ANSWER_WINDOW_S

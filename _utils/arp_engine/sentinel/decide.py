@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..netlink import codec
-from ..packets.probe_schedule import BROADCAST, FAST, Schedule
+from ..packets.probe_schedule import BROADCAST, FAST, URGENT, Schedule
 from ..resolve import proxy
 from ..resolve.ask import ProbeResult, Question
 from ..table import ownership
@@ -41,6 +41,7 @@ from .question_queue import Priority
 from .states import CLEAR, IN_FLIGHT, LOOKING_BACK, QUEUED, TRANSITIONS, Event
 
 MAX_IN_FLIGHT = 4096  # probes: bounds memory, and no newcomer of a whole fleet
+FEW = 4  # probes: another one does not wait for them
 MAX_TRIES = 3  # where another host answers, and the kernel keeps the cached MAC
 
 
@@ -124,10 +125,15 @@ class Decider:
             else:
                 self._move(doubt, Event.MAC_CHANGED, change)
 
-    def next_question(self) -> tuple[Question, Schedule] | None:
-        """Return the next probe to be sent now. It takes the place of one about that address."""
+    def next_question(self, is_urgent: bool = False) -> tuple[Question, Schedule] | None:
+        """Return the next probe to be sent now. It takes the place of one about that address.
+
+        is_urgent: only one that a client waits for.
+        """
         if self._asked_at_once:
             return self._asked_at_once.popleft()
+        if is_urgent:
+            return self._next_probe(Priority.CONNECT_TIMEOUT)
         return (
             self._claims.next_question()
             or self._next_probe(Priority.RETRANSMISSION)
@@ -169,7 +175,8 @@ class Decider:
         """Return how to ask; all hosts where an entry has just changed and takes no answer yet."""
         if doubt.reason == ALTERNATING.reason and doubt.tries == 1:
             return BROADCAST
-        return self._disputes.schedule(doubt.key, self._clock())
+        schedule = self._disputes.schedule(doubt.key, self._clock())
+        return URGENT if schedule is FAST and doubt.priority.is_urgent else schedule
 
     def next_due(self) -> float:
         """Return when ``next_question`` may have one."""
@@ -179,6 +186,14 @@ class Decider:
         if len(self._in_flight) < MAX_IN_FLIGHT:
             due = min(due, self.queue.due(self._clock()))
         return due
+
+    def urgent_due(self) -> float:
+        """Return when ``next_question`` has an urgent one, unless that is not known yet."""
+        return self._clock() if self.queue.is_urgent_ready() else float("inf")
+
+    def is_busy(self) -> bool:
+        """Tell whether addresses wait, or are probed: then evidence decides who goes first."""
+        return len(self.queue) > 1 or len(self._in_flight) > FEW
 
     def on_stop(self) -> None:
         """Tell the changes whose former holders would have been asked again; none is lost."""
@@ -286,7 +301,7 @@ class Decider:
     def reprobe(self, doubt: Doubt, _result: ProbeResult) -> None:
         """Ask all hosts at once; that delays the next probe of the address no further."""
         doubt.tries += 1
-        self._asked_at_once.append(self._asked(doubt, b""))
+        self._asked_at_once.append(self._asked(doubt, b"", URGENT))
 
     def back_off(self, doubt: Doubt, result: ProbeResult) -> None:
         self.queue.back_off(doubt.key, self._clock(), was_asked=not result.why)

@@ -160,7 +160,7 @@ class DoubtSources:
         if doubt and now < doubt.looked_up_at + LISTENER_RECHECK_S:
             return False
         queue = self._decider.queue
-        do_others_wait = len(queue) > 1 and not (doubt and doubt.is_trusted)
+        do_others_wait = self._decider.is_busy() and not (doubt and doubt.is_trusted)
         if not (do_others_wait or queue.is_backed_off(key)) or not self._lookups.available(now):
             return False
         self._lookups.spend(1, now)

@@ -24,13 +24,14 @@ from typing import Any
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
 from ..netlink import codec, listener, rtnetlink, sock_diag, table_dump
-from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW, REACHABLE
+from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW
 from ..packets import tcp_syn
+from ..packets.probe_schedule import Schedule
 from ..reporting import sentinel_status, throttle
 from ..reporting.events import EventKind
 from ..resolve import ask as resolve_ask
 from ..resolve import nud_probe, patience, proxy
-from ..table import flush, ownership, view
+from ..table import flush, view
 from . import (
     decide,
     devices,
@@ -41,6 +42,7 @@ from . import (
     privileges,
     reinject,
     signals,
+    suspects,
     taps,
     telling,
 )
@@ -49,7 +51,6 @@ from . import options as sentinel_options
 RETRY_S, MAX_RETRY_S = 1.0, 60.0  # after a failure; twice as long each time, until it holds
 RESYNC_S, RESYNC_REST = 30.0, 100  # between dumps of the table; times the CPU time of the last one
 LOSS_REST = 4  # ... after lost notifications
-SUSPECT_S = 300.0  # from one probe of an entry kept by upper-layer confirmation to the next
 MAX_DATAGRAMS, MAX_READS = 256, 8  # of notifications read at once; so often in one turn
 
 
@@ -160,7 +161,7 @@ class _Session:
         self._has_lost = False  # notifications, and the table was not read again since
         self._timers = self._table().timers
         self._limits = limits.Limits(self._teller, self._families)
-        self._suspects: dict[codec.Key, float] = {}  # when they are doubted next
+        self._suspects = suspects.Suspects()
         for polled in (self._listener, self._asker, self._taps, sentinel.wake_fd):
             self._epoll.register(polled, select.EPOLLIN)
         if sentinel.drop_rights:
@@ -213,6 +214,7 @@ class _Session:
             self._taps.next_due(),
             self._sources.next_due(),
             max(self._decider.next_due(), self._asker.room_due()),
+            max(self._decider.urgent_due(), self._asker.room_due(is_urgent=True)),
             self._decider.aliases.next_due(),
             float("inf") if asker_due is None else asker_due,
             self._reinjector.next_due(),
@@ -245,26 +247,12 @@ class _Session:
         for change in self._cache.read_anew(entries.values()):
             self._decider.on_neighbour_change(change)
         self._timers = table.timers
-        self._doubt_suspects(table, entries, now)
+        for key in self._suspects.take(table, entries, now):
+            self._sources.on_upper_layer_confirmation(key)
         self._limits.check(now, entries.values())
         cost_s = time.thread_time() - began
         self._resync_due = now + max(RESYNC_S, RESYNC_REST * cost_s)
         self._earliest_resync = now + LOSS_REST * cost_s
-
-    def _doubt_suspects(
-        self, table: view.TableView, entries: dict[codec.Key, codec.Entry], now: float
-    ) -> None:
-        """Doubt the entries that upper-layer confirmation keeps REACHABLE, now and again."""
-        before, self._suspects = self._suspects, {}
-        for key, entry in entries.items():
-            if entry.state != REACHABLE:
-                continue
-            base_s = table.timers(codec.family_of(entry.dst), entry.ifindex).base_reachable_s
-            if ownership.is_suspect(entry.state, entry.confirmed, entry.updated, base_s):
-                self._suspects[key] = before.get(key, now)
-                if self._suspects[key] <= now:
-                    self._suspects[key] = now + SUSPECT_S
-                    self._sources.on_upper_layer_confirmation(key)
 
     def _notifications(self) -> None:
         """Follow the kernel's notifications of neighbours and devices; of a storm, a part."""
@@ -314,7 +302,7 @@ class _Session:
 
     def _probe(self) -> None:
         """Send the probes that are due, and take the results of those that are over."""
-        while self._asker.room() > 0 and (turn := self._decider.next_question()):
+        while turn := self._next_question():
             question, schedule = turn
             self._asker.drop(question[:2])  # such as a look back: a connection waits
             self._asker.put(question, first=True, schedule=schedule)
@@ -324,6 +312,13 @@ class _Session:
         for question, result in self._asker.step():
             self._notifications()  # what the kernel has made of the answer
             self._decider.on_probe_result(question, result)
+
+    def _next_question(self) -> tuple[resolve_ask.Question, Schedule] | None:
+        """Return the next question for which there is room."""
+        for is_urgent in (False, True):
+            if self._asker.room(is_urgent) > 0:
+                return self._decider.next_question(is_urgent)
+        return None
 
     def _delete(self, key: codec.Key, mac: bytes) -> bool:
         """Delete an entry that a probe has shown to be wrong, while locktime holds."""

@@ -41,6 +41,11 @@ class Priority(IntEnum):
         """Tell whether a forger must first find an open port, or a connection of ours waits."""
         return self <= Priority.RETRANSMISSION
 
+    @property
+    def is_urgent(self) -> bool:
+        """Tell whether a client waits, for a second perhaps."""
+        return self <= Priority.CONNECT_TIMEOUT
+
 
 class Queued(Protocol):
     """What waits in the queue."""
@@ -159,6 +164,10 @@ class ProbeQueue(Generic[Item]):
             self._demoted.move_to_end(key)
         if len(self._demoted) > MAX_DEMOTED:
             self._demoted.popitem(last=False)
+
+    def is_urgent_ready(self) -> bool:
+        """Tell whether an address may be probed now for which a client waits."""
+        return any(ready for priority, ready in self._ready.items() if priority.is_urgent)
 
     def clear_backoff(self, key: Key) -> None:
         """Forget that an address was silent."""

@@ -12,7 +12,7 @@ from arp_engine.netlink import rtnetlink
 from arp_engine.packets import packet_socket
 from arp_engine.packets.probe_schedule import FAST
 from arp_engine.resolve import ask as resolve_ask
-from arp_engine.resolve import in_flight, interface_facts, interfaces, patience
+from arp_engine.resolve import in_flight, interface_facts, interfaces, patience, send_queue
 from arp_engine.resolve.ask import Question
 from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST, ip
@@ -425,7 +425,7 @@ def test_first_frames_of_all_leave_before_a_late_one(scene, wire):
             clock.now = max(clock.now, asker.next_due() or 0)
             asker.step()
             sent += map(asked, wire.questions())
-    assert max(map(sent.count, sent)) <= resolve_ask.LATE
+    assert max(map(sent.count, sent)) <= send_queue.LATE
 
 
 def test_late_frames_leave_a_part_of_the_burst_to_others(scene, wire):

@@ -142,7 +142,8 @@ def test_every_action_in_the_table_is_a_method_and_every_one_is_used():
     actions = {action for _state, *names in steps for action in names}
     assert all(callable(getattr(decide.Decider, action)) for action in actions)
     used_elsewhere = {"usable_entry", "may_be_probed", "in_progress", "doubt", "next_question",
-                      "next_due", "on_neighbour_change", "on_probe_result", "on_stop"}  # fmt: skip
+                      "next_due", "urgent_due", "is_busy", "on_neighbour_change",
+                      "on_probe_result", "on_stop"}  # fmt: skip
     public = {name for name in vars(decide.Decider) if not name.startswith("_")}
     assert public == actions | used_elsewhere
     assert set(decide.TRANSITIONS) == set(State)
@@ -227,6 +228,27 @@ def test_an_answer_clears_the_doubt(answers, cached, told):
     assert scene.state() is CLEAR
     assert told in scene.said
     assert len(scene.released) == (cached != OLD)
+
+
+@pytest.mark.parametrize("is_answered", [True, False], ids=["answered", "unanswered"])
+def test_a_syn_that_a_listener_has_answered_is_asked_about_urgently(is_answered):
+    """Whether one has is looked up where others wait."""
+    scene = Scene(addresses=3)
+    for key in scene.keys:
+        scene.is_answered = is_answered and key == scene.keys[2]
+        scene.syn(key)
+    last = scene.turn()
+    assert (last.dst == scene.keys[2][1]) == is_answered
+    urgent = probe_schedule.URGENT if is_answered else probe_schedule.FAST
+    assert scene.schedule is urgent
+
+
+def test_retransmissions_alone_are_not_urgent():
+    scene = Scene()
+    scene.sources.on_retransmit(scene.keys[0])
+    assert scene.decider.next_question(is_urgent=True) is None
+    scene.turn()
+    assert scene.schedule is probe_schedule.FAST
 
 
 def test_a_locked_entry_is_deleted_and_all_hosts_are_asked_at_once():
