@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,6 +24,8 @@ from sentry import (  # noqa: F401
 )
 from stage import ip
 from wire import Wire, answer, asked, namespace
+
+from lab.bare import missing
 
 SECOND_SYN_S = 0.9  # the kernel's own second SYN, or SYN/ACK, comes after 1 s
 OTHER = "02:00:00:00:00:0c"
@@ -92,6 +95,23 @@ def test_a_client_with_one_second_of_patience_connects(scene, guard, database, a
     scene.add(address, "reachable", DEAD)
     guard()
     connect(address, patience=1.0)
+
+
+@PAIR
+def test_a_redirected_port_answers_the_client_s_second_syn(scene, guard, database, address):
+    if lacking := missing("nft"):
+        pytest.skip(lacking)
+    rule = f"tcp dport {PORT + 1} redirect to :{PORT}"
+    chain = f"chain in {{ type nat hook prerouting priority dstnat; {rule}; }}"
+    words = ["nft", "-f", "-"]
+    subprocess.run(words, input=f"table inet moved {{ {chain} }}", text=True, check=True)
+    scene.worker(address)
+    scene.add(address, "reachable", DEAD)
+    guard()
+    try:
+        assert connect(address, port=PORT + 1) < 1.9
+    finally:
+        subprocess.run(["nft", "delete", "table", "inet", "moved"], check=True)
 
 
 @PAIR
