@@ -134,7 +134,7 @@ def row(fleet, first):
     with fabric, Guard(), Counter() as counter:
         took = connect_all(sockets(names), host)
         at_once, later = counter.frames, "-"
-        if fleet.count == LOOKED_BACK:
+        if fleet.count == LOOKED_BACK and not fleet.is_lossy:
             time.sleep(LOOK_BACK_S)
             later = counter.frames - at_once
     forget(names)
