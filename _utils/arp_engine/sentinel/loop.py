@@ -358,7 +358,8 @@ def _print(kind: EventKind, line: str, _facts: throttle.Row) -> None:
     with contextlib.suppress(OSError):
         # A write would wait for a reader that is so late that there is no room for a line.
         if sys.stdout and select.select([], [sys.stdout], [], 0)[1]:
-            print(urgency + line, flush=True)
+            # print() would keep what cannot be written, and fail the process's end with it
+            os.write(sys.stdout.fileno(), f"{urgency}{line}\n".encode(errors="backslashreplace"))
 
 
 def main() -> None:

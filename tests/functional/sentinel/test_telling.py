@@ -181,8 +181,10 @@ def test_it_watches_while_nobody_reads_its_output(scene, repo, database):
             assert connect("192.0.2.10") < 0.9
             scene.until(lambda: status().get("heals"))
             assert begun.poll() is None
-        finally:
             begun.terminate()
+            assert begun.wait(30) == 0
+        finally:
+            begun.kill()
     sentinel_status.remove(sentinel_status.PATH)
 
 
