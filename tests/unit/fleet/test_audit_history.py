@@ -74,7 +74,7 @@ def test_history_is_bounded(monkeypatch):
 @pytest.mark.parametrize(
     "text",
     ["[]", "{}", '{"runs":[1],"open":{}}', '{"runs":[],"open":{"a":"b"}}', "5",
-     '{"runs":[],"open":{}}', "[" * 5000],
+     '{"runs":[],"open":{}}', "[" * 5000 + "]" * 5000],
     ids=lambda text: text[:30],
 )  # fmt: skip
 def test_corrupt_history_is_refused(text):

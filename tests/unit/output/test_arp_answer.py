@@ -203,5 +203,5 @@ def test_answer_of_another_function_is_shown_as_data(shown):
 
 def test_answer_that_is_nested_too_deep_ends_no_output(shown):
     """One hostile minion must not hide the answers of the others."""
-    deep = functools.reduce(lambda inner, _level: [inner], range(1000), None)
+    deep = functools.reduce(lambda inner, _level: [inner], range(100_000), None)
     assert shown({"healed": deep}) == "db1: nested too deep: see --out=json"

@@ -119,7 +119,7 @@ def test_truncated_text_is_not_a_run_history(length):
      '{"heals": [{"at": null, "ip": "", "dev": "", "old": "", "new": ""}], "totals": {}}',
      '{"heals": [{"at": 5, "ip": [], "dev": "", "old": "", "new": ""}], "totals": {}}',
      '{"heals": [{"at": 5, "ip": "", "dev": "", "old": "", "new": "", "x": []}], "totals": {}}',
-     "[" * 5000],
+     "[" * 5000 + "]" * 5000],
     ids=lambda text: text[:60],
 )  # fmt: skip
 def test_other_json_is_not_a_run_history(text):
