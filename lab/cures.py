@@ -18,8 +18,8 @@ EVERY_S = 5  # how often the schedule below runs; a real one runs each minute or
 NOTHING, STALE, ALL = "nothing", "ip neigh flush nud stale", "ip neigh flush all"
 ONE_BY_ONE, PROBE = "arp -d, one by one", "ip neigh change nud probe"
 FLUSH, REVALIDATE, SCHEDULE = "arp.flush", "arp.revalidate", "arp.revalidate by schedule"
-SENTINEL = "the sentinel"
-BY_ITSELF = (NOTHING, SCHEDULE, SENTINEL)  # no command is typed
+SENTINEL, FLEET = "the sentinel", "the sentinel, 50 at once"
+BY_ITSELF = (NOTHING, SCHEDULE, SENTINEL, FLEET)  # no command is typed
 _LOOP = "arp -n | awk '/ether/ {print $1}' | xargs -r -n1 arp -d"
 # Each entry with its cached MAC; a PERMANENT one would lose that state.
 _PROBES = """ip neigh show | awk '/lladdr/ && !/PERMANENT|NOARP/ \

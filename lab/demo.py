@@ -44,10 +44,11 @@ def _play(fast, path):
     from lab import picture  # takes a second to import  # noqa: PLC0415
 
     title("Results")
-    printed(table.tables(outages, flows, cures.available(), film.CAUSES))
+    names = [*cures.available(), cures.FLEET]
+    printed(table.tables(outages, flows, names, film.CAUSES))
     for sentence in table.said(outages):
         say(sentence)
-    picture.draw(outages, flows, cures.available(), path)
+    picture.draw(outages, flows, names, path)
     say(f"Picture: {path}.svg; an excerpt: {path}.png")
     return wrong + film.broken(outages, flows)
 

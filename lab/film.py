@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from lab import cures
-from lab.cures import ALL, FLUSH, NOTHING, ONE_BY_ONE, PROBE, REVALIDATE, SENTINEL, STALE
+from lab.cures import ALL, FLEET, FLUSH, NOTHING, ONE_BY_ONE, PROBE, REVALIDATE, SENTINEL, STALE
 from lab.scenes import (
     BALANCED,
     DUPLICATE,
@@ -22,6 +22,7 @@ from lab.scenes import (
     UPPER6,
     harm,
     heal,
+    heal_fleet,
 )
 from lab.tell import say, title
 
@@ -50,6 +51,7 @@ def plan(fast):
         for cure in played
         if not (cure == ONE_BY_ONE and cause in (PLAIN6, UPPER6))  # arp(8) has no IPv6
     ]
+    healing += [(heal_fleet, (cause, watch_s)) for cause in (PLAIN, UPPER)]
     times = 1 if fast else 2
     return healing, [(harm, (fabric, cure, times)) for fabric in fabrics for cure in harming]
 
@@ -60,7 +62,8 @@ def play(fast):
     title("The same outage, several causes, several cures")
     say(f"""{len(healing)} outages at once. A worker is re-created with its address and a new MAC;
         a client on it connects to the database every quarter of a second, with a timeout of 2 s.
-        The cure is applied 3 s after the new worker has started; the sentinel runs before that.
+        The cure is applied 3 s after the new worker has started; the sentinel runs before that, and
+        is played once more with 50 workers that are re-created at once.
         Causes: a plain STALE entry; upper-layer confirmation by an application (MSG_CONFIRM);
         upper-layer confirmation by TCP through a load balancer that preserves client addresses; a
         duplicate address.""")
@@ -80,7 +83,7 @@ def flows(scenes):
 
 def _starts(scenes):
     """Return when each scene begins: those that run Salt evenly spaced, the others in between."""
-    salt = [arguments[1].startswith("arp.") for _, arguments in scenes]
+    salt = [str(arguments[1]).startswith("arp.") for _, arguments in scenes]
     pace = {True: APART_S, False: APART_S * sum(salt) / max(1, len(salt) - sum(salt))}
     return [salt[:number].count(kind) * pace[kind] for number, kind in enumerate(salt)]
 
@@ -139,7 +142,7 @@ def broken(outages, flows):
             healed = "healed" if seen["works_s"] is not None else "was not healed"
             wrong.append(f"{name}: {healed}; expected the opposite")
         failed = sum(took is None for _when, took in seen["attempts"])
-        if seen["cure"] == SENTINEL and seen["cause"] != DUPLICATE and failed:
+        if seen["cure"] in (SENTINEL, FLEET) and seen["cause"] != DUPLICATE and failed:
             wrong.append(f"{name}: {failed} connections failed; expected none")
         if seen["cause"] == DUPLICATE and seen["owners"] != [OLD, NEW]:
             wrong.append(f"{name}: expected answers of two machines, got: {seen['owners']}")

@@ -13,7 +13,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 
-from lab.cures import ALL, BY_ITSELF, NOTHING, REVALIDATE, SENTINEL
+from lab.cures import ALL, BY_ITSELF, FLEET, NOTHING, REVALIDATE, SENTINEL
 from lab.scenes import BALANCED, CURE_AFTER_S, DUPLICATE, PLAIN, UPPER
 from lab.table import harm_cell
 
@@ -67,7 +67,7 @@ def _figure(outages, flows, names, causes, fabrics):
         _timelines(axis, [seen.get((cause, cure)) for cure in names], HEADINGS[cause])
     axes[0].set_yticks(range(len(names)), names)
     for label in axes[0].get_yticklabels():
-        ours = label.get_text().startswith("arp.") or label.get_text() == SENTINEL
+        ours = label.get_text().startswith("arp.") or label.get_text() in (SENTINEL, FLEET)
         label.set_fontweight("bold" if ours else "normal")
     harm = {(row["kind"], row["cure"]): row for row in flows}
     _harm(axes[-1], harm, fabrics, names, "lost packets\nof a healthy flow" * is_excerpt)
@@ -111,6 +111,8 @@ def _harm(axis, seen, fabrics, names, title):
     """A field for each cure and fabric, coloured by whether a healthy flow lost packets."""
     for place, cure in enumerate(names):
         for column, fabric in enumerate(fabrics):
+            if cure == FLEET:
+                continue  # the same cure as above
             row = seen.get((fabric, cure))
             colour = PALE if row is None else FAILS if row["lost"] else WORKS
             text = "not\nplayed" if row is None else harm_cell(row).replace(" / ", " lost\n")

@@ -8,7 +8,7 @@ import contextlib
 import time
 from dataclasses import dataclass
 
-from lab import cures
+from lab import cures, fleet
 from lab.causes import Balanced, Confirming, aged
 from lab.fabric import Fabric
 from lab.machines import Machine, poll
@@ -29,6 +29,7 @@ SEEN_S = 3  # after a slow cure, for one more attempt to begin and to end
 # The kernel's own probes of one neighbour take 3 s, and the flow must go on until their result: a
 # lost broadcast costs one second more.
 CURES_APART_S = 4.5
+FLEET_SIZE, ROUNDS_APART_S = 50, 1.0
 
 
 @dataclass
@@ -71,6 +72,45 @@ def heal(name, cause, cure, watch_s, turn=None):
             "works_s": None if works is None else works - began,
             "owners": owners,
         }
+
+
+def heal_fleet(name, cause, watch_s, turn=None):
+    """Play 50 workers that are re-created at once, under the sentinel: as ``heal``.
+
+    Each round of connections, one of each worker, is an attempt: as long as its last one took.
+    """
+    with contextlib.ExitStack() as scene:
+        fabric = scene.enter_context(Fabric(name, "answers"))
+        database = fabric.database("db", 10)
+        workers = scene.enter_context(fleet.Fleet(fabric, database, FLEET_SIZE))
+        scene.enter_context(Service(database, database.ip))
+        cures.prepare(database, cures.SENTINEL)
+        poll("all connect before the outage", 20, lambda: None not in workers.connect(database.ip))
+        for worker in workers.machines:
+            if cause == UPPER:
+                scene.enter_context(Confirming(database, worker.ip))
+        if cause == PLAIN:
+            entries = [f"{each.ip} lladdr {each.mac} dev eth0" for each in workers.machines]
+            fleet.batch(database, [f"neigh change {entry} nud stale" for entry in entries])
+        time.sleep(LEARNT_S)
+        workers.recreate()
+        began, rounds = time.monotonic(), []
+        while time.monotonic() < began + watch_s:
+            rounds.append((time.monotonic() - began, workers.connect(database.ip)))
+            time.sleep(ROUNDS_APART_S)
+    attempts = [(when, None if None in took else max(took)) for when, took in rounds]
+    works = [number for number, (_, took) in enumerate(attempts) if took is None][-1:]
+    since = attempts[works[0] + 1 if works else 0 :]
+    return {
+        "cause": cause,
+        "cure": cures.FLEET,
+        "attempts": attempts,
+        "applied_s": None,
+        "done_s": None,
+        "works_s": since[0][0] + since[0][1] if since else None,
+        "owners": [],
+        "first": rounds[0][1],
+    }
 
 
 def break_network(scene, cause, name, cure=cures.NOTHING):

@@ -1,6 +1,6 @@
 """The film's results as tables, in words and columns."""
 
-from lab.cures import EVERY_S
+from lab.cures import EVERY_S, FLEET
 from lab.scenes import CURE_AFTER_S, CURES_APART_S, DUPLICATE
 
 FABRIC_NAMES = {
@@ -81,7 +81,18 @@ def said(outages):
         "Flushing STALE entries heals nothing in any column: after 3 s the plain entry is already "
         "in DELAY and heals without help, and the others are REACHABLE.",
         _said_of_the_duplicate(outages),
+        *map(_said_of_a_fleet, [seen for seen in outages if seen["cure"] == FLEET]),
     ]
+
+
+def _said_of_a_fleet(seen):
+    """Return how long the first connections of many workers took."""
+    took = sorted(2.0 if each is None else each for each in seen["first"])
+    return (
+        f"{len(took)} workers at once, {seen['cause']}: {seen['first'].count(None)} first "
+        f"connections failed; median {took[len(took) // 2] * 1e3:.0f} ms, worst "
+        f"{took[-1] * 1e3:.0f} ms."
+    )
 
 
 def _said_of_the_duplicate(outages):
