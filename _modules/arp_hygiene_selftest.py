@@ -18,7 +18,7 @@ reload_if_changed()
 from arp_engine.selftest import namespaces, start
 
 __virtualname__ = "arp_hygiene"
-__outputter__ = {"selftest": "table"}
+__outputter__ = {"selftest": "arp_answer"}
 
 
 def __virtual__():

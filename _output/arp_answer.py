@@ -23,26 +23,20 @@ COLUMNS = {
     "old": "at ip dev old new by",
     "verdict": "ip mac dev verdict unicast_asked broadcast_asked answers",
 }
-#: Lists of an answer, and how one of their rows is shown.
+#: Lists of an answer: the label of one of their rows, and how it is shown.
 ROWS = {
-    "healed": "{ip} on {dev}: {old} -> {new}",
-    "gone": "{ip} on {dev}: {mac} does not answer",
-    "duplicates": "{ip} on {dev}: {macs} answer; see arp.diagnose {ip}",
-    "suspects": "{ip} on {dev}: {mac}",
-    "announced": "{ip} on {dev}: {mac}",
-    "would_announce": "{ip} on {dev}: {mac}",
-    "failed": "{ip} on {dev}: {error}",
+    "healed": ("healed", "{ip} on {dev}: {old} -> {new}"),
+    "gone": ("gone", "{ip} on {dev}: {mac} does not answer"),
+    "duplicates": ("duplicate", "{ip} on {dev}: {macs} answer; see arp.diagnose {ip}"),
+    "suspects": ("suspect", "{ip} on {dev}: {mac}"),
+    "announced": ("announced", "{ip} on {dev}: {mac}"),
+    "would_announce": ("announce", "{ip} on {dev}: {mac}"),
+    "failed": ("refused", "{ip} on {dev}: {error}"),
 }
-#: Their labels, where those are not their names.
-LABELS = {
-    "duplicates": "duplicate",
-    "suspects": "suspect",
-    "would_announce": "announce",
-    "failed": "refused",
-}
+SUSPECT = "suspect: only upper-layer confirmation keeps it; arp.revalidate decides"
 #: Verdicts after which nobody has to do anything, and what is said instead of a command.
 NOTHING_TO_DO = {
-    "right": "nothing in the table: look at that host (service, filter, route back)",
+    "right": "nothing in the table: look for filter, service, route back at both ends",
     "no entry": "nothing: the next packet resolves the address",
     "wrong, now corrected by asking": "nothing here; on the other hosts: arp.revalidate {}",
     "not on this link, next hop judged": "nothing here: look behind that router",
@@ -122,13 +116,10 @@ def _before_after(answer):
     before, after = answer["entry"], answer["entry_after"]
     if not any(answer["asked"].values()):
         return [("entry", _entry(before))]
-    if _same(before) == _same(after):
+    seen = [each and (each["mac"], each["state"], _note(each)) for each in (before, after)]
+    if seen[0] == seen[1]:
         return [("entry", _entry(after))]
     return [("before", _entry(before)), ("after", _entry(after))]
-
-
-def _same(entry):
-    return entry and (entry["mac"], entry["state"], _note(entry))
 
 
 def _entry(entry):
@@ -155,6 +146,8 @@ def _list(rows):
         return _status(row)
     if "state" in rows[0]:
         return _entries(rows)
+    if "check" in rows[0]:
+        return _selftest(rows)
     return Shown(f"{len(rows)} healed in seven days", _table(COLUMNS["old"], rows))
 
 
@@ -168,8 +161,7 @@ def _entries(rows):
     lines = _entry_table(chosen)
     if unicast and multicast:
         lines.append(f"and {multicast} multicast: arp.list ff00::/8,224.0.0.0/4")
-    if suspects:
-        lines.append("suspect: only upper-layer confirmation keeps it; arp.revalidate decides")
+    lines += [SUSPECT] * bool(suspects)
     headline = _count(len(chosen), "entry", "entries")
     headline += f", {suspects} suspect" if suspects else ""
     return Shown(f"{headline}: {_counts(states)}", lines)
@@ -178,15 +170,11 @@ def _entries(rows):
 def _entry_table(rows):
     ages = {"confirmed": "confirmed_s", "used": "used_s", "updated": "updated_s"}
     rows = [
-        {
-            **row,
-            "note": _note(row),
-            **{name: _age(row[key]) for name, key in ages.items() if key in row},
-        }
+        {**row, "note": _note(row), **{a: _age(row[key]) for a, key in ages.items() if key in row}}
         for row in rows
     ]
-    lines = _table(WIDE, rows)
-    return lines if len(lines[0]) + 2 <= _columns() else _table(NARROW, rows)
+    lines, columns = _table(WIDE, rows), shutil.get_terminal_size().columns
+    return lines if len(lines[0]) + 2 <= columns else _table(NARROW, rows)
 
 
 def _compact(answer):
@@ -218,13 +206,16 @@ def _revalidation(answer):
 def _would_check(answer):
     """Show ``arp.revalidate test=True``."""
     suspects = f", {_lengths(answer)['suspects']} suspect" if answer["suspects"] else ""
-    return Shown(f"{answer['would_check']} would be checked{suspects}", _details(answer))
+    lines = [*_details(answer), *[SUSPECT] * bool(answer["suspects"])]
+    return Shown(f"{answer['would_check']} would be checked{suspects}", lines)
 
 
 def _flush(answer):
     """Show ``arp.flush``."""
     if "would_flush" in answer:
-        return Shown(f"{answer['would_flush']} would be flushed{_kept(answer)}", _details(answer))
+        hint = "" if "entries" in answer else "; rows=True shows which"
+        headline = f"{answer['would_flush']} would be flushed{_kept(answer)}{hint}"
+        return Shown(headline, _details(answer))
     refused = _lengths(answer)["failed"]
     headline = f"{answer['flushed'] or 'NOTHING'} flushed"
     headline += (f", {refused} refused" if refused else "") + _kept(answer)
@@ -245,7 +236,7 @@ def _announcement(answer):
 
 
 def _why_nothing(answer):
-    return "" if answer["kept"] else ": no entry matches"
+    return "" if answer["kept"] else ": no entry is selected"
 
 
 def _kept(answer):
@@ -260,8 +251,8 @@ def _lengths(answer):
 def _details(answer):
     """Return what an answer has beside its counts."""
     pairs = []
-    for name, line in ROWS.items():
-        rows, label = answer.get(name, []), LABELS.get(name, name)
+    for name, (label, line) in ROWS.items():
+        rows = answer.get(name, [])
         pairs += [(label, line.format(**_cells(row))) for row in rows]
         if _lengths(answer)[name] > len(rows):
             pairs.append(
@@ -274,12 +265,9 @@ def _details(answer):
     entries = answer.get("entries")
     if not entries:
         return _labelled(pairs)
-    table = _entry_table if "state" in entries[0] else _probe_table
-    return [*_labelled(pairs), *table(entries)]
-
-
-def _probe_table(rows):
-    return _table(COLUMNS["verdict"], rows)
+    has_state = "state" in entries[0]
+    table = _entry_table(entries) if has_state else _table(COLUMNS["verdict"], entries)
+    return [*_labelled(pairs), *table]
 
 
 def _run(answer):
@@ -308,7 +296,7 @@ def _stats(answer):
     lines = _labelled(
         pair for line in warnings for pair in (("warning", line), ("do", _larger_table(line)))
     )
-    lines.append("in brackets: entries that gc_thresh3 limits, in all network namespaces, at most")
+    lines.append("in brackets: at most so many entries on the whole host, of gc_thresh3")
     lines += _table("family dev entries states", rows) if rows else []
     return Shown(headline, lines, bool(warnings))
 
@@ -323,7 +311,7 @@ def _larger_table(warning):
 def _status(row):
     """Show ``arp_hygiene.status``: whether all is well, then what is installed and was said."""
     problem = row["problem"] or (
-        "" if row["installed"] or row["sentinel"] else "nothing is installed: apply arp_hygiene"
+        "" if row["installed"] or row["sentinel"] else "no schedule and no sentinel are installed"
     )
     headline = f"PROBLEM: {problem}" if problem else f"no problem, last run {row['last'] or 'none'}"
     if not problem:
@@ -332,6 +320,14 @@ def _status(row):
     return Shown(
         headline, _labelled((key, _cell(value)) for key, value in shown.items()), bool(problem)
     )
+
+
+def _selftest(rows):
+    """Show ``arp_hygiene.selftest``: whether all passed, then each check."""
+    *checks, last = rows
+    passed, failed = sum(row["result"] == "pass" for row in checks), last["result"] != "pass"
+    headline = f"{'FAILED' if failed else 'PASSED'}: {passed} of {len(checks)} checks passed"
+    return Shown(headline, _table("result check figures", rows), failed)
 
 
 def _version(answer):
@@ -359,13 +355,11 @@ SHOW = {
 # --- text
 
 
-def _columns():
-    return shutil.get_terminal_size().columns
-
-
 def _prose(text):
     """Return text as lines that fit the terminal."""
-    return textwrap.wrap(_text(text), min(_columns() - 2, MAX_PROSE), break_on_hyphens=False)
+    return textwrap.wrap(
+        _text(text), min(shutil.get_terminal_size().columns - 2, MAX_PROSE), break_on_hyphens=False
+    )
 
 
 def _labelled(pairs):

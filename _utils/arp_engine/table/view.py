@@ -52,7 +52,9 @@ class TableView:
         found = {name: self.channel.ifindex(name) for name in names}
         for name in (name for name, ifindex in found.items() if not ifindex):
             here = ", ".join(sorted(other for _ifindex, other in self.channel.devices()))
-            raise NotOnThisHost(f"dev: no device {name!r} here; there are {here}")
+            is_address = ":" in name or name.replace(".", "").isdigit()
+            hint = "; several addresses: ip=A,B" if is_address else ""
+            raise NotOnThisHost(f"dev: no device {name!r} here; there are {here}{hint}")
         return set(found.values())
 
     # --- read and judge

@@ -49,7 +49,7 @@ def test_answers_are_shown_as_in_the_golden_file(shown, columns):
 
 def test_every_function_with_the_outputter_has_an_answer_here(repo):
     named = set()
-    for module in ("arp", "arp_hygiene", "arp_hygiene_run"):
+    for module in ("arp", "arp_hygiene", "arp_hygiene_run", "arp_hygiene_selftest"):
         text = (repo / "_modules" / f"{module}.py").read_text(encoding="utf-8")
         [value] = [
             node.value
@@ -58,7 +58,7 @@ def test_every_function_with_the_outputter_has_an_answer_here(repo):
         ]
         outputters = eval(ast.unparse(value))  # dict, or dict.fromkeys, of constants
         assert set(outputters.values()) == {"arp_answer"}
-        room = module.removesuffix("_run")
+        room = module.removesuffix("_run").removesuffix("_selftest")
         named |= {f"{room}.{name.rstrip('_')}" for name in outputters} - {"arp.list_stale"}
     assert named == {fun for fun, _answer in ANSWERS.values()}
 
