@@ -7,6 +7,7 @@ pyroute2 is installed: the standard library is enough.
 
 import contextlib
 import datetime
+import math
 import os
 import shutil
 import sys
@@ -38,6 +39,8 @@ _CHECKS = {
     "systemd": "see systemctl status arp-hygiene.timer arp-hygiene.service",
     "salt": "check that the minion runs, and its log; after the clock was set back, restart it",
 }
+
+_UNIT = "arp-hygiene-sentinel"
 
 __virtualname__ = "arp_hygiene"
 __outputter__ = {"status": "arp_answer"}
@@ -106,10 +109,11 @@ def status():
     - ``overdue``: a run was due, and 15 minutes later none is recorded;
     - runs cannot be recorded (directory missing, disk full or read-only), or the run history is
       corrupt;
-    - the metrics directory is missing;
+    - the metrics directory is missing, or its file is older than the last run;
     - the cron daemon is busybox, which does not read /etc/cron.d;
-    - the sentinel is not running (an engine waits for a restart of the minion; a service: the last
-      line of its journal), or runs older code than is synced.
+    - the sentinel is not running (an engine waits for a restart of the minion; a service: how it
+      ended, and its last line), runs older code than is synced, or has not been restarted since
+      its configuration changed.
     """
     history, problem = sinks.read_history(_paths()["record"])
     last = history["last"] or {"at": None, "said": "no run yet", "failed": ""}
@@ -139,7 +143,8 @@ def status():
 def _schedule_problems(backend, when, wait_s, history):
     """Return a line for each reason why the installed job does not run or leaves no trace."""
     paths, now = _paths(), time.time()
-    latest = [now - time.monotonic(), (history["last"] or {"at": 0})["at"]]
+    last = history["last"]["at"] if history["last"] else 0
+    latest = [now - time.monotonic(), last]
     for path in (paths["cron"], paths["timer"], paths["schedule"]):
         with contextlib.suppress(OSError):
             latest.append(os.stat(path).st_mtime)
@@ -161,6 +166,12 @@ def _schedule_problems(backend, when, wait_s, history):
             f"metrics directory {history['metrics']} is missing: create it, "
             "or drop arp_hygiene:metrics from the pillar"
         )
+    with contextlib.suppress(FileNotFoundError):
+        if os.stat(_textfile()).st_mtime < last - 1:
+            problems.append(
+                f"metrics in {history['metrics']} are older than the last run: "
+                "journalctl -t arp_hygiene says why"
+            )
     return problems
 
 
@@ -174,7 +185,10 @@ def _sentinel_status(seen):
     if not kinds:
         return "", ""
     if "service" in kinds:
-        return "not running", f"sentinel: {seen['why']}{_last_journal_line()}"
+        why = _why_service_died()
+        return "not running", (
+            f"sentinel: {seen['why']}{f' ({why})' if why else ''}: see systemctl status {_UNIT}"
+        )
     advice = "restart the minion, which reads its engines at its start"
     return "not running", f"sentinel: {seen['why']}: {advice}"
 
@@ -185,29 +199,36 @@ def _code_in(path):
 
 
 def _advice_on_code(seen, kinds, paths):
-    """Return what to do where the running sentinel has other code than is synced, or nothing."""
+    """Return what to do where the running sentinel has other code or options than it should."""
     synced, runs = version.code(), seen.get("code")
+    restart = f"systemctl restart {_UNIT}" if "service" in kinds else "restart the minion"
+    installed = [paths[f"sentinel_{kind}"] for kind in kinds]
     if runs == synced:
-        return ""
-    if any(_code_in(paths[f"sentinel_{kind}"]) != synced for kind in kinds):
-        advice = "apply arp_hygiene again"
-    elif "service" in kinds:
-        advice = "systemctl restart arp-hygiene-sentinel"
-    else:
-        advice = "restart the minion"
+        since = seen.get("since", math.inf) + 1
+        is_old = any(os.stat(path).st_mtime > since for path in installed)
+        return f"started before its configuration was written: {restart}" if is_old else ""
+    is_applied = all(_code_in(path) == synced for path in installed)
+    advice = restart if is_applied else "apply arp_hygiene again"
     label = f"{seen.get('version')}, code {runs}" if runs else "of an unknown version"
     return f"older code than is synced ({label}): {advice}"
 
 
-def _last_journal_line():
-    """Return the last line of the sentinel's unit, which says why it died, and what to look at."""
-    unit = "arp-hygiene-sentinel"
-    line = ""
-    if shutil.which("journalctl"):
-        command = ["journalctl", "--unit", unit, "--lines=1", "--output=cat", "--no-pager"]
-        done = __salt__["cmd.run_all"](command, python_shell=False, timeout=10, ignore_retcode=True)
-        line = messages.one_line(done["stdout"], 200) if not done["retcode"] else ""
-    return f"{f' ({line})' if line else ''}: see systemctl status {unit}"
+def _why_service_died():
+    """Return how systemd says that the sentinel ended, and its own last line; each may be empty."""
+    result = _output("systemctl", "show", "--property=Result", "--value", _UNIT)
+    # --identifier: not systemd's own lines, of which "Scheduled restart job" is always the last
+    words = ["--unit", _UNIT, "--identifier=arp_hygiene", "--lines=1", "--output=cat", "--no-pager"]
+    line = _output("journalctl", *words)
+    return ": ".join(filter(None, [result.removeprefix("success"), line]))
+
+
+def _output(program, *words):
+    """Return what a program prints, as one line; empty where it is missing or fails."""
+    if not shutil.which(program):
+        return ""
+    command = [program, *words]
+    done = __salt__["cmd.run_all"](command, python_shell=False, timeout=10, ignore_retcode=True)
+    return "" if done["retcode"] else messages.one_line(done["stdout"], 200)
 
 
 def _installed():
@@ -326,8 +347,16 @@ def traces():
         "record": os.path.lexists(paths["record"]),
         "sysctl": os.path.lexists(paths["sysctl"]),
         "announce": bool(boot.installed()),
-        "sentinel": bool(sentinel_unit.installed(paths)) or os.path.lexists(paths["sentinel_code"]),
+        "sentinel": bool(sentinel_unit.installed(paths))
+        or os.path.lexists(paths["sentinel_code"])
+        or _has_dead_sentinels_status(),
     }
+
+
+def _has_dead_sentinels_status():
+    """Tell whether a sentinel that does not run any more has left its status in /run."""
+    path = sentinel_status.PATH
+    return os.path.lexists(path) and not sentinel_status.read(path, time.monotonic())["lives"]
 
 
 def schedule_is_ours():
@@ -412,6 +441,7 @@ def _textfile():
 
 def _facts(checked, parts):
     """Return what is true of this minion, of all that the plan wants to know."""
+    missing = [path for path in checked.directories() if not os.path.isdir(path)]
     return plan.Facts(
         minion_id=__opts__["id"],
         config_dir=_config_dir(),
@@ -423,7 +453,8 @@ def _facts(checked, parts):
         cron_here=facts.has_program("crond", "cron"),
         is_cron_of_busybox=facts.is_cron_of_busybox(),
         missing_devices=facts.missing_devices(checked.devices()),
-        missing_directories=[path for path in checked.directories() if not os.path.isdir(path)],
+        missing_directories=missing,
+        why_requirement_unmet=("" if missing else facts.why_requirement_unmet(checked.requirement)),
         croniter_here=facts.has_library("croniter"),
         found=parts,
         textfile=_textfile(),

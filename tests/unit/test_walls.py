@@ -39,7 +39,10 @@ FOLDERS = {
     "lab": {"lab", "matplotlib", "salt", "setproctitle", "yaml"},  # the world, not the product
 }
 #: File of the engine -> what it alone may import.
-ALSO = {"reporting/sinks.py": {"prometheus_client"}}  # where metrics are wanted
+ALSO = {
+    "reporting/sinks.py": {"prometheus_client"},  # where metrics are wanted
+    "formula/facts.py": {"packaging"},  # Salt requires it
+}
 #: The files of the engine that may open a socket.
 MAY_OPEN_SOCKETS = {
     "netlink/rtnetlink.py",

@@ -6,9 +6,11 @@ Standard library alone, no Salt: it works before anything is installed.
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import socket
 import sys
@@ -16,9 +18,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW
+from ..reporting import sinks
 from . import job_files
 
+try:
+    from packaging import specifiers  # Salt requires it; a copy that salt-ssh packs may lack it
+except ImportError:
+    specifiers = None
+
 _PROC = "/proc/sys/net"
+_WHEEL = re.compile(r"pyroute2-(?P<version>[0-9][0-9a-z.]*)(-.*\.whl|\.tar\.gz)")
 _FROM_PIP = {"pyroute2": "pyroute2<0.10", "prometheus_client": "prometheus_client"}
 _CAPABILITIES = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_NET_RAW": CAP_NET_RAW}
 
@@ -94,9 +103,51 @@ def why_unrecordable(directory: str) -> str:
     disk = os.statvfs(directory)
     if disk.f_flag & os.ST_RDONLY:
         return f"runs cannot be recorded: {directory} is on a read-only file system: remount it"
-    if not disk.f_bavail or (disk.f_files and not disk.f_favail):
+    is_roots = os.stat(directory).st_uid == 0  # who may use the reserved blocks
+    blocks, inodes = (disk.f_bfree, disk.f_ffree) if is_roots else (disk.f_bavail, disk.f_favail)
+    needed = 0  # the new history is written beside the old one
+    with contextlib.suppress(OSError):
+        needed = os.stat(os.path.join(directory, sinks.HISTORY)).st_size
+    if blocks * disk.f_frsize <= needed or (disk.f_files and not inodes):
         return f"runs cannot be recorded: no space left for {directory}: free some"
     return ""
+
+
+def why_requirement_unmet(requirement: Mapping[str, Any]) -> str:
+    """Return why pyroute2 will be missing here, or in a version that does not fit; empty: it fits.
+
+    Judged where pillar (``requirement``, checked) leaves the installation to others, or names a
+    directory of wheels; what an index or a package manager has is not known before it is asked.
+    """
+    version, wheels = requirement["version"], requirement["wheels"]
+    if requirement["install"] == "none":
+        here = library_version("pyroute2")
+        if here and not _fits(here, version):
+            return f"version: pyroute2 {here} is installed, which is not {version!r}"
+        return "" if here else "install: 'none', but Salt's own Python has no pyroute2"
+    if requirement["install"] == "pip" and wheels:
+        named = [_WHEEL.fullmatch(name) for name in os.listdir(wheels)]
+        if not any(match and _fits(match["version"], version) for match in named):
+            return f"wheels: no pyroute2{version} in {wheels}"
+    return ""
+
+
+def library_version(name: str) -> str:
+    """Return the version of a library of this Python; empty where it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _fits(version: str, wanted: str) -> bool:
+    """Tell whether a version is one of those wanted; where nobody can tell, it is."""
+    if specifiers is None:
+        return True
+    try:
+        return specifiers.SpecifierSet(wanted).contains(version, prereleases=True)
+    except ValueError:  # InvalidVersion, InvalidSpecifier
+        return True
 
 
 def has_library(name: str) -> bool:

@@ -65,6 +65,7 @@ class Facts(NamedTuple):
     is_cron_of_busybox: bool  # and it is busybox's, which does not read /etc/cron.d
     missing_devices: list[str]  # of those that pillar clean:dev names
     missing_directories: list[str]  # of those that pillar names
+    why_requirement_unmet: str  # see facts.why_requirement_unmet
     croniter_here: bool  # Salt's scheduler can read cron's notation
     found: dict[str, bool]  # part of the formula -> it is installed
     textfile: str  # the metrics file that runs have written, or empty
@@ -178,6 +179,8 @@ def _check_machine(checked: pillar.Checked, facts: Facts) -> None:
     wheels = checked.requirement["wheels"]
     if checked.requirement["install"] == "pip" and wheels in facts.missing_directories:
         raise ValueError(f"requirement:wheels: {wheels!r} is not a directory here: create it first")
+    if facts.why_requirement_unmet and (checked.backend != "none" or checked.sentinel):
+        raise ValueError(f"requirement:{facts.why_requirement_unmet}")
     if checked.backend == "none":
         return
     if checked.backend == "cron" and facts.is_cron_of_busybox:

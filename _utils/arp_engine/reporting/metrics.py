@@ -14,9 +14,9 @@ from .events import OF_SENTINEL
 # /proc/net/stat/NAME, one for each family: neigh_stat_seq_show in net/core/neighbour.c
 STAT_FILES = {"ipv4": "arp_cache", "ipv6": "ndisc_cache"}
 _STATS = {
-    "table_fulls": "Times the table was full and a new neighbour was refused.",
-    "forced_gc_runs": "Times the kernel collected garbage because the table was nearly full.",
-    "unresolved_discards": "Packets dropped because their neighbour was not resolved.",
+    "table_fulls": "Times the table was full and a new neighbour was refused, since boot.",
+    "forced_gc_runs": "Garbage collections because the table was nearly full, since boot.",
+    "unresolved_discards": "Packets dropped because their neighbour was not resolved, since boot.",
 }
 _EVERYWHERE = {
     "entries_all_namespaces": "Entries of all network namespaces.",

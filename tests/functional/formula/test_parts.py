@@ -117,6 +117,7 @@ def test_timer_that_cannot_start_fails_its_state(apply, systemd):
 def test_the_requirement_comes_first(apply, tmp_path, install, state, name):
     """Shown, not done: even to try, a package manager asks its index, and there is none here."""
     wheels = str(tmp_path)
+    (tmp_path / "pyroute2-0.7.3-py3-none-any.whl").touch()
     tree = {"requirement": {"install": install, "version": "==0.7.3", "wheels": wheels}}
     low = apply.caller.cmd("state.show_low_sls", "arp_hygiene", pillar={"arp_hygiene": tree})
     first = min(low, key=lambda chunk: chunk["order"])

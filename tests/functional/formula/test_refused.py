@@ -109,14 +109,18 @@ def test_bad_pillar_does_not_prevent_removal(apply):
     assert not CRON.exists()
 
 
+@pytest.mark.parametrize("test", [False, True], ids=["apply", "test"])
 @pytest.mark.parametrize("part", ["", ".remove", ".announce"])
-def test_minion_without_modules_is_told_to_sync(tmp_path, part):
+def test_minion_without_modules_is_told_to_sync(tmp_path, part, test):
     config = configure(tmp_path / "etc", file_roots=file_roots(tmp_path / "files"))
     before = everything()
-    done = Applied(salt.client.Caller(str(config)).cmd("state.apply", f"arp_hygiene{part}"))
+    caller = salt.client.Caller(str(config))
+    done = Applied(caller.cmd("state.apply", f"arp_hygiene{part}", test=test))
     (comment,) = done.failed.values()
     assert list(done.states) == ["the modules of arp_hygiene are installed"]
-    assert comment.endswith("are not on this minion yet: run saltutil.sync_all, or a highstate")
+    line = "are not on this minion yet: run saltutil.sync_all, or a highstate"
+    assert line in comment
+    assert test or comment.endswith(line)
     assert everything() == before
 
 

@@ -1,6 +1,7 @@
 """Each way in which nothing is looked at is a problem of arp_hygiene.status, with what to do."""
 
 import contextlib
+import importlib.metadata
 import os
 import pathlib
 import shutil
@@ -13,6 +14,7 @@ from formula import CRON, NO_PIP, apply, caller, everything, mounted, syslog, ve
 
 from lab.bare import hidden
 
+UNIT = pathlib.Path("/etc/systemd/system/arp-hygiene-sentinel.service")
 JOB = {"requirement": NO_PIP}
 ENGINE = {**JOB, "schedule": {"backend": "none"}, "sentinel": {"as": "engine"}}
 
@@ -76,6 +78,9 @@ def test_full_disk_of_the_history_is_a_problem(apply, status):
     apply(JOB)
     with mounted("-t", "tmpfs", "-o", "size=4k,mode=750", "tmpfs", apply.record):
         assert status()["problem"] == ""
+        (apply.record / "memory.json").write_text("{}" * 1500)  # no room for the next one
+        assert "no space left" in status()["problem"]
+        (apply.record / "memory.json").unlink()
         with contextlib.suppress(OSError):
             (apply.record / "theirs").write_bytes(b"x" * 9000)
         assert status()["problem"] == (
@@ -101,6 +106,19 @@ def test_missing_metrics_directory_is_a_problem(apply, status, tmp_path):
     assert status()["problem"] == (
         f"metrics directory {place} is missing: create it, "
         "or drop arp_hygiene:metrics from the pillar"
+    )
+
+
+def test_metrics_older_than_the_last_run_are_a_problem(apply, status, tmp_path):
+    pytest.importorskip("prometheus_client")
+    apply(JOB)
+    run = {"how": "flush", "ip": "192.0.2.77", "metrics": str(tmp_path)}
+    apply.caller.cmd("arp_hygiene.run", **run)
+    assert status()["problem"] == ""
+    textfile = tmp_path / "arp_hygiene.prom"
+    os.utime(textfile, (time.time() - 60,) * 2)
+    assert status()["problem"] == (
+        f"metrics in {tmp_path} are older than the last run: journalctl -t arp_hygiene says why"
     )
 
 
@@ -140,6 +158,32 @@ def test_what_the_machine_lacks_is_refused_before_anything_is_written(apply, tre
     assert not apply.record.exists()
 
 
+@pytest.mark.parametrize("test", [False, True], ids=["apply", "test"])
+def test_version_that_is_not_here_is_refused_before_anything_is_written(apply, tmp_path, test):
+    here = importlib.metadata.version("pyroute2")
+    before = everything()
+    tree = {"install": "none", "version": ">=0.1,<0.2"}
+    line = f"requirement:version: pyroute2 {here} is installed, which is not '>=0.1,<0.2'"
+    refused(apply({"requirement": tree}, test=test), line)
+    for name in ("pyroute2-0.9.5-py3-none-any.whl", "pyroute2-0.1.3.tar.gz.asc", "notes"):
+        (tmp_path / name).touch()
+    tree = {"wheels": str(tmp_path), "version": ">=0.1,<0.2"}
+    line = f"requirement:wheels: no pyroute2>=0.1,<0.2 in {tmp_path}"
+    refused(apply({"requirement": tree}, test=test), line)
+    assert everything() == before
+    (tmp_path / "pyroute2-0.1.3.tar.gz").touch()
+    done = apply({"requirement": tree}, test=True)
+    assert "pyroute2 is installed" in done.states
+
+
+def test_none_installed_and_none_wanted_is_refused(apply, monkeypatch):
+    loaded = apply.caller.sminion.functions["arp_hygiene.settings"].__globals__
+    monkeypatch.setattr(loaded["facts"], "library_version", lambda _name: "")
+    line = "requirement:install: 'none', but Salt's own Python has no pyroute2"
+    refused(apply(JOB, test=True), line)
+    assert not apply({**JOB, "schedule": {"backend": "none"}}, test=True).failed
+
+
 def refused(done, line):
     """See that a state run was one state, which failed with this line as its comment."""
     [state] = done.states.values()
@@ -169,6 +213,60 @@ def test_sentinel_with_older_code_is_a_problem(apply, status, engine):
     assert status()["problem"] == problem + "apply arp_hygiene again"
     sentinel_status.write(sentinel_status.PATH, beat)
     assert "(of an unknown version): " in status()["problem"]
+
+
+def test_engine_not_restarted_since_its_configuration_is_a_problem(apply, status, engine):
+    apply(ENGINE)
+    beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "code": version.code()}
+    sentinel_status.write(sentinel_status.PATH, {**beat, "since": int(time.time()) - 60})
+    assert status()["problem"] == (
+        "sentinel: started before its configuration was written: restart the minion"
+    )
+    sentinel_status.write(sentinel_status.PATH, {**beat, "since": int(time.time())})
+    assert status()["problem"] == ""
+
+
+SAYS = """#!/bin/sh
+case "$*" in
+"show --property=Result --value arp-hygiene-sentinel") echo {result} ;;
+*--identifier=arp_hygiene*) echo "{line}" ;;
+*) exit 1 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("result", "line", "why"),
+    [
+        ("exit-code", "No module named 'x'", " (exit-code: No module named 'x')"),
+        ("oom-kill", "", " (oom-kill)"),
+        ("success", "", ""),
+    ],
+)
+def test_service_that_died_tells_its_last_line(status, tmp_path, monkeypatch, result, line, why):
+    """A real systemd does so in tests/integration/test_systemd_sentinel.py."""
+    for name in ("systemctl", "journalctl"):
+        (tmp_path / name).write_text(SAYS.format(result=result, line=line))
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    sentinel_status.remove(sentinel_status.PATH)
+    UNIT.parent.mkdir(parents=True, exist_ok=True)
+    UNIT.write_text("[Unit]\n")
+    try:
+        assert status()["problem"] == (
+            f"sentinel: not started since boot{why}: see systemctl status arp-hygiene-sentinel"
+        )
+    finally:
+        UNIT.unlink()
+
+
+def test_dead_sentinels_status_is_removed(apply, status, engine):
+    heal = {"at": int(time.time()), "ip": "192.0.2.10", "dev": "db0", "old": "a", "new": "b"}
+    beat = {"pid": 2**22 + 1, "uptime_s": time.monotonic(), "heals": [heal]}
+    sentinel_status.write(sentinel_status.PATH, beat)
+    assert not apply(JOB, "arp_hygiene.remove").failed
+    assert not os.path.exists(os.path.dirname(sentinel_status.PATH))
+    assert (status()["healed_7d"], status()["sentinel"]) == (0, "")
 
 
 def test_all_problems_are_named(apply, status, engine):

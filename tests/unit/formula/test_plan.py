@@ -17,6 +17,7 @@ FACTS = formula_plan.Facts(
     is_cron_of_busybox=False,
     missing_devices=[],
     missing_directories=[],
+    why_requirement_unmet="",
     croniter_here=True,
     found={},
     textfile="",
