@@ -18,10 +18,12 @@ never probed. The engine ends with the minion; a service of its own outlives it:
 """
 
 import logging
+import os
 import queue
 import signal
 import sys
 import threading
+import time
 
 try:
     from arp_engine import reload_if_changed
@@ -87,7 +89,7 @@ def start(**options):
         log.error("arp_sentinel: %s", bad)
         signal.pause()  # an engine that returns is started again, and would log this again
         return
-    teller = _Teller(__salt__["event.send"])
+    teller = _Teller(__salt__["event.send"], sinks.history_directory(__opts__["root_dir"]))
     sentinel = loop.Sentinel(
         parsed, teller.say, drop_rights=True, status_path=sentinel_status.PATH, way="engine"
     )
@@ -98,14 +100,15 @@ def start(**options):
 class _Teller:
     """Reports by log and event. A thread sends the events: an absent master must not block us."""
 
-    def __init__(self, send):
-        self._send = send
+    def __init__(self, send, history):
+        self._send, self._history = send, history
         self._events = queue.Queue(MAX_EVENTS)
         self._thread = None
 
     def say(self, kind, line, facts):
         (log.warning if kind.is_urgent else log.info)("%s", line)
         sinks.log(line, failed=kind.is_urgent)
+        self._record_if_switched_off(kind, facts)
         if not self._thread:
             self._thread = threading.Thread(target=self._forward, daemon=True)
             self._thread.start()
@@ -113,6 +116,15 @@ class _Teller:
             self._events.put_nowait((f"{events.SENTINEL_TAG}/{kind.tag}", {"said": line, **facts}))
         except queue.Full:
             log.info("arp_sentinel: event dropped: %s events wait for the master", MAX_EVENTS)
+
+    def _record_if_switched_off(self, kind, facts):
+        """Record a heal that no status file holds: the formula has removed it, and we still run."""
+        is_switched_off = not os.path.isdir(os.path.dirname(sentinel_status.PATH))
+        is_one_heal = kind is events.EventKind.HEALED and "ip" in facts
+        if is_one_heal and is_switched_off and os.path.isdir(self._history):
+            row = {name: facts[name] for name in ("ip", "dev", "old", "new")}
+            for problem in sinks.record_heals(self._history, time.time(), "sentinel", [row]):
+                log.warning("%s", problem)
 
     def _forward(self):
         while True:

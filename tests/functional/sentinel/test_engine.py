@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import salt.engines
 import salt.loader
 from arp_engine.formula import sentinel_unit
-from arp_engine.reporting import sentinel_status
+from arp_engine.reporting import sentinel_status, sinks
 from conftest import BORN, DEAD
 from sentry import connect, database, guard  # noqa: F401
 
@@ -50,8 +51,28 @@ def engine(scene, minion_opts, repo, tmp_path):
         process.terminate()
         process.join(10)
         assert not process.is_alive()
-    assert sentinel_status.read(sentinel_status.PATH, time.monotonic())["why"] == "stopped"
+    if os.path.exists(sentinel_status.PATH):
+        assert sentinel_status.read(sentinel_status.PATH, time.monotonic())["why"] == "stopped"
     sentinel_status.remove(sentinel_status.PATH)
+
+
+def test_heal_of_an_engine_that_was_switched_off_is_recorded(scene, engine, database, minion_opts):
+    """The formula has removed its status file; it runs until the minion restarts."""
+    directory = pathlib.Path(minion_opts["root_dir"], "var/lib/arp_hygiene")
+    directory.mkdir(parents=True, exist_ok=True)
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    engine(OPTIONS)
+    scene.until(lambda: os.path.exists(sentinel_status.PATH), 20)
+    shutil.rmtree(os.path.dirname(sentinel_status.PATH))
+    assert connect("192.0.2.10") < 0.9
+    scene.until(lambda: sinks.read_history(str(directory))[0]["heals"])
+    [heal] = sinks.read_history(str(directory))[0]["heals"]
+    assert (heal["ip"], heal["old"], heal["new"], heal["by"]) == (
+        "192.0.2.10", DEAD, BORN, "sentinel",
+    )  # fmt: skip
+    shutil.rmtree(directory)
+    assert not os.path.exists(os.path.dirname(sentinel_status.PATH))
 
 
 def test_a_heal_of_the_engine_is_sent_as_an_event(scene, engine, database):
