@@ -12,10 +12,12 @@ import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
 
 import team
+from arp_engine.resolve import announce
 from table import flush, revalidate
 
 from lab import cable
@@ -213,6 +215,7 @@ def networks():
                 yield False, f"{network.kind.name}: {problem}"
         built = [network for network in built if network.works()]
         flushed, verdicts = _flush(host, built), _revalidate(host, built)
+        announced = _announce(host, built)
         alone = list(pool.map(lambda network: _trial(network, CONTROL, False, ALONE_S), built))
         _watch(host)
         for index, network in enumerate(built):
@@ -221,13 +224,14 @@ def networks():
             well = (
                 flushed[index] == 2
                 and verdicts[index] == 4
+                and announced[index] == 2
                 and not any(alone[index])
                 and all(tries_in + tries_out)
             )
             yield (
                 well,
                 f"{network.kind.name}: flush {flushed[index]} of 2; "
-                f"revalidate {verdicts[index]} of 4; "
+                f"revalidate {verdicts[index]} of 4; announce {announced[index]} of 2; "
                 f"first connection in {_told(tries_in)}, out {_told(tries_out)}; "
                 f"without the sentinel {_told(alone[index])}",
             )
@@ -269,6 +273,28 @@ def _revalidate(host, built):
         kept = [network.cached(address) == network.mac for address in _both(network, RIGHT)]
         rights.append(len(expected & healed) + sum(kept))
     return rights
+
+
+def _announce(host, built):
+    """Return how many wrong entries of each worker an announcement corrected, both families."""
+    for network in built:
+        for ours in _both(network, 1):
+            for nud in ("permanent", "reachable"):
+                cable.ip(f"neigh replace {ours} lladdr {DEAD} nud {nud} dev w0",
+                         namespace=network.worker.name)  # fmt: skip
+    for on_lo in (False, True):  # which link carries an address of lo, the operator says
+        some = [net for net in built if net.kind.on_lo == on_lo]
+        named = [ip_network(ours) for net in some for ours in _both(net, 1)]
+        with host.inside():
+            announce.announce([net.dev for net in some] if on_lo else None, named)
+    corrected = []
+    for network in built:
+        lladdr = _mac(host, network.dev)
+        rows = [network.worker.neighbour(ours) or {} for ours in _both(network, 1)]
+        corrected.append(sum(row.get("lladdr") == lladdr for row in rows))
+        for ours in _both(network, 1):
+            network.worker.do(f"ip neigh replace {ours} lladdr {lladdr} nud permanent dev w0")
+    return corrected
 
 
 def _watch(host):
