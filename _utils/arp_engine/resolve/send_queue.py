@@ -42,7 +42,9 @@ class SendQueue(Generic[Probe]):
 
     def set(self, due: float, schedule: Schedule, step: int, probes: list[Probe]) -> None:
         """Set when the frame of this step follows, for questions that share a schedule."""
-        frames = self._late if step >= LATE else self._next[schedule is URGENT]
+        # after its last unicast frame a question is no late one: a silence gets stale
+        is_late = step >= LATE and not schedule.is_unicast(step - 1)
+        frames = self._late if is_late else self._next[schedule is URGENT]
         frames.set(due, probes)
 
     def put_back(self, now: float, probes: list[Probe]) -> None:
