@@ -5,13 +5,13 @@ One loop over one Asker: while the kernel proves what nobody answered for, the l
 
 import errno
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 from ..netlink import codec, links, rtnetlink, table_dump
 from ..netlink.constants import TICKS
-from ..packets.probe_schedule import BROADCAST, FAST, MAX_QUESTIONS, PATIENT, Schedule
+from ..packets.probe_schedule import BROADCAST, FAST, MAX_QUESTIONS, PATIENT
 from ..table import answer, ownership, view
 from . import deadlines, look_back, look_back_run, nud_probe, proxy
 from .ask import TICK_S, Asker, ProbeResult, Question
@@ -51,7 +51,8 @@ class Run:
         self._is_stopped = is_stopped
         self._tick_due = time.monotonic() + TICK_S
         self._asker = Asker(rate)
-        self._entries: Entries = {}  # as they were
+        self._entries: Entries = {}  # as they were when they were asked about
+        self._todo: deque[codec.Key] = deque()
         self._schedule = PATIENT
         self._unanswered: list[codec.Entry] = []
         self._retries = deadlines.Deadlines()  # entries for which the kernel ignored the answer
@@ -76,13 +77,11 @@ class Run:
         """Probe entries, and again those for which the kernel ignored the answer."""
         self._entries = entries
         self._schedule = FAST if len(entries) == 1 else PATIENT
-        for key in entries:
-            self._put(key)
+        self._todo.extend(entries)
         self._hear()
         if proxied := self._with_proxies():
             self._asked_all.update(entry.key for entry in proxied)
-            for entry in proxied:
-                self._put(entry.key, BROADCAST)
+            self._todo.extend(entry.key for entry in proxied)
             self._hear()
         for entry in self._confirmed:
             self._report.count(entry, "confirmed")
@@ -100,7 +99,11 @@ class Run:
 
     def _hear(self) -> None:
         """Wait for the answers to all questions that are no look backs."""
-        while len(self._asker) > len(self._looking) or self._retries.due() < float("inf"):
+        while (
+            len(self._asker) > len(self._looking)
+            or self._retries.due() < float("inf")
+            or self._todo
+        ):
             if self._is_stopped():
                 return
             self._turn(TICK_S)
@@ -119,11 +122,9 @@ class Run:
         hosts = {proxy.Claim(e.ifindex, e.dst, e.mac).host for e in self._confirmed}
         claims = [claim for claim in shared if claim.host in hosts]
         proxies = proxy.find(claims, {entry.key for entry in there}, self._rate)
-        split: dict[bool, list[codec.Entry]] = {True: [], False: []}
-        for entry in self._confirmed:
-            split[_is_in(proxies, entry, entry.mac)].append(entry)
-        self._confirmed = split[False]
-        return split[True]
+        proxied = [entry for entry in self._confirmed if _is_in(proxies, entry, entry.mac)]
+        self._confirmed = [e for e in self._confirmed if not _is_in(proxies, e, e.mac)]
+        return proxied
 
     def _whole_tables(self) -> list[codec.Entry]:
         """Return all entries of the devices and families of the confirmed ones."""
@@ -213,6 +214,7 @@ class Run:
     def _turn(self, max_wait_s: float) -> None:
         """Send and receive what is due, then wait for more."""
         now = time.monotonic()
+        self._ask_next()
         for key in self._retries.pop(now, BATCH):
             self._put(key)
         for question, schedule in self._backs.questions(now, BATCH):
@@ -224,16 +226,41 @@ class Run:
             self._compare(results)
         if self._tick and now >= self._tick_due:
             self._tick_due = now + TICK_S
-            self._tick(len(self._entries) - len(self._asker), len(self._entries))
+            left = len(self._asker) + len(self._todo)
+            self._tick(len(self._entries) - left, len(self._entries))
         due = min(self._asker.next_due() or float("inf"), self._backs.next_due())
+        due = min(due, self._asker.room_due()) if self._todo else due
         wait_s = min(due, self._retries.due()) - time.monotonic()
         if wait_s > 0:
             self._asker.wait(min(wait_s, max_wait_s))
 
-    def _put(self, key: codec.Key, schedule: Schedule | None = None) -> None:
+    def _ask_next(self) -> None:
+        """Ask about as many entries as can be asked about now, each as it is now.
+
+        It may have changed since the table was read: to ask a host that has lost it would give it
+        the entry back.
+        """
+        room = min(self._asker.room(), BATCH, len(self._todo))
+        keys = [self._todo.popleft() for _ in range(room)]
+        table_now = self._table.read_again(keys) if keys else {}
+        for key in keys:
+            before = self._entries[key]
+            entry = table_now.get(key, before)
+            if entry is None or not entry.mac:
+                self._keep("already gone", before)
+            elif self._table.is_owned(entry):
+                self._report.count(before, "kept")
+            else:
+                if entry.mac != before.mac:
+                    self._asked_all.discard(key)
+                self._entries[key] = entry
+                self._put(key)
+
+    def _put(self, key: codec.Key) -> None:
         self._questions[key] += 1
         question = Question(*key, self._entries[key].mac)
-        self._asker.put(question, schedule=schedule or self._schedule)
+        schedule = BROADCAST if key in self._asked_all else self._schedule
+        self._asker.put(question, schedule=schedule)
 
     # --- answers
 

@@ -124,6 +124,17 @@ class Decider:
                 doubt.change = change  # whether the former holder has answered is known in a moment
             else:
                 self._move(doubt, Event.MAC_CHANGED, change)
+                self._watch_contested(doubt, change)
+
+    def _watch_contested(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
+        """Look back at the holder of a contested address that another one's question has moved."""
+        now = self._clock()
+        if doubt.state is CLEAR and self._disputes.is_contested(doubt.key, now):
+            macs = mac_of(change.old), mac_of(change.new)
+            heal = former_holders.Heal(*macs, ALTERNATING.reason, is_deleted=False)
+            self._former.begin(doubt.key, heal, now)
+            doubt.state = LOOKING_BACK
+            self._file(doubt)
 
     def next_question(self, is_urgent: bool = False) -> tuple[Question, Schedule] | None:
         """Return the next probe to be sent now. It takes the place of one about that address.

@@ -170,3 +170,23 @@ def test_entry_that_the_kernel_healed_is_told_though_our_copy_of_the_answer_was_
     result = arp.revalidate(address)
     assert [(row["old"], row["new"]) for row in result["healed"]] == [(DEAD, BORN)]
     assert result["undecided"] == 0
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["v4", "v6"])
+def test_entry_is_asked_about_as_it_is_by_then(arp, scene, wire, version):
+    """Its holder has it again: to ask the other host would give that one the entry back."""
+    addresses = list(table_of(scene, version, lambda _number: DEAD))
+    asked = {}
+
+    def respond(address, to_all, _number):
+        if not asked:  # those that are not asked about yet change
+            for other in addresses:
+                scene.add(other, "reachable", BORN)
+        asked.setdefault(address, []).append(wire.asked_mac)
+        return [] if to_all else [answer(address, wire.asked_mac)]
+
+    with wire.answering(respond):
+        arp.revalidate(rate=50)
+    late = [macs for macs in asked.values() if macs[0] == BORN]
+    assert len(late) > len(addresses) / 2
+    assert not any(DEAD in macs for macs in late)

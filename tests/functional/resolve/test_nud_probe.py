@@ -124,15 +124,17 @@ def test_test_mode_sends_no_probe(arp, lively):
 
 def test_entry_that_changed_since_the_read_is_kept(arp, lively, monkeypatch):
     """Compare-and-probe: the kernel itself compares the MAC."""
-    from arp_engine.netlink import rtnetlink
+    from arp_engine.netlink import codec, rtnetlink
+    from pyroute2.netlink.rtnl import RTM_NEWNEIGH
 
     lively.worker("192.0.2.10")
     lively.add("192.0.2.10", "reachable", DEAD)
     original = rtnetlink.Channel.exchange
 
     def exchange(channel, orders):
-        monkeypatch.setattr(rtnetlink.Channel, "exchange", original)
-        lively.add("192.0.2.10", "reachable", BORN)
+        if codec.HEADER.unpack_from(orders)[1] == RTM_NEWNEIGH:  # the order, not a reading
+            monkeypatch.setattr(rtnetlink.Channel, "exchange", original)
+            lively.add("192.0.2.10", "reachable", BORN)
         return original(channel, orders)
 
     monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
@@ -142,15 +144,17 @@ def test_entry_that_changed_since_the_read_is_kept(arp, lively, monkeypatch):
 
 
 def test_entry_removed_since_the_read_is_no_failure(arp, lively, monkeypatch):
-    from arp_engine.netlink import rtnetlink
+    from arp_engine.netlink import codec, rtnetlink
+    from pyroute2.netlink.rtnl import RTM_NEWNEIGH
 
     lively.add("192.0.2.10", "reachable", DEAD)
     original = rtnetlink.Channel.exchange
 
     def exchange(channel, orders):
-        monkeypatch.setattr(rtnetlink.Channel, "exchange", original)
-        ip("neigh", "del", "192.0.2.10", "dev", "db0")
-        ip("neigh", "flush", "all", "nud", "failed", check=False)
+        if codec.HEADER.unpack_from(orders)[1] == RTM_NEWNEIGH:
+            monkeypatch.setattr(rtnetlink.Channel, "exchange", original)
+            ip("neigh", "del", "192.0.2.10", "dev", "db0")
+            ip("neigh", "flush", "all", "nud", "failed", check=False)
         return original(channel, orders)
 
     monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)

@@ -395,6 +395,21 @@ def test_another_address_tells_two_nics_of_one_host_from_two_hosts(answers, told
     assert not scene.turn()
 
 
+def test_a_contested_address_that_others_move_is_given_back_to_its_holder():
+    """A scheduled run, or an operator, has asked the other host."""
+    scene = Scene()
+    key = heal(scene)
+    returns(scene, key)
+    scene.said.clear()
+    scene.set(key, NEW)
+    assert (scene.state(), scene.said) == (LOOKING_BACK, ["changed"])
+    scene.now = scene.decider.next_due()
+    assert scene.turn() == (*key, OLD)
+    scene.set(key, OLD)
+    scene.result(key, OLD)
+    assert (scene.state(), scene.said) == (CLEAR, ["changed"])
+
+
 def test_claimants_of_one_address_are_asked_seldom():
     """SYNs are forged at will."""
     scene = Scene()
