@@ -39,6 +39,7 @@ SETTLED_S = 1.0  # after the right host answers again, its MAC stands in the ent
 SLACK_S = 0.15  # locktime is counted in the kernel's ticks, and a look at the table takes a while
 SAMPLE_S = 0.05
 PROXIES, ALWAYS = ("proxy", "forwarding"), (-1e6, 1e6)
+RATE_PPS = 500  # of a run
 SYN_S = 0.02  # from the begin of a trial to the first SYN of the other host
 LONGEST_PAUSE_S = 5.0
 BATCH = 350  # trials at a time: above gc_thresh2 (512 of all namespaces) the kernel collects
@@ -83,7 +84,8 @@ def plan(scene, family, count, by_sentinel, late_s=None):
                 hosts.append({**twin, "mac": mac(kind, number), "syns": some, "silent": [ALWAYS]})
         else:
             hosts.append({**twin, "silent": [(-1e6, begin)] if scene == "moving" else []})
-        settled_s = SETTLED_S if by_sentinel or scene != "moving" else 3.0  # when it is asked about
+        # a run alone asks about each when its turn comes
+        settled_s = SETTLED_S if by_sentinel or scene != "moving" else 3.0 + 4 * count / RATE_PPS
         answers_s = SYN_S + late_s if late_s and by_sentinel else pause_s  # when it can be heard
         holder = mac(2, number) if scene == "moving" else held["mac"]
         right[name] = (holder, begin + answers_s + settled_s)
@@ -127,7 +129,7 @@ def trials(scene, family, count, how, late_s=None):
     asks = []
     if "revalidate" in how:
         time.sleep(1.05 if scene == "moving" else 0.6)  # while some pause, or after all moved
-        asks = [subprocess.Popen([sys.executable, "-c", REVALIDATE, str(family)])]
+        asks = [subprocess.Popen([sys.executable, "-c", REVALIDATE, str(family), str(RATE_PPS)])]
     lost = {}
     end_s = LONGEST_PAUSE_S + 1.0 + SETTLED_S + 4.0 if late_s is None else 6.0
     while (now_s := time.monotonic() - began) < end_s:
@@ -150,7 +152,8 @@ import sys; sys.path.insert(0, "_utils")
 from arp_engine.resolve import revalidate
 from arp_engine.table import selectors
 family = {"4": "ipv4", "6": "ipv6"}[sys.argv[1]]
-revalidate.revalidate(selectors.parse_selectors(verb="revalidate", family=family), 500.0)
+chosen = selectors.parse_selectors(verb="revalidate", family=family)
+revalidate.revalidate(chosen, float(sys.argv[2]))
 """
 
 
