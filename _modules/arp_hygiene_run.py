@@ -144,7 +144,8 @@ def _cleaned(how, arguments):
             raise SystemExit(0)
         stats = _arp("stats")()
         warnings = [line for counts in stats.values() for line in counts["warnings"]]
-        said = messages.summary(messages.by_kind(answer), warnings)
+        elsewhere = [line for line in answer.get("warnings", []) if line.startswith("dev: ")]
+        said = messages.summary(messages.by_kind(answer), warnings + elsewhere)
         failed = said if answer.get("failed") else ""
     except (CommandExecutionError, SaltInvocationError) as error:
         failed = said = messages.one_line(str(error))

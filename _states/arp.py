@@ -112,7 +112,8 @@ def _flushed(ret, answer, test):
     rows = [{**row, "old": row["mac"], "new": None} for row in answer["entries"]]
     ret["changes"] = _changes(rows, len(rows))
     if not rows and not answer.get("failed"):
-        return {**ret, "comment": f"Already clean: nothing to delete{_kept(answer)}."}
+        notes = "".join(f" {line}." for line in answer.get("warnings", []))
+        return {**ret, "comment": f"Already clean: nothing to delete{_kept(answer)}.{notes}"}
     verb = "would be deleted" if test else "deleted"
     ret["comment"] = f"{_entries(len(rows))} {verb}{_kept(answer)}: {_examples(rows, len(rows))}."
     return _ended(ret, answer, test)
@@ -138,7 +139,7 @@ def _revalidated(ret, answer, test):
         examples = _examples(duplicates, answer["totals"]["duplicates"])
         notes += f" Duplicate address, two hosts answer, a flush cannot fix it: {examples}."
     if not answer["checked"] and not answer.get("failed"):
-        return {**ret, "comment": f"Already clean: nothing to check{_kept(answer)}."}
+        return {**ret, "comment": f"Already clean: nothing to check{_kept(answer)}.{notes}"}
     ret["comment"] = (
         f"{_entries(answer['checked'])} checked: {answer['confirmed']} confirmed, "
         f"{answer['totals']['healed']} healed, {answer['totals']['gone']} gone, "

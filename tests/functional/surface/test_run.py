@@ -4,7 +4,7 @@ import errno
 import socket
 
 import pytest
-from conftest import BORN, DEAD
+from conftest import BORN, DEAD, ip
 from formula import syslog  # noqa: F401
 from salt.exceptions import SaltInvocationError
 
@@ -83,6 +83,15 @@ def test_partial_refusal_fails_the_run_and_reports_the_heals(hygiene, scene, sys
     assert "EBUSY" in done["said"]
     assert syslog.lines() == [f"arp_hygiene: {done['said']}"]
     assert hygiene.status()[0]["problem"] == "the last run failed"
+
+
+@pytest.mark.parametrize("how", ["revalidate", "flush"])
+def test_run_over_a_port_says_which_device_has_the_entries(hygiene, scene, syslog, how):
+    ip("link", "add", "br0", "type", "bridge")
+    ip("link", "set", "db0", "master", "br0")
+    line = "dev: db0 is a port of br0, which has the neighbour entries"
+    assert hygiene.run(how=how, dev="db0")["said"] == line
+    assert syslog.lines() == [f"arp_hygiene: {line}"]
 
 
 def test_nearly_full_table_is_reported(hygiene, arp, scene, syslog, monkeypatch):

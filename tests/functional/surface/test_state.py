@@ -1,7 +1,7 @@
 """The state arp.clean, by Salt's own state compiler."""
 
 import pytest
-from conftest import BORN, DEAD
+from conftest import BORN, DEAD, ip
 
 
 @pytest.fixture
@@ -63,6 +63,18 @@ def test_comment_counts_duplicates_beyond_the_examples(clean, scene, monkeypatch
 def test_empty_table_is_already_clean(clean, scene):
     assert clean()["comment"] == "Already clean: nothing to check."
     assert clean(how="flush", nud="all")["comment"] == "Already clean: nothing to delete."
+
+
+@pytest.mark.parametrize(
+    ("words", "nothing"), [({}, "check"), ({"how": "flush", "nud": "all"}, "delete")], ids=str
+)
+def test_port_without_entries_is_not_just_clean(clean, scene, words, nothing):
+    ip("link", "add", "br0", "type", "bridge")
+    ip("link", "set", "db0", "master", "br0")
+    assert clean(dev="db0", **words)["comment"] == (
+        f"Already clean: nothing to {nothing}. dev: db0 is a port of br0, which has the neighbour "
+        "entries."
+    )
 
 
 def test_revalidate_in_test_mode_has_no_changes(clean, lively):
