@@ -80,9 +80,10 @@ def test_a_device_bound_call_is_doubted_before_its_second_syn(scene, guard, addr
 @pytest.fixture
 def container(scene):
     """A network namespace behind this host, with 172.17.0.2 and 2001:db8:17::2."""
-    for network, via in (("172.17.0.0/16", "192.0.2.1"), ("2001:db8:17::/64", "2001:db8::1")):
-        words = f"route add {network} via {via} dev w0 onlink"
-        ip("-n", "worker", *words.split())
+    for own in ("192.0.2.99", "2001:db8::99"):  # or there is no way to this host
+        scene.worker(own)
+    ip("-n", "worker", "route", "add", "172.17.0.0/16", "via", "192.0.2.1")
+    ip("-n", "worker", "route", "add", "2001:db8:17::/64", "via", "2001:db8::1")
     ip("netns", "del", "container", check=False)
     ip("netns", "add", "container")
     ip("link", "add", "ct0", "up", "type", "veth", "peer", "name", "eth0", "netns", "container")
