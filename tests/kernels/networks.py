@@ -214,6 +214,8 @@ def networks():
             if problem:
                 yield False, f"{network.kind.name}: {problem}"
         built = [network for network in built if network.works()]
+        if not built:
+            return
         flushed, verdicts = _flush(host, built), _revalidate(host, built)
         announced = _announce(host, built)
         alone = list(pool.map(lambda network: _trial(network, CONTROL, False, ALONE_S), built))

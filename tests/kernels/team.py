@@ -1,6 +1,7 @@
 """Set up a team device as libteam does, by generic netlink: iproute2 cannot, and it drops all."""
 
 import contextlib
+import json
 import os
 import socket
 import struct
@@ -21,8 +22,9 @@ def set_up(host, dev, *ports):
     with host.inside(), contextlib.closing(_Generic()) as generic:
         index = socket.if_nametoindex(dev)
         generic.option(index, b"mode", NLA_STRING, b"activebackup\0")
-        for port in ports:
-            host.do(f"ip link set {port} master {dev}")
+        mac = json.loads(host.do(f"ip -j link show dev {dev}"))[0]["address"]
+        for port in ports:  # with the MAC of the team, as teamd does it (hwaddr_policy same_all)
+            host.do(f"ip link set {port} address {mac} master {dev}")
         active = struct.pack("=I", socket.if_nametoindex(ports[0]))
         generic.option(index, b"activeport", NLA_U32, active)
 
