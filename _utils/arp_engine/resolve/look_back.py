@@ -119,18 +119,25 @@ class Contested:
 
     def __init__(self) -> None:
         self._until: dict[Key, float] = {}  # the one that was added first comes first
+        self._holders: dict[Key, bytes] = {}
 
-    def add(self, key: Key, now: float) -> bool:
-        """Remember an address; return whether it is news."""
+    def add(self, key: Key, now: float, holder: bytes) -> bool:
+        """Remember an address and its holder's MAC; return whether it is news."""
         is_known = self._until.pop(key, now) > now
-        self._until[key] = now + CONTESTED_S
+        self._until[key], self._holders[key] = now + CONTESTED_S, holder
         if len(self._until) > MAX_CONTESTED:
-            del self._until[next(iter(self._until))]
+            oldest = next(iter(self._until))
+            del self._until[oldest], self._holders[oldest]
         return not is_known
+
+    def holder(self, key: Key, now: float) -> bytes:
+        """Return the MAC of the holder of a contested address; empty for any other."""
+        return self._holders[key] if self._until.get(key, now) > now else b""
 
     def schedule(self, key: Key, now: float, otherwise: Schedule = FAST) -> Schedule:
         """Return how to ask about an address."""
         if self._until.get(key, now) > now:
             return LIKE_THE_KERNEL
-        self._until.pop(key, None)
+        if self._until.pop(key, None):
+            del self._holders[key]
         return otherwise

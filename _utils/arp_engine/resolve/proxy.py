@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from ..netlink import codec
+from ..netlink import codec, rtnetlink, table_dump
 from ..packets.probe_schedule import Schedule
 from . import interface_facts, interfaces
 from .ask import Question, ask
@@ -100,3 +100,23 @@ def shared_macs(entries: Iterable[codec.Entry], unless_only: bool) -> list[Claim
         for (ifindex, length, mac), dsts in by_mac.items()
         if mac and len(dsts) > 1 and not (unless_only and macs[ifindex, length] == 1)
     ]
+
+
+def neighbours_of(channel: rtnetlink.Channel, some: Iterable[codec.Entry]) -> list[codec.Entry]:
+    """Return all entries of the devices and families of some."""
+    return [
+        entry
+        for family, ifindex in {(codec.family_of(entry.dst), entry.ifindex) for entry in some}
+        for entry in table_dump.entries(*channel.neighbours(family, ifindex))
+        if entry.ifindex == ifindex
+    ]
+
+
+def find_among(
+    some: Iterable[codec.Entry], there: Collection[codec.Entry], unless_only: bool, rate: float
+) -> set[Host]:
+    """Return the proxies among the MACs of some entries; there: all entries, these included."""
+    shared = shared_macs(there, unless_only)
+    hosts = {Claim(e.ifindex, e.dst, e.mac).host for e in some} if shared else set()
+    claims = [claim for claim in shared if claim.host in hosts]
+    return find(claims, {entry.key for entry in there}, rate) if claims else set()

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..netlink import codec, links, rtnetlink, table_dump
+from ..netlink import codec, links, rtnetlink
 from ..netlink.constants import TICKS
 from ..packets.probe_schedule import BROADCAST, FAST, MAX_QUESTIONS, PATIENT
 from ..table import answer, ownership, view
@@ -114,27 +114,16 @@ class Run:
         A proxy's MAC stands for several addresses. Where one MAC stands for all of a network (some
         clouds), it is asked for other addresses only if few are asked about.
         """
-        is_few = len(self._entries) <= FEW
-        there = self._whole_tables() if is_few else self._entries.values()
-        shared = proxy.shared_macs(there, unless_only=not is_few)
-        if not shared or self._is_stopped():
+        if self._is_stopped() or not self._confirmed:
             return []
-        hosts = {proxy.Claim(e.ifindex, e.dst, e.mac).host for e in self._confirmed}
-        claims = [claim for claim in shared if claim.host in hosts]
-        proxies = proxy.find(claims, {entry.key for entry in there}, self._rate)
+        is_few = len(self._entries) <= FEW
+        there = list(self._entries.values())
+        if is_few:
+            there = proxy.neighbours_of(self._table.channel, self._confirmed)
+        proxies = proxy.find_among(self._confirmed, there, not is_few, self._rate)
         proxied = [entry for entry in self._confirmed if _is_in(proxies, entry, entry.mac)]
         self._confirmed = [e for e in self._confirmed if not _is_in(proxies, e, e.mac)]
         return proxied
-
-    def _whole_tables(self) -> list[codec.Entry]:
-        """Return all entries of the devices and families of the confirmed ones."""
-        tables = {(codec.family_of(entry.dst), entry.ifindex) for entry in self._confirmed}
-        return [
-            entry
-            for family, ifindex in tables
-            for entry in table_dump.entries(*self._table.channel.neighbours(family, ifindex))
-            if entry.ifindex == ifindex
-        ]
 
     def fall_back(self) -> None:
         """Put the entries that nobody answered for into PROBE, and report what the kernel finds."""
@@ -316,8 +305,15 @@ class Run:
             self._keep("already gone", entry)
         elif self._table.is_owned(current):
             self._report.count(entry, "kept")
+        elif current.mac != entry.mac and key in self._asked_all:
+            self._report.healed(entry, current.mac)  # from a proxy: it is not looked back at
         elif current.mac != entry.mac:
             self._begin_look_back(entry, current.mac, macs)
+        elif (
+            len(hosts := [mac for mac in macs if mac != entry.mac]) == 1 and key in self._asked_all
+        ):
+            self._changed[key] = _Changed(entry, current.mac, macs)
+            self._backs.begin(look_back.Change(key, hosts[0], current.mac, now), 0.0)
         elif len(macs) > 1:
             self._contested.append(_Changed(entry, current.mac, macs))
         elif self._questions[key] < MAX_QUESTIONS:

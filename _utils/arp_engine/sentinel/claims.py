@@ -100,7 +100,7 @@ class Claims:
 
         That is asked first: the telling waits some milliseconds.
         """
-        if not self.disputes.add(key, self._clock()):
+        if not self.disputes.add(key, self._clock(), holder):
             return
         dispute = disputes.Dispute(key, (holder, *others), others[0])
         if not self._is_checked(dispute):
@@ -124,7 +124,7 @@ class Claims:
         """Tell what is known of a claimant by now; a proxy gives the entry back to its holder."""
         key, mac = dispute.key, dispute.claimant
         if self.disputes.is_proxy(key[0], mac, self._clock()):
-            self.disputes.add(key, self._clock())
+            self.disputes.add(key, self._clock(), dispute.macs[0])
             self._news.duplicate(key, dispute.macs, mac)
             self._give_back(key, mac, dispute.macs[0])
         elif self.disputes.is_contested(key, self._clock()):

@@ -129,9 +129,10 @@ class Decider:
     def _watch_contested(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
         """Look back at the holder of a contested address that another one's question has moved."""
         now = self._clock()
-        if doubt.state is CLEAR and self._disputes.is_contested(doubt.key, now):
-            macs = mac_of(change.old), mac_of(change.new)
-            heal = former_holders.Heal(*macs, ALTERNATING.reason, is_deleted=False)
+        holder = self._disputes.holder(doubt.key, now)
+        if doubt.state is CLEAR and holder and holder == mac_of(change.old):
+            taken = mac_of(change.new)
+            heal = former_holders.Heal(holder, taken, ALTERNATING.reason, is_deleted=False)
             self._former.begin(doubt.key, heal, now)
             doubt.state = LOOKING_BACK
             self._file(doubt)
@@ -274,8 +275,8 @@ class Decider:
         self._file(doubt)
         for action in actions:
             getattr(self, action)(doubt, cause)
-        if doubt.state is CLEAR and doubt.key in self._former:
-            doubt.state = LOOKING_BACK
+        if doubt.state in (CLEAR, LOOKING_BACK):
+            doubt.state = LOOKING_BACK if doubt.key in self._former else CLEAR
             self._file(doubt)
 
     def _file(self, doubt: Doubt) -> None:
@@ -343,8 +344,11 @@ class Decider:
             macs = mac_of(change.old), mac_of(change.new)
         else:
             macs = self._cached_mac(doubt), next(iter(result.answers))
-        heal = former_holders.Heal(*macs, doubt.reason, is_deleted=not change)
-        self._former.begin(doubt.key, heal, self._clock())
+        heal, now = former_holders.Heal(*macs, doubt.reason, not change), self._clock()
+        if self._disputes.is_proxy(doubt.key[0], heal.old, now):
+            self._news.healed(doubt.key, heal)  # its answer would prove nothing
+        else:
+            self._former.begin(doubt.key, heal, now)
 
     def look_back_now(self, doubt: Doubt, _cause: Any) -> None:
         self._former.hurry(doubt.key, self._clock())

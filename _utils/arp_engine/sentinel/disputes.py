@@ -56,9 +56,13 @@ class Disputes:
         has_proxy = any(ifindex == key[0] for ifindex, _mac in self._proxies)
         return self._contested.schedule(key, now, PATIENT if has_proxy else FAST)
 
-    def add(self, key: Key, now: float) -> bool:
-        """Remember a contested address; return whether it is news."""
-        return self._contested.add(key, now)
+    def add(self, key: Key, now: float, holder: bytes) -> bool:
+        """Remember a contested address and its holder's MAC; return whether it is news."""
+        return self._contested.add(key, now, holder)
+
+    def holder(self, key: Key, now: float) -> bytes:
+        """Return the MAC of the holder of a contested address; empty for any other."""
+        return self._contested.holder(key, now)
 
     def is_contested(self, key: Key, now: float) -> bool:
         """Tell whether two hosts answer for an address."""

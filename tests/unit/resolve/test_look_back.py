@@ -81,8 +81,8 @@ def test_change_back_to_the_holder_ends_it(backs):
 def test_contested_address_is_asked_as_the_kernel_would():
     contested = Contested()
     assert contested.schedule(KEY, NOW) is FAST
-    assert contested.add(KEY, NOW)
-    assert not contested.add(KEY, NOW + 1)
+    assert contested.add(KEY, NOW, FORMER)
+    assert not contested.add(KEY, NOW + 1, FORMER)
     assert contested.schedule(KEY, NOW + 2) is LIKE_THE_KERNEL
     assert sum(LIKE_THE_KERNEL.unicast_waits_s) >= 3.0
     assert contested.schedule(KEY, NOW + 1 + look_back.CONTESTED_S) is FAST
@@ -92,6 +92,6 @@ def test_contested_addresses_are_bounded(monkeypatch):
     monkeypatch.setattr(look_back, "MAX_CONTESTED", 2)
     contested = Contested()
     for number in range(3):
-        contested.add((number, b""), NOW)
+        contested.add((number, b""), NOW, FORMER)
     assert contested.schedule((0, b""), NOW) is FAST
     assert contested.schedule((2, b""), NOW) is LIKE_THE_KERNEL
