@@ -14,6 +14,7 @@ import time
 
 import flat_layout
 import pytest
+from arp_engine import version
 from arp_engine.reporting import sentinel_status
 from fleet_centre import Bus, run_on
 
@@ -183,3 +184,31 @@ def test_engine_goes_on_until_it_is_started_again(site):
     assert sentinel_status.read(sentinel_status.PATH, time.monotonic())["lives"]
     site.another_engine()
     assert FLAT.exists()
+
+
+def test_version_of_each_side_is_shown_and_nothing_stays_after_removal(site):
+    """The commands of docs/upgrading.md that name versions, and its complete removal."""
+
+    def runner():
+        return run_on(site.centre.master, "salt-run", "arp.status", "db1", "glob").stdout
+
+    salt = site.centre.master.salt
+    site.serve_package()
+    site.sync()
+    assert salt("db1", "arp.version")["db1"]["version"] == version.VERSION
+    assert "Other version" not in runner()
+    served = site.served / "_utils" / "arp_engine" / "version.py"
+    served.write_text(served.read_text().replace(version.VERSION, "9.8.7"), encoding="utf-8")
+    run_on(site.centre.master, "salt-run", "saltutil.sync_all")
+    assert (
+        f"Other version than this master's: {version.VERSION} (code {version.code()}) on db1"
+        in runner()
+    )
+    salt("db1", "saltutil.sync_all")
+    assert salt("db1", "arp.version")["db1"]["version"] == "9.8.7"
+    assert "Other version" not in runner()
+    shutil.rmtree(site.served)
+    site.served.mkdir()
+    site.sync()
+    assert salt("db1", "sys.list_functions", "arp")["db1"] == []
+    assert "arp.status" not in run_on(site.centre.master, "salt-run", "-d", "arp").stdout
