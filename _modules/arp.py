@@ -55,6 +55,7 @@ except ImportError as missing:
 log = logging.getLogger(__name__)
 
 __virtualname__ = "arp"
+PROGRESS_EVERY_S = 5.0  # on the event bus
 MAX_RECORDED = 20  # entries of one flush that are recorded each by itself
 __func_alias__ = {"list_": "list"}
 __outputter__ = dict.fromkeys(
@@ -109,13 +110,18 @@ def _record(called, result, healed):
         result.setdefault("warnings", []).extend(problems)
 
 
-def _healer(called):
-    """Return the function of the master that sent this job, where it says so, or the one called."""
+def _job():
+    """Return what the master sent: the job that this call is; empty where there is none."""
     if hasattr(salt.utils.ctx, "get_request_context"):
         request = salt.utils.ctx.get_request_context()
     else:  # Salt 3006
         request = salt.utils.ctx.RequestContext.current
-    metadata = request.get("data", {}).get("metadata")
+    return request.get("data") or {}
+
+
+def _healer(called):
+    """Return the function of the master that sent this job, where it says so, or the one called."""
+    metadata = _job().get("metadata")
     named = metadata.get(run_history.METADATA) if isinstance(metadata, dict) else None
     return named if named in run_history.MASTER_FUNCTIONS else called
 
@@ -355,8 +361,13 @@ def revalidate(
     ``no carrier``, ``no address to ask from``); ``warnings`` (list of lines; where there is no
     entry of an address that was named, its router). Only where the kernel refused a part:
     ``failed`` and the exit code of :py:func:`arp.flush`. Only after SIGTERM
-    (``saltutil.term_job``), with that exit code too: ``interrupted`` (True) and ``no_outcome``
-    (int, entries not probed or not yet decided); the rest is what it had done by then.
+    (``saltutil.term_job``) or Ctrl-C, with that exit code too: ``interrupted`` (True),
+    ``no_outcome`` (int, entries not probed or not yet decided) and ``changed`` (list as ``healed``:
+    those of them that have another MAC already); the rest is what it had done by then.
+
+    A run that the master sent and that probes for more than five seconds fires
+    ``arp/revalidate/JID/progress`` every five seconds: ``probed``, ``of``, ``healed`` (ints). Heals
+    are on record (``arp_hygiene.healed``) within a second, also if the run is killed.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
     everything. Requires CAP_NET_RAW to probe and CAP_NET_ADMIN to set PROBE. Without CAP_NET_RAW a
@@ -375,33 +386,64 @@ def revalidate(
     limit = _parsed("revalidate", parse.limit, limit)
     rows = _parsed("revalidate", parse.flag, "rows", rows)
     with _told_to_end() as is_stopped:
-        words = selectors, rate, test, 0, rows, _show_progress, is_stopped
+        progress = _Progress()
+        words = selectors, rate, test, 0, rows, progress.tick, is_stopped
         result = _run("revalidate", resolve_revalidate.revalidate, *words)
-    _record("revalidate", result, result.get("healed", []))
+    done = [*result.get("healed", [])[progress.recorded :], *result.get("changed", [])]
+    _record("revalidate", result, done)
     return _with_exit_code(answer.limit_lists(result, list(result["totals"]), limit))
 
 
 @contextlib.contextmanager
 def _told_to_end():
-    """Yield a function that tells whether SIGTERM came: saltutil.term_job sends it to a job."""
-    signals = []
+    """Yield a function that tells whether Ctrl-C or SIGTERM came (saltutil.term_job sends it).
+
+    A second one is Salt's again, and ends the call without an answer.
+    """
+    came, before = [], {}
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    def note(*_):
+        came.append(True)
+        restore()
+
     try:
-        before = signal.signal(signal.SIGTERM, lambda *_: signals.append(True))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, note)
     except ValueError:  # a minion without processes of its own for jobs: not the main thread
         yield lambda: False
         return
     try:
-        yield lambda: bool(signals)
+        yield lambda: bool(came)
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        restore()
 
 
-def _show_progress(done, total):
-    """Write to the log, and to a terminal, how far a run of minutes is."""
-    line = f"arp.revalidate: {done} of {total} probed"
-    log.info(line)
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr)
+class _Progress:
+    """Tells how far a run of minutes is: log, terminal, event bus; and puts heals on record."""
+
+    def __init__(self):
+        self.recorded, self.told_at = 0, time.monotonic()
+
+    def tick(self, done, total, healed):
+        """Called once a second."""
+        line = f"arp.revalidate: {done} of {total} probed"
+        log.info(line)
+        if sys.stderr.isatty():
+            print(line, file=sys.stderr)
+        if len(healed) > self.recorded:
+            result = {}
+            _record("revalidate", result, healed[self.recorded :])
+            self.recorded = self.recorded if result else len(healed)
+        if done < total and time.monotonic() > self.told_at + PROGRESS_EVERY_S:
+            self.told_at = time.monotonic()
+            jid = _job().get("jid")
+            if jid and __opts__.get("__cli") != "salt-call":  # there it would log in to the master
+                data = {"jid": jid, "probed": done, "of": total, "healed": len(healed)}
+                __salt__["event.fire_master"](data, f"arp/revalidate/{jid}/progress")
 
 
 def stats(ip=None, dev=None, family=None, exclude=None, mac=None):

@@ -141,6 +141,8 @@ def _cleaned(how, arguments):
         with sinks.recorded_by_caller():
             answer = _arp(how)(**arguments)
         if answer.get("interrupted"):  # arp.revalidate caught SIGTERM: end the run, as Salt does
+            done = [*answer["healed"], *answer["changed"]]
+            sinks.record_heals(_record_dir(), time.time(), "run", done)
             raise SystemExit(0)
         stats = _arp("stats")()
         warnings = [line for counts in stats.values() for line in counts["warnings"]]

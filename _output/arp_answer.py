@@ -26,6 +26,7 @@ COLUMNS = {
 #: Lists of an answer: the label of one of their rows, and how it is shown.
 ROWS = {
     "healed": ("healed", "{ip} on {dev}: {old} -> {new}"),
+    "changed": ("changed", "{ip} on {dev}: {old} -> {new}; interrupted before it was certain"),
     "gone": ("gone", "{ip} on {dev}: {mac} does not answer"),
     "duplicates": ("duplicate", "{ip} on {dev}: {macs} answer; see arp.diagnose {ip}"),
     "suspects": ("suspect", "{ip} on {dev}: {mac}"),

@@ -17,6 +17,7 @@ class Report:
     def __init__(self, table: view.TableView, rows_wanted: bool) -> None:
         self._table = table
         self._counts: Counter[str] = Counter()
+        self._settled: set[codec.Key] = set()
         self._lists: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
         self._failed: list[dict[str, Any]] = []
         self._rows: dict[codec.Key, dict[str, Any]] | None = {} if rows_wanted else None
@@ -43,15 +44,28 @@ class Report:
     def count(self, entry: codec.Entry, verdict: str) -> None:
         """Add a verdict that has no list of its own: confirmed, undecided, kept."""
         self._counts[verdict] += 1
+        self._settled.add(entry.key)
         if self._rows is not None and entry.key in self._rows:
             self._rows[entry.key]["verdict"] = verdict
 
     def healed(self, entry: codec.Entry, mac: bytes) -> None:
         """Add an entry whose MAC the kernel has replaced by the one that answered."""
+        self._lists["healed"].append(self.change_row(entry, mac))
+        self.count(entry, "healed")
+
+    def is_settled(self, key: codec.Key) -> bool:
+        """Tell whether an entry has its outcome."""
+        return key in self._settled
+
+    def healed_rows(self) -> list[dict[str, Any]]:
+        """Return what was healed so far."""
+        return self._lists["healed"]
+
+    def change_row(self, entry: codec.Entry, mac: bytes) -> dict[str, Any]:
+        """Return an entry as it was, with the MAC that it has now."""
         row = answer.entry_row(self._table, entry)
         old = row.pop("mac")
-        self._lists["healed"].append({**row, "old": old, "new": mac.hex(":")})
-        self.count(entry, "healed")
+        return {**row, "old": old, "new": mac.hex(":")}
 
     def gone(self, entry: codec.Entry) -> None:
         """Add an entry that nobody answered for, and that is FAILED now."""

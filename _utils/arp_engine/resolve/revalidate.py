@@ -16,7 +16,7 @@ asked about, for which somebody waits; and after each change its former holder i
 alone, for ten seconds, which gives it its entry back (resolve/look_back.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..netlink import codec, rtnetlink
@@ -26,9 +26,7 @@ from ..table.gc_pause import gc_paused
 from ..table.selectors import DEFAULT_LIMIT, Selectors
 from . import unselected
 from .report import Report
-from .revalidate_run import Run
-
-Tick = Callable[[int, int], None]
+from .revalidate_run import Run, Tick
 
 
 def revalidate(
@@ -42,10 +40,11 @@ def revalidate(
 ) -> dict[str, Any]:
     """Probe every entry that is selected and ours; return the outcome of each.
 
-    Once ``is_stopped`` tells so it ends, and the result says how many entries have no outcome.
+    Once ``is_stopped`` tells so it ends, and the result says how many entries have no outcome, and
+    which of these have another MAC already.
 
     rate: probes a second; 0: as fast as is safe. tick: called about once a second with the number
-    of finished probes and of all.
+    of finished probes, of all, and what was healed so far.
     """
     with rtnetlink.Channel() as channel, gc_paused():
         table = view.TableView(channel, selectors, must_be_provable=True)
@@ -61,12 +60,29 @@ def revalidate(
             run.probe({**suspects, **chosen})  # suspects first
             if not is_stopped():
                 run.fall_back()
-            if not is_stopped():
-                run.finish()
+            run.finish()
         result = {**report.as_dict(limit), "kept": table.kept(), "warnings": absent + run.warnings}
         if is_stopped():
-            result |= {"interrupted": True, "no_outcome": len(chosen) - report.total()}
+            left = len(chosen) - report.total()
+            changed = _changed_rows(table, report, chosen)
+            result |= {"interrupted": True, "no_outcome": left, "changed": changed}
+            result["totals"]["changed"] = len(changed)
         return result
+
+
+def _changed_rows(
+    table: view.TableView, report: Report, chosen: Mapping[codec.Key, codec.Entry]
+) -> list[dict[str, Any]]:
+    """Return the entries without an outcome that have another MAC now.
+
+    The kernel may have taken an answer that has not come to us yet.
+    """
+    left = [key for key in chosen if not report.is_settled(key)]
+    return [
+        report.change_row(chosen[key], current.mac)
+        for key, current in table.read_again(left).items()
+        if current and current.mac not in (b"", chosen[key].mac)
+    ]
 
 
 def _is_suspect(table: view.TableView, entry: codec.Entry) -> bool:

@@ -7,7 +7,7 @@ import errno
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..netlink import codec, links, rtnetlink
 from ..netlink.constants import TICKS
@@ -24,7 +24,7 @@ OWN_ANSWER = "answered by its own bridge (neigh_suppress)"
 NO_PERMISSION = "no CAP_NET_RAW"  # the one reason that is not the entry's: no probe can be sent
 
 Entries = dict[codec.Key, codec.Entry]
-Tick = Callable[[int, int], None]
+Tick = Callable[[int, int, list[dict[str, Any]]], None]
 
 
 class _Changed(NamedTuple):
@@ -149,17 +149,19 @@ class Run:
         self.warnings += prober.warnings
 
     def finish(self) -> None:
-        """Wait for the look backs, and report the addresses that two hosts answer for."""
-        while len(self._backs) or len(self._asker):
-            if self._is_stopped():
-                return
+        """Wait for the look backs, and report the addresses that two hosts answer for.
+
+        Once stopped it waits and asks no more, and reports what is known.
+        """
+        while (len(self._backs) or len(self._asker)) and not self._is_stopped():
             self._turn(TICK_S)
         claims = [
             proxy.Claim(each.entry.ifindex, each.entry.dst, mac)
             for each in self._contested
             for mac in each.macs
         ]
-        proxies = proxy.find(claims, self._entries, self._rate) if claims else set()
+        is_asked = claims and not self._is_stopped()
+        proxies = proxy.find(claims, self._entries, self._rate) if is_asked else set()
         for ifindex, mac in sorted({(ifindex, mac) for ifindex, _family, mac in proxies}):
             self.warnings.append(
                 f"proxy: {mac.hex(':')} on {self._table.name(ifindex)} answers for addresses that "
@@ -216,7 +218,8 @@ class Run:
         if self._tick and now >= self._tick_due:
             self._tick_due = now + TICK_S
             left = len(self._asker) + len(self._todo)
-            self._tick(len(self._entries) - left, len(self._entries))
+            done = len(self._entries) - left
+            self._tick(done, len(self._entries), self._report.healed_rows())
         due = min(self._asker.next_due() or float("inf"), self._backs.next_due())
         due = min(due, self._asker.room_due()) if self._todo else due
         wait_s = min(due, self._retries.due()) - time.monotonic()

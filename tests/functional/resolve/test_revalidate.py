@@ -367,19 +367,20 @@ def test_long_run_logs_its_progress(arp, scene, wire, caplog):
     assert "of 30 probed" in caplog.text
 
 
-def test_sigterm_returns_what_was_done(arp, scene):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_signal_returns_what_was_done(arp, scene, number):
     """One probe in two seconds: the signal comes when the first was answered."""
     addresses = [f"192.0.2.{number}" for number in range(10, 14)]
     scene.worker(addresses[0])
     for address in addresses:
         scene.add(address, "stale", BORN)
-    before = signal.getsignal(signal.SIGTERM)
-    terminate = threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(number)
+    terminate = threading.Timer(1, os.kill, (os.getpid(), number))
     terminate.start()
     done = arp.revalidate(ip=addresses, rate=0.5)
     terminate.join()
     assert done["interrupted"] is True
     assert done["checked"] + done["no_outcome"] == len(addresses)
     assert done["no_outcome"] >= 2
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
     assert "interrupted" not in arp.revalidate(ip=addresses[0])
