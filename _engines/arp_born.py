@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 LEADER_CHECK_S = 10.0  # between two calls of reactor.is_leader
 TARGET_S = 60.0  # for how long a target is resolved
+BLOCKED_S = 10.0  # without reading an event: from here on some may be lost
+FULL_S = 0.2  # between two looks whether the databases can take another job
 GAUGE_S = 10.0  # between two events that tell how many machines wait
 TAG = "arp/born"  # our events: asked, answered, silent, refused, waiting
 
@@ -135,18 +137,29 @@ class _StartListener:
         with self.bus:
             self._catch_up(self.options["catch_up"])
             while True:
-                wait_s = self.queue.wait_s(time.monotonic())
+                wait_s = FULL_S if self.jobs.is_full() else self.queue.wait_s(time.monotonic())
                 event = self.bus.get_event(
                     wait=1.0 if wait_s is None else min(1.0, wait_s or 0.01),
                     full=True,
                     auto_reconnect=True,
                 )
+                read_at = time.monotonic()
                 try:
                     if event:
                         self._on_event(event["tag"], event["data"])
                     self._ask()
+                    self._make_up_for(time.monotonic() - read_at)
                 except Exception:
                     log.exception("arp_born: an event failed; continuing")
+
+    def _make_up_for(self, unheard_s):
+        """Queue the machines that may have started while no event was read.
+
+        A busy master can hold up a job for long, and Salt drops a listener that is some thousand
+        events behind.
+        """
+        if unheard_s > BLOCKED_S:
+            self._catch_up(unheard_s + BLOCKED_S)
 
     def _on_event(self, tag, data):
         if tag.startswith("salt/minion/") and tag.endswith("/start"):
@@ -165,7 +178,7 @@ class _StartListener:
             self._fire("silent", {"jid": jid, "minions": minions})
         self._look_up_unsure(now)
         self._gauge(now)
-        if self.queue.wait_s(now) != 0:
+        if self.queue.wait_s(now) != 0 or self.jobs.is_full():
             return
         accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
         job = self.queue.take(now, accepted, self._cached_addresses)

@@ -12,7 +12,7 @@ import salt.utils.event
 from lab.datacentre import Datacentre
 from lab.machines import poll
 from lab.management import HERE
-from lab.saltstack import BIN, Minion
+from lab.saltstack import BIN, REPOSITORY, Minion
 
 ROOMS = ("_modules", "_states", "_utils", "_runners", "_engines", "_output")
 
@@ -24,6 +24,13 @@ def tree(repo, root):
             repo / room, root / "srv" / room, ignore=shutil.ignore_patterns("__pycache__")
         )
     return {"base": [str(root / "srv")]}
+
+
+def documented(text):
+    """Return the YAML block of docs/fleet.md that has this text."""
+    blocks = (REPOSITORY / "docs" / "fleet.md").read_text(encoding="utf-8").split("```")[1::2]
+    [block] = [block.removeprefix("yaml\n") for block in blocks if text in block]
+    return block
 
 
 class Bus:
@@ -43,6 +50,14 @@ class Bus:
     def fire(self, tag, data):
         """Say something, as the master does when a minion said it."""
         self._bus.fire_event(data, tag)
+
+    def heard_now(self, prefix):
+        """Return the events with such a tag that have come: nobody else empties the bus."""
+        found = []
+        while event := self._bus.get_event(full=True, no_block=True):
+            if event["tag"].startswith(prefix):
+                found.append(event)
+        return found
 
     def heard(self, prefix, enough, seconds=60):
         """Return the events whose tag begins so, in order, until they are enough."""

@@ -131,16 +131,22 @@ def test_only_the_leader_acts_and_a_new_one_catches_up(centre, bus):
 THOUSAND = [f"sim{number:04}" for number in range(1000)]
 
 
+@contextlib.contextmanager
+def accepting(centre, names):
+    keys = next(centre.master.root.glob("**/pki/master/minions"))
+    some = (keys / "worker1").read_bytes()
+    for name in names:
+        (keys / name).write_bytes(some)
+    yield
+    for name in names:
+        (keys / name).unlink()
+
+
 @pytest.fixture
 def accepted(centre):
     """A thousand machines whose keys are accepted."""
-    keys = next(centre.master.root.glob("**/pki/master/minions"))
-    some = (keys / "worker1").read_bytes()
-    for name in THOUSAND:
-        (keys / name).write_bytes(some)
-    yield
-    for name in THOUSAND:
-        (keys / name).unlink()
+    with accepting(centre, THOUSAND):
+        yield
 
 
 def start_event(name, *ips):
@@ -248,7 +254,16 @@ def test_forged_id_asks_about_real_addresses_only(centre, bus):
     assert set(asked["data"]["addresses"]) == {db1.ip, db1.ip6}
 
 
+def stranger(centre):
+    """A machine without Salt, which a database has just talked to."""
+    machines = centre.fabric.machines
+    machine = machines.get("stranger") or centre.fabric.worker("stranger", 77, "02:00:00:00:00:77")
+    assert connect(machine, machines["db1"].ip)
+    return machine
+
+
 LIES = [
+    ("a stranger's address", lambda centre: interfaces(stranger(centre).ip)),
     ("a router's address", lambda centre: interfaces("10.0.1.254")),
     ("a database's address", lambda centre: interfaces(centre.fabric.machines["db2"].ip)),
     ("another worker's", lambda centre: interfaces(centre.fabric.machines["worker1"].ip)),
@@ -272,9 +287,12 @@ def test_false_interfaces_cause_only_questions(centre, lie, make):
     pathlib.Path("/tmp/lies").write_text(json.dumps(make(centre)), encoding="utf-8")
     healed = centre.run("arp.heal", "pause=0")
     assert healed.code in range(0, 16, 2), healed.text
+    contradicted = {(row["minion"], row["machine"]) for row in healed.data["still_wrong"]}
+    assert contradicted == ({("db1", "evil")} if lie == "a stranger's address" else set())
     for row in healed.data["still_wrong"]:
-        assert row["machine"] == "evil"
-        assert "the machine that claims this address did not" in row["why"]
+        assert "and the minion that has this address does not" in row["why"]
+    twice = [(row["machines"], row["held"]) for row in healed.data["twice"] if row["held"]]
+    assert twice == ([(["evil", "worker1"], 2)] if lie == "another worker's" else [])
     if lie in ("text", "8192 addresses"):
         assert [row["minion"] for row in healed.data["silent"]] == ["evil"]
     assert healed.data["healed"] == []

@@ -18,6 +18,7 @@ MAX_ADDRESSES_EACH = 64  # of one machine in one job
 MAX_REFUSED = 100  # machines reported in one window
 MAX_REASONS = 5  # of one machine
 MAX_JOBS = 100  # whose answers are awaited
+MAX_RUNNING = 8  # jobs that most databases still run: each is a process of theirs for seconds
 ANSWER_TIMEOUT_S = 60.0
 READ_EVERY_S = 1.0  # the job cache, for one job
 RETRY_S, MAX_RETRY_S = 5.0, 300.0  # after a job that could not be sent; doubled each time
@@ -224,6 +225,7 @@ class UnsureJobs:
 class _SentJob:
     def __init__(self, minions: Iterable[str], now: float) -> None:
         self.missing, self.sent, self.next_read = set(minions), now, now
+        self.count = len(self.missing)
         self.is_announced = False  # an event says that there is an answer
 
 
@@ -243,6 +245,14 @@ class SentJobs:
             self._jobs[jid] = _SentJob(minions, now)
             if len(self._jobs) > MAX_JOBS:
                 del self._jobs[next(iter(self._jobs))]
+
+    def is_full(self) -> bool:
+        """Tell whether the databases have enough to do: a storm of starts must not pile up there.
+
+        One that is down holds nobody up; where most are, each job waits for ANSWER_TIMEOUT_S.
+        """
+        running = sum(2 * len(job.missing) > job.count for job in self._jobs.values())
+        return running >= MAX_RUNNING
 
     def on_return_event(self, tag: str) -> None:
         """Note that there may be an answer to one of our jobs."""

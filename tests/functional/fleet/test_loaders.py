@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import salt.cache
 import salt.config
+import salt.key
 import salt.loader
 import salt.output
 import salt.template
@@ -102,6 +103,30 @@ def test_corrupt_cached_grains_do_not_hold_up_a_start(master_opts, runners, torn
     job = listener.queue.take(1, {"torn", "whole"}, listener._cached_addresses)
     assert job.machines == ["torn", "whole"]
     assert "cached grains: " in listener.queue.take_refused()["torn"]
+
+
+@pytest.mark.parametrize(("unheard_s", "queued"), [(9.0, []), (60.0, ["started"])])
+def test_starts_while_the_engine_was_held_up_are_made_up_for(
+    master_opts, runners, monkeypatch, unheard_s, queued
+):
+    """By the age of the cached grains: the event may be lost."""
+    engines = salt.loader.engines(master_opts, {}, runners, salt.loader.utils(master_opts))
+    loaded = engines["arp_born.start"].__globals__
+    ages_s = {"started": 30, "old": 300}
+
+    class Keys:
+        def list_keys(self):
+            return {"minions": list(ages_s)}
+
+    monkeypatch.setattr(salt.key, "get_key", lambda _opts: Keys())
+    monkeypatch.setattr(
+        loaded["grains_cache"], "updated_at", lambda _cache, name: time.time() - ages_s[name]
+    )
+    listener = loaded["_StartListener"].__new__(loaded["_StartListener"])
+    listener.cache, listener.queue = None, loaded["new_minions"].StartQueue(0, 0, 500)
+    listener._make_up_for(unheard_s)
+    job = listener.queue.take(time.monotonic(), set(ages_s), lambda _: ["192.0.2.7"])
+    assert (job.machines if job else []) == queued
 
 
 class BusyMaster:
@@ -251,11 +276,16 @@ def test_pip_installed_master_loads_all(request, how, where):
     }  # fmt: skip
 
 
-def shown(repo):
-    """Return the reactor that the documentation shows."""
-    text = (repo / "docs" / "fleet.md").read_text(encoding="utf-8")
-    (block,) = [part for part in text.split("```") if "local.arp.revalidate" in part]
-    return block.removeprefix("yaml\n")
+def rendered(loaders, repo, tmp_path, page, text, event):
+    """Return what Salt makes of the documented reactor with this text in it."""
+    blocks = (repo / "docs" / page).read_text(encoding="utf-8").split("```")[1::2]
+    [block] = [block.removeprefix("yaml\n") for block in blocks if text in block]
+    (tmp_path / "reactor.sls").write_text(block, encoding="utf-8")
+    renderers = salt.loader.render(loaders.opts, loaders.modules)
+    path = str(tmp_path / "reactor.sls")
+    return salt.template.compile_template(
+        path, renderers, "jinja|yaml", [], [], data=event, tag="salt/minion/evil/start"
+    )
 
 
 HOSTILE = [
@@ -280,16 +310,7 @@ HOSTILE = [
 )
 def test_documented_reactor_only_asks(loaders, repo, tmp_path, data, asked):
     """Rendered by Salt, from what any minion may send."""
-    (tmp_path / "reactor.sls").write_text(shown(repo), encoding="utf-8")
-    low = salt.template.compile_template(
-        str(tmp_path / "reactor.sls"),
-        salt.loader.render(loaders.opts, loaders.modules),
-        "jinja|yaml",
-        [],
-        [],
-        data=data,
-        tag="salt/minion/evil/start",
-    )
+    low = rendered(loaders, repo, tmp_path, "fleet.md", "local.arp.revalidate", data)
     if asked is None:
         assert low == {}
         return
@@ -299,3 +320,26 @@ def test_documented_reactor_only_asks(loaders, repo, tmp_path, data, asked):
     assert words[0] == {"tgt": "db*"}
     [(name, ips)] = words[1]["kwarg"].items()
     assert (name, ips if isinstance(asked, list) else len(ips)) == ("ip", asked)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"said": "1 healed: 10.0.0.1"}, "1 healed: 10.0.0.1"),
+        ({}, "healed"),
+        (None, "healed"),
+        ("x", "healed"),
+        ({"said": 'x"}\n    - url: http://evil'}, 'x"}\n    - url: http://evil'),
+    ],
+    ids=["said", "nothing said", "null", "text", "YAML"],
+)
+def test_documented_chat_message_is_text_whatever_the_event_says(
+    loaders, repo, tmp_path, data, text
+):
+    event = {"id": "db1", "data": data}
+    low = rendered(loaders, repo, tmp_path, "operating.md", "runner.http.query", event)
+    [(function, [arguments])] = low["a heal is reported to the chat"].items()
+    assert function == "runner.http.query"
+    told = {key: value for each in arguments["args"] for key, value in each.items()}
+    assert told["url"] == "https://chat.example.com/hook"
+    assert json.loads(told["data"]) == {"text": f"db1: {text}"}

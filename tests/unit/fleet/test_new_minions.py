@@ -234,6 +234,29 @@ def test_lost_event_is_read_from_the_job_cache_before_the_minion_is_silent():
     assert jobs.take_silent(now=61) == {}
 
 
+def test_storm_waits_while_most_databases_still_run_eight_jobs():
+    jobs = new_minions.SentJobs()
+    for number in range(8):
+        assert not jobs.is_full()
+        jobs.add(str(number), ["db1", "db2", "down"], now=0)
+    assert jobs.is_full()
+    jobs.on_return_event("salt/job/3/ret/db1")
+    jobs.take_answers(1, lambda _: {"db1": {}})
+    assert jobs.is_full(), "one of three is not most"
+    jobs.on_return_event("salt/job/3/ret/db2")
+    jobs.take_answers(3, lambda _: {"db1": {}, "db2": {}})
+    assert not jobs.is_full(), "one that is down holds nobody up"
+
+
+def test_databases_that_are_all_down_hold_a_storm_up_for_a_minute():
+    jobs = new_minions.SentJobs()
+    for number in range(8):
+        jobs.add(str(number), ["db1"], now=0)
+    assert jobs.is_full()
+    jobs.take_silent(now=61)
+    assert not jobs.is_full()
+
+
 def test_awaited_jobs_are_bounded():
     jobs = new_minions.SentJobs()
     for number in range(500):
