@@ -35,7 +35,7 @@ except ImportError:
 reload_if_changed()
 from arp_engine.fleet import arguments, directory, grains_cache, heal_run, settings, summary
 from arp_engine.fleet import status as fleet_status
-from arp_engine.fleet.audit import Audit
+from arp_engine.fleet.audit import Audit, named
 from arp_engine.fleet.returns import Returns
 from arp_engine.reporting import run_history
 
@@ -237,16 +237,20 @@ def status(tgt=arguments.DATABASES, tgt_type="compound", timeout=None, batch=200
 
 
 def _status(master, asked, options):
-    names = master.match(options["tgt"], options["tgt_type"])
+    tgt, tgt_type = options["tgt"], options["tgt_type"]
+    names = master.match(tgt, tgt_type)
+    if names is None:
+        raise ValueError("tgt: without minion_data_cache, name minions by glob, list or pcre")
+    names &= master.accepted()
     if not names:
-        raise ValueError(f"no minion matches {options['tgt']!r} ({options['tgt_type']})")
+        raise ValueError(f"no minion matches {tgt!r} ({tgt_type})")
     answers, interrupted = {"arp_hygiene.status": {}, "arp.stats": {}}, False
     try:
         for fun, told in answers.items():
             told.update(asked.ask_each(sorted(names), fun, options["batch"]))
     except master.interruptions:
         interrupted = True
-    return fleet_status.answer(names, *answers.values(), interrupted), None
+    return fleet_status.answer(names | named(tgt, tgt_type), *answers.values(), interrupted), None
 
 
 def _audit(master, asked, options):
@@ -256,7 +260,7 @@ def _audit(master, asked, options):
 
 def _heal(master, asked, options):
     audit = Audit(master, asked, options)
-    return heal_run.heal(audit, options, SaltException), audit
+    return heal_run.heal(audit, options), audit
 
 
 def _run(name, given, function):
@@ -297,6 +301,7 @@ class _Master:
     signals are held until ``end``, and looked for wherever is waited.
     """
 
+    failures = (SaltException,)
     interruptions = KeyboardInterrupt, SystemExit  # the second: from Salt's handler, if it runs
 
     def __init__(self, client):

@@ -2,22 +2,40 @@
 
 import contextlib
 import itertools
+import json
 import os
 import pathlib
+import re
 import signal
+import socket
 import subprocess
 import tempfile
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from types import SimpleNamespace
 
 import pytest
-from fleet_centre import Answer, Bus, Centre, command, run_on
+import yaml
+from fleet_centre import Answer, Bus, Centre, command, documented, run_on
 
 from lab.causes import Confirming
+from lab.machines import poll
 from lab.observe import Service, connect
 
 pytestmark = pytest.mark.long
 
 DATABASES = ("db1", "db2", "db3")
+API_PORT = 18123
+
+
+def as_documented():
+    """Return the documented rights of an auditor, with another way to prove who one is."""
+    options = yaml.safe_load(documented("external_auth"))
+    options["external_auth"]["sharedsecret"] = options["external_auth"].pop("pam")
+    api = {"port": API_PORT, "host": "127.0.0.1", "disable_ssl": True}
+    return {**options, "sharedsecret": "secret", "rest_cherrypy": api}
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +48,7 @@ def centre(repo):
             repo,
             DATABASES,
             arp_fleet={"directory": where, "mode": "0644"},
-            external_auth={"sharedsecret": {"auditor": [{"@runner": ["arp.audit"]}]}},
-            sharedsecret="secret",
+            **as_documented(),
         ) as centre,
         contextlib.ExitStack() as services,
     ):
@@ -127,6 +144,72 @@ def test_auditor_by_external_auth_may_audit_and_write_no_file_but_a_page(centre)
     assert "arp.heal" not in centre.run(*auth, "arp.heal", "test=True", out=None).text
 
 
+@pytest.fixture
+def api(centre):
+    """salt-api as documented; a function that asks it to run something as the auditor."""
+    pytest.importorskip("cherrypy", reason="salt-api needs CherryPy")
+    words = [*command(centre.master, "salt-api"), "-l", "quiet"]
+    with subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL) as daemon:
+
+        def asked(**words):
+            who = {"eauth": "sharedsecret", "username": "auditor", "password": "secret"}
+            body = urllib.parse.urlencode({**who, **words}).encode()
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{API_PORT}/run", body, {"Accept": "application/json"}
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=120) as answer:
+                    return 200, json.load(answer)["return"][0]
+            except urllib.error.HTTPError as refused:
+                return refused.code, None
+
+        def listens():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", API_PORT)):
+                return True
+
+        try:
+            poll("salt-api listens", 60, listens)
+            yield asked
+        finally:
+            os.killpg(daemon.pid, signal.SIGTERM)
+
+
+@pytest.fixture
+def known(centre):
+    """Each database has an entry of a machine."""
+    for name in DATABASES:
+        assert connect(centre.fabric.machines["worker2"], centre.fabric.machines[name].ip)
+
+
+@pytest.mark.usefixtures("known")
+def test_auditor_by_salt_api_may_audit_and_no_more(centre, api):
+    code, answer = api(client="runner", fun="arp.audit", tgt="db*", tgt_type="glob")
+    assert (code, answer["retcode"], answer["counts"]["databases"]) == (200, 0, 3)
+    _, refused = api(client="runner", fun="arp.audit", report="../x.html")
+    assert "is not the name of a file in" in refused["error"]
+    assert api(client="runner", fun="arp.status")[0] == 200
+    for words in (
+        {"client": "runner", "fun": "arp.heal"},
+        {"client": "local", "tgt": "*", "fun": "test.ping"},
+    ):
+        assert api(**words)[0] in (400, 401, 403)
+
+
+@pytest.mark.usefixtures("known")
+def test_documented_cron_line_records_the_run_and_prints_nothing(centre, repo):
+    text = (repo / "docs" / "fleet.md").read_text(encoding="utf-8")
+    [line] = [line for line in text.splitlines() if " root salt-run " in line]
+    words = " ".join(command(centre.master))
+    run = subprocess.run(
+        ["/bin/sh", "-c", line.partition(" root ")[2].replace("salt-run", words)],
+        env={"PATH": "/usr/bin:/bin"}, cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (0, ""), run.stderr
+    metrics = (centre.root / "arp_fleet.prom").read_text(encoding="utf-8")
+    assert "arp_fleet_databases_compared 3" in metrics
+    assert (centre.root / "arp.html").exists()
+
+
 def test_status_is_one_line_for_each_database(centre):
     seen = centre.run("arp.status")
     assert rows(seen, "status", "minion", "problem") == [
@@ -203,6 +286,64 @@ def test_run_interrupted_at_any_moment_is_an_answer_with_exit_code_130(centre, w
         answer = Answer(run.returncode, text, noise).data
         assert (run.returncode, answer["retcode"]) == (130, 130), (delay_s, answer, noise)
         assert answer["summary"]
+
+
+@pytest.fixture
+def long_run(centre):
+    """A job on db1 that asks about eighty hosts that are gone, and one that has another MAC.
+
+    Nothing is sent to that one, so the kernel does not correct its entry by itself.
+    """
+    database, machines = centre.fabric.machines["db1"], centre.fabric.machines
+    worker = machines.get("idle") or centre.fabric.worker("idle", 99, "02:00:00:00:00:99")
+    for ip in [worker.ip, *(f"10.0.1.{number}" for number in range(150, 230))]:
+        database.do(f"ip neigh replace {ip} lladdr 02:00:00:00:00:dd dev eth0 nud stale")
+    words = ("--async", "db1", "arp.revalidate", "dev=eth0", "family=ipv4", "rate=20")
+    with Bus(centre.master) as bus:
+        jid = re.search("[0-9]{20}", run_on(centre.master, "salt", *words).stdout)[0]
+        yield SimpleNamespace(jid=jid, bus=bus, ip=worker.ip, mac=worker.mac)
+    centre.master.salt("db1", "saltutil.kill_job", jid)
+    database.do("ip neigh flush dev eth0")
+
+
+def healed_on_record(centre, ip):
+    rows = centre.master.salt("db1", "arp_hygiene.healed")["db1"]
+    return [row["new"] for row in rows if row["ip"] == ip and row["by"] == "revalidate"]
+
+
+def test_long_revalidation_shows_progress_and_tells_what_it_did_when_terminated(centre, long_run):
+    [event] = long_run.bus.heard("arp/revalidate/", bool)
+    assert event["tag"] == f"arp/revalidate/{long_run.jid}/progress"
+    assert event["data"]["id"] == "db1", "as the master has verified it"
+    told = event["data"]["data"]
+    assert told["of"] >= 81
+    assert 0 <= told["probed"] < told["of"]
+    database = centre.fabric.machines["db1"]
+    poll("it was healed", 90, lambda: database.neighbour(long_run.ip)["lladdr"] == long_run.mac)
+    centre.master.salt("db1", "saltutil.term_job", long_run.jid)
+
+    def returned():
+        return centre.run("jobs.lookup_jid", long_run.jid).data.get("db1")
+
+    answer = poll("the job has returned", 60, returned, every_s=1)
+    assert answer["interrupted"] is True
+    assert answer["no_outcome"] > 0
+    changes = [(row["ip"], row["new"]) for row in [*answer["healed"], *answer["changed"]]]
+    assert (long_run.ip, long_run.mac) in changes
+    assert healed_on_record(centre, long_run.ip)[-1:] == [long_run.mac]
+
+
+def test_killed_revalidation_has_its_heals_on_record(centre, long_run):
+    before = len(healed_on_record(centre, long_run.ip))
+    poll(
+        "the heal is on record",
+        90,
+        lambda: len(healed_on_record(centre, long_run.ip)) > before,
+        every_s=1,
+    )
+    centre.master.salt("db1", "saltutil.kill_job", long_run.jid)
+    assert centre.run("jobs.lookup_jid", long_run.jid).data == {}, "it was not finished"
+    assert healed_on_record(centre, long_run.ip)[before:] == [long_run.mac]
 
 
 def test_deleted_key_makes_the_address_gone(centre):

@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 
 import pytest
-from fleet_centre import Centre
+from fleet_centre import Centre, documented
 
 from lab.machines import poll
 from lab.observe import connect
@@ -15,12 +15,6 @@ pytestmark = pytest.mark.long
 DATABASES = ("db1", "db2")
 WORKERS = ("worker1", "worker2", "worker3")
 RECORDED = {"record": True, "report": "habit.html", "exclude": "198.51.100.0/24"}
-GATE = """\
-the tables are right:
-  salt.runner:
-    - name: arp.audit
-    - exclude: 198.51.100.0/24
-"""
 GATEWAY = "12:34:56:78:9a:bc"
 DEAD = "02:00:00:00:00:dd"
 
@@ -43,7 +37,8 @@ def centre(repo):
         for number, name in enumerate(WORKERS, 91):
             centre.worker(name, number, f"02:00:00:00:00:{number}")
         centre.wait_for(*WORKERS)
-        (centre.root / "srv" / "gate.sls").write_text(GATE, encoding="utf-8")
+        gate = documented("salt.runner").rstrip() + f"\n    - exclude: {RECORDED['exclude']}\n"
+        (centre.root / "srv" / "gate.sls").write_text(gate, encoding="utf-8")
         centre.sync()
         fabric = centre.fabric
         gateway = fabric.worker("gateway", 254, GATEWAY)

@@ -31,6 +31,7 @@ Options = dict[str, Any]  # the arguments of a runner function, parsed
 class Master(returns.Master, Protocol):
     """What one master knows of its minions."""
 
+    failures: tuple[type[Exception], ...]  # raised where a job cannot be sent
     #: Raised where is waited (``events``, ``pause``) when a person ends the run.
     interruptions: tuple[type[BaseException], ...]
 
@@ -64,13 +65,16 @@ class Audit:
         self.hosts: dict[str, HostInventory] = {}
         self.fabric: list[Row] = []
         self.fabric_ports: set[compare.Port] = set()
-        self.interrupted = False
+        self.interrupted, self._stopped = False, ""
         self._former: dict[str, HostInventory] = {}
         self._down: set[str] = set()  # asked whether they are up, and gave no answer
         self._tables_due: set[str] = set()  # minions still to be asked
         self._hosts_due: set[str] = set()
         self._sampled = ""
         accepted = master.accepted()
+        for key in ("tgt", "machines"):
+            unknown = named(options[key], options[f"{key}_type"]) - accepted
+            self.silent.update(dict.fromkeys(unknown, "no minion of this name is accepted here"))
         machines = master.match(options["machines"], options["machines_type"])
         self._machines = accepted if machines is None else accepted & machines
         if not self._machines and options["truth_file"] is None:
@@ -93,9 +97,21 @@ class Audit:
             self.returns.listen_once_more()
         except master.interruptions:
             self.interrupted = True
-            self.silent.update(dict.fromkeys(self._tables_due | self._hosts_due, summary.NOT_ASKED))
+            self._note_due("interrupted")
+        except master.failures as error:
+            if not self.tables:
+                raise
+            self._stopped = f"Stopped early: {error}"
+            self._note_due(str(error))
         self._check()
         self._compare()
+
+    def _note_due(self, why: str) -> None:
+        """Note the minions that have not answered when the run ended early."""
+        for due, fun in ((self._tables_due, "arp.list"), (self._hosts_due, "network.interfaces")):
+            asked = self.returns.asked.get(fun, set())
+            self.silent.update(dict.fromkeys(due & asked, f"no answer yet: {why}"))
+            self.silent.update(dict.fromkeys(due - asked, f"not asked: {why}"))
 
     def _check(self) -> None:
         """Refuse to call a fleet clean of which nothing was seen."""
@@ -117,6 +133,7 @@ class Audit:
             answers, meant = self.returns.ask(tgt, tgt_type, "arp.list")
             found = ((name, answers.get(name)) for name in meant)
         else:  # as a list: to match grains costs the master a millisecond a minion, each time
+            names &= set(accepted)  # a minion can register names of its own (Salt's resources)
             self._tables_due |= names
             window = min(self._options["batch"], MAX_TABLES)
             found = self.returns.ask_each(sorted(names), "arp.list", window)
@@ -299,10 +316,20 @@ class Audit:
             answer["summary"].append(self._sampled)
         if self._options["truth"] == "cached":
             answer["summary"].append(CACHED_CANNOT_SEE)
+        if self._stopped:
+            answer["summary"].append(self._stopped)
         if self.interrupted:
             answer["retcode"] = summary.INTERRUPTED
             answer["summary"].append(summary.WAS_INTERRUPTED)
         return {**answer, "databases": sorted(self.tables)}
+
+
+def named(tgt: str | list[str], tgt_type: str) -> set[str]:
+    """Return the minions that a list names."""
+    if tgt_type != "list":
+        return set()
+    names = tgt.split(",") if isinstance(tgt, str) else tgt
+    return {name for name in names if name}
 
 
 def _is_right(answer: Row | None, mac: str) -> bool:

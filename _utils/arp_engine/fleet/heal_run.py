@@ -13,11 +13,10 @@ MAX_ADDRESSES = 500  # in one job
 ERROR = 1
 
 
-def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
+def heal(audit: Audit, options: Options) -> Row:
     """Have the entries that disagree asked about; return the whole answer.
 
-    failures
-        What a master raises that cannot send a job. What was done before is returned all the same.
+    Where a job cannot be sent, what was done before is returned all the same.
     """
     master = audit.master
     answer = {**audit.answer(), "test": options["test"]}
@@ -32,7 +31,7 @@ def heal(audit: Audit, options: Options, failures: type[Exception]) -> Row:
         try:
             while account.next_round():
                 _run_waves(audit, account, options)
-        except failures as error:
+        except master.failures as error:
             code, why = ERROR, [f"Stopped early: {error}"]
         audit.returns.listen_once_more()
     except master.interruptions:

@@ -81,6 +81,8 @@ def from_interfaces(interfaces: Any, source: str = "live", age_s: int | None = 0
         mac = parse_mac(interface.get("hwaddr"))
         if mac:
             macs.add(mac)
+        if interface.get("up") is False:
+            continue  # the kernel answers for no address of it
         if not mac or _NO_ARP.fullmatch(dev):
             unbound += [(ip, dev) for ip, _ in _addresses(interface, MAX_UNBOUND)]
         else:

@@ -68,6 +68,7 @@ class Returns:
         self._master, self.clock = master, clock
         self.timeout_s, self._check_timeout_s = timeout_s, check_timeout_s
         self.job_ids: list[str] = []
+        self.asked: dict[str, set[str]] = {}  # function to the minions that were sent it
         self.conflicts: set[str] = set()
         self._open: dict[str, Job] = {}
         self._digests: dict[tuple[str, str], Digest] = {}  # jid, minion: of the return that counts
@@ -80,6 +81,7 @@ class Returns:
         job = self._publish(tgt, tgt_type, fun, kwarg, arg, self.timeout_s)
         if job.jid:
             self.job_ids.append(job.jid)
+            self.asked.setdefault(fun, set()).update(job.minions)
         return job
 
     def gather(self, jobs: Iterable[Job]) -> None:

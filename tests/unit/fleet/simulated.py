@@ -7,7 +7,7 @@ class Master:
     ``answers``: function to minion to what it returns; a callable gets the job's keywords.
     """
 
-    interruptions = (KeyboardInterrupt,)
+    interruptions, failures = (KeyboardInterrupt,), (RuntimeError,)
 
     def __init__(self, tables, interfaces, revalidate=None, grains=None):
         self.answers = {

@@ -43,7 +43,7 @@ def audit(master, **options):
 
 def heal(master, **options):
     options = parsed(**{**HEAL, **options})
-    return heal_run.heal(audited(master, options), options, RuntimeError)
+    return heal_run.heal(audited(master, options), options)
 
 
 def healed(kwarg):
@@ -117,6 +117,48 @@ def test_mistyped_machines_are_an_error_and_make_no_address_gone():
     master.grains = {"former": grains(DEAD, "192.0.2.7", 60)}
     with pytest.raises(ValueError, match=r"^no minion matches machines=\['wrokers'\] \(list\)$"):
         audit(master, machines=["wrokers"], networks="192.0.2.0/24")
+
+
+class Busy(Master):
+    """The master takes no job about interfaces any more."""
+
+    def publish(self, tgt, tgt_type, fun, arg, kwarg):
+        if fun == "network.interfaces" and "w2" in tgt:
+            raise RuntimeError("the master is busy")
+        return super().publish(tgt, tgt_type, fun, arg, kwarg)
+
+
+def test_audit_stopped_by_the_master_returns_what_is_known():
+    hosts = {"db1": {}, "w1": interfaces(BORN, IP), "w2": {}, "w3": {}}
+    answer = audit(Busy({"db1": [row()]}, hosts), batch=1)
+    assert [each["machine"] for each in answer["wrong"]] == ["w1"]
+    why = {each["minion"]: each["why"] for each in answer["silent"]}
+    assert why == dict.fromkeys(("w2", "w3"), "not asked: the master is busy")
+    assert answer["summary"][-1] == "Stopped early: the master is busy"
+    assert answer["retcode"] == 2 + 4
+
+
+def test_name_in_a_list_that_is_no_minion_is_silent():
+    master = Master({"db1": [row()]}, {"w": interfaces(BORN, IP), "db1": {}})
+    answer = audit(master, tgt=["db1", "db9"], machines=["w", "db1", "w9"])
+    assert answer["silent"] == [
+        {"minion": name, "why": "no minion of this name is accepted here"} for name in ("db9", "w9")
+    ]
+    assert answer["retcode"] == 2 + 4
+
+
+class Registering(Master):
+    """A hostile minion has registered names that match the databases' target."""
+
+    def match(self, tgt, tgt_type):
+        return super().match(tgt, tgt_type) | {f"db{number}" for number in range(100, 1100)}
+
+
+def test_matched_name_without_an_accepted_key_is_not_asked():
+    master = Registering({"db1": [row()]}, {"w": interfaces(BORN, IP), "db1": {}})
+    answer = audit(master)
+    assert (answer["silent"], answer["retcode"]) == ([], 2)
+    assert [each[0] for each in master.sent if each[1] == "arp.list"] == [["db1"]]
 
 
 def test_lying_database_has_few_questions_asked():
@@ -275,6 +317,24 @@ def test_interrupted_audit_names_who_was_not_asked(jobs):
         wanted = asked.count(name) < (2 if name in tables else 1)
         assert (why.get(name) == "not asked: interrupted") is wanted, (name, why)
     assert answer["counts"]["databases"] == min(jobs, 2)
+
+
+class InterruptedWait(Master):
+    """A person ends the run while the machines are waited for."""
+
+    def events(self, wait_s):
+        if self.sent[-1][1] == "network.interfaces":
+            raise KeyboardInterrupt
+        return super().events(wait_s)
+
+
+def test_interrupted_audit_tells_who_was_asked_and_who_was_not():
+    hosts = {f"w{n}": interfaces(BORN, f"192.0.2.{n}") for n in range(3)}
+    answer = audit(InterruptedWait({"db1": [row()]}, hosts), batch=2)
+    why = {each["minion"]: each["why"] for each in answer["silent"]}
+    assert (
+        sorted(why.values()) == ["no answer yet: interrupted"] * 2 + ["not asked: interrupted"] * 2
+    )
 
 
 class InterruptedWave(Master):

@@ -120,6 +120,15 @@ def test_claim_of_another_machine_hides_no_wrong_entry():
     assert (found(verdict)[0], verdict.counts["flux"]) == ({IP}, 0)
 
 
+def test_address_on_a_card_that_is_down_is_nobodys():
+    """A standby that has the address on a card that is down claims nothing."""
+    facts = {"active": asked(BORN, IP), "standby": inventory.from_interfaces(
+        {"eth0": interface(OTHER, IP, up=False)}
+    )}  # fmt: skip
+    verdict = compared([row(mac=BORN)], facts)
+    assert (found(verdict), verdict.counts["agree"]) == (NOTHING, 1)
+
+
 def test_secondary_address_is_compared():
     eth0 = interface(BORN)
     eth0["secondary"] = [{"type": "inet", "address": IP, "label": "eth0:1"}]
