@@ -1,4 +1,9 @@
-"""A fleet in memory: a master whose minions answer jobs from tables."""
+"""A fleet in memory: a master whose minions answer jobs from tables; whole runs on it."""
+
+from arp_engine.fleet import arguments, heal_run, inventory
+from arp_engine.fleet.audit import Audit
+from arp_engine.fleet.returns import Returns
+from arp_engine.fleet.settings import Settings
 
 
 class Master:
@@ -62,3 +67,48 @@ class Master:
 
     def progress(self, **numbers):
         self.reports.append(numbers)
+
+
+DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+IP = "192.0.2.90"
+AUDIT = {
+    "tgt": "db*", "tgt_type": "glob", "truth": "live", "machines": "*", "machines_type": "glob",
+    "networks": None, "exclude": None, "report": None, "limit": 100, "timeout": None, "batch": 200,
+    "fabric": None, "sample": None,
+}  # fmt: skip
+HEAL = {"share": "1/3", "pause": 0, "budget": 10_000, "rate": 500, "test": False}
+
+
+def row(ip=IP, mac=DEAD, **more):
+    """One row as arp.list returns it."""
+    return {"ip": ip, "mac": mac, "dev": "eth0", "state": "REACHABLE", "owner": "", **more}
+
+
+def interfaces(mac, *ips):
+    return {"eth0": {"hwaddr": mac, "up": True, "inet": [{"address": ip} for ip in ips]}}
+
+
+def audited(master, options):
+    return Audit(master, Returns(master, 5, 3, master.clock), options)
+
+
+def parsed(**options):
+    return arguments.parse_all({**AUDIT, **options}, Settings())
+
+
+def audit(master, **options):
+    return audited(master, parsed(**options)).answer()
+
+
+def heal(master, **options):
+    options = parsed(**{**HEAL, **options})
+    return heal_run.heal(audited(master, options), options)
+
+
+def healed(kwarg):
+    rows = [{"ip": ip, "dev": kwarg["dev"], "old": DEAD, "new": BORN} for ip in kwarg["ip"]]
+    return {"healed": rows, "entries": []}
+
+
+def grains(mac, ip, age_s):
+    return inventory.from_interfaces(interfaces(mac, ip), "cached", age_s)

@@ -3,72 +3,20 @@
 import re
 
 import pytest
-from arp_engine.fleet import acknowledge, arguments, heal_run, inventory, truth_file
-from arp_engine.fleet.audit import Audit
-from arp_engine.fleet.returns import Returns
-from arp_engine.fleet.settings import Settings
 from arp_engine.table import listing, parse
-from simulated import Master
-
-DEAD, BORN = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
-IP = "192.0.2.90"
-AUDIT = {
-    "tgt": "db*", "tgt_type": "glob", "truth": "live", "machines": "*", "machines_type": "glob",
-    "networks": None, "exclude": None, "report": None, "limit": 100, "timeout": None, "batch": 200,
-    "fabric": None, "sample": None,
-}  # fmt: skip
-HEAL = {"share": "1/3", "pause": 0, "budget": 10_000, "rate": 500, "test": False}
-
-
-def row(ip=IP, mac=DEAD, **more):
-    """One row as arp.list returns it."""
-    return {"ip": ip, "mac": mac, "dev": "eth0", "state": "REACHABLE", "owner": "", **more}
-
-
-def interfaces(mac, *ips):
-    return {"eth0": {"hwaddr": mac, "up": True, "inet": [{"address": ip} for ip in ips]}}
-
-
-def audited(master, options):
-    return Audit(master, Returns(master, 5, 3, master.clock), options)
-
-
-def parsed(**options):
-    return arguments.parse_all({**AUDIT, **options}, Settings())
-
-
-def audit(master, **options):
-    return audited(master, parsed(**options)).answer()
-
-
-def heal(master, **options):
-    options = parsed(**{**HEAL, **options})
-    return heal_run.heal(audited(master, options), options)
-
-
-def healed(kwarg):
-    rows = [{"ip": ip, "dev": kwarg["dev"], "old": DEAD, "new": BORN} for ip in kwarg["ip"]]
-    return {"healed": rows, "entries": []}
-
-
-class NotConnected(Master):
-    """The master cannot send a job to db2 any more."""
-
-    def publish(self, tgt, tgt_type, fun, arg, kwarg):
-        if fun == "arp.revalidate" and "db2" in tgt:
-            raise RuntimeError("the master is away")
-        return super().publish(tgt, tgt_type, fun, arg, kwarg)
-
-
-def test_heal_stopped_by_the_master_returns_what_was_done():
-    tables = {"db1": lambda kwarg: [row(mac=BORN if kwarg else DEAD)], "db2": [row()]}
-    master = NotConnected(tables, {"w": interfaces(BORN, IP)}, {"db1": healed, "db2": healed})
-    answer = heal(master)
-    assert answer["counts"]["entries"] == 2
-    assert [each["minion"] for each in answer["healed"]] == ["db1"]
-    assert "db2" in [each["minion"] for each in answer["not_reached"]]
-    assert answer["summary"][-1] == "Stopped early: the master is away"
-    assert answer["interrupted"] is False
+from simulated import (
+    BORN,
+    DEAD,
+    IP,
+    Master,
+    audit,
+    audited,
+    grains,
+    heal,
+    interfaces,
+    parsed,
+    row,
+)
 
 
 def test_audit_names_wrong_entries_and_silent_machines():
@@ -117,25 +65,6 @@ def test_mistyped_machines_are_an_error_and_make_no_address_gone():
     master.grains = {"former": grains(DEAD, "192.0.2.7", 60)}
     with pytest.raises(ValueError, match=r"^no minion matches machines=\['wrokers'\] \(list\)$"):
         audit(master, machines=["wrokers"], networks="192.0.2.0/24")
-
-
-class Busy(Master):
-    """The master takes no job about interfaces any more."""
-
-    def publish(self, tgt, tgt_type, fun, arg, kwarg):
-        if fun == "network.interfaces" and "w2" in tgt:
-            raise RuntimeError("the master is busy")
-        return super().publish(tgt, tgt_type, fun, arg, kwarg)
-
-
-def test_audit_stopped_by_the_master_returns_what_is_known():
-    hosts = {"db1": {}, "w1": interfaces(BORN, IP), "w2": {}, "w3": {}}
-    answer = audit(Busy({"db1": [row()]}, hosts), batch=1)
-    assert [each["machine"] for each in answer["wrong"]] == ["w1"]
-    why = {each["minion"]: each["why"] for each in answer["silent"]}
-    assert why == dict.fromkeys(("w2", "w3"), "not asked: the master is busy")
-    assert answer["summary"][-1] == "Stopped early: the master is busy"
-    assert answer["retcode"] == 2 + 4
 
 
 def test_name_in_a_list_that_is_no_minion_is_silent():
@@ -226,139 +155,6 @@ def test_declared_network_mac_is_not_asked_about():
     assert not [each for each in master.sent if each[1] == "arp.diagnose"]
 
 
-def grains(mac, ip, age_s):
-    return inventory.from_interfaces(interfaces(mac, ip), "cached", age_s)
-
-
-@pytest.mark.parametrize(("age_days", "unproven"), [(29, 1), (31, 0)])
-def test_grains_older_than_memory_days_contradict_nobody(age_days, unproven):
-    master = Master({"db1": [row()]}, {"w": None, "db1": interfaces(DEAD, "192.0.2.1")})
-    master.grains = {"w": grains(BORN, IP, age_days * 86400)}
-    answer = audit(master)
-    assert (len(answer["unproven"]) > 0 and answer["unproven"][0]["machine"] == "w") is bool(
-        unproven
-    )
-    assert "w" in {each["minion"] for each in answer["silent"]}
-
-
-def test_cached_truth_asks_the_machines_that_an_entry_disagrees_with():
-    master = Master(
-        {"db1": [row()]}, {"w": interfaces(BORN, IP), "idle": interfaces(DEAD, "192.0.2.7")}
-    )
-    master.grains = {"w": grains(BORN, IP, 60), "idle": grains(DEAD, "192.0.2.7", 60)}
-    answer = audit(master, truth="cached")
-    assert [each["truth"] for each in answer["wrong"]] == ["live"]
-    assert [each[0] for each in master.sent if each[1] == "network.interfaces"] == [["w"]]
-    assert "does not see" in answer["summary"][-1]
-
-
-def test_sample_tells_how_far_the_cached_grains_are_right():
-    hosts = {f"w{n}": interfaces(BORN, f"192.0.2.{n}") for n in range(1, 101)}
-    hosts["db1"] = interfaces(BORN, "192.0.2.200")
-    master = Master({"db1": [row("192.0.2.1", BORN)]}, hosts)
-    master.grains = {f"w{n}": grains(DEAD, f"192.0.2.{n}", 60) for n in range(1, 101)}
-    answer = audit(master, truth="cached", sample="5%")
-    asked = [name for each in master.sent if each[1] == "network.interfaces" for name in each[0]]
-    assert len(set(asked)) in (5, 6), "and the one behind the entry"
-    assert "Sample: 5 of 5 machines differ from their cached grains." in answer["summary"]
-
-
-def test_truth_from_a_file_asks_no_machine():
-    master = Master({"db1": [row()]}, {})
-    options = parsed()
-    options["truth"], options["truth_file"] = (
-        "file",
-        {"w": grains(BORN, IP, 5)._replace(source="file")},
-    )
-    answer = audited(master, options).answer()
-    assert [(each["machine"], each["truth"]) for each in answer["wrong"]] == [("w", "file")]
-    assert (answer["silent"], answer["retcode"]) == ([], 2)
-    assert [each[1] for each in master.sent] == ["arp.list"]
-
-
-def test_old_rows_of_the_truth_file_contradict_nobody():
-    master = Master({"db1": [row(), row("192.0.2.7", BORN)]}, {})
-    options = parsed()
-    options["truth"], options["truth_file"] = (
-        "file",
-        {
-            "old": grains(BORN, IP, 31 * 86400)._replace(source="file"),
-            "young": grains(BORN, "192.0.2.7", None)._replace(source="file"),
-        },
-    )
-    answer = audited(master, options).answer()
-    assert (answer["wrong"], answer["counts"]["agree"]) == ([], 1)
-    assert [each["minion"] for each in answer["silent"]] == ["old"]
-
-
-class Interrupted(Master):
-    """A person ends the run when so many jobs were sent."""
-
-    def __init__(self, jobs, *words):
-        super().__init__(*words)
-        self.jobs_left = jobs
-
-    def publish(self, *words):
-        self.jobs_left -= 1
-        if self.jobs_left < 0:
-            raise KeyboardInterrupt
-        return super().publish(*words)
-
-
-@pytest.mark.parametrize("jobs", range(4))
-def test_interrupted_audit_names_who_was_not_asked(jobs):
-    tables = {"db1": [row()], "db2": [row()]}
-    hosts = {"db1": {}, "db2": {}, "w": interfaces(BORN, IP)}
-    answer = audit(Interrupted(jobs, tables, hosts), batch=1)
-    assert answer["retcode"] == 130
-    why = {each["minion"]: each["why"] for each in answer["silent"]}
-    asked = ["db1", "db2", "db1", "db2", "w"][:jobs]
-    for name in set(tables) | set(hosts):
-        wanted = asked.count(name) < (2 if name in tables else 1)
-        assert (why.get(name) == "not asked: interrupted") is wanted, (name, why)
-    assert answer["counts"]["databases"] == min(jobs, 2)
-
-
-class InterruptedWait(Master):
-    """A person ends the run while the machines are waited for."""
-
-    def events(self, wait_s):
-        if self.sent[-1][1] == "network.interfaces":
-            raise KeyboardInterrupt
-        return super().events(wait_s)
-
-
-def test_interrupted_audit_tells_who_was_asked_and_who_was_not():
-    hosts = {f"w{n}": interfaces(BORN, f"192.0.2.{n}") for n in range(3)}
-    answer = audit(InterruptedWait({"db1": [row()]}, hosts), batch=2)
-    why = {each["minion"]: each["why"] for each in answer["silent"]}
-    assert (
-        sorted(why.values()) == ["no answer yet: interrupted"] * 2 + ["not asked: interrupted"] * 2
-    )
-
-
-class InterruptedWave(Master):
-    """A person ends the run when db1 has answered and db2 has not."""
-
-    def publish(self, tgt, tgt_type, fun, arg, kwarg):
-        self.is_heal = fun == "arp.revalidate"
-        return super().publish(tgt, tgt_type, fun, arg, kwarg)
-
-    def events(self, wait_s):
-        if self.is_heal and not self._bus:
-            raise KeyboardInterrupt
-        return super().events(wait_s)
-
-
-def test_interrupted_wave_loses_no_answer():
-    tables = {"db1": [row()], "db2": [row()]}
-    master = InterruptedWave(tables, {"w": interfaces(BORN, IP)}, {"db1": healed})
-    answer = heal(master, share=1)
-    assert [each["minion"] for each in answer["healed"]] == ["db1"]
-    assert {"minion": "db2", "why": "interrupted before it answered"} in answer["not_reached"]
-    assert (answer["retcode"], answer["interrupted"]) == (130, True)
-
-
 def test_heal_counts_add_up_and_has_the_exit_code_of_audit():
     ips = [f"192.0.2.{n}" for n in range(1, 6)]
     twice = "192.0.2.9"
@@ -391,84 +187,6 @@ def test_address_claimed_twice_is_the_exit_code_of_a_heal_too():
     hosts = {"w": interfaces(BORN, IP), "other": interfaces("02:00:00:00:00:0c", IP), "db1": {}}
     done = heal(Master({"db1": [row(IP, BORN)]}, hosts))
     assert (done["asked"], done["retcode"]) == (0, 2)
-
-
-def known(**item):
-    return acknowledge.parse_all([{"why": "old load balancer", **item}])
-
-
-@pytest.mark.parametrize(
-    ("item", "code", "line"),
-    [
-        ({"address": IP}, 0, "1 entry acknowledged."),
-        ({"address": "192.0.2.0/24", "until": "2999-01-01"}, 0, "1 entry acknowledged."),
-        ({"mac": DEAD}, 0, "1 entry acknowledged."),
-        (
-            {"address": IP, "until": "2020-01-01"},
-            2,
-            "The acknowledgement of 192.0.2.90 has expired",
-        ),
-        ({"address": "192.0.2.7"}, 2, "1 wrong"),
-    ],
-    ids=["address", "network", "mac", "expired", "another"],
-)
-def test_acknowledged_finding_is_shown_and_costs_no_exit_code(item, code, line):
-    options = parsed()
-    options["acknowledged"] = known(**item)
-    master = Master({"db1": [row()]}, {"w": interfaces(BORN, IP), "db1": {}})
-    answer = audited(master, options).answer()
-    assert answer["retcode"] == code
-    assert line in " ".join(answer["summary"])
-    if not code:
-        [shown] = answer["acknowledged"]
-        assert (shown["finding"], shown["why"]) == ("wrong", "old load balancer")
-
-
-@pytest.mark.parametrize(
-    ("item", "line"),
-    [
-        ("x", "item 1: needs either address or mac"),
-        ({"why": "x"}, "item 1: needs either"),
-        ({"address": IP}, "item 1: why is missing"),
-        ({"address": "x", "why": "x"}, "item 1: address: 'x' is not an IPv4"),
-        ({"mac": 5, "why": "x"}, "item 1: mac: 5 is not a MAC"),
-        ({"mac": DEAD, "why": "x", "until": "soon"}, "until: 'soon' is not a date"),
-    ],
-)
-def test_bad_acknowledgement_is_one_line(item, line):
-    with pytest.raises(ValueError, match=r"^[^\n]*$") as refused:
-        acknowledge.parse_all([item])
-    assert line in str(refused.value)
-
-
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
-def test_truth_file_is_read_by_columns(end):
-    lines = ["machine,address,mac,age_s", f"w,{IP},{BORN},60", f"w,2001:db8::1,{BORN},", ""]
-    text = end.join(lines)
-    host = truth_file.parse_truth(text)["w"]
-    assert host.addresses == [(IP, "", BORN), ("2001:db8::1", "", BORN)]
-    assert (host.source, host.live, host.age_s) == ("file", True, None)
-
-
-COLUMNS = "address,mac,machine"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "root:x:0:0:secret\n",
-        f"address,mac,machine\n{IP},secret,w\n",
-        f"address,mac,machine\n{IP}\n",
-        f"address,mac,machine,age_s\n{IP},{BORN},w,{'9' * 5000}\n",
-        f'address,mac,machine\n{IP},{BORN},"{"secret" * 30_000}"\n',
-    ],
-    ids=["empty", "passwd", "bad mac", "short", "long age", "long field"],
-)
-def test_bad_truth_file_names_a_line_and_nothing_in_it(text):
-    with pytest.raises(ValueError, match=r"^truth: line [12]") as refused:
-        truth_file.parse_truth(text)
-    assert "secret" not in str(refused.value)
 
 
 def test_settled_is_what_left_the_table_or_is_right_by_a_live_answer():

@@ -1,0 +1,121 @@
+"""An audit or a heal that a person or the master ends early: what is known is not lost."""
+
+import pytest
+from simulated import (
+    BORN,
+    DEAD,
+    IP,
+    Master,
+    audit,
+    heal,
+    healed,
+    interfaces,
+    row,
+)
+
+
+class NotConnected(Master):
+    """The master cannot send a job to db2 any more."""
+
+    def publish(self, tgt, tgt_type, fun, arg, kwarg):
+        if fun == "arp.revalidate" and "db2" in tgt:
+            raise RuntimeError("the master is away")
+        return super().publish(tgt, tgt_type, fun, arg, kwarg)
+
+
+def test_heal_stopped_by_the_master_returns_what_was_done():
+    tables = {"db1": lambda kwarg: [row(mac=BORN if kwarg else DEAD)], "db2": [row()]}
+    master = NotConnected(tables, {"w": interfaces(BORN, IP)}, {"db1": healed, "db2": healed})
+    answer = heal(master)
+    assert answer["counts"]["entries"] == 2
+    assert [each["minion"] for each in answer["healed"]] == ["db1"]
+    assert "db2" in [each["minion"] for each in answer["not_reached"]]
+    assert answer["summary"][-1] == "Stopped early: the master is away"
+    assert answer["interrupted"] is False
+
+
+class Busy(Master):
+    """The master takes no job about interfaces any more."""
+
+    def publish(self, tgt, tgt_type, fun, arg, kwarg):
+        if fun == "network.interfaces" and "w2" in tgt:
+            raise RuntimeError("the master is busy")
+        return super().publish(tgt, tgt_type, fun, arg, kwarg)
+
+
+def test_audit_stopped_by_the_master_returns_what_is_known():
+    hosts = {"db1": {}, "w1": interfaces(BORN, IP), "w2": {}, "w3": {}}
+    answer = audit(Busy({"db1": [row()]}, hosts), batch=1)
+    assert [each["machine"] for each in answer["wrong"]] == ["w1"]
+    why = {each["minion"]: each["why"] for each in answer["silent"]}
+    assert why == dict.fromkeys(("w2", "w3"), "not asked: the master is busy")
+    assert answer["summary"][-1] == "Stopped early: the master is busy"
+    assert answer["retcode"] == 2 + 4
+
+
+class Interrupted(Master):
+    """A person ends the run when so many jobs were sent."""
+
+    def __init__(self, jobs, *words):
+        super().__init__(*words)
+        self.jobs_left = jobs
+
+    def publish(self, *words):
+        self.jobs_left -= 1
+        if self.jobs_left < 0:
+            raise KeyboardInterrupt
+        return super().publish(*words)
+
+
+@pytest.mark.parametrize("jobs", range(4))
+def test_interrupted_audit_names_who_was_not_asked(jobs):
+    tables = {"db1": [row()], "db2": [row()]}
+    hosts = {"db1": {}, "db2": {}, "w": interfaces(BORN, IP)}
+    answer = audit(Interrupted(jobs, tables, hosts), batch=1)
+    assert answer["retcode"] == 130
+    why = {each["minion"]: each["why"] for each in answer["silent"]}
+    asked = ["db1", "db2", "db1", "db2", "w"][:jobs]
+    for name in set(tables) | set(hosts):
+        wanted = asked.count(name) < (2 if name in tables else 1)
+        assert (why.get(name) == "not asked: interrupted") is wanted, (name, why)
+    assert answer["counts"]["databases"] == min(jobs, 2)
+
+
+class InterruptedWait(Master):
+    """A person ends the run while the machines are waited for."""
+
+    def events(self, wait_s):
+        if self.sent[-1][1] == "network.interfaces":
+            raise KeyboardInterrupt
+        return super().events(wait_s)
+
+
+def test_interrupted_audit_tells_who_was_asked_and_who_was_not():
+    hosts = {f"w{n}": interfaces(BORN, f"192.0.2.{n}") for n in range(3)}
+    answer = audit(InterruptedWait({"db1": [row()]}, hosts), batch=2)
+    why = {each["minion"]: each["why"] for each in answer["silent"]}
+    assert (
+        sorted(why.values()) == ["no answer yet: interrupted"] * 2 + ["not asked: interrupted"] * 2
+    )
+
+
+class InterruptedWave(Master):
+    """A person ends the run when db1 has answered and db2 has not."""
+
+    def publish(self, tgt, tgt_type, fun, arg, kwarg):
+        self.is_heal = fun == "arp.revalidate"
+        return super().publish(tgt, tgt_type, fun, arg, kwarg)
+
+    def events(self, wait_s):
+        if self.is_heal and not self._bus:
+            raise KeyboardInterrupt
+        return super().events(wait_s)
+
+
+def test_interrupted_wave_loses_no_answer():
+    tables = {"db1": [row()], "db2": [row()]}
+    master = InterruptedWave(tables, {"w": interfaces(BORN, IP)}, {"db1": healed})
+    answer = heal(master, share=1)
+    assert [each["minion"] for each in answer["healed"]] == ["db1"]
+    assert {"minion": "db2", "why": "interrupted before it answered"} in answer["not_reached"]
+    assert (answer["retcode"], answer["interrupted"]) == (130, True)

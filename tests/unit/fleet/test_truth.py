@@ -1,0 +1,155 @@
+"""What is compared with: cached grains, a file; and findings that are known."""
+
+import pytest
+from arp_engine.fleet import acknowledge, truth_file
+from simulated import (
+    BORN,
+    DEAD,
+    IP,
+    Master,
+    audit,
+    audited,
+    grains,
+    interfaces,
+    parsed,
+    row,
+)
+
+
+@pytest.mark.parametrize(("age_days", "unproven"), [(29, 1), (31, 0)])
+def test_grains_older_than_memory_days_contradict_nobody(age_days, unproven):
+    master = Master({"db1": [row()]}, {"w": None, "db1": interfaces(DEAD, "192.0.2.1")})
+    master.grains = {"w": grains(BORN, IP, age_days * 86400)}
+    answer = audit(master)
+    assert (len(answer["unproven"]) > 0 and answer["unproven"][0]["machine"] == "w") is bool(
+        unproven
+    )
+    assert "w" in {each["minion"] for each in answer["silent"]}
+
+
+def test_cached_truth_asks_the_machines_that_an_entry_disagrees_with():
+    master = Master(
+        {"db1": [row()]}, {"w": interfaces(BORN, IP), "idle": interfaces(DEAD, "192.0.2.7")}
+    )
+    master.grains = {"w": grains(BORN, IP, 60), "idle": grains(DEAD, "192.0.2.7", 60)}
+    answer = audit(master, truth="cached")
+    assert [each["truth"] for each in answer["wrong"]] == ["live"]
+    assert [each[0] for each in master.sent if each[1] == "network.interfaces"] == [["w"]]
+    assert "does not see" in answer["summary"][-1]
+
+
+def test_sample_tells_how_far_the_cached_grains_are_right():
+    hosts = {f"w{n}": interfaces(BORN, f"192.0.2.{n}") for n in range(1, 101)}
+    hosts["db1"] = interfaces(BORN, "192.0.2.200")
+    master = Master({"db1": [row("192.0.2.1", BORN)]}, hosts)
+    master.grains = {f"w{n}": grains(DEAD, f"192.0.2.{n}", 60) for n in range(1, 101)}
+    answer = audit(master, truth="cached", sample="5%")
+    asked = [name for each in master.sent if each[1] == "network.interfaces" for name in each[0]]
+    assert len(set(asked)) in (5, 6), "and the one behind the entry"
+    assert "Sample: 5 of 5 machines differ from their cached grains." in answer["summary"]
+
+
+def test_truth_from_a_file_asks_no_machine():
+    master = Master({"db1": [row()]}, {})
+    options = parsed()
+    options["truth"], options["truth_file"] = (
+        "file",
+        {"w": grains(BORN, IP, 5)._replace(source="file")},
+    )
+    answer = audited(master, options).answer()
+    assert [(each["machine"], each["truth"]) for each in answer["wrong"]] == [("w", "file")]
+    assert (answer["silent"], answer["retcode"]) == ([], 2)
+    assert [each[1] for each in master.sent] == ["arp.list"]
+
+
+def test_old_rows_of_the_truth_file_contradict_nobody():
+    master = Master({"db1": [row(), row("192.0.2.7", BORN)]}, {})
+    options = parsed()
+    options["truth"], options["truth_file"] = (
+        "file",
+        {
+            "old": grains(BORN, IP, 31 * 86400)._replace(source="file"),
+            "young": grains(BORN, "192.0.2.7", None)._replace(source="file"),
+        },
+    )
+    answer = audited(master, options).answer()
+    assert (answer["wrong"], answer["counts"]["agree"]) == ([], 1)
+    assert [each["minion"] for each in answer["silent"]] == ["old"]
+
+
+def known(**item):
+    return acknowledge.parse_all([{"why": "old load balancer", **item}])
+
+
+@pytest.mark.parametrize(
+    ("item", "code", "line"),
+    [
+        ({"address": IP}, 0, "1 entry acknowledged."),
+        ({"address": "192.0.2.0/24", "until": "2999-01-01"}, 0, "1 entry acknowledged."),
+        ({"mac": DEAD}, 0, "1 entry acknowledged."),
+        (
+            {"address": IP, "until": "2020-01-01"},
+            2,
+            "The acknowledgement of 192.0.2.90 has expired",
+        ),
+        ({"address": "192.0.2.7"}, 2, "1 wrong"),
+    ],
+    ids=["address", "network", "mac", "expired", "another"],
+)
+def test_acknowledged_finding_is_shown_and_costs_no_exit_code(item, code, line):
+    options = parsed()
+    options["acknowledged"] = known(**item)
+    master = Master({"db1": [row()]}, {"w": interfaces(BORN, IP), "db1": {}})
+    answer = audited(master, options).answer()
+    assert answer["retcode"] == code
+    assert line in " ".join(answer["summary"])
+    if not code:
+        [shown] = answer["acknowledged"]
+        assert (shown["finding"], shown["why"]) == ("wrong", "old load balancer")
+
+
+@pytest.mark.parametrize(
+    ("item", "line"),
+    [
+        ("x", "item 1: needs either address or mac"),
+        ({"why": "x"}, "item 1: needs either"),
+        ({"address": IP}, "item 1: why is missing"),
+        ({"address": "x", "why": "x"}, "item 1: address: 'x' is not an IPv4"),
+        ({"mac": 5, "why": "x"}, "item 1: mac: 5 is not a MAC"),
+        ({"mac": DEAD, "why": "x", "until": "soon"}, "until: 'soon' is not a date"),
+    ],
+)
+def test_bad_acknowledgement_is_one_line(item, line):
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as refused:
+        acknowledge.parse_all([item])
+    assert line in str(refused.value)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
+def test_truth_file_is_read_by_columns(end):
+    lines = ["machine,address,mac,age_s", f"w,{IP},{BORN},60", f"w,2001:db8::1,{BORN},", ""]
+    text = end.join(lines)
+    host = truth_file.parse_truth(text)["w"]
+    assert host.addresses == [(IP, "", BORN), ("2001:db8::1", "", BORN)]
+    assert (host.source, host.live, host.age_s) == ("file", True, None)
+
+
+COLUMNS = "address,mac,machine"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "root:x:0:0:secret\n",
+        f"address,mac,machine\n{IP},secret,w\n",
+        f"address,mac,machine\n{IP}\n",
+        f"address,mac,machine,age_s\n{IP},{BORN},w,{'9' * 5000}\n",
+        f'address,mac,machine\n{IP},{BORN},"{"secret" * 30_000}"\n',
+    ],
+    ids=["empty", "passwd", "bad mac", "short", "long age", "long field"],
+)
+def test_bad_truth_file_names_a_line_and_nothing_in_it(text):
+    with pytest.raises(ValueError, match=r"^truth: line [12]") as refused:
+        truth_file.parse_truth(text)
+    assert "secret" not in str(refused.value)
