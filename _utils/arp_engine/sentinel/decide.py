@@ -137,6 +137,17 @@ class Decider:
             doubt.state = LOOKING_BACK
             self._file(doubt)
 
+    def on_owner(self, key: codec.Key) -> bool:
+        """Give up the probe of an entry that has an owner by now; tell whether there was one.
+
+        An answer to its next frame would change the entry.
+        """
+        doubt = self._doubt_of(key)
+        if not (doubt and doubt.question and self.usable_entry(key)) or self.may_be_probed(key):
+            return False
+        self.on_probe_result(doubt.question, ProbeResult(0, 0, {}))
+        return True
+
     def next_question(self, is_urgent: bool = False) -> tuple[Question, Schedule] | None:
         """Return the next probe to be sent now. It takes the place of one about that address.
 

@@ -264,6 +264,8 @@ class _Session:
                 else:
                     for change in self._cache.take(messages):
                         self._decider.on_neighbour_change(change)
+                        if self._decider.on_owner(change.key):
+                            self._asker.drop(change.key)
             if lost:
                 now = self._clock()
                 line = "netlink buffer overrun (ENOBUFS): reads the table again; nothing to do"

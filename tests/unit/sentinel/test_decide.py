@@ -142,7 +142,7 @@ def test_every_action_in_the_table_is_a_method_and_every_one_is_used():
     actions = {action for _state, *names in steps for action in names}
     assert all(callable(getattr(decide.Decider, action)) for action in actions)
     used_elsewhere = {"usable_entry", "may_be_probed", "in_progress", "doubt", "next_question",
-                      "next_due", "urgent_due", "is_busy", "on_neighbour_change",
+                      "next_due", "urgent_due", "is_busy", "on_neighbour_change", "on_owner",
                       "on_probe_result", "on_stop"}  # fmt: skip
     public = {name for name in vars(decide.Decider) if not name.startswith("_")}
     assert public == actions | used_elsewhere
@@ -526,6 +526,18 @@ def test_a_mac_that_came_during_the_probe_is_not_deleted():
     scene.set(scene.keys[0], OTHER)
     scene.result(scene.keys[0], NEW)
     assert (scene.state(), scene.said) == (QUEUED, ["changed"])
+
+
+def test_an_entry_that_gets_an_owner_during_its_probe_is_given_up():
+    scene = Scene()
+    key = scene.keys[0]
+    scene.syn()
+    scene.turn()
+    assert not scene.decider.on_owner(key)
+    scene.set(key, OLD, PERMANENT)
+    assert scene.decider.on_owner(key)
+    scene.result(key, NEW)  # of a frame that had left before
+    assert (scene.state(), scene.turn(), scene.said) == (CLEAR, None, [])
 
 
 def test_a_full_queue_has_room_for_trusted_evidence_alone():
