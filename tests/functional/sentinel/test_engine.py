@@ -12,6 +12,7 @@ import time
 import pytest
 import salt.engines
 import salt.loader
+import salt.scripts  # has Salt's programs fork, also on Python 3.14
 from arp_engine.formula import sentinel_unit
 from arp_engine.reporting import sentinel_status, sinks
 from conftest import BORN, DEAD
