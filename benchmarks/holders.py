@@ -138,11 +138,11 @@ def trials(scene, family, count, how, late_s=None):
             if now_s > from_s + SLACK_S and seen.get(name) != wanted:
                 lost.setdefault(name, (round(now_s - from_s, 2), seen.get(name)))
         time.sleep(SAMPLE_S)
-    voice.stdin.close()
-    voice.wait(10)
-    for each in asks:
+    for each in asks:  # which look back for ten seconds after their last change
         each.wait(60)
     still = table(family)
+    voice.stdin.close()
+    voice.wait(10)
     gone = [name for name in lost if still.get(name) != right[name][0]]
     return len(lost), len(gone), list(lost.items())[:3]
 
