@@ -124,7 +124,9 @@ class Contested:
     def add(self, key: Key, now: float, holder: bytes) -> bool:
         """Remember an address and its holder's MAC; return whether it is news."""
         is_known = self._until.pop(key, now) > now
-        self._until[key], self._holders[key] = now + CONTESTED_S, holder
+        self._until[key] = now + CONTESTED_S
+        if not is_known:  # later the entry may be another one's: of several answers to a broadcast
+            self._holders[key] = holder
         if len(self._until) > MAX_CONTESTED:
             oldest = next(iter(self._until))
             del self._until[oldest], self._holders[oldest]

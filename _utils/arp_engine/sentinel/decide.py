@@ -130,7 +130,8 @@ class Decider:
         """Look back at the holder of a contested address that another one's question has moved."""
         now = self._clock()
         holder = self._disputes.holder(doubt.key, now)
-        if doubt.state is CLEAR and holder and holder == mac_of(change.old):
+        is_proxy = self._disputes.is_proxy(doubt.key[0], holder, now)
+        if doubt.state is CLEAR and holder and holder == mac_of(change.old) and not is_proxy:
             taken = mac_of(change.new)
             heal = former_holders.Heal(holder, taken, ALTERNATING.reason, is_deleted=False)
             self._former.begin(doubt.key, heal, now)
@@ -196,9 +197,9 @@ class Decider:
 
     def _schedule(self, doubt: Doubt) -> Schedule:
         """Return how to ask; all hosts where an entry has just changed and takes no answer yet."""
-        if doubt.reason == ALTERNATING.reason and doubt.tries == 1:
-            return BROADCAST
         schedule = self._disputes.schedule(doubt.key, self._clock())
+        if doubt.reason == ALTERNATING.reason and doubt.tries == 1 and schedule is FAST:
+            return BROADCAST
         return URGENT if schedule is FAST and doubt.priority.is_urgent else schedule
 
     def next_due(self) -> float:

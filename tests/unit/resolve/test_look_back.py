@@ -82,7 +82,8 @@ def test_contested_address_is_asked_as_the_kernel_would():
     contested = Contested()
     assert contested.schedule(KEY, NOW) is FAST
     assert contested.add(KEY, NOW, FORMER)
-    assert not contested.add(KEY, NOW + 1, FORMER)
+    assert not contested.add(KEY, NOW + 1, TAKEN)
+    assert contested.holder(KEY, NOW + 1) == FORMER  # the first one
     assert contested.schedule(KEY, NOW + 2) is LIKE_THE_KERNEL
     assert sum(LIKE_THE_KERNEL.unicast_waits_s) >= 3.0
     assert contested.schedule(KEY, NOW + 1 + look_back.CONTESTED_S) is FAST
