@@ -200,10 +200,11 @@ class Run:
         """Let the look backs go on for some time."""
         end = time.monotonic() + seconds
         while (left_s := end - time.monotonic()) > 0:
-            self._turn(left_s)
+            if not self._turn(left_s):
+                time.sleep(left_s)
 
-    def _turn(self, max_wait_s: float) -> None:
-        """Send and receive what is due, then wait for more."""
+    def _turn(self, max_wait_s: float) -> bool:
+        """Send and receive what is due, then wait for more; return whether any is to come."""
         now = time.monotonic()
         self._ask_next()
         for key in self._retries.pop(now, BATCH):
@@ -222,9 +223,11 @@ class Run:
             self._tick(done, len(self._entries), self._report.healed_rows())
         due = min(self._asker.next_due() or float("inf"), self._backs.next_due())
         due = min(due, self._asker.room_due()) if self._todo else due
-        wait_s = min(due, self._retries.due()) - time.monotonic()
-        if wait_s > 0:
+        due = min(due, self._retries.due())
+        is_more_to_come = due < float("inf")  # an answer may have come before we could wait for it
+        if is_more_to_come and (wait_s := due - time.monotonic()) > 0:
             self._asker.wait(min(wait_s, max_wait_s))
+        return is_more_to_come
 
     def _ask_next(self) -> None:
         """Ask about as many entries as can be asked about now, each as it is now.

@@ -50,6 +50,28 @@ def between(arp, monkeypatch):
 
 
 @PAIR
+def test_nothing_is_waited_for_once_all_have_answered(arp, scene, address, monkeypatch):
+    from arp_engine.resolve.ask import Asker
+
+    original = Asker.wait
+
+    def wait(asker, seconds):
+        assert len(asker), "no question is under way"
+        original(asker, seconds)
+
+    monkeypatch.setattr(Asker, "wait", wait)
+    scene.worker(address)
+    mac = next(
+        line.split()[1]
+        for line in ip("-n", "worker", "link", "show", "w0").splitlines()
+        if "link/ether" in line
+    )
+    for _ in range(20):  # the answer is there before it can be waited for, now and then
+        scene.add(address, "stale", mac)
+        assert arp.revalidate(address)["confirmed"] == 1
+
+
+@PAIR
 def test_upper_layer_confirmed_entry_is_healed_by_a_probe(arp, scene, wire, address, monkeypatch):
     """No entry is written, none is put into PROBE: the kernel takes the answer by itself."""
     from arp_engine.netlink import rtnetlink
