@@ -20,7 +20,7 @@ SECOND_SYN_S = 3.5  # after the first, at most: TCP sends it after 1 s, 2 s with
 
 HALF_OPEN_MS = 150  # a SYN/ACK of ours waits for so long: few round trips take longer
 SYN_ACK_TIMEOUT_MS = 1000  # include/net/tcp.h: TCP_TIMEOUT_INIT
-HALF_OPEN_INTERVAL_S, HALF_OPEN_REST = 0.2, 1000  # as COUNTERS_INTERVAL_S and LISTING_REST below
+HALF_OPEN_INTERVAL_S, HALF_OPEN_REST = 0.19, 2000  # in the wake in which the counters are read
 
 COUNTERS_INTERVAL_S = 0.2  # from one reading of the counters to the next: 0.1 ms each
 LISTING_REST = 50  # times the CPU time of the last listing, until the next
@@ -70,8 +70,8 @@ class HalfOpenConnections:
 
     The SYN may contradict no entry: it came from behind a router, or by another device than its
     answer leaves by. The kernel sends a SYN/ACK again after a second; by then the entry is right.
-    Listing costs what the number of sockets costs, so it may take a thousandth of a core, and where
-    there are many sockets the retransmission comes first.
+    Listing costs what the number of sockets costs, so it may take half a thousandth of a core, and
+    where there are many sockets the retransmission comes first.
     """
 
     def __init__(
@@ -85,10 +85,6 @@ class HalfOpenConnections:
         self._due = clock() if sockets else float("inf")
         self._segments = -1  # that had come in when none was half open
         self._known: frozenset[int] = frozenset()  # cookies of the sockets that were seen
-
-    def next_due(self) -> float:
-        """Return when ``step`` is due."""
-        return self._due
 
     def step(self) -> set[codec.Key]:
         """Return the next hops of connections that are half open for some time, once each."""
@@ -169,5 +165,5 @@ class Unanswered:
         self.half_open = HalfOpenConnections(sockets, hops_of, clock)
 
     def next_due(self) -> float:
-        """Return when one of them has something to do."""
-        return min(self.retransmissions.next_due(), self.half_open.next_due())
+        """Return when they have something to do: both in one wake, which costs more than they."""
+        return self.retransmissions.next_due()
