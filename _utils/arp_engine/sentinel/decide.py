@@ -288,8 +288,10 @@ class Decider:
         for action in actions:
             getattr(self, action)(doubt, cause)
         if doubt.state in (CLEAR, LOOKING_BACK):
-            doubt.state = LOOKING_BACK if doubt.key in self._former else CLEAR
-            self._file(doubt)
+            state = LOOKING_BACK if doubt.key in self._former else CLEAR
+            if state is not doubt.state:  # else an action may have begun another doubt of the key
+                doubt.state = state
+                self._file(doubt)
 
     def _file(self, doubt: Doubt) -> None:
         """Keep a doubt where its state says."""
