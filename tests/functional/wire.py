@@ -134,9 +134,10 @@ class Wire:
         self.when_asked(respond)
 
         def answer_all():
-            while not done.is_set():
-                if not self.answer():
-                    time.sleep(0.001)
+            with contextlib.suppress(OSError):  # ENETDOWN: the device has vanished
+                while not done.is_set():
+                    if not self.answer():
+                        time.sleep(0.001)
 
         voice = threading.Thread(target=answer_all)
         voice.start()
