@@ -92,7 +92,7 @@ def test_answer_is_shown_by_the_synced_outputter_and_nested_without(repo, tmp_pa
     minion = Minion(tmp_path, file_roots={"base": [str(repo / "salt")]}, log_level="warning")
     minion.call("saltutil.sync_all")
     done = minion.run("arp.flush", "test=True", "192.0.2.10", out=None)
-    assert done.stdout == "local: 1 would be flushed\n"
+    assert done.stdout == "local: 1 would be flushed; rows=True shows which\n"
     shutil.rmtree(tmp_path / "var/cache/salt/minion/extmods/output")
     done = minion.run("arp.flush", "test=True", "192.0.2.10", out=None)
     assert done.returncode == 0
@@ -107,7 +107,7 @@ def test_answer_is_shown_by_the_installed_outputter(request, how, tmp_path):
     minion = Minion(tmp_path)
     minion.environment["PYTHONPATH"] = str(request.getfixturevalue(how))
     done = minion.run("arp.flush", "test=True", "192.0.2.10", out=None)
-    assert done.stdout == "local: 1 would be flushed\n"
+    assert done.stdout == "local: 1 would be flushed; rows=True shows which\n"
 
 
 @pytest.mark.usefixtures("entries")
