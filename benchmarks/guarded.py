@@ -140,7 +140,7 @@ class Guard:
 
     def signal(self, number):
         """Send it a signal."""
-        self._is_killed = number == signal.SIGKILL
+        self._is_killed |= number in (signal.SIGKILL, signal.SIGTERM)
         self._process.send_signal(number)
 
     def cpu_s(self):
