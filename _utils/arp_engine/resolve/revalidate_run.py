@@ -13,13 +13,12 @@ from ..netlink import codec, links, rtnetlink
 from ..netlink.constants import TICKS
 from ..packets.probe_schedule import BROADCAST, FAST, MAX_QUESTIONS, PATIENT
 from ..table import answer, ownership, view
-from . import deadlines, look_back, look_back_run, nud_probe, proxy
+from . import deadlines, look_back, nud_probe, proxied, proxy
 from .ask import TICK_S, Asker, ProbeResult, Question
 from .report import Report
 
 MAX_LOCKTIME_WAIT_S = 5.0
 BATCH = 64  # questions put at a time
-FEW = 16  # entries: for so many the others of the table are read, too
 OWN_ANSWER = "answered by its own bridge (neigh_suppress)"
 NO_PERMISSION = "no CAP_NET_RAW"  # the one reason that is not the entry's: no probe can be sent
 
@@ -79,9 +78,12 @@ class Run:
         self._schedule = FAST if len(entries) == 1 else PATIENT
         self._todo.extend(entries)
         self._hear()
-        if proxied := self._with_proxies():
-            self._asked_all.update(entry.key for entry in proxied)
-            self._todo.extend(entry.key for entry in proxied)
+        if self._confirmed and not self._is_stopped():
+            asked = self._entries.values()
+            of_proxies = proxied.among(self._table, self._confirmed, asked, self._rate)
+            self._confirmed = [each for each in self._confirmed if each.key not in of_proxies]
+            self._asked_all |= of_proxies
+            self._todo.extend(of_proxies)
             self._hear()
         for entry in self._confirmed:
             self._report.count(entry, "confirmed")
@@ -107,23 +109,6 @@ class Run:
             if self._is_stopped():
                 return
             self._turn(TICK_S)
-
-    def _with_proxies(self) -> list[codec.Entry]:
-        """Take the entries from the confirmed ones whose MAC is a proxy's: its word is not enough.
-
-        A proxy's MAC stands for several addresses. Where one MAC stands for all of a network (some
-        clouds), it is asked for other addresses only if few are asked about.
-        """
-        if self._is_stopped() or not self._confirmed:
-            return []
-        is_few = len(self._entries) <= FEW
-        there = list(self._entries.values())
-        if is_few:
-            there = proxy.neighbours_of(self._table.channel, self._confirmed)
-        proxies = proxy.find_among(self._confirmed, there, not is_few, self._rate)
-        proxied = [entry for entry in self._confirmed if _is_in(proxies, entry, entry.mac)]
-        self._confirmed = [e for e in self._confirmed if not _is_in(proxies, e, e.mac)]
-        return proxied
 
     def fall_back(self) -> None:
         """Put the entries that nobody answered for into PROBE, and report what the kernel finds."""
@@ -167,32 +152,15 @@ class Run:
                 f"proxy: {mac.hex(':')} on {self._table.name(ifindex)} answers for addresses that "
                 "nobody has (proxy ARP); its answers are no proof"
             )
-        healed = self._take_from_proxies(proxies)
+        healed = proxied.give_to_living(self._table, self._contested, proxies, self._rate)
+        for entry, mac in healed.values():
+            self._report.healed(entry, mac)
         for each in self._contested:
             if each.entry.key not in healed:
-                found = next((mac for mac in each.macs if _is_in(proxies, each.entry, mac)), b"")
+                found = next(
+                    (mac for mac in each.macs if proxied.is_in(proxies, each.entry, mac)), b""
+                )
                 self._report.duplicate(each.entry, each.macs, found)
-
-    def _take_from_proxies(self, proxies: set[proxy.Host]) -> set[codec.Key]:
-        """Ask the one living host of an address alone whose entry a proxy had; return the healed.
-
-        Its answer gives it the entry, as it would a former holder.
-        """
-        living: dict[codec.Key, tuple[codec.Entry, bytes]] = {}
-        for entry, _taken, macs in self._contested:
-            hosts = [mac for mac in macs if not _is_in(proxies, entry, mac)]
-            if _is_in(proxies, entry, entry.mac) and len(hosts) == 1:
-                living[entry.key] = entry, hosts[0]
-        now = time.monotonic()
-        changes = [look_back.Change(key, mac, e.mac, now) for key, (e, mac) in living.items()]
-        outcomes = look_back_run.look_back(self._table, changes, self._rate)
-        healed = set()
-        for key, (entry, mac) in living.items():
-            current = outcomes[key].current
-            if current and current.mac == mac:
-                self._report.healed(entry, mac)
-                healed.add(key)
-        return healed
 
     # --- the loop
 
@@ -367,7 +335,3 @@ class Run:
     def _keep(self, reason: str, entry: codec.Entry) -> None:
         self._table.keep(reason, entry.key)
         self._report.count(entry, "kept")
-
-
-def _is_in(proxies: set[proxy.Host], entry: codec.Entry, mac: bytes) -> bool:
-    return proxy.Claim(entry.ifindex, entry.dst, mac).host in proxies

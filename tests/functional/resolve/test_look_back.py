@@ -5,7 +5,7 @@ import time
 import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
 from arp_engine.resolve import look_back
-from arp_engine.resolve.revalidate_run import FEW
+from arp_engine.resolve.proxied import FEW
 from conftest import BORN, DEAD
 from wire import answer
 

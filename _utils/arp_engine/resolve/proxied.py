@@ -1,0 +1,55 @@
+"""Entries of a run that a proxy answers for: its word is not enough, and takes nobody's entry."""
+
+import time
+from collections.abc import Collection, Iterable
+
+from ..netlink import codec
+from ..table import view
+from . import look_back, look_back_run, proxy
+
+FEW = 16  # entries: for so many the others of the table are read, too
+
+
+def among(
+    table: view.TableView, confirmed: list[codec.Entry], asked: Collection[codec.Entry], rate: float
+) -> set[codec.Key]:
+    """Return the keys of the confirmed entries whose MAC is a proxy's.
+
+    A proxy's MAC stands for several addresses. Where one MAC stands for all of a network (some
+    clouds), it is asked for other addresses only if few are asked about.
+    """
+    is_few = len(asked) <= FEW
+    there = proxy.neighbours_of(table.channel, confirmed) if is_few else asked
+    proxies = proxy.find_among(confirmed, there, not is_few, rate)
+    return {entry.key for entry in confirmed if is_in(proxies, entry, entry.mac)}
+
+
+def give_to_living(
+    table: view.TableView,
+    contested: Iterable[tuple[codec.Entry, bytes, tuple[bytes, ...]]],
+    proxies: set[proxy.Host],
+    rate: float,
+) -> dict[codec.Key, tuple[codec.Entry, bytes]]:
+    """Ask the one living host of an address alone whose entry a proxy had; return what it got back.
+
+    Its answer gives it the entry, as it would a former holder. contested: entry, MAC that it holds,
+    MACs that answered. Returns key to entry and MAC.
+    """
+    living: dict[codec.Key, tuple[codec.Entry, bytes]] = {}
+    for entry, _taken, macs in contested:
+        hosts = [mac for mac in macs if not is_in(proxies, entry, mac)]
+        if is_in(proxies, entry, entry.mac) and len(hosts) == 1:
+            living[entry.key] = entry, hosts[0]
+    now = time.monotonic()
+    changes = [look_back.Change(key, mac, e.mac, now) for key, (e, mac) in living.items()]
+    outcomes = look_back_run.look_back(table, changes, rate)
+    return {
+        key: (entry, mac)
+        for key, (entry, mac) in living.items()
+        if (current := outcomes[key].current) and current.mac == mac
+    }
+
+
+def is_in(proxies: set[proxy.Host], entry: codec.Entry, mac: bytes) -> bool:
+    """Tell whether a MAC is a proxy's on the link of an entry."""
+    return proxy.Claim(entry.ifindex, entry.dst, mac).host in proxies
