@@ -92,8 +92,8 @@ def _row(name: str, status: Row, stats: Any) -> Row:
     entries, most = _fill(stats)
     healed = status.get("healed_7d")
     problem = _text(status.get("problem"))
-    if not problem and not status.get("installed"):
-        problem = "no scheduled run is installed"
+    if not problem and not (status.get("installed") or status.get("sentinel")):
+        problem = "no schedule and no sentinel are installed"
     if not problem and most and entries >= FULL_SHARE * most:
         problem = "the neighbour table is nearly full"
     return {

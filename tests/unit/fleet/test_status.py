@@ -33,13 +33,18 @@ def test_worst_database_is_first():
         "db2": status_of(problem="the last run failed"),
         "db3": status_of(last=""),
         "db4": status_of(last="2026-11-01T00:00:00Z"),
-        "db5": status_of(installed=""),
+        "db5": status_of(installed="", sentinel=""),
     }
     answer = shown(statuses)
     assert [row["minion"] for row in answer["status"]] == ["db2", "db5", "db3", "db4", "db1"]
     assert answer["silent"] == [{"minion": "down", "why": "no answer"}]
     assert answer["retcode"] == 2 + 4
     assert answer["summary"][0] == "5 databases: 2 with a problem, 15 healed in seven days."
+
+
+def test_sentinel_without_a_schedule_is_no_problem():
+    [row] = shown({"db1": status_of(installed="")})["status"]
+    assert (row["problem"], row["sentinel"]) == ("", "running")
 
 
 def test_table_near_its_limit_is_a_problem():
