@@ -37,9 +37,15 @@ def look_back(
         backs.begin(change, timers.locktime_s if len(change.key[1]) == 4 else 0.0)
     with contextlib.closing(Asker(rate, clock)) as asker:
         while len(backs) or len(asker):
-            for question, schedule in backs.questions(clock(), BATCH):
-                if not asker.put(question, schedule=schedule):
-                    backs.postpone(question[:2], clock())
+            questions = backs.questions(clock(), BATCH)
+            not_ours = table.not_ours_now([question[:2] for question, _schedule in questions])
+            for key, current in not_ours.items():
+                backs.end(key)
+                outcomes[key] = Outcome(False, current)
+            for question, schedule in questions:
+                key = question[:2]
+                if key not in not_ours and not asker.put(question, schedule=schedule):
+                    backs.postpone(key, clock())
             done = asker.step()
             table_now = table.read_again([question[:2] for question, _result in done])
             for question, result in done:
@@ -48,7 +54,7 @@ def look_back(
                 if key in table_now and not current:
                     backs.end(key)
                     outcome = outcome or "gone"
-                if outcome:
+                if outcome and key not in outcomes:
                     outcomes[key] = Outcome(outcome == "returned", current)
             due = min(backs.next_due(), asker.next_due() or float("inf"))
             if (seconds := due - clock()) > 0 and due < float("inf"):

@@ -175,13 +175,7 @@ class Run:
         """Send and receive what is due, then wait for more; return whether any is to come."""
         now = time.monotonic()
         self._ask_next()
-        for key in self._retries.pop(now, BATCH):
-            self._put(key)
-        for question, schedule in self._backs.questions(now, BATCH):
-            if self._asker.put(question, schedule=schedule, now=True):
-                self._looking.add(question[:2])
-            else:
-                self._backs.postpone(question[:2], now)
+        self._ask_again(now)
         if len(self._asker) and (results := self._asker.step()):
             self._compare(results)
         if self._tick and now >= self._tick_due:
@@ -218,6 +212,28 @@ class Run:
                     self._asked_all.discard(key)
                 self._entries[key] = entry
                 self._put(key)
+
+    def _ask_again(self, now: float) -> None:
+        """Ask about entries once more, and former holders, unless an entry has got an owner."""
+        retries, backs = self._retries.pop(now, BATCH), self._backs.questions(now, BATCH)
+        keys = [*retries, *(question[:2] for question, _schedule in backs)]
+        not_ours = self._table.not_ours_now(keys)
+        for key in retries:
+            if key not in not_ours:
+                self._put(key)
+            elif not_ours[key]:
+                self._report.count(self._entries[key], "kept")
+            else:
+                self._keep("already gone", self._entries[key])
+        for question, schedule in backs:
+            key = question[:2]
+            if key in not_ours and key not in self._looking:
+                self._backs.end(key)
+                self._decide(self._changed.pop(key), False, not_ours[key])
+            elif key not in not_ours and self._asker.put(question, schedule=schedule, now=True):
+                self._looking.add(key)
+            else:
+                self._backs.postpone(key, now)
 
     def _put(self, key: codec.Key) -> None:
         self._questions[key] += 1

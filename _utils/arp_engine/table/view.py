@@ -167,6 +167,14 @@ class TableView:
             found.update((r.entry.key, None) for r in refused if refusals.already_gone(r))
         return found
 
+    def not_ours_now(self, keys: Collection[codec.Key]) -> dict[codec.Key, codec.Entry | None]:
+        """Return those of some entries that are gone (None) or have got an owner.
+
+        Before a question is repeated: an answer would change the entry of its owner.
+        """
+        current = self.read_again(keys) if keys else {}
+        return {key: each for key, each in current.items() if not each or self.is_owned(each)}
+
     def _read_among(self, keys: set[codec.Key]) -> dict[codec.Key, codec.Entry | None]:
         """Return those of some entries that one dump of the whole table shows."""
         return {

@@ -48,15 +48,18 @@ def test_entry_taken_over_before_its_turn_is_not_asked_about(arp, scene, wire, a
 
 
 @PAIR
-def test_look_back_leaves_an_entry_that_was_taken_over(arp, scene, wire, address, monkeypatch):
+@pytest.mark.parametrize("after_s", [0.3, 0.6], ids=["during a question", "before the next one"])
+def test_look_back_leaves_an_entry_that_was_taken_over(
+    arp, scene, wire, address, monkeypatch, after_s
+):
     """The former holder answers again, but a control plane has decided meanwhile."""
     monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 3.0)
     scene.add(address, "reachable", DEAD)
-    wakes = time.monotonic() + 1.0
+    wakes = time.monotonic() + after_s + 0.15
 
     def respond(asked, to_all, _number):
         if to_all:
-            threading.Timer(0.3, take_over, [address]).start()
+            threading.Timer(after_s, take_over, [address]).start()
             return [answer(asked, BORN)]
         return [answer(asked, DEAD)] if time.monotonic() > wakes else []
 
