@@ -190,7 +190,7 @@ class _Diagnosis:
         results = self._probe_alone_then_all(cached_mac)
         answers = _fastest(results)
         after = self._settled(answers)
-        if self._waited_for_locktime(after, answers):
+        if self._waited_for_locktime(after, answers) and not self._is_protected_now():
             results += self._probe_alone_then_all(cached_mac)
             answers = _fastest(results)
             after = self._settled(answers)
@@ -233,10 +233,15 @@ class _Diagnosis:
         if cached_mac in results[0].answers and len(self._key[1]) == 4:
             nud_probe.begin_locktime(self._table, self._key, cached_mac)
         while not results[-1].why and sum(bool(r.broadcast_asked) for r in results) < 2:
-            if not (results[-1].answers or cached_mac):
+            if not (results[-1].answers or cached_mac) or self._is_protected_now():
                 break
             results.append(ask([Question(*self._key)])[self._key])
         return results
+
+    def _is_protected_now(self) -> bool:
+        """Tell whether the entry has got an owner, and one more answer would change it."""
+        entry = self._entry()
+        return bool(entry and self._owner(entry) and not entry.state & IGNORES_ANSWERS)
 
     def _proxies(self, answers: Mapping[bytes, float], cached_mac: bytes) -> set[bytes]:
         """Return the MACs among the answers that answer for addresses which nobody has."""

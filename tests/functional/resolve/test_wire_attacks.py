@@ -69,6 +69,23 @@ def test_look_back_leaves_an_entry_that_was_taken_over(
     assert told["healed"] == []
 
 
+@PAIR
+@pytest.mark.usefixtures("patient")
+def test_diagnose_asks_no_more_once_the_entry_has_an_owner(arp, scene, wire, address):
+    scene.add(address, "stale", DEAD)
+    owner = threading.Timer(0.2, take_over, [address])  # while a second answer is waited for
+
+    def respond(asked, to_all, _number):
+        if to_all and owner.ident is None:
+            owner.start()
+        return [answer(asked, BORN)] if to_all else []
+
+    with wire.answering(respond):
+        told = arp.diagnose(address)
+    assert held(scene, address) == OTHER
+    assert told["verdict"] == "owned entry disagrees with the wire"
+
+
 # --- a hostile neighbour
 
 
