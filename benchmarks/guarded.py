@@ -78,11 +78,16 @@ def address(number, family=4):
     return f"2001:db8::1:{number % MANY6 + 1:x}"
 
 
-@contextlib.contextmanager
 def lossy():
     """Let most probes of the worker be lost."""
+    return worker_rules(LOSSY)
+
+
+@contextlib.contextmanager
+def worker_rules(text):
+    """Let the worker have rules of nftables until the block ends."""
     words = ["ip", "netns", "exec", "guarded", "nft"]
-    subprocess.run([*words, "-f", "-"], input=LOSSY, text=True, check=True)
+    subprocess.run([*words, "-f", "-"], input=text, text=True, check=True)
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 
@@ -31,6 +32,14 @@ class Seen:
     steady_s: list = field(default_factory=list)  # each transaction of the healthy workers
     steady_failed: int = 0
     healed: int = 0
+
+
+def make_directory(root, user):
+    """Make a directory of a user's, which that user can reach."""
+    root.mkdir(parents=True)
+    shutil.chown(root, user)
+    for place in (root, *root.parents):
+        place.chmod(place.stat().st_mode | 0o111)
 
 
 def percentile(values, share):

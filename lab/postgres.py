@@ -5,11 +5,11 @@ Debian's packages: postgresql, pgbouncer.
 """
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 from lab.bare import missing
+from lab.databases import make_directory
 from lab.machines import poll
 
 USER = "postgres"
@@ -93,10 +93,7 @@ class Postgres:
 
     def __init__(self, root):
         self.root = root
-        root.mkdir(parents=True)
-        shutil.chown(root, USER)
-        for place in (root, *root.parents):
-            place.chmod(place.stat().st_mode | 0o111)
+        make_directory(root, USER)
 
     def _start(self, machine, log, *words, host=""):
         with open(self.root / log, "ab") as out:

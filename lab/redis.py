@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from lab.bare import missing
+from lab.databases import make_directory
 from lab.redis_client import PORT, SENTINEL_PORT, Connection
 from lab.saltstack import REPOSITORY
 
@@ -50,10 +51,7 @@ class Redis:
 
     def __init__(self, root):
         self.root = root
-        root.mkdir(parents=True)
-        shutil.chown(root, USER)
-        for place in (root, *root.parents):
-            place.chmod(place.stat().st_mode | 0o111)
+        make_directory(root, USER)
 
     def host(self, machine, master):
         """Start server and Redis Sentinel on a machine; the first one's files are made."""
