@@ -197,7 +197,7 @@ def hour(events):
         lambda _claim: [], lambda *_of: True, storm.now,
     )  # fmt: skip
     hops = next_hops.NextHops(ask, None, decider.cache, storm.now)
-    unanswered = signals.Unanswered(None, None)
+    unanswered = signals.Unanswered(None, None, None)
     sources = doubt_sources.DoubtSources(decider, storm, news, watched, hops, unanswered, storm.now)
     decider.cache.read_anew(storm.entries)
     asked, sizes = 0, []

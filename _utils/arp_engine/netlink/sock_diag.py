@@ -19,7 +19,6 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from errno import ENOENT, EPROTONOSUPPORT
-from pathlib import Path
 from typing import NamedTuple
 
 from pyroute2.netlink import NETLINK_SOCK_DIAG
@@ -45,7 +44,6 @@ from . import codec, rtnetlink
 #   sockets.unanswered(peer)                0.13 / 1.6 / 8.4   it compares each one's peer
 #   sockets.unanswered()                    0.13 / 8.9 / 68    it returns them all, and we filter
 #   sockets.lookup(...)                     0.005, however many
-#   counters()                              0.09, however many
 # by: python -m timeit -s 'from arp_engine.netlink import sock_diag as s' 's.Sockets().unanswered()'
 
 TCP_STATES = {
@@ -277,30 +275,3 @@ def _socket(fields: tuple) -> TcpSocket:
 
 def _text(address: bytes) -> str:
     return str(ipaddress.ip_address(address))
-
-
-class Counters(NamedTuple):
-    """Retransmissions since boot: while none grows, no further socket waits for an answer."""
-
-    syn_retransmits: int  # TcpExt TCPSynRetrans: SYNs and SYN/ACKs sent again
-    timeouts: int  # TcpExt TCPTimeouts
-    retransmits: int  # Tcp RetransSegs
-
-
-def counters() -> Counters:
-    """Return the counters of this network namespace."""
-    net = Path("/proc/thread-self/net")
-    more, tcp = _counters(net / "netstat", "TcpExt:"), _counters(net / "snmp", "Tcp:")
-    return Counters(more["TCPSynRetrans"], more["TCPTimeouts"], tcp["RetransSegs"])
-
-
-def segments_in() -> int:
-    """Return how many TCP segments this network namespace has received."""
-    return _counters(Path("/proc/thread-self/net/snmp"), "Tcp:")["InSegs"]
-
-
-def _counters(path: Path, group: str) -> dict[str, int]:
-    """Return one group of a file that has a line of names for each line of numbers."""
-    lines = path.read_text(encoding="ascii").splitlines()
-    names, numbers = (line.split()[1:] for line in lines if line.startswith(group + " "))
-    return dict(zip(names, map(int, numbers), strict=True))

@@ -77,9 +77,10 @@ class DoubtSources:
 
     def look_for_unanswered(self) -> None:
         """Take what has got no answer by now: segments, SYN/ACKs and SYNs of ours."""
-        for key in self._unanswered.retransmissions.step():
+        stuck, half_open = self._unanswered.step()
+        for key in stuck:
             self.on_retransmit(key)
-        for key in self._unanswered.half_open.step():
+        for key in half_open:
             self.on_half_open(key)
         for ifindex, syn in self._outbound.pop_timed_out(self._clock()):
             self.on_connect_timeout(ifindex, syn)

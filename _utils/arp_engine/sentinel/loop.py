@@ -23,7 +23,7 @@ from typing import Any
 
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
-from ..netlink import codec, listener, rtnetlink, sock_diag, table_dump
+from ..netlink import codec, listener, rtnetlink, sock_diag, table_dump, tcp_counters
 from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW
 from ..packets import tcp_syn
 from ..packets.probe_schedule import Schedule
@@ -125,6 +125,7 @@ class _Session:
             opened.callback(self._taps.close)
             self._listener = opened.enter_context(listener.Listener())
             self._sockets = self._sock_diag(opened)
+            counters = opened.enter_context(tcp_counters.CounterFiles())
             self._channel = opened.enter_context(rtnetlink.Channel())
             sockets = self._sockets if options.reinject else None
             self._reinjector = reinject.Reinjector(sockets, self._clock)
@@ -152,7 +153,7 @@ class _Session:
         )
         self._cache = self._decider.cache
         hops = next_hops.NextHops(ask, self._sockets, self._cache, self._clock)
-        unanswered = signals.Unanswered(self._sockets, hops.of_sockets, self._clock)
+        unanswered = signals.Unanswered(self._sockets, counters.read, hops.of_sockets, self._clock)
         self._sources = doubt_sources.DoubtSources(
             self._decider, self._reinjector, news, self._devices, hops, unanswered, self._clock
         )

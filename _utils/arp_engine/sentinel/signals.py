@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 
 from ..netlink import codec, sock_diag
+from ..netlink.tcp_counters import TcpCounters
 from ..packets.tcp_syn import Syn
 
 CONNECT_TIMEOUT_S = 0.05  # a neighbour that lives answers in less than 1 ms
@@ -20,10 +21,12 @@ SECOND_SYN_S = 3.5  # after the first, at most: TCP sends it after 1 s, 2 s with
 
 HALF_OPEN_MS = 150  # a SYN/ACK of ours waits for so long: few round trips take longer
 SYN_ACK_TIMEOUT_MS = 1000  # include/net/tcp.h: TCP_TIMEOUT_INIT
-HALF_OPEN_INTERVAL_S, HALF_OPEN_REST = 0.19, 2000  # in the wake in which the counters are read
 
-COUNTERS_INTERVAL_S = 0.2  # from one reading of the counters to the next: 0.1 ms each
-LISTING_REST = 50  # times the CPU time of the last listing, until the next
+COUNTERS_INTERVAL_S = 0.2  # from one reading of the counters to the next
+# After a listing, until the next: times the CPU time that it took.
+LISTING_REST, HALF_OPEN_REST = 50, 2000
+
+HopsOf = Callable[[Collection[sock_diag.TcpSocket]], set[codec.Key]]
 
 
 class OutboundSyns:
@@ -74,26 +77,15 @@ class HalfOpenConnections:
     where there are many sockets the retransmission comes first.
     """
 
-    def __init__(
-        self,
-        sockets: sock_diag.Sockets | None,
-        hops_of: Callable[[Collection[sock_diag.TcpSocket]], set[codec.Key]],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Take the kernel's list of sockets; without it none is ever seen."""
-        self._sockets, self._hops_of, self._clock = sockets, hops_of, clock
-        self._due = clock() if sockets else float("inf")
+    def __init__(self, sockets: sock_diag.Sockets, hops_of: HopsOf) -> None:
+        self._sockets, self._hops_of = sockets, hops_of
+        self._list_due = float("-inf")
         self._segments = -1  # that had come in when none was half open
         self._known: frozenset[int] = frozenset()  # cookies of the sockets that were seen
 
-    def step(self) -> set[codec.Key]:
+    def step(self, now: float, segments: int) -> set[codec.Key]:
         """Return the next hops of connections that are half open for some time, once each."""
-        now = self._clock()
-        if not self._sockets or now < self._due:
-            return set()
-        self._due = now + HALF_OPEN_INTERVAL_S
-        segments = sock_diag.segments_in()
-        if segments == self._segments:
+        if now < self._list_due or segments == self._segments:
             return set()
         began = time.thread_time()
         found = [
@@ -106,39 +98,24 @@ class HalfOpenConnections:
         self._segments = segments if len(old) == len(found) else -1
         self._known = frozenset(each.cookie for each in old)
         hops = self._hops_of(new) if new else set()
-        cost_s = time.thread_time() - began
-        self._due = now + max(HALF_OPEN_INTERVAL_S, HALF_OPEN_REST * cost_s)
+        self._list_due = now + HALF_OPEN_REST * (time.thread_time() - began)
         return hops
 
 
 class Retransmissions:
     """The next hops of sockets that retransmit."""
 
-    def __init__(
-        self,
-        sockets: sock_diag.Sockets | None,
-        hops_of: Callable[[Collection[sock_diag.TcpSocket]], set[codec.Key]],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Take the kernel's list of sockets; without it no retransmission is ever seen."""
-        self._sockets, self._hops_of, self._clock = sockets, hops_of, clock
-        self._counters = sock_diag.counters() if sockets else None
-        self._read_due, self._list_due = clock(), float("-inf")
-        self._have_moved = True  # connections that were stuck before the start are seen too
+    def __init__(self, sockets: sock_diag.Sockets, hops_of: HopsOf) -> None:
+        self._sockets, self._hops_of = sockets, hops_of
+        self._list_due = float("-inf")
+        self._counters: tuple[int, ...] = ()
+        self._have_moved = False
 
-    def next_due(self) -> float:
-        """Return when ``step`` is due."""
-        if not self._sockets:
-            return float("inf")
-        return max(self._read_due, self._list_due) if self._have_moved else self._read_due
+    def step(self, now: float, counters: tuple[int, ...]) -> set[codec.Key]:
+        """Return the next hops, if a counter has moved since the last listing.
 
-    def step(self) -> set[codec.Key]:
-        """Return the next hops, if a counter has moved since the last listing."""
-        now = self._clock()
-        if not self._sockets or now < self._read_due:
-            return set()
-        self._read_due = now + COUNTERS_INTERVAL_S
-        counters = sock_diag.counters()
+        At first they have: connections that were stuck before the start are seen too.
+        """
         self._have_moved |= counters != self._counters
         self._counters = counters
         if not self._have_moved or now < self._list_due:
@@ -157,13 +134,27 @@ class Unanswered:
     def __init__(
         self,
         sockets: sock_diag.Sockets | None,
-        hops_of: Callable[[Collection[sock_diag.TcpSocket]], set[codec.Key]],
+        read_counters: Callable[[], TcpCounters],
+        hops_of: HopsOf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the kernel's list of sockets; without it none is ever seen."""
-        self.retransmissions = Retransmissions(sockets, hops_of, clock)
-        self.half_open = HalfOpenConnections(sockets, hops_of, clock)
+        self._read_counters, self._clock = read_counters, clock
+        self._due = clock() if sockets else float("inf")
+        if sockets:
+            self._retransmissions = Retransmissions(sockets, hops_of)
+            self._half_open = HalfOpenConnections(sockets, hops_of)
 
     def next_due(self) -> float:
         """Return when they have something to do: both in one wake, which costs more than they."""
-        return self.retransmissions.next_due()
+        return self._due
+
+    def step(self) -> tuple[set[codec.Key], set[codec.Key]]:
+        """Return the next hops of sockets that retransmit, and of half-open connections."""
+        now = self._clock()
+        if now < self._due:
+            return set(), set()
+        self._due = now + COUNTERS_INTERVAL_S
+        counters = self._read_counters()
+        stuck = self._retransmissions.step(now, counters.unanswered)
+        return stuck, self._half_open.step(now, counters.segments_in)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from arp_engine.netlink import sock_diag
+from arp_engine.netlink import sock_diag, tcp_counters
 from conftest import BORN, DEAD, ip
 
 PAIR = pytest.mark.parametrize(
@@ -63,7 +63,6 @@ def call(address):
 @PAIR
 def test_connecting_to_a_dead_mac_shows_as_syn_sent(scene, own, address):
     scene.add(address, "permanent", DEAD)
-    before = sock_diag.counters()
     with call(address):
         [found] = unanswered(address)
         assert (found.state, found.local, found.peer) == ("SYN_SENT", packed(own), packed(address))
@@ -73,8 +72,20 @@ def test_connecting_to_a_dead_mac_shows_as_syn_sent(scene, own, address):
             assert [one.cookie for one in look] == [found.cookie]
         scene.until(lambda: unanswered(address)[0].retransmits > 0)
         assert unanswered(address)[0].cookie == found.cookie
-    after = sock_diag.counters()
-    assert all(more > less for more, less in zip(after, before, strict=True))
+
+
+def test_counters_that_are_held_open_grow_with_what_gets_no_answer(scene):
+    scene.add("192.0.2.10", "permanent", DEAD)
+    with tcp_counters.CounterFiles() as counters:
+        before = counters.read()
+        with call("192.0.2.10"):
+            scene.until(lambda: unanswered("192.0.2.10")[0].retransmits > 0)
+        after = counters.read()
+        assert all(b < a for b, a in zip(before.unanswered, after.unanswered, strict=True))
+        with listener("192.0.2.1") as listening:
+            port = listening.getsockname()[1]
+            socket.create_connection(("192.0.2.1", port), 5).close()
+        assert counters.read().segments_in > after.segments_in
 
 
 @PAIR

@@ -62,7 +62,7 @@ class Scene:
             lambda _key: self.locktime_s, lambda _claim: self.unused, self.hold, clock,
         )  # fmt: skip
         self.sources = doubt_sources.DoubtSources(
-            self.decider, self, news, devices, self, signals.Unanswered(None, None), clock
+            self.decider, self, news, devices, self, signals.Unanswered(None, None, None), clock
         )
         self.keys = [(2, number.to_bytes(4, "big")) for number in range(1, addresses + 1)]
         self.decider.cache.read_anew(entry(key, OLD) for key in self.keys)

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from arp_engine.netlink.tcp_counters import TcpCounters
 from arp_engine.packets import tcp_syn
 from arp_engine.sentinel import signals
 from scapy.layers.inet import IP, TCP
@@ -64,14 +65,11 @@ def test_the_rest_after_a_listing_is_measured_in_cpu_time(monkeypatch, is_stoppe
 
     monkeypatch.setattr(signals.time, "thread_time", lambda: cpu[0])
     moved = itertools.count()
-    monkeypatch.setattr(signals.sock_diag, "counters", lambda: next(moved))
     sockets = Stuck(listing)
-    found = signals.Retransmissions(
-        sockets, lambda rows: {row.state for row in rows}, lambda: now[0]
-    )
-    assert found.step() == {"ESTABLISHED"}
+    found = signals.Retransmissions(sockets, lambda rows: {row.state for row in rows})
+    assert found.step(now[0], (next(moved),)) == {"ESTABLISHED"}
     now[0] += 1.0
-    assert found.step() == ({"ESTABLISHED"} if is_stopped else set())
+    assert found.step(now[0], (next(moved),)) == ({"ESTABLISHED"} if is_stopped else set())
     assert sockets.listed == 1 + is_stopped
 
 
@@ -93,16 +91,12 @@ class HalfOpen:
 @pytest.fixture
 def half_open(monkeypatch):
     """Return ``(sockets, step, segments)``; step tells which sockets are new evidence."""
-    now, segments, sockets = [0.0], [0], HalfOpen()
+    segments, sockets = [0], HalfOpen()
     monkeypatch.setattr(signals.time, "thread_time", lambda: 0.0)
-    monkeypatch.setattr(signals.sock_diag, "segments_in", lambda: segments[0])
-    found = signals.HalfOpenConnections(
-        sockets, lambda rows: {row.cookie for row in rows}, lambda: now[0]
-    )
+    found = signals.HalfOpenConnections(sockets, lambda rows: {row.cookie for row in rows})
 
     def step():
-        now[0] += signals.HALF_OPEN_INTERVAL_S
-        return found.step()
+        return found.step(0.0, segments[0])
 
     return sockets, step, segments
 
@@ -129,3 +123,27 @@ def test_sockets_are_not_listed_while_no_segment_comes(half_open):
     segments[0] += 1
     step()
     assert sockets.listed == 2
+
+
+def test_the_counters_are_read_once_in_a_wake_for_both():
+    now, reads = [0.0], []
+
+    class Quiet:
+        def unanswered(self, **_words):
+            return []
+
+    def read():
+        reads.append(now[0])
+        return TcpCounters(0, 0, 0, 0)
+
+    found = signals.Unanswered(Quiet(), read, lambda _rows: set(), lambda: now[0])
+    for now[0] in (0.0, 0.1, 0.19, 0.2):
+        assert found.step() == (set(), set())
+    assert reads == [0.0, 0.2]
+    assert found.next_due() == 0.2 + signals.COUNTERS_INTERVAL_S
+
+
+def test_without_a_list_of_sockets_nothing_is_due():
+    found = signals.Unanswered(None, None, None, lambda: 1.0)
+    assert found.step() == (set(), set())
+    assert found.next_due() == float("inf")
