@@ -378,5 +378,6 @@ def _holds(entry: Row | None, begin: str = "the table holds") -> str:
 
 
 def _command(verb: str, seen: Evidence) -> str:
+    """Return a command for this host; it needs no master, which may be out of reach too."""
     address = seen.address if verb == "diagnose" else seen.judged
-    return f"salt-call arp.{verb} {address} dev={seen.route.dev}"
+    return f"salt-call --local arp.{verb} {address} dev={seen.route.dev}"

@@ -107,7 +107,7 @@ def test_long_locktime_leaves_the_entry_wrong(arp, scene):
     scene.add(V4, "reachable", DEAD)
     answer = arp.diagnose(V4)
     assert answer["verdict"] == "wrong, and asking did not correct it"
-    assert answer["cure"] == f"salt-call arp.flush {V4} dev=db0"
+    assert answer["cure"] == f"salt-call --local arp.flush {V4} dev=db0"
     assert set(answer["answers_ms"]) == {BORN}
     assert arp.flush(V4, "db0")["flushed"] == 1
 
@@ -200,7 +200,7 @@ def test_upper_layer_confirmation_without_an_answer(arp, scene, address):
     with scene.confirming(address):
         answer = arp.diagnose(address)
     assert answer["verdict"] == "silent but vouched for"
-    assert answer["cure"] == f"salt-call arp.revalidate {address} dev=db0"
+    assert answer["cure"] == f"salt-call --local arp.revalidate {address} dev=db0"
     assert "MSG_CONFIRM" in answer["kept_alive_by"]
     assert answer["entry_after"]["mac"] == DEAD
 
@@ -364,7 +364,7 @@ def test_test_mode_sends_no_probe(arp, scene, address):
     answer = arp.diagnose(address, test=True)
     assert (answer["verdict"], answer["answers_ms"]) == ("not asked", {})
     assert answer["asked"] == {"unicast": 0, "broadcast": 0}
-    assert answer["cure"] == f"salt-call arp.diagnose {address} dev=db0"
+    assert answer["cure"] == f"salt-call --local arp.diagnose {address} dev=db0"
     assert scene.table() == [f"{address} db0 {DEAD} REACHABLE"]
 
 

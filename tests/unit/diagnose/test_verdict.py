@@ -204,14 +204,20 @@ def test_every_verdict_occurs():
     [
         (seen(row(), [A], row()), ""),
         (seen(row(), [B], row(B)), ""),
-        (seen(SUSPECT, (), SUSPECT), "salt-call arp.revalidate 192.0.2.10 dev=db0"),
-        (seen(SUSPECT, (), SUSPECT, BEHIND), "salt-call arp.revalidate 192.0.2.254 dev=db0"),
-        (seen(row(), [B], row(), locktime_left_s=4), "salt-call arp.flush 192.0.2.10 dev=db0"),
+        (seen(SUSPECT, (), SUSPECT), "salt-call --local arp.revalidate 192.0.2.10 dev=db0"),
+        (
+            seen(SUSPECT, (), SUSPECT, BEHIND),
+            "salt-call --local arp.revalidate 192.0.2.254 dev=db0",
+        ),
+        (
+            seen(row(), [B], row(), locktime_left_s=4),
+            "salt-call --local arp.flush 192.0.2.10 dev=db0",
+        ),
         (seen(row(), [B], row()), ""),
         (seen(row(), [B], row(), arp_filter=True), "look at: nft list ruleset arp"),
         (seen(row(), [A, B], row()), ""),
         (seen(row(), [A, B], row(), proxies={B}, witnesses={OTHER: [A]}), ""),
-        (read(row(), route=BEHIND), "salt-call arp.diagnose 192.0.2.10 dev=db0"),
+        (read(row(), route=BEHIND), "salt-call --local arp.diagnose 192.0.2.10 dev=db0"),
         (seen(PERMANENT, [B], PERMANENT), "ip neigh del 192.0.2.10 dev db0"),
         (seen(ZEBRA, [B], ZEBRA), ""),
         (
