@@ -14,11 +14,10 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from ..reporting import files
-from . import acknowledge, audit_history, html_report, truth_file
+from . import acknowledge, audit_history, html_report, summary, truth_file
 from .settings import Settings
 
 Row = dict[str, Any]
-ERROR = 1  # exit code
 METRICS = "arp_fleet.prom"
 METRICS_MODE = 0o644  # the exporter is another user
 MAX_ACKNOWLEDGED, MAX_HISTORY = 1_000_000, 20_000_000  # characters
@@ -77,7 +76,7 @@ def remember(
             _write(metrics, audit_history.metrics(history), METRICS_MODE)
         except OSError as error:
             problem = f"The run could not be recorded: {error}"
-            answer["retcode"] = answer["retcode"] or ERROR
+            answer["retcode"] = answer["retcode"] or summary.ERROR
     if problem:
         answer["summary"].append(problem)
     answer["history"] = {"runs": history["runs"], "changes": changes}
@@ -94,7 +93,7 @@ def write_page(answer: Row, path: str, mode: int) -> None:
         _write(path, html_report.page(answer, time.time()), mode)
     except OSError as error:
         answer["summary"].append(f"The page could not be written: {error}")
-        answer["retcode"] = answer["retcode"] or ERROR
+        answer["retcode"] = answer["retcode"] or summary.ERROR
 
 
 def _write(path: str, text: str, mode: int) -> None:

@@ -10,7 +10,6 @@ from .compare import Row
 from .heal import Heal
 
 MAX_ADDRESSES = 500  # in one job
-ERROR = 1
 
 
 def heal(audit: Audit, options: Options) -> Row:
@@ -32,7 +31,7 @@ def heal(audit: Audit, options: Options) -> Row:
             while account.next_round():
                 _run_waves(audit, account, options)
         except master.failures as error:
-            code, why = ERROR, [f"Stopped early: {error}"]
+            code, why = summary.ERROR, [f"Stopped early: {error}"]
         audit.returns.listen_once_more()
     except master.interruptions:
         code = summary.INTERRUPTED
@@ -43,7 +42,7 @@ def heal(audit: Audit, options: Options) -> Row:
     remembered_twice = summary.twice_by_memory(audit.result)
     if answer["counts"]["agree_cached"] or remembered_twice or account.rests_on_memory():
         done["retcode"] |= summary.UNPROVEN
-    if summary.held_twice(audit.result):
+    if summary.held_twice(audit.result.twice):
         done["retcode"] |= summary.WRONG  # no question can settle it
     done["retcode"] = code if code == summary.INTERRUPTED else done["retcode"] or code
     return {**answer, **done, "interrupted": code == summary.INTERRUPTED}

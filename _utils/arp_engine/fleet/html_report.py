@@ -15,10 +15,11 @@ import re
 import stat
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
+from . import summary
 from .batches import role
 from .html_style import STYLE
 
@@ -104,17 +105,37 @@ def _marks(answer: Mapping[str, Any]) -> Marks:
 
 
 def _verdict(answer: Mapping[str, Any], marks: Marks) -> str:
-    """Return what it comes to, in one line."""
+    """Return what it comes to: what was found, then a sentence for each bit of the exit code."""
     code, kinds = answer.get("retcode", 0), list(marks.values())
-    left = {kind: kinds.count(kind) for kind in MARKS if kind in kinds}
-    what = ", ".join(f"{count:,} {MARKS[kind][1]}" for kind, count in left.items())
-    if code == 130:
-        what = f"Interrupted. {what}" if what else "Interrupted"
-    elif code & 4:
-        what = f"{what}. Not every minion answered" if what else "Not every minion answered"
-    good = "All entries are right" if not kinds else what
+    counts = {kind: kinds.count(kind) for kind in MARKS if kind in kinds}
+    found = ", ".join(f"{count:,} {MARKS[kind][1]}" for kind, count in counts.items())
+    if code == summary.INTERRUPTED:
+        sentences = ["Interrupted", found]
+    elif code:
+        sentences = [found, *_why_not_0(answer, code)]
+    else:
+        sentences = [found or "All entries are right"]
     kind = "bad" if code else "good"
-    return f'<p class="verdict {kind}">{_text(what if code and what else good)}.</p>'
+    return f'<p class="verdict {kind}">{_text(". ".join(filter(None, sentences)))}.</p>'
+
+
+def _why_not_0(answer: Mapping[str, Any], code: int) -> Iterator[str]:
+    """Yield what an exit code says beyond the entries that are marked."""
+    twice = summary.held_twice(_rows(answer, "twice"))
+    counts = answer.get("counts", {})
+    if code & summary.ERROR:
+        yield "The run ended with an error"
+    if twice:
+        yield f"{summary.number(twice, 'cached address', 'cached addresses')} claimed twice"
+    if code & summary.NOT_ALL_ANSWERED:
+        if _rows(answer, "silent") or _rows(answer, "not_reached"):
+            yield "Not every minion answered"
+        if _rows(answer, "conflicts"):
+            yield "Two different returns under one name"
+        if "entries" in counts and summary.is_blind(counts):
+            yield "Nothing could be compared"
+    if code & summary.UNPROVEN:
+        yield "Not all is proven: entries rest on cached grains alone"
 
 
 def _command(command: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from . import fair
 from .compare import Bindings, Comparison, Row
 
-WRONG, NOT_ALL_ANSWERED, UNPROVEN = 2, 4, 8  # exit codes; their sum is all of them
+ERROR, WRONG, NOT_ALL_ANSWERED, UNPROVEN = 1, 2, 4, 8  # exit codes; their sum is all of them
 
 INTERRUPTED = 130  # the exit code of a run that a person ended
 NOT_ASKED = "not asked: interrupted"  # why a minion is silent
@@ -84,7 +84,7 @@ def lists(found: Findings) -> dict[str, list[Row]]:
 def answer(found: Findings) -> dict[str, Any]:
     """Return the answer of an audit, whole."""
     result, hosts = found.result, found.known.hosts
-    held = held_twice(result)
+    held = held_twice(result.twice)
     counts = {
         **result.counts,
         "acknowledged": sum(1 for row in found.acknowledged if row["minion"]),
@@ -100,7 +100,7 @@ def answer(found: Findings) -> dict[str, Any]:
             code
             for code, is_so in (
                 (WRONG, result.wrong or result.gone or held),
-                (NOT_ALL_ANSWERED, found.silent or found.conflicts or _is_blind(counts)),
+                (NOT_ALL_ANSWERED, found.silent or found.conflicts or is_blind(counts)),
                 (UNPROVEN, counts["agree_cached"] or rests_on_memory(result)),
             )
             if is_so
@@ -108,15 +108,15 @@ def answer(found: Findings) -> dict[str, Any]:
     }
 
 
-def _is_blind(counts: Mapping[str, int]) -> bool:
+def is_blind(counts: Mapping[str, int]) -> bool:
     """Tell whether no entry was of an address that a machine has: then none can be wrong."""
     unseen = counts["strangers"] + counts["not_compared"]
     return counts["entries"] == unseen
 
 
-def held_twice(result: Comparison) -> int:
+def held_twice(twice: Collection[Row]) -> int:
     """Return how many cached addresses two machines claim that answered."""
-    return sum(1 for row in result.twice if row["held"] and row["truth"] != "cached")
+    return sum(1 for row in twice if row["held"] and row["truth"] != "cached")
 
 
 def twice_by_memory(result: Comparison) -> int:
@@ -141,7 +141,7 @@ def _summary(found: Findings, counts: Mapping[str, int], held: int) -> list[str]
         f"Compared with {number(counts['machines'], 'machine')}: {counts['machines_asked']} "
         f"answered, {cached} from cached grains.",
     ]
-    if _is_blind(counts):
+    if is_blind(counts):
         lines.append("No entry is of an address that a machine has: nothing could be compared.")
     if counts["agree_cached"]:
         what = number(counts["agree_cached"], "entry agrees", "entries agree")

@@ -17,6 +17,11 @@ def wrong(minion, ip, **more):
     }  # fmt: skip
 
 
+def twice(ip, **more):
+    row = {"ip": ip, "machines": ["w1", "w2"], "macs": [], "count": 2, "held": 1, "truth": "live"}
+    return {**row, **more}
+
+
 def answer(rows, **more):
     counts = {"databases": len({row["minion"] for row in rows}) + 2}
     return {"wrong": rows, "counts": counts, "retcode": 2, "summary": ["headline"], **more}
@@ -85,9 +90,32 @@ def test_roles_are_compared_where_there_are_several():
             "Not every minion answered.",
         ),
         ({"retcode": 130}, "Interrupted."),
+        ({"retcode": 8}, "Not all is proven: entries rest on cached grains alone."),
+        ({"retcode": 2, "twice": [twice("10.0.1.9")]}, "1 cached address claimed twice."),
+        (
+            {"retcode": 4, "conflicts": [{"minion": "db1", "why": "two"}]},
+            "Two different returns under one name.",
+        ),
+        (
+            {"retcode": 4, "counts": {"entries": 3, "strangers": 2, "not_compared": 1}},
+            "Nothing could be compared.",
+        ),
+        (
+            {
+                "retcode": 14,
+                "wrong": [wrong("db1", "10.0.1.9")],
+                "not_reached": [{"minion": "db2", "why": "down"}],
+            },
+            "1 wrong. Not every minion answered. "
+            "Not all is proven: entries rest on cached grains alone.",
+        ),
+        ({"retcode": 1}, "The run ended with an error."),
     ],
-    ids=["clean", "silent", "interrupted"],
-)
+    ids=[
+        "clean", "silent", "interrupted", "cached grains", "twice", "conflict", "nothing compared",
+        "several", "error",
+    ],
+)  # fmt: skip
 def test_verdict_is_the_first_line(given, line):
     page = html_report.page({"summary": ["x"], **given}, NOW)
     assert re.search(r'class="verdict [a-z]+">([^<]*)<', page)[1] == line
