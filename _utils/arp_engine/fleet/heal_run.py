@@ -44,6 +44,7 @@ def heal(audit: Audit, options: Options) -> Row:
         done["retcode"] |= summary.UNPROVEN
     if summary.held_twice(audit.result.twice):
         done["retcode"] |= summary.WRONG  # no question can settle it
+    done["retcode"] |= answer["retcode"] & summary.NOT_ALL_ANSWERED  # nothing to compare with, too
     done["retcode"] = code if code == summary.INTERRUPTED else done["retcode"] or code
     return {**answer, **done, "interrupted": code == summary.INTERRUPTED}
 

@@ -189,6 +189,12 @@ def test_address_claimed_twice_is_the_exit_code_of_a_heal_too():
     assert (done["asked"], done["retcode"]) == (0, 2)
 
 
+def test_heal_that_could_compare_nothing_has_the_exit_code_of_the_audit():
+    tables, hosts = {"db1": [row("198.51.100.1")]}, {"w": interfaces(BORN, IP), "db1": {}}
+    assert audit(Master(tables, hosts))["retcode"] == 4
+    assert heal(Master(tables, hosts))["retcode"] == 4
+
+
 def test_settled_is_what_left_the_table_or_is_right_by_a_live_answer():
     """And nothing of a machine that is silent, an address left out, a database not asked."""
     tables = {
