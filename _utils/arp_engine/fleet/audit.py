@@ -144,7 +144,7 @@ class Audit:
                 continue
             self._tables_due.discard(name)
             why = summary.failure(answer) if name in accepted else "its key is not accepted here"
-            if answer["ret"] == returns.TRIMMED:
+            if answer.get("ret") == returns.TRIMMED:
                 why = self._read_in_parts(name)
             elif not why:
                 self.tables[name] = answer["ret"]

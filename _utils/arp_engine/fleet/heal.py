@@ -15,11 +15,17 @@ from .compare import Comparison, Row
 
 PROBES = probe_schedule.KERNEL_PROBES
 WORST = probe_schedule.MAX_FRAMES_PER_ENTRY
+SLOWEST_PPS = 100  # where no rate is set: as fast as is safe is faster than that
 #: Verdicts that an answer on the wire decided: the kernel sent no probes of its own.
 DECIDED_BY_ANSWER = {"confirmed", "healed", "duplicate", "kept"}
 Entry = tuple[str, str, str]  # minion, dev, ip
 #: What becomes of an entry that was asked about; "unknown" where its database did not say.
 OUTCOMES = ("healed", "given_up", "still_wrong", "right_meanwhile")
+
+
+def run_s(entries: int, rate: float) -> float:
+    """Return how long a database needs at the worst to ask about so many entries."""
+    return entries * WORST / (rate or SLOWEST_PPS) + probe_schedule.LOOK_BACK_FOR_S
 
 
 class Heal:

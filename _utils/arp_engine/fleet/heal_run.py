@@ -7,7 +7,7 @@ from collections.abc import Collection
 from . import compare, summary
 from .audit import CONFLICT, Audit, Options
 from .compare import Row
-from .heal import Heal
+from .heal import Heal, run_s
 
 MAX_ADDRESSES = 500  # in one job
 
@@ -66,7 +66,8 @@ def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -
     for (dev, ips), names in account.jobs(wave, MAX_ADDRESSES).items():
         kwarg = {"ip": list(ips), "dev": dev, "rate": rate, "limit": 0, "rows": True}
         account.begin(names, dev, ips)
-        job = audit.returns.publish(names, "list", "arp.revalidate", kwarg)
+        worst_s = run_s(len(ips), rate)
+        job = audit.returns.publish(names, "list", "arp.revalidate", kwarg, run_s=worst_s)
         jobs.append((names, dev, ips, job))
     asked_about = [(name, dev, ips, job) for names, dev, ips, job in jobs for name in names]
     try:

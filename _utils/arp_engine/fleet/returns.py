@@ -6,7 +6,8 @@ master writes after it has verified the sender. Where the two differ, one of the
 minion's name is in ``conflicts``.
 
 Many minions are asked in a sliding window, so that one that is down holds one place and not a whole
-batch. A minion that has not answered in time is asked whether it still runs the job.
+batch. A minion that has not answered in time is asked whether it still runs the job; one that
+says so for too long (a hostile one, or one whose process hangs) holds nobody up.
 
 Standard library alone.
 """
@@ -20,9 +21,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Protocol
 
 Row = dict[str, Any]
-Answers = dict[str, Row]  # minion to its return, {"ret": …}
+Answers = dict[str, Row]  # minion to its return, {"ret": …}, or {"why": …} if it runs too long
 POLL_S = 0.05
 LATE_S = 1.0  # how much later than a forged return the real one is still noticed
+MAX_TIMEOUTS = 12  # for so many a minion may say that it still runs a job
 FETCH_SHARE = 5  # a fetch of the job cache may take one part in so many of the time
 TRIMMED = "VALUE_TRIMMED"  # Salt's text in the place of a value above max_event_size
 Digest = tuple[bytes, bool]  # of a return, and whether it says that Salt cut off a part of it
@@ -44,11 +46,20 @@ class Master(Protocol):
 class Job:
     """One job, and the minions whose returns are awaited."""
 
-    def __init__(self, jid: str, minions: Collection[str], now: float, timeout_s: float) -> None:
-        self.jid, self.minions = jid, frozenset(minions)
+    def __init__(
+        self,
+        jid: str,
+        minions: Collection[str],
+        now: float,
+        timeout_s: float,
+        run_s: float = 0.0,
+    ) -> None:
+        """``run_s``: how long a minion needs for this job at the worst."""
+        self.jid, self.minions, self.sent_at = jid, frozenset(minions), now
         self.waiting = set(minions)
         self.announced: set[str] = set()  # on the bus, and not in the job cache yet
         self.deadline, self.next_fetch, self.fetch_s = now + timeout_s, now, POLL_S
+        self.last_deadline = now + MAX_TIMEOUTS * timeout_s + run_s  # also if it says it still runs
         self.is_check = False  # a minion that does not answer is not asked whether it still runs
         self.check: Job | None = None  # the job that asks whether this one still runs
         self.answers: Answers = {}
@@ -75,10 +86,16 @@ class Returns:
         self._heard: dict[tuple[str, str], Digest] = {}  # of the first return on the bus
 
     def publish(
-        self, tgt: Any, tgt_type: str, fun: str, kwarg: Row | None = None, arg: Any = ()
+        self,
+        tgt: Any,
+        tgt_type: str,
+        fun: str,
+        kwarg: Row | None = None,
+        arg: Any = (),
+        run_s: float = 0.0,
     ) -> Job:
-        """Send a job."""
-        job = self._publish(tgt, tgt_type, fun, kwarg, arg, self.timeout_s)
+        """Send a job; ``run_s``: how long a minion needs for it at the worst."""
+        job = self._publish(tgt, tgt_type, fun, kwarg, arg, self.timeout_s, run_s)
         if job.jid:
             self.job_ids.append(job.jid)
             self.asked.setdefault(fun, set()).update(job.minions)
@@ -132,10 +149,17 @@ class Returns:
             self._read_bus(POLL_S)
 
     def _publish(
-        self, tgt: Any, tgt_type: str, fun: str, kwarg: Row | None, arg: Any, timeout_s: float
+        self,
+        tgt: Any,
+        tgt_type: str,
+        fun: str,
+        kwarg: Row | None,
+        arg: Any,
+        timeout_s: float,
+        run_s: float = 0.0,
     ) -> Job:
         sent = self._master.publish(tgt, tgt_type, fun, arg, kwarg) or {"jid": "", "minions": ()}
-        job = Job(sent["jid"], sent["minions"], self.clock(), timeout_s)
+        job = Job(sent["jid"], sent["minions"], self.clock(), timeout_s, run_s)
         if job.waiting:
             self._open[job.jid] = job
         return job
@@ -191,6 +215,10 @@ class Returns:
         if job.check.jid not in self._open:
             job.waiting &= {name for name, answer in job.check.answers.items() if answer["ret"]}
             job.check, job.deadline = None, now + self.timeout_s
+            if now >= job.last_deadline:
+                why = f"it says that it still runs, after {now - job.sent_at:.0f} s"
+                job.answers |= {name: {"why": why} for name in job.waiting}
+                job.waiting.clear()
             if not job.waiting:
                 del self._open[job.jid]
 

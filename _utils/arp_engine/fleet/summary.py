@@ -31,7 +31,7 @@ class Findings(NamedTuple):
 def failure(answer: Any) -> str:
     """Return why a minion's answer cannot be used, in one line, or ""."""
     if not isinstance(answer, dict) or "ret" not in answer:
-        return "no answer"
+        return answer["why"] if isinstance(answer, dict) and "why" in answer else "no answer"
     ret = answer["ret"]
     if ret == "VALUE_TRIMMED":
         return "its return exceeds max_event_size of the master: raise it, or narrow the target"

@@ -19,6 +19,25 @@ from simulated import (
 )
 
 
+class Hanging(Master):
+    """A minion never returns, and says for ever that it still runs the job."""
+
+    def __init__(self, *words):
+        super().__init__(*words)
+        self.answers["saltutil.find_job"] = {"hung": {"pid": 1}}
+
+
+@pytest.mark.parametrize("hung", ["database", "machine"])
+def test_minion_that_runs_for_ever_ends_no_audit_and_is_silent(hung):
+    tables = {"db1": [row()], **({"hung": None} if hung == "database" else {})}
+    master = Hanging(tables, {"w": interfaces(BORN, IP), "db1": {}, "hung": None})
+    answer = audit(master, tgt=list(tables))
+    assert [each["minion"] for each in answer["wrong"]] == ["db1"]
+    [silent] = answer["silent"]
+    assert silent["minion"] == "hung"
+    assert silent["why"].startswith("it says that it still runs, after 6")
+
+
 def test_audit_names_wrong_entries_and_silent_machines():
     interfaces_of = {"w": interfaces(BORN, IP), "silent": None}
     answer = audit(Master({"db1": [row()], "db2": None}, interfaces_of))

@@ -119,6 +119,11 @@ def test_healed_entry_costs_what_was_sent():
     assert (done["retcode"], done["requests"], done["not_reached"]) == (0, 2, [])
 
 
+def test_job_may_run_as_long_as_the_rate_allows_at_the_worst():
+    assert fleet_heal.run_s(500, 500) == fleet_heal.WORST + 10
+    assert fleet_heal.run_s(10, 0.1) == 100 * fleet_heal.WORST + 10
+
+
 def test_failing_minion_does_not_end_the_run():
     heal = fleet_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 1000)
     run(

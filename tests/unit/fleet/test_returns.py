@@ -1,7 +1,7 @@
 """Returns of jobs: which are believed, how long is waited, how many are asked at the same time."""
 
 import pytest
-from arp_engine.fleet import returns
+from arp_engine.fleet import returns, summary
 
 
 class Master:
@@ -129,6 +129,31 @@ def test_slow_minion_is_waited_for_while_it_runs_the_job():
     master = Master({"db1": 17.0, "db2": None})
     answers, _ = collector(master).ask(["db1", "db2"], "list", "arp.revalidate")
     assert set(answers) == {"db1"}
+
+
+class Hanging(Master):
+    """A hostile minion, or one whose process hangs: for ever it says that it still runs the job."""
+
+    def _found(self, name, arg):
+        return 0.01
+
+
+def test_minion_that_says_for_ever_that_it_still_runs_ends_the_wait():
+    master = Hanging({"db1": 0.1, "hung": 1e9})
+    answers, _ = collector(master).ask(["db1", "hung"], "list", "arp.list")
+    assert answers["db1"] == {"ret": ["db1", "arp.list"]}
+    assert summary.failure(answers["hung"]).startswith("it says that it still runs, after 6")
+    assert master.now == pytest.approx(60, abs=6)
+    found = dict(collector(master).ask_each(["db1", "hung"], "arp.list", 50))
+    assert summary.failure(found["hung"]).startswith("it says that it still runs, after 6")
+
+
+def test_job_that_takes_long_at_the_worst_is_waited_for():
+    master = Master({"db1": 150.0})
+    collected = collector(master)
+    job = collected.publish(["db1"], "list", "arp.revalidate", run_s=100)
+    collected.gather([job])
+    assert job.answers == {"db1": {"ret": ["db1", "arp.revalidate"]}}
 
 
 def test_minion_that_is_down_ends_the_wait_after_both_timeouts():
