@@ -21,7 +21,7 @@ CONFLICT = "two different returns under its name: one of them was forged; the jo
 CACHED_CANNOT_SEE = (
     "truth=cached does not see a MAC or an address that changed since the grains were cached."
 )
-FABRIC_QUESTIONS = 2  # addresses, on each database
+FABRIC_QUESTIONS = 2  # addresses, on each device of a database
 PARTS = 16  # of a table that is too large for one return: up to some 200,000 entries
 MAX_TABLES = 50  # asked for at the same time: each may be a megabyte
 PROGRESS_EVERY = 100  # machines
@@ -247,41 +247,45 @@ class Audit:
         if self._options["truth"] == "cached":
             self._ask_machines(sorted(summary.unconfirmed(self.result, self.known)))
             self._compare()
-        for mac, rows in compare.fabric_candidates(self.result):
-            ports = {(row["minion"], row["dev"], mac) for row in rows}
-            if mac not in self._options["fabric"]:
-                ports = self._answering_for_all(mac, rows)
-            if ports:
-                these = [row for row in rows if (row["minion"], row["dev"], mac) in ports]
-                self.fabric_ports |= ports
-                self.fabric.append(_fabric_row(mac, these))
-        if self.fabric_ports:
+        declared = self._options["fabric"]
+        differing = [*self.result.wrong, *self.result.unproven]
+        believed = [row for row in differing if row["mac"] in declared and row["truth"]]
+        for rows in compare.fabric_candidates(self.result, declared):
+            ports = self._answering_for_all(rows)
+            believed += [row for row in rows if compare.port(row) in ports]
+        if believed:
+            self.fabric_ports = set(map(compare.port, believed))
+            for mac in sorted({row["mac"] for row in believed}):
+                self.fabric.append(_fabric_row(mac, [r for r in believed if r["mac"] == mac]))
             self._compare()
 
-    def _answering_for_all(self, mac: str, rows: list[Row]) -> set[compare.Port]:
-        """Have each database ask about two of its addresses; return where this MAC answers.
+    def _answering_for_all(self, rows: list[Row]) -> set[compare.Port]:
+        """Have each database ask about two addresses of a device; return where the MAC answers.
 
         A dead host would not answer. Each database decides for its own entries alone: one that
         lies must not make the others' wrong entries right.
         """
         common = Counter((row["dev"], row["ip"]) for row in rows)
-        rows = sorted(rows, key=lambda row: -common[row["dev"], row["ip"]])
+        by_port: dict[compare.Port, list[Row]] = defaultdict(list)
+        for row in sorted(rows, key=lambda row: -common[row["dev"], row["ip"]]):
+            by_port[compare.port(row)].append(row)
         asked: dict[tuple[str, str], list[str]] = defaultdict(list)  # device, address: databases
-        for minion in sorted({row["minion"] for row in rows}):
-            some = [row for row in rows if row["minion"] == minion][:FABRIC_QUESTIONS]
-            for row in some:
-                asked[row["dev"], row["ip"]].append(minion)
+        for several in by_port.values():
+            for row in several[:FABRIC_QUESTIONS]:
+                asked[row["dev"], row["ip"]].append(row["minion"])
         jobs = {
             (dev, ip): self.returns.publish(names, "list", "arp.diagnose", {"ip": ip, "dev": dev})
             for (dev, ip), names in asked.items()
         }
         self.returns.gather(jobs.values())
-        good, bad = set(), set()
-        for (dev, ip), names in asked.items():
-            for name in names:
-                is_right = _is_right(jobs[dev, ip].answers.get(name), mac)
-                (good if is_right else bad).add((name, dev, mac))
-        return good - bad
+        return {
+            at
+            for at, several in by_port.items()
+            if all(
+                _is_right(jobs[row["dev"], row["ip"]].answers.get(row["minion"]), row["mac"])
+                for row in several[:FABRIC_QUESTIONS]
+            )
+        }
 
     def _compare(self) -> None:
         scope = compare.Scope(self._options["networks"], self._options["exclude"])

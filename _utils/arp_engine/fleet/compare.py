@@ -29,7 +29,9 @@ from . import inventory
 from .inventory import HostInventory, Network
 
 Row = dict[str, Any]
-Port = tuple[str, str, str]  # database, its device, and a MAC that it has learned there
+#: Database, its device, an IP version, and a MAC that it has learned there. Proxy ARP is of IPv4
+#: alone: the same MAC for an IPv6 address is another matter.
+Port = tuple[str, str, int, str]
 MAX_AGE_S = 2**32  # the kernel's own ages are 32 bits of a smaller unit
 MAX_NAMES = 5  # machines named of those that have one address; their number is returned too
 #: Owners of entries that belong to no single machine.
@@ -46,7 +48,7 @@ COUNTS = (
 )  # fmt: skip
 #: A MAC in the entries of so many machines may be the network's own; and that share of a device's.
 FABRIC_MACHINES, FABRIC_SHARE = 3, 0.5
-MAX_FABRIC_MACS = 8  # on one database
+MAX_FABRIC_PORTS = 16  # on one database
 
 
 class Binding(NamedTuple):
@@ -67,7 +69,8 @@ class Comparison(NamedTuple):
     unproven: list[Row]
     counts: dict[str, int]
     malformed: dict[str, str]  # minion to why its table cannot be compared
-    compared: Counter[tuple[str, str]]  # minion and device to entries of addresses that are known
+    #: Minion, device, IP version to the number of entries of addresses that are known.
+    compared: Counter[tuple[str, str, int]]
 
 
 class Scope(NamedTuple):
@@ -171,13 +174,13 @@ def compare(
     """
     result = Comparison([], [], [], [], dict.fromkeys(COUNTS, 0), {}, Counter())
     held: dict[str, int] = {}  # addresses that two machines have, to how many entries there are
-    gateways: dict[tuple[str, str], set[str]] = defaultdict(set)  # database and device to MACs
-    for minion, dev, mac in fabric:
-        gateways[minion, dev].add(mac)
+    gateways: dict[tuple[str, str, int], set[str]] = defaultdict(set)
+    for minion, dev, version, mac in fabric:
+        gateways[minion, dev, version].add(mac)
     for minion, rows in tables.items():
         try:
             for row in _rows(rows):
-                at = gateways.get((minion, row["dev"]), NOBODY)
+                at = gateways.get((minion, row["dev"], _version(row["ip"])), NOBODY)
                 _compare_entry(minion, row, known, result, held, at)
         except ValueError as error:
             result.malformed[minion] = str(error)
@@ -223,30 +226,45 @@ def settled(
 
 def _is_right(minion: str, row: Row, known: Bindings, fabric: Collection[Port]) -> bool:
     alone = Comparison([], [], [], [], dict.fromkeys(COUNTS, 0), {}, Counter())
-    gateways = {mac for name, dev, mac in fabric if (name, dev) == (minion, row["dev"])}
+    at = minion, row["dev"], _version(row["ip"])
+    gateways = {mac for *where, mac in fabric if tuple(where) == at}
     _compare_entry(minion, row, known, alone, {}, gateways)
     return alone.counts["agree"] + alone.counts["flux"] + alone.counts["fabric"] > 0
 
 
-def fabric_candidates(result: Comparison) -> list[tuple[str, list[Row]]]:
-    """Return MACs that may be the network's own, and their wrong rows: many machines have it.
+def port(row: Row) -> Port:
+    """Return where an entry's MAC was learned."""
+    return row["minion"], row["dev"], _version(row["ip"]), row["mac"]
+
+
+def fabric_candidates(result: Comparison, declared: Collection[str] = ()) -> list[list[Row]]:
+    """Return the wrong rows of each MAC that may be the network's own: many machines have it.
 
     A dead node whose addresses have moved to several others looks the same: ask before believing.
-    Of one database a few MACs count, or one that lies could have any number of questions asked.
+    Of one database a few ports count, or one that lies could have any number of questions asked.
+    ``declared``: MACs of which nobody has to be asked.
     """
-    by_mac: dict[str, list[Row]] = defaultdict(list)
+    by_mac: dict[tuple[str, int], dict[Port, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in result.wrong:
-        by_mac[row["mac"]].append(row)
-    found, macs_of = [], Counter[str]()
-    for mac, several in sorted(by_mac.items(), key=lambda item: -len(item[1])):
-        rows = [row for row in several if macs_of[row["minion"]] < MAX_FABRIC_MACS]
-        devices = {(row["minion"], row["dev"]) for row in rows}
-        compared = sum(result.compared[device] for device in devices)
+        if row["mac"] not in declared:
+            by_mac[row["mac"], _version(row["ip"])][port(row)].append(row)
+    found, taken = [], Counter[str]()
+    for ports in sorted(by_mac.values(), key=lambda each: -sum(map(len, each.values()))):
+        rows, compared, asked = [], 0, Counter[str]()
+        for (minion, dev, version, _), several in ports.items():
+            if taken[minion] + asked[minion] < MAX_FABRIC_PORTS:
+                asked[minion] += 1
+                rows += several
+                compared += result.compared[minion, dev, version]
         many = len({row["machine"] for row in rows}) >= FABRIC_MACHINES
         if many and len(rows) >= FABRIC_SHARE * compared:
-            found.append((mac, rows))
-            macs_of.update({minion for minion, _ in devices})
+            found.append(rows)
+            taken += asked
     return found
+
+
+def _version(ip: str) -> int:
+    return 6 if ":" in ip else 4
 
 
 def expand(compact: Any) -> list[Row]:
@@ -295,7 +313,7 @@ def _compare_entry(
     if len(bindings) > 1:
         held[ip] = held.get(ip, 0) + 1
     if bindings:
-        result.compared[minion, row["dev"]] += 1
+        result.compared[minion, row["dev"], _version(ip)] += 1
     agreeing = [binding.host for binding in bindings if binding.mac == mac]
     agreeing += [host for host in known.unbound(ip) if mac in host.macs and not bindings]
     if agreeing:

@@ -109,15 +109,16 @@ def test_matched_name_without_an_accepted_key_is_not_asked():
     assert [each[0] for each in master.sent if each[1] == "arp.list"] == [["db1"]]
 
 
-def test_lying_database_has_few_questions_asked():
-    """Each of its devices shows another MAC for three machines."""
-    rows = [row(f"192.0.2.{n}", f"02:00:00:00:dd:{m:02x}", dev=f"eth{m}")
+@pytest.mark.parametrize("step", [0, 1], ids=["one MAC", "another MAC on each device"])
+def test_lying_database_has_few_questions_asked(step):
+    """Each of its devices shows a MAC for three machines."""
+    rows = [row(f"192.0.2.{n}", f"02:00:00:00:dd:{m * step:02x}", dev=f"eth{m}")
             for m in range(50) for n in (1, 2, 3)]  # fmt: skip
     hosts = {f"w{n}": interfaces(f"02:00:00:00:01:{n:02x}", f"192.0.2.{n}") for n in (1, 2, 3)}
     master = Master({"db1": rows}, {**hosts, "db1": {}})
     assert len(audit(master)["wrong"]) == len(rows)
     questions = [each for each in master.sent if each[1] == "arp.diagnose"]
-    assert len(questions) == 8 * 2
+    assert len(questions) == 16 * 2
 
 
 GATEWAY = "12:34:56:78:9a:bc"
@@ -154,6 +155,16 @@ def test_network_that_answers_for_every_address_is_one_finding_and_exit_code_0()
     assert [each[0] for each in questions] == [["db1", "db2"]] * 2, "two addresses"
 
 
+def test_gateway_on_two_devices_of_a_database_is_recognised_on_both():
+    master = proxied("right")
+    rows = master.answers["arp.list"]["db1"]
+    rows += [row(each["ip"], GATEWAY, dev="eth1") for each in rows]
+    answer = audit(master)
+    assert (answer["wrong"], answer["retcode"]) == ([], 0)
+    questions = [each for each in master.sent if each[1] == "arp.diagnose"]
+    assert sorted(each[2]["dev"] for each in questions) == ["eth0", "eth0", "eth1", "eth1"]
+
+
 def test_dead_host_of_many_addresses_is_wrong_and_not_the_network():
     answer = audit(proxied("nobody answers"))
     assert (len(answer["wrong"]), answer["fabric"], answer["retcode"]) == (20, [], 2)
@@ -172,6 +183,21 @@ def test_declared_network_mac_is_not_asked_about():
     master = proxied("nobody answers")
     assert audit(master, fabric=GATEWAY)["retcode"] == 0
     assert not [each for each in master.sent if each[1] == "arp.diagnose"]
+
+
+@pytest.mark.parametrize("truth", ["live", "cached"])
+def test_declared_network_mac_in_one_entry_is_the_networks(truth):
+    """No candidate: it stands for one machine, beside entries that are right."""
+    mine = [row(f"192.0.2.{n}", f"02:00:00:00:01:{n:02x}") for n in range(2, 9)]
+    hosts = {f"w{n}": interfaces(f"02:00:00:00:01:{n:02x}", f"192.0.2.{n}") for n in range(1, 9)}
+    master = Master({"db1": [row("192.0.2.1", GATEWAY), *mine]}, {**hosts, "db1": {}})
+    if truth == "cached":
+        master.grains = {"w1": grains("02:00:00:00:01:01", "192.0.2.1", 60)}
+        master.answers["network.interfaces"]["w1"] = None
+    answer = audit(master, fabric=GATEWAY)
+    assert (answer["wrong"], answer["unproven"], answer["counts"]["fabric"]) == ([], [], 1)
+    assert answer["fabric"] == [{"mac": GATEWAY, "machines": 1, "addresses": 1, "databases": 1}]
+    assert audit(master)["counts"]["fabric"] == 0, "not declared, and not recognised"
 
 
 def test_heal_counts_add_up_and_has_the_exit_code_of_audit():

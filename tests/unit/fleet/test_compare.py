@@ -107,7 +107,7 @@ def test_another_mac_of_the_machine_in_the_truth_file_is_unproven():
 
 def test_right_mac_behind_a_gateway_that_answers_for_all_is_the_gateways():
     fleet = compare.Bindings({"worker": asked(BORN, IP)}, {"worker"})
-    verdict = compare.compare({"db1": [row()], "db2": [row()]}, fleet, {("db1", "eth0", OTHER)})
+    verdict = compare.compare({"db1": [row()], "db2": [row()]}, fleet, {("db1", "eth0", 4, OTHER)})
     assert [(each["minion"], each["mac_true"]) for each in verdict.wrong] == [
         ("db1", OTHER), ("db2", BORN),
     ]  # fmt: skip
@@ -514,15 +514,32 @@ def proxied(count=10):
 
 def test_mac_of_many_machines_is_a_candidate_for_the_networks_own():
     facts, rows = proxied()
-    assert [mac for mac, _ in compare.fabric_candidates(compared(rows, facts))] == [GATEWAY]
+    [candidate] = compare.fabric_candidates(compared(rows, facts))
+    assert {each["mac"] for each in candidate} == {GATEWAY}
     some = [row("192.0.2.1", GATEWAY), row("192.0.2.2", GATEWAY)]
     assert compare.fabric_candidates(compared(some, facts)) == [], "two may be a coincidence"
+
+
+def test_right_ipv6_entries_beside_a_gateway_of_ipv4_alone_hide_no_candidate():
+    facts, rows = proxied()
+    six = {f"x{n}": asked(f"02:00:00:00:02:{n:02x}", f"2001:db8::{n}") for n in range(1, 30)}
+    right = [row(f"2001:db8::{n}", f"02:00:00:00:02:{n:02x}") for n in range(1, 30)]
+    [candidate] = compare.fabric_candidates(compared(rows + right, {**facts, **six}))
+    assert {each["mac"] for each in candidate} == {GATEWAY}
+
+
+def test_gateway_of_ipv4_alone_makes_no_ipv6_entry_right():
+    facts = {"w": asked(BORN, IP, IP6)}
+    fleet = compare.Bindings(facts, set(facts))
+    tables = {"db1": [row(mac=GATEWAY), row(IP6, GATEWAY)]}
+    verdict = compare.compare(tables, fleet, {("db1", "eth0", 4, GATEWAY)})
+    assert (verdict.counts["fabric"], [each["ip"] for each in verdict.wrong]) == (1, [IP6])
 
 
 def test_what_the_network_answers_agrees_and_another_mac_is_wrong():
     facts, rows = proxied()
     fleet = compare.Bindings(facts, set(facts))
-    verdict = compare.compare({"db1": rows}, fleet, {("db1", "eth0", GATEWAY)})
+    verdict = compare.compare({"db1": rows}, fleet, {("db1", "eth0", 4, GATEWAY)})
     assert verdict.counts["fabric"] == 8
     assert [(each["ip"], each["mac"]) for each in verdict.wrong] == [("192.0.2.1", DEAD)]
     assert adds_up(verdict)
