@@ -50,7 +50,7 @@ TARGET_S = 60.0  # for how long a target is resolved
 BLOCKED_S = 10.0  # without reading an event: from here on some may be lost
 FULL_S = 0.2  # between two looks whether the databases can take another job
 GAUGE_S = 10.0  # between two events that tell how many machines wait
-TAG = "arp/born"  # our events: asked, answered, silent, refused, waiting
+TAG = "arp/born"  # our events: asked, answered, conflicts, silent, refused, waiting
 
 
 def __virtual__():
@@ -165,7 +165,7 @@ class _StartListener:
         if tag.startswith("salt/minion/") and tag.endswith("/start"):
             self.queue.on_start_event(tag, data, time.monotonic())
         elif tag.startswith("salt/job/") and "/ret/" in tag:
-            self.jobs.on_return_event(tag)
+            self.jobs.on_return_event(tag, data)
 
     def _ask(self):
         now = time.monotonic()
@@ -173,6 +173,10 @@ class _StartListener:
             self._check_leader(now)
         for answer in self.jobs.take_answers(now, self._cached_returns):
             self._fire("answered", answer)
+        for jid, minions in self.jobs.take_conflicts().items():
+            named = _join(minions)
+            log.warning("arp_born: job %s: two different returns: one is forged: %s", jid, named)
+            self._fire("conflicts", {"jid": jid, "minions": minions})
         for jid, minions in self.jobs.take_silent(now).items():
             log.warning("arp_born: job %s: no answer from %s", jid, _join(minions))
             self._fire("silent", {"jid": jid, "minions": minions})

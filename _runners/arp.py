@@ -35,7 +35,7 @@ except ImportError:
 reload_if_changed()
 from arp_engine.fleet import arguments, directory, grains_cache, heal_run, settings, summary
 from arp_engine.fleet import status as fleet_status
-from arp_engine.fleet.audit import Audit, named
+from arp_engine.fleet.audit import Audit
 from arp_engine.fleet.returns import Returns
 from arp_engine.reporting import run_history
 
@@ -229,29 +229,18 @@ def status(tgt=arguments.DATABASES, tgt_type="compound", timeout=None, batch=200
     Returns a dict: ``status`` (list of ``minion``; ``problem``: the last run failed, the sentinel
     is not running, no run is installed, the table is nearly full; ``last`` (UTC), ``healed_7d``,
     ``sentinel``, ``table`` (entries of gc_thresh3), ``version``, ``code``, ``said``); ``silent``
-    (``minion``, ``why``); ``summary`` (lines; names each version that is not this master's);
-    ``jid``; ``jobs``; ``retcode``.
+    (``minion``, ``why``); ``conflicts`` (``minion``, ``why``: its return may be forged);
+    ``summary`` (lines; names each version that is not this master's); ``jid``; ``jobs``;
+    ``retcode``.
 
-    The exit code is a sum: 2 a database has a problem, 4 not every minion answered. 1: an error.
+    The exit code is a sum: 2 a database has a problem, 4 not every minion answered, or one is in
+    ``conflicts``. 1: an error.
     """
     return _run("status", locals(), _status)
 
 
 def _status(master, asked, options):
-    tgt, tgt_type = options["tgt"], options["tgt_type"]
-    names = master.match(tgt, tgt_type)
-    if names is None:
-        raise ValueError("tgt: without minion_data_cache, name minions by glob, list or pcre")
-    names &= master.accepted()
-    if not names:
-        raise ValueError(f"no minion matches {tgt!r} ({tgt_type})")
-    answers, interrupted = {"arp_hygiene.status": {}, "arp.stats": {}}, False
-    try:
-        for fun, told in answers.items():
-            told.update(asked.ask_each(sorted(names), fun, options["batch"]))
-    except master.interruptions:
-        interrupted = True
-    return fleet_status.answer(names | named(tgt, tgt_type), *answers.values(), interrupted), None
+    return fleet_status.run(master, asked, options), None
 
 
 def _audit(master, asked, options):

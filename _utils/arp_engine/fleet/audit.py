@@ -16,8 +16,6 @@ from .compare import Row
 from .inventory import HostInventory
 from .returns import Returns
 
-#: Why a minion is in ``conflicts``.
-CONFLICT = "two different returns under its name: one of them was forged; the job cache's counts"
 CACHED_CANNOT_SEE = (
     "truth=cached does not see a MAC or an address that changed since the grains were cached."
 )
@@ -303,7 +301,7 @@ class Audit:
             self.known,
             self.tables,
             self.silent,
-            dict.fromkeys(self.returns.conflicts, CONFLICT),
+            dict.fromkeys(self.returns.conflicts, summary.CONFLICT),
             self.fabric,
             self._acknowledged,
             self._expired,

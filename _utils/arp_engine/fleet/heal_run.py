@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from . import compare, summary
-from .audit import CONFLICT, Audit, Options
+from .audit import Audit, Options
 from .compare import Row
 from .heal import Heal, run_s
 
@@ -35,7 +35,7 @@ def heal(audit: Audit, options: Options) -> Row:
         audit.returns.listen_once_more()
     except master.interruptions:
         code = summary.INTERRUPTED
-    doubtful = dict.fromkeys(audit.returns.conflicts, CONFLICT)
+    doubtful = dict.fromkeys(audit.returns.conflicts, summary.CONFLICT)
     done = account.answer({**audit.silent, **doubtful})
     done["totals"] = {**answer["totals"], **done["totals"]}
     done["summary"] = answer["summary"] + done["summary"] + why

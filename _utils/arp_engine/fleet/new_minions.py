@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
-from . import inventory
+from . import inventory, returns
 from .inventory import Network
 
 MAX_PENDING = 100_000  # ids; those without an accepted key are dropped when the window ends
@@ -224,8 +224,11 @@ class UnsureJobs:
 
 class _SentJob:
     def __init__(self, minions: Iterable[str], now: float) -> None:
-        self.missing, self.sent, self.next_read = set(minions), now, now
-        self.count = len(self.missing)
+        self.minions, self.sent, self.next_read = frozenset(minions), now, now
+        self.missing = set(self.minions)
+        self.heard: dict[str, returns.Digest] = {}  # of a minion's first return on the bus
+        self.counting: dict[str, returns.Digest] = {}  # of its return in the job cache
+        self.conflicts: set[str] = set()  # minions with two different returns
         self.is_announced = False  # an event says that there is an answer
 
 
@@ -233,11 +236,12 @@ class SentJobs:
     """Jobs whose answers are awaited, and the minions that have not answered.
 
     An event only announces an answer, since any minion can send one in another's name. The answer
-    itself is read from the job cache.
+    itself is read from the job cache; where the two differ, one of them was forged.
     """
 
     def __init__(self) -> None:
         self._jobs: dict[str, _SentJob] = {}
+        self._conflicts: dict[str, set[str]] = {}  # jid to minions, to be reported
 
     def add(self, jid: str, minions: Iterable[str], now: float) -> None:
         """Await the answers to a job; past the bound the oldest job is dropped."""
@@ -251,14 +255,36 @@ class SentJobs:
 
         One that is down holds nobody up; where most are, each job waits for ANSWER_TIMEOUT_S.
         """
-        running = sum(2 * len(job.missing) > job.count for job in self._jobs.values())
+        running = sum(2 * len(job.missing) > len(job.minions) for job in self._jobs.values())
         return running >= MAX_RUNNING
 
-    def on_return_event(self, tag: str) -> None:
-        """Note that there may be an answer to one of our jobs."""
-        parts = tag.split("/")  # salt/job/JID/ret/MINION
-        if len(parts) > 4 and parts[2] in self._jobs:
-            self._jobs[parts[2]].is_announced = True
+    def on_return_event(self, tag: str, data: Any) -> None:
+        """Note that there may be an answer to one of our jobs, and what the event says it is."""
+        parts = tag.split("/", 4)  # salt/job/JID/ret/MINION
+        if len(parts) < 5 or parts[2] not in self._jobs:
+            return
+        jid, minion, job = parts[2], parts[4], self._jobs[parts[2]]
+        job.is_announced = True
+        if minion in job.minions and isinstance(data, dict) and "return" in data:
+            heard = returns.digest(data["return"])
+            first = job.heard.setdefault(minion, heard)
+            if minion in job.counting:
+                self._compare(jid, minion, job.counting[minion], heard)
+            elif not first[1]:
+                self._compare(jid, minion, first, heard)
+
+    def take_conflicts(self) -> dict[str, list[str]]:
+        """Return jid to the minions with two different returns under their name, once."""
+        conflicts, self._conflicts = self._conflicts, {}
+        return {jid: sorted(minions) for jid, minions in conflicts.items()}
+
+    def _compare(
+        self, jid: str, minion: str, counts: returns.Digest, heard: returns.Digest
+    ) -> None:
+        job = self._jobs[jid]
+        if minion not in job.conflicts and returns.is_conflict(counts, heard):
+            job.conflicts.add(minion)
+            self._conflicts.setdefault(jid, set()).add(minion)
 
     def take_answers(self, now: float, cached: Callable[[str], dict[str, Any]]) -> list[Row]:
         """Return the counts in the answers that have come, each once.
@@ -276,6 +302,10 @@ class SentJobs:
                 # the event comes before the job cache is written: then once more, and later
                 job.next_read, job.is_announced = now + READ_EVERY_S, not come
                 answers += [_counts(jid, minion, returned[minion]) for minion in come]
+                for minion in come:
+                    job.counting[minion] = returns.digest(returned[minion])
+                    if minion in job.heard:
+                        self._compare(jid, minion, job.counting[minion], job.heard[minion])
         return answers
 
     def take_silent(self, now: float) -> dict[str, list[str]]:

@@ -179,15 +179,15 @@ class Returns:
 
     def _read_bus(self, wait_s: float) -> None:
         for jid, minion, content in self._master.events(wait_s):
-            digest = _digest(content)
+            heard = digest(content)
             key = jid, minion
             if key in self._digests:
-                self._compare(minion, self._digests[key], digest)
+                self._compare(minion, self._digests[key], heard)
             elif jid in self._open and minion in self._open[jid].waiting:
                 self._open[jid].announced.add(minion)
-                first = self._heard.setdefault(key, digest)
+                first = self._heard.setdefault(key, heard)
                 if not first[1]:
-                    self._compare(minion, first, digest)
+                    self._compare(minion, first, heard)
 
     def _fetch(self, job: Job) -> None:
         began = self.clock()
@@ -196,10 +196,10 @@ class Returns:
                 job.waiting.discard(minion)
                 job.announced.discard(minion)
                 job.answers[minion] = {"ret": content}
-                digest = self._digests[job.jid, minion] = _digest(content)
+                counts = self._digests[job.jid, minion] = digest(content)
                 heard = self._heard.pop((job.jid, minion), None)
                 if heard:
-                    self._compare(minion, digest, heard)
+                    self._compare(minion, counts, heard)
         now = self.clock()
         job.fetch_s = max(POLL_S, FETCH_SHARE * (now - began))
         job.next_fetch = now + job.fetch_s
@@ -223,17 +223,23 @@ class Returns:
                 del self._open[job.jid]
 
     def _compare(self, minion: str, counts: Digest, heard: Digest) -> None:
-        """Note a conflict between the return that counts and one that was heard on the bus.
-
-        An event may be cut off where the job cache has the whole return. The other way round never
-        happens, so a return cannot be made incomparable by containing Salt's text.
-        """
-        is_cut_on_bus = heard[1] and not counts[1]
-        if counts[0] != heard[0] and not is_cut_on_bus:
+        """Note a conflict between the return that counts and one that was heard on the bus."""
+        if is_conflict(counts, heard):
             self.conflicts.add(minion)
 
 
-def _digest(content: Any) -> Digest:
+def is_conflict(counts: Digest, heard: Digest) -> bool:
+    """Tell whether a return that was heard on the bus is another than the one that counts.
+
+    An event may be cut off where the job cache has the whole return. The other way round never
+    happens, so a return cannot be made incomparable by containing Salt's text.
+    """
+    is_cut_on_bus = heard[1] and not counts[1]
+    return counts[0] != heard[0] and not is_cut_on_bus
+
+
+def digest(content: Any) -> Digest:
+    """Return a hash of a return, and whether Salt cut off a part of it."""
     try:
         text = json.dumps(content, sort_keys=True, default=repr)
     except (TypeError, ValueError):  # keys of several types

@@ -1,20 +1,44 @@
-"""One line for each database: its runs, its sentinel, its table; the worst first. Pure.
+"""One line for each database: its runs, its sentinel, its table; the worst first.
 
-Standard library alone.
+Knows no Salt. Standard library alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from .. import version
-from . import summary
+from . import audit, summary
+from .audit import Master, Options
 from .compare import Row
+from .returns import Returns
 
 FULL_SHARE = 0.8  # of gc_thresh3: from here on arp.stats warns, too
 MOST_NAMED = 5  # minions of one version
 _TEXT = 200  # characters of one cell
+
+
+def run(master: Master, asked: Returns, options: Options) -> Row:
+    """Ask the databases; return the answer of arp.status, also where a person ends the run."""
+    tgt, tgt_type = options["tgt"], options["tgt_type"]
+    names = master.match(tgt, tgt_type)
+    if names is None:
+        raise ValueError("tgt: without minion_data_cache, name minions by glob, list or pcre")
+    names &= master.accepted()
+    if not names:
+        raise ValueError(f"no minion matches {tgt!r} ({tgt_type})")
+    statuses: dict[str, Row | None] = {}
+    stats: dict[str, Row | None] = {}
+    interrupted = False
+    try:
+        for fun, told in (("arp_hygiene.status", statuses), ("arp.stats", stats)):
+            told.update(asked.ask_each(sorted(names), fun, options["batch"]))
+        asked.listen_once_more()
+    except master.interruptions:
+        interrupted = True
+    everybody = names | audit.named(tgt, tgt_type)
+    return answer(everybody, statuses, stats, interrupted, asked.conflicts)
 
 
 def rows(
@@ -42,8 +66,15 @@ def answer(
     statuses: Mapping[str, Any],
     stats: Mapping[str, Any],
     interrupted: bool = False,
+    conflicts: Collection[str] = (),
 ) -> Row:
-    """Return the answer of arp.status; ``interrupted``: not every minion was asked."""
+    """Return the answer of arp.status.
+
+    interrupted
+        Not every minion was asked.
+    conflicts
+        The minions with two different returns under their name.
+    """
     found, silent = rows(names, statuses, stats)
     if interrupted:
         unasked = names - (set(statuses) & set(stats))
@@ -56,13 +87,21 @@ def answer(
     ]
     if silent:
         lines.append(f"{summary.number(len(silent), 'minion')} did not answer.")
+    lines += summary.conflict_lines(conflicts)
     lines += _mixed(found)
-    code = (summary.WRONG if troubled else 0) + (summary.NOT_ALL_ANSWERED if silent else 0)
+    code = summary.WRONG if troubled else 0
+    code += summary.NOT_ALL_ANSWERED if silent or conflicts else 0
     if interrupted:
         lines.append(summary.WAS_INTERRUPTED)
         code = summary.INTERRUPTED
+    doubtful = dict.fromkeys(conflicts, summary.CONFLICT)
+    lists = {
+        "status": found,
+        "silent": summary.rows_of(silent),
+        "conflicts": summary.rows_of(doubtful),
+    }
     return {
-        **summary.with_totals({"status": found, "silent": summary.rows_of(silent)}),
+        **summary.with_totals(lists),
         "summary": lines,
         "retcode": code,
     }

@@ -12,6 +12,8 @@ ERROR, WRONG, NOT_ALL_ANSWERED, UNPROVEN = 1, 2, 4, 8  # exit codes; their sum i
 
 INTERRUPTED = 130  # the exit code of a run that a person ended
 NOT_ASKED = "not asked: interrupted"  # why a minion is silent
+#: Why a minion is in ``conflicts``.
+CONFLICT = "two different returns under its name: one of them was forged; the job cache's counts"
 WAS_INTERRUPTED = "Interrupted: not every minion was asked."
 
 
@@ -171,10 +173,13 @@ def _summary(found: Findings, counts: Mapping[str, int], held: int) -> list[str]
         lines.append(f"{what} of strangers: no machine of the fleet has these addresses.")
     if found.silent:
         lines.append(f"{number(len(found.silent), 'minion')} did not answer.")
-    if found.conflicts:
-        many = number(len(found.conflicts), "minion")
-        lines.append(f"{many} with two different returns: a forged one?")
-    return lines
+    return lines + conflict_lines(found.conflicts)
+
+
+def conflict_lines(conflicts: Collection[str]) -> list[str]:
+    """Return the line about minions with two different returns, if there are any."""
+    many = number(len(conflicts), "minion")
+    return [f"{many} with two different returns: a forged one?"] if conflicts else []
 
 
 def number(count: int, one: str, many: str = "") -> str:

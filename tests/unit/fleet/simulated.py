@@ -88,8 +88,12 @@ def interfaces(mac, *ips):
     return {"eth0": {"hwaddr": mac, "up": True, "inet": [{"address": ip} for ip in ips]}}
 
 
+def returned_by(master):
+    return Returns(master, 5, 3, master.clock)
+
+
 def audited(master, options):
-    return Audit(master, Returns(master, 5, 3, master.clock), options)
+    return Audit(master, returned_by(master), options)
 
 
 def parsed(**options):

@@ -213,7 +213,7 @@ def test_refusals_are_bounded():
 def test_answers_are_read_from_the_job_cache_and_silent_minions_named():
     jobs, cache = new_minions.SentJobs(), {"1": {}}
     jobs.add("1", ["db1", "db2", "db3"], now=0)
-    jobs.on_return_event("salt/job/1/ret/db1")
+    jobs.on_return_event("salt/job/1/ret/db1", {})
     assert jobs.take_answers(1, cache.get) == [], "an event alone is no answer"
     cache["1"] |= {"db1": {"healed": [{}], "gone": []}, "db2": "ERROR: no", "evil": {}}
     assert jobs.take_answers(1.5, cache.get) == [], "not read again so soon"
@@ -225,6 +225,35 @@ def test_answers_are_read_from_the_job_cache_and_silent_minions_named():
     assert jobs.take_silent(now=60) == {}
     assert jobs.take_silent(now=61) == {"1": ["db3"]}
     assert jobs.take_silent(now=99) == {}
+
+
+@pytest.mark.parametrize("order", ["forged first", "forged last", "forged too late"])
+def test_two_returns_under_one_name_are_reported_once(order):
+    real, forged = {"return": {"healed": []}}, {"return": {"healed": [{}]}}
+    jobs, tag = new_minions.SentJobs(), "salt/job/1/ret/db1"
+    jobs.add("1", ["db1", "db2"], now=0)
+    events = {"forged first": [forged, real], "forged last": [real, forged]}.get(order, [real])
+    for event in events:
+        jobs.on_return_event(tag, event)
+    jobs.on_return_event("salt/job/1/ret/db2", real)
+    answers = jobs.take_answers(1, lambda _: dict.fromkeys(("db1", "db2"), real["return"]))
+    assert [each["healed"] for each in answers] == [0, 0]
+    if order == "forged too late":
+        assert jobs.take_conflicts() == {}
+        jobs.on_return_event(tag, forged)
+    assert jobs.take_conflicts() == {"1": ["db1"]}
+    jobs.on_return_event(tag, forged)
+    assert jobs.take_conflicts() == {}, "once"
+
+
+def test_forged_event_before_the_one_in_the_job_cache_is_a_conflict():
+    """No second event is heard."""
+    jobs = new_minions.SentJobs()
+    jobs.add("1", ["db1"], now=0)
+    jobs.on_return_event("salt/job/1/ret/db1", {"return": "forged"})
+    jobs.on_return_event("salt/job/1/ret/evil", {"return": "not asked"})
+    jobs.take_answers(1, lambda _: {"db1": {"healed": []}})
+    assert jobs.take_conflicts() == {"1": ["db1"]}
 
 
 def test_lost_event_is_read_from_the_job_cache_before_the_minion_is_silent():
@@ -240,10 +269,10 @@ def test_storm_waits_while_most_databases_still_run_eight_jobs():
         assert not jobs.is_full()
         jobs.add(str(number), ["db1", "db2", "down"], now=0)
     assert jobs.is_full()
-    jobs.on_return_event("salt/job/3/ret/db1")
+    jobs.on_return_event("salt/job/3/ret/db1", {})
     jobs.take_answers(1, lambda _: {"db1": {}})
     assert jobs.is_full(), "one of three is not most"
-    jobs.on_return_event("salt/job/3/ret/db2")
+    jobs.on_return_event("salt/job/3/ret/db2", {})
     jobs.take_answers(3, lambda _: {"db1": {}, "db2": {}})
     assert not jobs.is_full(), "one that is down holds nobody up"
 

@@ -187,7 +187,7 @@ def test_job_without_minions_is_complete():
     ids=["order", "keys of two types", "types", "bytes"],
 )
 def test_digest_differs_where_the_content_does(one, other, differ):
-    assert (returns._digest(one) != returns._digest(other)) is differ
+    assert (returns.digest(one) != returns.digest(other)) is differ
 
 
 @pytest.mark.parametrize(

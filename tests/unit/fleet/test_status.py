@@ -4,6 +4,7 @@ from arp_engine import version
 from arp_engine.fleet import status
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated import Master, parsed, returned_by
 
 
 def status_of(**more):
@@ -69,6 +70,29 @@ def test_mixed_fleet_is_named():
         f"This master has {version.VERSION} (code {version.code()}): sync what is older.",
     ]
     assert answer["retcode"] == 4, "it is no problem: so is each rollout"
+
+
+class Forging(Master):
+    """A hostile minion puts a status of its own on the bus in db1's name."""
+
+    def events(self, wait_s):
+        return [("0", "db1", []), *super().events(wait_s)]
+
+
+def run(master, *names):
+    master.answers["test.ping"] = dict.fromkeys(names, True)
+    master.answers["arp_hygiene.status"] = dict.fromkeys(names, status_of()["ret"])
+    master.answers["arp.stats"] = dict.fromkeys(names, stats_of()["ret"])
+    return status.run(master, returned_by(master), parsed(tgt=list(names)))
+
+
+def test_two_returns_under_one_name_cost_the_exit_code():
+    answer = run(Forging({}, {}), "db1", "db2")
+    assert [row["minion"] for row in answer["status"]] == ["db1", "db2"]
+    assert [row["minion"] for row in answer["conflicts"]] == ["db1"]
+    assert "1 minion with two different returns: a forged one?" in answer["summary"]
+    assert answer["retcode"] == 4
+    assert run(Master({}, {}), "db1")["retcode"] == 0
 
 
 ANYTHING = st.recursive(
