@@ -128,10 +128,12 @@ class Bindings:
     def why_gone(self, ip: str, mac: str) -> str:
         """Return how it is known that no machine has an address any more, or ""."""
         for binding in self._former.get(ip, ()):
-            if binding.mac == mac:
+            is_alive = mac in self._live_macs  # under another id
+            if binding.mac == mac and not is_alive:
                 return f"belonged to {binding.machine}, whose key is no longer accepted"
         if (
             not self.unheard
+            and ip not in self._unbound
             and mac not in self._live_macs
             and inventory.is_inside(ip, self._scope.networks)
         ):

@@ -459,6 +459,21 @@ def test_stranger_at_a_former_machines_address_is_not_gone():
     assert (found(verdict), verdict.counts["strangers"]) == (NOTHING, 1)
 
 
+def test_address_of_a_machine_with_a_new_id_is_not_gone():
+    """Its old id is not accepted any more; it answers, and does not list the address."""
+    verdict = compared([row()], {"new": asked(DEAD, IP6)}, former={"old": remembered(DEAD, IP)})
+    assert found(verdict) == NOTHING
+    assert verdict.unproven[0]["why"] == "new has this MAC and does not list the address"
+
+
+def test_virtual_address_on_lo_that_an_appliance_answers_for_is_not_gone():
+    """LVS with a director that is no minion, in a network that is all the fleet's."""
+    facts = {"real": asked(BORN, "192.0.2.7", lo=interface("", IP))}
+    verdict = compared([row(mac=OTHER)], facts, networks="192.0.2.0/24")
+    assert found(verdict) == NOTHING
+    assert "real has it on a device without ARP" in verdict.unproven[0]["why"]
+
+
 def test_address_that_its_host_does_not_list_is_unproven():
     """MetalLB, a VPN pool, pods of a cloud node: the host rightly answers. Or it has moved."""
     verdict = compared([row(mac=BORN)], {"node": asked(BORN, IP6)}, networks="192.0.2.0/24")
