@@ -81,15 +81,10 @@ class Audit:
         if options["truth"] == "live":
             self._hosts_due |= self._machines
         try:
+            self._read_truth(accepted)
             self._read_tables(accepted)
             if options["truth_file"] is None:
-                self._read_hosts(accepted)
-            else:
-                self._machines = set(options["truth_file"])
-                self.hosts = self._young(options["truth_file"])
-                too_old = self._machines - set(self.hosts)
-                why = f"its rows in the truth file are older than {options['memory_days']} days"
-                self.silent.update(dict.fromkeys(too_old, why))
+                self._ask_hosts()
             self._compare()
             self._ask_about_doubts()
             self.returns.listen_once_more()
@@ -113,7 +108,7 @@ class Audit:
 
     def _check(self) -> None:
         """Refuse to call a fleet clean of which nothing was seen."""
-        if not self.interrupted:
+        if not self.interrupted and not self._stopped:
             if not self.tables and not self.silent:
                 tgt, tgt_type = self._options["tgt"], self._options["tgt_type"]
                 raise ValueError(f"no minion matches {tgt!r} ({tgt_type})")
@@ -182,11 +177,25 @@ class Audit:
             elif answers[name]["ret"] is not False:
                 yield name, f"did not return arp.list within {self.returns.timeout_s:g} s"
 
-    def _read_hosts(self, accepted: Collection[str]) -> None:
-        """Read the cached grains of machines; ask all of them, or a sample, for interfaces."""
-        self.hosts = self._young(self.master.cached_hosts(self._machines))
-        former = self.master.cached_minions() - set(accepted)
-        self._former = self._young(self.master.cached_hosts(former))
+    def _read_truth(self, accepted: Collection[str]) -> None:
+        """Read what the master has itself: the truth file, or the cached grains of machines.
+
+        Before the tables: where the run ends early, these are compared with something.
+        """
+        options = self._options
+        if options["truth_file"] is None:
+            self.hosts = self._young(self.master.cached_hosts(self._machines))
+            former = self.master.cached_minions() - set(accepted)
+            self._former = self._young(self.master.cached_hosts(former))
+            return
+        self._machines = set(options["truth_file"])
+        self.hosts = self._young(options["truth_file"])
+        too_old = self._machines - set(self.hosts)
+        why = f"its rows in the truth file are older than {options['memory_days']} days"
+        self.silent.update(dict.fromkeys(too_old, why))
+
+    def _ask_hosts(self) -> None:
+        """Ask all machines, or a sample, for their interfaces."""
         if self._options["truth"] == "live":
             self._ask_machines(sorted(self._machines - self._down))
             self._hosts_due -= self._down

@@ -158,6 +158,10 @@ class Heal:
                 row = {**self._entries[entry], "why": "not in the table any more, or corrected"}
                 self._outcome[entry] = "right_meanwhile", row
 
+    def ask_no_more(self, why: str) -> None:
+        """Note why the entries that were not asked about are not."""
+        self._unasked = dict.fromkeys(self._unasked, why)
+
     def counts(self) -> dict[str, int]:
         """Return how far the run is."""
         healed = sum(outcome == "healed" for outcome, _ in self._outcome.values())

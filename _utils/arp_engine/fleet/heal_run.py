@@ -17,24 +17,18 @@ def heal(audit: Audit, options: Options) -> Row:
 
     Where a job cannot be sent, what was done before is returned all the same.
     """
-    master = audit.master
     answer = {**audit.answer(), "test": options["test"]}
     account = Heal(audit.result, options["budget"])
     waves = list(account.waves(audit.tables, options["share"], options["batch"]))
-    if options["test"] or audit.interrupted:
+    if options["test"]:
         answer |= {"would_ask": account.rows, "would_waves": len(waves), "waves": waves}
         answer["summary"].append(f"{len(account.rows)} to ask about, in {len(waves)} waves.")
-        return answer
-    code, why = 0, []
-    try:
-        try:
-            while account.next_round():
-                _run_waves(audit, account, options)
-        except master.failures as error:
-            code, why = summary.ERROR, [f"Stopped early: {error}"]
-        audit.returns.listen_once_more()
-    except master.interruptions:
-        code = summary.INTERRUPTED
+        return {**answer, "interrupted": audit.interrupted}
+    if audit.interrupted:
+        code, why = summary.INTERRUPTED, []
+        account.ask_no_more(summary.NOT_ASKED)
+    else:
+        code, why = _run_rounds(audit, account, options)
     doubtful = dict.fromkeys(audit.returns.conflicts, summary.CONFLICT)
     done = account.answer({**audit.silent, **doubtful})
     done["totals"] = {**answer["totals"], **done["totals"]}
@@ -47,6 +41,21 @@ def heal(audit: Audit, options: Options) -> Row:
     done["retcode"] |= answer["retcode"] & summary.NOT_ALL_ANSWERED  # nothing to compare with, too
     done["retcode"] = code if code == summary.INTERRUPTED else done["retcode"] or code
     return {**answer, **done, "interrupted": code == summary.INTERRUPTED}
+
+
+def _run_rounds(audit: Audit, account: Heal, options: Options) -> tuple[int, list[str]]:
+    """Return the exit code of a run that ended early, and why it did."""
+    code, why = 0, []
+    try:
+        try:
+            while account.next_round():
+                _run_waves(audit, account, options)
+        except audit.master.failures as error:
+            code, why = summary.ERROR, [f"Stopped early: {error}"]
+        audit.returns.listen_once_more()
+    except audit.master.interruptions:
+        code = summary.INTERRUPTED
+    return code, why
 
 
 def _run_waves(audit: Audit, account: Heal, options: Options) -> None:

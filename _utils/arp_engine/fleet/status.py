@@ -42,21 +42,27 @@ def run(master: Master, asked: Returns, options: Options) -> Row:
 
 
 def rows(
-    names: set[str], statuses: Mapping[str, Any], stats: Mapping[str, Any]
+    names: set[str],
+    statuses: Mapping[str, Any],
+    stats: Mapping[str, Any],
+    interrupted: bool = False,
 ) -> tuple[list[Row], dict[str, str]]:
     """Return the rows, and the minions that gave none with the reason.
 
     statuses, stats
-        Minion to its answer of arp_hygiene.status and of arp.stats.
+        Minion to its answer of arp_hygiene.status and of arp.stats. Where the run was interrupted
+        between the two, the status alone is a row.
     """
     found, silent = [], {}
     for name in names:
-        why = summary.failure(statuses.get(name)) or summary.failure(stats.get(name))
+        why = summary.failure(statuses.get(name))
+        if not why and not (interrupted and name not in stats):
+            why = summary.failure(stats.get(name))
         status = None if why else _status(statuses[name]["ret"])
         if why or status is None:
             silent[name] = why or "malformed arp_hygiene.status return"
         else:
-            found.append(_row(name, status, stats[name]["ret"]))
+            found.append(_row(name, status, (stats.get(name) or {}).get("ret")))
     found.sort(key=lambda row: (not row["problem"], bool(row["last"]), row["last"], row["minion"]))
     return found, silent
 
@@ -75,7 +81,7 @@ def answer(
     conflicts
         The minions with two different returns under their name.
     """
-    found, silent = rows(names, statuses, stats)
+    found, silent = rows(names, statuses, stats, interrupted)
     if interrupted:
         unasked = names - (set(statuses) & set(stats))
         silent |= dict.fromkeys(unasked, summary.NOT_ASKED)
@@ -141,7 +147,7 @@ def _row(name: str, status: Row, stats: Any) -> Row:
         "last": _text(status.get("last")),
         "healed_7d": healed if type(healed) is int and healed >= 0 else 0,
         "sentinel": _text(status.get("sentinel")).partition(";")[0],
-        "table": f"{entries} of {most}" if most else str(entries),
+        "table": f"{entries} of {most}" if most else str(entries) if stats is not None else "",
         "version": _text(status.get("version")),
         "code": _text(status.get("code")),
         "said": _text(status.get("said")),

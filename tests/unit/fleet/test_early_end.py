@@ -7,9 +7,12 @@ from simulated import (
     IP,
     Master,
     audit,
+    audited,
+    grains,
     heal,
     healed,
     interfaces,
+    parsed,
     row,
 )
 
@@ -79,6 +82,46 @@ def test_interrupted_audit_names_who_was_not_asked(jobs):
         wanted = asked.count(name) < (2 if name in tables else 1)
         assert (why.get(name) == "not asked: interrupted") is wanted, (name, why)
     assert answer["counts"]["databases"] == min(jobs, 2)
+
+
+@pytest.mark.parametrize("truth", ["file", "live"])
+def test_interrupted_while_tables_are_read_compares_what_was_read(truth):
+    """With the truth that the master has itself: the file, or cached grains."""
+    hosts = {"db1": None, "db2": None, "w": None}
+    master = Interrupted(1, {"db1": [row()], "db2": [row()]}, hosts)
+    master.grains = {"w": grains(BORN, IP, 60)}
+    options = parsed()
+    options["batch"] = 1
+    if truth == "file":
+        host = grains(BORN, IP, 5)._replace(source="file")
+        options |= {"truth": "file", "truth_file": {"w": host}}
+    answer = audited(master, options).answer()
+    found = "wrong" if truth == "file" else "unproven"
+    assert [each["minion"] for each in answer[found]] == ["db1"]
+    assert (answer["counts"]["strangers"], answer["retcode"]) == (0, 130)
+
+
+def test_audit_stopped_before_any_machine_was_asked_tells_why():
+    """And not that there is nothing to compare with."""
+    hosts = {"db1": None, "w2": None}
+    answer = audit(Busy({"db1": [row()]}, hosts))
+    assert answer["summary"][-1] == "Stopped early: the master is busy"
+    assert answer["retcode"] == 4
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_heal_interrupted_during_its_audit_names_the_entries_not_asked_about(test):
+    tables = {"db1": [row()], "db2": [row()]}
+    hosts = {"db1": {}, "db2": {}, "w": interfaces(BORN, IP), "z": {}}
+    master = Interrupted(5, tables, hosts, {"db1": healed, "db2": healed})
+    answer = heal(master, batch=1, test=test)
+    assert (answer["retcode"], answer["interrupted"]) == (130, True)
+    assert [each["minion"] for each in answer["wrong"]] == ["db1", "db2"]
+    assert not [each for each in master.sent if each[1] == "arp.revalidate"]
+    if not test:
+        why = {each["minion"]: each["why"] for each in answer["not_reached"]}
+        assert why == dict.fromkeys(("db1", "db2", "z"), "not asked: interrupted")
+        assert (answer["healed"], answer["asked"]) == ([], 0)
 
 
 class InterruptedWait(Master):

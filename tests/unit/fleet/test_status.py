@@ -72,6 +72,25 @@ def test_mixed_fleet_is_named():
     assert answer["retcode"] == 4, "it is no problem: so is each rollout"
 
 
+class InterruptedBetween(Master):
+    """A person ends the run between its two jobs."""
+
+    def publish(self, tgt, tgt_type, fun, arg, kwarg):
+        if fun == "arp.stats":
+            raise KeyboardInterrupt
+        return super().publish(tgt, tgt_type, fun, arg, kwarg)
+
+
+def test_status_interrupted_between_its_jobs_has_a_row_for_each_database():
+    answer = run(InterruptedBetween({}, {}), "db1", "db2")
+    assert [(row["minion"], row["last"], row["table"]) for row in answer["status"]] == [
+        ("db1", "2026-11-24T07:30:02Z", ""),
+        ("db2", "2026-11-24T07:30:02Z", ""),
+    ]
+    assert [row["why"] for row in answer["silent"]] == ["not asked: interrupted"] * 2
+    assert answer["retcode"] == 130
+
+
 class Forging(Master):
     """A hostile minion puts a status of its own on the bus in db1's name."""
 
