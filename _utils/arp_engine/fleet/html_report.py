@@ -24,7 +24,8 @@ from .batches import role
 from .html_style import STYLE
 
 Row = dict[str, Any]
-Marks = dict[tuple[str, str], str]  # address and database to the kind of mark
+Entries = dict[tuple[str, str, str], str]  # address, database, its device to the kind of mark
+Marks = dict[tuple[str, str], str]  # address and database to the worst kind of mark
 MAX_MATRIX = 40  # rows and columns of the matrix
 MAX_ROWS = 100  # of each list
 MAX_MINIONS = 5  # named of one address
@@ -50,12 +51,13 @@ _SEVERITY = {kind: number for number, kind in enumerate(MARKS)}
 
 def page(answer: Mapping[str, Any], now: float) -> str:
     """Return the page. ``now``: the time of the answer, in seconds since 1970."""
-    marks = _marks(answer)
+    entries = _entries(answer)
+    marks = _marks(entries)
     databases = answer.get("counts", {}).get("databases", 0)
     parts = [
         "<h1>Neighbour tables of the fleet</h1>",
         _dim(f"{_utc(now)} · job {answer.get('jid', '')}"),
-        _verdict(answer, marks),
+        _verdict(answer, entries),
         *(f"<p>{_text(line)}</p>" for line in answer.get("summary", [])),
         _command(answer.get("command", "")),
         _list("Still wrong", _rows(answer, "still_wrong"), _still_wrong),
@@ -63,7 +65,7 @@ def page(answer: Mapping[str, Any], now: float) -> str:
         _addresses(answer, marks, databases),
         _roles(marks),
         _matrix(marks),
-        _list("Wrong", _rows(answer, "wrong"), lambda row: _wrong(row, now, marks)),
+        _list("Wrong", _rows(answer, "wrong"), lambda row: _wrong(row, now, entries)),
         _list("Unproven", _rows(answer, "unproven"), lambda row: _because(row, now)),
         _list("Of machines that are gone", _rows(answer, "gone"), lambda row: _because(row, now)),
         _list("Claimed by several machines", _rows(answer, "twice"), _twice),
@@ -95,18 +97,26 @@ def may_replace(path: str) -> bool:
         return False
 
 
-def _marks(answer: Mapping[str, Any]) -> Marks:
-    """Return the mark of each address on each database."""
-    marks: Marks = {}
+def _entries(answer: Mapping[str, Any]) -> Entries:
+    """Return what became of each entry."""
+    entries: Entries = {}
     for name, kind in _KINDS.items():
         for row in _rows(answer, name):
-            marks[row["ip"], row["minion"]] = kind
+            entries[row["ip"], row["minion"], row["dev"]] = kind
+    return entries
+
+
+def _marks(entries: Entries) -> Marks:
+    """Return the mark of each address on each database: of several devices the worst."""
+    marks: Marks = {}
+    for (ip, minion, _), kind in entries.items():
+        marks[ip, minion] = min(kind, marks.get((ip, minion), kind), key=_SEVERITY.get)
     return marks
 
 
-def _verdict(answer: Mapping[str, Any], marks: Marks) -> str:
+def _verdict(answer: Mapping[str, Any], entries: Entries) -> str:
     """Return what it comes to: what was found, then a sentence for each bit of the exit code."""
-    code, kinds = answer.get("retcode", 0), list(marks.values())
+    code, kinds = answer.get("retcode", 0), list(entries.values())
     counts = {kind: kinds.count(kind) for kind in MARKS if kind in kinds}
     found = ", ".join(f"{count:,} {MARKS[kind][1]}" for kind, count in counts.items())
     if code == summary.INTERRUPTED:
@@ -269,8 +279,8 @@ def _table(title: str, heads: Iterable[str], lines: list[str], more: int) -> str
     )
 
 
-def _wrong(row: Row, now: float, marks: Marks) -> str:
-    done = marks.get((row["ip"], row["minion"]), "wrong")
+def _wrong(row: Row, now: float, entries: Entries) -> str:
+    done = entries[row["ip"], row["minion"], row["dev"]]
     truth = {"live": "answered just now", "file": "from the truth file"}.get(row.get("truth"), "")
     return (
         f"<b>{_text(row['minion'])}</b> has {_code(row['ip'])} on {_text(row['dev'])} "

@@ -56,6 +56,16 @@ def test_the_one_entry_that_is_still_wrong_is_always_in_the_matrix():
     assert order == sorted(order), "the result before the history"
 
 
+def test_address_on_two_devices_is_two_entries_and_the_worst_is_shown():
+    rows = [wrong("db1", "10.0.1.9"), wrong("db1", "10.0.1.9", dev="eth1")]
+    healed = [{**rows[1], "old": "02:00:00:00:00:0a", "new": "02:00:00:00:00:0b"}]
+    page = html_report.page(answer(rows, healed=healed), NOW)
+    assert "1 wrong, 1 healed." in page
+    assert page.count('class="mark wrong"') == 1
+    assert page.count('class="mark healed"') == 0
+    assert section(page, "Wrong").count("healed") == 1
+
+
 def test_names_are_in_natural_order():
     rows = [wrong(name, ip) for name in ("db10", "db2") for ip in ("10.0.1.90", "10.0.1.9")]
     shown = re.findall(
