@@ -100,22 +100,25 @@ class Heal:
             else:
                 self.requests += WORST * len(ips)  # it may have asked all the same
             self._note_unasked(minion, dev, ips, self._unreached[minion])
+            if returned is None or "ret" not in returned:
+                self._drop_waiting(minion, self._unreached[minion])
             return
+        asked = set(ips)
         for ip in ips:
             self._unasked.pop((minion, dev, ip), None)
             self._unverified.add((minion, dev, ip))
-        self._pay(minion, answer.get("entries"), len(ips))
-        for row in _rows(answer.get("healed")):
+        self._pay(minion, _rows(answer.get("entries"), asked), len(ips))
+        for row in _rows(answer.get("healed"), asked):
             change = {key: str(row.get(key, "")) for key in ("old", "new")}
             self._note(minion, dev, row, "healed", change)
-        for row in _rows(answer.get("gone")):
+        for row in _rows(answer.get("gone"), asked):
             self._note(minion, dev, row, "given_up", {})
-        for row in _rows(answer.get("duplicates")):
+        for row in _rows(answer.get("duplicates"), asked):
             macs = row.get("macs")
             several = ", ".join(map(str, macs if isinstance(macs, (list, dict)) else [macs]))
             why = {"why": f"several hosts answer: {several}"}
             self._note(minion, dev, row, "still_wrong", why)
-        for row in _rows(answer.get("entries")):
+        for row in _rows(answer.get("entries"), asked):
             self._note_confirmed(minion, dev, row)
 
     def _note(self, minion: str, dev: str, row: Row, outcome: str, more: Row) -> None:
@@ -206,10 +209,10 @@ class Heal:
             + (summary.NOT_ALL_ANSWERED if missing else 0),
         }
 
-    def _pay(self, minion: str, entries: Any, count: int) -> None:
+    def _pay(self, minion: str, entries: list[Row], count: int) -> None:
         """Charge the budget with the requests that were really sent."""
         reserved, cost, reported = WORST * count, 0, 0
-        for row in _rows(entries):
+        for row in entries:
             asked = [row.get(key) for key in ("unicast_asked", "broadcast_asked")]
             if all(type(each) is int and each >= 0 for each in asked) and sum(asked) > 0:
                 reported += 1
@@ -219,6 +222,12 @@ class Heal:
         )  # an entry without a count is charged in full
         self.requests += cost
         self._charge(minion, cost - reserved)
+
+    def _drop_waiting(self, minion: str, why: str) -> None:
+        """Ask a silent database no more: each round would wait for it."""
+        for row in self._waiting[minion]:
+            self._unasked[_entry(row)] = why
+        self._waiting[minion] = []
 
     def _charge(self, minion: str, requests: int) -> None:
         self._budget_left -= requests
@@ -233,6 +242,7 @@ def _entry(row: Row) -> Entry:
     return row["minion"], row["dev"], row["ip"]
 
 
-def _rows(sent: Any) -> list[Row]:
-    """Return the well-formed rows of a list that a minion sent."""
-    return [row for row in sent if isinstance(row, dict)] if isinstance(sent, list) else []
+def _rows(sent: Any, asked: Collection[str]) -> list[Row]:
+    """Return the well-formed rows of a list that a minion sent, of addresses it was asked about."""
+    rows = [row for row in sent if isinstance(row, dict)] if isinstance(sent, list) else []
+    return [row for row in rows if isinstance(row.get("ip"), str) and row["ip"] in asked]

@@ -180,6 +180,41 @@ def test_database_with_300_wrong_entries_leaves_the_budget_of_nine_others(loud):
     assert done["requests"] <= 1000
 
 
+@pytest.mark.parametrize(
+    "returned", [None, {"why": "it says that it still runs, after 60 s"}], ids=["down", "hangs"]
+)
+def test_silent_database_is_not_asked_in_every_round(returned):
+    many = [wrong("db0", f"10.0.{n >> 8}.{n & 255}") for n in range(300)]
+    heal, jobs = fleet_heal.Heal(verdict(*many, wrong("db1")), 1000), []
+
+    def answers(name, ips):
+        jobs.append(name)
+        return returned if name == "db0" else answer(*ips)
+
+    rounds(heal, ["db0", "db1"], answers)
+    assert sorted(jobs) == ["db0", "db1"]
+    assert told(heal)["not_reached"] == [
+        {"minion": "db0", "why": summary.failure(returned)},
+    ]
+
+
+def test_outcome_of_an_entry_that_was_not_asked_about_does_not_count():
+    """A hostile database says that it healed all, before it is asked about the rest."""
+    ips = [f"192.0.2.{number}" for number in range(1, 10)]
+    rows = [wrong("db1", ip) for ip in ips]
+    heal = fleet_heal.Heal(verdict(*rows), fleet_heal.WORST)
+    heal.next_round()
+    [((dev, some), _)] = heal.jobs(["db1"], 500).items()
+    heal.begin(["db1"], dev, some)
+    heal.note_answer("db1", dev, some, answer(*ips))
+    heal.note_tables(verdict(*rows[1:]), ["db1"])
+    done = told(heal)
+    assert [row["ip"] for row in done["healed"]] == list(some)
+    assert (done["asked"], len(some)) == (1, 1)
+    assert "1 healed" in done["summary"][0]
+    assert "0 unknown" in done["summary"][0]
+
+
 def test_budget_that_is_left_is_the_next_rounds():
     ips = [f"192.0.2.{number}" for number in range(50)]
     heal = fleet_heal.Heal(verdict(wrong("pg1"), *(wrong("db1", ip) for ip in ips)), 200)
