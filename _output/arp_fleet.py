@@ -29,6 +29,7 @@ TABLES = {
     "unproven": "minion ip dev mac mac_true machine unchanged_s state owner suspect why",
     "fabric": "mac machines addresses databases",
     "acknowledged": "minion ip mac finding why until",
+    "expired": "about findings why until",
     "healed": "minion ip dev old new",
     "given_up": "minion ip dev mac",
     "right_meanwhile": "minion ip dev mac why",

@@ -131,8 +131,9 @@ def audit(
     many databases cache it); ``gone`` (the entry, and ``why`` that is known); ``unproven`` (as
     ``wrong``, and ``why``: nobody confirmed what the entry disagrees with); ``fabric`` (``mac``,
     ``machines``, ``addresses``, ``databases``); ``acknowledged`` (``minion``, ``ip``, ``mac``,
-    ``finding``, ``why``, ``until``); ``silent`` (``minion``, ``why``); ``conflicts`` (``minion``,
-    ``why``: its return may be forged); ``counts``; ``totals``; ``databases`` (names); ``summary``
+    ``finding``, ``why``, ``until``); ``expired`` (acknowledgements: ``about``, ``why``, ``until``,
+    ``findings``: how many); ``silent`` (``minion``, ``why``); ``conflicts`` (``minion``, ``why``:
+    its return may be forged); ``counts``; ``totals``; ``databases`` (names); ``summary``
     (lines); ``command`` (what to type next); ``history`` (the recorded ``runs``, and ``changes``;
     then ``wrong``, ``gone``, ``unproven`` have ``first_seen``, in seconds since 1970); ``jid``;
     ``jobs`` (jids of the jobs sent); ``retcode``.

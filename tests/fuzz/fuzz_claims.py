@@ -245,7 +245,7 @@ def files(data):
             kept = audit_history.parse(damaged)
             audit_history.metrics(kept)
         with refusals():
-            for host in truth_file.parse_truth(damaged).values():
+            for host in truth_file.parse_truth(damaged, 86400).values():
                 assert all(ip and mac for ip, _dev, mac in host.addresses)
     for content in (data, written(told).encode("utf-8", "replace")):
         with tempfile.NamedTemporaryFile(dir=scratch()) as file:

@@ -12,6 +12,7 @@ Standard library alone.
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from typing import Any, NamedTuple
 
 from ..table import parse
@@ -25,6 +26,7 @@ _KEYS = {"address", "mac", "why", "until"}
 class Acknowledgement(NamedTuple):
     """One known finding."""
 
+    about: str  # the addresses or the MAC, as text
     networks: list[Network]
     mac: str
     why: str
@@ -59,6 +61,7 @@ def _parse(number: int, item: Any) -> Acknowledgement:
     if "mac" in item:
         mac = parse.macs(f"{where}: mac", item["mac"])[0].hex(":")
     networks = parse.networks(f"{where}: address", item["address"]) if "address" in item else []
+    about = mac or ", ".join(str(net).removesuffix(f"/{net.max_prefixlen}") for net in networks)
     until = None
     if item.get("until") is not None:
         try:
@@ -66,26 +69,39 @@ def _parse(number: int, item: Any) -> Acknowledgement:
         except ValueError:
             text = f"{where}: until: {parse.shown(item['until'])} is not a date (2027-06-30)"
             raise ValueError(text) from None
-    return Acknowledgement(networks, mac, item["why"], until)
+    return Acknowledgement(about, networks, mac, item["why"], until)
 
 
 def take_out(
     result: Comparison, known: list[Acknowledgement], today: datetime.date
 ) -> tuple[Comparison, list[Row], list[Row]]:
-    """Return the findings without the acknowledged ones, these, and those that have expired."""
+    """Return the findings without the acknowledged ones, these, and what has expired.
+
+    The last: a row for each acknowledgement that has, and that findings are about.
+    """
     left: dict[str, list[Row]] = {}
-    acknowledged, expired = [], []
+    acknowledged: list[Row] = []
+    expired = Counter[int]()  # number of an acknowledgement to findings
     for name in ("wrong", "twice", "gone", "unproven"):
         left[name] = []
         for row in getattr(result, name):
-            covering = [each for each in known if each.covers(row)]
-            valid = [each for each in covering if not each.is_expired(today)]
+            covering = [number for number, each in enumerate(known) if each.covers(row)]
+            valid = [known[number] for number in covering if not known[number].is_expired(today)]
             if valid:
                 acknowledged.append(_row(row, name, valid[0]))
             else:
                 left[name].append(row)
-                expired += [_row(row, name, covering[0])] if covering else []
-    return result._replace(**left), acknowledged, expired
+                expired.update(covering)
+    rows = [
+        {
+            "about": known[number].about,
+            "why": known[number].why,
+            "until": str(known[number].until),
+            "findings": count,
+        }
+        for number, count in sorted(expired.items())
+    ]
+    return result._replace(**left), acknowledged, rows
 
 
 def _row(row: Row, finding: str, known: Acknowledgement) -> Row:

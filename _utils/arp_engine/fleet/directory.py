@@ -27,7 +27,8 @@ def read_inputs(options: Row, settings: Settings, parse_yaml: Callable[[str], An
     """Read the files that a run compares with into ``options``."""
     if options["truth_path"]:
         text = _read(options["truth_path"], truth_file.MAX_BYTES)
-        options["truth_file"] = truth_file.parse_truth(text)
+        oldest_s = options["memory_days"] * 86400
+        options["truth_file"] = truth_file.parse_truth(text, oldest_s)
     path = settings.acknowledged
     if path:
         text = _read(path, MAX_ACKNOWLEDGED)

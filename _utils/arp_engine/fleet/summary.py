@@ -11,6 +11,7 @@ from .compare import Bindings, Comparison, Row
 ERROR, WRONG, NOT_ALL_ANSWERED, UNPROVEN = 1, 2, 4, 8  # exit codes; their sum is all of them
 
 INTERRUPTED = 130  # the exit code of a run that a person ended
+MAX_EXPIRED = 5  # acknowledgements that have expired and are named
 NOT_ASKED = "not asked: interrupted"  # why a minion is silent
 #: Why a minion is in ``conflicts``.
 CONFLICT = "two different returns under its name: one of them was forged; the job cache's counts"
@@ -78,6 +79,7 @@ def lists(found: Findings) -> dict[str, list[Row]]:
         "unproven": result.unproven,
         "fabric": list(found.fabric),
         "acknowledged": list(found.acknowledged),
+        "expired": list(found.expired),
         "silent": rows_of(found.silent),
         "conflicts": rows_of(found.conflicts),
     }
@@ -155,8 +157,13 @@ def _summary(found: Findings, counts: Mapping[str, int], held: int) -> list[str]
     ]
     if counts["acknowledged"]:
         lines.append(f"{number(counts['acknowledged'], 'entry', 'entries')} acknowledged.")
-    for row in found.expired[:5]:
-        lines.append(f"The acknowledgement of {row['ip']} has expired ({row['until']}).")
+    expired = list(found.expired)
+    lines += [
+        f"The acknowledgement of {row['about']} has expired ({row['until']})."
+        for row in expired[:MAX_EXPIRED]
+    ]
+    if len(expired) > MAX_EXPIRED:
+        lines.append(f"And {number(len(expired) - MAX_EXPIRED, 'more acknowledgement')} expired.")
     remembered = twice_by_memory(result)
     if remembered:
         what = number(remembered, "cached address", "cached addresses")

@@ -5,7 +5,7 @@ CSV with a heading; NetBox, a cloud's API or Kubernetes can be exported to it::
     address,mac,machine,age_s
     10.0.1.90,02:00:00:00:00:0b,worker9,60
 
-``age_s`` may be empty or missing. Standard library alone.
+``age_s`` may be empty or missing. A row that is too old contradicts nobody. Standard library alone.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ _COLUMNS = {"address", "mac", "machine"}
 _AGE = re.compile("[0-9]{1,10}")
 
 
-def parse_truth(text: str) -> dict[str, HostInventory]:
+def parse_truth(text: str, oldest_s: float) -> dict[str, HostInventory]:
     """Return inventories by machine; ValueError names a bad line, and nothing that is in it.
 
-    Whoever may call arp.audit must not learn from a refusal what another file holds.
+    Whoever may call arp.audit must not learn from a refusal what another file holds. Rows that are
+    older than ``oldest_s`` are left out; a machine with no other has their age and no address.
     """
     addresses: dict[str, list[tuple[str, str, str]]] = {}
     ages: dict[str, int | None] = {}
+    too_old: dict[str, int] = {}
     for number, row in _rows(text):
         ip, mac = inventory.parse_address(row["address"]), inventory.parse_mac(row["mac"])
         machine, age = row["machine"], row.get("age_s") or ""
@@ -39,14 +41,20 @@ def parse_truth(text: str) -> dict[str, HostInventory]:
             raise ValueError(f"truth: line {number} is not address, mac, machine, age in seconds")
         if number > MAX_ROWS:
             raise ValueError(f"truth: more than {MAX_ROWS} lines")
-        addresses.setdefault(machine, []).append((ip, "", mac))
         age_s = int(age) if age else None
+        if age_s is not None and age_s > oldest_s:
+            too_old[machine] = age_s
+            continue
+        addresses.setdefault(machine, []).append((ip, "", mac))
         oldest = ages.setdefault(machine, age_s)
         ages[machine] = None if None in (oldest, age_s) else max(oldest, age_s)
-    return {
+    hosts = {
         machine: HostInventory(found, frozenset(mac for *_, mac in found), "file", ages[machine])
         for machine, found in addresses.items()
     }
+    for machine in too_old.keys() - hosts.keys():
+        hosts[machine] = HostInventory([], frozenset(), "file", too_old[machine])
+    return hosts
 
 
 def _rows(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -55,6 +63,7 @@ def _rows(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         if not rows.fieldnames or not set(rows.fieldnames) >= _COLUMNS:
             raise ValueError("truth: line 1 does not name the columns address, mac, machine")
-        yield from enumerate(rows, 2)
+        for row in rows:
+            yield rows.line_num, row
     except csv.Error:  # a field of 128 KiB; a NUL before Python 3.11
         raise ValueError(f"truth: line {rows.line_num} is not CSV") from None

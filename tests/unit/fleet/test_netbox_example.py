@@ -59,4 +59,4 @@ def test_netbox_example_writes_a_truth_file(repo):
         )  # fmt: skip
         server.shutdown()
     assert done.stdout == "address,mac,machine\n10.0.1.90,02:00:00:00:00:0b,web1\n"
-    assert list(truth_file.parse_truth(done.stdout)) == ["web1"]
+    assert list(truth_file.parse_truth(done.stdout, 30 * 86400)) == ["web1"]

@@ -77,6 +77,29 @@ def test_old_rows_of_the_truth_file_contradict_nobody():
     assert [each["minion"] for each in answer["silent"]] == ["old"]
 
 
+MONTH_S = 30 * 86400
+
+
+def test_old_row_of_a_machine_in_the_truth_file_hides_no_young_one():
+    """An address that left the machine long ago is beside one that it has."""
+    lines = [
+        "address,mac,machine,age_s",
+        f"{IP},{BORN},w,60",
+        f"192.0.2.91,{DEAD},w,{MONTH_S + 1}",
+        f"192.0.2.92,{DEAD},old,{MONTH_S + 1}",
+        f"192.0.2.93,{DEAD},unknown,",
+    ]
+    hosts = truth_file.parse_truth("\n".join(lines), MONTH_S)
+    assert hosts["w"].addresses == [(IP, "", BORN)]
+    assert (hosts["w"].macs, hosts["w"].age_s) == ({BORN}, 60)
+    assert hosts["unknown"].addresses
+    options = parsed()
+    options |= {"truth": "file", "truth_file": hosts}
+    answer = audited(Master({"db1": [row(), row("192.0.2.91")]}, {}), options).answer()
+    assert [each["ip"] for each in answer["wrong"]] == [IP]
+    assert [each["minion"] for each in answer["silent"]] == ["old"]
+
+
 def known(**item):
     return acknowledge.parse_all([{"why": "old load balancer", **item}])
 
@@ -108,6 +131,27 @@ def test_acknowledged_finding_is_shown_and_costs_no_exit_code(item, code, line):
         assert (shown["finding"], shown["why"]) == ("wrong", "old load balancer")
 
 
+def test_expired_acknowledgements_are_named_once_each():
+    rows = [row(f"192.0.2.{number}") for number in range(1, 11)]
+    hosts = {"w": interfaces(BORN, *(each["ip"] for each in rows)), "db1": {}}
+    options = parsed()
+    options["acknowledged"] = [
+        *known(address="192.0.2.0/24", until="2020-01-01"),
+        *(each for n in range(1, 8) for each in known(address=f"192.0.2.{n}", until="2020-01-02")),
+        *known(address="198.51.100.1", until="2020-01-03"),
+    ]
+    answer = audited(Master({"db1": rows}, hosts), options).answer()
+    assert answer["expired"][:2] == [
+        {"about": "192.0.2.0/24", "why": "old load balancer", "until": "2020-01-01",
+         "findings": 10},
+        {"about": "192.0.2.1", "why": "old load balancer", "until": "2020-01-02", "findings": 1},
+    ]  # fmt: skip
+    lines = [line for line in answer["summary"] if "expired" in line]
+    assert lines[0] == "The acknowledgement of 192.0.2.0/24 has expired (2020-01-01)."
+    assert (len(lines), lines[-1]) == (6, "And 3 more acknowledgements expired.")
+    assert (len(answer["wrong"]), answer["totals"]["expired"]) == (10, 8)
+
+
 @pytest.mark.parametrize(
     ("item", "line"),
     [
@@ -129,12 +173,18 @@ def test_bad_acknowledgement_is_one_line(item, line):
 def test_truth_file_is_read_by_columns(end):
     lines = ["machine,address,mac,age_s", f"w,{IP},{BORN},60", f"w,2001:db8::1,{BORN},", ""]
     text = end.join(lines)
-    host = truth_file.parse_truth(text)["w"]
+    host = truth_file.parse_truth(text, MONTH_S)["w"]
     assert host.addresses == [(IP, "", BORN), ("2001:db8::1", "", BORN)]
     assert (host.source, host.live, host.age_s) == ("file", True, None)
 
 
 COLUMNS = "address,mac,machine"
+
+
+def test_bad_line_of_a_truth_file_is_named_as_an_editor_counts():
+    text = f'{COLUMNS}\n\n{IP},{BORN},"w\n1"\n\nbad,{BORN},w\n'
+    with pytest.raises(ValueError, match=r"^truth: line 6 is not address"):
+        truth_file.parse_truth(text, MONTH_S)
 
 
 @pytest.mark.parametrize(
@@ -151,5 +201,5 @@ COLUMNS = "address,mac,machine"
 )
 def test_bad_truth_file_names_a_line_and_nothing_in_it(text):
     with pytest.raises(ValueError, match=r"^truth: line [12]") as refused:
-        truth_file.parse_truth(text)
+        truth_file.parse_truth(text, MONTH_S)
     assert "secret" not in str(refused.value)
