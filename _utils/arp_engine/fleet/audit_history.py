@@ -20,7 +20,7 @@ MAX_OPEN = 50_000  # entries whose first sight is remembered
 FILE = "arp_fleet_history.json"
 _FINDINGS = ("wrong", "gone", "unproven")
 _SETTLED = ("healed", "given_up", "right_meanwhile")
-_COUNTS = (*_FINDINGS, "twice", "silent", "conflicts", "healed", "still_wrong")
+_COUNTS = (*_FINDINGS, "silent", "conflicts", "healed", "still_wrong")
 
 History = dict[str, Any]
 
@@ -71,6 +71,7 @@ def with_run(
     databases = len(answer["databases"])
     run = {"at": int(now), "name": name, "databases": databases, "retcode": answer["retcode"]}
     run |= {key: total for key, total in answer["totals"].items() if key in _COUNTS}
+    run["twice"] = summary.held_twice(answer.get("twice", ()))
     complete = not answer["retcode"] & 4 and answer["retcode"] not in (1, summary.INTERRUPTED)
     left = fair.deal(MAX_OPEN, Counter(map(_minion, opened)))  # none takes the others' part
     oldest = []
@@ -106,12 +107,13 @@ def metrics(history: History) -> str:
     """Return the numbers of the last recorded audit as a Prometheus textfile."""
     audits = [run for run in history["runs"] if run["name"] == "audit" and _is_whole(run)]
     last = audits[-1] if audits else {}
+    first_at = history["runs"][0]["at"] if history["runs"] else None
     gaps = sorted(late["at"] - early["at"] for early, late in itertools.pairwise(audits[-12:]))
     values = {
         "wrong": ("Entries that a machine which answered contradicts.", last.get("wrong")),
         "gone": ("Entries of machines that are gone.", last.get("gone")),
         "unproven": ("Entries that disagree with what nobody confirmed.", last.get("unproven")),
-        "twice": ("Addresses that two machines have.", last.get("twice")),
+        "twice": ("Cached addresses that two machines have by their answers.", last.get("twice")),
         "silent": ("Minions that could not be asked.", last.get("silent")),
         "conflicts": ("Minions with two different returns.", last.get("conflicts")),
         "databases_compared": ("Databases whose tables were compared.", last.get("databases")),
@@ -121,7 +123,8 @@ def metrics(history: History) -> str:
             gaps[len(gaps) // 2] if gaps else None,
         ),
         "last_success_timestamp_seconds": (
-            "When all minions answered the last time, since 1970.", history["last_success"],
+            "When all minions answered the last time, since 1970; if never, the first run.",
+            history["last_success"] or first_at,
         ),
     }  # fmt: skip
     lines = []

@@ -33,6 +33,7 @@ Row = dict[str, Any]
 #: alone: the same MAC for an IPv6 address is another matter.
 Port = tuple[str, str, int, str]
 MAX_AGE_S = 2**32  # the kernel's own ages are 32 bits of a smaller unit
+MAX_DEV = 127  # characters: of the kernel's alternative names
 MAX_NAMES = 5  # machines named of those that have one address; their number is returned too
 #: Owners of entries that belong to no single machine.
 NOT_COMPARED = {
@@ -292,6 +293,8 @@ def _rows(rows: Any) -> Iterable[Row]:
             isinstance(row.get(key), str) for key in ("ip", "mac", "dev", "state")
         ):
             raise ValueError("malformed arp.list return: a row without ip, mac, dev or state")
+        if len(row["dev"]) > MAX_DEV:
+            raise ValueError("malformed arp.list return: a device with too long a name")
     return rows
 
 

@@ -71,8 +71,13 @@ def remember(
         answer["summary"].append(f"Since the recorded runs: {told}.")
     if is_recorded:
         history = audit_history.with_run(history, now, name, answer, closed)
+        text = audit_history.dump(history)
+        if len(text) > MAX_HISTORY:  # it could not be read again: names may be long
+            history = {**history, "open": {}}
+            text = audit_history.dump(history)
+            problem = "Too many findings to remember: the next run calls all of them new."
         try:
-            _write(path, audit_history.dump(history), settings.mode)
+            _write(path, text, settings.mode)
             metrics = os.path.join(settings.directory, METRICS)
             _write(metrics, audit_history.metrics(history), METRICS_MODE)
         except OSError as error:

@@ -29,6 +29,7 @@ AT = {  # when it has to fire, where not after 30 minutes
     "ArpFleetAuditOverdue": "80m",
     "ArpFleetAuditIncomplete": "200m",
 }
+TWICE = [{"ip": "192.0.2.90", "held": 1, "truth": "live"}]
 promtool = pytest.mark.skipif(bool(missing("promtool")), reason=missing("promtool"))
 
 
@@ -79,14 +80,16 @@ def stopped():
     shutil.rmtree(os.path.dirname(sentinel_status.PATH), ignore_errors=True)
 
 
-def audits(at, **found):
+def audits(at, always=None, twice=(), **found):
     """Return the samples after an audit every 15 minutes, the last one with these findings."""
     lists = {"wrong": [], "gone": [], "unproven": []}
-    totals = {"wrong": 0, "gone": 0, "unproven": 0, "twice": 0, "silent": 0, "conflicts": 0}
+    totals = {"wrong": 0, "gone": 0, "unproven": 0, "silent": 0, "conflicts": 0, **(always or {})}
+    docker = {"ip": "172.17.0.1", "held": 0, "truth": "live"}  # on two hosts, for ever
     history = audit_history.empty()
     for minutes, more in ((60, {}), (45, {}), (30, {}), (15, {}), (0, found)):
         run = {**lists, "totals": totals | more, "databases": ["db1"]}
-        run["retcode"] = 4 if more.get("silent") else 0
+        run["twice"] = [docker, *(() if minutes else twice)]
+        run["retcode"] = 4 if run["totals"]["silent"] else 0
         history = audit_history.with_run(history, at - minutes * 60, "audit", run, ())
     return samples(audit_history.metrics(history))
 
@@ -123,7 +126,7 @@ def troubles(textfile, scene, wire, stopped):
     trouble("ArpHygieneMetricsMissing", dict.fromkeys(textfile()))
     trouble("ArpHygieneMixedVersions", {("arp_hygiene_info", (("version", "0.0.9"),)): 1})
     trouble("ArpFleetWrongEntries", audits(time.time(), wrong=1))
-    trouble("ArpFleetDuplicateAddress", audits(time.time(), twice=1))
+    trouble("ArpFleetDuplicateAddress", audits(time.time(), twice=TWICE))
     trouble("ArpFleetConflict", audits(time.time(), conflicts=1))
     trouble("ArpFleetAuditIncomplete", audits(time.time(), silent=1))
     return calm, found
@@ -183,6 +186,20 @@ def test_each_alert_is_silent_in_calm_and_fires_in_trouble(repo, troubles, tmp_p
         for alert, after in found.items()
     ]
     assert evaluated(tmp_path, rules, tests) == ""
+
+
+@promtool
+def test_fleet_with_a_minion_that_never_answered_is_alerted_about(repo, tmp_path):
+    rules = (repo / "monitoring/rules.yml").read_text()
+    alert, origin = "ArpFleetAuditIncomplete", time.time()
+    never = audits(origin, always={"silent": 1})
+    test = {
+        "interval": "1m",
+        "name": alert,
+        "input_series": list(series(never, never, origin)),
+        "promql_expr_test": [fires(alert, "4m", False), fires(alert, AT[alert], True)],
+    }
+    assert evaluated(tmp_path, rules, [test]) == ""
 
 
 @pytest.fixture

@@ -71,6 +71,22 @@ def test_history_is_bounded(monkeypatch):
     assert (len(history["runs"]), len(history["open"])) == (3, 2)
 
 
+def test_twice_in_the_metrics_is_cached_and_proven():
+    """Two Docker hosts have 172.17.0.1 for ever: no database holds it."""
+    held = {"ip": "172.17.0.1", "held": 0, "truth": "live"}
+    rows = [held, {**held, "held": 2, "truth": "cached"}]
+    lines = audit_history.metrics(recorded(answer(twice=rows))).splitlines()
+    assert "arp_fleet_twice 0" in lines
+    rows.append({**held, "held": 1})
+    assert "arp_fleet_twice 1" in audit_history.metrics(recorded(answer(twice=rows))).splitlines()
+
+
+def test_last_success_is_the_first_run_while_no_run_was_complete():
+    lines = audit_history.metrics(recorded(answer(retcode=4), answer(retcode=4))).splitlines()
+    assert f"arp_fleet_last_success_timestamp_seconds {NOW}" in lines
+    assert "arp_fleet_last_success" not in audit_history.metrics(audit_history.empty())
+
+
 @pytest.mark.parametrize(
     "text",
     ["[]", "{}", '{"runs":[1],"open":{}}', '{"runs":[],"open":{"a":"b"}}', "5",

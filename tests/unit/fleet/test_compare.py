@@ -129,6 +129,14 @@ def test_address_on_a_card_that_is_down_is_nobodys():
     assert (found(verdict), verdict.counts["agree"]) == (NOTHING, 1)
 
 
+def test_table_with_a_device_whose_name_is_too_long_is_malformed():
+    """It would be a key of the history."""
+    facts = {"worker": asked(BORN, IP)}
+    assert len(compared([row(dev="e" * 127)], facts).wrong) == 1
+    verdict = compared([row(dev="e" * 128)], facts)
+    assert verdict.malformed == {"db1": "malformed arp.list return: a device with too long a name"}
+
+
 def test_secondary_address_is_compared():
     eth0 = interface(BORN)
     eth0["secondary"] = [{"type": "inet", "address": IP, "label": "eth0:1"}]

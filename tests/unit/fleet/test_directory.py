@@ -36,6 +36,16 @@ def test_corrupt_history_begins_anew_and_says_so(tmp_path):
     assert line.startswith("The history is not readable, and begins anew: ")
 
 
+def test_history_that_would_be_too_large_to_read_again_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(directory, "MAX_HISTORY", 1000)
+    long = {**ENTRY, "dev": "e" * 1000}
+    told = remembered(tmp_path, answer(long))
+    assert told["summary"] == ["Too many findings to remember: the next run calls all of them new."]
+    told = remembered(tmp_path, answer(long), is_recorded=False)
+    assert told["summary"] == ["Since the recorded runs: 1 new, 0 still, 0 healed since."]
+    assert (tmp_path / directory.METRICS).exists()
+
+
 def test_run_that_cannot_be_recorded_is_not_exit_code_0():
     told = remembered("/proc/self", answer())
     assert told["retcode"] == 1
