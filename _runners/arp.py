@@ -189,12 +189,13 @@ def heal(
         Seconds between two waves. Default: 1.
     budget
         ARP requests (and neighbour solicitations), at most, in the whole run, including the
-        kernel's own. An entry counts 39, the most it can take, until its database has answered;
-        a host that answers takes 2. Default: 10000.
+        kernel's own. An entry counts 58, the most it can take, until its database has answered;
+        a host that answers takes 2. At least 58. Default: 10000.
     rate
         Requests a second on one database. Default: 500.
     test
-        True: return ``would_ask`` (rows) and ``would_waves``; send no ARP request. Default: False.
+        True: return ``would_ask`` (rows) and ``would_waves`` (their number); send no ARP request.
+        Default: False.
 
     Returns what :py:func:`arp.audit` returns, from before the heal, and: ``healed`` (``minion``,
     ``ip``, ``dev``, ``old``, ``new``); ``given_up`` (rows: no host answered, FAILED);

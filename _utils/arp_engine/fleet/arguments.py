@@ -16,6 +16,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..packets import probe_schedule
 from ..table import parse
 from . import html_report
 from .settings import Settings
@@ -29,6 +30,7 @@ MAX_TARGET = 10_000  # characters
 MAX_IDS = 100_000
 MAX_NETWORKS = 1_000
 MAX_FILES = 1_000  # in the directory, before a page may have a new name
+LEAST_BUDGET = probe_schedule.MAX_FRAMES_PER_ENTRY  # less allows to ask about no entry
 _BY_PILLAR = re.compile(r"[IJ].?@", re.DOTALL)  # Salt allows a delimiter: I|@role|db
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -171,7 +173,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "batch": lambda value: parse.whole_number("batch", value, 1, 2_000, "minions"),
     "share": share,
     "pause": lambda value: parse.seconds("pause", value, 0, 3600),
-    "budget": lambda value: parse.whole_number("budget", value, 1, 10**9, "probes"),
+    "budget": lambda value: parse.whole_number("budget", value, LEAST_BUDGET, 10**9, "probes"),
     "rate": parse.rate,
     "test": lambda value: parse.flag("test", value),
     "record": lambda value: parse.flag("record", value),
@@ -203,6 +205,8 @@ def command(name: str, given: Mapping[str, Any], answer: Mapping[str, Any]) -> s
     words = ["salt-run", following]
     for key in _DEFAULTS:
         value = given[key]
+        if isinstance(given.get(key.removesuffix("_type")), list) and key.endswith("_type"):
+            value = "list"
         if value is not None and value != _DEFAULTS.get(key):
             words.append(f"{key}={','.join(map(str, value)) if isinstance(value, list) else value}")
     return shlex.join(words)

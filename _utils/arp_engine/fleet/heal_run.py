@@ -21,9 +21,11 @@ def heal(audit: Audit, options: Options) -> Row:
     account = Heal(audit.result, options["budget"])
     waves = list(account.waves(audit.tables, options["share"], options["batch"]))
     if options["test"]:
-        answer |= {"would_ask": account.rows, "would_waves": len(waves), "waves": waves}
+        would = summary.with_totals({"would_ask": account.rows})
+        would["totals"] = {**answer["totals"], **would["totals"]}
         answer["summary"].append(f"{len(account.rows)} to ask about, in {len(waves)} waves.")
-        return {**answer, "interrupted": audit.interrupted}
+        would |= {"would_waves": len(waves), "waves": 0, "interrupted": audit.interrupted}
+        return {**answer, **would}
     if audit.interrupted:
         code, why = summary.INTERRUPTED, []
         account.ask_no_more(summary.NOT_ASKED)

@@ -2,6 +2,7 @@
 
 import pytest
 from arp_engine.fleet import arguments, html_report
+from arp_engine.fleet import heal as fleet_heal
 from arp_engine.fleet.settings import Settings, parse_settings
 
 BY_PILLAR = "I@db:password:a*"
@@ -125,6 +126,30 @@ def test_recorded_run_has_the_configured_arguments(tmp_path):
             arguments.parse_all({**given, **other}, allowed)
     with pytest.raises(ValueError, match=r"^record: set `arp_fleet: directory`"):
         arguments.parse_all(given, Settings())
+
+
+def test_budget_for_no_entry_is_refused():
+    least = fleet_heal.WORST
+    arguments.parse_all({"budget": least}, Settings())
+    line = f"^budget: {least - 1} is not a whole number of probes from {least} to "
+    with pytest.raises(ValueError, match=line):
+        arguments.parse_all({"budget": least - 1}, Settings())
+
+
+def test_command_to_copy_names_a_list_as_one():
+    given = {
+        **arguments._DEFAULTS,
+        "tgt": ["db1", "db2"],
+        "tgt_type": "glob",
+        "machines": ["w1"],
+        "exclude": ["10.8.0.0/16", "10.9.0.0/16"],
+    }
+    assert arguments.command("audit", given, {"wrong": [{}]}) == (
+        "salt-run arp.heal tgt=db1,db2 tgt_type=list machines=w1 machines_type=list "
+        "exclude=10.8.0.0/16,10.9.0.0/16"
+    )
+    given |= {"tgt": "db*", "machines": "*"}
+    assert "'tgt=db*' tgt_type=glob exclude=" in arguments.command("audit", given, {"gone": [{}]})
 
 
 def test_settings():

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from arp_engine.fleet import summary
 from arp_engine.table import listing, parse
 from simulated import (
     BORN,
@@ -232,6 +233,14 @@ def test_address_claimed_twice_is_the_exit_code_of_a_heal_too():
     hosts = {"w": interfaces(BORN, IP), "other": interfaces("02:00:00:00:00:0c", IP), "db1": {}}
     done = heal(Master({"db1": [row(IP, BORN)]}, hosts))
     assert (done["asked"], done["retcode"]) == (0, 2)
+
+
+def test_heal_in_test_mode_has_the_keys_of_a_heal_and_rows_that_limit_cuts():
+    ips = [f"192.0.2.{n}" for n in range(1, 11)]
+    master = Master({"db1": [row(ip) for ip in ips]}, {"w": interfaces(BORN, *ips), "db1": {}})
+    told = heal(master, test=True)
+    assert (told["would_waves"], told["waves"], told["totals"]["would_ask"]) == (1, 0, 10)
+    assert len(summary.cut(told, 3)["would_ask"]) == 3
 
 
 def test_heal_that_could_compare_nothing_has_the_exit_code_of_the_audit():

@@ -1,5 +1,7 @@
 """Who is asked when, what it costs, and what is known at any moment."""
 
+import re
+
 import pytest
 from arp_engine.fleet import arguments, batches, compare, fair, html_report, summary
 from arp_engine.fleet import heal as fleet_heal
@@ -117,6 +119,12 @@ def test_healed_entry_costs_what_was_sent():
         {"minion": "db1", "ip": "192.0.2.90", "dev": "eth0", "old": OLD, "new": NEW}
     ]
     assert (done["retcode"], done["requests"], done["not_reached"]) == (0, 2, [])
+
+
+def test_documented_maximum_of_an_entry_is_what_it_is_charged(repo):
+    for page in ("docs/fleet.md", "_runners/arp.py"):
+        counts = re.findall("entry counts ([0-9]+)", (repo / page).read_text(encoding="utf-8"))
+        assert counts == [str(fleet_heal.WORST)]
 
 
 def test_job_may_run_as_long_as_the_rate_allows_at_the_worst():
