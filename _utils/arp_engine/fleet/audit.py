@@ -61,7 +61,7 @@ class Audit:
         self.silent: dict[str, str] = {}  # minion to why it gave no usable answer
         self.tables: dict[str, Any] = {}
         self.hosts: dict[str, HostInventory] = {}
-        self.fabric: list[Row] = []
+        self._of_fabric: list[Row] = []  # entries that disagree, with a MAC of the network's own
         self.fabric_ports: set[compare.Port] = set()
         self.interrupted, self._stopped = False, ""
         self._former: dict[str, HostInventory] = {}
@@ -98,6 +98,9 @@ class Audit:
             self._note_due(str(error))
         self._check()
         self._compare()
+        if self.interrupted or self._stopped:
+            self._believe_declared()
+            self._compare()
 
     def _note_due(self, why: str) -> None:
         """Note the minions that have not answered when the run ended early."""
@@ -254,17 +257,23 @@ class Audit:
         if self._options["truth"] == "cached":
             self._ask_machines(sorted(summary.unconfirmed(self.result, self.known)))
             self._compare()
-        declared = self._options["fabric"]
-        differing = [*self.result.wrong, *self.result.unproven]
-        believed = [row for row in differing if row["mac"] in declared and row["truth"]]
-        for rows in compare.fabric_candidates(self.result, declared):
+        self._believe_declared()
+        for rows in compare.fabric_candidates(self.result, self._options["fabric"]):
             ports = self._answering_for_all(rows)
-            believed += [row for row in rows if compare.port(row) in ports]
-        if believed:
-            self.fabric_ports = set(map(compare.port, believed))
-            for mac in sorted({row["mac"] for row in believed}):
-                self.fabric.append(_fabric_row(mac, [r for r in believed if r["mac"] == mac]))
+            self._believe([row for row in rows if compare.port(row) in ports])
+        if self.fabric_ports:
             self._compare()
+
+    def _believe_declared(self) -> None:
+        """Take the MACs that the operator declared for the network's own, wherever they are."""
+        rows = [*self.result.wrong, *self.result.unproven]
+        declared = self._options["fabric"]
+        self._believe([row for row in rows if row["mac"] in declared and row["truth"]])
+
+    def _believe(self, rows: list[Row]) -> None:
+        """Take the MACs of entries that disagree for the network's own."""
+        self._of_fabric += rows
+        self.fabric_ports |= set(map(compare.port, rows))
 
     def _answering_for_all(self, rows: list[Row]) -> set[compare.Port]:
         """Have each database ask about two addresses of a device; return where the MAC answers.
@@ -311,7 +320,7 @@ class Audit:
             self.tables,
             self.silent,
             dict.fromkeys(self.returns.conflicts, summary.CONFLICT),
-            self.fabric,
+            _fabric_rows(self._of_fabric),
             self._acknowledged,
             self._expired,
         )
@@ -352,10 +361,16 @@ def _is_right(answer: Row | None, mac: str) -> bool:
     return isinstance(heard, dict) and list(heard) == [mac]
 
 
-def _fabric_row(mac: str, rows: list[Row]) -> Row:
-    return {
-        "mac": mac,
-        "machines": len({row["machine"] for row in rows}),
-        "addresses": len({row["ip"] for row in rows}),
-        "databases": len({row["minion"] for row in rows}),
-    }
+def _fabric_rows(rows: list[Row]) -> list[Row]:
+    by_mac: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_mac[row["mac"]].append(row)
+    return [
+        {
+            "mac": mac,
+            "machines": len({row["machine"] for row in several}),
+            "addresses": len({row["ip"] for row in several}),
+            "databases": len({row["minion"] for row in several}),
+        }
+        for mac, several in by_mac.items()
+    ]

@@ -101,6 +101,15 @@ def test_interrupted_while_tables_are_read_compares_what_was_read(truth):
     assert (answer["counts"]["strangers"], answer["retcode"]) == (0, 130)
 
 
+def test_interrupted_audit_knows_the_declared_mac_of_the_network():
+    master = Interrupted(1, {"db1": [row()], "db2": [row()]}, {"w": None})
+    options = parsed(fabric=DEAD)
+    host = grains(BORN, IP, 5)._replace(source="file")
+    options |= {"truth": "file", "truth_file": {"w": host}, "batch": 1}
+    answer = audited(master, options).answer()
+    assert (answer["wrong"], answer["counts"]["fabric"], answer["retcode"]) == ([], 1, 130)
+
+
 def test_audit_stopped_before_any_machine_was_asked_tells_why():
     """And not that there is nothing to compare with."""
     hosts = {"db1": None, "w2": None}
