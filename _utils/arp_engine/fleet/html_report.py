@@ -15,49 +15,31 @@ import re
 import stat
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import Any
 
-from . import summary
 from .batches import role
 from .html_style import STYLE
+from .page_marks import MARKS, SEVERITY, Entries, Marks, entries_of, marks_of, verdict
 
 Row = dict[str, Any]
-Entries = dict[tuple[str, str, str], str]  # address, database, its device to the kind of mark
-Marks = dict[tuple[str, str], str]  # address and database to the worst kind of mark
 MAX_MATRIX = 40  # rows and columns of the matrix
 MAX_ROWS = 100  # of each list
 MAX_MINIONS = 5  # named of one address
 MARK = "<!doctype html>\n<!-- arp_fleet -->\n"  # the first bytes of every page of ours
 
-#: Kind to its sign and its meaning, the worst first.
-MARKS = {
-    "still": ("!", "still wrong"),
-    "wrong": ("✕", "wrong"),
-    "gone": ("-", "gone"),
-    "unproven": ("?", "unproven"),
-    "given": ("○", "given up: no answer"),
-    "healed": ("✓", "healed"),
-    "right": ("=", "right meanwhile"),
-}
-#: List to the kind of its rows; what was done overrides what was found.
-_KINDS = {
-    "wrong": "wrong", "gone": "gone", "unproven": "unproven", "right_meanwhile": "right",
-    "given_up": "given", "healed": "healed", "still_wrong": "still",
-}  # fmt: skip
-_SEVERITY = {kind: number for number, kind in enumerate(MARKS)}
-
 
 def page(answer: Mapping[str, Any], now: float) -> str:
     """Return the page. ``now``: the time of the answer, in seconds since 1970."""
-    entries = _entries(answer)
-    marks = _marks(entries)
+    entries = entries_of(answer)
+    marks = marks_of(entries)
+    kind = "bad" if answer.get("retcode") else "good"
     databases = answer.get("counts", {}).get("databases", 0)
     parts = [
         "<h1>Neighbour tables of the fleet</h1>",
         _dim(f"{_utc(now)} · job {answer.get('jid', '')}"),
-        _verdict(answer, entries),
+        f'<p class="verdict {kind}">{_text(verdict(answer, entries))}</p>',
         *(f"<p>{_text(line)}</p>" for line in answer.get("summary", [])),
         _command(answer.get("command", "")),
         _list("Still wrong", _rows(answer, "still_wrong"), _still_wrong),
@@ -97,57 +79,6 @@ def may_replace(path: str) -> bool:
         return False
 
 
-def _entries(answer: Mapping[str, Any]) -> Entries:
-    """Return what became of each entry."""
-    entries: Entries = {}
-    for name, kind in _KINDS.items():
-        for row in _rows(answer, name):
-            entries[row["ip"], row["minion"], row["dev"]] = kind
-    return entries
-
-
-def _marks(entries: Entries) -> Marks:
-    """Return the mark of each address on each database: of several devices the worst."""
-    marks: Marks = {}
-    for (ip, minion, _), kind in entries.items():
-        marks[ip, minion] = min(kind, marks.get((ip, minion), kind), key=_SEVERITY.get)
-    return marks
-
-
-def _verdict(answer: Mapping[str, Any], entries: Entries) -> str:
-    """Return what it comes to: what was found, then a sentence for each bit of the exit code."""
-    code, kinds = answer.get("retcode", 0), list(entries.values())
-    counts = {kind: kinds.count(kind) for kind in MARKS if kind in kinds}
-    found = ", ".join(f"{count:,} {MARKS[kind][1]}" for kind, count in counts.items())
-    if code == summary.INTERRUPTED:
-        sentences = ["Interrupted", found]
-    elif code:
-        sentences = [found, *_why_not_0(answer, code)]
-    else:
-        sentences = [found or "All entries are right"]
-    kind = "bad" if code else "good"
-    return f'<p class="verdict {kind}">{_text(". ".join(filter(None, sentences)))}.</p>'
-
-
-def _why_not_0(answer: Mapping[str, Any], code: int) -> Iterator[str]:
-    """Yield what an exit code says beyond the entries that are marked."""
-    twice = summary.held_twice(_rows(answer, "twice"))
-    counts = answer.get("counts", {})
-    if code & summary.ERROR:
-        yield "The run ended with an error"
-    if twice:
-        yield f"{summary.number(twice, 'cached address', 'cached addresses')} claimed twice"
-    if code & summary.NOT_ALL_ANSWERED:
-        if _rows(answer, "silent") or _rows(answer, "not_reached"):
-            yield "Not every minion answered"
-        if _rows(answer, "conflicts"):
-            yield "Two different returns under one name"
-        if "entries" in counts and summary.is_blind(counts):
-            yield "Nothing could be compared"
-    if code & summary.UNPROVEN:
-        yield "Not all is proven: entries rest on cached grains alone"
-
-
 def _command(command: str) -> str:
     if not command:
         return ""
@@ -164,7 +95,7 @@ def _addresses(answer: Mapping[str, Any], marks: Marks, databases: int) -> str:
         for row in _rows(answer, name):
             known.setdefault(row["ip"], row)
     rows = [
-        (_SEVERITY[kind], -len(minions), _natural(ip), ip, kind, minions)
+        (SEVERITY[kind], -len(minions), _natural(ip), ip, kind, minions)
         for ip, kinds in by_ip.items()
         for kind, minions in kinds.items()
     ]
@@ -218,7 +149,7 @@ def _matrix(marks: Marks) -> str:
     for (ip, minion), kind in marks.items():
         for worst, key in ((worst_ip, ip), (worst_minion, minion)):
             severity, count = worst.get(key, (99, 0))
-            worst[key] = min(severity, _SEVERITY[kind]), count - 1
+            worst[key] = min(severity, SEVERITY[kind]), count - 1
     ips = sorted(worst_ip, key=lambda ip: (worst_ip[ip], _natural(ip)))
     minions = sorted(worst_minion, key=lambda name: (worst_minion[name][0], _natural(name)))
     columns = minions[:MAX_MATRIX]
@@ -229,7 +160,7 @@ def _matrix(marks: Marks) -> str:
         + "</tr>"
         for ip in ips[:MAX_MATRIX]
     ]
-    kinds = sorted(set(marks.values()), key=_SEVERITY.get)
+    kinds = sorted(set(marks.values()), key=SEVERITY.get)
     legend = " · ".join(f"{MARKS[kind][0]} {MARKS[kind][1]}" for kind in kinds)
     left = len(ips) - len(lines), len(minions) - len(columns)
     if any(left):

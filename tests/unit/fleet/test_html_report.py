@@ -22,6 +22,11 @@ def twice(ip, **more):
     return {**row, **more}
 
 
+acknowledged = {
+    "minion": "db1", "ip": "10.0.1.9", "mac": "", "finding": "wrong", "why": "VIP", "until": "",
+}  # fmt: skip
+
+
 def answer(rows, **more):
     counts = {"databases": len({row["minion"] for row in rows}) + 2}
     return {"wrong": rows, "counts": counts, "retcode": 2, "summary": ["headline"], **more}
@@ -120,10 +125,11 @@ def test_roles_are_compared_where_there_are_several():
             "Not all is proven: entries rest on cached grains alone.",
         ),
         ({"retcode": 1}, "The run ended with an error."),
+        ({"retcode": 0, "acknowledged": [acknowledged]}, "All entries are right or acknowledged."),
     ],
     ids=[
         "clean", "silent", "interrupted", "cached grains", "twice", "conflict", "nothing compared",
-        "several", "error",
+        "several", "error", "acknowledged",
     ],
 )  # fmt: skip
 def test_verdict_is_the_first_line(given, line):
