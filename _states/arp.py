@@ -15,6 +15,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 MAX_CHANGES = 1000  # in one return; a master's event bus is no place for 100,000
 MAX_EXAMPLES = 3  # in a comment
+NOT_SELECTED = ": no entry is selected"  # a typo in a selector must not read as clean
 
 
 def __virtual__():
@@ -112,8 +113,11 @@ def _flushed(ret, answer, test):
     rows = [{**row, "old": row["mac"], "new": None} for row in answer["entries"]]
     ret["changes"] = _changes(rows, len(rows))
     if not rows and not answer.get("failed"):
+        nothing = f"Already clean: nothing to delete{_kept(answer)}"
+        if not answer["kept"]:
+            nothing = f"Nothing to delete{NOT_SELECTED}"
         notes = "".join(f" {line}." for line in answer.get("warnings", []))
-        return {**ret, "comment": f"Already clean: nothing to delete{_kept(answer)}.{notes}"}
+        return {**ret, "comment": f"{nothing}.{notes}"}
     verb = "would be deleted" if test else "deleted"
     ret["comment"] = f"{_entries(len(rows))} {verb}{_kept(answer)}: {_examples(rows, len(rows))}."
     return _ended(ret, answer, test)
@@ -127,8 +131,9 @@ def _revalidated(ret, answer, test):
     notes = "".join(f" {line}." for line in answer["warnings"])
     if test:
         suspects, total = answer["suspects"], answer["totals"]["suspects"]
+        would_not = _kept(answer) or ("" if answer["would_check"] else NOT_SELECTED)
         ret["comment"] = (
-            f"{_entries(answer['would_check'])} would be checked{_kept(answer)}"
+            f"{_entries(answer['would_check'])} would be checked{would_not}"
             f"{_SUSPECT.format(total, _examples(suspects, total)) if total else ''}.{notes}"
         )
         return ret
@@ -139,7 +144,7 @@ def _revalidated(ret, answer, test):
         examples = _examples(duplicates, answer["totals"]["duplicates"])
         notes += f" Duplicate address, two hosts answer, a flush cannot fix it: {examples}."
     if not answer["checked"] and not answer.get("failed"):
-        return {**ret, "comment": f"Already clean: nothing to check{_kept(answer)}.{notes}"}
+        return {**ret, "comment": f"Nothing checked{_kept(answer) or NOT_SELECTED}.{notes}"}
     ret["comment"] = (
         f"{_entries(answer['checked'])} checked: {answer['confirmed']} confirmed, "
         f"{answer['totals']['healed']} healed, {answer['totals']['gone']} gone, "

@@ -60,19 +60,45 @@ def test_comment_counts_duplicates_beyond_the_examples(clean, scene, monkeypatch
     )
 
 
-def test_empty_table_is_already_clean(clean, scene):
-    assert clean()["comment"] == "Already clean: nothing to check."
-    assert clean(how="flush", nud="all")["comment"] == "Already clean: nothing to delete."
+def test_nothing_selected_is_not_clean(clean, scene):
+    """As after a typo in `ip`."""
+    scene.add("192.0.2.10", "stale", DEAD)
+    typo = {"ip": "192.0.3.0/24"}
+    assert clean(**typo)["comment"] == "Nothing checked: no entry is selected."
+    assert clean(test=True, **typo)["comment"] == (
+        "0 entries would be checked: no entry is selected."
+    )
+    for test in (False, True):
+        assert clean(test=test, how="flush", nud="all", **typo)["comment"] == (
+            "Nothing to delete: no entry is selected."
+        )
+
+
+def test_entries_that_cannot_be_probed_are_not_clean(clean, scene):
+    scene.sysctl("ipv4.conf.db0.arp_evict_nocarrier", 0)
+    scene.add("192.0.2.10", "stale", DEAD)
+    ip("-n", "worker", "link", "set", "w0", "down")
+    scene.until(lambda: "NO-CARRIER" in ip("link", "show", "db0"))
+    assert clean()["comment"] == "Nothing checked, 1 kept (no carrier)."
+
+
+def test_flush_that_looked_and_found_nothing_of_ours_is_already_clean(clean, scene):
+    scene.add("192.0.2.10", "permanent", DEAD)
+    assert clean(how="flush", nud="all")["comment"] == (
+        "Already clean: nothing to delete, 1 kept (PERMANENT)."
+    )
 
 
 @pytest.mark.parametrize(
-    ("words", "nothing"), [({}, "check"), ({"how": "flush", "nud": "all"}, "delete")], ids=str
+    ("words", "nothing"),
+    [({}, "Nothing checked"), ({"how": "flush", "nud": "all"}, "Nothing to delete")],
+    ids=str,
 )
 def test_port_without_entries_is_not_just_clean(clean, scene, words, nothing):
     ip("link", "add", "br0", "type", "bridge")
     ip("link", "set", "db0", "master", "br0")
     assert clean(dev="db0", **words)["comment"] == (
-        f"Already clean: nothing to {nothing}. dev: db0 is a port of br0, which has the neighbour "
+        f"{nothing}: no entry is selected. dev: db0 is a port of br0, which has the neighbour "
         "entries."
     )
 
