@@ -173,8 +173,8 @@ def row(check: str, passed: bool, figures: str) -> Row:
 
 
 def namespace() -> str:
-    """Return the network namespace that this process is in."""
-    return os.readlink("/proc/self/ns/net")
+    """Return the network namespace that this thread is in."""
+    return os.readlink("/proc/thread-self/ns/net")
 
 
 def _both(last: int) -> list[str]:

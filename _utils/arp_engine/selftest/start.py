@@ -1,4 +1,4 @@
-"""Start the drill, wait for it, and show that the host's own table was not touched.
+"""Start the drill, wait for it, and show that it had no way to the host's own table.
 
 The drill is a new process with the Python and the engine of its caller: a process with threads must
 neither fork into the drill nor change its own namespace.
@@ -18,12 +18,15 @@ from . import drill
 from .namespaces import NotPossible
 
 TIMEOUT_S = 30.0  # it takes about three seconds
+BY_HAND = ("PERMANENT", "NOARP")  # owners whose entries neither traffic nor a daemon changes
 PACKAGE = Path(__file__).resolve().parents[1]
 #: The caller's own import path, ours last: beside a synced engine may lie anybody's modules.
 CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from arp_engine.selftest.process import main; main(int(sys.argv[2]))"
 )
+
+Table = dict[tuple[str, str], tuple[str, str]]  # (device, address) to owner and MAC
 
 
 def play() -> list[drill.Row]:
@@ -59,23 +62,27 @@ def _drill() -> dict[str, Any]:
     return told
 
 
-def _host_table() -> dict[tuple[str, str], str | None]:
+def _host_table() -> Table:
     rows = listing.list_entries(selectors.parse_selectors(verb="list"))
-    return {(row["dev"], row["ip"]): row["mac"] for row in rows}
+    return {(row["dev"], row["ip"]): (row["owner"], row["mac"]) for row in rows}
 
 
-def _untouched(
-    before: dict[tuple[str, str], str | None],
-    after: dict[tuple[str, str], str | None],
-    told: dict[str, Any],
-) -> drill.Row:
-    """Compare the host's table before and after; its own traffic goes on meanwhile."""
-    changed = sum(before[key] != after[key] for key in before.keys() & after.keys())
-    came, went = len(after.keys() - before.keys()), len(before.keys() - after.keys())
-    figures = f"{len(before)} entries, {changed} changed"
-    if came or went:
-        figures += f" ({came} came, {went} went meanwhile)"
-    is_apart = told["inside"] != told["outside"] == drill.namespace()
-    if not is_apart:
-        figures += f"; the drill was in the namespace {told['inside']}, this host's"
-    return drill.row("host table untouched", is_apart and not changed, figures)
+def _untouched(before: Table, after: Table, told: dict[str, Any]) -> drill.Row:
+    """Show that every socket of the drill was in a namespace of its own.
+
+    The host's own traffic changes its table meanwhile, so that alone proves nothing; but no traffic
+    changes an entry that was set by hand.
+    """
+    inside, sockets = told["inside"], told["sockets"]
+    there = sum(count for where, count in sockets.items() if where != inside)
+    is_apart = inside != told["outside"] == drill.namespace() and inside in sockets and not there
+    both = before.keys() & after.keys()
+    changed = {key for key in both if before[key] != after[key]}
+    by_hand = {key for key in both if before[key][0] in BY_HAND}
+    figures = (
+        f"{there} of {sum(sockets.values())} sockets there, "
+        f"{len(changed & by_hand)} of {len(by_hand)} owned changed"
+    )
+    if meanwhile := len(changed - by_hand) + len(before.keys() ^ after.keys()):
+        figures += f"; {meanwhile} changed by the host's own traffic meanwhile"
+    return drill.row("host table untouched", is_apart and not changed & by_hand, figures)

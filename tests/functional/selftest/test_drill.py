@@ -1,6 +1,7 @@
 """The drill as it runs on a host: it passes, it notices a broken engine, it leaves nothing."""
 
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -12,9 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import BORN, DEAD, ip
 from salt.exceptions import CommandExecutionError
 
-from lab.cable import BORN
 from lab.machines import poll
 
 CHECKS = [
@@ -82,7 +83,44 @@ def test_all_checks_pass_and_the_host_table_stays(hygiene, scene):
     assert {row["result"] for row in rows} == {"pass"}, rows
     assert all(len(row["figures"]) < 50 for row in rows), "Salt's table would cut it"
     assert scene.table() == before
-    assert re.match(r"\d+ entries, 0 changed", rows[-2]["figures"])
+    figures = rows[-2]["figures"]
+    assert (there := re.match(r"0 of (\d+) sockets there, 0 of 1 owned changed", figures)), figures
+    assert int(there[1]) > 20
+
+
+@pytest.fixture
+def meanwhile(loaders, monkeypatch):
+    """Let something else happen on the host while the drill is played."""
+    assert "arp_hygiene.selftest" in loaders.modules
+    start = importlib.import_module("arp_engine.selftest.start")
+    drilled = start._drill
+
+    def happen(change):
+        monkeypatch.setattr(start, "_drill", lambda: (drilled(), change())[0])
+
+    return happen
+
+
+def test_own_traffic_of_the_host_meanwhile_is_no_failure(hygiene, scene, meanwhile):
+    def traffic():
+        scene.add("192.0.2.11", "failed", None)  # its host has gone
+        scene.add("192.0.2.12", "reachable", BORN)  # healed
+        scene.add("192.0.2.13", "stale", BORN)  # came
+        ip("neigh", "del", "192.0.2.14", "dev", "db0")  # went
+
+    for last in (11, 12, 14):
+        scene.add(f"192.0.2.{last}", "stale", DEAD)
+    meanwhile(traffic)
+    row = hygiene.selftest()[-2]
+    assert row["figures"].endswith("; 4 changed by the host's own traffic meanwhile")
+    assert row["result"] == "pass"
+
+
+def test_entry_set_by_hand_that_changed_meanwhile_is_a_failure(hygiene, scene, meanwhile):
+    scene.add("192.0.2.10", "permanent", DEAD)
+    meanwhile(lambda: scene.add("192.0.2.10", "permanent", BORN))
+    row = hygiene.selftest()[-2]
+    assert (row["result"], row["figures"].split(", ")[1]) == ("FAIL", "1 of 1 owned changed")
 
 
 @pytest.mark.parametrize(
@@ -94,8 +132,11 @@ def test_all_checks_pass_and_the_host_table_stays(hygiene, scene):
         ("sentinel/loop.py", "_Session._probe = lambda self: None", {"sentinel"}),
         ("resolve/revalidate.py", "def revalidate(*_, **__): return {'confirmed': 2}",
          {"arp.revalidate"}),
+        ("selftest/process.py",
+         "import socket\nplay = run\nrun = lambda: (socket.socket().close(), play())[1]",
+         {"host table untouched"}),
     ],
-    ids=["flush", "ownership", "sentinel", "revalidate"],
+    ids=["flush", "ownership", "sentinel", "revalidate", "a socket on the host"],
 )  # fmt: skip
 def test_a_broken_engine_fails_its_check(engine, tmp_path, file, broken, failed):
     shutil.copytree(engine / "arp_engine", tmp_path / "arp_engine")
