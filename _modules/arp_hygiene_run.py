@@ -178,13 +178,10 @@ def healed():
     .. code-block:: bash
 
         salt db1 arp_hygiene.healed
-        # db1:
-        # ----------
-        #     ------------------------------------------------------------------ ...
-        #     |          At          |     By     | Dev  |     Ip     |         ...
-        #     ------------------------------------------------------------------ ...
-        #     | 2026-03-01T02:14:07Z | revalidate | eth0 | 192.0.2.90 | 02:00:0 ...
-        #     ------------------------------------------------------------------ ...
+        # db1: 1 healed, 413 deleted in seven days
+        #   at                    ip           dev   old                new                by
+        #   2026-03-01T02:14:07Z  192.0.2.90   eth0  02:00:00:00:00:0a  02:00:00:00:00:0b  run
+        #   2026-03-02T11:02:41Z  413 entries  -     -                  -                  flush
 
     Returns a list of dicts, at most 1000: ``at`` (UTC), ``ip``, ``dev``, ``old`` and ``new`` (MACs)
     and ``by``, who healed:

@@ -18,11 +18,8 @@ BOLD, REVERSE, PLAIN = "\033[1m", "\033[1;7m", "\033[0m"  # no hue: the words ca
 #: Columns of the table of entries, where they fit the terminal, and where not.
 WIDE = "ip mac dev state confirmed used updated note"
 NARROW = "ip mac dev state confirmed note"
-#: Columns of other rows, by a key that only they have.
-COLUMNS = {
-    "old": "at ip dev old new by",
-    "verdict": "ip mac dev verdict unicast_asked broadcast_asked answers",
-}
+HEALS = "at ip dev old new by"
+PROBED = "ip mac dev verdict unicast_asked broadcast_asked answers"
 #: Lists of an answer: the label of one of their rows, and how it is shown.
 ROWS = {
     "healed": ("healed", "{ip} on {dev}: {old} -> {new}"),
@@ -71,19 +68,20 @@ def _minion(name, answer):
     headline = _text(shown.headline)
     if headline and __opts__.get("color"):
         headline = f"{REVERSE if shown.is_urgent else BOLD}{headline}{PLAIN}"
-    return "\n".join(
-        [f"{_text(name)}: {headline}".rstrip(), *(f"  {line}" for line in shown.lines)]
-    )
+    return "\n  ".join([f"{_text(name)}: {headline}".rstrip(), *shown.lines])
 
 
 def _shown(answer):
     """Return an answer as text, whatever it is."""
+    if answer == []:
+        is_healed = __opts__.get("fun") == "arp_hygiene.healed"
+        return Shown("nothing healed in seven days" if is_healed else "no entries", [])
+    is_list = isinstance(answer, list)
+    named = answer[0] if is_list else answer
     try:
-        for key, show in SHOW.items():
-            if isinstance(answer, dict) and key in answer:
+        for key, show in (SHOW_ROWS if is_list else SHOW).items():
+            if isinstance(named, dict) and key in named:
                 return show(answer)
-        if isinstance(answer, list):
-            return _list(answer)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         pass  # ragged, or not ours: another version or another machine's invention
     if isinstance(answer, dict | list):
@@ -137,19 +135,14 @@ def _note(entry):
     return ", ".join(filter(None, ["suspect" if entry["suspect"] else "", owner]))
 
 
-def _list(rows):
-    """Show a list of rows."""
-    if not rows:
-        is_healed = __opts__.get("fun") == "arp_hygiene.healed"
-        return Shown("nothing healed in seven days" if is_healed else "no entries", [])
-    if "installed" in rows[0]:
-        [row] = rows
-        return _status(row)
-    if "state" in rows[0]:
-        return _entries(rows)
-    if "check" in rows[0]:
-        return _selftest(rows)
-    return Shown(f"{len(rows)} healed in seven days", _table(COLUMNS["old"], rows))
+def _healed(rows):
+    """Show ``arp_hygiene.healed``. A deleted entry has no new MAC, and need not have been wrong."""
+    healed, deleted = sum(bool(row["new"]) for row in rows), 0
+    for row in rows:
+        many = re.fullmatch("([0-9]+) entries", row["ip"])  # one row for all of a large flush
+        deleted += 0 if row["new"] else int(many[1] if many else 1)
+    headline = f"{healed} healed{f', {deleted} deleted' if deleted else ''} in seven days"
+    return Shown(headline, _table(HEALS, rows))
 
 
 def _entries(rows):
@@ -180,7 +173,7 @@ def _entry_table(rows):
 
 def _compact(answer):
     """Show ``arp.list compact=True``."""
-    return _list([dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]])
+    return _shown([dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]])
 
 
 def _revalidation(answer):
@@ -217,12 +210,10 @@ def _flush(answer):
         hint = "" if "entries" in answer else "; rows=True shows which"
         headline = f"{answer['would_flush']} would be flushed{_kept(answer)}{hint}"
         return Shown(headline, _details(answer))
-    refused = _lengths(answer)["failed"]
-    headline = f"{answer['flushed'] or 'NOTHING'} flushed"
-    headline += (f", {refused} refused" if refused else "") + _kept(answer)
-    if not answer["flushed"] and not refused:
+    headline = _done(answer, answer["flushed"], "flushed") + _kept(answer)
+    if headline == "NOTHING flushed":
         headline += _why_nothing(answer)
-    return Shown(headline, _details(answer), bool(refused))
+    return Shown(headline, _details(answer), bool(_lengths(answer)["failed"]))
 
 
 def _announcement(answer):
@@ -230,10 +221,13 @@ def _announcement(answer):
     lengths = _lengths(answer)
     if "would_announce" in answer:
         return Shown(f"{lengths['would_announce']} would be announced", _details(answer))
-    refused = lengths["failed"]
-    headline = f"{lengths['announced'] or 'NOTHING'} announced"
-    headline += f", {refused} refused" if refused else ""
-    return Shown(headline, _details(answer), bool(refused))
+    headline = _done(answer, lengths["announced"], "announced")
+    return Shown(headline, _details(answer), bool(lengths["failed"]))
+
+
+def _done(answer, count, verb):
+    refused = _lengths(answer)["failed"]
+    return f"{count or 'NOTHING'} {verb}{f', {refused} refused' if refused else ''}"
 
 
 def _why_nothing(answer):
@@ -253,12 +247,10 @@ def _details(answer):
     """Return what an answer has beside its counts."""
     pairs = []
     for name, (label, line) in ROWS.items():
-        rows = answer.get(name, [])
+        rows, total = answer.get(name, []), _lengths(answer)[name]
         pairs += [(label, line.format(**_cells(row))) for row in rows]
-        if _lengths(answer)[name] > len(rows):
-            pairs.append(
-                (label, f"and {_lengths(answer)[name] - len(rows)} more: limit=0 shows all")
-            )
+        if total > len(rows):
+            pairs.append((label, f"and {total - len(rows)} more: limit=0 shows all"))
     if answer.get("undecided"):
         pairs.append(("do", "call it again; if it stays undecided: arp.diagnose ADDRESS"))
     pairs.append(("kept", _counts(answer["kept"])))
@@ -267,7 +259,7 @@ def _details(answer):
     if not entries:
         return _labelled(pairs)
     has_state = "state" in entries[0]
-    table = _entry_table(entries) if has_state else _table(COLUMNS["verdict"], entries)
+    table = _entry_table(entries) if has_state else _table(PROBED, entries)
     return [*_labelled(pairs), *table]
 
 
@@ -309,24 +301,22 @@ def _larger_table(warning):
     return f"sysctl -w {key}2={sizes[2]} {key}3={sizes[3]}" if sizes else ""
 
 
-def _status(row):
+def _status(rows):
     """Show ``arp_hygiene.status``: whether all is well, then what is installed and was said."""
+    [row] = rows
     problem = row["problem"] or (
         "" if row["installed"] or row["sentinel"] else "no schedule and no sentinel are installed"
     )
     headline = f"PROBLEM: {problem}" if problem else f"no problem, last run {row['last'] or 'none'}"
-    if not problem:
-        headline += f", {row['healed_7d']} healed in seven days"
-    shown = {key: value for key, value in row.items() if key != "problem" and value != ""}
-    return Shown(
-        headline, _labelled((key, _cell(value)) for key, value in shown.items()), bool(problem)
-    )
+    headline += "" if problem else f", {row['healed_7d']} healed in seven days"
+    lines = _labelled((key, _cell(value)) for key, value in row.items() if key != "problem")
+    return Shown(headline, lines, bool(problem))
 
 
 def _selftest(rows):
     """Show ``arp_hygiene.selftest``: whether all passed, then each check."""
-    *checks, last = rows
-    passed, failed = sum(row["result"] == "pass" for row in checks), last["result"] != "pass"
+    checks = [row["result"] for row in rows if row["check"] != "all"]
+    failed, passed = any(row["result"] != "pass" for row in rows), checks.count("pass")
     headline = f"{'FAILED' if failed else 'PASSED'}: {passed} of {len(checks)} checks passed"
     return Shown(headline, _table("result check figures", rows), failed)
 
@@ -351,6 +341,8 @@ SHOW = {
     "ipv6": _stats,
     "path": _version,
 }
+#: What shows a list of rows, by a key that only they have.
+SHOW_ROWS = {"installed": _status, "state": _entries, "check": _selftest, "by": _healed}
 
 
 # --- text

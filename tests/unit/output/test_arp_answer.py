@@ -122,6 +122,26 @@ def test_status_without_a_problem_begins_with_the_last_run(shown):
     )
 
 
+def test_deletions_are_counted_apart_from_heals(shown):
+    rows = ANSWERS["healed: and deleted"][1]
+    assert shown(rows).splitlines()[0] == "db1: 1 healed, 414 deleted in seven days"
+    assert shown(rows[1:2]).splitlines()[0] == "db1: 0 healed, 1 deleted in seven days"
+
+
+def test_cut_selftest_is_not_passed(shown):
+    rows = ANSWERS["selftest: failed"][1][:-1]
+    assert shown(rows).splitlines()[0].startswith("db1: FAILED: 6 of 7")
+
+
+@pytest.mark.parametrize(
+    "rows", [[{"name": "db9", "old": 1}], [{"ip": "192.0.2.98", "old": "", "new": "", "at": ""}]]
+)
+def test_rows_of_unknown_shape_are_no_heals(shown, rows):
+    text = shown(rows)
+    assert "healed" not in text
+    assert all(str(value) in text for value in rows[0].values())
+
+
 def test_several_minions_are_shown_one_after_the_other(outputter):
     data = {
         "db1": ANSWERS["revalidate"][1],
