@@ -534,18 +534,19 @@ def diagnose(ip, dev=None, test=False):
     Where the packets to the address may take several next hops (stuck sockets of several routes, a
     multipath route that spreads by ports), each is judged, and the first that is at fault returned.
 
-    ``sentence`` (the same, with MACs and times), ``cure`` (a command, or empty), ``address``,
-    ``judged`` (the address whose entry was judged), ``route`` (``dev``, ``source``, ``gateway``,
-    ``why_not``), ``entry`` and ``entry_after`` (before and after the probe; a row of
-    :py:func:`arp.list`, or None), ``kept_alive_by`` (before the probe), ``asked`` (probes sent:
-    ``unicast``, ``broadcast``), ``cannot_ask`` (why), ``answers_ms`` (MAC to milliseconds),
-    ``witnesses`` (another address of one of two MACs, to the MACs that answer for it), ``proxies``
-    (MACs that answer for what nobody has), ``other_hops`` (other next hops, to their verdicts),
-    ``table`` (``entries`` of all namespaces, ``never_collected``, ``gc_thresh1``, ``gc_thresh2``,
-    ``gc_thresh3``, ``refused`` since boot or -1, ``refused_lately``), ``sockets`` (TCP to the
-    address, in SYN_SENT, SYN_RECV or retransmitting; 100 at most, ``totals`` has the count),
-    ``sockets_unknown`` (why they cannot be listed), ``kernel`` (its release); only where a heal
-    could not be recorded for :py:func:`arp_hygiene.healed`: ``warnings`` (list of lines).
+    ``sentence`` (the same, with MACs and times), ``cure`` (a command, after its condition where it
+    has one; empty where none is harmless under every reading), ``address``, ``judged`` (the address
+    whose entry was judged), ``route`` (``dev``, ``source``, ``gateway``, ``why_not``), ``entry``
+    and ``entry_after`` (before and after the probe; a row of :py:func:`arp.list`, or None),
+    ``kept_alive_by`` (before the probe), ``asked`` (probes sent: ``unicast``, ``broadcast``),
+    ``cannot_ask`` (why), ``answers_ms`` (MAC to milliseconds), ``witnesses`` (another address of
+    one of two MACs, to the MACs that answer for it), ``proxies`` (MACs that answer for what nobody
+    has), ``other_hops`` (other next hops, to their verdicts), ``table`` (``entries`` of all
+    namespaces, ``never_collected``, ``gc_thresh1``, ``gc_thresh2``, ``gc_thresh3``, ``refused``
+    since boot or -1, ``refused_lately``), ``sockets`` (TCP to the address, in SYN_SENT, SYN_RECV or
+    retransmitting; 100 at most, ``totals`` has the count), ``sockets_unknown`` (why they cannot be
+    listed), ``kernel`` (its release); only where a heal could not be recorded for
+    :py:func:`arp_hygiene.healed`: ``warnings`` (list of lines).
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
 

@@ -39,9 +39,15 @@ NOTHING_TO_DO = {
     "wrong, now corrected by asking": "nothing here; on the other hosts: arp.revalidate {}",
     "not on this link, next hop judged": "nothing here: look behind that router",
 }
-#: Other verdicts that can come without a command.
+#: Other verdicts that can come without a command, and what is said then.
 NO_COMMAND = {
     "nobody answers": "look at that host and at its link: nothing in the table helps",
+    "silent but vouched for": "is that host alive (console, another host)? Then nothing. "
+    "Otherwise: arp.revalidate {}",
+    "duplicate address": "find both MACs; of two machines shut one down, or remove {} there",
+    "flux": "nothing while both NICs work; otherwise remove {} from one of them",
+    "wrong, and asking did not correct it": "remove that filter (arptables -L, nft list ruleset), "
+    "or stop what writes it (ip monitor neigh)",
     "proxy": "ask on the link where the host is, or look at the host itself",
     "owned entry disagrees with the wire": "let the owner of the entry correct it",
     "cannot be asked here": "remove that reason, or ask on another host: nothing is known yet",
@@ -103,8 +109,9 @@ def _diagnosis(answer):
     to_do = {**NOTHING_TO_DO, **NO_COMMAND}.get(verdict, "see the sentence: no command cures that")
     lines = _prose(answer["sentence"])
     pairs = [("do", answer["cure"] or to_do.format(answer["judged"]))]
+    pairs += [("warning", line) for line in answer.get("warnings", ())]
     witnesses = [("witness", f"{ip}: {_cell(macs)}") for ip, macs in answer["witnesses"].items()]
-    for evidence in (_before_after(answer), witnesses):
+    for evidence in (_before_after(answer), witnesses, _kept_by(answer)):
         if len(lines) + len(pairs) + len(evidence) < MAX_DIAGNOSIS:
             pairs += evidence
     return Shown(verdict.upper(), [*lines, *_labelled(pairs)], verdict not in NOTHING_TO_DO)
@@ -119,6 +126,12 @@ def _before_after(answer):
     if seen[0] == seen[1]:
         return [("entry", _entry(after))]
     return [("before", _entry(before)), ("after", _entry(after))]
+
+
+def _kept_by(answer):
+    """Return what keeps the entry REACHABLE beside ARP, unless the sentence says it."""
+    _, by, sources = answer["kept_alive_by"].partition("Upper-layer confirmation keeps it: ")
+    return [("kept by", sources)] if by and by + sources not in answer["sentence"] else []
 
 
 def _entry(entry):

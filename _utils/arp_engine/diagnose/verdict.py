@@ -66,11 +66,16 @@ VERDICTS = {
     NEXT_HOP: "the entry of the router is right: the cause lies behind it",
     NOT_ASKED: "only read (test=True), which does not decide",
 }
+QUIET_NICS = "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"
 HEALTHY = {RIGHT, NEXT_HOP, NO_ENTRY, NOT_ASKED}  # the table is not the cause, as far as is known
 
 
 class Verdict(NamedTuple):
-    """The name, a sentence, and the command that cures; empty where there is none."""
+    """The name, a sentence, and the command that cures.
+
+    The command is empty where none is harmless under every reading of the evidence: the person who
+    copies it does not weigh the sentence. Where it depends on one fact, that stands before it.
+    """
 
     name: str
     sentence: str
@@ -86,7 +91,7 @@ def verdict(seen: Evidence) -> Verdict:
         notes.append(f"{sockets} no answer: look for a filter, a route back, or the service.")
     if found.name != TABLE_FULL and seen.load.is_full:
         notes.append("The neighbour table is full: no new neighbour can be learned.")
-        if found.name not in HEALTHY:
+        if found.name in (SILENT, CORRECTED):  # the others have a cause with an act of its own
             found = found._replace(cure=found.cure or _larger_table(seen))
     if "proxy ARP" not in found.sentence:
         notes += [
@@ -176,19 +181,21 @@ def _several(seen: Evidence) -> Verdict:
     alone, together = _witnesses(seen)
     held = f"{_holds(seen.entry, 'The table held')} before, {_holds(seen.entry_after, 'now')}"
     if together and not alone:
+        # an address of lo or dummy0 would be answered for by no NIC at all
+        cure = f"on that machine, if one of these NICs has {seen.judged}: {QUIET_NICS}"
         return Verdict(
             FLUX,
             f"one machine answers for {who} with {len(seen.answers)} NICs (ARP flux): {macs}; "
             f"they answer for {together[0]} too. A complete copy of a machine would look the same. "
             f"{held}: traffic may change NICs with every probe.",
-            "there: sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
+            "" if ":" in seen.judged else cure,
         )
     reason = "two machines or two NICs of one: no other address of theirs is known here to tell"
     cure = ""  # two NICs of one machine may be meant so
     if alone:
         address, mac = alone[0]
         reason = f"for {address} only {mac} answers, so they are two machines"
-        cure = f"on all of them but one: ip address del {seen.judged} dev DEVICE"
+        cure = f"on the machine that should not have it: ip address del {seen.judged} dev DEVICE"
     sentence = f"{len(seen.answers)} MACs answer for {who}: {macs}; {reason}. {held}."
     return Verdict(DUPLICATE, sentence, cure)
 
@@ -213,7 +220,8 @@ def _answered(seen: Evidence) -> Verdict:
     if after and after["mac"] == mac:
         return _learned(seen, mac)
     if after and is_owned(after):
-        by_hand = f"ip neigh del {seen.judged} dev {seen.route.dev}"
+        # set on purpose, it may be what keeps the other machine from taking the address
+        by_hand = f"unless it is meant so: ip neigh del {seen.judged} dev {seen.route.dev}"
         return Verdict(
             OWNED,
             f"{answers} answers for {who}, but {_holds(after)}; only its owner can correct it.",
@@ -290,7 +298,6 @@ def _silent(seen: Evidence) -> Verdict:
             f"traffic to {who} is lost, unless that host is alive and ignores ARP (arp_ignore): no "
             f"host answers, and yet {_holds(now)}. {_upper_layer(seen)} arp.revalidate makes the "
             f"entry FAILED unless a host answers.{alive}",
-            _command("revalidate", seen),
         )
     probes = seen.unicast_asked + seen.broadcast_asked
     static = ""

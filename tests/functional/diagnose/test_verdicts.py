@@ -200,7 +200,7 @@ def test_upper_layer_confirmation_without_an_answer(arp, scene, address):
     with scene.confirming(address):
         answer = arp.diagnose(address)
     assert answer["verdict"] == "silent but vouched for"
-    assert answer["cure"] == f"salt-call --local arp.revalidate {address} dev=db0"
+    assert answer["cure"] == "", "alive and told to ignore ARP, the host would lose its entry"
     assert "MSG_CONFIRM" in answer["kept_alive_by"]
     assert answer["entry_after"]["mac"] == DEAD
 
@@ -221,7 +221,9 @@ def test_permanent_entry_disagrees_with_the_wire(arp, scene, address):
     assert answer["verdict"] == "owned entry disagrees with the wire"
     assert answer["kept_alive_by"] == "its owner (PERMANENT)"
     assert scene.table() == [f"{address} db0 {DEAD} PERMANENT"]
-    ip(*answer["cure"].split()[1:])
+    condition, command = answer["cure"].split(": ", 1)
+    assert condition == "unless it is meant so"
+    ip(*command.split()[1:])
     assert scene.table() == []
 
 

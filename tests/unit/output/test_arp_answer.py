@@ -1,4 +1,6 @@
-"""What people see: real answers (answers.json) as shown_80.txt and shown_200.txt have them.
+"""What people see: answers as shown_80.txt and shown_200.txt have them.
+
+Real ones, from answers.json; but those of arp.diagnose are made here, by the code that judges.
 
 ARP_SHOWN_UPDATE=1 writes both files anew: look at the difference.
 """
@@ -11,10 +13,22 @@ import os
 import pathlib
 
 import pytest
+from arp_engine.diagnose import evidence, verdict
+from diagnose_cases import CASES
 
 HERE = pathlib.Path(__file__).parent
 ANSWERS = json.loads((HERE / "answers.json").read_text(encoding="utf-8"))
 REPO = HERE.parents[2]
+DIAGNOSES = {name: evidence.as_dict(seen) for name, (seen, _verdict) in CASES.items()}
+GOLDEN = [
+    "right", "right: kept alive, and rightly", "corrected: was suspect", "still wrong",
+    "still wrong: the next hop", "still wrong: locktime", "duplicate", "duplicate: a witness",
+    "duplicate: the table is full", "flux", "proxy: beside the holder", "nobody: the table is full",
+    "nobody: by hand", "upper layer: for long", "upper layer: connected", "owned: by hand",
+    "owned: by zebra", "next hop right", "table full", "no entry", "cannot: no route",
+    "cannot: no carrier", "read: an entry", "read: failed",
+]  # fmt: skip
+ANSWERS |= {f"diagnose: {name}": ("arp.diagnose", DIAGNOSES[name]) for name in GOLDEN}
 
 
 @pytest.fixture
@@ -63,27 +77,52 @@ def test_every_function_with_the_outputter_has_an_answer_here(repo):
     assert named == {fun for fun, _answer in ANSWERS.values()}
 
 
-DIAGNOSES = [name for name, (fun, _answer) in ANSWERS.items() if fun == "arp.diagnose"]
-
-
 @pytest.mark.parametrize("columns", [80, 200])
 @pytest.mark.parametrize("name", DIAGNOSES)
 def test_diagnosis_is_eight_lines_verdict_first_then_what_to_do(shown, name, columns):
-    answer = ANSWERS[name][1]
+    answer = DIAGNOSES[name]
     first, *rest = shown(answer, columns=columns).splitlines()
     assert first == f"db1: {answer['verdict'].upper()}"
     assert len(rest) < 8
     [to_do] = [line.split(maxsplit=1)[1] for line in rest if line.startswith("  do ")]
     assert not answer["cure"] or to_do == answer["cure"]  # in one piece, to be copied
+    assert "see the sentence" not in to_do, "the sentence names no act"
 
 
-def test_every_verdict_says_what_to_do(outputter):
-    from arp_engine.diagnose import verdict
+def test_every_verdict_is_in_the_golden_files():
+    assert {CASES[name][1] for name in GOLDEN} == set(verdict.VERDICTS)
 
-    always_with_a_command = {"duplicate address", "flux", "table full", "not asked"}
-    always_with_a_command |= {"wrong, and asking did not correct it", "silent but vouched for"}
-    known = {*outputter.NOTHING_TO_DO, *outputter.NO_COMMAND}
-    assert known | always_with_a_command == set(verdict.VERDICTS)
+
+def test_each_text_of_the_outputter_is_of_a_verdict(outputter):
+    assert {*outputter.NOTHING_TO_DO, *outputter.NO_COMMAND} <= set(verdict.VERDICTS)
+    assert not set(outputter.NOTHING_TO_DO) & set(outputter.NO_COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept_by"),
+    [
+        ("right: kept alive, and rightly", "an application (MSG_CONFIRM), or TCP that arrives"),
+        ("upper layer: for long", None),  # the sentence says it
+        ("right", None),  # the entry was STALE
+    ],
+)
+def test_diagnosis_shows_what_kept_the_entry_once(shown, name, kept_by):
+    text = shown(DIAGNOSES[name], columns=200)
+    assert text.count("MSG_CONFIRM") == ("MSG_CONFIRM" in DIAGNOSES[name]["kept_alive_by"])
+    lines = [line for line in text.splitlines() if line.startswith("  kept by  ")]
+    assert len(lines) == (kept_by is not None)
+    assert (kept_by or "") in "".join(lines)
+
+
+def test_heal_that_is_not_on_record_is_shown_with_the_diagnosis(shown):
+    answer = {**DIAGNOSES["corrected"], "warnings": ["cannot write /var/lib/arp: EROFS"]}
+    assert "warning  cannot write /var/lib/arp: EROFS" in shown(answer)
+
+
+def test_silent_host_that_may_live_has_a_question_before_the_command(shown):
+    [to_do] = [line for line in shown(DIAGNOSES["upper layer: connected"]).splitlines()
+               if line.startswith("  do ")]  # fmt: skip
+    assert to_do.index("Then nothing") < to_do.index("arp.revalidate 192.0.2.10")
 
 
 def test_multicast_is_shown_where_nothing_else_was_selected(shown):
