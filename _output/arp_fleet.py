@@ -2,9 +2,11 @@
 
 A table is as wide as the terminal, at most 120 columns. Of its columns those without a value are
 left out, then the least wanted; long reasons take several lines. ``--out=json`` shows all, as data.
+An answer of an unknown shape is shown as JSON; of a control character a question mark is shown.
 """
 
 import itertools
+import json
 import shutil
 import sys
 import textwrap
@@ -41,9 +43,21 @@ TABLES = {
 
 
 def output(data, **_kwargs):
-    """Return an answer as text; Salt calls it."""
-    if not isinstance(data, dict) or "summary" not in data:
-        return str(data.get("error", data) if isinstance(data, dict) else data)
+    """Return an answer as text, whatever it is; Salt calls it."""
+    is_answer = isinstance(data, dict) and isinstance(data.get("summary"), list)
+    try:
+        if is_answer:
+            return _answer(data)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        pass  # ragged: of another version
+    if isinstance(data, dict) and not is_answer:
+        data = data.get("error", data)
+    if isinstance(data, dict | list):
+        data = json.dumps(data, indent=2, default=str, skipkeys=True)
+    return "\n".join(_cell("", line) for line in str(data).splitlines())
+
+
+def _answer(data):
     width = MAX_WIDTH
     if sys.stdout.isatty():
         width = min(width, max(MIN_WIDTH, shutil.get_terminal_size((width, 24)).columns))
@@ -52,7 +66,7 @@ def output(data, **_kwargs):
         if data.get(name):
             lines += ["", f"{name.replace('_', ' ')}:"]
             lines += [f"  {line}" for line in _table(columns.split(), data[name], width - 2)]
-    return "\n".join([*lines, "", f"jid {data['jid']}"])
+    return "\n".join([*lines, "", f"jid {_cell('', data.get('jid') or 'unknown')}"])
 
 
 def _table(columns, rows, width):

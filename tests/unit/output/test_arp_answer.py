@@ -206,6 +206,7 @@ def test_only_a_terminal_gets_bold_and_no_hue(shown):
     assert shown(urgent, color=True).startswith("db1: \x1b[1;7mDUPLICATE ADDRESS\x1b[0m\n")
 
 
+BAD = "\x1b[2J\r\x9b"  # clears a terminal
 HOSTILE = "\x1b[2J\r\x9b\x07\u202e\udc80"
 
 
@@ -264,3 +265,82 @@ def test_answer_that_is_nested_too_deep_ends_no_output(shown):
     """One hostile minion must not hide the answers of the others."""
     deep = functools.reduce(lambda inner, _level: [inner], range(100_000), None)
     assert shown({"healed": deep}) == "db1: nested too deep: see --out=json"
+
+
+ENTRY = {**ANSWERS["list"][1][0], "ip": "192.0.2.98"}
+HEALED = ANSWERS["healed"][1][0]
+STATS = ANSWERS["stats"][1]["ipv4"]
+FLUSHED = ANSWERS["flush: refused"][1]
+PROBED = ANSWERS["revalidate"][1]
+SELFTEST = ANSWERS["selftest: failed"][1]
+
+
+def without(answer, *keys):
+    """Return an answer of a version that had no such keys."""
+    return {key: value for key, value in answer.items() if key not in keys}
+
+
+#: Returns that are not as documented, and what a person must see of each.
+UNUSUAL = {
+    "an error": (f"ERROR: arp.flush: ip: 'db{BAD}' is no address", "is no address"),
+    "an exception": (f"The minion function caused an exception:\nKeyError{BAD}", "KeyError"),
+    "no return": (f"Minion did not return. [No response]{BAD}", "[No response]"),
+    "None": (None, "None"),
+    "False": (False, "False"),
+    "an empty dict": ({}, "{}"),
+    "empty lists": ([[]], "[]"),
+    "a list for a dict": ([without(PROBED, "totals")], '"gone"', "192.0.2.12", '"PERMANENT": 2'),
+    "a dict for a list": ({"0": ENTRY}, "192.0.2.98", "updated_s"),
+    "texts for rows": ([f"192.0.2.98{BAD}", "state"], "192.0.2.98", "state"),
+    "a row that is a text": ([ENTRY, f"192.0.2.99{BAD}"], "192.0.2.98", "192.0.2.99"),
+    "a row of fewer keys": ([ENTRY, {"ip": f"192.0.2.99{BAD}"}], "192.0.2.98", "192.0.2.99"),
+    "rows of nobody": ([{"name": f"db9{BAD}", "old": 1}, {"name": "db8"}], "db9", '"old": 1'),
+    "a heal without its sender": ([without(HEALED, "by")], "192.0.2.10", '"new"'),
+    "a heal without a new MAC": ([HEALED, without(HEALED, "new")], "192.0.2.10", '"by": "run"'),
+    "a status of two": (ANSWERS["status: last run failed"][1] * 2, "the last run failed"),
+    "a status of fewer keys": ([{"installed": "cron", "problem": f"late{BAD}"}],
+                               "PROBLEM: late", "cron"),
+    "interrupted": (
+        {**PROBED, "interrupted": True, "no_outcome": 7,
+         "changed": [{**HEALED, "ip": "192.0.2.99"}]},
+        "INTERRUPTED", "7 without outcome", "192.0.2.99", "before it was certain",
+    ),
+    "interrupted at once": (
+        {**without(PROBED, "checked"), "checked": 0, "interrupted": True, "healed": [], "gone": [],
+         "confirmed": 0, "totals": {}, "warnings": [f"stopped{BAD}"]},
+        "INTERRUPTED, NOTHING checked", "stopped",
+    ),
+    "test mode": ({**ANSWERS["revalidate: test mode"][1], "would_check": 0}, "0 would be checked"),
+    "test mode of a flush": ({"would_flush": 3, "kept": {f"zebra{BAD}": 1}}, "3 would", "zebra"),
+    "rows cut": ({**FLUSHED, "totals": {"failed": 4000}}, "4000 refused", "and 3996 more"),
+    "refused without rows": (without(FLUSHED, "failed"), "15 refused", "and 15 more"),
+    "a flush without kept": (without(FLUSHED, "kept"), "EBUSY", '"flushed": 5'),
+    "stats without warnings": ({"ipv4": without(STATS, "warnings")}, '"gc_thresh3": 1024'),
+    "stats without devices": ({"ipv4": {**STATS, "devices": None}}, '"entries": 9'),
+    "a selftest that was cut": (SELFTEST[:3], "FAILED: 2 of 3", "0 of 2 connected"),
+    "a selftest without figures": ([without(row, "figures") for row in SELFTEST], "FAILED"),
+    "a run without problems": (
+        without(ANSWERS["run: failed"][1], "problems"), '"success": false', "EBUSY",
+    ),
+    "a run that says nothing": ({"success": False, "said": "", "problems": [f"disk{BAD}"]}, "disk"),
+    "a diagnosis of fewer keys": (
+        without(DIAGNOSES["duplicate"], "witnesses", "kept_alive_by"), "2 MACs answer", "duplicate",
+    ),
+    "an unknown verdict": (
+        {**DIAGNOSES["right"], "verdict": "asleep", "sentence": f"It sleeps.{BAD}"},
+        "ASLEEP", "It sleeps.", "see the sentence",
+    ),
+    "a verdict that is a list": (
+        {**DIAGNOSES["right"], "verdict": ["right"]}, '"verdict"', "STALE",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [30, 80])
+@pytest.mark.parametrize(("answer", "said"), [(a, said) for a, *said in UNUSUAL.values()],
+                         ids=UNUSUAL)  # fmt: skip
+def test_unusual_return_is_shown_whole_and_harmless(shown, answer, said, columns):
+    text = shown(answer, columns=columns)
+    assert all(char.isprintable() for char in text.replace("\n", ""))
+    words = " ".join(text.split())
+    assert [each for each in said if each not in words] == []

@@ -60,3 +60,35 @@ def test_age_is_shown_in_its_largest_unit(show, seconds, age):
     rows = [{"minion": "db1", "ip": "10.0.0.1", "unchanged_s": seconds}]
     shown = show({"summary": [], "wrong": rows, "jid": "1"})
     assert shown.splitlines()[-3].split("10.0.0.1")[1].strip() == age
+
+
+AUDIT = ANSWERS["audit"]
+ROW = {"minion": "db1", "ip": "10.0.1.90", "mac": "02:00:00:00:00:0a"}
+BAD = "\x1b[2J\r\x9b"  # clears a terminal
+UNUSUAL = {
+    "an error": {"error": f"arp.audit: no{BAD}\nsuch role", "retcode": 1, "jid": "2026"},
+    "an exception": f"Exception occurred in runner arp.audit: Traceback{BAD}\nKeyError: 'a'",
+    "None": None,
+    "a number": 7,
+    "a list": [{"minion": f"db1{BAD}"}, "db2"],
+    "rows alone": {"wrong": [{**ROW, "minion": f"db1{BAD}"}]},
+    "without a job id": {"summary": [f"1 wrong{BAD}"], "wrong": [ROW]},
+    "a row of fewer keys": {"summary": ["2 wrong"], "wrong": [ROW, {"ip": f"10.0.1.91{BAD}"}]},
+    "a row that is a text": {"summary": ["2 wrong"], "wrong": [ROW, f"10.0.1.91{BAD}"]},
+    "a table that is a dict": {"summary": ["1 wrong"], "wrong": {"10.0.1.92": ROW}},
+    "a table that is None": {"summary": ["0 wrong"], "wrong": None, "jid": None},
+    "an age that is a text": {"summary": [], "wrong": [{**ROW, "unchanged_s": "3"}], "jid": "1"},
+    "an endless age": {"summary": [], "wrong": [{**ROW, "unchanged_s": float("inf")}]},
+    "a summary that is a text": {"summary": f"2 wrong{BAD}", "wrong": [ROW]},
+    "interrupted": {**AUDIT, "retcode": 130, "summary": [*AUDIT["summary"], f"interrupted{BAD}"]},
+    "of an older version": {"summary": AUDIT["summary"], "wrong": AUDIT["wrong"]},
+}
+
+
+@pytest.mark.parametrize("columns", [None, 60])
+@pytest.mark.parametrize("answer", UNUSUAL.values(), ids=UNUSUAL)
+def test_unusual_answer_is_shown_whole_and_harmless(show, answer, columns):
+    text = show(answer, columns)
+    assert all(char.isprintable() for char in text.replace("\n", ""))
+    for said in ["10.0.1.90", "10.0.1.91", "10.0.1.92", "such role", "KeyError", "db2", "2 wrong"]:
+        assert (said in str(answer)) <= (said in text), said
