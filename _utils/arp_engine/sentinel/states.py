@@ -1,6 +1,6 @@
 """The life of a doubted entry, as a state machine: TRANSITIONS is all that can happen to it.
 
-Each event names the next state and what is done then: methods of decide.Decider.
+Each event names the next state and what is done then: methods of actions.Actions.
 """
 
 from enum import Enum

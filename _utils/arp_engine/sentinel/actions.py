@@ -1,0 +1,191 @@
+"""What is done when a doubted entry moves on: the actions that TRANSITIONS names (states.py)."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..netlink import codec
+from ..packets.probe_schedule import FAST, URGENT, Schedule
+from ..resolve import proxy
+from ..resolve.ask import ProbeResult, Question
+from ..table import ownership
+from . import (
+    claims,
+    devices,
+    former_holders,
+    memory,
+    neighbour_cache,
+    question_queue,
+    reinject,
+    telling,
+)
+from .doubt import ALTERNATING, Doubt, Evidence
+from .neighbour_cache import mac_of
+from .question_queue import Priority
+
+
+class Actions:
+    """What a Decider knows of entries, and what it can do about one.
+
+    Each action takes the doubt, and what caused the transition.
+    """
+
+    def __init__(
+        self,
+        queue: question_queue.ProbeQueue[Doubt],
+        reinjector: reinject.Reinjector,
+        news: telling.News,
+        watched: devices.WatchedDevices,
+        locktime_s: Callable[[codec.Key], float],
+        unused: Callable[[proxy.Claim], list[bytes]],
+        hold: Callable[[codec.Key, bytes], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        """Take the parts it works with.
+
+        locktime_s: for how long after a change an entry takes no other MAC.
+        unused: addresses of a claim's network that nobody has. hold: lets the kernel take no other
+        MAC for an entry, for a moment; False where it cannot.
+        """
+        self.queue, self._reinjector, self._news = queue, reinjector, news
+        self._devices, self._clock = watched, clock
+        self.cache = neighbour_cache.NeighbourCache()
+        self.aliases, self.verified = memory.Aliases(), memory.Verified()
+        self._mac_changes = memory.MacChanges()
+        self._former = former_holders.FormerHolders(locktime_s)
+        self._asked_at_once: deque[tuple[Question, Schedule]] = deque()
+        self._claims = claims.Claims(unused, news, self.cache, self.may_be_probed, hold, clock)
+        self._disputes = self._claims.disputes
+
+    def doubt(self, key: codec.Key, evidence: Evidence, mac: bytes = b"") -> Doubt | None:
+        """Take evidence against an entry: a Decider does."""
+        raise NotImplementedError
+
+    def usable_entry(self, key: codec.Key) -> codec.Entry | None:
+        """Return a selected entry that has a MAC."""
+        entry = self.cache.get(key)
+        return entry if mac_of(entry) and entry and self._devices.is_selected(entry) else None
+
+    def may_be_probed(self, key: codec.Key) -> bool:
+        """Tell whether there is an entry to doubt, and it is not protected."""
+        entry = self.usable_entry(key)
+        return bool(entry) and not ownership.owner(entry, self._devices.device(key[0]))
+
+    def _asked(
+        self, doubt: Doubt, mac: bytes, schedule: Schedule = FAST
+    ) -> tuple[Question, Schedule]:
+        doubt.question = Question(*doubt.key, mac)
+        return doubt.question, schedule
+
+    def _is_returned(self, key: codec.Key) -> bool:
+        """Tell whether a former holder has its entry again; somebody else wrote a protected one."""
+        former = self._former.of(key)
+        return bool(former) and former == mac_of(self.cache.get(key)) and self.may_be_probed(key)
+
+    def _cached_mac(self, doubt: Doubt) -> bytes:
+        return mac_of(self.cache.get(doubt.key))
+
+    # --- the actions
+
+    def enqueue(self, doubt: Doubt, evidence: Evidence) -> None:
+        """A confirmed address is not probed before others, for a growing time."""
+        doubt.is_trusted |= evidence.priority.is_trusted
+        priority, now = evidence.priority, self._clock()
+        if self.verified.is_recent(doubt.key, now):
+            priority = max(priority, Priority.SYN)
+        self.queue.put(doubt, priority, now)
+
+    def requeue(self, doubt: Doubt, _result: ProbeResult) -> None:
+        self.queue.put(doubt, doubt.priority, self._clock())
+
+    def release_syns(self, doubt: Doubt, _cause: Any) -> None:
+        self._reinjector.release(doubt.pending_syns, doubt.key[0], self._cached_mac(doubt))
+        doubt.pending_syns = []
+
+    def reprobe(self, doubt: Doubt, _result: ProbeResult) -> None:
+        """Ask all hosts at once; that delays the next probe of the address no further."""
+        doubt.tries += 1
+        self._asked_at_once.append(self._asked(doubt, b"", URGENT))
+
+    def back_off(self, doubt: Doubt, result: ProbeResult) -> None:
+        self.queue.back_off(doubt.key, self._clock(), was_asked=not result.why)
+
+    def forget(self, doubt: Doubt, _cause: Any) -> None:
+        """Forget what was learnt of the former MAC."""
+        self.aliases.forget(doubt.key)
+        self.verified.forget(doubt.key)
+
+    def remember_verified(self, doubt: Doubt, _result: ProbeResult) -> None:
+        self.verified.add(doubt.key, self._clock())
+
+    def remember_aliases(self, doubt: Doubt, _result: ProbeResult) -> None:
+        cached, now = self._cached_mac(doubt), self._clock()
+        is_contested = self._disputes.is_contested(doubt.key, now)
+        for mac in doubt.macs - {cached}:
+            if self.aliases.add(doubt.key, mac, now) and not is_contested:
+                self._claims.alias(doubt.key, mac, cached)
+
+    def forget_aliases(self, doubt: Doubt, _result: ProbeResult) -> None:
+        """The host with the cached MAC is silent: another one's SYN is evidence again."""
+        self.aliases.forget(doubt.key)
+
+    def look_back(self, doubt: Doubt, result: ProbeResult) -> None:
+        """Begin to ask the former holder; a deleted entry's MAC is still in the cache."""
+        change, doubt.change = doubt.change, None
+        if change:
+            macs = mac_of(change.old), mac_of(change.new)
+        else:
+            macs = self._cached_mac(doubt), next(iter(result.answers))
+        heal, now = former_holders.Heal(*macs, doubt.reason, not change), self._clock()
+        if self._disputes.is_proxy(doubt.key[0], heal.old, now):
+            self._news.healed(doubt.key, heal)  # its answer would prove nothing
+        else:
+            self._former.begin(doubt.key, heal, now)
+
+    def look_back_now(self, doubt: Doubt, _cause: Any) -> None:
+        self._former.hurry(doubt.key, self._clock())
+
+    def end_look_back(self, doubt: Doubt, _cause: Any) -> None:
+        doubt.heal = self._former.end(doubt.key)
+
+    def drop_look_back(self, doubt: Doubt, _cause: Any) -> None:
+        """Somebody else has changed the entry: whether it was a heal, nobody will know."""
+        if doubt.key in self._former:
+            self._news.moved(doubt.key, self._former.end(doubt.key))
+
+    def dispute_return(self, doubt: Doubt, _cause: Any) -> None:
+        assert doubt.heal
+        self._claims.dispute(doubt.key, doubt.heal.old, [doubt.heal.new])
+
+    def dispute_answers(self, doubt: Doubt, result: ProbeResult) -> None:
+        """Two hosts have answered, or a second one had the entry lately: nobody gave it to it."""
+        holder, now = self._former.of(doubt.key) or self._cached_mac(doubt), self._clock()
+        lately = {mac for mac in doubt.macs if self._mac_changes.had(doubt.key, mac, now)}
+        if len(macs := {*result.answers, *lately, self._cached_mac(doubt)}) > 1:
+            self._claims.dispute(doubt.key, holder, sorted(macs - {holder}))
+
+    def note_change(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
+        """Tell it when the probe is over: its answers distinguish a heal from another change."""
+        doubt.change = change
+
+    def count_change(self, doubt: Doubt, _cause: Any) -> None:
+        """Doubt an address that alternates between MACs."""
+        mac = self._cached_mac(doubt)
+        if self._mac_changes.is_alternating(doubt.key, self._clock(), mac):
+            self._news.alternates(doubt.key)
+            if self.may_be_probed(doubt.key):
+                self.doubt(doubt.key, ALTERNATING)
+
+    def tell_changed(self, _doubt: Doubt, change: neighbour_cache.Change) -> None:
+        self._news.changed(change)
+
+    def tell_healed(self, doubt: Doubt, _cause: Any) -> None:
+        assert doubt.heal
+        if not self._disputes.is_contested(doubt.key, self._clock()):
+            self._news.healed(doubt.key, doubt.heal)
+
+    def tell_unaskable(self, doubt: Doubt, result: ProbeResult) -> None:
+        self._news.unaskable(doubt.key, result.why)
+
+    def tell_disagreement(self, doubt: Doubt, result: ProbeResult) -> None:
+        self._news.disagreement(doubt.key, self._cached_mac(doubt), result.answers)
