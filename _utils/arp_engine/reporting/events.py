@@ -27,7 +27,7 @@ class EventKind(enum.Enum):
     DUPLICATE = "duplicate", _BOTH, True, "Two hosts answer for one address."
     DISAGREEMENT = (
         "disagreement", _SENTINEL, True,
-        "Another MAC answers than the table holds, and the table does not change.",
+        "Another MAC answers than the table holds, and the table does not take it.",
     )  # fmt: skip
     OWNED = (
         "owned",

@@ -136,7 +136,8 @@ class Actions:
             macs = mac_of(change.old), mac_of(change.new)
         else:
             macs = self._cached_mac(doubt), next(iter(result.answers))
-        heal, now = former_holders.Heal(*macs, doubt.reason, not change), self._clock()
+        is_moved, now = bool(change), self._clock()
+        heal = former_holders.Heal(*macs, doubt.reason, not is_moved, is_learnt=is_moved)
         if self._disputes.is_proxy(doubt.key[0], heal.old, now):
             self._news.healed(doubt.key, heal)  # its answer would prove nothing
         else:
@@ -183,6 +184,10 @@ class Actions:
         assert doubt.heal
         if not self._disputes.is_contested(doubt.key, self._clock()):
             self._news.healed(doubt.key, doubt.heal)
+
+    def tell_not_learnt(self, doubt: Doubt, _cause: Any) -> None:
+        assert doubt.heal
+        self._news.not_learnt(doubt.key, doubt.heal)
 
     def tell_unaskable(self, doubt: Doubt, result: ProbeResult) -> None:
         self._news.unaskable(doubt.key, result.why)

@@ -39,6 +39,12 @@ from .states import CLEAR, IN_FLIGHT, LOOKING_BACK, QUEUED, TRANSITIONS, Event
 
 MAX_IN_FLIGHT = 4096  # probes: bounds memory, and no newcomer of a whole fleet
 FEW = 4  # probes: another one does not wait for them
+UNASKED = ProbeResult(0, 0, {})
+LOOKED_BACK = {
+    "returned": Event.RETURNED,
+    "silent": Event.STAYED_SILENT,
+    "not learnt": Event.NOT_LEARNT,
+}
 MAX_TRIES = 3  # where another host answers, and the kernel keeps the cached MAC
 
 
@@ -111,7 +117,7 @@ class Decider(actions.Actions):
         is_proxy = self._disputes.is_proxy(doubt.key[0], holder, now)
         if doubt.state is CLEAR and holder and holder == mac_of(change.old) and not is_proxy:
             taken = mac_of(change.new)
-            heal = former_holders.Heal(holder, taken, ALTERNATING.reason, is_deleted=False)
+            heal = former_holders.Heal(holder, taken, ALTERNATING.reason)
             self._former.begin(doubt.key, heal, now)
             doubt.state = LOOKING_BACK
             self._file(doubt)
@@ -124,7 +130,7 @@ class Decider(actions.Actions):
         doubt = self._doubt_of(key)
         if not (doubt and doubt.question and self.usable_entry(key)) or self.may_be_probed(key):
             return False
-        self.on_probe_result(doubt.question, ProbeResult(0, 0, {}))
+        self.on_probe_result(doubt.question, UNASKED)
         return True
 
     def next_question(self, is_urgent: bool = False) -> tuple[Question, Schedule] | None:
@@ -163,8 +169,10 @@ class Decider(actions.Actions):
                 self._former.postpone(key, self._clock())
             elif self.may_be_probed(key):
                 return self._asked(doubt, question.mac, schedule)
+            elif not self.usable_entry(key):  # such as one that was deleted: it may come again
+                self._on_look_back(doubt, UNASKED)
             elif doubt.state is LOOKING_BACK:
-                self._move(doubt, Event.FORMER_GONE)
+                self._move(doubt, Event.TAKEN_OVER)
         return None
 
     def _schedule(self, doubt: Doubt) -> Schedule:
@@ -219,14 +227,13 @@ class Decider(actions.Actions):
         doubt.change = None
 
     def _on_look_back(self, doubt: Doubt, result: ProbeResult) -> None:
-        cached = self._cached_mac(doubt)
         former, change, doubt.change = self._former.of(doubt.key), doubt.change, None
-        outcome = self._former.decide(doubt.key, result, cached, self._clock())
+        entry = self.cache.get(doubt.key)
+        outcome = self._former.decide(doubt.key, result, entry, self._clock())
         if change and former not in result.answers:  # somebody else has written it
             self._move(doubt, Event.MAC_CHANGED, change)
         elif outcome:
-            event = Event.RETURNED if outcome == "returned" else Event.STAYED_SILENT
-            self._move(doubt, event, result)
+            self._move(doubt, LOOKED_BACK[outcome], result)
 
     def _outcome(self, doubt: Doubt, question: Question, result: ProbeResult) -> Event:
         cached = self._cached_mac(doubt)

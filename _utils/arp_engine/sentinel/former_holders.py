@@ -10,10 +10,11 @@ Pure: told the time, opens nothing.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..netlink.codec import Key
+from ..netlink.codec import Entry, Key
 from ..packets.probe_schedule import Schedule
 from ..resolve import look_back
 from ..resolve.ask import ProbeResult, Question
+from .neighbour_cache import mac_of
 
 
 class Heal(NamedTuple):
@@ -22,7 +23,9 @@ class Heal(NamedTuple):
     old: bytes  # MAC
     new: bytes
     reason: str
-    is_deleted: bool  # by us, within locktime
+    is_deleted: bool = False  # by us, within locktime
+    is_learnt: bool = True  # the kernel has put another MAC into the entry
+    has_failed: bool = False  # after the deletion it was there, and without another MAC
 
 
 class FormerHolders:
@@ -79,9 +82,20 @@ class FormerHolders:
         """Ask a former holder at once: it has spoken."""
         self._backs.postpone(key, now - look_back.RETRY_S)
 
-    def decide(self, key: Key, result: ProbeResult, cached: bytes, now: float) -> str:
-        """Take one result; return ``returned``, ``silent``, or nothing while it is open."""
+    def decide(self, key: Key, result: ProbeResult, entry: Entry | None, now: float) -> str:
+        """Take one result; return ``returned``, ``silent``, or nothing while it is open.
+
+        ``not learnt``: silent, but the kernel has not put another MAC into the deleted entry.
+        """
+        cached, heal = mac_of(entry), self._heals[key]
+        if entry and not heal.is_learnt:
+            is_learnt = cached not in (b"", heal.old)
+            new = cached if is_learnt else heal.new
+            heal = heal._replace(new=new, is_learnt=is_learnt, has_failed=not is_learnt)
+            self._heals[key] = heal
         outcome = self._backs.decide(key, result, cached, now)
+        if outcome == "silent" and heal.has_failed:
+            return "not learnt"
         if not outcome and self.of(key) in result.answers:  # within locktime
             self._backs.postpone(key, now)
         return outcome

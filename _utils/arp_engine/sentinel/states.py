@@ -38,7 +38,8 @@ class Event(Enum):
     FORMER_SPEAKS = "the former holder has sent a SYN"
     RETURNED = "the former holder has answered: the kernel has put its MAC back"
     STAYED_SILENT = "it has not, for ten seconds"
-    FORMER_GONE = "the entry has no MAC any more"
+    NOT_LEARNT = "it has not, but since we deleted the entry the kernel has learnt no other MAC"
+    TAKEN_OVER = "the entry has an owner by now"
 
 
 CLEAR, QUEUED, PROBING, REPROBING, LOOKING_BACK = State
@@ -70,6 +71,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
             CLEAR, "forget", "release_syns", "drop_look_back", "tell_changed", "count_change"),
         Event.RETURNED: _RETURNED,
         Event.STAYED_SILENT: (QUEUED, "end_look_back", "tell_healed"),
+        Event.NOT_LEARNT: (QUEUED, "end_look_back", "tell_not_learnt"),
     },
     PROBING: {
         Event.EVIDENCE: (PROBING,),
@@ -89,7 +91,8 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.MAC_CHANGED: (CLEAR, "forget", "drop_look_back", "tell_changed", "count_change"),
         Event.RETURNED: _RETURNED,
         Event.STAYED_SILENT: (CLEAR, "end_look_back", "tell_healed"),
-        Event.FORMER_GONE: (CLEAR, "end_look_back", "tell_healed"),
+        Event.NOT_LEARNT: (CLEAR, "end_look_back", "tell_not_learnt"),
+        Event.TAKEN_OVER: (CLEAR, "drop_look_back"),
     },
 }  # fmt: skip
 IN_FLIGHT = (PROBING, REPROBING)

@@ -92,6 +92,16 @@ class News:
         )
         self._tell(EventKind.DISAGREEMENT, key, text, held=cached, answers=list(answers))
 
+    def not_learnt(self, key: codec.Key, heal: former_holders.Heal) -> None:
+        """The wrong entry was deleted, and no right one has come."""
+        text = (
+            f"not healed: {heal.new.hex(':')} has answered and the wrong entry, {heal.old.hex(':')}"
+            ", is deleted, but the kernel has learnt no other MAC (that host is gone again, or a "
+            "filter of this host drops its answers); traffic to it is lost: run arp.diagnose "
+            f"{codec.address(key[1])}"
+        )
+        self._tell(EventKind.DISAGREEMENT, key, text, held=b"", answers=[heal.new])
+
     def unaskable(self, key: codec.Key, why: str) -> None:
         self._tell(EventKind.UNASKABLE, key, f"cannot probe: {why}", why=why)
 

@@ -23,6 +23,9 @@ from sentry import (  # noqa: F401
 from stage import ip
 from wire import BROADCAST, Wire, answer, namespace
 
+from lab.bare import missing
+from lab.machines import run
+
 SECOND_SYN_S = 0.9  # the kernel's own second SYN, or SYN/ACK, comes after 1 s
 OTHER, THIRD = (f"02:00:00:00:00:{last}" for last in ("0c", "0d"))
 
@@ -47,6 +50,24 @@ def test_an_entry_locked_by_our_own_syn_ack_is_deleted(scene, guard, database):
     assert connect("192.0.2.10") < SECOND_SYN_S
     assert begun.until("healed") == [healed_within_locktime("192.0.2.10")]
     assert f"192.0.2.10 db0 {BORN} REACHABLE" in scene.table()
+
+
+@pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
+def test_an_entry_that_a_filter_keeps_from_being_learnt_is_not_told_as_healed(
+    scene, guard, database
+):
+    """The sentinel hears the answer before this host's filter drops it; the kernel does not."""
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "stale", DEAD)
+    rules = "table arp f { chain in { type filter hook input priority 0; policy drop; }\n}"
+    run("nft", "-f", "-", stdin=rules)
+    time.sleep(1.1)
+    begun = guard()
+    with contextlib.suppress(TimeoutError):
+        connect("192.0.2.10", patience=2.0)
+    [line] = begun.until("disagreement")
+    assert f"not healed: {BORN} has answered and the wrong entry, {DEAD}, is deleted" in line
+    assert not begun.told("healed")
 
 
 def test_an_entry_that_is_not_locked_is_not_deleted(scene, guard, database):

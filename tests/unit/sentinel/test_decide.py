@@ -268,6 +268,45 @@ def test_a_locked_entry_is_deleted_and_all_hosts_are_asked_at_once():
     assert (scene.state(), scene.said) == (CLEAR, ["healed"])
 
 
+def delete_locked(scene):
+    """Let the sentinel delete the first entry and ask again; the kernel has not learnt it yet."""
+    [key] = scene.keys
+    scene.syn()
+    scene.turn()
+    scene.result(key, NEW)
+    scene.set(key, b"", FAILED)
+    assert scene.turn() == (*key, b"")
+    scene.result(key, NEW)
+    assert (scene.state(), scene.said) == (LOOKING_BACK, [])
+    return key
+
+
+def test_a_deleted_entry_that_the_kernel_cannot_learn_is_not_told_as_healed():
+    scene = Scene()
+    delete_locked(scene)
+    scene.look_back()
+    assert (scene.state(), scene.said) == (CLEAR, ["disagreement"])
+
+
+def test_a_deleted_entry_that_is_learnt_late_is_told_as_healed_with_the_mac_it_got():
+    scene = Scene()
+    key = delete_locked(scene)
+    scene.now = scene.decider.next_due()
+    assert not scene.turn()
+    scene.set(key, OTHER)
+    scene.look_back()
+    assert (scene.state(), scene.said) == (CLEAR, ["healed"])
+    assert scene.facts["new"] == OTHER.hex(":")
+
+
+def test_a_deleted_entry_that_no_packet_needs_is_told_as_healed():
+    scene = Scene()
+    key = delete_locked(scene)
+    del scene.decider.cache._entries[key]
+    scene.look_back()
+    assert (scene.state(), scene.said) == (CLEAR, ["healed"])
+
+
 def heal(scene, to=NEW):
     """Let a probe move the first entry; its look back is open then."""
     [key, *_] = scene.keys
@@ -470,6 +509,27 @@ def test_another_newcomer_is_served_during_a_look_back():
     scene.look_back()
     assert (scene.state(), scene.said) == (CLEAR, ["healed"])
     assert (scene.facts["old"], scene.facts["new"]) == (OLD.hex(":"), OTHER.hex(":"))
+
+
+def test_a_look_back_goes_on_after_its_entry_had_no_mac_for_a_moment():
+    scene = Scene()
+    key = heal(scene)
+    scene.set(key, b"", FAILED)
+    scene.now = scene.decider.next_due()
+    assert not scene.turn()
+    assert (scene.state(), scene.said) == (LOOKING_BACK, [])
+    scene.set(key, NEW)
+    returns(scene, key)
+    assert (scene.state(), scene.said) == (CLEAR, ["duplicate"])
+
+
+def test_an_owner_of_the_entry_ends_its_look_back():
+    scene = Scene()
+    key = heal(scene)
+    scene.set(key, NEW, PERMANENT)
+    scene.now = scene.decider.next_due()
+    assert not scene.turn()
+    assert (scene.state(), scene.said) == (CLEAR, ["changed"])
 
 
 def test_a_return_to_the_former_holder_is_no_flap():
