@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ..netlink import codec
 from ..packets.probe_schedule import ALONE, Schedule
-from ..resolve import proxy, rate_limit
+from ..resolve import deadlines, proxy, rate_limit
 from ..resolve.ask import ProbeResult, Question
 from . import disputes, neighbour_cache, telling
 
@@ -26,7 +26,10 @@ SCANS_PER_S, MAX_SCANS = 2.0, 10  # of the whole cache: 10 ms each at 100,000 en
 # SYNs can be forged, and to ask a claimant costs a frame of ours and one of the kernel (PROBE):
 CLAIM_REST_S = 30.0  # between two of one address
 CLAIMS_PER_S, CLAIMS_AT_ONCE = 1.0, 5
-MAX_CLAIMS = 4096
+MAX_CLAIMS, MAX_WAITING = 4096, 256
+#: A host that is slow or loses a frame is not taken for one that does not have the address.
+PATIENTLY = Schedule((0.1, 0.1, 0.2), ())
+MAX_BUSY_S = 1.0  # with one claimant; its question may have been dropped for a more urgent one
 
 
 class _Asked(NamedTuple):
@@ -60,11 +63,15 @@ class Claims:
         self._questions: deque[tuple[Question, Schedule]] = deque()
         self._asked: dict[codec.Key, _Asked] = {}
         self._asked_at: OrderedDict[codec.Key, float] = OrderedDict()
+        self._waiting: dict[tuple[codec.Key, bytes], disputes.Dispute] = {}  # by claimant
+        self._waits = deadlines.Deadlines()  # of what waits
+        self._busy_until = float("-inf")  # another one's witness may be an address that waits
         self._scans = rate_limit.TokenBucket(SCANS_PER_S, MAX_SCANS)
         self._rate = rate_limit.TokenBucket(CLAIMS_PER_S, CLAIMS_AT_ONCE)
 
     def next_question(self) -> tuple[Question, Schedule] | None:
         """Return what is to be asked at once."""
+        self._ask_waiting()
         while self._questions:
             question, schedule = self._questions.popleft()
             asked = self._asked.get(question[:2])
@@ -73,9 +80,11 @@ class Claims:
             self._take_asked(question[:2], is_answered=False)
         return None
 
-    def __len__(self) -> int:
-        """Return how many questions wait."""
-        return len(self._questions)
+    def next_due(self) -> float:
+        """Return when ``next_question`` may have one."""
+        now = self._clock()
+        due = max(self._waits.due(), self._rate.due(now), self._busy_until)
+        return now if self._questions else due
 
     def take(self, question: Question, result: ProbeResult) -> bool:
         """Take the answer to one of its questions; False where it is none."""
@@ -132,9 +141,8 @@ class Claims:
         elif dispute.is_answered:
             if not self._is_witness_asked(dispute):
                 self._news.duplicate(key, dispute.macs)
-        elif not self._is_asked(dispute):
-            seen, cached = dispute.macs
-            self._news.alias(key, cached, seen)
+        else:
+            self._let_wait(dispute)
 
     def _give_back(self, key: codec.Key, mac: bytes, holder: bytes) -> None:
         """Ask the holder of an entry alone where another MAC has it."""
@@ -143,25 +151,48 @@ class Claims:
 
     # --- whether the other MAC answers for the address, too
 
-    def _is_asked(self, dispute: disputes.Dispute) -> bool:
-        """Ask the other MAC of an alias whether it has the address, unless one just was."""
-        now, (seen, cached) = self._clock(), dispute.macs
-        is_recent = self._asked_at.get(dispute.key, float("-inf")) > now - CLAIM_REST_S
-        if is_recent or not self._rate.available(now):
-            return False
-        self._rate.spend(1, now)
-        self._asked_at[dispute.key] = now
-        self._asked_at.move_to_end(dispute.key)
-        if len(self._asked_at) > MAX_CLAIMS:
-            self._asked_at.popitem(last=False)
-        self._ask(dispute.key, seen, disputes.Dispute(dispute.key, (cached, seen), seen))
-        return True
+    def _let_wait(self, dispute: disputes.Dispute) -> None:
+        """Let the other MAC of an alias be asked whether it has the address; until then it is none.
+
+        Of more claimants than can wait nothing is told: their SYNs are forged.
+        """
+        seen, _cached = dispute.macs
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting[dispute.key, seen] = dispute
+            self._waits.set(self._rested_at(dispute.key), [(dispute.key, seen)])
+
+    def _rested_at(self, key: codec.Key) -> float:
+        """Return when a claimant of an address may be asked again."""
+        return self._asked_at.get(key, float("-inf")) + CLAIM_REST_S
+
+    def _ask_waiting(self) -> None:
+        """Ask the next claimant, unless the entry has changed meanwhile."""
+        now = self._clock()
+        while (
+            now >= self._busy_until
+            and self._rate.available(now)
+            and (due := self._waits.pop(now, 1))
+        ):
+            [(key, seen)] = due
+            if self._rested_at(key) > now:
+                self._waits.set(self._rested_at(key), due)
+                continue
+            _seen, cached = self._waiting.pop((key, seen)).macs
+            if cached != neighbour_cache.mac_of(self._cache.get(key)):
+                continue
+            self._rate.spend(1, now)
+            self._asked_at[key] = now
+            self._asked_at.move_to_end(key)
+            if len(self._asked_at) > MAX_CLAIMS:
+                self._asked_at.popitem(last=False)
+            self._ask(key, seen, disputes.Dispute(key, (cached, seen), seen))
 
     def _ask(self, key: codec.Key, mac: bytes, claim: disputes.Dispute) -> None:
+        self._busy_until = self._clock() + MAX_BUSY_S
         self._asked[key] = _Asked(mac, claim, is_witness=key != claim.key)
         if len(self._asked) > MAX_CLAIMS:  # of some the answer was never awaited
             del self._asked[next(iter(self._asked))]
-        self._questions.append((Question(*key, mac), proxy.ONE_FRAME))
+        self._questions.append((Question(*key, mac), PATIENTLY))
 
     def _may_be_asked(self, key: codec.Key) -> bool:
         """Tell whether the answer of another host will not cost the holder its entry."""
@@ -171,6 +202,7 @@ class Claims:
     def _take_asked(self, key: codec.Key, is_answered: bool) -> None:
         """Take whether a MAC answers for the disputed address, or for another of the holder's."""
         mac, claim, is_witness = self._asked.pop(key)
+        self._busy_until = float("-inf")
         [holder] = set(claim.macs) - {mac}
         if is_answered:
             self._give_back(key, mac, holder)

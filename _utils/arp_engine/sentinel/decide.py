@@ -184,9 +184,9 @@ class Decider(actions.Actions):
 
     def next_due(self) -> float:
         """Return when ``next_question`` may have one."""
-        if self._asked_at_once or len(self._claims):
+        if self._asked_at_once:
             return self._clock()
-        due = self._former.next_due()
+        due = min(self._claims.next_due(), self._former.next_due())
         if len(self._in_flight) < MAX_IN_FLIGHT:
             due = min(due, self.queue.due(self._clock()))
         return due

@@ -9,6 +9,7 @@ from arp_engine.packets import probe_schedule, tcp_syn
 from arp_engine.reporting import throttle
 from arp_engine.resolve.ask import ProbeResult
 from arp_engine.sentinel import (
+    claims,
     decide,
     doubt_sources,
     neighbour_cache,
@@ -402,6 +403,7 @@ def test_two_living_hosts_are_a_duplicate_and_no_alias(has_moved):
     scene.result(key, OLD)
     assert scene.held == []
     assert scene.turn() == (*key, NEW)
+    assert len(scene.schedule.unicast_waits_s) == 3  # a frame may get lost
     assert scene.held == [(key, OLD)]  # an IPv4 entry takes no other MAC while NEW is asked
     if has_moved:  # all the same
         scene.set(key, NEW)
@@ -461,7 +463,47 @@ def test_claimants_of_one_address_are_asked_seldom():
         if number == 0:
             scene.result(key)
         scene.now += 2
-    assert scene.said == ["alias", "alias"]
+    assert scene.said == ["alias"]
+    scene.now = scene.decider.next_due()
+    assert scene.turn() == (*key, OTHER)
+    assert scene.now >= claims.CLAIM_REST_S
+
+
+def confirm_all(scene):
+    """Let the hosts of all entries answer, each after a SYN from another MAC."""
+    for key in scene.keys:
+        scene.syn(key)
+    for key in scene.keys:
+        assert scene.turn()[:2] == key
+    for key in scene.keys:
+        scene.result(key, OLD)
+
+
+def test_no_claimant_is_told_as_an_alias_before_it_was_asked():
+    """Eight of them within a second, and one may be asked a second."""
+    scene = Scene(addresses=8)
+    confirm_all(scene)
+    asked = []
+    while (due := scene.decider.next_due()) < float("inf"):
+        scene.now = max(scene.now, due)
+        if question := scene.turn():
+            asked.append(question)
+            assert not scene.turn()
+            scene.result(question[:2])
+            assert len(scene.said) == len(asked)
+    assert asked == [(*key, NEW) for key in scene.keys]
+    assert scene.said == ["alias"] * 8
+    assert scene.now > 2
+
+
+def test_a_claimant_is_not_asked_once_the_entry_has_another_mac():
+    scene = Scene(addresses=claims.CLAIMS_AT_ONCE + 1)
+    confirm_all(scene)
+    while question := scene.turn():
+        scene.result(question[:2])
+    scene.set(scene.keys[-1], OTHER)
+    scene.now += 2
+    assert not scene.turn()
 
 
 def test_a_former_holder_that_sends_a_syn_is_asked_at_once():
