@@ -151,8 +151,14 @@ class DoubtSources:
         return [key for key in self._hops.of_syn(ifindex, syn) if self._is_doubtable(key)]
 
     def _is_doubtable(self, key: codec.Key) -> bool:
-        verified = self._decider.verified
-        return self._decider.may_be_probed(key) and not verified.is_recent(key, self._clock())
+        """Tell whether a connection without an answer is evidence against an entry now.
+
+        Of an address with an alias it always is: the SYNs that would show a new host are ignored.
+        """
+        if not self._decider.may_be_probed(key):
+            return False
+        is_verified = self._decider.verified.is_recent(key, self._clock())
+        return not is_verified or bool(self._decider.aliases.of(key))
 
     def _has_listener_answered(
         self, key: codec.Key, doubt: doubts.Doubt | None, syn: Syn, now: float

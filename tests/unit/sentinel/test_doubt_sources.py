@@ -58,6 +58,20 @@ def test_retransmissions_to_a_verified_address_are_no_evidence_for_a_while():
     assert scene.state() is QUEUED
 
 
+@pytest.mark.parametrize("evidence", ["on_retransmit", "on_half_open"])
+def test_a_connection_to_a_verified_address_with_an_alias_is_evidence(evidence):
+    """The cached card may be unplugged by now, and the SYNs from the other one are ignored."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.decider.verified.add(key, 0.0)
+    scene.decider.aliases.add(key, NEW, 0.0)
+    getattr(scene.sources, evidence)(key)
+    assert scene.state() is QUEUED
+    scene.turn()
+    scene.result(key)
+    assert not scene.decider.aliases.of(key)
+
+
 def test_under_a_flood_the_filter_mutes_syns_that_would_change_nothing():
     scene = Scene(addresses=3)
     ours, owned, doubted = scene.keys
