@@ -51,7 +51,7 @@ class Actions:
         self._devices, self._clock = watched, clock
         self.cache = neighbour_cache.NeighbourCache()
         self.aliases, self.verified = memory.Aliases(), memory.Verified()
-        self._mac_changes = memory.MacChanges()
+        self._mac_changes, self._unaskable = memory.MacChanges(), memory.Unaskable()
         self._former = former_holders.FormerHolders(locktime_s)
         self._asked_at_once: deque[tuple[Question, Schedule]] = deque()
         self._claims = claims.Claims(unused, news, self.cache, self.may_be_probed, hold, clock)
@@ -114,6 +114,7 @@ class Actions:
         """Forget what was learnt of the former MAC."""
         self.aliases.forget(doubt.key)
         self.verified.forget(doubt.key)
+        self._unaskable.forget(doubt.key)
 
     def remember_verified(self, doubt: Doubt, _result: ProbeResult) -> None:
         self.verified.add(doubt.key, self._clock())
@@ -190,7 +191,9 @@ class Actions:
         self._news.not_learnt(doubt.key, doubt.heal)
 
     def tell_unaskable(self, doubt: Doubt, result: ProbeResult) -> None:
-        self._news.unaskable(doubt.key, result.why)
+        """It is tried again every few seconds, and goes on until somebody acts."""
+        if self._unaskable.add(doubt.key, result.why, self._clock()):
+            self._news.unaskable(doubt.key, result.why)
 
     def tell_disagreement(self, doubt: Doubt, result: ProbeResult) -> None:
         self._news.disagreement(doubt.key, self._cached_mac(doubt), result.answers)

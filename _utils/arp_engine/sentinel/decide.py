@@ -219,6 +219,8 @@ class Decider(actions.Actions):
     def _on_answer(self, doubt: Doubt, question: Question, result: ProbeResult) -> None:
         self.queue.clear_backoff(doubt.key)
         outcome, cached = self._outcome(doubt, question, result), self._cached_mac(doubt)
+        if outcome is not Event.UNASKABLE:
+            self._unaskable.forget(doubt.key)
         is_ours = outcome in (Event.HEALED, Event.RETURNED)
         if doubt.change and not is_ours and cached != question.mac:
             self.drop_look_back(doubt, result)  # not by a probe of ours

@@ -16,6 +16,8 @@ VERIFIED_S = 1.0, 10.0
 MAX_VERIFIED = 4096
 FLAPS, FLAPS_S = 3, 60.0  # an address alternates: so many changes of MAC within this time
 MAX_FLAPPING = 1024
+UNASKABLE_S = 300.0  # for so long a reason is no news; longer where it goes on
+MAX_UNASKABLE = 4096
 
 
 class Aliases:
@@ -107,6 +109,25 @@ class Verified:
     def forget(self, key: Key) -> None:
         """Forget one: its MAC has changed."""
         self._rests.pop(key, None)
+
+
+class Unaskable:
+    """Why addresses cannot be asked about: news once, for as long as it goes on."""
+
+    def __init__(self) -> None:
+        self._why: OrderedDict[Key, tuple[str, float]] = OrderedDict()  # and when, the last time
+
+    def add(self, key: Key, why: str, now: float) -> bool:
+        """Remember why an address cannot be asked about; return whether that is news."""
+        last, at = self._why.pop(key, ("", float("-inf")))
+        self._why[key] = why, now
+        if len(self._why) > MAX_UNASKABLE:
+            self._why.popitem(last=False)
+        return why != last or now >= at + UNASKABLE_S
+
+    def forget(self, key: Key) -> None:
+        """Forget one: it can be asked about again, or its MAC has changed."""
+        self._why.pop(key, None)
 
 
 class MacChanges:

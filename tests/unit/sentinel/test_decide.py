@@ -606,6 +606,20 @@ def test_a_silent_holder_s_aliases_are_forgotten():
     assert (key, NEW) not in scene.decider.aliases
 
 
+def test_an_address_that_cannot_be_asked_about_is_told_until_it_can_and_cannot_again():
+    scene = Scene()
+    [key] = scene.keys
+    told = []
+    for answers, why in (((), "no carrier"), ((), "no carrier"), ((OLD,), ""), ((), "no carrier")):
+        scene.now += 20
+        scene.sources.on_retransmit(key)
+        scene.turn()
+        scene.result(key, *answers, why=why)
+        told.append(len(scene.said))
+    assert told == [1, 1, 1, 2]
+    assert set(scene.said) == {"unaskable"}
+
+
 def test_without_a_waiting_connection_nothing_is_deleted():
     scene = Scene()
     scene.sources.on_upper_layer_confirmation(scene.keys[0])

@@ -62,6 +62,19 @@ def test_a_changed_mac_ends_the_rest_of_a_verified_address():
     assert not verified.is_recent("a", 0.1)
 
 
+def test_a_reason_why_an_address_cannot_be_asked_about_is_news_once_while_it_goes_on():
+    unaskable, pause_s = memory.Unaskable(), memory.UNASKABLE_S
+    assert [unaskable.add("a", "no carrier", now) for now in (0, 3, 6)] == [True, False, False]
+    assert unaskable.add("a", "no permission", 9)
+    assert unaskable.add("a", "no permission", 9 + pause_s)
+    assert not unaskable.add("a", "no permission", 8 + 2 * pause_s)
+    unaskable.forget("a")
+    assert unaskable.add("a", "no permission", 9 + 2 * pause_s)
+    for number in range(memory.MAX_UNASKABLE):
+        unaskable.add(number, "no carrier", 0)
+    assert unaskable.add("a", "no permission", 10 + 2 * pause_s), "bounded"
+
+
 def test_the_third_change_of_mac_within_a_minute_is_alternating():
     changes = memory.MacChanges()
     assert [changes.is_alternating("a", now, b"") for now in (0, 10, 20, 21)] == [0, 0, 1, 0]
