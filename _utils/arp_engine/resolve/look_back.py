@@ -42,10 +42,11 @@ class Change(NamedTuple):
 
 
 class LookBacks:
-    """The changes whose former holders are still being asked."""
+    """The changes whose former holders are still being asked; an entry may have several."""
 
     def __init__(self) -> None:
-        self._changes: dict[Key, Change] = {}
+        self._changes: dict[tuple[Key, bytes], Change] = {}  # by entry and former MAC
+        self._formers: dict[Key, list[bytes]] = {}  # the same, by entry: the latest one last
         self._due = deadlines.Deadlines()
 
     def __len__(self) -> int:
@@ -54,27 +55,24 @@ class LookBacks:
 
     def __contains__(self, key: Key) -> bool:
         """Tell whether the former holder of an entry is being asked."""
-        return key in self._changes
-
-    def open_changes(self) -> list[Change]:
-        """Return the changes that are not decided yet."""
-        return list(self._changes.values())
+        return key in self._formers
 
     def begin(self, change: Change, locktime_s: float) -> None:
-        """Begin to look back; a second change of an entry replaces the first, not its holder."""
-        first = self._changes.get(change.key)
-        if first:
-            if change.taken == first.former:  # it has its entry again
-                self.end(change.key)
-                return
-            change = change._replace(former=first.former)
-        self._changes[change.key] = change
-        self._due.set(change.at + locktime_s + MARGIN_S, [change.key])
+        """Begin to look back; the former holders before this one are asked on."""
+        key, former = change.key, change.former
+        self.end(key, former)
+        self._changes[key, former] = change
+        self._formers.setdefault(key, []).append(former)
+        self._due.set(change.at + locktime_s + MARGIN_S, [(key, former)])
 
-    def end(self, key: Key) -> None:
-        """Stop asking about an entry: it is gone, or somebody else has changed it."""
-        self._changes.pop(key, None)
-        self._due.clear(key)
+    def end(self, key: Key, former: bytes = b"") -> None:
+        """Stop asking one former holder of an entry; without its MAC, all of them."""
+        for mac in self._some(key, former):
+            if self._changes.pop((key, mac), None):
+                self._due.clear((key, mac))
+                self._formers[key].remove(mac)
+        if self._formers.get(key) == []:
+            del self._formers[key]
 
     def next_due(self) -> float:
         """Return when ``questions`` has the next one."""
@@ -83,33 +81,44 @@ class LookBacks:
     def questions(self, now: float, most: int) -> list[tuple[Question, Schedule]]:
         """Return the questions that are due, at most so many; each goes to a former MAC alone."""
         found = []
-        for key in self._due.pop(now, most):
-            found.append((Question(*key, self._changes[key].former), ALONE))
-            self._due.set(now + LOOK_BACK_EVERY_S, [key])
+        for key, former in self._due.pop(now, most):
+            found.append((Question(*key, former), ALONE))
+            self._due.set(now + LOOK_BACK_EVERY_S, [(key, former)])
         return found
 
-    def postpone(self, key: Key, now: float) -> None:
-        """Ask a little later: the address is being asked about for another reason."""
-        if key in self._changes:
-            self._due.set(now + RETRY_S, [key])
+    def postpone(self, key: Key, now: float, former: bytes = b"") -> None:
+        """Ask a little later: the address is being asked about for another reason.
 
-    def decide(self, key: Key, result: ProbeResult, cached: bytes, now: float) -> str:
+        former: whom, where there are several.
+        """
+        for mac in self._some(key, former):
+            if (key, mac) in self._changes:
+                self._due.set(now + RETRY_S, [(key, mac)])
+
+    def _some(self, key: Key, former: bytes) -> list[bytes]:
+        return [former] if former else [*self._formers.get(key, ())]
+
+    def decide(
+        self, key: Key, result: ProbeResult, cached: bytes, now: float, former: bytes = b""
+    ) -> str:
         """Return ``returned``, ``silent``, or nothing while it is open.
 
         cached: the MAC in the table, read after the answer. A former holder that answers while the
         table keeps the other MAC is asked again: within locktime the kernel drops its answer.
+        former: whom it was about, where there are several.
         """
-        change = self._changes.get(key)
+        [*_earlier, latest] = self._some(key, former) or [b""]
+        change = self._changes.get((key, latest))
         if not change:
             return ""
         over = change.at + LOOK_BACK_FOR_S
         if change.former in result.answers:
             if cached != change.former and now < over + MAX_LOCKTIME_S:
                 return ""
-            self.end(key)
+            self.end(key, change.former)
             return "returned"
         if now >= over:
-            self.end(key)
+            self.end(key, change.former)
             return "silent"
         return ""
 

@@ -79,8 +79,12 @@ class Actions:
 
     def _is_returned(self, key: codec.Key) -> bool:
         """Tell whether a former holder has its entry again; somebody else wrote a protected one."""
-        former = self._former.of(key)
-        return bool(former) and former == mac_of(self.cache.get(key)) and self.may_be_probed(key)
+        cached = mac_of(self.cache.get(key))
+        return cached in self._former.of(key) and self.may_be_probed(key)
+
+    def _tell_moved(self, key: codec.Key, heals: list[former_holders.Heal]) -> None:
+        for heal in heals:
+            self._news.moved(key, heal)
 
     def _cached_mac(self, doubt: Doubt) -> bytes:
         return mac_of(self.cache.get(doubt.key))
@@ -142,18 +146,14 @@ class Actions:
         if self._disputes.is_proxy(doubt.key[0], heal.old, now):
             self._news.healed(doubt.key, heal)  # its answer would prove nothing
         else:
-            self._former.begin(doubt.key, heal, now)
+            self._tell_moved(doubt.key, self._former.begin(doubt.key, heal, now))
 
-    def look_back_now(self, doubt: Doubt, _cause: Any) -> None:
-        self._former.hurry(doubt.key, self._clock())
-
-    def end_look_back(self, doubt: Doubt, _cause: Any) -> None:
-        doubt.heal = self._former.end(doubt.key)
+    def look_back_now(self, doubt: Doubt, mac: bytes) -> None:
+        self._former.hurry(doubt.key, mac, self._clock())
 
     def drop_look_back(self, doubt: Doubt, _cause: Any) -> None:
         """Somebody else has changed the entry: whether it was a heal, nobody will know."""
-        if doubt.key in self._former:
-            self._news.moved(doubt.key, self._former.end(doubt.key))
+        self._tell_moved(doubt.key, self._former.end_all(doubt.key))
 
     def dispute_return(self, doubt: Doubt, _cause: Any) -> None:
         assert doubt.heal
@@ -161,7 +161,8 @@ class Actions:
 
     def dispute_answers(self, doubt: Doubt, result: ProbeResult) -> None:
         """Two hosts have answered, or a second one had the entry lately: nobody gave it to it."""
-        holder, now = self._former.of(doubt.key) or self._cached_mac(doubt), self._clock()
+        [holder, *_older] = [*self._former.of(doubt.key), self._cached_mac(doubt)]
+        now = self._clock()
         lately = {mac for mac in doubt.macs if self._mac_changes.had(doubt.key, mac, now)}
         if len(macs := {*result.answers, *lately, self._cached_mac(doubt)}) > 1:
             self._claims.dispute(doubt.key, holder, sorted(macs - {holder}))
@@ -182,8 +183,9 @@ class Actions:
         self._news.changed(change)
 
     def tell_healed(self, doubt: Doubt, _cause: Any) -> None:
+        """A contested address was not healed, unless the holder got it then."""
         assert doubt.heal
-        if not self._disputes.is_contested(doubt.key, self._clock()):
+        if self._disputes.holder(doubt.key, self._clock()) in (b"", doubt.heal.new):
             self._news.healed(doubt.key, doubt.heal)
 
     def tell_not_learnt(self, doubt: Doubt, _cause: Any) -> None:

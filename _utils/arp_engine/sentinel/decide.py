@@ -87,8 +87,8 @@ class Decider(actions.Actions):
         mac: that a SYN came from.
         """
         doubt = self._doubt_of(key) or Doubt(key, evidence.reason)
-        if doubt.state is LOOKING_BACK and mac and mac == self._former.of(key):
-            self._move(doubt, Event.FORMER_SPEAKS)
+        if doubt.state is LOOKING_BACK and mac in self._former.of(key):
+            self._move(doubt, Event.FORMER_SPEAKS, mac)
             return doubt
         if doubt.state in (CLEAR, LOOKING_BACK):
             if len(self.queue) >= question_queue.MAX_QUEUED:
@@ -166,11 +166,11 @@ class Decider(actions.Actions):
             doubt = self._doubt_of(key)
             assert doubt
             if doubt.question:
-                self._former.postpone(key, self._clock())
+                self._former.postpone(key, question.mac, self._clock())
             elif self.may_be_probed(key):
                 return self._asked(doubt, question.mac, schedule)
             elif not self.usable_entry(key):  # such as one that was deleted: it may come again
-                self._on_look_back(doubt, UNASKED)
+                self._on_look_back(doubt, question.mac, UNASKED)
             elif doubt.state is LOOKING_BACK:
                 self._move(doubt, Event.TAKEN_OVER)
         return None
@@ -201,8 +201,8 @@ class Decider(actions.Actions):
 
     def on_stop(self) -> None:
         """Tell the changes whose former holders would have been asked again; none is lost."""
-        for key, heal in self._former.end_all():
-            self._news.moved(key, heal)
+        for key in self._former.entries():
+            self._tell_moved(key, self._former.end_all(key))
 
     def on_probe_result(self, question: Question, result: ProbeResult) -> None:
         """Compare what the wire says with what the table has by now."""
@@ -212,7 +212,7 @@ class Decider(actions.Actions):
             if doubt.state in IN_FLIGHT:
                 self._on_answer(doubt, question, result)
             else:
-                self._on_look_back(doubt, result)
+                self._on_look_back(doubt, question.mac, result)
         else:
             self._claims.take(question, result)
 
@@ -225,16 +225,20 @@ class Decider(actions.Actions):
         if doubt.change and not is_ours and cached != question.mac:
             self.drop_look_back(doubt, result)  # not by a probe of ours
             self._news.changed(doubt.change, doubt.reason)
+        if outcome is Event.RETURNED:
+            doubt.heal = self._former.end_returned(doubt.key, cached)
         self._move(doubt, outcome, result)
         doubt.change = None
 
-    def _on_look_back(self, doubt: Doubt, result: ProbeResult) -> None:
-        former, change, doubt.change = self._former.of(doubt.key), doubt.change, None
-        entry = self.cache.get(doubt.key)
-        outcome = self._former.decide(doubt.key, result, entry, self._clock())
+    def _on_look_back(self, doubt: Doubt, former: bytes, result: ProbeResult) -> None:
+        change, doubt.change = doubt.change, None
         if change and former not in result.answers:  # somebody else has written it
             self._move(doubt, Event.MAC_CHANGED, change)
-        elif outcome:
+            return
+        entry = self.cache.get(doubt.key)
+        if outcome := self._former.decide(doubt.key, former, result, entry, self._clock()):
+            end = self._former.end_returned if outcome == "returned" else self._former.end
+            doubt.heal = end(doubt.key, former)
             self._move(doubt, LOOKED_BACK[outcome], result)
 
     def _outcome(self, doubt: Doubt, question: Question, result: ProbeResult) -> Event:

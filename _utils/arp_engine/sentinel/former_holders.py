@@ -2,7 +2,7 @@
 
 The kernel takes the first answer to a broadcast, whoever gives it. So a heal is told only after its
 former holder has stayed silent for ten seconds (resolve/look_back.py). One that answers has its
-entry back, from the kernel.
+entry back, from the kernel. An entry that is moved once more meanwhile has two former holders.
 
 Pure: told the time, opens nothing.
 """
@@ -15,6 +15,8 @@ from ..packets.probe_schedule import Schedule
 from ..resolve import look_back
 from ..resolve.ask import ProbeResult, Question
 from .neighbour_cache import mac_of
+
+MAX_FORMERS = 2  # of one entry: each is asked once a second, and a question takes 0.4 s
 
 
 class Heal(NamedTuple):
@@ -29,42 +31,57 @@ class Heal(NamedTuple):
 
 
 class FormerHolders:
-    """Looks back at former holders."""
+    """Looks back at former holders; of an entry at its latest two."""
 
     def __init__(self, locktime_s: Callable[[Key], float]) -> None:
         """Take a lookup: for how long the kernel takes no other MAC after a change of an entry."""
         self._locktime_s = locktime_s
         self._backs = look_back.LookBacks()
-        self._heals: dict[Key, Heal] = {}
+        self._heals: dict[Key, dict[bytes, Heal]] = {}  # by former MAC, the latest one last
 
     def __contains__(self, key: Key) -> bool:
-        """Tell whether the former holder of an entry is being asked."""
-        return key in self._backs
+        """Tell whether a former holder of an entry is being asked."""
+        return key in self._heals
 
     def __len__(self) -> int:
         return len(self._backs)
 
-    def begin(self, key: Key, heal: Heal, now: float) -> None:
-        """Begin to look back; a second change replaces the first, not its former holder."""
-        first = self._heals.get(key)
-        if first:
-            heal = heal._replace(old=first.old, reason=first.reason, is_deleted=first.is_deleted)
-        self._heals[key] = heal
+    def begin(self, key: Key, heal: Heal, now: float) -> list[Heal]:
+        """Begin to look back; return the earlier heals that this one ends."""
+        formers = self.of(key)
+        ended = [mac for mac in formers if mac in (heal.old, heal.new)]
+        ended = ended or formers[MAX_FORMERS - 1 :]
+        earlier = [self.end(key, mac) for mac in ended]
+        self._heals.setdefault(key, {})[heal.old] = heal
         change = look_back.Change(key, heal.old, heal.new, now)
         self._backs.begin(change, self._locktime_s(key))
+        return earlier
 
-    def end(self, key: Key) -> Heal:
-        """Stop looking back; return what was healed until now."""
-        self._backs.end(key)
-        return self._heals.pop(key)
+    def end(self, key: Key, former: bytes) -> Heal:
+        """Stop asking one former holder; return what was healed."""
+        self._backs.end(key, former)
+        heal = self._heals[key].pop(former)
+        if not self._heals[key]:
+            del self._heals[key]
+        return heal
 
-    def end_all(self) -> list[tuple[Key, Heal]]:
-        """Stop looking back; return all that was healed until now."""
-        return [(key, self.end(key)) for key in list(self._heals)]
+    def end_returned(self, key: Key, former: bytes) -> Heal:
+        """The same of one that has its entry again: from whom, is the new MAC of the heal."""
+        latest, *_older = self.of(key)
+        taken = self._heals[key][latest].new
+        return self.end(key, former)._replace(new=taken)
 
-    def of(self, key: Key) -> bytes:
-        """Return the MAC of a former holder that is being asked; empty for none."""
-        return self._heals[key].old if key in self._heals else b""
+    def end_all(self, key: Key) -> list[Heal]:
+        """Stop asking the former holders of an entry; return what was healed until now."""
+        return [self.end(key, former) for former in reversed(self.of(key))]
+
+    def entries(self) -> list[Key]:
+        """Return the entries whose former holders are being asked."""
+        return [*self._heals]
+
+    def of(self, key: Key) -> list[bytes]:
+        """Return the former MACs of an entry that are being asked, the latest one first."""
+        return [*reversed(self._heals.get(key, ()))]
 
     def next_due(self) -> float:
         """Return when ``questions`` has the next one."""
@@ -74,28 +91,33 @@ class FormerHolders:
         """Return the questions that are due, each to a former holder alone."""
         return self._backs.questions(now, most)
 
-    def postpone(self, key: Key, now: float) -> None:
+    def postpone(self, key: Key, former: bytes, now: float) -> None:
         """Ask a little later: the address is being asked about for another reason."""
-        self._backs.postpone(key, now)
+        self._backs.postpone(key, now, former)
 
-    def hurry(self, key: Key, now: float) -> None:
+    def hurry(self, key: Key, former: bytes, now: float) -> None:
         """Ask a former holder at once: it has spoken."""
-        self._backs.postpone(key, now - look_back.RETRY_S)
+        self._backs.postpone(key, now - look_back.RETRY_S, former)
 
-    def decide(self, key: Key, result: ProbeResult, entry: Entry | None, now: float) -> str:
+    def decide(
+        self, key: Key, former: bytes, result: ProbeResult, entry: Entry | None, now: float
+    ) -> str:
         """Take one result; return ``returned``, ``silent``, or nothing while it is open.
 
         ``not learnt``: silent, but the kernel has not put another MAC into the deleted entry.
+        What is decided is to be ended.
         """
-        cached, heal = mac_of(entry), self._heals[key]
+        cached, heal = mac_of(entry), self._heals.get(key, {}).get(former)
+        if not heal:
+            return ""
         if entry and not heal.is_learnt:
             is_learnt = cached not in (b"", heal.old)
             new = cached if is_learnt else heal.new
             heal = heal._replace(new=new, is_learnt=is_learnt, has_failed=not is_learnt)
-            self._heals[key] = heal
-        outcome = self._backs.decide(key, result, cached, now)
+            self._heals[key][former] = heal
+        outcome = self._backs.decide(key, result, cached, now, former)
         if outcome == "silent" and heal.has_failed:
             return "not learnt"
-        if not outcome and self.of(key) in result.answers:  # within locktime
-            self._backs.postpone(key, now)
+        if not outcome and former in result.answers:  # within locktime
+            self._backs.postpone(key, now, former)
         return outcome

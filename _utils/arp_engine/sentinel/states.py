@@ -14,7 +14,7 @@ class State(Enum):
     QUEUED = "waits for its turn to be probed"
     PROBING = "the host with the cached MAC is asked by unicast, then all hosts by broadcast"
     REPROBING = "the wrong entry is deleted; all hosts are asked by broadcast"
-    LOOKING_BACK = "the entry has moved; for ten seconds its former holder is asked, alone"
+    LOOKING_BACK = "the entry has moved; for ten seconds each former holder is asked, alone"
 
 
 class Event(Enum):
@@ -35,15 +35,15 @@ class Event(Enum):
     MAC_KEPT = "another host answered; the kernel keeps the cached MAC for now"
     DISAGREEMENT = "the same, for the last time that we try"
     # --- the outcome of a look back
-    FORMER_SPEAKS = "the former holder has sent a SYN"
-    RETURNED = "the former holder has answered: the kernel has put its MAC back"
+    FORMER_SPEAKS = "a former holder has sent a SYN"
+    RETURNED = "a former holder has answered: the kernel has put its MAC back"
     STAYED_SILENT = "it has not, for ten seconds"
     NOT_LEARNT = "it has not, but since we deleted the entry the kernel has learnt no other MAC"
     TAKEN_OVER = "the entry has an owner by now"
 
 
 CLEAR, QUEUED, PROBING, REPROBING, LOOKING_BACK = State
-_RETURNED = (CLEAR, "forget", "release_syns", "end_look_back", "dispute_return")
+_RETURNED = (CLEAR, "forget", "release_syns", "dispute_return")
 _OUTCOMES: dict[Event, tuple[Any, ...]] = {
     Event.NO_ANSWER: (CLEAR, "back_off", "forget_aliases"),
     Event.UNASKABLE: (CLEAR, "back_off", "tell_unaskable"),
@@ -55,7 +55,7 @@ _OUTCOMES: dict[Event, tuple[Any, ...]] = {
     Event.MAC_KEPT: (QUEUED, "requeue"),
     Event.DISAGREEMENT: (CLEAR, "tell_disagreement"),
 }  # fmt: skip
-#: State -> event -> the next state, and what is done then: methods of Decider. While the former
+#: State -> event -> the next state, and what is done then: methods of Actions. While a former
 #: holder of an entry is looked back at, LOOKING_BACK stands for CLEAR.
 TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
     CLEAR: {
@@ -70,8 +70,8 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.MAC_CHANGED: (
             CLEAR, "forget", "release_syns", "drop_look_back", "tell_changed", "count_change"),
         Event.RETURNED: _RETURNED,
-        Event.STAYED_SILENT: (QUEUED, "end_look_back", "tell_healed"),
-        Event.NOT_LEARNT: (QUEUED, "end_look_back", "tell_not_learnt"),
+        Event.STAYED_SILENT: (QUEUED, "tell_healed"),
+        Event.NOT_LEARNT: (QUEUED, "tell_not_learnt"),
     },
     PROBING: {
         Event.EVIDENCE: (PROBING,),
@@ -90,8 +90,8 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.FORMER_SPEAKS: (LOOKING_BACK, "look_back_now"),
         Event.MAC_CHANGED: (CLEAR, "forget", "drop_look_back", "tell_changed", "count_change"),
         Event.RETURNED: _RETURNED,
-        Event.STAYED_SILENT: (CLEAR, "end_look_back", "tell_healed"),
-        Event.NOT_LEARNT: (CLEAR, "end_look_back", "tell_not_learnt"),
+        Event.STAYED_SILENT: (CLEAR, "tell_healed"),
+        Event.NOT_LEARNT: (CLEAR, "tell_not_learnt"),
         Event.TAKEN_OVER: (CLEAR, "drop_look_back"),
     },
 }  # fmt: skip

@@ -1,13 +1,15 @@
 """A former holder that was silent for milliseconds has its entry back when it answers again."""
 
 import contextlib
+import time
 
 import pytest
-from conftest import BORN
+from conftest import BORN, DEAD
 from sentry import PAIR, database, guard, syn  # noqa: F401
 from wire import Wire, answer
 
 OTHER = "02:00:00:00:00:0c"
+WHOLE = "look_back.LOOK_BACK_FOR_S = 10.0"  # as outside of tests
 
 
 @pytest.fixture
@@ -47,6 +49,33 @@ def test_a_paused_holder_has_its_entry_back_and_no_heal_is_told(
     assert f"{BORN} and {OTHER} answer" in line
     assert (f"{OTHER} is a proxy" in line) == is_proxy
     scene.until(lambda: holds(scene, address, BORN), 3)
+    assert not begun.told("healed")
+
+
+@PAIR
+def test_a_healed_holder_that_pauses_during_the_look_back_has_its_entry_back(
+    scene, wire, guard, database, address
+):
+    """The host before it is dead, and is asked as well."""
+    scene.add(address, "reachable", DEAD)
+    begun, living = guard(patch=WHOLE), {BORN}
+
+    def respond(asked, to_all, _number):
+        hosts = living if asked == address else ()
+        return [answer(asked, mac) for mac in hosts if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        wire.say(syn(address, BORN))
+        scene.until(lambda: holds(scene, address, BORN), 3)
+        time.sleep(1.2)  # an address is asked about once a second, and locktime is over
+        living.remove(BORN)
+        living.add(OTHER)
+        wire.say(syn(address, OTHER))
+        scene.until(lambda: holds(scene, address, OTHER), 3)
+        living.add(BORN)
+        scene.until(lambda: holds(scene, address, BORN), 3)
+        [line] = begun.until("duplicate")
+    assert f"{BORN} and {OTHER} answer" in line
     assert not begun.told("healed")
 
 

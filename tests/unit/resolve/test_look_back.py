@@ -67,15 +67,22 @@ def test_alive_holder_whose_answer_the_table_refuses_is_not_silent(backs):
     assert backs.decide(KEY, ANSWERED, TAKEN, over + look_back.MAX_LOCKTIME_S) == "returned"
 
 
-def test_third_mac_keeps_the_first_holder(backs):
+def test_an_entry_that_moves_on_has_two_former_holders(backs):
+    third, over = b"\x02\0\0\0\0\x0c", NOW + probe_schedule.LOOK_BACK_FOR_S
+    backs.begin(Change(KEY, TAKEN, third, NOW + 5), 0.0)
+    asked = {question.mac for question, _schedule in backs.questions(NOW + 6, 10)}
+    assert asked == {FORMER, TAKEN}
+    assert backs.decide(KEY, SILENT, third, over, FORMER) == "silent"
+    assert backs.decide(KEY, SILENT, third, over, TAKEN) == ""
+    assert (len(backs), KEY in backs) == (1, True)
+    assert backs.decide(KEY, ProbeResult(1, 0, {TAKEN: 0.2}), TAKEN, over) == "returned"
+    assert (len(backs), KEY in backs, backs.next_due()) == (0, False, float("inf"))
+
+
+def test_an_ended_entry_has_no_former_holder(backs):
     backs.begin(Change(KEY, TAKEN, b"\x02\0\0\0\0\x0c", NOW + 1), 1.0)
-    [change] = backs.open_changes()
-    assert change.former == FORMER
-
-
-def test_change_back_to_the_holder_ends_it(backs):
-    backs.begin(Change(KEY, TAKEN, FORMER, NOW + 1), 1.0)
-    assert KEY not in backs
+    backs.end(KEY)
+    assert (len(backs), backs.next_due()) == (0, float("inf"))
 
 
 def test_contested_address_is_asked_as_the_kernel_would():

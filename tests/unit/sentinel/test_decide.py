@@ -538,21 +538,6 @@ def test_a_former_mac_that_somebody_writes_is_no_answer_of_its_host(state, is_as
     assert (scene.state(), scene.said) == (CLEAR, ["changed", "changed"])
 
 
-def test_another_newcomer_is_served_during_a_look_back():
-    """And the first holder is looked back at, not the one in between."""
-    scene = Scene()
-    key = heal(scene)
-    scene.now += 1.0
-    scene.syn(mac=OTHER)
-    assert scene.state() is QUEUED
-    assert scene.turn().mac == NEW
-    scene.set(key, OTHER)
-    scene.result(key, OTHER)
-    scene.look_back()
-    assert (scene.state(), scene.said) == (CLEAR, ["healed"])
-    assert (scene.facts["old"], scene.facts["new"]) == (OLD.hex(":"), OTHER.hex(":"))
-
-
 def test_a_look_back_goes_on_after_its_entry_had_no_mac_for_a_moment():
     scene = Scene()
     key = heal(scene)

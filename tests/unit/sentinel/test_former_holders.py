@@ -1,0 +1,75 @@
+"""An entry that is moved again while its former holder is looked back at."""
+
+import pytest
+from arp_engine.sentinel.states import CLEAR, LOOKING_BACK, QUEUED
+from test_decide import NEW, OLD, OTHER, Scene, heal
+
+
+def move_on(scene):
+    """Heal, and let a third host take the entry a second later; both former holders are asked."""
+    key = heal(scene)
+    scene.now += 1.0
+    scene.syn(mac=OTHER)
+    assert scene.state() is QUEUED
+    assert scene.turn().mac == NEW
+    scene.set(key, OTHER)
+    scene.result(key, OTHER)
+    return key
+
+
+def test_another_newcomer_is_served_during_a_look_back():
+    scene = Scene()
+    move_on(scene)
+    assert (scene.state(), scene.said) == (LOOKING_BACK, [])
+    scene.look_back()
+    assert (scene.state(), scene.said) == (CLEAR, ["healed", "healed"])
+    assert (scene.facts["old"], scene.facts["new"]) == (NEW.hex(":"), OTHER.hex(":"))
+
+
+@pytest.mark.parametrize(("former", "told"), [(OLD, []), (NEW, ["healed"])], ids=["first", "last"])
+def test_each_of_two_former_holders_has_its_entry_back(former, told):
+    """The last one is the host that an earlier heal gave the entry to: that was right."""
+    scene = Scene()
+    key = move_on(scene)
+    asked = set()
+    while former not in asked:
+        scene.now = max(scene.now, scene.decider.next_due())
+        if question := scene.turn():
+            asked.add(question.mac)
+            if question.mac == former:
+                scene.set(key, former)
+            scene.result(key, *{former} & {question.mac})
+    assert scene.now < 1.0 + 2.0
+    assert scene.said == ["duplicate"]
+    assert set(scene.facts["answers"]) == {former.hex(":"), OTHER.hex(":")}
+    scene.look_back()
+    assert (scene.state(), scene.said) == (CLEAR, ["duplicate", *told])
+
+
+def test_of_an_entry_that_moves_often_the_latest_two_holders_are_asked():
+    scene = Scene()
+    key = heal(scene)
+    macs = [bytes([2, 0, 0, 0, 1, number]) for number in range(5)]
+    for mac in macs:
+        scene.now += 1.1
+        scene.syn(mac=mac)
+        while scene.turn().mac != scene.decider.cache.get(key).mac:
+            scene.result(key)
+        scene.set(key, mac)
+        scene.result(key, mac)
+    assert scene.decider._former.of(key) == [macs[-2], macs[-3]]
+    assert scene.said.count("changed") == len(macs) - 1
+    scene.look_back()
+    assert scene.said.count("healed") == 2
+
+
+def test_a_former_holder_that_answered_before_it_is_asked_is_asked_no_more():
+    """Its answer came within locktime: the entry was deleted, and goes to it."""
+    scene = Scene()
+    key = heal(scene)
+    scene.now += 1.0
+    scene.syn(mac=OTHER)
+    scene.turn()
+    scene.result(key, OLD)
+    assert scene.decider._former.of(key) == [NEW]
+    assert scene.said == ["changed"]
