@@ -51,6 +51,7 @@ class Actions:
         self._devices, self._clock = watched, clock
         self.cache = neighbour_cache.NeighbourCache()
         self.aliases, self.verified = memory.Aliases(), memory.Verified()
+        self._heard = memory.Heard()
         self._mac_changes, self._unaskable = memory.MacChanges(), memory.Unaskable()
         self._former = former_holders.FormerHolders(locktime_s)
         self._asked_at_once: deque[tuple[Question, Schedule]] = deque()
@@ -84,7 +85,8 @@ class Actions:
 
     def _tell_moved(self, key: codec.Key, heals: list[former_holders.Heal]) -> None:
         for heal in heals:
-            self._news.moved(key, heal)
+            if not heal.is_told:
+                self._news.moved(key, heal)
 
     def _cached_mac(self, doubt: Doubt) -> bytes:
         return mac_of(self.cache.get(doubt.key))
@@ -148,6 +150,11 @@ class Actions:
         else:
             self._tell_moved(doubt.key, self._former.begin(doubt.key, heal, now))
 
+    def look_back_at_holder(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
+        """Ask the holder that has lost its entry, as if a probe of ours had moved it now."""
+        heal = former_holders.Heal(mac_of(change.old), mac_of(change.new), "", is_told=True)
+        self._tell_moved(doubt.key, self._former.begin(doubt.key, heal, self._clock()))
+
     def look_back_now(self, doubt: Doubt, mac: bytes) -> None:
         self._former.hurry(doubt.key, mac, self._clock())
 
@@ -184,9 +191,11 @@ class Actions:
 
     def tell_healed(self, doubt: Doubt, _cause: Any) -> None:
         """A contested address was not healed, unless the holder got it then."""
-        assert doubt.heal
-        if self._disputes.holder(doubt.key, self._clock()) in (b"", doubt.heal.new):
-            self._news.healed(doubt.key, doubt.heal)
+        heal = doubt.heal
+        assert heal
+        is_holder = self._disputes.holder(doubt.key, self._clock()) in (b"", heal.new)
+        if is_holder and not heal.is_told:
+            self._news.healed(doubt.key, heal)
 
     def tell_not_learnt(self, doubt: Doubt, _cause: Any) -> None:
         assert doubt.heal

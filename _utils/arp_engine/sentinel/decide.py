@@ -26,7 +26,6 @@ from ..resolve.ask import ProbeResult, Question
 from . import (
     actions,
     devices,
-    former_holders,
     neighbour_cache,
     question_queue,
     reinject,
@@ -106,21 +105,21 @@ class Decider(actions.Actions):
             doubt = self._doubt_of(change.key) or Doubt(change.key, "")
             if self._is_returned(change.key) and doubt.question:
                 doubt.change = change  # whether the former holder has answered is known in a moment
+            elif doubt.state not in IN_FLIGHT and self._has_lost_holder(change):
+                self._move(doubt, Event.HOLDER_LOST, change)
             else:
                 self._move(doubt, Event.MAC_CHANGED, change)
-                self._watch_contested(doubt, change)
 
-    def _watch_contested(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
-        """Look back at the holder of a contested address that another one's question has moved."""
-        now = self._clock()
-        holder = self._disputes.holder(doubt.key, now)
-        is_proxy = self._disputes.is_proxy(doubt.key[0], holder, now)
-        if doubt.state is CLEAR and holder and holder == mac_of(change.old) and not is_proxy:
-            taken = mac_of(change.new)
-            heal = former_holders.Heal(holder, taken, ALTERNATING.reason)
-            self._former.begin(doubt.key, heal, now)
-            doubt.state = LOOKING_BACK
-            self._file(doubt)
+    def _has_lost_holder(self, change: neighbour_cache.Change) -> bool:
+        """Tell whether a host that lives, and is no proxy, has lost its entry.
+
+        It has just answered a broadcast of ours, or the address is a contested one.
+        """
+        key, former, now = change.key, mac_of(change.old), self._clock()
+        holder = self._disputes.holder(key, now) or self._heard.holder(key, now)
+        if holder != former or self._disputes.is_proxy(key[0], former, now):
+            return False
+        return self.may_be_probed(key)  # somebody else wrote a protected one
 
     def on_owner(self, key: codec.Key) -> bool:
         """Give up the probe of an entry that has an owner by now; tell whether there was one.
@@ -221,6 +220,8 @@ class Decider(actions.Actions):
         outcome, cached = self._outcome(doubt, question, result), self._cached_mac(doubt)
         if outcome is not Event.UNASKABLE:
             self._unaskable.forget(doubt.key)
+        if result.broadcast_asked and cached in result.answers:
+            self._heard.add(doubt.key, cached, self._clock())
         is_ours = outcome in (Event.HEALED, Event.RETURNED)
         if doubt.change and not is_ours and cached != question.mac:
             self.drop_look_back(doubt, result)  # not by a probe of ours

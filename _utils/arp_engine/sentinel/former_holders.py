@@ -27,6 +27,7 @@ class Heal(NamedTuple):
     reason: str
     is_deleted: bool = False  # by us, within locktime
     is_learnt: bool = True  # the kernel has put another MAC into the entry
+    is_told: bool = False  # as a change, when it happened
     has_failed: bool = False  # after the deletion it was there, and without another MAC
 
 

@@ -16,6 +16,8 @@ VERIFIED_S = 1.0, 10.0
 MAX_VERIFIED = 4096
 FLAPS, FLAPS_S = 3, 60.0  # an address alternates: so many changes of MAC within this time
 MAX_FLAPPING = 1024
+LATE_S = 1.0  # after a broadcast of ours another host's answer to it may still come
+MAX_HEARD = 4096
 UNASKABLE_S = 300.0  # for so long a reason is no news; longer where it goes on
 MAX_UNASKABLE = 4096
 
@@ -109,6 +111,25 @@ class Verified:
     def forget(self, key: Key) -> None:
         """Forget one: its MAC has changed."""
         self._rests.pop(key, None)
+
+
+class Heard:
+    """The MACs that have just answered a broadcast of ours for their entries."""
+
+    def __init__(self) -> None:
+        self._macs: OrderedDict[Key, tuple[bytes, float]] = OrderedDict()  # and until when
+
+    def add(self, key: Key, mac: bytes, now: float) -> None:
+        """Remember the MAC that an entry holds and whose host has answered."""
+        self._macs.pop(key, None)
+        self._macs[key] = mac, now + LATE_S
+        if len(self._macs) > MAX_HEARD:
+            self._macs.popitem(last=False)
+
+    def holder(self, key: Key, now: float) -> bytes:
+        """Return the MAC of an entry's holder that lives; empty where none has just answered."""
+        mac, until = self._macs.get(key, (b"", now))
+        return mac if now < until else b""
 
 
 class Unaskable:

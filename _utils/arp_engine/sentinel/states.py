@@ -25,6 +25,7 @@ class Event(Enum):
     TURN = "the rate allows the next probe"
     NOT_OURS = "at its turn the entry has no MAC, is not selected, or is protected"
     MAC_CHANGED = "the kernel announces another MAC"
+    HOLDER_LOST = "... although the holder lives: such as a late answer to a broadcast of ours"
     # --- the outcome of a probe
     NO_ANSWER = "no host answered"
     UNASKABLE = "no probe could leave, or its answer could not come"
@@ -61,6 +62,8 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
     CLEAR: {
         Event.EVIDENCE: (QUEUED, "enqueue"),
         Event.MAC_CHANGED: (CLEAR, "forget", "tell_changed", "count_change"),
+        Event.HOLDER_LOST: (
+            LOOKING_BACK, "forget", "tell_changed", "look_back_at_holder", "count_change"),
     },
     QUEUED: {
         Event.EVIDENCE: (QUEUED, "enqueue"),
@@ -69,6 +72,9 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.NOT_OURS: (CLEAR,),
         Event.MAC_CHANGED: (
             CLEAR, "forget", "release_syns", "drop_look_back", "tell_changed", "count_change"),
+        Event.HOLDER_LOST: (
+            LOOKING_BACK, "forget", "release_syns", "tell_changed", "look_back_at_holder",
+            "count_change"),
         Event.RETURNED: _RETURNED,
         Event.STAYED_SILENT: (QUEUED, "tell_healed"),
         Event.NOT_LEARNT: (QUEUED, "tell_not_learnt"),
@@ -89,6 +95,8 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.EVIDENCE: (QUEUED, "enqueue"),
         Event.FORMER_SPEAKS: (LOOKING_BACK, "look_back_now"),
         Event.MAC_CHANGED: (CLEAR, "forget", "drop_look_back", "tell_changed", "count_change"),
+        Event.HOLDER_LOST: (
+            LOOKING_BACK, "forget", "tell_changed", "look_back_at_holder", "count_change"),
         Event.RETURNED: _RETURNED,
         Event.STAYED_SILENT: (CLEAR, "tell_healed"),
         Event.NOT_LEARNT: (CLEAR, "tell_not_learnt"),

@@ -1,11 +1,13 @@
 """A former holder that was silent for milliseconds has its entry back when it answers again."""
 
 import contextlib
+import socket
+import threading
 import time
 
 import pytest
 from conftest import BORN, DEAD
-from sentry import PAIR, database, guard, syn  # noqa: F401
+from sentry import PAIR, PORT, database, guard, syn  # noqa: F401
 from wire import Wire, answer
 
 OTHER = "02:00:00:00:00:0c"
@@ -76,6 +78,33 @@ def test_a_healed_holder_that_pauses_during_the_look_back_has_its_entry_back(
         scene.until(lambda: holds(scene, address, BORN), 3)
         [line] = begun.until("duplicate")
     assert f"{BORN} and {OTHER} answer" in line
+    assert not begun.told("healed")
+
+
+@PAIR
+def test_a_holder_that_a_late_twin_displaces_has_its_entry_back(scene, wire, guard, address):
+    """Both answer one broadcast, the twin when the question is over."""
+    scene.add(address, "reachable", BORN)
+    begun, twin = guard(), answer(address, OTHER)
+
+    def respond(asked, to_all, number):
+        if asked != address:
+            return []
+        if to_all and not number:
+            threading.Timer(0.3, wire.say, [twin]).start()
+        if wire.asked_mac == OTHER:
+            return [twin]
+        return [answer(address, BORN)] if to_all or number else []  # slow at first
+
+    time.sleep(1.1)  # locktime is over
+    with wire.answering(respond):
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
+            sock.setblocking(False)
+            sock.connect_ex((address, PORT))
+            begun.until("changed")
+        [line] = begun.until("duplicate")
+    assert f"{BORN} and {OTHER} answer" in line
+    assert holds(scene, address, BORN)
     assert not begun.told("healed")
 
 

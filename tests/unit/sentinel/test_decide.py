@@ -114,8 +114,8 @@ class Scene:
         self.questions[question[:2]] = question
         return question
 
-    def result(self, key, *macs, why=""):
-        found = ProbeResult(1, 0, dict.fromkeys(macs, 0.2), why)
+    def result(self, key, *macs, why="", broadcasts=0):
+        found = ProbeResult(1, broadcasts, dict.fromkeys(macs, 0.2), why)
         self.decider.on_probe_result(self.questions.pop(key), found)
 
     def look_back(self, *macs):
@@ -184,7 +184,9 @@ def happens(scene, chance):
         scene.turn()
     elif scene.questions:
         answers = chance.sample(MACS, chance.choice([0, 1, 1, 1, 2]))
-        scene.result(chance.choice(list(scene.questions)), *answers, why=chance.choice(["", "x"]))
+        why, broadcasts = chance.choice(["", "x"]), chance.randrange(2)
+        key = chance.choice(list(scene.questions))
+        scene.result(key, *answers, why=why, broadcasts=broadcasts)
 
 
 def test_every_transition_of_the_table_is_taken_and_no_other(monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 from arp_engine.sentinel.states import CLEAR, LOOKING_BACK, QUEUED
-from test_decide import NEW, OLD, OTHER, Scene, heal
+from test_decide import NEW, OLD, OTHER, Scene, heal, returns
 
 
 def move_on(scene):
@@ -73,3 +73,50 @@ def test_a_former_holder_that_answered_before_it_is_asked_is_asked_no_more():
     scene.result(key, OLD)
     assert scene.decider._former.of(key) == [NEW]
     assert scene.said == ["changed"]
+
+
+def confirm_among_all(scene):
+    """Let the holder answer a broadcast; 0.04 s later another host takes the entry."""
+    [key] = scene.keys
+    scene.sources.on_retransmit(key)
+    scene.turn()
+    scene.result(key, OLD, broadcasts=1)
+    scene.now += 0.04
+    scene.set(key, NEW)
+    return key
+
+
+@pytest.mark.parametrize("is_back", [True, False])
+def test_a_late_answer_to_a_broadcast_of_ours_begins_a_look_back(is_back):
+    scene = Scene()
+    key = confirm_among_all(scene)
+    assert (scene.state(), scene.said) == (LOOKING_BACK, ["changed"])
+    if is_back:
+        returns(scene, key)
+    scene.look_back()
+    assert (scene.state(), scene.said) == (CLEAR, ["changed", *["duplicate"] * is_back])
+
+
+def test_a_late_answer_during_a_look_back_does_not_end_it():
+    """An IPv6 entry has no locktime: a third host takes it at once."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.syn()
+    scene.turn()
+    scene.set(key, NEW)
+    scene.result(key, NEW, broadcasts=1)
+    scene.set(key, OTHER)
+    assert scene.decider._former.of(key) == [NEW, OLD]
+    assert scene.said == ["changed"]
+
+
+@pytest.mark.parametrize(("broadcasts", "later_s"), [(0, 0.04), (1, 1.1)], ids=["alone", "later"])
+def test_another_change_after_a_probe_is_not_ours(broadcasts, later_s):
+    scene = Scene()
+    [key] = scene.keys
+    scene.sources.on_retransmit(key)
+    scene.turn()
+    scene.result(key, OLD, broadcasts=broadcasts)
+    scene.now += later_s
+    scene.set(key, NEW)
+    assert (scene.state(), scene.said) == (CLEAR, ["changed"])
