@@ -7,6 +7,7 @@ pyroute2 is installed: the standard library is enough.
 
 import contextlib
 import datetime
+import importlib.util
 import math
 import os
 import shutil
@@ -416,10 +417,17 @@ def _sentinel_here(checked):
         python=sys.executable,
         code=version.code(),
         bundle=_paths()["sentinel_code"],
+        code_is_public=facts.is_public(_code_places()),
         installed=installed,
         engines=[name for name in names if name != "arp_sentinel"],
         restart=command if restart else [],
     )
+
+
+def _code_places():
+    """Return where Python, its library, pyroute2 and the sentinel's code are."""
+    found = importlib.util.find_spec("pyroute2")
+    return [sys.executable, os.__file__, _config_dir(), *([found.origin] if found else [])]
 
 
 def _kept():

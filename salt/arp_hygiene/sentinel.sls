@@ -12,6 +12,18 @@ the sentinel is configured:
     - mode: '0644'
     - makedirs: true
     - require: {{ hygiene.require | json }}
+{%- if sentinel.user %}
+
+the sentinel's user exists:
+  user.present:
+    - name: {{ sentinel.user | json }}
+    - system: true
+    - createhome: false
+    - home: /nonexistent
+    - shell: /usr/sbin/nologin
+    - require_in:
+      - service: the sentinel is running
+{%- endif %}
 {%- if sentinel.run_as == "service" %}
 
 the sentinel's code is installed:
@@ -37,6 +49,12 @@ the sentinel's former service is stopped:
 
 {{ hygiene.paths.sentinel_code | json }}:
   file.absent:
+    - require:
+      - service: the sentinel's former service is stopped
+
+the sentinel's user is removed:
+  user.absent:
+    - name: arp-hygiene
     - require:
       - service: the sentinel's former service is stopped
 {%- endif %}

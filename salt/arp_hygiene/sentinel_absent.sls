@@ -17,4 +17,10 @@ the sentinel is stopped:
 {{ hygiene.paths["sentinel_" ~ part] | json }}:
   file.absent
 {%- endfor %}
+
+the sentinel's user is removed:
+  user.absent:
+    - name: arp-hygiene
+    - require:
+      - service: the sentinel is stopped
 {%- include "./sentinel_restart.jinja" with context %}

@@ -40,7 +40,8 @@ FACTS = formula_plan.Facts(
     thresholds={}, announce=[], conf={},
     sentinel=sentinel_unit.MinionFacts(
         booted=True, by_ssh=False, python="/opt/salt/bin/python3", code="c0de",
-        bundle="/etc/salt/arp_hygiene_sentinel.pyz", installed=[], engines=[],
+        bundle="/etc/salt/arp_hygiene_sentinel.pyz", code_is_public=True, installed=[],
+        engines=[],
         restart=["/usr/bin/salt-call", "--local", "service.restart", "salt-minion"],
     ),
 )  # fmt: skip

@@ -5,8 +5,10 @@ import pathlib
 import sys
 import tempfile
 
+import pyroute2
 import pytest
 import yaml
+from arp_engine.formula import facts, sentinel_unit
 
 from lab.saltstack import BIN, REPOSITORY, configure
 from lab.systemd import cannot_boot, with_systemd
@@ -33,9 +35,10 @@ ip -n worker link set w0 up
 ip -n worker address add 192.0.2.10/24 dev w0
 # a worker that asks first who the database is heals its entry by that alone
 ip -n worker neigh add 192.0.2.1 lladdr {host} nud permanent dev w0
-{python} -c "{listen}" &
 mkdir -p /etc/salt
 mount --bind {root} /etc/salt
+{prepare}
+{python} -c "{listen}" &
 cat >/run/systemd/system/salt-minion.service <<END
 [Service]
 Environment=HOME=/tmp PYTHONWARNINGS=ignore
@@ -97,6 +100,16 @@ part status
 call arp_hygiene.status
 part journal
 journalctl -t arp_hygiene --no-pager -o json --output-fields=MESSAGE,PRIORITY
+part rights
+grep -E '^(Cap(Eff|Prm|Bnd|Amb)|NoNewPrivs|Seccomp|Uid):' /proc/$(pid)/status
+part broken
+echo broken >/etc/salt/{code}
+systemctl restart arp-hygiene-sentinel
+until_ '! watching'
+until_ 'call arp_hygiene.status | grep -q exit-code'
+call arp_hygiene.status
+apply '{{dev: db0}}' >/dev/null
+until_ watching
 part again
 apply '{{dev: db0}}'
 part engine
@@ -129,12 +142,35 @@ sleep 3
 processes
 find /etc /run /var/lib -path '*/var/cache' -prune -o -name '*arp?hygiene*' -print
 systemctl list-units --all 'arp-hygiene*' --no-legend
+getent passwd arp-hygiene; getent group arp-hygiene
 """
 
 
+#: Every user can read Salt's Python, as a packaged one; here it may be below a private /root.
+PUBLIC = """
+mkdir /run/python
+mount --bind {base} /run/python
+mount -t tmpfs -o mode=755 tmpfs /root
+mkdir -p {base}
+mount --bind /run/python {base}
+"""
+
+
+@pytest.fixture(scope="module", params=["own user", "root"])
+def user(request):
+    """Who the service runs as: every user can read Salt's Python and configuration, or not."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def told():
+def told(user):
     """What a machine told that systemd runs, part by part."""
+    prepare = "chmod 750 /etc/salt"
+    if user == "own user":
+        if not facts.is_public([pyroute2.__file__, str(REPOSITORY)]):
+            pytest.skip("another user cannot read this checkout and its .venv")
+        is_private = sys.base_prefix.startswith("/root/")
+        prepare = PUBLIC.format(base=sys.base_prefix) if is_private else ""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="d") as where:
         why = cannot_boot(where)
         if why:
@@ -144,10 +180,10 @@ def told():
         configure(root, **roots, enable_fqdns_grains=False)
         log = pathlib.Path(where, "log")
         script = SCRIPT.format(
-            bin=BIN, python=sys.executable, listen=LISTEN, call=CALL,
-            root=root, host=HOST, dead=DEAD, born=BORN,
+            bin=BIN, python=sys.executable, prepare=prepare, listen=LISTEN, call=CALL,
+            root=root, code=sentinel_unit.BUNDLE, host=HOST, dead=DEAD, born=BORN,
         )  # fmt: skip
-        with_systemd(script, log, where, 400)
+        with_systemd(script, log, where, 600)
         text = log.read_text()
         assert "never: " not in text, text
         yield dict(part.split("\n", 1) for part in text.split("\n== ")[1:])
@@ -189,6 +225,23 @@ def test_heals_are_in_journal_and_status(told):
     (status,) = yaml.safe_load(told["status"])["local"]
     assert (status["healed_7d"], status["problem"]) == (len(healed), "")
     assert status["sentinel"].startswith("running; ")
+
+
+def test_service_has_two_capabilities_and_a_system_call_filter(told, user):
+    rights = dict(line.split(":\t") for line in told["rights"].splitlines() if line)
+    uid = int(rights.pop("Uid").split()[0])
+    assert (uid == 0) == (user == "root")
+    both = f"{1 << 12 | 1 << 13:016x}"  # CAP_NET_ADMIN, CAP_NET_RAW
+    assert rights == {
+        "CapPrm": both, "CapEff": both, "CapBnd": both, "CapAmb": "0" * 16,
+        "NoNewPrivs": "1", "Seccomp": "2",
+    }  # fmt: skip
+
+
+def test_status_says_why_the_service_died(told):
+    (status,) = yaml.safe_load(told["broken"])["local"]
+    assert status["sentinel"] == "not running"
+    assert "(exit-code: NameError: name 'broken' is not defined)" in status["problem"]
 
 
 def test_second_apply_changes_nothing(told):

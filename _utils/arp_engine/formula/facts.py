@@ -9,6 +9,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
+import pathlib
 import pwd
 import re
 import shutil
@@ -130,6 +131,18 @@ def why_requirement_unmet(requirement: Mapping[str, Any]) -> str:
         if not any(match and _fits(match["version"], version) for match in named):
             return f"wheels: no pyroute2{version} in {wheels}"
     return ""
+
+
+def is_public(paths: Iterable[str]) -> bool:
+    """Tell whether any user can read all of these, whatever links lead there."""
+    places = {place for path in paths for place in (os.path.abspath(path), os.path.realpath(path))}
+    parents = {str(parent) for place in places for parent in pathlib.PurePath(place).parents}
+    try:
+        return all(os.stat(place).st_mode & 0o004 for place in places) and all(
+            os.stat(parent).st_mode & 0o001 for parent in parents
+        )
+    except OSError:
+        return False
 
 
 def library_version(name: str) -> str:

@@ -2,9 +2,9 @@
 
 Quoted by the rules of its reader; and the formula's plan for it. Standard library alone, no Salt.
 
-A plan is a dict: ``run_as`` (``service``, ``engine``, or empty: no sentinel), ``lines`` of its
-file, ``former`` (installed kinds that are no longer wanted), ``restart`` (a command that restarts
-the minion; empty where the operator must restart it).
+A plan is a dict: ``run_as`` (``service``, ``engine``, or empty: no sentinel), ``user`` (to make for
+the service; empty: root), ``lines`` of its file, ``former`` (installed kinds that are no longer
+wanted), ``restart`` (a command that restarts the minion; empty where the operator must restart it).
 
 Each file names the code it runs: another code changes the file, and that restarts the sentinel. A
 service runs one file that holds the engine as of the last time the formula was applied, because
@@ -30,8 +30,36 @@ RUN_AS = ("service", "engine")
 
 _RUNS = "# It runs the code "
 _HEAD = "# Managed by Salt (arp_hygiene): changes are overwritten."
-# To open what it needs; it gives up the last one by itself, which takes CAP_SETPCAP.
-_RIGHTS = "CAP_NET_RAW CAP_NET_ADMIN CAP_SETPCAP"
+_RIGHTS = "CAP_NET_RAW CAP_NET_ADMIN"
+USER = "arp-hygiene"  # of the service, where that user can read the code
+#: What the service may do; docs/operating.md says why, line by line.
+HARDENING = (
+    f"CapabilityBoundingSet={_RIGHTS}",
+    "NoNewPrivileges=yes",
+    "RestrictAddressFamilies=AF_PACKET AF_NETLINK AF_INET AF_INET6 AF_UNIX",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged @resources",
+    "SystemCallErrorNumber=EPERM",
+    "SystemCallArchitectures=native",
+    "MemoryDenyWriteExecute=yes",
+    "ProtectSystem=strict",
+    "ProtectHome=read-only",
+    "ProtectProc=invisible",
+    "ProtectKernelTunables=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectControlGroups=yes",
+    "ProtectClock=yes",
+    "ProtectHostname=yes",
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "PrivateMounts=yes",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "LockPersonality=yes",
+    "UMask=0077",
+)
 
 
 class MinionFacts(NamedTuple):
@@ -42,6 +70,7 @@ class MinionFacts(NamedTuple):
     python: str  # that runs the minion
     code: str  # see version.py
     bundle: str  # path of the code that a service runs
+    code_is_public: bool  # any user can read that code, Python and its libraries
     installed: list[str]  # kinds of sentinel, see RUN_AS
     engines: list[str]  # other entries of the minion's option
     restart: list[str]  # command that restarts the minion's service; empty: it has none
@@ -54,7 +83,7 @@ def installed(paths: Mapping[str, str]) -> list[str]:
 
 def empty() -> dict[str, Any]:
     """Return the plan without a sentinel."""
-    return {"run_as": "", "lines": [], "former": [], "restart": ""}
+    return {"run_as": "", "user": "", "lines": [], "former": [], "restart": ""}
 
 
 def plan(wanted: Mapping[str, Any] | None, minion: MinionFacts) -> dict[str, Any]:
@@ -78,7 +107,7 @@ def plan(wanted: Mapping[str, Any] | None, minion: MinionFacts) -> dict[str, Any
         )
     options = wanted["options"]
     if run_as == "service":
-        lines = service_lines(minion.python, options, minion.bundle)
+        lines = service_lines(minion.python, options, minion.bundle, minion.code_is_public)
     else:
         lines = engine_lines(options)
     # so that other code changes the file, and a changed file restarts the sentinel
@@ -86,6 +115,7 @@ def plan(wanted: Mapping[str, Any] | None, minion: MinionFacts) -> dict[str, Any
     return {
         **result,
         "run_as": run_as,
+        "user": USER if run_as == "service" and minion.code_is_public else "",
         "lines": lines,
         "former": [w for w in minion.installed if w != run_as],
     }
@@ -108,11 +138,13 @@ def named_code(text: str) -> str:
     return lines[0].removeprefix(_RUNS).rstrip(".") if lines else ""
 
 
-def service_lines(python: str, options: Mapping[str, Any], script: str) -> list[str]:
+def service_lines(
+    python: str, options: Mapping[str, Any], script: str, code_is_public: bool = True
+) -> list[str]:
     """Return the lines of a systemd service, independent of the minion's own.
 
     python: the minion's own, which has pyroute2. options: see sentinel/options.py. script: a
-    bundle.
+    bundle. code_is_public: as in MinionFacts; else it runs as root, with the same two capabilities.
     """
     words = [python, script, json.dumps(dict(options), sort_keys=True)]
     return [
@@ -128,15 +160,8 @@ def service_lines(python: str, options: Mapping[str, Any], script: str) -> list[
         "RestartSec=10",
         "RuntimeDirectory=arp_hygiene",
         "RuntimeDirectoryPreserve=yes",
-        f"CapabilityBoundingSet={_RIGHTS}",
-        "NoNewPrivileges=yes",
-        "ProtectSystem=strict",
-        "ProtectHome=read-only",
-        "PrivateTmp=yes",
-        "PrivateDevices=yes",
-        "ProtectKernelTunables=yes",
-        "ProtectControlGroups=yes",
-        "RestrictAddressFamilies=AF_PACKET AF_NETLINK AF_INET AF_INET6 AF_UNIX",
+        *([f"User={USER}", f"AmbientCapabilities={_RIGHTS}"] if code_is_public else []),
+        *HARDENING,
         "MemoryMax=256M",
         "Nice=-5",
         "",

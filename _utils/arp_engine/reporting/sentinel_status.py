@@ -32,6 +32,7 @@ class StatusWriter:
     ) -> None:
         """path: empty for no file. run_as: engine or service."""
         self._path, self._clock = path, clock
+        _take_directory(os.path.dirname(path))
         former = read(path, clock()) if path else {}
         self._ours = {"pid": os.getpid(), "since": int(time.time()), "as": run_as}
         self._ours |= {"version": version.VERSION, "code": version.code() if path else ""}
@@ -86,6 +87,17 @@ class StatusWriter:
         """Write that the sentinel was stopped, unless another one has the file by now."""
         if self._path and read(self._path, self._clock()).get("pid") == self._ours["pid"]:
             self.write(stopped=True)
+
+
+def _take_directory(directory: str) -> None:
+    """Take over the directory of a service that ran as another user: an engine runs as root.
+
+    Without CAP_DAC_OVERRIDE, which a sentinel gives up, root cannot write there. A refusal shows
+    when the file is written.
+    """
+    with contextlib.suppress(OSError):
+        if os.stat(directory).st_uid != os.geteuid():
+            os.chown(directory, os.geteuid(), os.getegid())
 
 
 def write(path: str, status: Status) -> None:

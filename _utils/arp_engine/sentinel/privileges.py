@@ -26,8 +26,12 @@ def keep_only(*capabilities: int) -> None:
     header = struct.pack("=Ii", _VERSION_3, 0)
     words = _read(header)
     mask = sum(1 << number for number in capabilities)
-    permitted = (words[1] | words[4] << 32) & mask
-    low, high = permitted & 0xFFFFFFFF, permitted >> 32
+    held = words[1] | words[4] << 32
+    is_whole = held == words[0] | words[3] << 32
+    inherited = words[2] | words[5] << 32
+    if is_whole and not (held | inherited) & ~mask:
+        return  # there is nothing to give up: its unit grants no other, and may forbid capset
+    low, high = held & mask & 0xFFFFFFFF, (held & mask) >> 32
     data = struct.pack("=6I", low, low, 0, high, high, 0)
     if _libc.capset(header, data):
         raise _error("capset")

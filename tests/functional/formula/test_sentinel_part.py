@@ -4,14 +4,18 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 import yaml
 from arp_engine import version
+from arp_engine.formula import facts as formula_facts
+from arp_engine.formula import sentinel_unit
 from arp_engine.reporting import sentinel_status
 from conftest import Scene
 from formula import BIN, NO_PIP, apply, caller, everything, mounted, systemd  # noqa: F401
@@ -147,6 +151,36 @@ def test_systemd_verifies_the_unit(apply, engine, systemd):
     assert done.returncode == 0, done.stderr
     [start] = [line for line in UNIT.read_text().splitlines() if line.startswith("ExecStart=")]
     assert start.split()[1] == str(engine.parents[1] / CODE)
+
+
+@pytest.mark.skipif(bool(missing("systemd-analyze")), reason=missing("systemd-analyze"))
+@pytest.mark.parametrize(("is_public", "most"), [(True, 2.0), (False, 2.3)], ids=["own", "root"])
+def test_unit_is_confined(tmp_path, is_public, most):
+    unit = tmp_path / "arp-hygiene-sentinel.service"
+    lines = sentinel_unit.service_lines("/usr/bin/python3", {}, "/etc/salt/x.pyz", is_public)
+    unit.write_text("\n".join(lines) + "\n")
+    words = ["systemd-analyze", "security", "--offline=yes", str(unit)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if "Overall exposure" not in done.stdout:
+        pytest.skip(f"systemd-analyze cannot judge a file (systemd 250 can): {done.stderr}")
+    score = float(re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)[1])
+    assert score <= most, done.stdout
+
+
+def test_code_is_public_where_any_user_can_read_it():
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        os.chmod(place, 0o755)
+        code, link = pathlib.Path(place, "lib", "code.py"), pathlib.Path(place, "link.py")
+        code.parent.mkdir(0o755)
+        code.touch(0o644)
+        link.symlink_to(code)
+        assert formula_facts.is_public([str(code), str(link), place])
+        code.parent.chmod(0o700)
+        assert not formula_facts.is_public([str(link)])
+        code.parent.chmod(0o755)
+        code.chmod(0o640)
+        assert not formula_facts.is_public([str(code)])
+        assert not formula_facts.is_public([f"{place}/absent"])
 
 
 def test_status_shows_whether_the_sentinel_runs(apply, engine):

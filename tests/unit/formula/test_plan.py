@@ -32,6 +32,7 @@ FACTS = formula_plan.Facts(
         python="/opt/saltstack/salt/bin/python3",
         code="c0de",
         bundle="/etc/salt/arp_hygiene_sentinel.pyz",
+        code_is_public=True,
         installed=[],
         engines=[],
         restart=["/usr/bin/salt-call", "--local", "service.restart", "salt-minion"],

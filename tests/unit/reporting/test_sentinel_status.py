@@ -1,6 +1,7 @@
 """The sentinel's status file: who writes it, and who does not any more."""
 
 import json
+import os
 import shutil
 import time
 
@@ -42,3 +43,12 @@ def test_status_names_the_version_and_the_code_that_run(tmp_path):
     assert sentinel_status.StatusWriter(path, "service").write() == ""
     seen = sentinel_status.read(path, time.monotonic())
     assert (seen["version"], seen["code"]) == (version.VERSION, version.code())
+
+
+def test_directory_of_a_service_is_taken_over_by_an_engine(tmp_path):
+    """A root without CAP_DAC_OVERRIDE could not write there."""
+    path = tmp_path / "run" / "sentinel.json"
+    path.parent.mkdir()
+    os.chown(path.parent, 65534, 65534)
+    sentinel_status.StatusWriter(str(path), "engine")
+    assert path.parent.stat().st_uid == os.geteuid()
