@@ -110,7 +110,7 @@ def status():
     - ``overdue``: a run was due, and 15 minutes later none is recorded;
     - runs cannot be recorded (directory missing, disk full or read-only), or the run history is
       corrupt;
-    - the metrics directory is missing, or its file is older than the last run;
+    - the metrics directory or its file is missing, or the file is older than the last run;
     - the cron daemon is busybox, which does not read /etc/cron.d;
     - the sentinel is not running (an engine waits for a restart of the minion; a service: how it
       ended, and its last line), runs older code than is synced, or has not been restarted since
@@ -162,17 +162,8 @@ def _schedule_problems(backend, when, wait_s, history):
             "nothing reads the schedule: the cron daemon is busybox, which does not read "
             "/etc/cron.d: set schedule:backend to salt, or install another cron daemon"
         )
-    if history["metrics"] and not os.path.isdir(history["metrics"]):
-        problems.append(
-            f"metrics directory {history['metrics']} is missing: create it, "
-            "or drop arp_hygiene:metrics from the pillar"
-        )
-    with contextlib.suppress(FileNotFoundError):
-        if os.stat(_textfile()).st_mtime < last - 1:
-            problems.append(
-                f"metrics in {history['metrics']} are older than the last run: "
-                "journalctl -t arp_hygiene says why"
-            )
+    if history["metrics"]:
+        problems.append(facts.why_no_metrics(history["metrics"], last))
     return problems
 
 

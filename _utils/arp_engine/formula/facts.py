@@ -114,6 +114,24 @@ def why_unrecordable(directory: str) -> str:
     return ""
 
 
+def why_no_metrics(directory: str, written: float) -> str:
+    """Return why this directory lacks the metrics of a run, and what to do; empty: it has them.
+
+    written: when that run ended.
+    """
+    if not os.path.isdir(directory):
+        return (
+            f"metrics directory {directory} is missing: create it, "
+            "or drop arp_hygiene:metrics from the pillar"
+        )
+    where = "journalctl -t arp_hygiene says why"
+    try:
+        is_old = os.stat(os.path.join(directory, sinks.TEXTFILE)).st_mtime < written - 1
+    except FileNotFoundError:
+        return f"metrics in {directory} are missing: {where}"
+    return f"metrics in {directory} are older than the last run: {where}" if is_old else ""
+
+
 def why_requirement_unmet(requirement: Mapping[str, Any]) -> str:
     """Return why pyroute2 will be missing here, or in a version that does not fit; empty: it fits.
 

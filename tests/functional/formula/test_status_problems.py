@@ -96,29 +96,39 @@ def test_missing_history_directory_is_a_problem(apply, status):
     )
 
 
-def test_missing_metrics_directory_is_a_problem(apply, status, tmp_path):
+@pytest.fixture
+def metrics(apply, tmp_path):
+    """The directory into which the last run has written metrics."""
+    pytest.importorskip("prometheus_client")
     place = tmp_path / "metrics"
     place.mkdir()
     apply(JOB)
     apply.caller.cmd("arp_hygiene.run", how="flush", ip="192.0.2.77", metrics=str(place))
+    return place
+
+
+def test_missing_metrics_directory_is_a_problem(status, metrics):
     assert status()["problem"] == ""
-    shutil.rmtree(place)
+    shutil.rmtree(metrics)
     assert status()["problem"] == (
-        f"metrics directory {place} is missing: create it, "
+        f"metrics directory {metrics} is missing: create it, "
         "or drop arp_hygiene:metrics from the pillar"
     )
 
 
-def test_metrics_older_than_the_last_run_are_a_problem(apply, status, tmp_path):
-    pytest.importorskip("prometheus_client")
+def test_metrics_that_no_run_could_write_are_a_problem(apply, status, tmp_path):
     apply(JOB)
-    run = {"how": "flush", "ip": "192.0.2.77", "metrics": str(tmp_path)}
-    apply.caller.cmd("arp_hygiene.run", **run)
-    assert status()["problem"] == ""
-    textfile = tmp_path / "arp_hygiene.prom"
-    os.utime(textfile, (time.time() - 60,) * 2)
+    with mounted("-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path):
+        apply.caller.cmd("arp_hygiene.run", how="flush", ip="192.0.2.77", metrics=str(tmp_path))
+        assert status()["problem"] == (
+            f"metrics in {tmp_path} are missing: journalctl -t arp_hygiene says why"
+        )
+
+
+def test_metrics_older_than_the_last_run_are_a_problem(status, metrics):
+    os.utime(metrics / "arp_hygiene.prom", (time.time() - 60,) * 2)
     assert status()["problem"] == (
-        f"metrics in {tmp_path} are older than the last run: journalctl -t arp_hygiene says why"
+        f"metrics in {metrics} are older than the last run: journalctl -t arp_hygiene says why"
     )
 
 
