@@ -81,7 +81,7 @@ def settings(defaults, pillar=None):
         checked = formula_pillar.check(defaults, pillar)
         return plan.plan(checked, _facts(checked, parts))
     except ValueError as bad:
-        places = {**_paths(), "textfile": _textfile()}
+        places = {**_paths(), "textfile": _textfile(), "pillar_textfile": ""}
         return plan.refused(f"pillar arp_hygiene:{bad}", places, parts, _kept())
 
 
@@ -145,10 +145,7 @@ def _schedule_problems(backend, when, wait_s, history):
     """Return a line for each reason why the installed job does not run or leaves no trace."""
     paths, now = _paths(), time.time()
     last = history["last"]["at"] if history["last"] else 0
-    latest = [now - time.monotonic(), last]
-    for path in (paths["cron"], paths["timer"], paths["schedule"]):
-        with contextlib.suppress(OSError):
-            latest.append(os.stat(path).st_mtime)
+    latest = [now - time.monotonic(), last, *_written("cron", "timer", "schedule")]
     problems = [facts.why_unrecordable(paths["record"])]
     latest = [at for at in latest if at < now + schedule.OVERDUE_S]  # not of a clock set back since
     due = schedule.overdue(when, wait_s, max(latest), now)
@@ -162,9 +159,20 @@ def _schedule_problems(backend, when, wait_s, history):
             "nothing reads the schedule: the cron daemon is busybox, which does not read "
             "/etc/cron.d: set schedule:backend to salt, or install another cron daemon"
         )
-    if history["metrics"]:
-        problems.append(facts.why_no_metrics(history["metrics"], last))
+    written = history["metrics_at"]
+    is_of_this_job = all(at < written + 1 for at in _written("script", "schedule"))
+    if history["metrics"] and is_of_this_job:
+        problems.append(facts.why_no_metrics(history["metrics"], written))
     return problems
+
+
+def _written(*names):
+    """Return when each of these files of ours was written, of those that are there."""
+    paths, times = _paths(), []
+    for name in names:
+        with contextlib.suppress(OSError):
+            times.append(os.stat(paths[name]).st_mtime)
+    return times
 
 
 def _sentinel_status(seen):
@@ -433,9 +441,7 @@ def _kept():
 
 def _textfile():
     """Return the textfile that runs have left, or nothing."""
-    directory = sinks.read_history(_paths()["record"])[0]["metrics"]
-    path = os.path.join(directory, sinks.TEXTFILE) if directory else ""
-    return path if os.path.lexists(path) else ""
+    return sinks.textfile(sinks.read_history(_paths()["record"])[0]["metrics"])
 
 
 def _facts(checked, parts):
@@ -457,6 +463,7 @@ def _facts(checked, parts):
         croniter_here=facts.has_library("croniter"),
         found=parts,
         textfile=_textfile(),
+        pillar_textfile=sinks.textfile(checked.metrics),
         kept=_kept(),
         sysctl=facts.settings(checked.sysctl),
         thresholds=facts.thresholds(formula_pillar.THRESHOLDS),

@@ -36,7 +36,7 @@ FACTS = formula_plan.Facts(
     minion_id="db1", config_dir="/etc/salt", root_dir="/", os_family="Debian", booted=True, gid=0,
     salt_call="/usr/bin/salt-call", cron_here=True, is_cron_of_busybox=False, missing_devices=[],
     missing_directories=[], why_requirement_unmet="", croniter_here=True, found={}, textfile="",
-    kept={}, sysctl={},
+    pillar_textfile="", kept={}, sysctl={},
     thresholds={}, announce=[], conf={},
     sentinel=sentinel_unit.MinionFacts(
         booted=True, by_ssh=False, python="/opt/salt/bin/python3", code="c0de",

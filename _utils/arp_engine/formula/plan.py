@@ -69,6 +69,7 @@ class Facts(NamedTuple):
     croniter_here: bool  # Salt's scheduler can read cron's notation
     found: dict[str, bool]  # part of the formula -> it is installed
     textfile: str  # the metrics file that runs have written, or empty
+    pillar_textfile: str  # the one in the directory that pillar names, or empty
     kept: dict[str, str]  # setting -> value, in our present file of settings
     # family -> "default" or a device -> key -> why it cannot be written (empty: it can)
     sysctl: dict[str, dict[str, dict[str, str]]]
@@ -125,6 +126,9 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     """Return what to do on a minion with these facts."""
     _check_machine(checked, facts)
     places = {**paths(facts.config_dir, facts.root_dir), "textfile": facts.textfile}
+    # a run by hand may have written elsewhere since
+    is_another = facts.pillar_textfile != facts.textfile
+    places["pillar_textfile"] = facts.pillar_textfile if is_another else ""
     settings = _sysctl(checked.sysctl, facts.sysctl)
     settings["dropped"] = _left(facts.kept, settings["settings"])
     settings["left"] = _left(facts.kept, [])

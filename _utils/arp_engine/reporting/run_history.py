@@ -24,7 +24,8 @@ Row = dict[str, Any]
 
 def empty() -> History:
     """Return the history of a minion before its first run."""
-    return {"last": None, "heals": [], "totals": dict.fromkeys(_TOTALS, 0), "metrics": None}
+    totals = dict.fromkeys(_TOTALS, 0)
+    return {"last": None, "heals": [], "totals": totals, "metrics": None, "metrics_at": 0}
 
 
 def parse(text: str) -> History:
@@ -38,6 +39,7 @@ def parse(text: str) -> History:
         and isinstance(value.get("heals"), list)
         and isinstance(value.get("totals"), dict)
         and isinstance(value.get("metrics"), str | None)
+        and isinstance(value.get("metrics_at", 0), int)
         and all(isinstance(number, int) for number in value["totals"].values())
         and all(map(is_heal, value["heals"]))
         and (value.get("last") is None or _is_dated(value["last"], ("how", "said", "failed")))
@@ -47,6 +49,7 @@ def parse(text: str) -> History:
     return {
         "last": value.get("last"),
         "metrics": value.get("metrics"),
+        "metrics_at": value.get("metrics_at", 0),
         "heals": value["heals"][-MAX_HEALS:],
         "totals": {key: value["totals"].get(key, 0) for key in _TOTALS},
     }
@@ -89,7 +92,9 @@ def with_run(history: History, now: float, run: dict[str, Any]) -> History:
     counts.update(runs=1, failures=int(bool(run["failed"])))
     return {
         "last": {"at": int(now), "how": run["how"], "said": run["said"], "failed": run["failed"]},
-        "metrics": run["metrics"],
+        # a run by hand writes none, and the files of the schedule are still there
+        "metrics": run["metrics"] or history["metrics"],
+        "metrics_at": int(now) if run["metrics"] else history["metrics_at"],
         "heals": [*recent_heals(history, now), *healed][-MAX_HEALS:],
         "totals": {key: history["totals"][key] + counts[key] for key in _TOTALS},
     }

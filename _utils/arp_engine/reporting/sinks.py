@@ -80,7 +80,13 @@ def record_run(
     directory: str, now: float, run: dict[str, Any]
 ) -> tuple[run_history.History, list[str]]:
     """Add a run to the history; return the history, and a line for each problem with its file."""
-    return _update(directory, lambda history: run_history.with_run(history, now, run), "this run")
+
+    def add(history: run_history.History) -> run_history.History:
+        if not textfile(history["metrics"]):
+            history = {**history, "metrics": None}
+        return run_history.with_run(history, now, run)
+
+    return _update(directory, add, "this run")
 
 
 def record_heals(directory: str, now: float, by: str, healed: list[run_history.Row]) -> list[str]:
@@ -159,6 +165,12 @@ def kernel_counters() -> dict[str, dict[str, int]]:
         with contextlib.suppress(OSError), open(f"/proc/net/stat/{name}", encoding="ascii") as file:
             counters[family] = reporting_metrics.kernel_counts(file.read())
     return counters
+
+
+def textfile(directory: str | None) -> str:
+    """Return the path of the metrics in this directory; empty where there are none."""
+    path = os.path.join(directory, TEXTFILE) if directory else ""
+    return path if os.path.lexists(path) else ""
 
 
 def write_metrics(directory: str, metrics: list[reporting_metrics.Metric]) -> None:

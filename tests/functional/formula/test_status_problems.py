@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import pathlib
 import shutil
@@ -23,6 +24,11 @@ ENGINE = {**JOB, "schedule": {"backend": "none"}, "sentinel": {"as": "engine"}}
 def status(apply):
     """Return a function: the one row of arp_hygiene.status."""
     return lambda: apply.caller.cmd("arp_hygiene.status")[0]
+
+
+def by_hand(apply, **words):
+    """Run once as an operator does, without the arguments of the schedule."""
+    return apply.caller.cmd("arp_hygiene.run", how="flush", ip="192.0.2.77", **words)
 
 
 @pytest.fixture
@@ -103,7 +109,7 @@ def metrics(apply, tmp_path):
     place = tmp_path / "metrics"
     place.mkdir()
     apply(JOB)
-    apply.caller.cmd("arp_hygiene.run", how="flush", ip="192.0.2.77", metrics=str(place))
+    by_hand(apply, metrics=str(place))
     return place
 
 
@@ -119,7 +125,7 @@ def test_missing_metrics_directory_is_a_problem(status, metrics):
 def test_metrics_that_no_run_could_write_are_a_problem(apply, status, tmp_path):
     apply(JOB)
     with mounted("-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path):
-        apply.caller.cmd("arp_hygiene.run", how="flush", ip="192.0.2.77", metrics=str(tmp_path))
+        by_hand(apply, metrics=str(tmp_path))
         assert status()["problem"] == (
             f"metrics in {tmp_path} are missing: journalctl -t arp_hygiene says why"
         )
@@ -130,6 +136,46 @@ def test_metrics_older_than_the_last_run_are_a_problem(status, metrics):
     assert status()["problem"] == (
         f"metrics in {metrics} are older than the last run: journalctl -t arp_hygiene says why"
     )
+
+
+def a_minute_ago(apply, metrics):
+    """Date the last metrics, and the job that wrote them, back by a minute."""
+    memory = apply.record / "memory.json"
+    history = json.loads(memory.read_text())
+    history["metrics_at"] -= 60
+    memory.write_text(json.dumps(history))
+    os.utime(metrics / "arp_hygiene.prom", (history["metrics_at"],) * 2)
+    os.utime(apply.script, (history["metrics_at"] - 1,) * 2)
+
+
+def test_run_by_hand_hides_no_missing_metrics(apply, status, metrics):
+    a_minute_ago(apply, metrics)
+    by_hand(apply)
+    assert status()["problem"] == "", "it writes none, and is no later run of the schedule"
+    shutil.rmtree(metrics)
+    assert status()["problem"].startswith(f"metrics directory {metrics} is missing")
+
+
+def test_metrics_that_pillar_no_longer_wants_are_no_problem(apply, status, metrics):
+    apply({**JOB, "metrics": str(metrics)})
+    a_minute_ago(apply, metrics)
+    assert not apply(JOB).failed
+    assert not (metrics / "arp_hygiene.prom").exists()
+    assert status()["problem"] == ""
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["without metrics", "elsewhere"])
+def test_removal_after_a_run_by_hand_leaves_no_metrics(apply, metrics, tmp_path, elsewhere):
+    tree = {**JOB, "metrics": str(metrics)}
+    by_hand(apply, **({"metrics": str(tmp_path)} if elsewhere else {}))
+    written = list(tmp_path.rglob("arp_hygiene.prom"))
+    assert len(written) == 1 + elsewhere
+    told = apply(tree, "arp_hygiene.remove", test=True)
+    done = apply(tree, "arp_hygiene.remove")
+    assert not done.failed
+    assert sorted(told.pending) == sorted(done.changed)
+    assert not list(tmp_path.rglob("arp_hygiene.prom"))
+    assert list(apply(tree, "arp_hygiene.remove").states) == ["arp_hygiene has nothing to do here"]
 
 
 def test_cron_of_busybox_is_a_problem(apply, status, busybox):
@@ -287,7 +333,7 @@ def test_all_problems_are_named(apply, status, engine):
 
 def test_status_is_empty_after_removal(apply, status, engine):
     apply({**JOB, "sentinel": {"as": "engine"}})
-    apply.caller.cmd("arp_hygiene.run", how="flush", ip="192.0.2.77")
+    by_hand(apply)
     assert not apply(JOB, "arp_hygiene.remove").failed
     assert status() == {
         "installed": "", "last": "", "said": "no run yet", "healed_7d": 0, "next": "",

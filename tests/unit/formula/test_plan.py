@@ -21,6 +21,7 @@ FACTS = formula_plan.Facts(
     croniter_here=True,
     found={},
     textfile="",
+    pillar_textfile="",
     kept={},
     sysctl={},
     thresholds={},

@@ -39,6 +39,14 @@ def test_totals_add_up_over_runs():
     assert run_history.parse(run_history.dump(held)) == held
 
 
+def test_run_without_metrics_forgets_no_metrics():
+    held = run_history.with_run(run_history.empty(), NOW, run(metrics="/srv/m"))
+    held = run_history.with_run(held, NOW + 300, run())
+    assert (held["last"]["at"], held["metrics"], held["metrics_at"]) == (NOW + 300, "/srv/m", NOW)
+    former = {key: value for key, value in held.items() if key != "metrics_at"}
+    assert run_history.parse(run_history.dump(former))["metrics_at"] == 0
+
+
 def test_heal_is_dropped_after_seven_days():
     held = run_history.with_run(run_history.empty(), NOW, run(healed=[HEAL]))
     assert len(run_history.recent_heals(held, NOW + 7 * DAY - 1)) == 1
