@@ -236,6 +236,40 @@ def record_sentinel(test=False):
     return len(rows)
 
 
+def in_progress(timeout=0):
+    """Tell whether a run is in progress, after waiting for its end.
+
+    Touches no entry and sends nothing. The formula calls it before it removes what a run writes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 arp_hygiene.in_progress timeout=60
+        # db1:
+        #     False
+
+    timeout (int, seconds, default 0)
+        Wait no longer than this, 0 to 3600.
+
+    Returns a bool: whether one is still in progress, be it of the schedule or by hand.
+
+    Raises SaltInvocationError for a bad timeout.
+    """
+    try:
+        deadline = time.monotonic() + parse.whole_number("timeout", timeout, 0, 3600, "seconds")
+    except ValueError as error:
+        raise SaltInvocationError(f"arp_hygiene.in_progress: {error}") from None
+    # a run of Salt's scheduler, or by hand, has no script
+    while formula_facts.is_locked(_paths()["script"]) or __salt__["saltutil.is_running"](
+        "arp_hygiene.run"
+    ):
+        if time.monotonic() >= deadline:
+            return True
+        time.sleep(0.5)
+    return False
+
+
 def _record_dir():
     """Return where this minion's runs leave what they did."""
     return sinks.history_directory(__opts__["root_dir"])

@@ -1,4 +1,4 @@
-"""States that Salt lacks: live kernel settings, the code of the sentinel, a test run, a refusal.
+"""States that Salt lacks: kernel settings, the sentinel's code, a run's test and end, a refusal.
 
 Salt's own ``sysctl.present`` needs procps and also writes the file, so test mode and real run
 report different changes. ``sysctl`` here reads and writes /proc/sys alone.
@@ -115,6 +115,30 @@ def sentinel_recorded(name):
         "changes": {"recorded": count} if count else {},
         "comment": f"{'would record' if test else 'recorded'} {count} heals",
     }
+
+
+def run_ended(name, timeout=300):
+    """
+    Wait until no run is in progress: it would write anew what is about to be removed.
+
+    name
+        A sentence that says so.
+    timeout
+        Seconds; fails where a run is still in progress then.
+
+    .. code-block:: yaml
+
+        no run is in progress:
+          arp_hygiene.run_ended: []
+    """
+    test = __opts__["test"]
+    ret = {"name": name, "result": True, "changes": {}, "comment": "no run is in progress"}
+    if __salt__["arp_hygiene.in_progress"](timeout=0 if test else timeout):
+        if test:
+            return {**ret, "comment": "would wait for the run that is in progress"}
+        line = f"a run is still in progress after {timeout} s: apply this again when it has ended"
+        return {**ret, "result": False, "comment": line}
+    return ret
 
 
 def works(name, command, words):

@@ -1,4 +1,5 @@
-{#- Removes what the formula has installed, and only that. Kernel settings stay in force until the
+{#- Removes what the formula has installed, and only that: first the schedule, then, when no run is in
+    progress, what runs leave. Kernel settings stay in force until the
     next boot; pyroute2 stays unless arp_hygiene:requirement:uninstall is true. -#}
 {%- from "./map.jinja" import hygiene with context %}
 {%- set textfile = "" if hygiene.unsynced is defined else hygiene.paths.pillar_textfile %}

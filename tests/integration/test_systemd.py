@@ -55,8 +55,20 @@ systemctl list-units --failed --no-legend 'arp-hygiene*'
 part status
 call arp_hygiene.status
 part remove
+wait=/run/systemd/system/arp-hygiene.service.d
+mkdir $wait
+printf '[Service]\nExecStartPre=/bin/sleep 600\n' >$wait/wait.conf
+systemctl daemon-reload
+systemctl start --no-block arp-hygiene.service
+for second in $(seq 90); do  # until that run waits for its turn
+    systemctl show -P SubState arp-hygiene.service | grep -q start-pre && break
+    sleep 1
+done
+rm -r $wait
 call state.apply arp_hygiene.remove
 part left
+pgrep -f '^/bin/sleep 600'
+systemctl list-units --failed --no-legend 'arp-hygiene*'
 find /etc/systemd /run/systemd /etc/sysctl.d /etc/cron.d {root}/var/lib -name '*arp?hygiene*'
 systemctl list-unit-files 'arp-hygiene*' --no-legend
 systemctl list-timers --all 'arp-hygiene*' --no-legend

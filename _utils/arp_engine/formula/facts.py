@@ -6,6 +6,7 @@ Standard library alone, no Salt: it works before anything is installed.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.metadata
 import importlib.util
 import os
@@ -95,6 +96,16 @@ def missing_devices(names: Iterable[str]) -> list[str]:
         except OSError:
             missing.append(name)
     return missing
+
+
+def is_locked(script: str) -> bool:
+    """Tell whether a run is in progress: it holds its script, which is its lock."""
+    with contextlib.suppress(FileNotFoundError), open(script, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def why_unrecordable(directory: str) -> str:

@@ -3,7 +3,10 @@
 Real loaders and state runs in this process, no daemon; everything is written in the private world.
 """
 
+import fcntl
 import pathlib
+import threading
+import time
 
 import pytest
 import yaml
@@ -147,6 +150,53 @@ def test_remove_leaves_everything_as_it_was(apply, veth):
     again = apply({"requirement": NO_PIP}, sls="arp_hygiene.remove")
     assert (again.failed, again.changed) == ({}, {})
     assert list(again.states) == ["arp_hygiene has nothing to do here"]
+
+
+def test_removal_waits_for_a_run_in_progress(apply):
+    apply({"requirement": NO_PIP})
+    left = []
+
+    def run():
+        """End two seconds after the schedule is gone, and write the history then."""
+        deadline = time.monotonic() + 60
+        while CRON.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(2)
+        left.extend(path for path in (apply.script, apply.record) if path.exists())
+        (apply.record / "memory.json").write_text("{}")
+        held.close()
+
+    held = apply.script.open()
+    fcntl.flock(held, fcntl.LOCK_EX)
+    late = threading.Thread(target=run)
+    late.start()
+    done = apply(sls="arp_hygiene.remove")
+    late.join(90)
+    assert not done.failed
+    assert left == [apply.script, apply.record], "they were removed while it ran"
+    assert not apply.script.exists()
+    assert not apply.record.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "result", "comment"),
+    [
+        ({"test": True}, True, "would wait for the run that is in progress"),
+        (
+            {"timeout": 1},
+            False,
+            "a run is still in progress after 1 s: apply this again when it has ended",
+        ),
+    ],
+    ids=["test", "apply"],
+)
+def test_run_that_does_not_end_is_told(apply, options, result, comment):
+    apply({"requirement": NO_PIP})
+    with apply.script.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        words = "arp_hygiene.run_ended", "no run is in progress"
+        [state] = apply.caller.cmd("state.single", *words, **options).values()
+    assert (state["result"], state["comment"]) == (result, comment)
 
 
 @pytest.mark.parametrize("backend", ["cron", "salt"])
