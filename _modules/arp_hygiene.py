@@ -178,11 +178,11 @@ def _written(*names):
 def _sentinel_status(seen):
     """Return the sentinel's last line, and what is wrong with it."""
     paths = _paths()
-    kinds = sentinel_unit.installed(paths)
+    kinds = sentinel_unit.installed(paths) or (["engine"] if _has_engine() else [])
     if seen["lives"]:
         old = _advice_on_code(seen, kinds, paths) if kinds else ""
         return f"running; {seen.get('last', '')}", old and f"sentinel: {old}"
-    if not kinds:
+    if not kinds and not (seen.get("pid") and not seen.get("stopped")):
         return "", ""
     if "service" in kinds:
         why = _why_service_died()
@@ -190,24 +190,35 @@ def _sentinel_status(seen):
             f"sentinel: {seen['why']}{f' ({why})' if why else ''}: see systemctl status {_UNIT}"
         )
     advice = "restart the minion, which reads its engines at its start"
+    if not kinds:  # somebody had started it by hand
+        advice = "start it again, or apply arp_hygiene, which removes its status"
+    elif not facts.has_library("pyroute2"):
+        advice = facts.missing("pyroute2", __opts__["root_dir"])
     return "not running", f"sentinel: {seen['why']}: {advice}"
 
 
+def _has_engine():
+    """Tell whether the minion's configuration names the engine, whoever has written it."""
+    return "arp_sentinel" in facts.engines(__opts__.get("engines"))
+
+
 def _code_in(path):
-    with open(path, encoding="utf-8") as file:
+    """Return the code that an installed file names; None where there is no such file."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
         return sentinel_unit.named_code(file.read())
+    return None
 
 
 def _advice_on_code(seen, kinds, paths):
     """Return what to do where the running sentinel has other code or options than it should."""
     synced, runs = version.code(), seen.get("code")
     restart = f"systemctl restart {_UNIT}" if "service" in kinds else "restart the minion"
-    installed = [paths[f"sentinel_{kind}"] for kind in kinds]
+    installed = [f"sentinel_{kind}" for kind in kinds]
     if runs == synced:
         since = seen.get("since", math.inf) + 1
-        is_old = any(os.stat(path).st_mtime > since for path in installed)
+        is_old = any(at > since for at in _written(*installed))
         return f"started before its configuration was written: {restart}" if is_old else ""
-    is_applied = all(_code_in(path) == synced for path in installed)
+    is_applied = all(_code_in(paths[name]) in (None, synced) for name in installed)
     advice = restart if is_applied else "apply arp_hygiene again"
     label = f"{seen.get('version')}, code {runs}" if runs else "of an unknown version"
     return f"older code than is synced ({label}): {advice}"
@@ -356,7 +367,9 @@ def traces():
 def _has_dead_sentinels_status():
     """Tell whether a sentinel that does not run any more has left its status in /run."""
     path = sentinel_status.PATH
-    return os.path.lexists(path) and not sentinel_status.read(path, time.monotonic())["lives"]
+    if _has_engine() or not os.path.lexists(path):  # the engine's: it continues the counts
+        return False
+    return not sentinel_status.read(path, time.monotonic())["lives"]
 
 
 def schedule_is_ours():
@@ -399,8 +412,7 @@ def _paths():
 def _sentinel_here(checked):
     """Return what is true of this minion for a sentinel."""
     salt_call, installed = facts.salt_call(checked.salt_call), sentinel_unit.installed(_paths())
-    engines = __opts__.get("engines") or []
-    names = [name for each in engines for name in ([each] if isinstance(each, str) else each)]
+    names = facts.engines(__opts__.get("engines"))
     # the service of that name is the minion that is configured there
     restart = (
         (checked.sentinel or "engine" in installed)

@@ -277,9 +277,9 @@ def _record_dir():
 
 def _expected(seen):
     """Return what the sentinel says; None where there is none, and shall be none."""
-    if sentinel_unit.installed(_paths()) or (seen.get("pid") and not seen.get("stopped")):
-        return seen
-    return None
+    engines = formula_facts.engines(__opts__.get("engines"))
+    is_installed = sentinel_unit.installed(_paths()) or "arp_sentinel" in engines
+    return seen if is_installed or (seen.get("pid") and not seen.get("stopped")) else None
 
 
 def _next_run():

@@ -56,6 +56,11 @@ def installed_job(paths: Mapping[str, str], salt_job: Mapping[str, Any] | None) 
     return InstalledJob("salt", when, (salt_job.get("splay") or {}).get("start", 0))
 
 
+def engines(option: Any) -> list[str]:
+    """Return the names in a minion's option ``engines``."""
+    return [name for each in option or () for name in ([each] if isinstance(each, str) else each)]
+
+
 def gid(user: str) -> int | None:
     """Return a user's group; None where there is no such user."""
     try:

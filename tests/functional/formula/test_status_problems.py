@@ -254,6 +254,62 @@ def test_engine_waits_for_the_minion(apply, status, engine):
     )
 
 
+def test_engine_without_its_library_names_it(apply, status, engine, monkeypatch):
+    apply(ENGINE)
+    loaded = apply.caller.sminion.functions["arp_hygiene.status"].__globals__
+    monkeypatch.setattr(loaded["facts"], "has_library", lambda _name: False)
+    assert status()["problem"] == (
+        "sentinel: not started since boot: pyroute2 is missing in Salt's own Python: "
+        "salt-call pip.install 'pyroute2<0.10'"
+    )
+
+
+@pytest.fixture
+def configured(caller):
+    """An operator has named the engine in the minion's configuration, beside another one."""
+    path = pathlib.Path(caller.opts["conf_file"]).parent / "minion.d/theirs.conf"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("engines: [reactor, {arp_sentinel: {dev: db0}}]\n")
+    yield
+    path.unlink()
+    shutil.rmtree(os.path.dirname(sentinel_status.PATH), ignore_errors=True)
+
+
+HEAL = {"ip": "192.0.2.10", "dev": "db0", "old": "02:00:00:00:00:0a", "new": "02:00:00:00:00:0b"}
+
+
+def died():
+    """Leave the status of a sentinel that was killed; return its process."""
+    heal = {"at": int(time.time()), **HEAL, "by": "sentinel"}
+    beat = {"pid": 2**22 + 1, "uptime_s": time.monotonic(), "heals": [heal]}
+    sentinel_status.write(sentinel_status.PATH, beat)
+    return beat["pid"]
+
+
+def test_dead_engine_of_the_operators_own_is_a_problem(configured, apply, status):
+    told = f"sentinel: process {died()} has exited: restart the minion, "
+    for sls in ("arp_hygiene", "arp_hygiene.remove"):
+        assert (status()["sentinel"], status()["healed_7d"]) == ("not running", 1)
+        assert status()["problem"].startswith(told)
+        assert not apply(JOB, sls).failed
+    assert os.path.exists(sentinel_status.PATH), "the engine continues its counts"
+
+
+def test_engine_of_the_operators_own_runs_older_code(configured, status):
+    beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "last": "watching: db0"}
+    sentinel_status.write(sentinel_status.PATH, {**beat, "code": version.code()})
+    assert (status()["sentinel"], status()["problem"]) == ("running; watching: db0", "")
+    sentinel_status.write(sentinel_status.PATH, {**beat, "code": "0123456789abcdef"})
+    assert status()["problem"].endswith("code 0123456789abcdef): restart the minion")
+
+
+def test_dead_sentinel_of_an_operators_shell_is_a_problem(apply, status, engine):
+    told = f"sentinel: process {died()} has exited: start it again, or apply arp_hygiene, which "
+    assert status()["problem"] == f"{told}removes its status"
+    assert not apply(JOB).failed
+    assert (status()["sentinel"], status()["problem"], status()["healed_7d"]) == ("", "", 1)
+
+
 def test_sentinel_with_older_code_is_a_problem(apply, status, engine):
     apply(ENGINE)
     beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "last": "watching: db0"}
@@ -317,9 +373,7 @@ def test_service_that_died_tells_its_last_line(status, tmp_path, monkeypatch, re
 
 
 def test_dead_sentinels_status_is_removed(apply, status, engine):
-    heal = {"at": int(time.time()), "ip": "192.0.2.10", "dev": "db0", "old": "a", "new": "b"}
-    beat = {"pid": 2**22 + 1, "uptime_s": time.monotonic(), "heals": [heal]}
-    sentinel_status.write(sentinel_status.PATH, beat)
+    died()
     assert not apply(JOB, "arp_hygiene.remove").failed
     assert not os.path.exists(os.path.dirname(sentinel_status.PATH))
     assert (status()["healed_7d"], status()["sentinel"]) == (0, "")
