@@ -113,8 +113,8 @@ def status():
     - the metrics directory or its file is missing, or the file is older than the last run;
     - the cron daemon is busybox, which does not read /etc/cron.d;
     - the sentinel is not running (an engine waits for a restart of the minion; a service: how it
-      ended, and its last line), runs older code than is synced, or has not been restarted since
-      its configuration changed.
+      ended, and its last line), runs older code than is synced, has not been restarted since
+      its configuration changed, or waits for a device that does not exist.
     """
     history, problem = sinks.read_history(_paths()["record"])
     last = history["last"] or {"at": None, "said": "no run yet", "failed": ""}
@@ -181,7 +181,10 @@ def _sentinel_status(seen):
     kinds = sentinel_unit.installed(paths) or (["engine"] if _has_engine() else [])
     if seen["lives"]:
         old = _advice_on_code(seen, kinds, paths) if kinds else ""
-        return f"running; {seen.get('last', '')}", old and f"sentinel: {old}"
+        absent = seen.get("absent_devices")
+        waits = absent and f"{messages.waits_for(absent)}: correct `dev`, or create the device"
+        problems = [f"sentinel: {each}" for each in (old, waits) if each]
+        return f"running; {seen.get('last', '')}", "; ".join(problems)
     if not kinds and not (seen.get("pid") and not seen.get("stopped")):
         return "", ""
     if "service" in kinds:
@@ -469,7 +472,9 @@ def _facts(checked, parts):
         salt_call=facts.salt_call(checked.salt_call),
         cron_here=facts.has_program("crond", "cron"),
         is_cron_of_busybox=facts.is_cron_of_busybox(),
-        missing_devices=facts.missing_devices(checked.devices()),
+        missing_devices={
+            section: facts.missing_devices(names) for section, names in checked.devices().items()
+        },
         missing_directories=missing,
         why_requirement_unmet=("" if missing else facts.why_requirement_unmet(checked.requirement)),
         croniter_here=facts.has_library("croniter"),

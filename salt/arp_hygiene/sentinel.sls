@@ -70,3 +70,9 @@ the sentinel's user is removed:
                   else hygiene.paths.sentinel_engine %}
 {%- include "./sentinel_restart.jinja" with context %}
 {%- endif %}
+
+{%- if hygiene.waiting %}
+
+{{ hygiene.waiting | json }}:
+  test.nop
+{%- endif %}

@@ -34,7 +34,8 @@ WORDS = [
 ]  # fmt: skip
 FACTS = formula_plan.Facts(
     minion_id="db1", config_dir="/etc/salt", root_dir="/", os_family="Debian", booted=True, gid=0,
-    salt_call="/usr/bin/salt-call", cron_here=True, is_cron_of_busybox=False, missing_devices=[],
+    salt_call="/usr/bin/salt-call", cron_here=True, is_cron_of_busybox=False,
+    missing_devices={"clean": [], "announce": [], "sentinel": []},
     missing_directories=[], why_requirement_unmet="", croniter_here=True, found={}, textfile="",
     pillar_textfile="", kept={}, sysctl={},
     thresholds={}, announce=[], conf={},

@@ -54,6 +54,7 @@ def plan(
     command: list[str],
     why_unwritable: dict[str, str],
     installed_parts: list[str],
+    missing_devices: list[str],
 ) -> Plan:
     """Return what to do. command: one announcement. why_unwritable: setting to reason."""
     result = empty()
@@ -66,6 +67,11 @@ def plan(
             "skipped: announcement after boot: Salt's scheduler does not support @reboot; "
             "use schedule:backend cron or systemd"
         )
+    if backend in ("cron", "systemd"):
+        result["skipped"] += [
+            f"announce:dev: no device {name!r} here: announcements fail until there is one"
+            for name in missing_devices
+        ]
     names = SETTINGS if announce["notify"] else ()
     result["settings"] = [
         {"name": name, "value": 1} for name in names if why_unwritable.get(name) == ""

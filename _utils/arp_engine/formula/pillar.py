@@ -61,10 +61,14 @@ class Checked(NamedTuple):
     announce: Tree  # arguments, notify, wait
     sentinel: Tree | None  # as (service, engine, or None), options
 
-    def devices(self) -> list[str]:
-        """Return the devices that each run is told to clean; empty: all."""
-        named = self.arguments.get("dev", [])
-        return [named] if isinstance(named, str) else named
+    def devices(self) -> dict[str, list[str]]:
+        """Return the devices that are named, by section; empty: all."""
+        told = {"clean": self.arguments, "announce": self.announce["arguments"]}
+        told["sentinel"] = self.sentinel["options"] if self.sentinel else {}
+        return {
+            section: parse.devices("dev", words["dev"]) if "dev" in words else []
+            for section, words in told.items()
+        }
 
     def directories(self) -> list[str]:
         """Return the directories that must exist."""

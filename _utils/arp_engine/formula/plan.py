@@ -21,6 +21,7 @@ uninstall   removal uninstalls the requirement too
 require     requisites that put a state after the requirement; empty where none is installed
 announce    what ``arp_hygiene.announce`` does on a worker, see formula/boot.py
 sentinel    how the sentinel is started, see formula/sentinel_unit.py
+waiting     a line where the sentinel is told to watch devices that do not exist yet
 sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps them; a line each:
             ``skipped`` (cannot be set here), ``dropped`` (pillar no longer names it) and ``left``
             (all that a removal leaves in force)
@@ -33,7 +34,7 @@ import itertools
 import os
 from typing import Any, NamedTuple
 
-from ..reporting import sentinel_status, sinks
+from ..reporting import messages, sentinel_status, sinks
 from . import boot, job_files, pillar, schedule, sentinel_unit
 from . import facts as formula_facts
 
@@ -63,7 +64,7 @@ class Facts(NamedTuple):
     salt_call: str  # the program to run, empty where there is none
     cron_here: bool  # a cron daemon is installed
     is_cron_of_busybox: bool  # and it is busybox's, which does not read /etc/cron.d
-    missing_devices: list[str]  # of those that pillar clean:dev names
+    missing_devices: dict[str, list[str]]  # of those that pillar names, by section
     missing_directories: list[str]  # of those that pillar names
     why_requirement_unmet: str  # see facts.why_requirement_unmet
     croniter_here: bool  # Salt's scheduler can read cron's notation
@@ -119,6 +120,7 @@ def refused(
         },
         "announce": boot.empty(),
         "sentinel": sentinel_unit.empty(),
+        "waiting": "",
     }
 
 
@@ -145,6 +147,7 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     kept = ("announce", "record")
     ours = {part for part, left in facts.found.items() if left and part not in kept}
     former = [part for part in facts.found if part in ours and not wanted.get(part)]
+    absent = facts.missing_devices["sentinel"]
     return {
         **refused("", places, facts.found, facts.kept),
         "idle": not (requirement or former or checked.sysctl or any(wanted.values())),
@@ -157,6 +160,7 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
         "sysctl": settings,
         "announce": _announce(checked, facts),
         "sentinel": sentinel_unit.plan(checked.sentinel, facts.sentinel),
+        "waiting": f"the sentinel {messages.waits_for(absent)}" if absent else "",
     }
 
 
@@ -192,8 +196,8 @@ def _check_machine(checked: pillar.Checked, facts: Facts) -> None:
             "schedule:backend: 'cron': the cron daemon here is busybox, which does not read "
             "/etc/cron.d; use salt, or install another cron daemon"
         )
-    if facts.missing_devices:
-        raise ValueError(f"clean:dev: no device {facts.missing_devices[0]!r} here")
+    if missing := facts.missing_devices["clean"]:
+        raise ValueError(f"clean:dev: no device {missing[0]!r} here")
     if checked.metrics in facts.missing_directories:
         raise ValueError(f"metrics: {checked.metrics!r} is not a directory here: create it first")
 
@@ -203,8 +207,14 @@ def _announce(checked: pillar.Checked, facts: Facts) -> Plan:
     config_dir = _config_dir(facts)
     arguments = checked.announce["arguments"]
     command = job_files.command(facts.salt_call, config_dir, arguments, boot.FUNCTION)
-    backend = checked.backend
-    return boot.plan(checked.announce, backend, command, facts.conf, facts.announce)
+    return boot.plan(
+        checked.announce,
+        checked.backend,
+        command,
+        facts.conf,
+        facts.announce,
+        facts.missing_devices["announce"],
+    )
 
 
 def _config_dir(facts: Facts) -> str | None:
@@ -245,11 +255,11 @@ def _sysctl(
             for scope, value in scopes.items():
                 for name in _scopes(key, scope, why_unwritable.get(family, {})):
                     shown = f"net.{family}.neigh.{name.replace('.', '/')}.{key}"
-                    why = (
-                        why_unwritable.get(family, {})
-                        .get(name, {})
-                        .get(key, "not available in this network namespace")
-                    )
+                    here = why_unwritable.get(family, {})
+                    absent = "not available in this network namespace"
+                    if here and name not in {**here, "default": {}}:
+                        absent = f"no device {name!r} here"
+                    why = here.get(name, {}).get(key, absent)
                     if why:
                         skipped.append(f"skipped: {shown}: {why}")
                     else:

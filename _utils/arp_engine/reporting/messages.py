@@ -78,6 +78,13 @@ def summary(kinds: dict[str, Answer], warnings: list[str]) -> str:
     return one_line("; ".join([text, *warnings]))
 
 
+def waits_for(devices: list[str]) -> str:
+    """Return the words for named devices that are absent, and may come."""
+    if len(devices) == 1:
+        return f"waits for device {devices[0]}, which does not exist"
+    return f"waits for devices {', '.join(devices)}, which do not exist"
+
+
 def one_line(text: str, limit: int = LINE_BYTES) -> str:
     """Return text as one printable line of at most ``limit`` bytes, cut at its end.
 

@@ -136,13 +136,15 @@ def read(path: str, now: float) -> Status:
 
 
 def _is_whole(status: Status) -> bool:
-    """Tell whether counters and heals are valid: the next sentinel continues them."""
+    """Tell whether all that is read again is valid: the next sentinel continues counters, heals."""
     counts = [status.get(name, {}) for name in ("told", "counts")]
-    heals = status.get("heals", [])
+    heals, absent = status.get("heals", []), status.get("absent_devices", [])
     return (
         isinstance(status.get("failed", ""), str)
         and all(isinstance(each, dict) for each in counts)
         and all(isinstance(number, int) for each in counts for number in each.values())
+        and isinstance(absent, list)
+        and all(isinstance(name, str) for name in absent)
         and isinstance(heals, list)
         and all(map(run_history.is_heal, heals))
     )

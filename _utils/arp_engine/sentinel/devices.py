@@ -1,6 +1,7 @@
 """Which devices there are, and which of them the operator has selected."""
 
 from ..netlink import codec, links, model, rtnetlink
+from ..reporting import messages
 from ..table import selectors as table_selectors
 
 
@@ -40,11 +41,22 @@ class WatchedDevices:
 
     def watched(self) -> str:
         """Return what is watched, as a line; a selected device may appear later."""
-        self._read()
-        absent = f"; not present yet: {', '.join(self._absent)}" if self._absent else ""
+        absent = self.absent()
+        here = sorted((self._selectors.dev or set()) - set(absent))
+        on = f" on {', '.join(here)}" if here else ""
+        if not absent:
+            what = f"every SYN, connection and notification{on}"
+        else:
+            what = f"SYNs, connections and notifications{on}" if here else "nothing"
+            what += f"; {messages.waits_for(absent)}"
         ports = sorted(link.name for _ifindex, link in links.dump(self._channel) if link.answers)
         unseen = f"; not hosts behind {', '.join(ports)} (neigh_suppress)" if ports else ""
-        return f"every SYN, connection and notification{absent}{unseen}"
+        return what + unseen
+
+    def absent(self) -> list[str]:
+        """Return the names that the operator has selected and no device has."""
+        self._read()
+        return self._absent
 
     def ifindex(self, name: str) -> int:
         """Return a device's index; 0 where there is none."""

@@ -138,7 +138,7 @@ class _Session:
             self._close = opened.pop_all().close
         ask = self._channel
         self._devices = devices.WatchedDevices(options.selectors, ask)
-        news = telling.News(self._teller, self._devices, self._clock)
+        self._news = news = telling.News(self._teller, self._devices, self._clock)
         self._decider = decide.Decider(
             options.rate,
             options.burst,
@@ -184,7 +184,7 @@ class _Session:
 
     def run(self) -> None:
         """Hear, probe and tell until stopped."""
-        self._teller.tell(EventKind.WATCHING, self._devices.watched(), self._clock())
+        self._news.watching()
         was_paused = False
         while not self._sentinel.is_stopped:
             now = self._clock()
@@ -229,7 +229,8 @@ class _Session:
         if line := self._taps.overrun():
             self._teller.tell(EventKind.LOST, line, self._clock())
         self._sentinel.diary.counts["sent_again"] = self._reinjector.sent
-        self._sentinel.write_status(entries=len(self._cache))
+        absent = self._news.watching()
+        self._sentinel.write_status(entries=len(self._cache), absent_devices=absent)
 
     # --- hearing
 

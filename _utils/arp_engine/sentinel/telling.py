@@ -33,6 +33,15 @@ class News:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._teller, self._devices, self._clock = teller, watched, clock
+        self._absent: list[str] | None = None  # devices, as told last
+
+    def watching(self) -> list[str]:
+        """Tell what is watched, where that is news; return the selected devices that are absent."""
+        absent = self._devices.absent()
+        if absent != self._absent:
+            self._absent = absent
+            self._teller.tell(EventKind.WATCHING, self._devices.watched(), self._clock())
+        return absent
 
     def changed(self, change: neighbour_cache.Change, reason: str = "") -> None:
         """The table has another MAC, and not by a probe of ours."""

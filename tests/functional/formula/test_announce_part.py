@@ -111,7 +111,10 @@ def test_cron_line_announces(apply, veth):
 
 
 def test_failed_announcement_is_logged_and_mailed(apply, syslog):
-    assert not apply(tree(**WHERE), SLS).failed
+    done = apply(tree(**WHERE), SLS)
+    assert not done.failed
+    line = "announce:dev: no device 'v.1' here: announcements fail until there is one"
+    assert line in done.states
     done = run_line()
     line = "Passed invalid arguments: arp.announce: dev: no device 'v.1' here; there are lo."
     assert (done.stdout, done.stderr) == (f"{line}\n", "")

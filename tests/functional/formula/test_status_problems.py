@@ -327,6 +327,18 @@ def test_sentinel_with_older_code_is_a_problem(apply, status, engine):
     assert "(of an unknown version): " in status()["problem"]
 
 
+def test_sentinel_that_waits_for_a_device_is_a_problem(apply, status, engine):
+    done = apply({**ENGINE, "sentinel": {"as": "engine", "dev": ["lo", "eht0"]}})
+    assert "the sentinel waits for device eht0, which does not exist" in done.states
+    beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "code": version.code()}
+    sentinel_status.write(sentinel_status.PATH, {**beat, "absent_devices": ["eht0"]})
+    assert status()["problem"] == (
+        "sentinel: waits for device eht0, which does not exist: correct `dev`, or create the device"
+    )
+    sentinel_status.write(sentinel_status.PATH, {**beat, "absent_devices": []})
+    assert status()["problem"] == ""
+
+
 def test_engine_not_restarted_since_its_configuration_is_a_problem(apply, status, engine):
     apply(ENGINE)
     beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "code": version.code()}

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from arp_engine.reporting import sentinel_status
 from conftest import BORN, DEAD, ip
 from sentry import (  # noqa: F401
     OURS,
@@ -342,13 +343,31 @@ def test_a_device_is_selected_by_its_alternative_name(scene, guard, database):
     scene.add("192.0.2.10", "reachable", DEAD)
     begun = guard('{"dev": "uplink"}')
     assert connect("192.0.2.10") < SECOND_SYN_S
-    assert begun.until("watching") == ["watching: every SYN, connection and notification"]
+    assert begun.until("watching") == ["watching: every SYN, connection and notification on uplink"]
 
 
 def test_an_absent_selected_device_is_named(guard):
     assert guard('{"dev": ["db0", "dbO"]}').until("watching") == [
-        "watching: every SYN, connection and notification; not present yet: dbO"
+        "watching: SYNs, connections and notifications on db0; "
+        "waits for device dbO, which does not exist"
     ]
+
+
+SOON = "from arp_engine.reporting import sentinel_status; sentinel_status.WRITE_INTERVAL_S = 0.1"
+
+
+def test_selected_device_that_comes_later_is_told(guard):
+    begun = guard('{"dev": "late0"}', patch=SOON)
+    told = ["watching: nothing; waits for device late0, which does not exist"]
+    assert begun.until("watching") == told
+    absent = sentinel_status.read(sentinel_status.PATH, time.monotonic())["absent_devices"]
+    assert absent == ["late0"]
+    ip("link", "add", "late0", "type", "veth", "peer", "name", "late1")
+    try:
+        told.append("watching: every SYN, connection and notification on late0")
+        assert begun.until("watching", 2) == told
+    finally:
+        ip("link", "del", "late0")
 
 
 def test_an_excluded_address_is_not_probed(scene, guard, database):

@@ -15,7 +15,7 @@ FACTS = formula_plan.Facts(
     salt_call="/usr/bin/salt-call",
     cron_here=True,
     is_cron_of_busybox=False,
-    missing_devices=[],
+    missing_devices={"clean": [], "announce": [], "sentinel": []},
     missing_directories=[],
     why_requirement_unmet="",
     croniter_here=True,
@@ -282,6 +282,18 @@ def test_former_kind_of_sentinel_is_removed(plan):
 def test_impossible_sentinel_is_one_line(plan, wanted, facts, line):
     with pytest.raises(ValueError, match=f"^{line}"):
         plan({"sentinel": wanted}, **here(**facts))
+
+
+def test_absent_device_is_refused_for_runs_and_named_for_what_may_wait(plan):
+    """Every run with it would fail; the sentinel watches it when it comes."""
+    missing = {"clean": [], "announce": ["eth8"], "sentinel": ["eht0", "eth9"]}
+    told = plan({"sentinel": True}, missing_devices=missing)
+    assert told["waiting"] == "the sentinel waits for devices eht0, eth9, which do not exist"
+    line = "announce:dev: no device 'eth8' here: announcements fail until there is one"
+    assert told["announce"]["skipped"] == [line]
+    assert plan()["waiting"] == ""
+    with pytest.raises(ValueError, match=r"^clean:dev: no device 'eth7' here$"):
+        plan(missing_devices={**missing, "clean": ["eth7"]})
 
 
 @pytest.mark.parametrize(

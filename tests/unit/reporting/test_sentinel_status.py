@@ -27,7 +27,7 @@ def test_removed_directory_is_not_made_again(tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [{"failed": 5}, {"uptime_s": 10**400}, {"pid": 1e400}, {"counts": {"asked": "x"}},
-     {"heals": [5]}, {"told": []}],
+     {"heals": [5]}, {"told": []}, {"absent_devices": "eth0"}, {"absent_devices": [5]}],
     ids=str,
 )  # fmt: skip
 def test_damaged_status_is_not_believed(tmp_path, damage):
