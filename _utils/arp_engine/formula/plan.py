@@ -30,12 +30,11 @@ sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps t
 
 from __future__ import annotations
 
-import itertools
 import os
 from typing import Any, NamedTuple
 
 from ..reporting import messages, sentinel_status, sinks
-from . import boot, job_files, pillar, schedule, sentinel_unit
+from . import boot, job_files, kernel_settings, pillar, schedule, sentinel_unit
 from . import facts as formula_facts
 
 NAME = "arp_hygiene"  # of the job in Salt's own scheduler
@@ -116,7 +115,7 @@ def refused(
             "lines": [],
             "skipped": [],
             "dropped": [],
-            "left": _left(kept, []),
+            "left": kernel_settings.still_in_force(kept, []),
         },
         "announce": boot.empty(),
         "sentinel": sentinel_unit.empty(),
@@ -131,9 +130,9 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     # a run by hand may have written elsewhere since
     is_another = facts.pillar_textfile != facts.textfile
     places["pillar_textfile"] = facts.pillar_textfile if is_another else ""
-    settings = _sysctl(checked.sysctl, facts.sysctl)
-    settings["dropped"] = _left(facts.kept, settings["settings"])
-    settings["left"] = _left(facts.kept, [])
+    settings = kernel_settings.plan(checked.sysctl, facts.sysctl)
+    settings["dropped"] = kernel_settings.still_in_force(facts.kept, settings["settings"])
+    settings["left"] = kernel_settings.still_in_force(facts.kept, [])
     requirement = _requirement(checked)
     wanted = {
         checked.backend: checked.backend != "none",
@@ -164,26 +163,9 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     }
 
 
-def _check_thresholds(wanted: dict[str, dict[str, int]], facts: Facts) -> None:
-    """Raise ValueError where a wanted table limit contradicts one in force that stays."""
-    for family, in_force in facts.thresholds.items():
-        limits = [
-            (key, wanted[key]["default"] if key in wanted else in_force.get(key))
-            for key in pillar.THRESHOLDS
-        ]
-        known = [(key, limit) for key, limit in limits if in_force and limit is not None]
-        for (low, lower), (high, higher) in itertools.pairwise(known):
-            if lower > higher and (low in wanted or high in wanted):
-                key, other = (high, low) if high in wanted else (low, high)
-                raise ValueError(
-                    f"sysctl:{key}: {low} {lower} would be above {high} {higher} ({family}, "
-                    f"in force): set {other} too"
-                )
-
-
 def _check_machine(checked: pillar.Checked, facts: Facts) -> None:
     """Raise ValueError where pillar does not fit this machine: before anything is written."""
-    _check_thresholds(checked.sysctl, facts)
+    kernel_settings.check_thresholds(checked.sysctl, facts.thresholds)
     wheels = checked.requirement["wheels"]
     if checked.requirement["install"] == "pip" and wheels in facts.missing_directories:
         raise ValueError(f"requirement:wheels: {wheels!r} is not a directory here: create it first")
@@ -239,58 +221,6 @@ def _requirement(checked: pillar.Checked) -> list[Plan]:
         for name, pip, package in libraries
         if how["install"] != "none"
     ]
-
-
-def _sysctl(
-    wanted: dict[str, dict[str, int]], why_unwritable: dict[str, dict[str, dict[str, str]]]
-) -> Plan:
-    """Return the settings that this network namespace has, and a line for each that it lacks.
-
-    ``default`` applies to every device that has no setting of its own. A container has no such
-    key: there the existing devices are set one by one.
-    """
-    settings, skipped = [], []
-    for key, scopes in wanted.items():
-        for family in ("ipv4", "ipv6"):
-            for scope, value in scopes.items():
-                for name in _scopes(key, scope, why_unwritable.get(family, {})):
-                    shown = f"net.{family}.neigh.{name.replace('.', '/')}.{key}"
-                    here = why_unwritable.get(family, {})
-                    absent = "not available in this network namespace"
-                    if here and name not in {**here, "default": {}}:
-                        absent = f"no device {name!r} here"
-                    why = here.get(name, {}).get(key, absent)
-                    if why:
-                        skipped.append(f"skipped: {shown}: {why}")
-                    else:
-                        settings.append({"name": shown, "value": value})
-    lines = [f"{each['name']} = {each['value']}" for each in settings]
-    return {
-        "settings": settings,
-        "skipped": skipped,
-        "lines": [job_files.HEAD, *lines] if lines else [],
-    }
-
-
-def _left(kept: dict[str, str], settings: list[Plan]) -> list[str]:
-    """Return a line for each of our former settings that is not among these: still in force."""
-    named = {each["name"] for each in settings}
-    return [
-        f"still in force until the next boot: {name} = {value}"
-        for name, value in kept.items()
-        if name not in named
-    ]
-
-
-def _scopes(key: str, scope: str, why_unwritable: dict[str, dict[str, str]]) -> list[str]:
-    """Return where a key is set: the default or one device; without a default, every device."""
-    if (
-        scope == "default"
-        and key not in pillar.THRESHOLDS
-        and key not in why_unwritable.get(scope, {})
-    ):
-        return sorted(set(why_unwritable) - {"lo", "default"}) or [scope]
-    return [scope]
 
 
 def _job(checked: pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:

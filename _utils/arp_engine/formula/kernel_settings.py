@@ -1,0 +1,82 @@
+"""Which neighbour settings of the kernel the formula sets, and which stay in force afterwards.
+
+Checked pillar and plain facts in, plain values out. Standard library alone, no Salt.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from . import job_files, pillar
+
+
+def check_thresholds(
+    wanted: dict[str, dict[str, int]], thresholds: dict[str, dict[str, int]]
+) -> None:
+    """Raise ValueError where a wanted table limit contradicts one in force that stays."""
+    for family, in_force in thresholds.items():
+        limits = [
+            (key, wanted[key]["default"] if key in wanted else in_force.get(key))
+            for key in pillar.THRESHOLDS
+        ]
+        known = [(key, limit) for key, limit in limits if in_force and limit is not None]
+        for (low, lower), (high, higher) in itertools.pairwise(known):
+            if lower > higher and (low in wanted or high in wanted):
+                key, other = (high, low) if high in wanted else (low, high)
+                raise ValueError(
+                    f"sysctl:{key}: {low} {lower} would be above {high} {higher} ({family}, "
+                    f"in force): set {other} too"
+                )
+
+
+def plan(
+    wanted: dict[str, dict[str, int]], why_unwritable: dict[str, dict[str, dict[str, str]]]
+) -> dict[str, Any]:
+    """Return the settings that this network namespace has, and a line for each that it lacks.
+
+    ``default`` applies to every device that has no setting of its own. A container has no such
+    key: there the existing devices are set one by one.
+    """
+    settings, skipped = [], []
+    for key, scopes in wanted.items():
+        for family in ("ipv4", "ipv6"):
+            for scope, value in scopes.items():
+                for name in _scopes(key, scope, why_unwritable.get(family, {})):
+                    shown = f"net.{family}.neigh.{name.replace('.', '/')}.{key}"
+                    here = why_unwritable.get(family, {})
+                    absent = "not available in this network namespace"
+                    if here and name not in {**here, "default": {}}:
+                        absent = f"no device {name!r} here"
+                    why = here.get(name, {}).get(key, absent)
+                    if why:
+                        skipped.append(f"skipped: {shown}: {why}")
+                    else:
+                        settings.append({"name": shown, "value": value})
+    lines = [f"{each['name']} = {each['value']}" for each in settings]
+    return {
+        "settings": settings,
+        "skipped": skipped,
+        "lines": [job_files.HEAD, *lines] if lines else [],
+    }
+
+
+def still_in_force(kept: dict[str, str], settings: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each of our former settings that is not among these: still in force."""
+    named = {each["name"] for each in settings}
+    return [
+        f"still in force until the next boot: {name} = {value}"
+        for name, value in kept.items()
+        if name not in named
+    ]
+
+
+def _scopes(key: str, scope: str, why_unwritable: dict[str, dict[str, str]]) -> list[str]:
+    """Return where a key is set: the default or one device; without a default, every device."""
+    if (
+        scope == "default"
+        and key not in pillar.THRESHOLDS
+        and key not in why_unwritable.get(scope, {})
+    ):
+        return sorted(set(why_unwritable) - {"lo", "default"}) or [scope]
+    return [scope]
