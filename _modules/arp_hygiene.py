@@ -82,7 +82,8 @@ def settings(defaults, pillar=None):
         return plan.plan(checked, _facts(checked, parts))
     except ValueError as bad:
         places = {**_paths(), "textfile": _textfile(), "pillar_textfile": ""}
-        return plan.refused(f"pillar arp_hygiene:{bad}", places, parts, _kept())
+        sentinel = sentinel_unit.plan(None, _sentinel_here())
+        return plan.refused(f"pillar arp_hygiene:{bad}", places, parts, _kept(), sentinel)
 
 
 def status():
@@ -412,13 +413,13 @@ def _paths():
     return plan.paths(_config_dir(), __opts__["root_dir"])
 
 
-def _sentinel_here(checked):
-    """Return what is true of this minion for a sentinel."""
-    salt_call, installed = facts.salt_call(checked.salt_call), sentinel_unit.installed(_paths())
+def _sentinel_here(named_salt_call=None, wanted=None):
+    """Return what is true of this minion for a sentinel; wanted: None where there shall be none."""
+    salt_call, installed = facts.salt_call(named_salt_call), sentinel_unit.installed(_paths())
     names = facts.engines(__opts__.get("engines"))
     # the service of that name is the minion that is configured there
     restart = (
-        (checked.sentinel or "engine" in installed)
+        (wanted or "engine" in installed)
         and salt_call
         and _config_dir() == "/etc/salt"
         and "service.available" in __salt__
@@ -445,13 +446,10 @@ def _code_places():
 
 
 def _kept():
-    """Return the kernel settings in our file of them, by name."""
-    try:
-        with open(_paths()["sysctl"], encoding="utf-8") as file:
-            pairs = (line.split(" = ", 1) for line in file.read().splitlines() if " = " in line)
-            return {name: value for name, value in pairs if not name.startswith("#")}
-    except FileNotFoundError:
-        return {}
+    """Return the kernel settings in our files of them: part to name to value."""
+    paths = _paths()
+    files_of = {"sysctl": paths["sysctl"], "announce": paths["announce_sysctl"]}
+    return {part: facts.kept_settings(path) for part, path in files_of.items()}
 
 
 def _textfile():
@@ -486,5 +484,5 @@ def _facts(checked, parts):
         thresholds=facts.thresholds(formula_pillar.THRESHOLDS),
         announce=boot.installed(),
         conf=facts.kernel_settings(boot.SETTINGS),
-        sentinel=_sentinel_here(checked),
+        sentinel=_sentinel_here(checked.salt_call, checked.sentinel),
     )

@@ -85,7 +85,7 @@ the systemd service of the announcement is disabled:
   file.absent
 {%- endfor %}
 
-{%- for line in announce.skipped %}
+{%- for line in announce.skipped + announce.dropped %}
 
 {{ line | json }}:
   test.nop

@@ -16,3 +16,9 @@ the systemd service of the announcement is disabled:
 {{ hygiene.paths["announce_" ~ part] | json }}:
   file.absent
 {%- endfor %}
+
+{%- for line in hygiene.announce.left %}
+
+{{ line | json }}:
+  test.nop
+{%- endfor %}

@@ -37,7 +37,7 @@ FACTS = formula_plan.Facts(
     salt_call="/usr/bin/salt-call", cron_here=True, is_cron_of_busybox=False,
     missing_devices={"clean": [], "announce": [], "sentinel": []},
     missing_directories=[], why_requirement_unmet="", croniter_here=True, found={}, textfile="",
-    pillar_textfile="", kept={}, sysctl={},
+    pillar_textfile="", kept={"sysctl": {}, "announce": {}}, sysctl={},
     thresholds={}, announce=[], conf={},
     sentinel=sentinel_unit.MinionFacts(
         booted=True, by_ssh=False, python="/opt/salt/bin/python3", code="c0de",

@@ -6,7 +6,8 @@ added to an interface that is already up. Checked pillar and plain facts in, a p
 ``arp_hygiene.announce`` applies. Standard library alone, no Salt.
 
 A plan is a dict: ``cron`` and ``service`` (lines of a file, or none), ``settings`` (``name``,
-``value``), ``sysctl`` (lines of the file that keeps them), ``skipped`` (a line each), ``former``
+``value``), ``sysctl`` (lines of the file that keeps them); a line each: ``skipped``, ``dropped``
+(settings that pillar no longer wants) and ``left`` (all that a removal leaves in force); ``former``
 (installed parts that are no longer wanted), ``idle`` (True: there is nothing to do).
 """
 
@@ -16,7 +17,7 @@ import os
 import shlex
 from typing import Any
 
-from . import job_files
+from . import job_files, kernel_settings
 
 FUNCTION = "arp.announce"
 PATHS = {
@@ -42,10 +43,11 @@ def installed() -> list[str]:
     return [part for part, path in PATHS.items() if os.path.lexists(path)]
 
 
-def empty() -> Plan:
-    """Return a plan that does nothing."""
-    names = "cron", "service", "settings", "sysctl", "skipped", "former"
-    return {"idle": True, **{name: [] for name in names}}
+def empty(kept: dict[str, str]) -> Plan:
+    """Return a plan that does nothing. kept: setting to value, in our present file of settings."""
+    names = "cron", "service", "settings", "sysctl", "skipped", "dropped", "former"
+    left = kernel_settings.still_in_force(kept, [])
+    return {"idle": True, "left": left, **{name: [] for name in names}}
 
 
 def plan(
@@ -55,9 +57,10 @@ def plan(
     why_unwritable: dict[str, str],
     installed_parts: list[str],
     missing_devices: list[str],
+    kept: dict[str, str],
 ) -> Plan:
     """Return what to do. command: one announcement. why_unwritable: setting to reason."""
-    result = empty()
+    result = empty(kept)
     if backend == "cron":
         result["cron"] = _cron_lines(command, announce["wait"])
     elif backend == "systemd":
@@ -81,8 +84,9 @@ def plan(
     ]
     lines = [f"{each['name']} = {each['value']}" for each in result["settings"]]
     result["sysctl"] = [job_files.HEAD, *lines] if lines else []
+    result["dropped"] = kernel_settings.still_in_force(kept, result["settings"])
     result["former"] = [part for part in installed_parts if not result[part]]
-    result["idle"] = not any(each for name, each in result.items() if name != "idle")
+    result["idle"] = not any(each for name, each in result.items() if name not in ("idle", "left"))
     return result
 
 

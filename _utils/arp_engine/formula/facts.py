@@ -258,6 +258,16 @@ def kernel_settings(names: Iterable[str]) -> dict[str, str]:
     }
 
 
+def kept_settings(path: str) -> dict[str, str]:
+    """Return the kernel settings in our file of them, by name; none where there is no file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            pairs = (line.split(" = ", 1) for line in file.read().splitlines() if " = " in line)
+            return {name: value for name, value in pairs if not name.startswith("#")}
+    except FileNotFoundError:
+        return {}
+
+
 def _unwritable(path: str) -> str:
     """Return why a kernel setting cannot be written here, or nothing."""
     if os.access(path, os.W_OK):

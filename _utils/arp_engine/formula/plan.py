@@ -70,7 +70,7 @@ class Facts(NamedTuple):
     found: dict[str, bool]  # part of the formula -> it is installed
     textfile: str  # the metrics file that runs have written, or empty
     pillar_textfile: str  # the one in the directory that pillar names, or empty
-    kept: dict[str, str]  # setting -> value, in our present file of settings
+    kept: dict[str, dict[str, str]]  # part -> setting -> value, in our present file of settings
     # family -> "default" or a device -> key -> why it cannot be written (empty: it can)
     sysctl: dict[str, dict[str, dict[str, str]]]
     thresholds: dict[str, dict[str, int]]  # family -> key -> table limit in force
@@ -95,9 +95,16 @@ def paths(config_dir: str, root_dir: str) -> dict[str, str]:
 
 
 def refused(
-    reason: str, places: dict[str, str], found: dict[str, bool], kept: dict[str, str]
+    reason: str,
+    places: dict[str, str],
+    found: dict[str, bool],
+    kept: dict[str, dict[str, str]],
+    sentinel: Plan,
 ) -> Plan:
-    """Return the plan for an invalid pillar: what is installed can still be removed."""
+    """Return the plan for an invalid pillar: what is installed can still be removed.
+
+    sentinel: its plan where none is wanted.
+    """
     return {
         "refused": reason,
         "idle": False,
@@ -115,10 +122,10 @@ def refused(
             "lines": [],
             "skipped": [],
             "dropped": [],
-            "left": kernel_settings.still_in_force(kept, []),
+            "left": kernel_settings.still_in_force(kept["sysctl"], []),
         },
-        "announce": boot.empty(),
-        "sentinel": sentinel_unit.empty(),
+        "announce": boot.empty(kept["announce"]),
+        "sentinel": sentinel,
         "waiting": "",
     }
 
@@ -131,9 +138,10 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     is_another = facts.pillar_textfile != facts.textfile
     places["pillar_textfile"] = facts.pillar_textfile if is_another else ""
     settings = kernel_settings.plan(checked.sysctl, facts.sysctl)
-    settings["dropped"] = kernel_settings.still_in_force(facts.kept, settings["settings"])
-    settings["left"] = kernel_settings.still_in_force(facts.kept, [])
+    settings["dropped"] = kernel_settings.still_in_force(facts.kept["sysctl"], settings["settings"])
+    settings["left"] = kernel_settings.still_in_force(facts.kept["sysctl"], [])
     requirement = _requirement(checked)
+    sentinel = sentinel_unit.plan(checked.sentinel, facts.sentinel)
     wanted = {
         checked.backend: checked.backend != "none",
         "script": checked.backend in ("cron", "systemd"),
@@ -148,7 +156,7 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     former = [part for part in facts.found if part in ours and not wanted.get(part)]
     absent = facts.missing_devices["sentinel"]
     return {
-        **refused("", places, facts.found, facts.kept),
+        **refused("", places, facts.found, facts.kept, sentinel),
         "idle": not (requirement or former or checked.sysctl or any(wanted.values())),
         "backend": checked.backend,
         "former": former,
@@ -158,7 +166,6 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
         "require": [{"id": each["id"]} for each in requirement],
         "sysctl": settings,
         "announce": _announce(checked, facts),
-        "sentinel": sentinel_unit.plan(checked.sentinel, facts.sentinel),
         "waiting": f"the sentinel {messages.waits_for(absent)}" if absent else "",
     }
 
@@ -196,6 +203,7 @@ def _announce(checked: pillar.Checked, facts: Facts) -> Plan:
         facts.conf,
         facts.announce,
         facts.missing_devices["announce"],
+        facts.kept["announce"],
     )
 
 

@@ -68,8 +68,24 @@ def test_announcement_is_applied_once_and_removed(apply):
     assert line.startswith("@reboot root sleep 30; out=$(")
     assert not CRON.exists(), "a worker's table is not cleaned"
     assert not apply(tree(), SLS).changed
-    assert not apply(sls="arp_hygiene.remove", tree={"requirement": NO_PIP}).failed
+    done = apply(sls="arp_hygiene.remove", tree={"requirement": NO_PIP})
+    assert not done.failed
     assert everything() == before
+    assert live() == ["1", "1"]
+    assert set(STAY) <= set(done.states)
+
+
+STAY = [
+    "still in force until the next boot: net.ipv4.conf.all.arp_notify = 1",
+    "still in force until the next boot: net.ipv6.conf.all.ndisc_notify = 1",
+]
+
+
+def test_invalid_pillar_hides_no_setting_that_stays_in_force(apply):
+    apply(tree(), SLS)
+    done = apply(tree("often"), "arp_hygiene.remove")
+    assert not done.failed
+    assert set(STAY) <= set(done.states)
 
 
 def test_database_part_leaves_the_announcement_alone(apply):
@@ -168,6 +184,7 @@ def test_new_backend_removes_the_former_file(apply):
     apply(tree(), SLS)
     done = apply(tree("none", notify=False), SLS)
     assert not done.failed
+    assert set(STAY) <= set(done.states)
     assert not CRON_FILE.exists()
     assert not KEPT.exists()
     assert list(apply(tree("none", notify=False), SLS).states) == [

@@ -128,6 +128,18 @@ def test_minion_service_restarts_after_the_state_run(apply, engine, restarts):
     assert not restarts.exists()
 
 
+@NEEDS_SYSTEMCTL
+def test_invalid_pillar_does_not_hide_the_minions_service(apply, engine, restarts):
+    assert not apply(tree()).failed
+    words = [str(BIN / "salt-call"), "--local", "-c", "/etc/salt", "--out=json"]
+    pillar = f"pillar={json.dumps({'arp_hygiene': tree('nonsense')})}"
+    run = [*words, "state.apply", "arp_hygiene.remove", pillar, "test=True"]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    states = {state["__id__"] for state in json.loads(done.stdout)["local"].values()}
+    assert "the minion restarts after this state run" in states
+    assert BY_HAND not in states
+
+
 @pytest.mark.parametrize("bad", ["yes", {"rate": 0}, {"as": "service"}, {"dev": "a b"}], ids=str)
 def test_bad_option_is_one_line_and_changes_nothing(apply, engine, bad):
     before = everything()

@@ -22,7 +22,7 @@ FACTS = formula_plan.Facts(
     found={},
     textfile="",
     pillar_textfile="",
-    kept={},
+    kept={"sysctl": {}, "announce": {}},
     sysctl={},
     thresholds={},
     announce=[],
@@ -125,11 +125,12 @@ def test_dropped_setting_is_reported_as_in_force(plan):
     """In the run that drops it, and in a removal, whatever the pillar has become."""
     kept = {"net.ipv4.neigh.default.mcast_resolicit": "3", "net.ipv4.neigh.default.locktime": "0"}
     here = {"ipv4": {"default": {"mcast_resolicit": ""}}}
+    kept = {"sysctl": kept, "announce": {}}
     told = plan({"sysctl": {"mcast_resolicit": 3}}, kept=kept, sysctl=here)
     line = "still in force until the next boot: net.ipv4.neigh.default.locktime = 0"
     assert told["sysctl"]["dropped"] == [line]
     assert len(told["sysctl"]["left"]) == 2, "a removal leaves both"
-    assert line in formula_plan.refused("why", {}, {}, kept)["sysctl"]["left"]
+    assert line in formula_plan.refused("why", {}, {}, kept, {})["sysctl"]["left"]
 
 
 def test_textfile_stays_while_pillar_names_its_directory(plan):
@@ -191,7 +192,8 @@ def test_unsatisfiable_pillar_is_one_line(plan, tree, facts, line):
 
 
 def test_every_plan_has_the_same_keys_and_the_docstring_names_them(plan):
-    refused = formula_plan.refused("why", formula_plan.paths("/etc/salt", "/"), {}, {})
+    places = formula_plan.paths("/etc/salt", "/")
+    refused = formula_plan.refused("why", places, {}, FACTS.kept, {})
     assert set(refused) == set(plan())
     assert all(f"\n{key} " in formula_plan.__doc__ for key in refused)
 
