@@ -146,10 +146,11 @@ def _schedule_problems(backend, when, wait_s, history):
     """Return a line for each reason why the installed job does not run or leaves no trace."""
     paths, now = _paths(), time.time()
     last = history["last"]["at"] if history["last"] else 0
-    latest = [now - time.monotonic(), last, *_written("cron", "timer", "schedule")]
+    booted = now - time.monotonic()
+    latest = [booted, last, *_written("cron", "timer", "schedule")]
     problems = [facts.why_unrecordable(paths["record"])]
     latest = [at for at in latest if at < now + schedule.OVERDUE_S]  # not of a clock set back since
-    due = schedule.overdue(when, wait_s, max(latest), now)
+    due = schedule.overdue(when, wait_s, max(latest), now, booted)
     if due:
         problems.append(
             f"overdue: a run was due at {run_history.utc(due)} and none is recorded since: "

@@ -322,6 +322,8 @@ def _status(rows):
     )
     headline = f"PROBLEM: {problem}" if problem else f"no problem, last run {row['last'] or 'none'}"
     headline += "" if problem else f", {row['healed_7d']} healed in seven days"
+    if not problem and row["installed"] and not row["last"]:
+        headline = f"NO RUN YET, next {row['next'] or 'unknown'}"
     lines = _labelled((key, _cell(value)) for key, value in row.items() if key != "problem")
     return Shown(headline, lines, bool(problem))
 

@@ -242,12 +242,14 @@ def due_after(when: str, wait_s: int, last: float) -> float | None:
     return moment.timestamp() if moment else None
 
 
-def overdue(when: str, wait_s: int, last: float, now: float) -> float | None:
+def overdue(when: str, wait_s: int, last: float, now: float, booted: float) -> float | None:
     """Return when a run was due of which OVERDUE_S later there is no record; None: none is missing.
 
     last: when a run was recorded, the job installed or the machine booted, whatever was latest.
     """
     due = due_after(when, wait_s, last)
+    if when == "@reboot" and last <= booted:
+        due = booted + wait_s
     return due if due and now > due + OVERDUE_S else None
 
 

@@ -161,10 +161,19 @@ NOON = datetime.datetime(2026, 3, 1, 12, 0, 0).timestamp()
         ("0 3 * * *", 0, 16 * 3600, True),
         ("every 7 min", 60, 420 + 60 + 900, False),
         ("every 7 min", 60, 420 + 60 + 901, True),
-        ("@reboot", 0, 30 * 86400, False),
         ("", 0, 30 * 86400, False),
     ],
 )
 def test_run_without_record_is_overdue(when, wait_s, after_s, is_overdue):
-    due = schedule.overdue(when, wait_s, NOON, NOON + after_s)
+    due = schedule.overdue(when, wait_s, NOON, NOON + after_s, booted=NOON - 86400)
     assert (due is not None) is is_overdue
+
+
+@pytest.mark.parametrize(
+    ("last_s", "after_s", "is_overdue"),
+    [(0, 60 + 900, False), (0, 60 + 901, True), (5, 30 * 86400, False)],
+    ids=["still due", "never ran", "ran or was installed since"],
+)
+def test_run_after_boot_is_overdue(last_s, after_s, is_overdue):
+    due = schedule.overdue("@reboot", 60, NOON + last_s, NOON + after_s, booted=NOON)
+    assert due == (NOON + 60 if is_overdue else None)
