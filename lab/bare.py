@@ -25,6 +25,7 @@ PACKAGES = {
     "crond": "cronie",
     "arp": "net-tools",
     "ifconfig": "net-tools",
+    "pkill": "procps",
     "sysctl": "procps",
     "systemctl": "systemd",
     "systemd-analyze": "systemd",

@@ -10,13 +10,17 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
 import time
 
 import pytest
-from formula import BIN, CRON, NO_PIP, apply, caller, mounted, syslog, veth  # noqa: F401
+from conftest import Scene
+from formula import BIN, CRON, NO_PIP, REPO, apply, caller, mounted, syslog, veth  # noqa: F401
+
+from lab.bare import missing
 
 DEAD = "02:00:00:00:00:0a"
 
@@ -221,19 +225,24 @@ def salt_calls(config_dir):
     return found
 
 
-def test_sigterm_during_a_run_is_reported(installed, syslog):
-    """Salt's own answer to SIGTERM is exit code 0 and not a word."""
+def start():
+    """Start the installed line as cron would, and do not wait for it."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/root"}
+    words = ["/bin/sh", "-c", command()]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.fixture
+def in_its_middle(installed):
+    """A run that has asked once, and will ask again in 100 s; and the processes of its Salt."""
     config_dir = installed(clean={"rate": 0.01, "dev": "v.1"}).script.parent
     for words in ("link set v2 up", "link set v.1 up", "address add 192.0.2.1/24 dev v.1"):
         subprocess.run(["ip", *words.split()], check=True)
     for last in range(10, 14):
         neighbour(f"192.0.2.{last}")
-    environment = {"PATH": "/usr/bin:/bin", "HOME": "/root"}
-    run = subprocess.Popen(
-        ["/bin/sh", "-c", command()], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    run = start()
 
-    def asking():  # one question, and the next is due in 100 s: its packet socket is open
+    def asking():  # its packet socket is open
         return len(pathlib.Path("/proc/thread-self/net/packet").read_text().splitlines()) > 1
 
     deadline, begun = time.monotonic() + 30, set()
@@ -241,12 +250,44 @@ def test_sigterm_during_a_run_is_reported(installed, syslog):
         begun.update(salt_calls(config_dir))  # which Salt will soon have given other names
         assert time.monotonic() < deadline, "no run was ever in its middle"
         time.sleep(0.05)
+    return run, begun
+
+
+def test_sigterm_during_a_run_is_reported(in_its_middle, syslog):
+    """Salt's own answer to SIGTERM is exit code 0 and not a word."""
+    run, begun = in_its_middle
     for pid in begun:
         os.kill(pid, signal.SIGTERM)
     mail, _ = run.communicate(timeout=30)
     assert run.returncode == 143
     assert mail == "no result: stopped by a signal before it finished\n"
     assert syslog.lines() == [f"arp_hygiene: {mail.strip()}"]
+
+
+@pytest.fixture
+def stop():
+    """Return a function: the command of docs/upgrading.md for what cron has started."""
+    if reason := missing("pkill"):
+        pytest.skip(reason)
+    page = (REPO / "docs/upgrading.md").read_text(encoding="utf-8")
+    (words,) = re.findall(r"`(pkill .*?)`", page)
+    return lambda: subprocess.run(words, shell=True, check=True)
+
+
+def test_documented_command_stops_a_run_that_works(in_its_middle, stop):
+    run, begun = in_its_middle
+    stop()
+    assert run.communicate(timeout=30)[0].endswith("stopped by a signal before it finished\n")
+    Scene.until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in begun))
+
+
+def test_documented_command_stops_a_run_that_sleeps(installed, stop):
+    installed(schedule={"every": 60, "splay": 1800})
+    assert command().startswith("sleep ")
+    run = start()
+    stop()
+    assert run.wait(timeout=30) == -signal.SIGTERM
+    run.stdout.close()
 
 
 def test_failed_runs_leave_no_files(installed, syslog, caller):
