@@ -8,7 +8,7 @@ A host that rightly has a whole network (a pool of a load balancer) looks the sa
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from typing import NamedTuple
 
 from ..netlink import codec, rtnetlink, table_dump
@@ -60,7 +60,7 @@ def find(claims: Iterable[Claim], in_table: Collection[codec.Key], rate: float) 
 
 
 def unused(
-    interface: interface_facts.Interface | None, claim: Claim, used: Collection[codec.Key]
+    interface: interface_facts.Interface | None, claim: Claim, used: Container[codec.Key]
 ) -> list[bytes]:
     """Return addresses of the claim's network that stand in no table; none where it is small."""
     size = len(claim.dst)

@@ -145,7 +145,7 @@ class Actions:
             macs = self._cached_mac(doubt), next(iter(result.answers))
         is_moved, now = bool(change), self._clock()
         heal = former_holders.Heal(*macs, doubt.reason, not is_moved, is_learnt=is_moved)
-        if self._disputes.is_proxy(doubt.key[0], heal.old, now):
+        if self._disputes.is_proxy(doubt.key, heal.old, now):
             self._news.healed(doubt.key, heal)  # its answer would prove nothing
         else:
             self._tell_moved(doubt.key, self._former.begin(doubt.key, heal, now))
@@ -190,12 +190,12 @@ class Actions:
         self._news.changed(change)
 
     def tell_healed(self, doubt: Doubt, _cause: Any) -> None:
-        """A contested address was not healed, unless the holder got it then."""
+        """Tell a heal; a contested address was not healed, unless the holder got it then."""
         heal = doubt.heal
         assert heal
         is_holder = self._disputes.holder(doubt.key, self._clock()) in (b"", heal.new)
         if is_holder and not heal.is_told:
-            self._news.healed(doubt.key, heal)
+            self._claims.heal(doubt.key, heal)
 
     def tell_not_learnt(self, doubt: Doubt, _cause: Any) -> None:
         assert doubt.heal

@@ -20,7 +20,7 @@ from ..netlink import codec
 from ..packets.probe_schedule import ALONE, Schedule
 from ..resolve import deadlines, proxy, rate_limit
 from ..resolve.ask import ProbeResult, Question
-from . import disputes, neighbour_cache, telling
+from . import disputes, former_holders, neighbour_cache, telling
 
 SCANS_PER_S, MAX_SCANS = 2.0, 10  # of the whole cache: 10 ms each at 100,000 entries
 # SYNs can be forged, and to ask a claimant costs a frame of ours and one of the kernel (PROBE):
@@ -89,7 +89,9 @@ class Claims:
     def take(self, question: Question, result: ProbeResult) -> bool:
         """Take the answer to one of its questions; False where it is none."""
         if self.disputes.is_check(question):
-            for dispute in self.disputes.take(question, result, self._clock()):
+            questions, over = self.disputes.take(question, result, self._clock())
+            self._ask_check(questions)
+            for dispute in over:
                 self._tell(dispute)
             return True
         asked = self._asked.get(question[:2])
@@ -115,6 +117,16 @@ class Claims:
         if not self._is_checked(dispute):
             self._tell(dispute)
 
+    def heal(self, key: codec.Key, heal: former_holders.Heal) -> None:
+        """Tell a heal, unless the host that has the entry now is a proxy: it is asked first."""
+        dispute = disputes.Dispute(key, (heal.new,), heal.new, heal=heal)
+        if not self._is_checked(dispute):
+            self._tell(dispute)
+
+    def on_stop(self) -> list[tuple[codec.Key, former_holders.Heal]]:
+        """Stop asking; return the heals that were not told yet."""
+        return [(held.key, held.heal) for held in self.disputes.end_checks() if held.heal]
+
     def _may_be_proxy(self, key: codec.Key, mac: bytes) -> bool:
         """Tell whether a MAC stands for several addresses; seldom, as that looks at all entries."""
         now = self._clock()
@@ -126,13 +138,21 @@ class Claims:
     def _is_checked(self, dispute: disputes.Dispute) -> bool:
         """Ask a claimant for addresses that nobody has, if that can be done and is needed."""
         questions = self.disputes.check(dispute)
-        self._questions += [(question, proxy.ONE_FRAME) for question in questions or ()]
+        self._ask_check(questions or [])
         return questions is not None
+
+    def _ask_check(self, questions: list[Question]) -> None:
+        self._questions += [(question, proxy.ONE_FRAME) for question in questions]
 
     def _tell(self, dispute: disputes.Dispute) -> None:
         """Tell what is known of a claimant by now; a proxy gives the entry back to its holder."""
         key, mac = dispute.key, dispute.claimant
-        if self.disputes.is_proxy(key[0], mac, self._clock()):
+        is_proxy = self.disputes.is_proxy(key, mac, self._clock())
+        if dispute.heal and is_proxy:
+            self._news.proxied(key, dispute.heal)
+        elif dispute.heal:
+            self._news.healed(key, dispute.heal)
+        elif is_proxy:
             self.disputes.add(key, self._clock(), dispute.macs[0])
             self._news.duplicate(key, dispute.macs, mac)
             self._give_back(key, mac, dispute.macs[0])

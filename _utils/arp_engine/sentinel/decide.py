@@ -117,7 +117,7 @@ class Decider(actions.Actions):
         """
         key, former, now = change.key, mac_of(change.old), self._clock()
         holder = self._disputes.holder(key, now) or self._heard.holder(key, now)
-        if holder != former or self._disputes.is_proxy(key[0], former, now):
+        if holder != former or self._disputes.is_proxy(key, former, now):
             return False
         return self.may_be_probed(key)  # somebody else wrote a protected one
 
@@ -202,6 +202,8 @@ class Decider(actions.Actions):
         """Tell the changes whose former holders would have been asked again; none is lost."""
         for key in self._former.entries():
             self._tell_moved(key, self._former.end_all(key))
+        for key, heal in self._claims.on_stop():
+            self._tell_moved(key, [heal])
 
     def on_probe_result(self, question: Question, result: ProbeResult) -> None:
         """Compare what the wire says with what the table has by now."""

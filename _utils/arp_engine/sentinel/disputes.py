@@ -14,12 +14,13 @@ from ..netlink.codec import Key
 from ..packets.probe_schedule import FAST, PATIENT, Schedule
 from ..resolve import look_back, proxy
 from ..resolve.ask import ProbeResult, Question
+from .former_holders import Heal
 
 PROXY_S = 300.0  # for so long a proxy is remembered
 MAX_PROXIES = 64
-MAX_CHECKS = 64  # at a time
+MAX_CHECKS = 256  # at a time
 
-Host = tuple[int, bytes]  # device and MAC
+Host = tuple[int, int, bytes]  # device, length of the addresses that it was asked for, MAC
 
 
 class Dispute(NamedTuple):
@@ -29,14 +30,15 @@ class Dispute(NamedTuple):
     macs: tuple[bytes, ...]
     claimant: bytes  # of these the one that took the entry from its holder, or keeps it from it
     is_answered: bool = False  # the claimant has answered for the address
+    heal: Heal | None = None  # of that address: told unless the claimant is a proxy
 
 
 class Check:
-    """A claimant that is being asked for addresses nobody has."""
+    """A claimant that is being asked for addresses nobody has, one after the other."""
 
-    def __init__(self, unanswered: set[Key], disputes: list[Dispute]) -> None:
-        self.unanswered, self.disputes = unanswered, disputes
-        self.is_proxy = True  # until one of them is not answered for
+    def __init__(self, unused: list[bytes], dispute: Dispute) -> None:
+        self.asked, *self.unasked = unused
+        self.disputes = [dispute]
 
 
 class Disputes:
@@ -53,7 +55,8 @@ class Disputes:
         """Return how to ask about an address."""
         while self._proxies and next(iter(self._proxies.values())) <= now:
             self._proxies.popitem(last=False)
-        has_proxy = any(ifindex == key[0] for ifindex, _mac in self._proxies)
+        link = key[0], len(key[1])
+        has_proxy = any(host[:2] == link for host in self._proxies)
         return self._contested.schedule(key, now, PATIENT if has_proxy else FAST)
 
     def add(self, key: Key, now: float, holder: bytes) -> bool:
@@ -68,14 +71,17 @@ class Disputes:
         """Tell whether two hosts answer for an address."""
         return self._contested.schedule(key, now, FAST) is not FAST
 
-    def is_proxy(self, ifindex: int, mac: bytes, now: float) -> bool:
-        """Tell whether a host is known to answer for addresses nobody has."""
-        return self._proxies.get((ifindex, mac), now) > now
+    def is_proxy(self, key: Key, mac: bytes, now: float) -> bool:
+        """Tell whether a host is known to answer for addresses nobody has, like this one."""
+        return self._proxies.get(_host(key, mac), now) > now
 
     def check(self, dispute: Dispute) -> list[Question] | None:
-        """Hold a dispute while its claimant is asked; None: it cannot be, or need not be."""
+        """Hold a dispute while its claimant is asked; None: it cannot be, or need not be.
+
+        Empty while the claimant is already asked.
+        """
         ifindex, dst = dispute.key
-        host = ifindex, dispute.claimant
+        host = _host(dispute.key, dispute.claimant)
         if host in self._checks:
             self._checks[host].disputes.append(dispute)
             return []
@@ -84,26 +90,40 @@ class Disputes:
         unused = self._unused(proxy.Claim(ifindex, dst, dispute.claimant))
         if not unused:
             return None
-        self._checks[host] = Check({(ifindex, address) for address in unused}, [dispute])
-        return [Question(ifindex, address, dispute.claimant) for address in unused]
+        self._checks[host] = Check(unused, dispute)
+        return [Question(ifindex, unused[0], dispute.claimant)]
 
     def is_check(self, question: Question) -> bool:
         """Tell whether a question is one of a check."""
-        check = self._checks.get((question.ifindex, question.mac))
-        return bool(check) and question[:2] in check.unanswered
+        check = self._checks.get(_host(question[:2], question.mac))
+        return bool(check) and question.dst == check.asked
 
-    def take(self, question: Question, result: ProbeResult, now: float) -> list[Dispute]:
-        """Take the answer to one question of a check; return its disputes once it is over."""
-        host = question.ifindex, question.mac
-        check = self._checks[host]
-        check.unanswered.discard(question[:2])
-        check.is_proxy &= question.mac in result.answers
-        if check.unanswered:
-            return []
+    def take(
+        self, question: Question, result: ProbeResult, now: float
+    ) -> tuple[list[Question], list[Dispute]]:
+        """Take the answer to a question of a check; return the next one, or all its disputes.
+
+        A host that is silent is not asked for a second address.
+        """
+        host = _host(question[:2], question.mac)
+        check, is_answered = self._checks[host], question.mac in result.answers
+        if is_answered and check.unasked:
+            check.asked = check.unasked.pop()
+            return [question._replace(dst=check.asked)], []
         del self._checks[host]
-        if check.is_proxy:
+        if is_answered:
             self._proxies.pop(host, None)
             self._proxies[host] = now + PROXY_S
             if len(self._proxies) > MAX_PROXIES:
                 self._proxies.popitem(last=False)
-        return check.disputes
+        return [], check.disputes
+
+    def end_checks(self) -> list[Dispute]:
+        """Stop asking; return the disputes that were held meanwhile."""
+        held = [dispute for check in self._checks.values() for dispute in check.disputes]
+        self._checks.clear()
+        return held
+
+
+def _host(key: Key, mac: bytes) -> Host:
+    return key[0], len(key[1]), mac

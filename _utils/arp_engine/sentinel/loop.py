@@ -339,8 +339,7 @@ class _Session:
 
     def _unused(self, claim: proxy.Claim) -> list[bytes]:
         """Return addresses of a claim's network that nobody has."""
-        in_table = {entry.key for entry in self._cache.entries()}
-        return proxy.unused(self._asker.interface(claim.ifindex), claim, in_table)
+        return proxy.unused(self._asker.interface(claim.ifindex), claim, self._cache)
 
     def _table(self) -> view.TableView:
         """Return the kernel's table; a selected device need not exist."""

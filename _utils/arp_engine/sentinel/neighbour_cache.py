@@ -45,6 +45,9 @@ class NeighbourCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: codec.Key) -> bool:
+        return key in self._entries
+
     def get(self, key: codec.Key) -> codec.Entry | None:
         """Return one entry."""
         return self._entries.get(key)

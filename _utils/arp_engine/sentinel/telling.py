@@ -93,6 +93,16 @@ class News:
             text += f"two hosts have it, or one with two NICs: run arp.diagnose {ip}"
         self._tell(EventKind.DUPLICATE, key, text, **facts)
 
+    def proxied(self, key: codec.Key, heal: former_holders.Heal) -> None:
+        """A proxy has the entry of a host that is silent: nobody knows whether that is right."""
+        new, old = heal.new.hex(":"), heal.old.hex(":")
+        text = (
+            f"{old} -> {new}, but {new} is a proxy, it answers for addresses that nobody has; "
+            f"{old} is silent, and packets to the address go to the proxy: run arp.diagnose "
+            f"{codec.address(key[1])}"
+        )
+        self._tell(EventKind.DUPLICATE, key, text, answers=[heal.new], proxy=heal.new)
+
     def disagreement(self, key: codec.Key, cached: bytes, answers: Iterable[bytes]) -> None:
         text = (
             f"still wrong: {_all(answers)} answers, but the kernel keeps {cached.hex(':')} "

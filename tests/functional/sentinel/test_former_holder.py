@@ -82,6 +82,23 @@ def test_a_healed_holder_that_pauses_during_the_look_back_has_its_entry_back(
 
 
 @PAIR
+def test_a_proxy_that_has_the_entry_of_a_dead_host_is_not_told_as_a_heal(
+    scene, wire, guard, address
+):
+    scene.add(address, "reachable", DEAD)
+    begun = guard()
+
+    def respond(asked, to_all, _number):
+        return [answer(asked, OTHER)] if to_all or wire.asked_mac == OTHER else []
+
+    with wire.answering(respond):
+        wire.say(syn(address, OTHER))
+        [line] = begun.until("duplicate")
+    assert f"{DEAD} -> {OTHER}, but {OTHER} is a proxy" in line
+    assert not begun.told("healed")
+
+
+@PAIR
 def test_a_holder_that_a_late_twin_displaces_has_its_entry_back(scene, wire, guard, address):
     """Both answer one broadcast, the twin when the question is over."""
     scene.add(address, "reachable", BORN)

@@ -120,3 +120,36 @@ def test_another_change_after_a_probe_is_not_ours(broadcasts, later_s):
     scene.now += later_s
     scene.set(key, NEW)
     assert (scene.state(), scene.said) == (CLEAR, ["changed"])
+
+
+@pytest.mark.parametrize("answered", [2, 1, 0])
+def test_a_proxy_that_has_the_entry_of_a_silent_host_is_not_told_as_a_heal(answered):
+    """One address that it answers for may be its own."""
+    scene = Scene()
+    scene.unused = [b"\1\1\1\1", b"\1\1\1\2"]
+    heal(scene)
+    scene.now = 9.9
+    while scene.now < 12 and not scene.said:
+        scene.now = max(scene.now, scene.decider.next_due())
+        question = scene.turn()
+        is_check = question and question.dst in scene.unused
+        if is_check:
+            is_proxy = scene.unused.index(question.dst) < answered
+            scene.result(question[:2], *[NEW] * is_proxy)
+        elif question:
+            scene.now += 0.4
+            scene.result(question[:2])
+    assert scene.said == ["duplicate" if answered == 2 else "healed"]
+    assert scene.facts.get("proxy") == (NEW.hex(":") if answered == 2 else None)
+    assert not scene.turn()
+
+
+def test_a_stop_tells_a_heal_whose_new_host_is_being_asked_as_a_change():
+    scene = Scene()
+    scene.unused = [b"\1\1\1\1"]
+    heal(scene)
+    scene.look_back()
+    assert scene.said == []
+    scene.decider.on_stop()
+    scene.decider.on_stop()
+    assert scene.said == ["changed"]
