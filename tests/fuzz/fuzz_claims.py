@@ -280,7 +280,8 @@ ANSWERS = {
                        "warnings": [], "totals": {"healed": 1}},
     "arp.diagnose": {"verdict": "right", "sentence": "It is.", "cure": "", "judged": IPS[0],
                      "witnesses": {}, "entry": None, "entry_after": None, "asked": {"unicast": 1},
-                     "answers_ms": {MACS[0]: 1.5}},
+                     "answers_ms": {MACS[0]: 1.5}, "kept_alive_by": ""},
+    "healed": [{**ROW, "at": "", "by": "flush", "ip": "413 entries", "new": ""}],
     "status": [{"installed": "cron", "last": "", "problem": "", "healed_7d": 1, "sentinel": "",
                 "said": ""}],
 }  # fmt: skip

@@ -18,7 +18,7 @@ from . import drill
 from .namespaces import NotPossible
 
 TIMEOUT_S = 30.0  # it takes about three seconds
-BY_HAND = ("PERMANENT", "NOARP")  # owners whose entries neither traffic nor a daemon changes
+BY_HAND = ("PERMANENT", "NOARP")  # owners whose entries no traffic changes
 PACKAGE = Path(__file__).resolve().parents[1]
 #: The caller's own import path, ours last: beside a synced engine may lie anybody's modules.
 CODE = (

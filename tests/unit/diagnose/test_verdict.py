@@ -129,7 +129,7 @@ def test_full_table_beside_a_silent_host_has_the_command_that_enlarges_it():
     ],
     ids=["duplicate", "silent but confirmed", "still wrong", "owned", "proxy", "cannot be asked"],
 )
-def test_full_table_beside_a_verdict_with_an_act_of_its_own_gives_no_command(evidence):
+def test_full_table_leaves_other_verdicts_their_act(evidence):
     found = verdict.verdict(replace(evidence, load=FULL_NOW))
     assert "The neighbour table is full" in found.sentence
     assert found.cure == ""

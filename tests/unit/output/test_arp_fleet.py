@@ -92,3 +92,9 @@ def test_unusual_answer_is_shown_whole_and_harmless(show, answer, columns):
     assert all(char.isprintable() for char in text.replace("\n", ""))
     for said in ["10.0.1.90", "10.0.1.91", "10.0.1.92", "such role", "KeyError", "db2", "2 wrong"]:
         assert (said in str(answer)) <= (said in text), said
+
+
+def test_answer_without_a_job_id_is_a_table_all_the_same(show):
+    text = show({"summary": ["1 wrong"], "wrong": [ROW]}, 80)
+    assert text.splitlines()[0] == "1 wrong"
+    assert text.endswith("jid unknown")
