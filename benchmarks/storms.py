@@ -7,6 +7,7 @@ whole fleets, as numbers of failed connections.
 """
 
 import contextlib
+import itertools
 import socket
 import struct
 import sys
@@ -38,6 +39,8 @@ from lab.bare import missing
 from lab.machines import refuse_outside
 
 PATIENCE_S, EVERY_S = 1.0, 2.0
+FORGED = [*itertools.product(("living", "dead", "unknown"), (PORT, CLOSED), (4, 6))]
+FORGED_BEFORE = {(300, "living", PORT, 4): "8 of 8", (50_000, "living", PORT, 4): "0 of 80"}
 PAUSE_S = 0.05  # between two new workers
 POOL = 5500  # the port of pooled connections
 PROTECTED = "10.64.0.0"  # entries that are not ours begin here
@@ -301,13 +304,11 @@ def rows(is_quick):
         yield from rack(50 if is_quick else 200, family, "12 of 12" if family == 4 else "")
     if not is_quick:
         yield from rack(900, 4, "")
-    for rate in (300, 50_000):
-        yield forged(rate, "living", PORT, 4, "8 of 8" if rate == 300 else "0 of 80")
-        yield forged(rate, "living", CLOSED, 6, "")
-        yield forged(rate, "dead", PORT, 4, "")
-        yield forged(rate, "unknown", PORT, 6, "")
-        if is_quick:
-            return
+    rates, kinds = ((300,), FORGED[::4]) if is_quick else ((300, 50_000), FORGED)
+    for rate, kind in itertools.product(rates, kinds):
+        yield forged(rate, *kind, FORGED_BEFORE.get((rate, *kind), ""))
+    if is_quick:
+        return
     yield healthy(8_000, 1_100, "3 of 8", cpu_goal=5)
     yield healthy(20_000, 1_100, "3 of 5")
     yield healthy(8_000, 100_000, "")
