@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import files, run_history
+from . import files, heal_log, run_history
 from . import metrics as reporting_metrics
 
 SYSLOG, SYSLOG_TAG = "/dev/log", "arp_hygiene"
@@ -62,8 +62,13 @@ def _is_syslog_read() -> bool:
 
 
 def read_history(directory: str) -> tuple[run_history.History, str]:
-    """Return the run history, and why it is empty where it should not be (empty text: no error)."""
-    path = os.path.join(directory, HISTORY)
+    """Return the run history, and why it is not whole (empty text: it is)."""
+    rows, lost = heal_log.read(directory)  # before what takes them over: none is missed between
+    history, problem = _read_file(os.path.join(directory, HISTORY))
+    return run_history.with_heals(history, rows), "; ".join(filter(None, [problem, lost]))
+
+
+def _read_file(path: str) -> tuple[run_history.History, str]:
     try:
         with open(path, encoding="utf-8") as file:
             return run_history.parse(file.read()), ""
@@ -97,13 +102,22 @@ def record_heals(directory: str, now: float, by: str, healed: list[run_history.R
     """
     if not healed or _is_recorded_by_caller.get():
         return []
-    rows = run_history.heal_rows(healed, by, now)
+    try:
+        with _locked(directory):
+            size = heal_log.append(directory, run_history.heal_rows(healed, by, now))
+    except OSError as error:
+        path = os.path.join(directory, heal_log.NAME)
+        return [f"cannot write {path} ({error.strerror}): the run history lacks heals by {by}"]
+    return _take_over(directory, now) if size > heal_log.MAX_BYTES else []
 
-    def add(history: run_history.History) -> run_history.History:
-        recent = {**history, "heals": run_history.recent_heals(history, now)}
-        return run_history.with_heals(recent, rows)
 
-    return _update(directory, add, f"heals by {by}")[1]
+def _take_over(directory: str, now: float) -> list[str]:
+    """Put the heals that were appended into the run history; no scheduled run may ever do it."""
+
+    def recent(history: run_history.History) -> run_history.History:
+        return {**history, "heals": run_history.recent_heals(history, now)}
+
+    return _update(directory, recent, f"what {heal_log.NAME} holds")[1]
 
 
 @contextlib.contextmanager
@@ -124,6 +138,7 @@ def _update(
             former, problem = read_history(directory)
             history = change(former)
             _write_history(directory, history)
+            heal_log.remove(directory)
         return history, [problem] if problem else []
     except OSError as error:
         path = os.path.join(directory, HISTORY)

@@ -1,8 +1,8 @@
 """A heal by hand or by the master is in arp_hygiene.healed: real tables, Salt's real loaders."""
 
 import contextlib
-import errno
 import os
+import subprocess
 
 import pytest
 import salt.utils.ctx
@@ -125,29 +125,30 @@ def test_heal_that_cannot_be_recorded_is_a_warning(arp, hygiene, outage, functio
     finally:
         hygiene.record.unlink()
     assert done["warnings"][-1] == (
-        f"cannot write {hygiene.record}/memory.json (File exists): "
+        f"cannot write {hygiene.record}/heals.jsonl (File exists): "
         f"the run history lacks heals by {function}"
     )
     assert f"{IP} db0 {DEAD}" not in str(outage.table()), "it was healed all the same"
 
 
-def test_full_disk_during_a_heal_is_a_warning(arp, hygiene, outage, monkeypatch):
-    from arp_engine.reporting import files  # as loaded now
-
-    def full(path, *_):
-        raise OSError(errno.ENOSPC, "No space left on device", path)
-
-    monkeypatch.setattr(files, "write_atomically", full)
-    [line] = arp.revalidate(IP)["warnings"]
+def test_full_disk_during_a_heal_is_a_warning(arp, hygiene, outage):
+    hygiene.record.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", hygiene.record], check=True)
+    try:
+        (hygiene.record / "memory.json").write_text("{" * 4096)
+        [line] = arp.revalidate(IP)["warnings"]
+    finally:
+        subprocess.run(["umount", hygiene.record], check=True)
     assert "(No space left on device): the run history lacks heals by revalidate" in line
 
 
 def test_corrupt_history_is_said_and_the_heal_recorded(arp, hygiene, outage):
     hygiene.record.mkdir(parents=True)
     (hygiene.record / "memory.json").write_text("[" * 100_000)
-    [line] = arp.revalidate(IP)["warnings"]
-    assert line.endswith("memory.json (corrupt); starting with an empty run history")
+    assert not arp.revalidate(IP).get("warnings")
     assert on_record(hygiene) == [{**ROW, "by": "revalidate"}]
+    problem = hygiene.status()[0]["problem"]
+    assert "memory.json (corrupt); starting with an empty run history" in problem
 
 
 def test_history_belongs_to_the_owner_of_its_directory(arp, hygiene, outage):
@@ -155,5 +156,5 @@ def test_history_belongs_to_the_owner_of_its_directory(arp, hygiene, outage):
     hygiene.record.mkdir(parents=True)
     os.chown(hygiene.record, 65534, 65534)
     arp.revalidate(IP)
-    there = (hygiene.record / "memory.json").stat()
+    there = (hygiene.record / "heals.jsonl").stat()
     assert (there.st_uid, there.st_gid, there.st_mode & 0o777) == (65534, 65534, 0o640)
