@@ -29,6 +29,9 @@ UNREAD = (
 )
 RATE_PPS = 1000  # as many as a receiver's backlog holds
 
+#: Indexes of devices, and networks; None: all.
+Selection = tuple[Collection[int] | None, Collection[selectors.Network] | None]
+
 
 class OwnAddress(NamedTuple):
     """One of our own addresses, its device, and why it is not announced (empty: it is)."""
@@ -109,6 +112,8 @@ class Announcer:
         self._interfaces = interfaces.Interfaces()
         self._ports: dict[int, packet_socket.ProbeSocket] = {}
         self._bucket, self._sleep = rate_limit.TokenBucket(RATE_PPS), sleep
+        self._selection: Selection = None, None
+        self._now: dict[tuple[bytes, int], OwnAddress] = {}  # by address and device
 
     def __enter__(self) -> "Announcer":
         """Return it."""
@@ -138,21 +143,22 @@ class Announcer:
         self, ifindexes: Collection[int] | None, ip: Collection[selectors.Network] | None
     ) -> list[OwnAddress]:
         """Return our own addresses that are selected, as they are now."""
-        found, now = list[OwnAddress](), time.monotonic()
+        self._selection = ifindexes, ip
+        return self._read(since=time.monotonic())
+
+    def _read(self, since: float | None = None) -> list[OwnAddress]:
+        """Read the selected addresses; devices that were read before ``since`` are read again."""
+        found, (ifindexes, ip) = list[OwnAddress](), self._selection
         indexes = [ifindex for _name, ifindex in sorted(self._interfaces.names().items())]
-        devices = [d for i in indexes if (d := self._interfaces.get(i, since=now))]
+        devices = [d for i in indexes if (d := self._interfaces.get(i, since))]
         rules = announce_rules.Rules(devices, ifindexes, ip)
         for device in devices:
             for address in device.addresses:
                 if ip is None or any(ipaddress.ip_address(address.ip) in net for net in ip):
                     for speaker, why in rules.speakers(device, address):
                         found.append(OwnAddress(address.ip, speaker, why))
+        self._now = {(own.ip, own.device.ifindex): own for own in found}
         return found
-
-    def _is_still_ours(self, own: OwnAddress) -> bool:
-        """Tell whether any device of ours still has an address."""
-        indexes = self._interfaces.names().values()
-        return any((d := self._interfaces.get(ifindex)) and d.owns(own.ip) for ifindex in indexes)
 
     def send(self, own: OwnAddress) -> str:
         """Announce one address once; return why it could not be, or an empty string."""
@@ -164,12 +170,12 @@ class Announcer:
                 while (pause_s := self._bucket.due(time.monotonic()) - time.monotonic()) > 0:
                     self._sleep(pause_s)
                 self._bucket.spend(1, time.monotonic())
-                if self._interfaces.follow():  # our MAC may have changed, or the address moved away
-                    now = self._interfaces.get(own.device.ifindex)
-                    if not now or not self._is_still_ours(own):
-                        return "no longer an address of this machine"
-                    own = own._replace(device=now)
-                self._ports[family].send(own.device.name, *own.packet(number))
+                if self._interfaces.follow():  # our MAC may have changed, or an address moved away
+                    self._read()
+                now = self._now.get((own.ip, own.device.ifindex))
+                if not now or now.why_not:
+                    return now.why_not if now else "no longer an address of this device"
+                self._ports[family].send(now.device.name, *now.packet(number))
         except OSError as error:
             why = packet_socket.reason(error)
             if isinstance(error, PermissionError):
