@@ -17,7 +17,7 @@ from typing import Any
 
 from ..netlink import codec, links, nf_tables, route, rtnetlink, table_dump
 from ..netlink.constants import IFF_UP, NOARP, PERMANENT, TICKS
-from ..resolve import look_back, look_back_run, nud_probe, proxy
+from ..resolve import look_back, look_back_run, nud_probe, proxied, proxy
 from ..resolve.ask import ProbeResult, Question, ask
 from ..resolve.interface_facts import is_link_local
 from ..table import answer, ownership, parse, view
@@ -195,7 +195,7 @@ class _Diagnosis:
             answers = _fastest(results)
             after = self._settled(answers)
         proxies = self._proxies(answers, cached_mac)
-        after = self._give_back(cached_mac, after, answers, proxies, began)
+        after = self._give_back(before, after, answers, proxies, began)
         seen = replace(
             seen,
             asked_s=time.monotonic() - began,
@@ -258,7 +258,7 @@ class _Diagnosis:
 
     def _give_back(
         self,
-        cached_mac: bytes,
+        before: codec.Entry | None,
         after: codec.Entry | None,
         answers: dict[bytes, float],
         proxies: set[bytes],
@@ -266,12 +266,15 @@ class _Diagnosis:
     ) -> codec.Entry | None:
         """Give an entry that our question has moved, or that a proxy has, to its living holder.
 
-        Asks that host alone, and adds its answer; returns the entry as it is then.
+        Asks that host alone, and adds its answer; returns the entry as it is then. A router's own
+        address is the proxy's.
         """
         if not after or self._owner(after):
             return after
+        cached_mac = before.mac if before else b""
         hosts = [mac for mac in answers if mac not in proxies]
-        if cached_mac and cached_mac not in proxies:
+        is_own = bool(before and cached_mac in proxies and proxied.routers([before]))
+        if cached_mac and (cached_mac not in proxies or is_own):
             holder = cached_mac
         elif proxies and len(hosts) == 1:
             [holder] = hosts

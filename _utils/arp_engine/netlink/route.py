@@ -1,9 +1,11 @@
 """The kernel's route to an address: device, next hop, source; or why no neighbour is involved."""
 
 import errno
+import itertools
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pyroute2.netlink.rtnl import RTM_GETROUTE
@@ -43,6 +45,8 @@ REFUSALS = {
     errno.EACCES: NO_NEIGHBOUR[8],
     errno.EINVAL: NO_NEIGHBOUR[6],
 }
+
+MAX_ROUTE_CHUNKS = 256  # of some 300 routes each
 
 _RTMSG = struct.Struct("=BBB4xBI")  # of struct rtmsg: family, dst_len, src_len, type, flags
 _RTNEXTHOP = struct.Struct("=H2xi")  # of struct rtnexthop: rtnh_len, rtnh_ifindex
@@ -105,15 +109,25 @@ def next_hops(
         answer = channel.request(RTM_GETROUTE, 0, body)
     except OSError:  # the route has just gone
         return hops
-    message = codec.first(answer)
-    multipath = codec.values(message, codec.HEADER.size + _RTMSG.size).get(RTA_MULTIPATH, b"")
-    at = 0
-    while at < len(multipath):
-        size, hop_ifindex = codec.unpack(_RTNEXTHOP, multipath, at)
-        gateway = _gateway(codec.values(multipath, at + _RTNEXTHOP.size, at + size))
-        hops.add((hop_ifindex, gateway or dst))
-        at += codec.padded(max(size, _RTNEXTHOP.size))
-    return hops
+    values = codec.values(codec.first(answer), codec.HEADER.size + _RTMSG.size)
+    several = {RTA_MULTIPATH: values.get(RTA_MULTIPATH, b"")}  # otherwise it is the one found
+    return hops | {(hop, gateway or dst) for hop, gateway in _hops(several)}
+
+
+def gateways(family: int, ifindex: int) -> set[codec.Key]:
+    """Return the routers of one device that routes of a family name, in any routing table.
+
+    An IPv4 route may name an IPv6 router. Of a host with very many routes only the first are read;
+    the default route comes first.
+    """
+    body = _RTMSG.pack(family, 0, 0, 0, 0) + codec.attribute(RTA_OIF, codec.U32.pack(ifindex))
+    found = set[codec.Key]()
+    with rtnetlink.Channel() as channel:  # closed in the middle of a long dump
+        for chunk in itertools.islice(channel.dump(RTM_GETROUTE, body), MAX_ROUTE_CHUNKS):
+            for _kind, message in codec.messages(chunk):
+                values = codec.values(message, codec.HEADER.size + _RTMSG.size)
+                found.update(_hops(values))
+    return {(hop, gateway) for hop, gateway in found if gateway and hop == ifindex}
 
 
 def is_local(channel: rtnetlink.Channel, dst: bytes) -> bool:
@@ -132,6 +146,17 @@ def _body(dst: bytes, ifindex: int, source: bytes, mark: int, flags: int = 0) ->
     if mark:
         body += codec.attribute(RTA_MARK, codec.U32.pack(mark))
     return body
+
+
+def _hops(values: dict[int, bytes]) -> Iterator[codec.Key]:
+    """Yield device and gateway of each next hop of a route; an empty gateway where it has none."""
+    if RTA_OIF in values:
+        yield codec.unpack(codec.U32, values[RTA_OIF])[0], _gateway(values)
+    multipath, at = values.get(RTA_MULTIPATH, b""), 0
+    while at < len(multipath):
+        size, ifindex = codec.unpack(_RTNEXTHOP, multipath, at)
+        yield ifindex, _gateway(codec.values(multipath, at + _RTNEXTHOP.size, at + size))
+        at += codec.padded(max(size, _RTNEXTHOP.size))
 
 
 def _gateway(values: dict[int, bytes]) -> bytes:

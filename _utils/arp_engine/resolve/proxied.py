@@ -1,9 +1,11 @@
 """Entries of a run that a proxy answers for: its word is not enough, and takes nobody's entry."""
 
+import contextlib
+import socket
 import time
 from collections.abc import Collection, Iterable
 
-from ..netlink import codec
+from ..netlink import codec, route
 from ..table import view
 from . import look_back, look_back_run, proxy
 
@@ -24,6 +26,23 @@ def among(
     return {entry.key for entry in confirmed if is_in(proxies, entry, entry.mac)}
 
 
+def routers(entries: Iterable[codec.Entry]) -> set[codec.Key]:
+    """Return the keys of those entries that are a router of one of this host's routes.
+
+    A proxy is mostly a router, and this its own address: another host that answers for it as well
+    is no better holder.
+    """
+    found, keys = set[codec.Key](), {entry.key for entry in entries}
+    for family, ifindex in {
+        (family, ifindex)
+        for ifindex, dst in keys
+        for family in (socket.AF_INET, codec.family_of(dst))
+    }:
+        with contextlib.suppress(OSError):  # the device is gone, or this kernel has no IPv6
+            found |= route.gateways(family, ifindex)
+    return found & keys
+
+
 def give_to_living(
     table: view.TableView,
     contested: Iterable[tuple[codec.Entry, bytes, tuple[bytes, ...]]],
@@ -40,6 +59,8 @@ def give_to_living(
         hosts = [mac for mac in macs if not is_in(proxies, entry, mac)]
         if is_in(proxies, entry, entry.mac) and len(hosts) == 1:
             living[entry.key] = entry, hosts[0]
+    for key in routers(entry for entry, _mac in living.values()):
+        del living[key]
     now = time.monotonic()
     changes = [look_back.Change(key, mac, e.mac, now) for key, (e, mac) in living.items()]
     outcomes = look_back_run.look_back(table, changes, rate)

@@ -63,6 +63,7 @@ class Run:
         self._contested: list[_Changed] = []
         self._confirmed: list[codec.Entry] = []  # the cached MAC alone has answered
         self._asked_all: set[codec.Key] = set()  # although it has: it is a proxy's
+        self._routers: set[codec.Key] = set()  # of these: the proxy's own addresses
 
     def __enter__(self) -> "Run":
         """Return it."""
@@ -81,8 +82,10 @@ class Run:
         if self._confirmed and not self._is_stopped():
             asked = self._entries.values()
             of_proxies = proxied.among(self._table, self._confirmed, asked, self._rate)
+            taken = [each for each in self._confirmed if each.key in of_proxies]
             self._confirmed = [each for each in self._confirmed if each.key not in of_proxies]
             self._asked_all |= of_proxies
+            self._routers = proxied.routers(taken)
             self._todo.extend(of_proxies)
             self._hear()
         for entry in self._confirmed:
@@ -237,7 +240,10 @@ class Run:
 
     def _put(self, key: codec.Key) -> None:
         self._questions[key] += 1
-        question = Question(*key, self._entries[key].mac)
+        mac = self._entries[key].mac
+        if key in self._routers and len(key[1]) == 4:
+            nud_probe.begin_locktime(self._table, key, mac)
+        question = Question(*key, mac)
         schedule = BROADCAST if key in self._asked_all else self._schedule
         self._asker.put(question, schedule=schedule)
 
@@ -291,17 +297,16 @@ class Run:
     ) -> None:
         """Take an entry for which another MAC answered, or several did."""
         entry = self._entries[key]
+        is_proxied = key in self._asked_all - self._routers
         if current is None:
             self._keep("already gone", entry)
         elif self._table.is_owned(current):
             self._report.count(entry, "kept")
-        elif current.mac != entry.mac and key in self._asked_all:
+        elif current.mac != entry.mac and is_proxied:
             self._report.healed(entry, current.mac)  # from a proxy: it is not looked back at
         elif current.mac != entry.mac:
             self._begin_look_back(entry, current.mac, macs)
-        elif (
-            len(hosts := [mac for mac in macs if mac != entry.mac]) == 1 and key in self._asked_all
-        ):
+        elif len(hosts := [mac for mac in macs if mac != entry.mac]) == 1 and is_proxied:
             self._changed[key] = _Changed(entry, current.mac, macs)
             self._backs.begin(look_back.Change(key, hosts[0], current.mac, now), 0.0)
         elif len(macs) > 1:

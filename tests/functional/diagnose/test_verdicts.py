@@ -457,6 +457,18 @@ def test_proxy_is_named_and_takes_no_entry(arp, scene, wire, cached, hosts, verd
     assert told["entry_after"]["mac"] == after
 
 
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("address", ["192.0.2.254", "2001:db8::254"], ids=["v4", "v6"])
+def test_own_address_of_a_proxying_router_stays_its_own(arp, scene, wire, address):
+    ip("-6" if ":" in address else "-4", "route", "add", "default", "via", address)
+    for each in (address, other(address, 20)):
+        scene.add(each, "reachable", PROXY)
+    with wire.answering(beside_proxy(wire, address, [BORN])):
+        told = arp.diagnose(address)
+    assert (told["verdict"], told["proxies"], told["cure"]) == ("proxy", [PROXY], "")
+    assert told["entry_after"]["mac"] == PROXY
+
+
 @pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
 def test_arp_filter_of_this_host_is_named(arp, scene):
     scene.worker(V4)

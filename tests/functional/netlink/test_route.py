@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from arp_engine.netlink import route, rtnetlink, sock_diag
+from arp_engine.netlink import codec, route, rtnetlink, sock_diag
 from stage import ip
 
 
@@ -50,6 +50,21 @@ def test_every_next_hop_of_a_multipath_route(scene, on_link, remote, gateways):
     words = [word for gateway in gateways for word in ("nexthop", "via", gateway)]
     ip(version, "route", "add", "default", *words)
     assert hops(remote) == {("db0", gateway) for gateway in gateways}
+
+
+@PAIR
+def test_gateways_of_one_device(scene, on_link, remote, gateways):
+    """Of all tables, of single and of multipath routes; not the hosts on the link."""
+    version = "-6" if ":" in on_link else "-4"
+    words = [word for gateway in gateways for word in ("nexthop", "via", gateway)]
+    ip(version, "route", "add", "default", *words)
+    other = gateways[0] + "9"
+    ip(version, "route", "add", "default", "via", other, "table", "7")
+    family, db0 = codec.family_of(packed(on_link)), socket.if_nametoindex("db0")
+    expected = {(db0, packed(gateway)) for gateway in (*gateways, other)}
+    assert route.gateways(family, db0) == expected
+    ip("link", "add", "br0", "type", "bridge")
+    assert route.gateways(family, socket.if_nametoindex("br0")) == set()
 
 
 @PAIR

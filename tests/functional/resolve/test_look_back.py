@@ -6,7 +6,7 @@ import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
 from arp_engine.resolve import look_back
 from arp_engine.resolve.proxied import FEW
-from conftest import BORN, DEAD
+from conftest import BORN, DEAD, ip
 from wire import answer
 
 PROXY = "02:00:00:00:00:99"
@@ -100,6 +100,30 @@ def test_living_host_gets_the_entry_that_a_proxy_had(arp, scene, wire):
     assert (result["confirmed"], result["duplicates"]) == (0, [])
     assert [(row["old"], row["new"]) for row in result["healed"]] == [(PROXY, BORN)]
     assert mac_of(scene, "192.0.2.10") == BORN
+
+
+@pytest.mark.parametrize("gateway", ["192.0.2.254", "2001:db8::254"], ids=["v4", "v6"])
+@pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "whole table"])
+def test_router_with_proxy_arp_keeps_its_own_address_beside_a_twin(
+    arp, scene, wire, gateway, is_alone
+):
+    """The twin answers for the router's address alone, and last; it is no better holder."""
+    proxied = "2001:db8::11" if ":" in gateway else "192.0.2.11"
+    ip("-6" if ":" in gateway else "-4", "route", "add", "default", "via", gateway)
+    scene.sysctl("ipv4.neigh.db0.locktime", 100)
+    for address in (gateway, proxied):
+        scene.add(address, "reachable", PROXY)
+
+    def respond(asked, to_all, _number):
+        hosts = [PROXY, BORN] if asked == gateway else [PROXY]
+        return [answer(asked, mac) for mac in hosts if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        result = arp.revalidate(gateway if is_alone else None)
+    assert result["healed"] == []
+    [row] = result["duplicates"]
+    assert (row["ip"], sorted(row["macs"]), row["proxy"]) == (gateway, [BORN, PROXY], PROXY)
+    assert mac_of(scene, gateway) == PROXY
 
 
 def table_of(scene, version, macs):
