@@ -356,7 +356,8 @@ def revalidate(
     silent); ``gone`` (list of ``ip``, ``dev``,
     ``mac``: no host answered, the entry is FAILED); ``duplicates`` (list of ``ip``, ``dev``,
     ``mac``, ``macs``: several hosts answered, a duplicate address; ``proxy``: the one of them that
-    answers for addresses that nobody has); ``totals`` (full lengths of these lists); ``kept``
+    answers for addresses that nobody has. Where it alone answered: ``macs`` has no other, and the
+    table now holds it); ``totals`` (full lengths of these lists); ``kept``
     (reason to count: entries with an owner, and entries that cannot be probed: ``device is down``,
     ``no carrier``, ``no address to ask from``); ``warnings`` (list of lines; where there is no
     entry of an address that was named, its router). Only where the kernel refused a part:

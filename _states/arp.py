@@ -142,7 +142,10 @@ def _revalidated(ret, answer, test):
     duplicates = answer.get("duplicates", [])
     if duplicates:
         examples = _examples(duplicates, answer["totals"]["duplicates"])
-        notes += f" Duplicate address, two hosts answer, a flush cannot fix it: {examples}."
+        notes += (
+            " Duplicate address, two hosts answer, or one that answers for every address (proxy "
+            f"ARP), a flush cannot fix it: {examples}."
+        )
     if not answer["checked"] and not answer.get("failed"):
         return {**ret, "comment": f"Nothing checked{_kept(answer) or NOT_SELECTED}.{notes}"}
     ret["comment"] = (

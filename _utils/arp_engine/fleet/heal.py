@@ -115,8 +115,10 @@ class Heal:
             self._note(minion, dev, row, "given_up", {})
         for row in _rows(answer.get("duplicates"), asked):
             macs = row.get("macs")
-            several = ", ".join(map(str, macs if isinstance(macs, (list, dict)) else [macs]))
-            why = {"why": f"several hosts answer: {several}"}
+            several = list(map(str, macs if isinstance(macs, (list, dict)) else [macs]))
+            is_alone = len(several) == 1 and row.get("proxy")
+            hosts = "a proxy alone answers" if is_alone else "several hosts answer"
+            why = {"why": f"{hosts}: {', '.join(several)}"}
             self._note(minion, dev, row, "still_wrong", why)
         for row in _rows(answer.get("entries"), asked):
             self._note_confirmed(minion, dev, row)

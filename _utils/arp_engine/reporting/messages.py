@@ -22,7 +22,10 @@ def _refused(row: Row) -> str:
 
 
 def _duplicate(row: Row) -> str:
-    return f"{row['ip']} on {row['dev']}: {' and '.join(row['macs'])} answer"
+    where, macs = f"{row['ip']} on {row['dev']}", row["macs"]
+    if len(macs) == 1:
+        return f"{where}: only {macs[0]} answers, and it does for every address (proxy ARP)"
+    return f"{where}: {' and '.join(macs)} answer"
 
 
 def _healed(row: Row) -> str:

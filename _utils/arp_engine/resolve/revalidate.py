@@ -6,7 +6,7 @@ and on what the table holds after them:
 
 confirmed   the cached MAC alone answered
 healed      another MAC answered, the table holds it now, and the former holder stays silent
-duplicate   two MACs answered, at once or one after the other
+duplicate   two MACs answered, at once or one after the other; or a proxy alone
 kept        the entry has an owner, or cannot be probed from here
 otherwise   nobody answered: the PROBE fallback decides (resolve/nud_probe.py)
 

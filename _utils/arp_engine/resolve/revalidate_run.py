@@ -7,14 +7,15 @@ import errno
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..netlink import codec, links, rtnetlink
 from ..netlink.constants import TICKS
 from ..packets.probe_schedule import BROADCAST, FAST, MAX_QUESTIONS, PATIENT
 from ..table import answer, ownership, view
-from . import deadlines, look_back, nud_probe, proxied, proxy
+from . import deadlines, late_answers, look_back, nud_probe, proxied
 from .ask import TICK_S, Asker, ProbeResult, Question
+from .changes import Changed, Changes
 from .report import Report
 
 MAX_LOCKTIME_WAIT_S = 5.0
@@ -24,14 +25,6 @@ NO_PERMISSION = "no CAP_NET_RAW"  # the one reason that is not the entry's: no p
 
 Entries = dict[codec.Key, codec.Entry]
 Tick = Callable[[int, int, list[dict[str, Any]]], None]
-
-
-class _Changed(NamedTuple):
-    """An entry whose MAC our question brought the kernel to replace."""
-
-    entry: codec.Entry  # as it was
-    taken: bytes  # MAC
-    macs: tuple[bytes, ...]  # all that answered
 
 
 class Run:
@@ -59,9 +52,10 @@ class Run:
         self._not_taken: list[codec.Entry] = []
         self._backs = look_back.LookBacks()
         self._looking: set[codec.Key] = set()  # look backs whose question is under way
-        self._changed: dict[codec.Key, _Changed] = {}
-        self._contested: list[_Changed] = []
-        self._confirmed: list[codec.Entry] = []  # the cached MAC alone has answered
+        self._changed: dict[codec.Key, Changed] = {}  # those that are looked back at
+        self._changes = Changes(table, report, rate)
+        self._confirmed: Entries = {}  # the cached MAC alone has answered
+        self._late = late_answers.LateAnswers()  # of these, where a broadcast was answered
         self._asked_all: set[codec.Key] = set()  # although it has: it is a proxy's
         self._routers: set[codec.Key] = set()  # of these: the proxy's own addresses
 
@@ -81,15 +75,12 @@ class Run:
         self._hear()
         if self._confirmed and not self._is_stopped():
             asked = self._entries.values()
-            of_proxies = proxied.among(self._table, self._confirmed, asked, self._rate)
-            taken = [each for each in self._confirmed if each.key in of_proxies]
-            self._confirmed = [each for each in self._confirmed if each.key not in of_proxies]
+            confirmed = list(self._confirmed.values())
+            of_proxies = proxied.among(self._table, confirmed, asked, self._rate)
+            self._routers = proxied.routers(self._confirmed.pop(key) for key in of_proxies)
             self._asked_all |= of_proxies
-            self._routers = proxied.routers(taken)
             self._todo.extend(of_proxies)
             self._hear()
-        for entry in self._confirmed:
-            self._report.count(entry, "confirmed")
         if self._not_taken and not self._is_stopped():
             names = [
                 f"{codec.address(entry.dst)} on {self._table.name(entry.ifindex)}"
@@ -123,7 +114,7 @@ class Run:
             has_moved = result.now and result.now.mac not in (b"", result.entry.mac)
             if result.now and has_moved and result.verdict in ("healed", "undecided"):
                 # undecided: during our question; its answer was lost on the way to us alone
-                self._begin_look_back(result.entry, result.now.mac, (result.now.mac,))
+                self._begin_look_back(result.entry, result.now, (result.now.mac,))
             elif result.verdict == "gone":
                 self._report.gone(result.entry)
             elif result.refusal:
@@ -132,7 +123,8 @@ class Run:
             else:
                 self._report.count(result.entry, result.verdict)
         is_forbidden = first_refusal and first_refusal.errno == errno.EPERM
-        if first_refusal and is_forbidden and self._report.is_all_failed():
+        is_all_failed = not self._confirmed and self._report.is_all_failed()
+        if first_refusal and is_forbidden and is_all_failed:
             raise answer.refusal_error("revalidate", first_refusal, self._table)
         self.warnings += prober.warnings
 
@@ -141,29 +133,16 @@ class Run:
 
         Once stopped it waits and asks no more, and reports what is known.
         """
-        while (len(self._backs) or len(self._asker)) and not self._is_stopped():
+        while (len(self._backs) or len(self._asker) or len(self._late)) and not self._is_stopped():
             self._turn(TICK_S)
-        claims = [
-            proxy.Claim(each.entry.ifindex, each.entry.dst, mac)
-            for each in self._contested
-            for mac in each.macs
-        ]
-        is_asked = claims and not self._is_stopped()
-        proxies = proxy.find(claims, self._entries, self._rate) if is_asked else set()
-        for ifindex, mac in sorted({(ifindex, mac) for ifindex, _family, mac in proxies}):
-            self.warnings.append(
-                f"proxy: {mac.hex(':')} on {self._table.name(ifindex)} answers for addresses that "
-                "nobody has (proxy ARP); its answers are no proof"
-            )
-        healed = proxied.give_to_living(self._table, self._contested, proxies, self._rate)
-        for entry, mac in healed.values():
-            self._report.healed(entry, mac)
-        for each in self._contested:
-            if each.entry.key not in healed:
-                found = next(
-                    (mac for mac in each.macs if proxied.is_in(proxies, each.entry, mac)), b""
-                )
-                self._report.duplicate(each.entry, each.macs, found)
+        self._read_late(time.monotonic() + late_answers.LATE_S, len(self._late))  # if stopped
+        for entry in self._confirmed.values():
+            self._report.count(entry, "confirmed")
+        may_ask = not self._is_stopped()
+        if may_ask:
+            self._changes.tell_silent(self._entries)
+        self._changes.tell_contested(self._entries, may_ask)
+        self.warnings += self._changes.warnings
 
     # --- the loop
 
@@ -181,14 +160,16 @@ class Run:
         self._ask_again(now)
         if len(self._asker) and (results := self._asker.step()):
             self._compare(results)
+        self._read_late(now, BATCH)
         if self._tick and now >= self._tick_due:
             self._tick_due = now + TICK_S
+            self._changes.tell_silent(self._entries)
             left = len(self._asker) + len(self._todo)
             done = len(self._entries) - left
             self._tick(done, len(self._entries), self._report.healed_rows())
         due = min(self._asker.next_due() or float("inf"), self._backs.next_due())
         due = min(due, self._asker.room_due()) if self._todo else due
-        due = min(due, self._retries.due())
+        due = min(due, self._retries.due(), self._late.next_due())
         is_more_to_come = due < float("inf")  # an answer may have come before we could wait for it
         if is_more_to_come and (wait_s := due - time.monotonic()) > 0:
             self._asker.wait(min(wait_s, max_wait_s))
@@ -277,7 +258,9 @@ class Run:
             if result.broadcast_asked and links.answering_port(*words):
                 self._keep(OWN_ANSWER, entry)
             else:
-                self._confirmed.append(entry)
+                self._confirmed[entry.key] = entry
+                if result.broadcast_asked:
+                    self._late.begin(entry.key, time.monotonic())
         elif result.answers:
             return tuple(result.answers)
         elif entry.key in self._asked_all:
@@ -297,20 +280,21 @@ class Run:
     ) -> None:
         """Take an entry for which another MAC answered, or several did."""
         entry = self._entries[key]
-        is_proxied = key in self._asked_all - self._routers
+        is_proxied = key in self._asked_all and key not in self._routers
         if current is None:
             self._keep("already gone", entry)
         elif self._table.is_owned(current):
             self._report.count(entry, "kept")
         elif current.mac != entry.mac and is_proxied:
-            self._report.healed(entry, current.mac)  # from a proxy: it is not looked back at
+            # from a proxy: it is not looked back at
+            self._changes.add_silent(Changed(entry, current.mac, macs))
         elif current.mac != entry.mac:
-            self._begin_look_back(entry, current.mac, macs)
+            self._begin_look_back(entry, current, macs)
         elif len(hosts := [mac for mac in macs if mac != entry.mac]) == 1 and is_proxied:
-            self._changed[key] = _Changed(entry, current.mac, macs)
+            self._changed[key] = Changed(entry, current.mac, macs)
             self._backs.begin(look_back.Change(key, hosts[0], current.mac, now), 0.0)
         elif len(macs) > 1:
-            self._contested.append(_Changed(entry, current.mac, macs))
+            self._changes.add_contested(Changed(entry, current.mac, macs))
         elif self._questions[key] < MAX_QUESTIONS:
             timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
             wait_s = min(
@@ -332,26 +316,38 @@ class Run:
         if outcome:
             self._decide(self._changed.pop(key), outcome == "returned", current)
 
-    def _decide(self, changed: _Changed, is_returned: bool, current: codec.Entry | None) -> None:
+    def _decide(self, changed: Changed, is_returned: bool, current: codec.Entry | None) -> None:
         """Report an entry whose former holder has been looked back at."""
         entry = changed.entry
         if is_returned or len(changed.macs) > 1:
             macs = [entry.mac, *changed.macs] if is_returned else changed.macs
-            self._contested.append(changed._replace(macs=tuple(dict.fromkeys(macs))))
-        elif current is None:
+            self._changes.add_contested(changed._replace(macs=tuple(dict.fromkeys(macs))))
+        elif current is None or not current.mac:
             self._keep("already gone", entry)
         elif self._table.is_owned(current):
             self._report.count(entry, "kept")
         else:
-            self._report.healed(entry, current.mac)
+            self._changes.add_silent(changed._replace(taken=current.mac))
 
-    def _begin_look_back(self, entry: codec.Entry, taken: bytes, macs: tuple[bytes, ...]) -> None:
+    def _begin_look_back(
+        self, entry: codec.Entry, current: codec.Entry, macs: tuple[bytes, ...]
+    ) -> None:
         """Ask the former holder of an entry again, from the moment the kernel would believe it."""
-        self._changed[entry.key] = _Changed(entry, taken, macs)
+        self._changed[entry.key] = Changed(entry, current.mac, macs)
         timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
         locktime_s = timers.locktime_s if len(entry.dst) == 4 else 0.0
-        change = look_back.Change(entry.key, entry.mac, taken, time.monotonic())
+        changed_at = time.monotonic() - current.updated / TICKS
+        change = look_back.Change(entry.key, entry.mac, current.mac, changed_at)
         self._backs.begin(change, locktime_s)
+
+    def _read_late(self, now: float, most: int) -> None:
+        """Read entries that a slower host than the holder may have taken by its answer."""
+        keys = [key for key in self._late.pop(now, most) if key in self._confirmed]
+        for key, current in (self._table.read_again(keys) if keys else {}).items():
+            if current and current.mac not in (b"", self._confirmed[key].mac):
+                del self._confirmed[key]
+                self._late.end(key)
+                self._answered_by_others(key, (current.mac,), current, now)
 
     def _keep(self, reason: str, entry: codec.Entry) -> None:
         self._table.keep(reason, entry.key)

@@ -1,5 +1,6 @@
 """Nobody who is right loses an entry: the former holder is asked again, and has it back."""
 
+import threading
 import time
 
 import pytest
@@ -50,6 +51,24 @@ def test_paused_holder_has_its_entry_back(arp, scene, wire, address):
 
 
 @PAIR
+def test_twin_slower_than_the_holder_does_not_keep_the_entry(arp, scene, wire, address):
+    """The holder answers too late for the unicast question, the twin when all seems over."""
+    scene.add(address, "reachable", DEAD)
+    late = threading.Timer(0.15, wire.say, [answer(address, BORN)])
+
+    def respond(asked, to_all, number):
+        if to_all and not late.ident:
+            late.start()
+        return [answer(asked, DEAD)] if to_all or (late.ident and wire.asked_mac == DEAD) else []
+
+    with wire.answering(respond):
+        result = arp.revalidate(address)
+    assert (result["confirmed"], result["healed"]) == (0, [])
+    assert [row["macs"] for row in result["duplicates"]] == [[DEAD, BORN]]
+    assert mac_of(scene, address) == DEAD
+
+
+@PAIR
 def test_holder_that_stays_silent_is_healed(arp, scene, wire, address):
     scene.add(address, "reachable", DEAD)
     began = time.monotonic()
@@ -84,6 +103,23 @@ def test_host_that_answers_for_everybody_is_told_as_a_proxy(arp, scene, wire):
     assert (row["macs"], row["proxy"]) == ([DEAD, PROXY], PROXY)
     assert any(line.startswith(f"proxy: {PROXY} on db0") for line in result["warnings"])
     assert mac_of(scene, "192.0.2.10") == DEAD
+
+
+@PAIR
+def test_proxy_that_answers_alone_is_no_heal(arp, scene, wire, monkeypatch, address):
+    """The worker is gone: the proxy has the entry, and nobody knows whether it has the address."""
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 0.1)
+    scene.add(address, "reachable", DEAD)
+
+    def respond(asked, to_all, _number):
+        return [answer(asked, PROXY)] if to_all or wire.asked_mac == PROXY else []
+
+    with wire.answering(respond):
+        result = arp.revalidate(address)
+    assert (result["confirmed"], result["healed"]) == (0, [])
+    assert [(row["macs"], row["proxy"]) for row in result["duplicates"]] == [([PROXY], PROXY)]
+    [line] = result["warnings"]
+    assert line.startswith(f"proxy: {PROXY} on db0")
 
 
 def test_living_host_gets_the_entry_that_a_proxy_had(arp, scene, wire):

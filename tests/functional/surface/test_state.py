@@ -55,7 +55,8 @@ def test_comment_counts_duplicates_beyond_the_examples(clean, scene, monkeypatch
     told |= {"kept": {}, "warnings": []}
     monkeypatch.setattr(revalidate, "revalidate", lambda *_words: told)
     assert clean()["comment"].endswith(
-        "Duplicate address, two hosts answer, a flush cannot fix it: 192.0.2.0 on db0, "
+        "Duplicate address, two hosts answer, or one that answers for every address (proxy ARP), "
+        "a flush cannot fix it: 192.0.2.0 on db0, "
         "192.0.2.1 on db0, 192.0.2.2 on db0 and 4997 more."
     )
 

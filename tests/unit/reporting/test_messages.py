@@ -61,6 +61,13 @@ def test_most_urgent_kind_comes_first():
     assert list(messages.by_kind(answer)) == ["refused", "duplicate", "healed", "undecided", "gone"]
 
 
+def test_proxy_that_answers_alone_is_not_told_as_two_hosts():
+    answer = {"duplicates": [{"ip": "192.0.2.9", "dev": "eth0", "macs": [NEW], "proxy": NEW}]}
+    assert line(answer).endswith(
+        f"192.0.2.9 on eth0: only {NEW} answers, and it does for every address (proxy ARP)"
+    )
+
+
 def test_many_rows_are_counted_and_a_few_named():
     answer = {"healed": [healed(n) for n in range(200)], "gone": [gone(n) for n in range(50)]}
     said = line(answer, ["ipv4 table full"])
