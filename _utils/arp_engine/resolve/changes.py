@@ -20,6 +20,7 @@ class Changed(NamedTuple):
     entry: codec.Entry  # as it was
     taken: bytes  # MAC that it holds since
     macs: tuple[bytes, ...]  # all that answered
+    at: float = 0.0  # when our question first moved it
 
 
 class Changes:
@@ -31,6 +32,18 @@ class Changes:
         self._contested: list[Changed] = []
         self._silent: list[Changed] = []
         self._is_proxy: dict[proxy.Host, bool] = {}  # those that were asked
+
+    def decide(self, changed: Changed, is_returned: bool, current: codec.Entry | None) -> None:
+        """Take an entry whose former holder has been looked back at; current: as it is now."""
+        if is_returned or len(changed.macs) > 1:
+            self.add_contested(changed)
+        elif current is None or not current.mac:
+            self._table.keep("already gone", changed.entry.key)
+            self._report.count(changed.entry, "kept")
+        elif self._table.is_owned(current):
+            self._report.count(changed.entry, "kept")
+        else:
+            self.add_silent(changed._replace(taken=current.mac))
 
     def add_contested(self, changed: Changed) -> None:
         """Add an entry that several hosts answer for."""
@@ -56,7 +69,8 @@ class Changes:
     def tell_contested(self, asked: Collection[codec.Key], may_ask: bool) -> None:
         """Report the entries that several hosts answer for; a living one gets back a proxy's."""
         proxies = self._proxies(self._contested, asked) if may_ask else set[proxy.Host]()
-        healed = proxied.give_to_living(self._table, self._contested, proxies, self._rate)
+        contested = [(each.entry, each.macs) for each in self._contested]
+        healed = proxied.give_to_living(self._table, contested, proxies, self._rate)
         for entry, mac in healed.values():
             self._report.healed(entry, mac)
         for each in self._contested:

@@ -45,17 +45,17 @@ def routers(entries: Iterable[codec.Entry]) -> set[codec.Key]:
 
 def give_to_living(
     table: view.TableView,
-    contested: Iterable[tuple[codec.Entry, bytes, tuple[bytes, ...]]],
+    contested: Iterable[tuple[codec.Entry, tuple[bytes, ...]]],
     proxies: set[proxy.Host],
     rate: float,
 ) -> dict[codec.Key, tuple[codec.Entry, bytes]]:
     """Ask the one living host of an address alone whose entry a proxy had; return what it got back.
 
-    Its answer gives it the entry, as it would a former holder. contested: entry, MAC that it holds,
-    MACs that answered. Returns key to entry and MAC.
+    Its answer gives it the entry, as it would a former holder. contested: entry, MACs that
+    answered. Returns key to entry and MAC.
     """
     living: dict[codec.Key, tuple[codec.Entry, bytes]] = {}
-    for entry, _taken, macs in contested:
+    for entry, macs in contested:
         hosts = [mac for mac in macs if not is_in(proxies, entry, mac)]
         if is_in(proxies, entry, entry.mac) and len(hosts) == 1:
             living[entry.key] = entry, hosts[0]

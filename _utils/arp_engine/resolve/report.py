@@ -107,3 +107,14 @@ class Report:
         if self._rows is not None:
             result["entries"] = list(self._rows.values())
         return result
+
+
+def still_wrong(table: view.TableView, entries: Iterable[codec.Entry]) -> str:
+    """Return a line about entries for which another MAC answers, and the kernel ignores it."""
+    names = [f"{codec.address(entry.dst)} on {table.name(entry.ifindex)}" for entry in entries]
+    return (
+        f"still wrong: {answer.examples(names)}: another MAC answers, but the kernel keeps "
+        "the cached one (changed within locktime, an IPv6 answer without Override flag, or "
+        "a filter of this host drops the answer): run arp.revalidate again after a second, "
+        "then look for a filter (nft list ruleset), then arp.flush for the rest"
+    )

@@ -16,10 +16,11 @@ from ..table import answer, ownership, view
 from . import deadlines, late_answers, look_back, nud_probe, proxied
 from .ask import TICK_S, Asker, ProbeResult, Question
 from .changes import Changed, Changes
-from .report import Report
+from .report import Report, still_wrong
 
 MAX_LOCKTIME_WAIT_S = 5.0
 BATCH = 64  # questions put at a time
+MAX_FOLLOWED = 4  # MACs that answer for one entry, one after the other
 OWN_ANSWER = "answered by its own bridge (neigh_suppress)"
 NO_PERMISSION = "no CAP_NET_RAW"  # the one reason that is not the entry's: no probe can be sent
 
@@ -82,16 +83,7 @@ class Run:
             self._todo.extend(of_proxies)
             self._hear()
         if self._not_taken and not self._is_stopped():
-            names = [
-                f"{codec.address(entry.dst)} on {self._table.name(entry.ifindex)}"
-                for entry in self._not_taken
-            ]
-            self.warnings.append(
-                f"still wrong: {answer.examples(names)}: another MAC answers, but the kernel keeps "
-                "the cached one (changed within locktime, an IPv6 answer without Override flag, or "
-                "a filter of this host drops the answer): run arp.revalidate again after a second, "
-                "then look for a filter (nft list ruleset), then arp.flush for the rest"
-            )
+            self.warnings.append(still_wrong(self._table, self._not_taken))
 
     def _hear(self) -> None:
         """Wait for the answers to all questions that are no look backs."""
@@ -114,7 +106,8 @@ class Run:
             has_moved = result.now and result.now.mac not in (b"", result.entry.mac)
             if result.now and has_moved and result.verdict in ("healed", "undecided"):
                 # undecided: during our question; its answer was lost on the way to us alone
-                self._begin_look_back(result.entry, result.now, (result.now.mac,))
+                former = result.entry.mac
+                self._begin_look_back(result.entry, former, result.now, (result.now.mac,))
             elif result.verdict == "gone":
                 self._report.gone(result.entry)
             elif result.refusal:
@@ -211,13 +204,15 @@ class Run:
                 self._keep("already gone", self._entries[key])
         for question, schedule in backs:
             key = question[:2]
+            if key not in self._changed:
+                continue  # decided a moment ago, with its other former holders
             if key in not_ours and key not in self._looking:
                 self._backs.end(key)
-                self._decide(self._changed.pop(key), False, not_ours[key])
+                self._changes.decide(self._changed.pop(key), False, not_ours[key])
             elif key not in not_ours and self._asker.put(question, schedule=schedule, now=True):
                 self._looking.add(key)
             else:
-                self._backs.postpone(key, now)
+                self._backs.postpone(key, now, question.mac)
 
     def _put(self, key: codec.Key) -> None:
         self._questions[key] += 1
@@ -232,23 +227,24 @@ class Run:
 
     def _compare(self, results: list[tuple[Question, ProbeResult]]) -> None:
         """Compare with the table what the answers alone do not decide."""
-        looked: dict[codec.Key, ProbeResult] = {}
+        looked: dict[Question, ProbeResult] = {}
         others: dict[codec.Key, tuple[bytes, ...]] = {}
         for question, result in results:
             key = question[:2]
             if key in self._looking:
                 self._looking.discard(key)
-                looked[key] = result
+                looked[question] = result
             elif macs := self._settle_alone(self._entries[key], result):
                 others[key] = macs
         if not looked and not others:
             return
-        table_now = self._table.read_again([*looked, *others])
+        table_now = self._table.read_again([*(each[:2] for each in looked), *others])
         now = time.monotonic()
         for key, macs in others.items():
             self._answered_by_others(key, macs, table_now.get(key, self._entries[key]), now)
-        for key, result in looked.items():
-            self._looked_back(key, result, table_now.get(key, self._entries[key]), now)
+        for question, result in looked.items():
+            current = table_now.get(question[:2], self._entries[question[:2]])
+            self._looked_back(question, result, current, now)
 
     def _settle_alone(self, entry: codec.Entry, result: ProbeResult) -> tuple[bytes, ...]:
         """Settle an entry by the answers; return them where the table decides."""
@@ -289,9 +285,10 @@ class Run:
             # from a proxy: it is not looked back at
             self._changes.add_silent(Changed(entry, current.mac, macs))
         elif current.mac != entry.mac:
-            self._begin_look_back(entry, current, macs)
+            self._begin_look_back(entry, entry.mac, current, macs)
         elif len(hosts := [mac for mac in macs if mac != entry.mac]) == 1 and is_proxied:
-            self._changed[key] = Changed(entry, current.mac, macs)
+            both = tuple(dict.fromkeys((entry.mac, *macs)))
+            self._changed[key] = Changed(entry, current.mac, both)
             self._backs.begin(look_back.Change(key, hosts[0], current.mac, now), 0.0)
         elif len(macs) > 1:
             self._changes.add_contested(Changed(entry, current.mac, macs))
@@ -306,38 +303,41 @@ class Run:
             self._report.count(entry, "undecided")
 
     def _looked_back(
-        self, key: codec.Key, result: ProbeResult, current: codec.Entry | None, now: float
+        self, question: Question, result: ProbeResult, current: codec.Entry | None, now: float
     ) -> None:
-        """Take what came of asking a former holder once."""
-        outcome = self._backs.decide(key, result, current.mac if current else b"", now)
-        if current is None or self._table.is_owned(current):
+        """Take what came of asking a former holder once; another one may be asked on."""
+        key, cached = question[:2], current.mac if current else b""
+        outcome = self._backs.decide(key, result, cached, now, question.mac)
+        if outcome == "returned" or current is None or self._table.is_owned(current):
             self._backs.end(key)
-            outcome = outcome or "silent"
-        if outcome:
-            self._decide(self._changed.pop(key), outcome == "returned", current)
+        if key not in self._backs:
+            changed, is_returned = self._changed.pop(key), outcome == "returned"
+            macs = tuple(dict.fromkeys((*result.answers, *changed.macs)))
+            self._changes.decide(changed._replace(macs=macs), is_returned, current)
+        elif current:
+            self._follow(key, current)
 
-    def _decide(self, changed: Changed, is_returned: bool, current: codec.Entry | None) -> None:
-        """Report an entry whose former holder has been looked back at."""
-        entry = changed.entry
-        if is_returned or len(changed.macs) > 1:
-            macs = [entry.mac, *changed.macs] if is_returned else changed.macs
-            self._changes.add_contested(changed._replace(macs=tuple(dict.fromkeys(macs))))
-        elif current is None or not current.mac:
-            self._keep("already gone", entry)
-        elif self._table.is_owned(current):
-            self._report.count(entry, "kept")
-        else:
-            self._changes.add_silent(changed._replace(taken=current.mac))
+    def _follow(self, key: codec.Key, current: codec.Entry) -> None:
+        """Look back at the newcomer as well, if a slower answer to our broadcast took its entry."""
+        changed = self._changed[key]
+        known = {b"", changed.entry.mac, changed.taken, *changed.macs}
+        moved_at = time.monotonic() - current.updated / TICKS
+        is_ours = moved_at - changed.at < late_answers.LATE_S and len(changed.macs) < MAX_FOLLOWED
+        if current.mac not in known and is_ours:
+            macs = (*changed.macs, current.mac)
+            self._begin_look_back(changed.entry, changed.taken, current, macs)
 
     def _begin_look_back(
-        self, entry: codec.Entry, current: codec.Entry, macs: tuple[bytes, ...]
+        self, entry: codec.Entry, former: bytes, current: codec.Entry, macs: tuple[bytes, ...]
     ) -> None:
         """Ask the former holder of an entry again, from the moment the kernel would believe it."""
-        self._changed[entry.key] = Changed(entry, current.mac, macs)
+        changed_at = time.monotonic() - current.updated / TICKS
+        first = self._changed.get(entry.key)
+        first_at = first.at if first else changed_at
+        self._changed[entry.key] = Changed(entry, current.mac, macs, first_at)
         timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
         locktime_s = timers.locktime_s if len(entry.dst) == 4 else 0.0
-        changed_at = time.monotonic() - current.updated / TICKS
-        change = look_back.Change(entry.key, entry.mac, current.mac, changed_at)
+        change = look_back.Change(entry.key, former, current.mac, changed_at)
         self._backs.begin(change, locktime_s)
 
     def _read_late(self, now: float, most: int) -> None:

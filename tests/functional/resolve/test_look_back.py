@@ -10,7 +10,7 @@ from arp_engine.resolve.proxied import FEW
 from conftest import BORN, DEAD, ip
 from wire import answer
 
-PROXY = "02:00:00:00:00:99"
+PROXY, OTHER = "02:00:00:00:00:99", "02:00:00:00:00:0c"
 PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
 
 
@@ -56,16 +56,36 @@ def test_twin_slower_than_the_holder_does_not_keep_the_entry(arp, scene, wire, a
     scene.add(address, "reachable", DEAD)
     late = threading.Timer(0.15, wire.say, [answer(address, BORN)])
 
-    def respond(asked, to_all, number):
+    def respond(asked, to_all, _number):
         if to_all and not late.ident:
             late.start()
-        return [answer(asked, DEAD)] if to_all or (late.ident and wire.asked_mac == DEAD) else []
+        is_heard = asked == address and (to_all or (late.ident and wire.asked_mac == DEAD))
+        return [answer(asked, DEAD)] if is_heard else []
 
     with wire.answering(respond):
         result = arp.revalidate(address)
     assert (result["confirmed"], result["healed"]) == (0, [])
     assert [row["macs"] for row in result["duplicates"]] == [[DEAD, BORN]]
     assert mac_of(scene, address) == DEAD
+
+
+@PAIR
+def test_newcomer_that_loses_its_entry_to_a_slower_one_is_asked_again(arp, scene, wire, address):
+    """The former holder is dead; of two newcomers the second one's answer comes late."""
+    scene.add(address, "reachable", DEAD)
+    late = threading.Timer(0.15, wire.say, [answer(address, OTHER)])
+
+    def respond(asked, to_all, _number):
+        if to_all and not late.ident:
+            late.start()
+        is_heard = asked == address and (to_all or wire.asked_mac == BORN)
+        return [answer(asked, BORN)] if is_heard else []
+
+    with wire.answering(respond):
+        result = arp.revalidate(address)
+    assert (result["healed"], result["warnings"]) == ([], [])
+    assert [row["macs"] for row in result["duplicates"]] == [[BORN, OTHER]]
+    assert mac_of(scene, address) == BORN
 
 
 @PAIR

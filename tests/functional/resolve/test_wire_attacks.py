@@ -44,7 +44,7 @@ def test_entry_taken_over_before_its_turn_is_not_asked_about(arp, scene, wire, a
     with wire.answering(respond):
         told = arp.revalidate([first, address], rate=3)
     assert held(scene, address) == OTHER
-    assert told["kept"] == {"extern_learn": 1}
+    assert told["kept"] == {"extern_learn": 1}, (told, scene.table())
 
 
 @PAIR
