@@ -1,9 +1,11 @@
 """Evidence of every kind, and the verdict on it: for the verdicts themselves, and how they look."""
 
+from dataclasses import replace
+
 from arp_engine.diagnose import verdict
 from arp_engine.diagnose.facts import Evidence, Load, Route
 
-ADDRESS, ROUTER, OTHER = "192.0.2.10", "192.0.2.254", "192.0.2.77"
+ADDRESS, ROUTER, OTHER, V6 = "192.0.2.10", "192.0.2.254", "192.0.2.77", "2001:db8::10"
 A, B, C = (f"02:00:00:00:00:0{letter}" for letter in "abc")
 LINK = Route("db0", "192.0.2.1")
 BEHIND = Route("db0", "192.0.2.1", ROUTER)
@@ -67,6 +69,18 @@ CASES = {
     "still wrong: being resolved": (seen(None, [B], INCOMPLETE), verdict.STILL_WRONG),
     "still wrong: locktime": (seen(row(), [B], row(), locktime_left_s=4), verdict.STILL_WRONG),
     "still wrong: a filter": (seen(row(), [B], row(), arp_filter=True), verdict.STILL_WRONG),
+    "still wrong: failed, and IPv4 takes any answer": (
+        seen(FAILED, [B], FAILED),
+        verdict.STILL_WRONG,
+    ),
+    "still wrong: failed in IPv6, and sockets wait": (
+        replace(seen(FAILED, [B], FAILED, sockets=[{}]), address=V6),
+        verdict.STILL_WRONG,
+    ),
+    "still wrong: no entry, sockets wait, an ARP filter": (
+        seen(None, [B], arp_filter=True, sockets=[{}]),
+        verdict.STILL_WRONG,
+    ),
     "still wrong: the next hop": (seen(row(), [B], row(), BEHIND), verdict.STILL_WRONG),
     "owned: by hand": (seen(PERMANENT, [B], PERMANENT), verdict.OWNED),
     "owned: by zebra": (seen(ZEBRA, [B], ZEBRA), verdict.OWNED),
@@ -77,7 +91,11 @@ CASES = {
     "no entry": (seen(None, [A]), verdict.NO_ENTRY),
     "no entry: learned meanwhile": (seen(None, [A], row(A)), verdict.NO_ENTRY),
     "no entry: deleted meanwhile": (seen(row(), [B]), verdict.NO_ENTRY),
-    "no entry: failed is none": (seen(FAILED, [B], FAILED), verdict.NO_ENTRY),
+    "no entry: failed is none in IPv6": (
+        replace(seen(FAILED, [B], FAILED), address=V6),
+        verdict.NO_ENTRY,
+    ),
+    "no entry: there is an ARP filter": (seen(None, [A], arp_filter=True), verdict.NO_ENTRY),
     "no entry: the next hop": (seen(None, [A], None, BEHIND), verdict.NO_ENTRY),
     "no entry: full with what no limit counts": (seen(None, [A], load=ROOM), verdict.NO_ENTRY),
     "table full": (seen(None, [A], load=FULL), verdict.TABLE_FULL),

@@ -213,11 +213,11 @@ class _Diagnosis:
             seen = replace(seen, answering_port=port)
         if len(answers) > 1 and not proxies:
             seen = replace(seen, witnesses=self._witnesses(answers))
-        if after and answers and after.mac not in answers:
-            timers = self._table.timers(self._family, self._key[0])
+        if answers and (not after or after.mac not in answers):
             seen = replace(
                 seen,
-                locktime_left_s=ownership.locktime_left_s(after, timers),
+                locktime_left_s=self._locktime_left_s(after),
+                has_override=any(result.overriding for result in results),
                 arp_filter=nf_tables.arp_filter().drops,
                 arp_filter_unread=nf_tables.has_legacy_arp_filter(),
             )
@@ -303,11 +303,16 @@ class _Diagnosis:
         """Tell whether locktime made the kernel ignore the answer; if so, wait until it is over."""
         if not after or not answers or after.mac in answers or self._owner(after):
             return False
-        left_s = ownership.locktime_left_s(after, self._table.timers(self._family, self._key[0]))
+        left_s = self._locktime_left_s(after)
         if not left_s:
             return False
         time.sleep(min(left_s, MAX_LOCKTIME_WAIT_S) + 1 / TICKS)
         return True
+
+    def _locktime_left_s(self, entry: codec.Entry | None) -> float:
+        """Return for how long the kernel ignores answers; into one without a MAC it takes any."""
+        timers = self._table.timers(self._family, self._key[0])
+        return ownership.locktime_left_s(entry, timers) if entry and entry.mac else 0.0
 
     def _witnesses(self, answers: Mapping[bytes, float]) -> dict[str, list[str]]:
         """Return other addresses that the table holds at the MACs, and the MACs that answer.

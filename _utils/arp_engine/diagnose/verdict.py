@@ -227,7 +227,9 @@ def _answered(seen: Evidence) -> Verdict:
             f"{answers} answers for {who}, but {_holds(after)}; only its owner can correct it.",
             by_hand if after["owner"] == "PERMANENT" else "",
         )
-    if after and after["state"] == "FAILED":  # no MAC; an IPv6 answer does not complete it
+    is_waited_for = bool(seen.sockets)  # each of their packets makes the kernel ask again
+    if after and after["state"] == "FAILED" and ":" in seen.judged and not is_waited_for:
+        # no MAC; an IPv6 answer does not complete it, an IPv4 one does
         return Verdict(
             NO_ENTRY,
             f"{who} has no cached MAC (FAILED); {answers} answers, the next packet learns it.",
@@ -236,20 +238,29 @@ def _answered(seen: Evidence) -> Verdict:
         return _still_wrong(seen, after)
     if seen.load.may_be_full:
         return _table_full(seen, f"{answers} answers for {who}, which has no entry")
+    if seen.arp_filter and is_waited_for:
+        return _still_wrong(seen, after)
     gone = f" any more ({_holds(before, 'it was')})" if before else ""
+    unless = ", unless the ARP filter of this host drops the answer" if seen.arp_filter else ""
     return Verdict(
-        NO_ENTRY, f"{who} has no entry{gone}; {answers} answers, the next packet learns it."
+        NO_ENTRY, f"{who} has no entry{gone}; {answers} answers, the next packet learns it{unless}."
     )
 
 
-def _still_wrong(seen: Evidence, after: Row) -> Verdict:
-    """Judge an entry into which the kernel did not take the answer: why, and what helps."""
+def _still_wrong(seen: Evidence, after: Row | None) -> Verdict:
+    """Judge an entry into which the kernel did not take the answer: why, and what helps.
+
+    Where a filter drops the answer the kernel would learn nothing after a flush either.
+    """
     cure = _command("flush", seen)
-    if ":" in seen.judged:
-        why = (
-            "the answer has no Override flag (an ND proxy), another process writes it, or a filter "
-            "of this host drops the answer"
-        )
+    if ":" in seen.judged and not (after and after["mac"]):
+        why = "a filter of this host drops the answer, or that host has only just begun to answer"
+        cure = "look at: nft list ruleset"
+    elif ":" in seen.judged and seen.has_override:
+        why = "a filter of this host drops the answer, or another process writes it"
+        cure = "look at: nft list ruleset"
+    elif ":" in seen.judged:
+        why = "the answer has no Override flag (an ND proxy), or another process writes it"
     elif seen.locktime_left_s:
         why = "it changed a moment ago (locktime)"
     elif seen.arp_filter:

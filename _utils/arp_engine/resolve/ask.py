@@ -54,6 +54,7 @@ class ProbeResult(NamedTuple):
     broadcast_asked: int
     answers: dict[bytes, float]  # MAC to milliseconds from the first frame to its first answer
     why: str = ""  # why nobody answered, if silence proves nothing: no carrier, no permission …
+    overriding: frozenset[bytes] = frozenset()  # MACs whose advertisement had the Override flag
 
 
 class _PendingProbe:
@@ -66,6 +67,7 @@ class _PendingProbe:
     unicast_sent = broadcast_sent = 0
     is_broadcast_answered = False
     send_error = ""
+    overriding: frozenset[bytes] = frozenset()
 
     def __init__(self, question: Question, schedule: Schedule):
         self.question, self.schedule = question, schedule
@@ -324,6 +326,8 @@ class Asker:
         if not probe or not probe.is_sent:
             return None
         mac, is_cached = answer.owner, answer.owner == probe.question.mac
+        if answer.flags & frames.OVERRIDE and len(probe.overriding) < MAX_MACS:
+            probe.overriding |= {mac}
         if mac not in probe.answers and (len(probe.answers) < MAX_MACS or is_cached):
             probe.answers[mac] = (now - probe.first_sent_at) * 1000
             if self._learned:
@@ -352,7 +356,8 @@ class Asker:
         self._room.answered(probe)
         if not probe.answers and not why:
             why = self._why_unheard(probe)
-        result = ProbeResult(probe.unicast_sent, probe.broadcast_sent, probe.answers, why)
+        sent = probe.unicast_sent, probe.broadcast_sent
+        result = ProbeResult(*sent, probe.answers, why, probe.overriding)
         self._done.append((probe.question, result))
         if not self._pending:  # what the kernel hears for itself need not wake us
             for port in self._ports.values():

@@ -1,7 +1,7 @@
 """What a revalidation returns: counts, rows, and what was seen of each entry. No Salt in here."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from ..netlink import codec, rtnetlink
@@ -109,12 +109,29 @@ class Report:
         return result
 
 
-def still_wrong(table: view.TableView, entries: Iterable[codec.Entry]) -> str:
-    """Return a line about entries for which another MAC answers, and the kernel ignores it."""
-    names = [f"{codec.address(entry.dst)} on {table.name(entry.ifindex)}" for entry in entries]
-    return (
-        f"still wrong: {answer.examples(names)}: another MAC answers, but the kernel keeps "
-        "the cached one (changed within locktime, an IPv6 answer without Override flag, or "
-        "a filter of this host drops the answer): run arp.revalidate again after a second, "
-        "then look for a filter (nft list ruleset), then arp.flush for the rest"
-    )
+def still_wrong(
+    table: view.TableView, entries: Iterable[codec.Entry], overriding: Collection[codec.Key]
+) -> Iterator[str]:
+    """Yield lines about entries for which another MAC answers, and the kernel ignores it.
+
+    overriding: those whose IPv6 answer had the Override flag. What keeps these, or an IPv4 entry,
+    would keep the kernel from learning it after a flush, too.
+    """
+    refused, weak = list[str](), list[str]()
+    for entry in entries:
+        is_weak = len(entry.dst) == 16 and entry.key not in overriding
+        name = f"{codec.address(entry.dst)} on {table.name(entry.ifindex)}"
+        (weak if is_weak else refused).append(name)
+    if refused:
+        yield (
+            f"still wrong: {answer.examples(refused)}: another MAC answers, but the kernel keeps "
+            "the cached one (changed within locktime, a filter of this host drops the answer, or "
+            "another process writes the entry): run arp.revalidate again after a second, then look "
+            "for a filter (nft list ruleset)"
+        )
+    if weak:
+        yield (
+            f"still wrong: {answer.examples(weak)}: another MAC answers, but the kernel keeps the "
+            "cached one: an IPv6 answer without Override flag (an ND proxy) replaces none; "
+            "arp.flush lets the kernel learn it"
+        )

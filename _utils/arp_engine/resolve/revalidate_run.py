@@ -51,6 +51,7 @@ class Run:
         self._retries = deadlines.Deadlines()  # entries for which the kernel ignored the answer
         self._questions: Counter[codec.Key] = Counter()
         self._not_taken: list[codec.Entry] = []
+        self._overriding: set[codec.Key] = set()  # answered with the Override flag (IPv6)
         self._backs = look_back.LookBacks()
         self._looking: set[codec.Key] = set()  # look backs whose question is under way
         self._changed: dict[codec.Key, Changed] = {}  # those that are looked back at
@@ -83,7 +84,7 @@ class Run:
             self._todo.extend(of_proxies)
             self._hear()
         if self._not_taken and not self._is_stopped():
-            self.warnings.append(still_wrong(self._table, self._not_taken))
+            self.warnings += still_wrong(self._table, self._not_taken, self._overriding)
 
     def _hear(self) -> None:
         """Wait for the answers to all questions that are no look backs."""
@@ -258,6 +259,7 @@ class Run:
                 if result.broadcast_asked:
                     self._late.begin(entry.key, time.monotonic())
         elif result.answers:
+            self._overriding |= {entry.key} if result.overriding else set()
             return tuple(result.answers)
         elif entry.key in self._asked_all:
             self._report.count(entry, "confirmed")  # it answered alone, a moment ago

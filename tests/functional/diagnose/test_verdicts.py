@@ -483,6 +483,35 @@ def test_arp_filter_of_this_host_is_named(arp, scene):
 
 
 @pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
+@pytest.mark.parametrize("state", ["failed", "incomplete"])
+def test_arp_filter_is_named_where_the_entry_has_no_mac(arp, scene, state):
+    """Then no locktime holds: the kernel would have taken the answer."""
+    scene.worker(V4)
+    scene.sysctl("ipv4.neigh.db0.locktime", 360_000)
+    rules = "table arp f { chain in { type filter hook input priority 0; policy drop; }\n}"
+    run("nft", "-f", "-", stdin=rules)
+    scene.add(V4, state, None)
+    told = arp.diagnose(V4)
+    assert told["verdict"] == "wrong, and asking did not correct it"
+    assert "the ARP filter of this host" in told["sentence"]
+    assert told["cure"] == "look at: nft list ruleset arp"
+
+
+@pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
+def test_filter_that_drops_advertisements_is_not_cured_by_a_flush(arp, scene):
+    scene.worker(V6)
+    scene.add(V6, "reachable", DEAD)
+    rules = "table ip6 f { chain in { type filter hook input priority 0; "
+    run("nft", "-f", "-", stdin=rules + "icmpv6 type nd-neighbor-advert drop; }\n}")
+    told = arp.diagnose(V6)
+    assert told["verdict"] == "wrong, and asking did not correct it"
+    assert told["cure"] == "look at: nft list ruleset"
+    [line] = arp.revalidate(V6)["warnings"]
+    assert "nft list ruleset" in line
+    assert "arp.flush" not in line
+
+
+@pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
 @PAIR
 def test_peer_that_talks_is_not_called_dead(arp, scene, address):
     """A static entry, and a host that answers no ARP."""

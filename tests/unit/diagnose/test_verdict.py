@@ -6,7 +6,6 @@ import pytest
 from arp_engine.diagnose import verdict
 from arp_engine.diagnose.facts import Evidence
 from diagnose_cases import (
-    ADDRESS,
     BEHIND,
     CASES,
     FAILED,
@@ -19,6 +18,7 @@ from diagnose_cases import (
     REFRESHED,
     STUCK,
     SUSPECT,
+    V6,
     ZEBRA,
     A,
     B,
@@ -42,7 +42,7 @@ def test_every_sentence_is_readable(evidence, name):
     assert not set("{}[]'") & set(found.sentence)
     assert "None" not in found.sentence
     assert "  " not in found.sentence
-    assert ADDRESS in found.sentence
+    assert evidence.address in found.sentence
     assert "\n" not in found.sentence + found.cure
 
 
@@ -63,6 +63,15 @@ def test_every_verdict_occurs():
         ),
         (seen(row(), [B], row()), ""),
         (seen(row(), [B], row(), arp_filter=True), "look at: nft list ruleset arp"),
+        (seen(FAILED, [B], FAILED, arp_filter=True), "look at: nft list ruleset arp"),
+        (
+            replace(seen(row(), [B], row(), has_override=True), address=V6),
+            "look at: nft list ruleset",
+        ),
+        (
+            replace(seen(row(), [B], row()), address=V6),
+            "salt-call --local arp.flush 2001:db8::10 dev=db0",
+        ),
         (seen(row(), [A, B], row()), ""),
         (
             seen(row(), [A, B], row(), witnesses={OTHER: [A]}),
@@ -89,7 +98,7 @@ def test_every_verdict_occurs():
     ],
     ids=[
         "right", "corrected", "suspect", "suspect, connected", "locktime", "still wrong", "filter",
-        "two MACs, one machine perhaps", "two machines", "flux", "proxy", "not asked",
+        "filter, failed", "IPv6 filter", "ND proxy", "two MACs, one machine perhaps", "two machines", "flux", "proxy", "not asked",
         "by hand", "zebra", "full", "silent",
     ],
 )  # fmt: skip
