@@ -25,14 +25,12 @@ ROWS = {
     "healed": ("healed", "{ip} on {dev}: {old} -> {new}"),
     "changed": ("changed", "{ip} on {dev}: {old} -> {new}; interrupted before it was certain"),
     "gone": ("gone", "{ip} on {dev}: {mac} does not answer"),
-    "duplicates": ("duplicate", "{ip} on {dev}: {macs} answer; see arp.diagnose {ip}"),
+    "duplicates": ("duplicate", "{ip} on {dev}: answers from {macs}; see arp.diagnose {ip}"),
     "suspects": ("suspect", "{ip} on {dev}: {mac}"),
     "announced": ("announced", "{ip} on {dev}: {mac}"),
     "would_announce": ("announce", "{ip} on {dev}: {mac}"),
     "failed": ("refused", "{ip} on {dev}: {error}"),
 }
-#: One of the duplicates, of which a proxy alone answers.
-PROXY = "{ip} on {dev}: only {macs} answers, and it does for every address; see arp.diagnose {ip}"
 SUSPECT = "suspect: only upper-layer confirmation keeps it; arp.revalidate decides"
 #: Verdicts after which nobody has to do anything, and what is said instead of a command.
 NOTHING_TO_DO = {
@@ -263,10 +261,7 @@ def _details(answer):
     pairs = []
     for name, (label, line) in ROWS.items():
         rows, total = answer.get(name, []), _lengths(answer)[name]
-        for row in rows:
-            is_lone_proxy = row.get("macs") == [row.get("proxy")]
-            row_label, row_line = ("proxy", PROXY) if is_lone_proxy else (label, line)
-            pairs.append((row_label, row_line.format(**_cells(row))))
+        pairs += [(label, line.format(**_cells(row))) for row in rows]
         if total > len(rows):
             pairs.append((label, f"and {total - len(rows)} more: limit=0 shows all"))
     if answer.get("undecided"):

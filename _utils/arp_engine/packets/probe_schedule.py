@@ -51,6 +51,14 @@ BROADCAST = FAST._replace(unicast_waits_s=())
 LIKE_THE_KERNEL = FAST._replace(unicast_waits_s=(1.0, 1.0, 1.0))
 #: One host alone, and nobody else (resolve/look_back.py).
 ALONE = Schedule((0.4,), (), wants_mac=True)
+#: In IPv6 in two names, where this host has two: a peer may refuse fe80::, or take nothing else.
+ALONE_IPV6 = Schedule((0.2, 0.2), (), wants_mac=True)
+
+
+def alone(dst: bytes) -> Schedule:
+    """Return how one host alone is asked for an address."""
+    return ALONE if len(dst) == 4 else ALONE_IPV6
+
 
 MAX_QUESTIONS = 3  # of one entry: an answer that the kernel drops is asked for again, twice
 UCAST_SOLICIT = 3  # the kernel's default (net/ipv4/arp.c, net/ipv6/ndisc.c)
@@ -60,5 +68,5 @@ KERNEL_PROBES = UCAST_SOLICIT + MCAST_RESOLICIT
 #: A former holder is asked again (resolve/look_back.py): often enough that its entry is right again
 #: within a second after it answers again; a virtual machine that is migrated pauses for less.
 LOOK_BACK_EVERY_S, LOOK_BACK_FOR_S = 0.8, 10.0
-LOOK_BACK_FRAMES = math.ceil(LOOK_BACK_FOR_S / LOOK_BACK_EVERY_S)
+LOOK_BACK_FRAMES = math.ceil(LOOK_BACK_FOR_S / LOOK_BACK_EVERY_S) * ALONE_IPV6.frames
 MAX_FRAMES_PER_ENTRY = MAX_QUESTIONS * PATIENT.frames + KERNEL_PROBES + LOOK_BACK_FRAMES

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 from ..netlink.codec import Key
 from ..packets.probe_schedule import (
-    ALONE,
     FAST,
     LIKE_THE_KERNEL,
     LOOK_BACK_EVERY_S,
     LOOK_BACK_FOR_S,
     Schedule,
+    alone,
 )
 from . import deadlines
 from .ask import ProbeResult, Question
@@ -82,7 +82,7 @@ class LookBacks:
         """Return the questions that are due, at most so many; each goes to a former MAC alone."""
         found = []
         for key, former in self._due.pop(now, most):
-            found.append((Question(*key, former), ALONE))
+            found.append((Question(*key, former), alone(key[1])))
             self._due.set(now + LOOK_BACK_EVERY_S, [(key, former)])
         return found
 

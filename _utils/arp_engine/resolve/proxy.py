@@ -14,9 +14,10 @@ from typing import NamedTuple
 from ..netlink import codec, rtnetlink, table_dump
 from ..packets.probe_schedule import Schedule
 from . import interface_facts, interfaces
-from .ask import Question, ask
+from .ask import ProbeResult, Question, ask
 
 ONE_FRAME = Schedule((0.05,), ())
+ONE_IN_EACH_NAME = Schedule((0.05, 0.05), ())  # IPv6: a peer may refuse fe80::, or take only that
 ADDRESSES = 2  # asked about; one may be the host's own after all
 TRIES = 64  # to find an address that stands in no table
 LINK_LOCAL = b"\xfe\x80"
@@ -54,9 +55,22 @@ def find(claims: Iterable[Claim], in_table: Collection[codec.Key], rate: float) 
     proxies = {host for host in free if free[host]}
     for number in range(ADDRESSES):
         questions = {host: Question(host[0], free[host][number], host[2]) for host in proxies}
-        results = ask(questions.values(), rate, schedule=ONE_FRAME) if questions else {}
-        proxies = {host for host, q in questions.items() if q.mac in results[q[:2]].answers}
+        proxies = _that_answer(questions, rate)
     return proxies
+
+
+def schedule_for(dst: bytes) -> Schedule:
+    """Return how a host is asked for an address that nobody has."""
+    return ONE_FRAME if len(dst) == 4 else ONE_IN_EACH_NAME
+
+
+def _that_answer(questions: dict[Host, Question], rate: float) -> set[Host]:
+    """Return the hosts that answer the question put to them."""
+    results: dict[codec.Key, ProbeResult] = {}
+    for schedule in (ONE_FRAME, ONE_IN_EACH_NAME):
+        some = [q for q in questions.values() if schedule_for(q.dst) is schedule]
+        results |= ask(some, rate, schedule=schedule) if some else {}
+    return {host for host, q in questions.items() if q.mac in results[q[:2]].answers}
 
 
 def unused(

@@ -8,6 +8,7 @@ from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
 from arp_engine.resolve import look_back
 from arp_engine.resolve.proxied import FEW
 from conftest import BORN, DEAD, ip
+from scapy.layers.inet6 import IPv6
 from wire import answer
 
 PROXY, OTHER = "02:00:00:00:00:99", "02:00:00:00:00:0c"
@@ -123,6 +124,29 @@ def test_host_that_answers_for_everybody_is_told_as_a_proxy(arp, scene, wire):
     assert (row["macs"], row["proxy"]) == ([DEAD, PROXY], PROXY)
     assert any(line.startswith(f"proxy: {PROXY} on db0") for line in result["warnings"])
     assert mac_of(scene, "192.0.2.10") == DEAD
+
+
+@pytest.mark.parametrize("is_local_refused", [True, False], ids=["refuses fe80", "takes fe80 only"])
+def test_ipv6_holder_that_hears_one_of_our_two_names_has_its_entry_back(
+    arp, scene, wire, monkeypatch, is_local_refused
+):
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 1.0)
+    address = "2001:db8::10"
+    if is_local_refused:  # no address of ours covers the target: the first name is fe80::
+        ip("-6", "address", "del", "2001:db8::1/64", "dev", "db0")
+        ip("-6", "address", "add", "2001:db8::1/128", "dev", "db0", "nodad")
+        ip("-6", "route", "add", "2001:db8::/64", "dev", "db0")
+    scene.add(address, "reachable", DEAD)
+
+    def respond(asked, to_all, _number):
+        is_heard = wire.frame[IPv6].src.startswith("fe80") != is_local_refused
+        macs = [DEAD] * is_heard + [BORN] * to_all
+        return [answer(asked, mac) for mac in macs if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        result = arp.revalidate(address)
+    assert (result["healed"], len(result["duplicates"])) == ([], 1)
+    assert mac_of(scene, address) == DEAD
 
 
 @PAIR

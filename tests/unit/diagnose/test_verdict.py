@@ -98,8 +98,8 @@ def test_every_verdict_occurs():
     ],
     ids=[
         "right", "corrected", "suspect", "suspect, connected", "locktime", "still wrong", "filter",
-        "filter, failed", "IPv6 filter", "ND proxy", "two MACs, one machine perhaps", "two machines", "flux", "proxy", "not asked",
-        "by hand", "zebra", "full", "silent",
+        "filter, failed", "IPv6 filter", "ND proxy", "two MACs, one machine perhaps",
+        "two machines", "flux", "proxy", "not asked", "by hand", "zebra", "full", "silent",
     ],
 )  # fmt: skip
 def test_the_cure(evidence, cure):

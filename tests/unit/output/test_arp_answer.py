@@ -61,14 +61,6 @@ def test_answers_are_shown_as_in_the_golden_file(shown, columns):
     assert path.read_text(encoding="utf-8") == f"{text}\n"
 
 
-def test_proxy_that_answers_alone_is_no_duplicate(shown):
-    _fun, answer = ANSWERS["revalidate"]
-    mac = "02:00:00:00:00:99"
-    row = {"ip": "192.0.2.10", "dev": "db0", "mac": "", "macs": [mac], "proxy": mac}
-    text = shown({**answer, "duplicates": [row]}, "arp.revalidate", columns=200)
-    assert f"  proxy      192.0.2.10 on db0: only {mac} answers, and it does" in text
-
-
 def test_every_function_with_the_outputter_has_an_answer_here(repo):
     named = set()
     for module in ("arp", "arp_hygiene", "arp_hygiene_run", "arp_hygiene_selftest"):

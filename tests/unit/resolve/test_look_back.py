@@ -44,6 +44,14 @@ def test_former_holder_is_asked_more_than_once_a_second(backs):
     assert max(gaps) < 1.0
 
 
+def test_ipv6_holder_is_asked_in_two_names():
+    backs, key = LookBacks(), (3, bytes(16))
+    backs.begin(Change(key, FORMER, TAKEN, NOW), 0.0)
+    [(question, schedule)] = backs.questions(NOW + 1, 10)
+    assert (question.mac, schedule.frames, schedule.wants_mac) == (FORMER, 2, True)
+    assert sum(schedule.unicast_waits_s) == sum(ALONE.unicast_waits_s)
+
+
 def test_no_question_beyond_the_limit(backs):
     assert backs.questions(NOW + 5, 0) == []
     assert len(backs.questions(NOW + 5, 1)) == 1
