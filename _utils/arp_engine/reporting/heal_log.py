@@ -18,8 +18,8 @@ NAME = "heals.jsonl"
 MAX_BYTES = 256 * 1024  # some 2,000 lines; then the run history takes them over
 
 
-def append(directory: str, rows: list[run_history.Row]) -> int:
-    """Add heals, for the owner of the directory to read, and return the size of the file.
+def append(directory: str, rows: list[run_history.Row]) -> tuple[int, int]:
+    """Add heals, for the owner of the directory to read; return the file's size before and after.
 
     OSError where there is no room: then none is added.
     """
@@ -37,7 +37,7 @@ def append(directory: str, rows: list[run_history.Row]) -> int:
             raise OSError(ENOSPC, os.strerror(ENOSPC), path)
     finally:
         os.close(file)
-    return former + len(data)
+    return former, former + len(data)
 
 
 def read(directory: str) -> tuple[list[run_history.Row], str]:

@@ -102,17 +102,19 @@ def record_heals(directory: str, now: float, by: str, healed: list[run_history.R
     """
     if not healed or _is_recorded_by_caller.get():
         return []
+    rows = run_history.heal_rows(healed, by, now)
     try:
         with _locked(directory):
-            size = heal_log.append(directory, run_history.heal_rows(healed, by, now))
+            former, size = heal_log.append(directory, rows)
     except OSError as error:
         path = os.path.join(directory, heal_log.NAME)
         return [f"cannot write {path} ({error.strerror}): the run history lacks heals by {by}"]
-    return _take_over(directory, now) if size > heal_log.MAX_BYTES else []
+    is_corrupt = not former and read_history(directory)[1]  # looked at once between two runs
+    return _take_over(directory, now) if is_corrupt or size > heal_log.MAX_BYTES else []
 
 
 def _take_over(directory: str, now: float) -> list[str]:
-    """Put the heals that were appended into the run history; no scheduled run may ever do it."""
+    """Put the heals that were appended into the run history: perhaps no run will ever do it."""
 
     def recent(history: run_history.History) -> run_history.History:
         return {**history, "heals": run_history.recent_heals(history, now)}
