@@ -39,13 +39,15 @@ class Actions:
         locktime_s: Callable[[codec.Key], float],
         unused: Callable[[proxy.Claim], list[bytes]],
         hold: Callable[[codec.Key, bytes], bool],
+        is_router: Callable[[codec.Entry], bool],
         clock: Callable[[], float],
     ) -> None:
         """Take the parts it works with.
 
         locktime_s: for how long after a change an entry takes no other MAC.
         unused: addresses of a claim's network that nobody has. hold: lets the kernel take no other
-        MAC for an entry, for a moment; False where it cannot.
+        MAC for an entry, for a moment; False where it cannot. is_router: whether an entry is one
+        that routes lead to.
         """
         self.queue, self._reinjector, self._news = queue, reinjector, news
         self._devices, self._clock = watched, clock
@@ -55,7 +57,9 @@ class Actions:
         self._mac_changes, self._unaskable = memory.MacChanges(), memory.Unaskable()
         self._former = former_holders.FormerHolders(locktime_s)
         self._asked_at_once: deque[tuple[Question, Schedule]] = deque()
-        self._claims = claims.Claims(unused, news, self.cache, self.may_be_probed, hold, clock)
+        self._claims = claims.Claims(
+            unused, news, self.cache, self.may_be_probed, hold, is_router, clock
+        )
         self._disputes = self._claims.disputes
 
     def doubt(self, key: codec.Key, evidence: Evidence, mac: bytes = b"") -> Doubt | None:
@@ -145,7 +149,7 @@ class Actions:
             macs = self._cached_mac(doubt), next(iter(result.answers))
         is_moved, now = bool(change), self._clock()
         heal = former_holders.Heal(*macs, doubt.reason, not is_moved, is_learnt=is_moved)
-        if self._disputes.is_proxy(doubt.key, heal.old, now):
+        if self._claims.is_proxied(doubt.key, heal.old):
             self._news.healed(doubt.key, heal)  # its answer would prove nothing
         else:
             self._tell_moved(doubt.key, self._former.begin(doubt.key, heal, now))

@@ -50,16 +50,18 @@ class Claims:
         cache: neighbour_cache.NeighbourCache,
         may_be_probed: Callable[[codec.Key], bool],
         hold: Callable[[codec.Key, bytes], bool],
+        is_router: Callable[[codec.Entry], bool],
         clock: Callable[[], float],
     ) -> None:
         """Take what it looks up.
 
         unused: addresses of a claim's network that nobody has. hold: lets the kernel take no other
-        MAC for an entry, for a moment; False where it cannot.
+        MAC for an entry, for a moment; False where it cannot. is_router: whether an entry is one
+        that routes lead to.
         """
         self.disputes = disputes.Disputes(unused)
         self._news, self._cache, self._clock = news, cache, clock
-        self._may_be_probed, self._hold = may_be_probed, hold
+        self._may_be_probed, self._hold, self._is_router = may_be_probed, hold, is_router
         self._questions: deque[tuple[Question, Schedule]] = deque()
         self._asked: dict[codec.Key, _Asked] = {}
         self._asked_at: OrderedDict[codec.Key, float] = OrderedDict()
@@ -102,7 +104,7 @@ class Claims:
 
     def alias(self, key: codec.Key, seen: bytes, cached: bytes) -> None:
         """Tell that SYNs come from another MAC than the cached one, whose host answers."""
-        dispute = disputes.Dispute(key, (seen, cached), cached)
+        dispute = disputes.Dispute(key, (seen, cached), cached, is_alias=True)
         if not self._may_be_proxy(key, cached) or not self._is_checked(dispute):
             self._tell(dispute)
 
@@ -116,6 +118,18 @@ class Claims:
         dispute = disputes.Dispute(key, (holder, *others), others[0])
         if not self._is_checked(dispute):
             self._tell(dispute)
+
+    def is_proxied(self, key: codec.Key, mac: bytes) -> bool:
+        """Tell whether a MAC is a proxy's, and the address is not its own: a router's is.
+
+        Seldom, as that reads routes; else an address counts as the proxy's own.
+        """
+        now, entry = self._clock(), self._cache.get(key)
+        is_proxy = self.disputes.is_proxy(key, mac, now)
+        if not is_proxy or not entry or not self._scans.available(now):
+            return False
+        self._scans.spend(1, now)
+        return not self._is_router(entry)
 
     def heal(self, key: codec.Key, heal: former_holders.Heal) -> None:
         """Tell a heal, unless the host that has the entry now is a proxy: it is asked first."""
@@ -152,7 +166,7 @@ class Claims:
             self._news.proxied(key, dispute.heal)
         elif dispute.heal:
             self._news.healed(key, dispute.heal)
-        elif is_proxy:
+        elif is_proxy and (not dispute.is_alias or self.is_proxied(key, mac)):
             self.disputes.add(key, self._clock(), dispute.macs[0])
             self._news.duplicate(key, dispute.macs, mac)
             self._give_back(key, mac, dispute.macs[0])

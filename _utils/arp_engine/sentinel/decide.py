@@ -61,6 +61,7 @@ class Decider(actions.Actions):
         locktime_s: Callable[[codec.Key], float],
         unused: Callable[[proxy.Claim], list[bytes]],
         hold: Callable[[codec.Key, bytes], bool],
+        is_router: Callable[[codec.Entry], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take frames a second, how many may go at once, and the parts it works with.
@@ -69,7 +70,9 @@ class Decider(actions.Actions):
         The others: see Actions.
         """
         queue: question_queue.ProbeQueue[Doubt] = question_queue.ProbeQueue(rate, burst)
-        super().__init__(queue, reinjector, news, watched, locktime_s, unused, hold, clock)
+        super().__init__(
+            queue, reinjector, news, watched, locktime_s, unused, hold, is_router, clock
+        )
         self._delete = delete
         self._in_flight: dict[codec.Key, Doubt] = {}
         self._looking_back: dict[codec.Key, Doubt] = {}
@@ -117,7 +120,7 @@ class Decider(actions.Actions):
         """
         key, former, now = change.key, mac_of(change.old), self._clock()
         holder = self._disputes.holder(key, now) or self._heard.holder(key, now)
-        if holder != former or self._disputes.is_proxy(key, former, now):
+        if holder != former or self._claims.is_proxied(key, former):
             return False
         return self.may_be_probed(key)  # somebody else wrote a protected one
 

@@ -30,6 +30,7 @@ class Dispute(NamedTuple):
     macs: tuple[bytes, ...]
     claimant: bytes  # of these the one that took the entry from its holder, or keeps it from it
     is_answered: bool = False  # the claimant has answered for the address
+    is_alias: bool = False  # perhaps: SYNs come from the first MAC, the second one is cached
     heal: Heal | None = None  # of that address: told unless the claimant is a proxy
 
 

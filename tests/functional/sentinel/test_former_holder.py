@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from conftest import BORN, DEAD
+from conftest import BORN, DEAD, ip
 from sentry import PAIR, PORT, database, guard, syn  # noqa: F401
 from wire import Wire, answer
 
@@ -95,6 +95,29 @@ def test_a_proxy_that_has_the_entry_of_a_dead_host_is_not_told_as_a_heal(
         wire.say(syn(address, OTHER))
         [line] = begun.until("duplicate")
     assert f"{DEAD} -> {OTHER}, but {OTHER} is a proxy" in line
+    assert not begun.told("healed")
+
+
+@PAIR
+def test_a_proxying_router_keeps_its_own_address_beside_a_twin(scene, wire, guard, address):
+    other = "192.0.2.30" if ":" not in address else "2001:db8::30"
+    ip("route", "add", "default", "via", address)
+    scene.add(other, "reachable", OTHER)
+    scene.add(address, "reachable", OTHER)
+    begun, macs = guard(), set()
+
+    def respond(asked, to_all, _number):
+        macs.update(row.split()[2] for row in scene.table() if row.startswith(f"{address} "))
+        hosts = {OTHER, BORN} if asked == address else {OTHER}
+        return [answer(asked, mac) for mac in sorted(hosts) if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        wire.say(syn(address, BORN))
+        [line] = begun.until("duplicate")
+    assert f"{BORN} and {OTHER} answer" in line
+    scene.until(lambda: holds(scene, address, OTHER), 3)
+    if ":" not in address:  # an IPv6 host that is asked alone need not name its MAC: these do
+        assert macs == {OTHER}
     assert not begun.told("healed")
 
 

@@ -57,10 +57,11 @@ class Scene:
         devices, clock = Everything(), lambda: self.now
         teller = throttle.Teller(lambda kind, *_rest: None, self.note)
         news = telling.News(teller, devices, clock)
-        self.locktime_s, self.unused, self.held = 1.0, [], []
+        self.locktime_s, self.unused, self.held, self.routers = 1.0, [], [], ()
         self.decider = decide.Decider(
             rate, int(rate), self, news, devices, self.delete,
-            lambda _key: self.locktime_s, lambda _claim: self.unused, self.hold, clock,
+            lambda _key: self.locktime_s, lambda _claim: self.unused, self.hold,
+            lambda each: each.key in self.routers, clock,
         )  # fmt: skip
         self.sources = doubt_sources.DoubtSources(
             self.decider, self, news, devices, self, signals.Unanswered(None, None, None), clock
@@ -378,6 +379,28 @@ def test_a_proxy_that_keeps_an_entry_from_its_holder_gives_it_back():
     assert (scene.said, scene.facts["proxy"]) == (["duplicate"], OLD.hex(":"))
     assert scene.turn() == (*key, NEW)
     assert scene.schedule is probe_schedule.ALONE
+
+
+def test_a_proxying_router_does_not_give_its_own_address_away():
+    scene = Scene(addresses=2)
+    [key, other] = scene.routers = scene.keys
+    scene.unused = [b"\1\1\1\1"]
+    scene.syn()
+    scene.turn()
+    scene.result(key, OLD)
+    scene.result(scene.turn()[:2], OLD)
+    assert scene.said == []
+    assert scene.turn() == (*key, NEW)
+    assert scene.held == [(key, OLD)]
+    scene.result(key, NEW)
+    check = scene.turn()
+    assert check[1:] == (scene.unused[0], NEW)
+    scene.result(check[:2])
+    assert scene.turn() == (*other, NEW)  # a second NIC of the router would answer
+    scene.result(other)
+    assert scene.said == ["duplicate"]
+    assert "proxy" not in scene.facts
+    assert not scene.turn()
 
 
 def test_a_host_with_two_addresses_is_no_proxy():
