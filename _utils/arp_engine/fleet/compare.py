@@ -183,7 +183,9 @@ def compare(
     for minion, rows in tables.items():
         try:
             for row in _rows(rows):
-                at = gateways.get((minion, row["dev"], _version(row["ip"])), NOBODY)
+                at = NOBODY
+                if gateways:
+                    at = gateways.get((minion, row["dev"], _version(row["ip"])), NOBODY)
                 _compare_entry(minion, row, known, result, held, at)
         except ValueError as error:
             result.malformed[minion] = str(error)
