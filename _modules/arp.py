@@ -38,7 +38,7 @@ from arp_engine.formula import facts
 from arp_engine.reporting import run_history, sinks
 
 try:
-    from arp_engine.diagnose import evidence, verdict
+    from arp_engine.diagnose import evidence
     from arp_engine.resolve import announce as resolve_announce
     from arp_engine.resolve import revalidate as resolve_revalidate
     from arp_engine.resolve import unselected
@@ -533,7 +533,8 @@ def diagnose(ip, dev=None, test=False):
     - ``not asked``: with ``test``, where reading alone does not decide.
 
     Where the packets to the address may take several next hops (stuck sockets of several routes, a
-    multipath route that spreads by ports), each is judged, and the first that is at fault returned.
+    multipath route that spreads by ports, entries of the address on several devices), each is
+    judged, and the first that is at fault returned; each that was healed is on record.
 
     ``sentence`` (the same, with MACs and times), ``cure`` (a command, after its condition where it
     has one; empty where none is harmless under every reading), ``address``, ``judged`` (the address
@@ -558,11 +559,9 @@ def diagnose(ip, dev=None, test=False):
     """
     dst = _parsed("diagnose", evidence.parse_address, ip, dev)
     test = _parsed("diagnose", parse.flag, "test", test)
-    result = _run("diagnose", evidence.diagnose, dst, dev, test)
-    before, after = result["entry"], result["entry_after"]
-    if result["verdict"] == verdict.CORRECTED and before and before["mac"]:
-        row = {"ip": before["ip"], "dev": before["dev"], "old": before["mac"], "new": after["mac"]}
-        _record("diagnose", result, [row])
+    result, healed = _run("diagnose", evidence.diagnose, dst, dev, test)
+    if healed:
+        _record("diagnose", result, healed)
     return result
 
 

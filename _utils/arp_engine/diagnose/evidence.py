@@ -25,7 +25,7 @@ from ..table.listing import Listing
 from ..table.selectors import DEFAULT_LIMIT, parse_selectors
 from . import readings, ways
 from .facts import Evidence, Route, Row, is_owned
-from .verdict import HEALTHY, kept_alive_by, verdict
+from .verdict import CORRECTED, HEALTHY, kept_alive_by, verdict
 
 MAX_WITNESSES = 3  # other addresses of each MAC that are probed, where two MACs answer
 SETTLE_S = 0.1  # the kernel may take an answer a moment after we have read it
@@ -35,10 +35,13 @@ MAX_LOCKTIME_WAIT_S = 2.0  # an administrator may set a longer locktime
 IGNORES_ANSWERS = PERMANENT | NOARP  # states in which the kernel takes no answer
 
 
-def diagnose(dst: bytes, dev: str | None = None, test: bool = False) -> dict[str, Any]:
-    """Return the verdict on a packed address, and the evidence. test: only read.
+def diagnose(
+    dst: bytes, dev: str | None = None, test: bool = False
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the verdict on a packed address and the evidence; and what asking has healed.
 
-    Where its packets may take several next hops, the verdict on the first that is at fault.
+    test: only read. Where its packets may take several next hops, or devices, the verdict is on the
+    first that is at fault; others may have been healed, too.
     NotOnThisHost where there is no such device, OSError where the kernel refuses.
     """
     with rtnetlink.Channel() as channel:
@@ -47,6 +50,7 @@ def diagnose(dst: bytes, dev: str | None = None, test: bool = False) -> dict[str
         top = links.top(channel, named) if named else 0
         sockets = readings.Sockets(dst)
         found = ways.find(channel, dst, top, sockets.ways, sockets.mark)
+        found = found if named else ways.beside(table, dst, found)
         table_words = table, dst, sockets, top
         all_seen = [_Diagnosis(*table_words, way).evidence(test) for way in found.judged]
         seen = next((each for each in all_seen if verdict(each).name not in HEALTHY), all_seen[0])
@@ -55,7 +59,16 @@ def diagnose(dst: bytes, dev: str | None = None, test: bool = False) -> dict[str
         note = ""
         if top != named:
             note = f"{table.name(named)} is a port of {table.name(top)}, which has the entries."
-        return as_dict(replace(seen, other_hops=hops, dev_note=note))
+        healed = [row for each in all_seen if (row := _healed(each))]
+        return as_dict(replace(seen, other_hops=hops, dev_note=note)), healed
+
+
+def _healed(seen: Evidence) -> dict[str, Any] | None:
+    """Return an entry whose wrong MAC our question has replaced, as arp.revalidate does."""
+    before, after = seen.entry, seen.entry_after
+    if not before or not after or not before["mac"] or verdict(seen).name != CORRECTED:
+        return None
+    return {"ip": before["ip"], "dev": before["dev"], "old": before["mac"], "new": after["mac"]}
 
 
 def _hop(table: view.TableView, key: codec.Key) -> str:

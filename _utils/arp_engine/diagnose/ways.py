@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..netlink import codec, route, rtnetlink
 from ..netlink.sock_diag import TcpSocket
+from ..table import ownership, view
 
 MAX_SOCKETS = 64  # looked at; of one client they rarely take more than a few ways
 MAX_JUDGED = 4  # each costs probes
@@ -49,6 +50,31 @@ def find(
         ways = [way for _count, way in sorted(found.values(), key=lambda item: -item[0])]
         return Ways(ways[:MAX_JUDGED], sorted(hops - found.keys()))
     return _without_sockets(channel, dst, ifindex)
+
+
+def beside(table: view.TableView, dst: bytes, found: Ways) -> Ways:
+    """Add the other devices that have an entry of the address: a second card, one of a VRF.
+
+    Which device packets take, no lookup without their socket tells. Those are judged by which the
+    kernel would send to the address directly.
+    """
+    channel = table.channel
+    known = {(way.ifindex, way.gateway or dst) for way in found.judged} | set(found.others)
+    keys = [(ifindex, dst) for ifindex, _name in channel.devices()]
+    there = [
+        entry.key
+        for entry in table.read_again(keys).values()
+        if entry and entry.mac and not ownership.owner(entry, table.device(entry.ifindex))
+    ]
+    ways = {key: route.lookup(channel, dst, key[0]) for key in sorted(set(there) - known)}
+    more = [
+        way
+        for key, way in ways.items()
+        if not way.why_not and (way.ifindex, way.gateway or dst) == key
+    ]
+    judged = [way for way in found.judged if not (way.why_not and more)] + more
+    taken = {(way.ifindex, way.gateway or dst) for way in judged[:MAX_JUDGED]}
+    return Ways(judged[:MAX_JUDGED], sorted({*found.others, *ways} - taken))
 
 
 def _without_sockets(channel: rtnetlink.Channel, dst: bytes, ifindex: int) -> Ways:

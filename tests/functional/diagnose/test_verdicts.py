@@ -1,6 +1,7 @@
 """arp.diagnose: each verdict by its real cause, IPv4 and IPv6."""
 
 import importlib
+import json
 import socket
 import time
 
@@ -566,6 +567,41 @@ def test_each_next_hop_is_judged_where_the_ports_decide(arp, scene):
     told = arp.diagnose(CLIENTS[0])
     assert (told["judged"], told["verdict"]) == ("192.0.2.12", "wrong, now corrected by asking")
     assert told["other_hops"] == {"192.0.2.11 on db0": "not on this link, next hop judged"}
+
+
+def second_card(address):
+    """Lay a second cable to the worker; give its end an address, and ours one of db0's network."""
+    ip("link", "add", "db1", "type", "veth", "peer", "w1", "netns", "worker")
+    ip("link", "set", "db1", "addrgenmode", "none", "up")
+    ip("-n", "worker", "link", "set", "w1", "up")
+    ip("-n", "worker", "address", "add", f"{address}/32", "dev", "w1")
+    ip("address", "add", "192.0.2.2/24", "dev", "db1")
+    (link,) = json.loads(ip("-n", "worker", "-json", "link", "show", "w1"))
+    return link["address"]
+
+
+def test_wrong_entry_of_a_second_card_is_judged(arp, scene):
+    """No socket tells which card the packets take; that of the first card is right."""
+    scene.worker(V4)
+    mac = second_card(V4)
+    scene.add(V4, "reachable", BORN)
+    scene.add(V4, "reachable", DEAD, "db1")
+    scene.sysctl("ipv4.neigh.db1.locktime", 0)
+    told = arp.diagnose(V4)
+    assert (told["verdict"], told["route"]["dev"]) == ("wrong, now corrected by asking", "db1")
+    assert told["entry_after"]["mac"] == mac
+    assert told["other_hops"] == {f"{V4} on db0": "right"}
+
+
+def test_entry_without_a_route_is_judged_on_its_device(arp, scene):
+    """As in a VRF, whose table a lookup without a device does not ask."""
+    address = "203.0.113.9"
+    mac = second_card(address)
+    assert arp.diagnose(address)["verdict"] == "cannot be asked here"
+    scene.add(address, "reachable", DEAD, "db1")
+    scene.sysctl("ipv4.neigh.db1.locktime", 0)
+    told = arp.diagnose(address)
+    assert (told["verdict"], told["entry_after"]["mac"]) == ("wrong, now corrected by asking", mac)
 
 
 def test_stuck_socket_shows_the_next_hop(arp, scene):

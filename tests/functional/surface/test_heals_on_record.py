@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import salt.utils.ctx
-from conftest import BORN, DEAD
+from conftest import BORN, DEAD, ip
 
 IP = "192.0.2.10"
 ROW = {"ip": IP, "dev": "db0", "old": DEAD, "new": BORN}
@@ -69,6 +69,19 @@ def test_job_of_the_master_is_recorded_with_its_sender(arp, hygiene, outage, met
     with job({"fun": "arp.revalidate", "metadata": metadata}):
         arp.revalidate(IP)
     assert on_record(hygiene) == [{**ROW, "by": by}]
+
+
+def test_diagnosis_of_two_wrong_next_hops_records_both(arp, hygiene, scene):
+    hops = ["192.0.2.11", "192.0.2.12"]
+    words = [word for hop in hops for word in ("nexthop", "via", hop)]
+    ip("route", "add", "default", *words)
+    scene.sysctl("ipv4.fib_multipath_hash_policy", 1)
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    for hop in hops:
+        scene.worker(hop)
+        scene.add(hop, "reachable", DEAD)
+    arp.diagnose("198.51.100.1")
+    assert sorted(row["ip"] for row in on_record(hygiene)) == hops
 
 
 def test_scheduled_run_records_its_heal_once(hygiene, outage):
