@@ -274,11 +274,10 @@ def flush(
     result = _run("flush", table_flush.flush, selectors, rows, test, limit, MAX_RECORDED)
     if not test:
         _record("flush", result, _deleted(result))
+    lines = _run("flush", unselected.explain_flush, selectors, result)
+    result.update({"warnings": [*result.get("warnings", ()), *lines]} if lines else {})
     if not rows:
         result.pop("entries", None)
-    if not any(result.get(key) for key in ("flushed", "would_flush", "failed")):
-        lines = _run("flush", unselected.explain, selectors, bool(result["kept"]))
-        result.update({"warnings": lines} if lines else {})
     return _with_exit_code(result)
 
 

@@ -49,7 +49,7 @@ def revalidate(
     with rtnetlink.Channel() as channel, gc_paused():
         table = view.TableView(channel, selectors, must_be_provable=True)
         chosen = table.read_ours()
-        absent = [] if chosen else unselected.explain(selectors, bool(table.kept()))
+        absent = unselected.explain(selectors, chosen, table.kept_addresses())
         suspects = {key: entry for key, entry in chosen.items() if _is_suspect(table, entry)}
         if test:
             rows = [answer.entry_row(table, entry) for entry in suspects.values()]

@@ -1,27 +1,53 @@
-"""Say where the entries are, where an operator named some and this host has none of them.
+"""Say where the entries are, of each address and device that an operator named and has none.
 
 A neighbour entry belongs to a device that has addresses, and to a host on its link: none is on the
 port of a bridge, and none is of a host behind a router. Nothing found is not nothing wrong.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from ..netlink import codec, links, route, rtnetlink
+from ..table import parse
 from ..table.selectors import Selectors
 
 MAX_LINES = 8
 
 
-def explain(selectors: Selectors, are_some_kept: bool) -> list[str]:
+def explain(selectors: Selectors, found: Iterable[codec.Key], kept: set[bytes]) -> list[str]:
     """Return a line for each named device that has no entries, and each address without one.
 
-    are_some_kept: there are entries, but they have owners; the addresses may be theirs.
+    found: the entries that were selected. kept: addresses of others, which have owners.
     """
+    if not selectors.dev and not (selectors.ip and selectors.ip.singles()):
+        return []
+    ifindexes, addresses = set[int](), set(kept)
+    for ifindex, dst in found:
+        ifindexes.add(ifindex)
+        addresses.add(dst)
     with rtnetlink.Channel() as channel:
-        lines = [*devices(channel, selectors.dev or (), "neighbour entries")]
-        lines += [] if are_some_kept else _addresses(channel, selectors)
+        named = {name: channel.ifindex(name) for name in selectors.dev or ()}
+        without = [name for name, ifindex in named.items() if ifindex not in ifindexes]
+        lines = [*devices(channel, without, "neighbour entries")]
+        by = next(iter(named.values())) if len(named) == 1 else 0
+        lines += _addresses(channel, selectors, addresses, by)
     more = len(lines) - MAX_LINES
     return lines if more <= 0 else [*lines[:MAX_LINES], f"and {more} more without an entry"]
+
+
+def explain_flush(selectors: Selectors, result: dict[str, Any]) -> list[str]:
+    """Return the same of a flush; nothing where it is not known what was deleted or kept.
+
+    result: of table/flush.py; with more than a few deletions it has no rows.
+    """
+    singles = set(selectors.ip.singles()) if selectors.ip else set[bytes]()
+    if "entries" not in result or "failed" in result or not (selectors.dev or singles):
+        return []
+    rows = result["entries"]
+    with rtnetlink.Channel() as channel:
+        ifindexes = {name: channel.ifindex(name) for name in {row["dev"] for row in rows}}
+    found = [(ifindexes[row["dev"]], parse.address("ip", row["ip"]).packed) for row in rows]
+    return explain(selectors, found, singles if result["kept"] else set())
 
 
 def devices(channel: rtnetlink.Channel, names: Iterable[str], what: str) -> Iterator[str]:
@@ -37,9 +63,14 @@ def devices(channel: rtnetlink.Channel, names: Iterable[str], what: str) -> Iter
             yield f"dev: {name} is a VRF; its devices have the {what}"
 
 
-def _addresses(channel: rtnetlink.Channel, selectors: Selectors) -> Iterator[str]:
+def _addresses(
+    channel: rtnetlink.Channel, selectors: Selectors, found: set[bytes], by: int
+) -> Iterator[str]:
+    """Yield a line for each address without an entry; by: the device that was named, 0 for none."""
     for dst in selectors.ip.singles() if selectors.ip else ():
-        way, text = route.lookup(channel, dst), codec.address(dst)
+        if dst in found:
+            continue
+        way, text = route.lookup(channel, dst, by), codec.address(dst)
         if way.why_not:
             yield f"{text} has no entry: {way.why_not}"
         elif way.gateway:

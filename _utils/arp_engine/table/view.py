@@ -212,6 +212,10 @@ class TableView:
             counts.update(by_address.values())
         return dict(sorted(counts.items()))
 
+    def kept_addresses(self) -> set[bytes]:
+        """Return the addresses of the entries that are kept."""
+        return {dst for by_address in self._kept.values() for dst in by_address}
+
     # --- devices
 
     def device(self, ifindex: int) -> Device | None:

@@ -34,11 +34,43 @@ def test_address_without_a_route_says_so(arp, scene):
     ]
 
 
-def test_entry_that_is_there_leaves_nothing_to_say(arp, scene, router):
+@pytest.mark.parametrize("function", ["revalidate", "flush"])
+def test_each_address_without_an_entry_is_named(arp, scene, router, function):
+    """Also beside one that has an entry."""
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "stale", BORN)
-    result = arp.revalidate(["192.0.2.10", "198.51.100.9"])
-    assert (result["confirmed"], result["warnings"]) == (1, [])
+    result = getattr(arp, function)(["192.0.2.10", "198.51.100.9"])
+    assert (result.get("confirmed"), result.get("flushed")) in ((1, None), (None, 1))
+    line = "198.51.100.9 is behind the router 192.0.2.254 on db0: name 192.0.2.254 instead"
+    assert result["warnings"] == [line]
+
+
+def test_entries_that_are_there_leave_nothing_to_say(arp, scene):
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "stale", BORN)
+    assert arp.revalidate("192.0.2.10", dev="db0")["warnings"] == []
+    assert arp.flush("192.0.2.10", dev="db0") == {"flushed": 1, "kept": {}}
+
+
+@pytest.mark.parametrize("function", ["revalidate", "flush"])
+def test_each_device_without_entries_is_named(arp, scene, function):
+    ip("link", "add", "br0", "type", "bridge")
+    ip("link", "add", "p0", "type", "veth", "peer", "p1")
+    ip("link", "set", "p0", "master", "br0")
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "stale", BORN)
+    result = getattr(arp, function)("192.0.2.0/24", dev=["db0", "p0"])
+    assert result["warnings"] == ["dev: p0 is a port of br0, which has the neighbour entries"]
+
+
+def test_route_is_looked_up_by_the_named_device(arp, router):
+    """Another device may lead there without that router."""
+    ip("link", "add", "v0", "up", "type", "veth", "peer", "v1")
+    ip("link", "set", "v1", "up")
+    ip("route", "add", "198.51.100.0/24", "dev", "v0", "metric", "9")
+    assert arp.revalidate("198.51.100.9", dev="v0")["warnings"] == []
+    [line] = arp.revalidate("198.51.100.9")["warnings"]
+    assert "behind the router" in line
 
 
 def test_address_on_the_link_without_an_entry_needs_no_word(arp, scene):
