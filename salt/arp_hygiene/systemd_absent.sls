@@ -1,5 +1,6 @@
-{#- Removes the systemd backend. A run that waits for its turn is stopped, though not by
-    service.dead, to which a unit that is "activating" is dead; one that works may end. -#}
+{#- Removes the systemd backend. A run that works may end; one that waits for its turn is stopped,
+    though not by service.dead, to which a unit that is "activating" is dead. What is stopped then,
+    or has failed before, would stay in `systemctl --failed`. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 include:
@@ -12,10 +13,10 @@ systemd no longer cleans the neighbour table:
     - require_in:
       - arp_hygiene: no run is in progress
 
-a run that waits for its turn is stopped:
+the systemd service of a run is neither waiting nor failed:
   cmd.run:
-    - name: systemctl stop arp-hygiene.service
-    - onlyif: systemctl is-active arp-hygiene.service | grep -qx activating
+    - name: U=arp-hygiene.service; systemctl stop $U && { systemctl reset-failed $U || true; }
+    - onlyif: systemctl is-active arp-hygiene.service | grep -Eqx 'activating|failed'
     - require:
       - arp_hygiene: no run is in progress
 
@@ -30,4 +31,4 @@ the systemd service is removed:
     - name: {{ hygiene.paths.service | json }}
     - require:
       - file: the systemd timer is removed
-      - cmd: a run that waits for its turn is stopped
+      - cmd: the systemd service of a run is neither waiting nor failed
