@@ -123,5 +123,5 @@ def hygiene(arp, loaders):
             return loaders.modules[f"arp_hygiene.{name}"]
 
     Functions.record = record
-    Functions.opts = loaders.opts
+    Functions.opts = loaders.modules["arp_hygiene.run"].__globals__["__opts__"]  # 3006: a copy
     return Functions()

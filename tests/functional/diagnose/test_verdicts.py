@@ -6,6 +6,8 @@ import socket
 import time
 
 import pytest
+from arp_engine.netlink import codec, listener
+from arp_engine.netlink.constants import RTNLGRP_NEIGH
 from arp_engine.resolve import look_back
 from conftest import BORN, DEAD, HOST, ip
 from salt.exceptions import SaltInvocationError
@@ -414,12 +416,15 @@ def test_holder_that_answers_keeps_its_entry_all_the_time(arp, scene, wire):
     seen = set()
 
     def respond(asked, to_all, _number):
-        seen.update(row.split()[2] for row in scene.table() if row.startswith(f"{V4} "))
         macs = [BORN, DEAD] if to_all else [DEAD]
         return [answer(asked, mac) for mac in macs] if asked == V4 else []
 
-    with wire.answering(respond):
+    with wire.answering(respond), listener.Listener((RTNLGRP_NEIGH,)) as heard:
         told = arp.diagnose(V4)
+        for datagram in heard.drain(1000)[0]:
+            entry = codec.parse(datagram)
+            if entry and entry.dst == socket.inet_aton(V4):
+                seen.add(entry.mac.hex(":"))
     assert (told["verdict"], set(told["answers_ms"])) == ("duplicate address", {DEAD, BORN})
     assert seen == {DEAD}
     assert scene.table()[0].split()[2] == DEAD

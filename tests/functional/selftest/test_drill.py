@@ -164,12 +164,18 @@ def test_without_rights_the_module_raises_one_line(hygiene, monkeypatch):
 def test_sigkill_leaves_no_process_and_no_namespace(engine, victim):
     before = set(namespaces())
     with start(engine) as job:
-        family = poll("both hosts run", 20, lambda: len(found := children(job.pid)) == 2 and found)
-        time.sleep(0.05)
+        family = poll("both hosts run", 20, lambda: both_hosts(job))
         os.kill([job.pid, *family][victim], signal.SIGKILL)
         poll("all have ended", 20, lambda: not any(map(is_alive, family)))
         job.communicate(timeout=30)
     poll("no namespace is left", 20, lambda: set(namespaces()) <= before)
+
+
+def both_hosts(job):
+    """Return the processes that are the two hosts; nothing while there are others: short ones."""
+    found = children(job.pid)
+    time.sleep(0.1)
+    return len(found) == 2 and found == children(job.pid) and found
 
 
 def namespaces():
