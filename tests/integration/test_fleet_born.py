@@ -97,7 +97,8 @@ def test_recreated_worker_is_healed_at_its_start(centre, bus, family):
         asked = next(e["data"] for e in heard if e["tag"] == "arp/born/asked")
         assert asked["machines"] == ["worker1"]
         assert set(asked["addresses"]) == {worker.ip, worker.ip6}, "these only"
-        answers = bus.heard("arp/born/answered", lambda found: len(found) == 2)
+        heard = bus.heard("arp/born/", lambda found: len(tagged(found, "answered")) == 2)
+        answers = tagged(heard, "answered")
         assert {each["data"]["minion"] for each in answers} == set(DATABASES)
         assert all(each["data"]["healed"] >= 1 for each in answers)
         recorded = centre.master.salt("db*", "arp_hygiene.healed")
@@ -106,6 +107,11 @@ def test_recreated_worker_is_healed_at_its_start(centre, bus, family):
         )
         for database in databases:
             assert connect(worker, database.ip6 if family == "ipv6" else database.ip)
+        assert tagged(heard + bus.heard_now("arp/born/"), "conflicts") == []
+
+
+def tagged(events, what):
+    return [event for event in events if event["tag"] == f"arp/born/{what}"]
 
 
 def asks(centre, bus):
@@ -296,6 +302,16 @@ def test_false_interfaces_cause_only_questions(centre, lie, make):
     if lie in ("text", "8192 addresses"):
         assert [row["minion"] for row in healed.data["silent"]] == ["evil"]
     assert healed.data["healed"] == []
+
+
+def test_forged_return_to_a_job_of_the_engine_is_reported(bus):
+    settled(bus)
+    bus.fire(*start_event("worker1"))
+    [asked] = bus.heard("arp/born/asked", bool)
+    jid = asked["data"]["jid"]
+    bus.fire(f"salt/job/{jid}/ret/db1", {"jid": jid, "id": "db1", "return": {"healed": []}})
+    [told] = bus.heard("arp/born/conflicts", bool)
+    assert (told["data"]["jid"], told["data"]["minions"]) == (jid, ["db1"])
 
 
 FORGERY = pathlib.Path("/tmp/forgery")
