@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterable
 
 from ..netlink import codec, route
+from ..netlink.constants import NTF_ROUTER
 from ..table import view
 from . import look_back, look_back_run, proxy
 
@@ -29,10 +30,12 @@ def among(
 def routers(entries: Iterable[codec.Entry]) -> set[codec.Key]:
     """Return the keys of those entries that are a router of one of this host's routes.
 
-    A proxy is mostly a router, and this its own address: another host that answers for it as well
-    is no better holder.
+    Or that said so (IPv6). A proxy is mostly a router, and this its own address: another host that
+    answers for it as well is no better holder.
     """
-    found, keys = set[codec.Key](), {entry.key for entry in entries}
+    entries = list(entries)
+    keys = {entry.key for entry in entries}
+    found = {entry.key for entry in entries if entry.flags & NTF_ROUTER}
     for family, ifindex in {
         (family, ifindex)
         for ifindex, dst in keys

@@ -24,7 +24,7 @@ from typing import Any
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
 from ..netlink import codec, listener, rtnetlink, sock_diag, table_dump, tcp_counters
-from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW, NTF_ROUTER
+from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW
 from ..packets import tcp_syn
 from ..packets.probe_schedule import Schedule
 from ..reporting import sentinel_status, throttle
@@ -149,7 +149,7 @@ class _Session:
             self._locktime_s,
             self._unused,
             lambda *of: nud_probe.begin_locktime(self._table(), *of),
-            lambda entry: bool(entry.flags & NTF_ROUTER or proxied.routers([entry])),
+            lambda entry: bool(proxied.routers([entry])),
             self._clock,
         )
         self._cache = self._decider.cache

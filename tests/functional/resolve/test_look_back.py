@@ -182,21 +182,27 @@ def test_living_host_gets_the_entry_that_a_proxy_had(arp, scene, wire):
     assert mac_of(scene, "192.0.2.10") == BORN
 
 
-@pytest.mark.parametrize("gateway", ["192.0.2.254", "2001:db8::254"], ids=["v4", "v6"])
+@pytest.mark.parametrize(
+    ("gateway", "flag"),
+    [("192.0.2.254", []), ("2001:db8::254", []), ("2001:db8::254", ["router"])],
+    ids=["v4", "v6", "v6 by its flag"],
+)
 @pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "whole table"])
 def test_router_with_proxy_arp_keeps_its_own_address_beside_a_twin(
-    arp, scene, wire, gateway, is_alone
+    arp, scene, wire, gateway, flag, is_alone
 ):
     """The twin answers for the router's address alone, and last; it is no better holder."""
     proxied = "2001:db8::11" if ":" in gateway else "192.0.2.11"
-    ip("-6" if ":" in gateway else "-4", "route", "add", "default", "via", gateway)
+    if not flag:
+        ip("-6" if ":" in gateway else "-4", "route", "add", "default", "via", gateway)
     scene.sysctl("ipv4.neigh.db0.locktime", 100)
-    for address in (gateway, proxied):
-        scene.add(address, "reachable", PROXY)
+    scene.add(gateway, "reachable", PROXY, "db0", *flag)
+    scene.add(proxied, "reachable", PROXY)
+    router = {"R": 1} if flag else {}
 
     def respond(asked, to_all, _number):
         hosts = [PROXY, BORN] if asked == gateway else [PROXY]
-        return [answer(asked, mac) for mac in hosts if to_all or mac == wire.asked_mac]
+        return [answer(asked, mac, **router) for mac in hosts if to_all or mac == wire.asked_mac]
 
     with wire.answering(respond):
         result = arp.revalidate(gateway if is_alone else None)
