@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 
+import salt.config
 import salt.utils.systemd
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
@@ -203,8 +204,12 @@ def _sentinel_status(seen):
 
 
 def _has_engine():
-    """Tell whether the minion's configuration names the engine, whoever has written it."""
-    return "arp_sentinel" in facts.engines(__opts__.get("engines"))
+    """Tell whether the minion's configuration names the engine, whoever has written it.
+
+    A running minion knows it as of its start: hence the files.
+    """
+    read = salt.config.minion_config(__opts__["conf_file"], minion_id=__opts__["id"])
+    return "arp_sentinel" in facts.engines(read.get("engines"))
 
 
 def _code_in(path):
@@ -372,9 +377,9 @@ def traces():
 def _has_dead_sentinels_status():
     """Tell whether a sentinel that does not run any more has left its status in /run."""
     path = sentinel_status.PATH
-    if _has_engine() or not os.path.lexists(path):  # the engine's: it continues the counts
+    if not os.path.lexists(path) or sentinel_status.read(path, time.monotonic())["lives"]:
         return False
-    return not sentinel_status.read(path, time.monotonic())["lives"]
+    return not _has_engine()  # which continues the counts
 
 
 def schedule_is_ours():
