@@ -206,9 +206,14 @@ def _sentinel_status(seen):
 def _has_engine():
     """Tell whether the minion's configuration names the engine, whoever has written it.
 
-    A running minion knows it as of its start: hence the files.
+    A running minion knows it as of its start: hence the files. Not by minion_config, which ends
+    the process where one is corrupt, and may ask a vault.
     """
-    read = salt.config.minion_config(__opts__["conf_file"], minion_id=__opts__["id"])
+    path, default = __opts__["conf_file"], salt.config.DEFAULT_MINION_OPTS["conf_file"]
+    read = salt.config.load_config(path, "SALT_MINION_CONFIG", default, exit_on_config_errors=False)
+    included = [read.get("default_include", __opts__["default_include"]), read.get("include", [])]
+    for include in included:
+        read.update(salt.config.include_config(include, path, verbose=False))
     return "arp_sentinel" in facts.engines(read.get("engines"))
 
 

@@ -295,6 +295,17 @@ def test_dead_engine_of_the_operators_own_is_a_problem(configured, apply, status
     assert os.path.exists(sentinel_status.PATH), "the engine continues its counts"
 
 
+def test_corrupt_configuration_ends_no_status(apply, status):
+    """A running minion has read it before; Salt's minion_config would end its process."""
+    path = pathlib.Path(apply.caller.opts["conf_file"])
+    text = path.read_text()
+    path.write_text("id: [\n")
+    try:
+        assert (status()["sentinel"], status()["problem"]) == ("", "")
+    finally:
+        path.write_text(text)
+
+
 def test_engine_of_the_operators_own_runs_older_code(configured, status):
     beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "last": "watching: db0"}
     sentinel_status.write(sentinel_status.PATH, {**beat, "code": version.code()})
