@@ -63,7 +63,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.EVIDENCE: (QUEUED, "enqueue"),
         Event.MAC_CHANGED: (CLEAR, "forget", "tell_changed", "count_change"),
         Event.HOLDER_LOST: (
-            LOOKING_BACK, "forget", "tell_changed", "look_back_at_holder", "count_change"),
+            LOOKING_BACK, "forget", "look_back_at_holder", "tell_changed", "count_change"),
     },
     QUEUED: {
         Event.EVIDENCE: (QUEUED, "enqueue"),
@@ -73,7 +73,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.MAC_CHANGED: (
             CLEAR, "forget", "release_syns", "drop_look_back", "tell_changed", "count_change"),
         Event.HOLDER_LOST: (
-            LOOKING_BACK, "forget", "release_syns", "tell_changed", "look_back_at_holder",
+            LOOKING_BACK, "forget", "release_syns", "look_back_at_holder", "tell_changed",
             "count_change"),
         Event.RETURNED: _RETURNED,
         Event.STAYED_SILENT: (QUEUED, "tell_healed"),
@@ -96,7 +96,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.FORMER_SPEAKS: (LOOKING_BACK, "look_back_now"),
         Event.MAC_CHANGED: (CLEAR, "forget", "drop_look_back", "tell_changed", "count_change"),
         Event.HOLDER_LOST: (
-            LOOKING_BACK, "forget", "tell_changed", "look_back_at_holder", "count_change"),
+            LOOKING_BACK, "forget", "look_back_at_holder", "tell_changed", "count_change"),
         Event.RETURNED: _RETURNED,
         Event.STAYED_SILENT: (CLEAR, "tell_healed"),
         Event.NOT_LEARNT: (CLEAR, "tell_not_learnt"),

@@ -153,3 +153,17 @@ def test_a_stop_tells_a_heal_whose_new_host_is_being_asked_as_a_change():
     scene.decider.on_stop()
     scene.decider.on_stop()
     assert scene.said == ["changed"]
+
+
+def test_a_former_holder_that_takes_its_entry_from_one_that_lives_is_told_in_order():
+    """By an announcement of its own, say; and the other one is asked."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.syn()
+    scene.turn()
+    scene.set(key, NEW)
+    scene.result(key, NEW, broadcasts=1)
+    scene.set(key, OLD)
+    assert scene.decider._former.of(key) == [NEW]
+    assert scene.said == ["changed", "changed"]
+    assert (scene.facts["old"], scene.facts["new"]) == (NEW.hex(":"), OLD.hex(":"))
