@@ -29,14 +29,16 @@ CLAIMS_PER_S, CLAIMS_AT_ONCE = 1.0, 5
 MAX_CLAIMS, MAX_WAITING = 4096, 256
 #: A host that is slow or loses a frame is not taken for one that does not have the address.
 PATIENTLY = Schedule((0.1, 0.1, 0.2), ())
-MAX_BUSY_S = 1.0  # with one claimant; its question may have been dropped for a more urgent one
+MAX_BUSY_S = 1.0  # with one claimant
 
 
 class _Asked(NamedTuple):
     """A question that is under way: whether a MAC answers for an address."""
 
+    key: codec.Key
     mac: bytes
     claim: disputes.Dispute
+    until: float  # later its question has been dropped: a more urgent one took its place
     is_witness: bool  # another address of the two MACs, not the disputed one
 
 
@@ -63,11 +65,10 @@ class Claims:
         self._news, self._cache, self._clock = news, cache, clock
         self._may_be_probed, self._hold, self._is_router = may_be_probed, hold, is_router
         self._questions: deque[tuple[Question, Schedule]] = deque()
-        self._asked: dict[codec.Key, _Asked] = {}
+        self._asked: _Asked | None = None  # one at a time: a witness may be an address that waits
         self._asked_at: OrderedDict[codec.Key, float] = OrderedDict()
         self._waiting: dict[tuple[codec.Key, bytes], disputes.Dispute] = {}  # by claimant
         self._waits = deadlines.Deadlines()  # of what waits
-        self._busy_until = float("-inf")  # another one's witness may be an address that waits
         self._scans = rate_limit.TokenBucket(SCANS_PER_S, MAX_SCANS)
         self._rate = rate_limit.TokenBucket(CLAIMS_PER_S, CLAIMS_AT_ONCE)
 
@@ -76,17 +77,18 @@ class Claims:
         self._ask_waiting()
         while self._questions:
             question, schedule = self._questions.popleft()
-            asked = self._asked.get(question[:2])
-            if not asked or question.mac != asked.mac or self._may_be_asked(question[:2]):
+            asked = self._asked_by(question)
+            if not asked or self._may_be_asked(question[:2]):
                 return question, schedule
-            self._take_asked(question[:2], is_answered=False)
+            self._take_asked(asked, is_answered=False)
         return None
 
     def next_due(self) -> float:
         """Return when ``next_question`` may have one."""
         now = self._clock()
-        due = max(self._waits.due(), self._rate.due(now), self._busy_until)
-        return now if self._questions else due
+        if self._questions:
+            return now
+        return self._asked.until if self._asked else max(self._waits.due(), self._rate.due(now))
 
     def take(self, question: Question, result: ProbeResult) -> bool:
         """Take the answer to one of its questions; False where it is none."""
@@ -96,11 +98,10 @@ class Claims:
             for dispute in over:
                 self._tell(dispute)
             return True
-        asked = self._asked.get(question[:2])
-        if asked and asked.mac == question.mac:
-            self._take_asked(question[:2], question.mac in result.answers)
-            return True
-        return False
+        asked = self._asked_by(question)
+        if asked:
+            self._take_asked(asked, question.mac in result.answers)
+        return bool(asked)
 
     def alias(self, key: codec.Key, seen: bytes, cached: bytes) -> None:
         """Tell that SYNs come from another MAC than the cached one, whose host answers."""
@@ -202,11 +203,9 @@ class Claims:
     def _ask_waiting(self) -> None:
         """Ask the next claimant, unless the entry has changed meanwhile."""
         now = self._clock()
-        while (
-            now >= self._busy_until
-            and self._rate.available(now)
-            and (due := self._waits.pop(now, 1))
-        ):
+        if self._asked and now >= self._asked.until:
+            self._let_wait_again()
+        while not self._asked and self._rate.available(now) and (due := self._waits.pop(now, 1)):
             [(key, seen)] = due
             if self._rested_at(key) > now:
                 self._waits.set(self._rested_at(key), due)
@@ -222,21 +221,32 @@ class Claims:
             self._ask(key, seen, disputes.Dispute(key, (cached, seen), seen))
 
     def _ask(self, key: codec.Key, mac: bytes, claim: disputes.Dispute) -> None:
-        self._busy_until = self._clock() + MAX_BUSY_S
-        self._asked[key] = _Asked(mac, claim, is_witness=key != claim.key)
-        if len(self._asked) > MAX_CLAIMS:  # of some the answer was never awaited
-            del self._asked[next(iter(self._asked))]
+        if self._asked:
+            self._let_wait_again()
+        self._asked = _Asked(key, mac, claim, self._clock() + MAX_BUSY_S, key != claim.key)
         self._questions.append((Question(*key, mac), PATIENTLY))
+
+    def _let_wait_again(self) -> None:
+        """Let a claimant wait once more that could not be asked to the end."""
+        assert self._asked
+        claim, self._asked = self._asked.claim, None
+        self._asked_at.pop(claim.key, None)
+        cached, seen = claim.macs
+        self._let_wait(disputes.Dispute(claim.key, (seen, cached), cached, is_alias=True))
+
+    def _asked_by(self, question: Question) -> _Asked | None:
+        asked = self._asked
+        return asked if asked and (*asked.key, asked.mac) == question else None
 
     def _may_be_asked(self, key: codec.Key) -> bool:
         """Tell whether the answer of another host will not cost the holder its entry."""
         holder = neighbour_cache.mac_of(self._cache.get(key))
         return self._may_be_probed(key) and (len(key[1]) == 16 or self._hold(key, holder))
 
-    def _take_asked(self, key: codec.Key, is_answered: bool) -> None:
+    def _take_asked(self, asked: _Asked, is_answered: bool) -> None:
         """Take whether a MAC answers for the disputed address, or for another of the holder's."""
-        mac, claim, is_witness = self._asked.pop(key)
-        self._busy_until = float("-inf")
+        key, mac, claim, _until, is_witness = asked
+        self._asked = None
         [holder] = set(claim.macs) - {mac}
         if is_answered:
             self._give_back(key, mac, holder)

@@ -233,7 +233,8 @@ def test_a_syn_flood_causes_a_bounded_number_of_probes(scene, wire, guard, datab
     asked = [question.pdst for question in wire.questions() if question.type == 0x0806]
     assert sent > 5000
     assert len(asked) <= 50 * took + 10
-    assert max(asked.count(address) for address in living) <= took + 2
+    # once a second; and three frames to one of its claimants, and the kernel's own to its host
+    assert max(asked.count(address) for address in living) <= took + 1 + 4
     assert connect("192.0.2.10") < 2
     macs = {row.split()[0]: row.split()[2] for row in scene.table()}
     assert {macs[address] for address in living} == {BORN}

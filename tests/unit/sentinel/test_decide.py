@@ -521,6 +521,21 @@ def test_no_claimant_is_told_as_an_alias_before_it_was_asked():
     assert scene.now > 2
 
 
+def test_a_claimant_whose_question_was_dropped_is_asked_again():
+    """A probe of the same address has taken its place."""
+    scene = Scene()
+    [key] = scene.keys
+    confirm_all(scene)
+    for _ in range(2):
+        assert scene.turn() == (*key, NEW)
+        assert not scene.turn()
+        scene.now = scene.decider.next_due()
+    assert scene.turn() == (*key, NEW)
+    scene.result(key)
+    assert scene.said == ["alias"]
+    assert scene.decider.next_due() == float("inf")
+
+
 def test_a_claimant_is_not_asked_once_the_entry_has_another_mac():
     scene = Scene(addresses=claims.CLAIMS_AT_ONCE + 1)
     confirm_all(scene)
