@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..netlink import codec
-from ..packets.probe_schedule import ALONE, Schedule
+from ..packets.probe_schedule import Schedule, alone
 from ..resolve import deadlines, proxy, rate_limit
 from ..resolve.ask import ProbeResult, Question
 from . import disputes, former_holders, neighbour_cache, telling
@@ -157,7 +157,7 @@ class Claims:
         return questions is not None
 
     def _ask_check(self, questions: list[Question]) -> None:
-        self._questions += [(question, proxy.ONE_FRAME) for question in questions]
+        self._questions += [(question, proxy.schedule_for(question.dst)) for question in questions]
 
     def _tell(self, dispute: disputes.Dispute) -> None:
         """Tell what is known of a claimant by now; a proxy gives the entry back to its holder."""
@@ -182,7 +182,7 @@ class Claims:
     def _give_back(self, key: codec.Key, mac: bytes, holder: bytes) -> None:
         """Ask the holder of an entry alone where another MAC has it."""
         if self._may_be_probed(key) and neighbour_cache.mac_of(self._cache.get(key)) == mac:
-            self._questions.append((Question(*key, holder), ALONE))
+            self._questions.append((Question(*key, holder), alone(key[1])))
 
     # --- whether the other MAC answers for the address, too
 
