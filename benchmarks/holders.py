@@ -84,8 +84,9 @@ def plan(scene, family, count, by_sentinel, late_s=None):
                 hosts.append({**twin, "mac": mac(kind, number), "syns": some, "silent": [ALWAYS]})
         else:
             hosts.append({**twin, "silent": [(-1e6, begin)] if scene == "moving" else []})
-        # a run alone asks about each when its turn comes
-        settled_s = SETTLED_S if by_sentinel or scene != "moving" else 3.0 + 4 * count / RATE_PPS
+        # a run alone asks about each when its turn comes: four frames, and those before are
+        # looked back at meanwhile
+        settled_s = SETTLED_S if by_sentinel or scene != "moving" else 3.0 + 5 * count / RATE_PPS
         answers_s = SYN_S + late_s if late_s and by_sentinel else pause_s  # when it can be heard
         holder = mac(2, number) if scene == "moving" else held["mac"]
         right[name] = (holder, begin + answers_s + settled_s)

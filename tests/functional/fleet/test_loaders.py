@@ -17,6 +17,7 @@ import salt.loader
 import salt.output
 import salt.template
 from arp_engine.fleet import compare, heal
+from arp_engine.packets.probe_schedule import MAX_FRAMES_PER_ENTRY
 from salt.exceptions import SaltReqTimeoutError
 
 NAMES = ["arp.audit", "arp.heal", "arp.status"]
@@ -211,13 +212,19 @@ def test_heal_has_the_arguments_of_audit(runners):
         ({"batch": 0}, "arp.audit: batch: 0 is not a whole number of minions from 1"),
         ({"share": 2}, "arp.heal: share: 2 is not more than 0 and at most 1 (1/3)"),
         ({"pause": -1}, "arp.heal: pause: -1 is not a number of seconds from 0 to 3600"),
-        ({"budget": 0}, "arp.heal: budget: 0 is not a whole number of probes from 58"),
+        (
+            {"budget": 0},
+            f"arp.heal: budget: 0 is not a whole number of probes from {MAX_FRAMES_PER_ENTRY}",
+        ),
         ({"rate": "fast"}, "arp.heal: rate: 'fast' is not a number of probes"),
         (
             {"rate": 0.001},
             "arp.heal: rate: 0.001 is not a number of probes a second (0.01 to 1000000, or 0",
         ),
-        ({"budget": "all"}, "arp.heal: budget: 'all' is not a whole number of probes from 58"),
+        (
+            {"budget": "all"},
+            f"arp.heal: budget: 'all' is not a whole number of probes from {MAX_FRAMES_PER_ENTRY}",
+        ),
         ({"test": "yes"}, "arp.heal: test: 'yes' is neither true nor false"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
