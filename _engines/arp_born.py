@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 
 LEADER_CHECK_S = 10.0  # between two calls of reactor.is_leader
 TARGET_S = 60.0  # for how long a target is resolved
+MAX_EVENTS = 1000  # read at a time
 BLOCKED_S = 10.0  # without reading an event: from here on some may be lost
 FULL_S = 0.2  # between two looks whether the databases can take another job
 GAUGE_S = 10.0  # between two events that tell how many machines wait
@@ -138,15 +139,17 @@ class _StartListener:
             self._catch_up(self.options["catch_up"])
             while True:
                 wait_s = FULL_S if self.jobs.is_full() else self.queue.wait_s(time.monotonic())
-                event = self.bus.get_event(
-                    wait=1.0 if wait_s is None else min(1.0, wait_s or 0.01),
-                    full=True,
-                    auto_reconnect=True,
-                )
+                wait_s = 1.0 if wait_s is None else min(1.0, wait_s or 0.01)
+                event = self.bus.get_event(wait=wait_s, full=True, auto_reconnect=True)
                 read_at = time.monotonic()
                 try:
-                    if event:
+                    count = 0
+                    while event:
                         self._on_event(event["tag"], event["data"])
+                        count += 1
+                        if count == MAX_EVENTS:  # a flood of them must not hold up the jobs
+                            break
+                        event = self.bus.get_event(full=True, no_block=True)
                     self._ask()
                     self._make_up_for(time.monotonic() - read_at)
                 except Exception:

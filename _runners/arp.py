@@ -353,12 +353,14 @@ class _Master:
         event = self.client.event.get_event(
             wait=wait_s, tag="salt/job/", match_type="startswith", full=True, auto_reconnect=True
         )
-        for _ in range(MAX_EVENTS):  # a flood of them must not hold up the deadlines
-            if not event:
-                return
+        count = 0
+        while event:
             parts, data = event["tag"].split("/"), event["data"]
             if len(parts) > 4 and parts[3] == "ret" and isinstance(data, dict) and "return" in data:
                 yield parts[2], "/".join(parts[4:]), data["return"]
+            count += 1
+            if count == MAX_EVENTS:  # a flood of them must not hold up the deadlines
+                return
             event = self.client.event.get_event(
                 tag="salt/job/", match_type="startswith", full=True, no_block=True
             )
