@@ -130,7 +130,7 @@ class _StartListener:
         self.cache = salt.cache.factory(__opts__)
         self.jobs, self.unsure = new_minions.SentJobs(), new_minions.UnsureJobs()
         self.databases, self.resolved_at = None, float("-inf")
-        self.gauged_at = float("-inf")
+        self.gauged, self.gauged_at = 0, float("-inf")
         self.is_leader, self.leader_checked_at = True, float("-inf")
 
     def run(self):
@@ -245,10 +245,10 @@ class _StartListener:
         return self.databases, "list"
 
     def _gauge(self, now):
-        """Tell how many machines wait, while any does."""
+        """Tell how many machines wait, while any does, and once that none does any more."""
         waiting = len(self.queue) + len(self.unsure)
-        if waiting and now > self.gauged_at + GAUGE_S:
-            self.gauged_at = now
+        if (waiting or self.gauged) and now > self.gauged_at + GAUGE_S:
+            self.gauged, self.gauged_at = waiting, now
             self._fire("waiting", {"machines": waiting})
 
     def _cached_returns(self, jid):
