@@ -9,7 +9,7 @@ import tempfile
 import time
 
 import pytest
-from fleet_centre import Bus, Centre
+from fleet_centre import Bus, Centre, accepting
 
 from lab.causes import Confirming
 from lab.machines import Failed, poll
@@ -137,21 +137,10 @@ def test_only_the_leader_acts_and_a_new_one_catches_up(centre, bus):
 THOUSAND = [f"sim{number:04}" for number in range(1000)]
 
 
-@contextlib.contextmanager
-def accepting(centre, names):
-    keys = next(centre.master.root.glob("**/pki/master/minions"))
-    some = (keys / "worker1").read_bytes()
-    for name in names:
-        (keys / name).write_bytes(some)
-    yield
-    for name in names:
-        (keys / name).unlink()
-
-
 @pytest.fixture
 def accepted(centre):
     """A thousand machines whose keys are accepted."""
-    with accepting(centre, THOUSAND):
+    with accepting(centre.master, THOUSAND):
         yield
 
 
