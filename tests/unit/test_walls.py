@@ -36,7 +36,8 @@ FOLDERS = {
     "_engines": {"arp_engine", "salt", "saltext"},
     "_runners": {"arp_engine", "salt", "saltext"},
     "_output": set(),  # Salt gives it no path to the engine
-    "lab": {"lab", "matplotlib", "salt", "setproctitle", "yaml"},  # the world, not the product
+    # the world, not the product; its tools may need Python 3.11 (tomllib)
+    "lab": {"lab", "matplotlib", "salt", "setproctitle", "tomllib", "yaml"},
 }
 #: File of the engine -> what it alone may import.
 ALSO = {
