@@ -5,7 +5,7 @@ import time
 
 import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
-from arp_engine.resolve import look_back
+from arp_engine.resolve import look_back, revalidate_run
 from arp_engine.resolve.proxied import FEW
 from conftest import BORN, DEAD, ip
 from scapy.layers.inet6 import IPv6
@@ -251,8 +251,10 @@ def test_large_run_asks_further_where_a_proxy_confirms(arp, scene, wire, version
     ],
     ids=["a MAC each", "one MAC for all", "one host has two"],
 )
-def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, macs, extra):
+def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, monkeypatch, macs, extra):
     """Only a host that has several addresses is asked for one more, which nobody has."""
+    unhurried = revalidate_run.PATIENT._replace(unicast_waits_s=(9.0, 9.0, 9.0))
+    monkeypatch.setattr(revalidate_run, "PATIENT", unhurried)  # all answer, but here perhaps late
     held, asked = table_of(scene, 4, macs), []
 
     def respond(address, _to_all, _number):

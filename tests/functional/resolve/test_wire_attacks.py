@@ -31,19 +31,21 @@ def take_over(address, mac=OTHER):
 
 @PAIR
 def test_entry_taken_over_before_its_turn_is_not_asked_about(arp, scene, wire, address):
-    """At three questions a second the second entry waits for its turn."""
-    first = f"{address[:-1]}1"
-    for each in (first, address):
+    """At three questions a second one waits for its turn; the kernel's hash says which."""
+    both = [address, f"{address[:-1]}1"]
+    for each in both:
         scene.add(each, "stale", DEAD)
+    taken = []
 
-    def respond(asked, to_all, number):
-        if asked == first and not number:
-            take_over(address)
+    def respond(asked, to_all, _number):
+        if not taken:
+            taken.extend(each for each in both if each != asked)
+            take_over(taken[0])
         return [answer(asked, BORN)] if to_all else []
 
     with wire.answering(respond):
-        told = arp.revalidate([first, address], rate=3)
-    assert held(scene, address) == OTHER
+        told = arp.revalidate(both, rate=3)
+    assert held(scene, taken[0]) == OTHER
     assert told["kept"] == {"extern_learn": 1}, (told, scene.table())
 
 
