@@ -30,7 +30,7 @@ NOARP, PERMANENT = 0x40, 0x80
 VALID = PERMANENT | NOARP | REACHABLE | PROBE | 0x04 | 0x08
 
 # --- the same header: flags of an entry
-NTF_PROXY, NTF_EXT_LEARNED, NTF_STICKY, NTF_ROUTER = 0x08, 0x10, 0x40, 0x80
+NTF_PROXY, NTF_EXT_LEARNED, NTF_STICKY = 0x08, 0x10, 0x40
 NTF_EXT_MANAGED, NTF_EXT_EXT_VALIDATED = 0x01, 0x04  # in NDA_FLAGS_EXT
 
 # --- the same header: attributes of an entry

@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Iterable
 
 from ..netlink import codec, route
-from ..netlink.constants import NTF_ROUTER
 from ..table import view
 from . import look_back, look_back_run, proxy
 
@@ -30,20 +29,21 @@ def among(
 def routers(entries: Iterable[codec.Entry]) -> set[codec.Key]:
     """Return the keys of those entries that are a router of one of this host's routes.
 
-    Or that said so (IPv6). A proxy is mostly a router, and this its own address: another host that
-    answers for it as well is no better holder.
+    A proxy is mostly a router, and this its own address: another host that answers for it as well
+    is no better holder. The router flag of IPv6 tells nothing: Linux sets it in each answer that a
+    router gives as a proxy, too (net/ipv6/ndisc.c: ndisc_recv_ns).
     """
-    entries = list(entries)
     keys = {entry.key for entry in entries}
-    found = {entry.key for entry in entries if entry.flags & NTF_ROUTER}
-    for family, ifindex in {
-        (family, ifindex)
-        for ifindex, dst in keys
-        for family in (socket.AF_INET, codec.family_of(dst))
-    }:
+    return keys & set[codec.Key]().union(*map(routers_by, {ifindex for ifindex, _dst in keys}))
+
+
+def routers_by(ifindex: int) -> set[codec.Key]:
+    """Return the routers that this host's routes by a device name."""
+    found = set[codec.Key]()
+    for family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError):  # the device is gone, or this kernel has no IPv6
             found |= route.gateways(family, ifindex)
-    return found & keys
+    return found
 
 
 def give_to_living(

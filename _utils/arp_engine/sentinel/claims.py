@@ -121,16 +121,10 @@ class Claims:
             self._tell(dispute)
 
     def is_proxied(self, key: codec.Key, mac: bytes) -> bool:
-        """Tell whether a MAC is a proxy's, and the address is not its own: a router's is.
-
-        Seldom, as that reads routes; else an address counts as the proxy's own.
-        """
-        now, entry = self._clock(), self._cache.get(key)
-        is_proxy = self.disputes.is_proxy(key, mac, now)
-        if not is_proxy or not entry or not self._scans.available(now):
-            return False
-        self._scans.spend(1, now)
-        return not self._is_router(entry)
+        """Tell whether a MAC is a proxy's, and the address is not its own: a router's is."""
+        entry = self._cache.get(key)
+        is_proxy = self.disputes.is_proxy(key, mac, self._clock())
+        return is_proxy and not (entry and self._is_router(entry))
 
     def heal(self, key: codec.Key, heal: former_holders.Heal) -> None:
         """Tell a heal, unless the host that has the entry now is a proxy: it is asked first."""

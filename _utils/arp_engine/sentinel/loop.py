@@ -30,7 +30,7 @@ from ..packets.probe_schedule import Schedule
 from ..reporting import sentinel_status, throttle
 from ..reporting.events import EventKind
 from ..resolve import ask as resolve_ask
-from ..resolve import nud_probe, patience, proxied, proxy
+from ..resolve import nud_probe, patience, proxy
 from ..table import flush, view
 from . import (
     decide,
@@ -41,6 +41,7 @@ from . import (
     next_hops,
     privileges,
     reinject,
+    routers,
     signals,
     suspects,
     taps,
@@ -149,7 +150,7 @@ class _Session:
             self._locktime_s,
             self._unused,
             lambda *of: nud_probe.begin_locktime(self._table(), *of),
-            lambda entry: bool(proxied.routers([entry])),
+            routers.Routers(self._clock).is_router,
             self._clock,
         )
         self._cache = self._decider.cache
