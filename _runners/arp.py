@@ -189,7 +189,7 @@ def heal(
         Seconds between two waves. Default: 1.
     budget
         ARP requests (and neighbour solicitations), at most, in the whole run, including the
-        kernel's own. An entry counts 71, the most it can take, until its database has answered;
+        kernel's own. An entry counts 58, the most it can take, until its database has answered;
         a host that answers takes 2. At least that many. Default: 10000.
     rate
         Requests a second on one database. Default: 500.

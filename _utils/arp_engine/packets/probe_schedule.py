@@ -15,6 +15,8 @@ class Schedule(NamedTuple):
     #: An IPv6 host that is asked by unicast need not name its MAC (RFC 4861, 4.4), and Linux does
     #: not: its answer confirms whatever MAC the table holds. This asks so that it does.
     wants_mac: bool = False
+    #: Which of this host's names comes first, where it has two (IPv6); they take turns.
+    first_name: int = 0
 
     @property
     def frames(self) -> int:
@@ -51,12 +53,14 @@ BROADCAST = FAST._replace(unicast_waits_s=())
 LIKE_THE_KERNEL = FAST._replace(unicast_waits_s=(1.0, 1.0, 1.0))
 #: One host alone, and nobody else (resolve/look_back.py).
 ALONE = Schedule((0.4,), (), wants_mac=True)
-#: In IPv6 in two names, where this host has two: a peer may refuse fe80::, or take nothing else.
+#: The same in our other name, where we have two (IPv6): a peer may refuse fe80::, or all else.
+ALONE_OTHER_NAME = ALONE._replace(first_name=1)
+#: In both names at once, where there is one question and not thirteen.
 ALONE_IPV6 = Schedule((0.2, 0.2), (), wants_mac=True)
 
 
 def alone(dst: bytes) -> Schedule:
-    """Return how one host alone is asked for an address."""
+    """Return how one host alone is asked for an address, once."""
     return ALONE if len(dst) == 4 else ALONE_IPV6
 
 
@@ -68,5 +72,5 @@ KERNEL_PROBES = UCAST_SOLICIT + MCAST_RESOLICIT
 #: A former holder is asked again (resolve/look_back.py): often enough that its entry is right again
 #: within a second after it answers again; a virtual machine that is migrated pauses for less.
 LOOK_BACK_EVERY_S, LOOK_BACK_FOR_S = 0.8, 10.0
-LOOK_BACK_FRAMES = math.ceil(LOOK_BACK_FOR_S / LOOK_BACK_EVERY_S) * ALONE_IPV6.frames
+LOOK_BACK_FRAMES = math.ceil(LOOK_BACK_FOR_S / LOOK_BACK_EVERY_S)
 MAX_FRAMES_PER_ENTRY = MAX_QUESTIONS * PATIENT.frames + KERNEL_PROBES + LOOK_BACK_FRAMES

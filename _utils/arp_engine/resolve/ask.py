@@ -279,7 +279,8 @@ class Asker:
         is_unicast = probe.schedule.is_unicast(step)
         mac = question.mac if is_unicast else b""
         try:
-            sender = senders[(probe.unicast_sent + probe.broadcast_sent) % len(senders)]
+            turn = probe.schedule.first_name + probe.unicast_sent + probe.broadcast_sent
+            sender = senders[turn % len(senders)]
             words = sender, question.dst, mac, probe.schedule.wants_mac
             port.send(interface.name, *interface.probe(*words))
         except OSError as error:

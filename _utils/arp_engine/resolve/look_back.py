@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 from ..netlink.codec import Key
 from ..packets.probe_schedule import (
+    ALONE,
+    ALONE_OTHER_NAME,
     FAST,
     LIKE_THE_KERNEL,
     LOOK_BACK_EVERY_S,
     LOOK_BACK_FOR_S,
     Schedule,
-    alone,
 )
 from . import deadlines
 from .ask import ProbeResult, Question
@@ -47,6 +48,7 @@ class LookBacks:
     def __init__(self) -> None:
         self._changes: dict[tuple[Key, bytes], Change] = {}  # by entry and former MAC
         self._formers: dict[Key, list[bytes]] = {}  # the same, by entry: the latest one last
+        self._asked: dict[tuple[Key, bytes], int] = {}  # how often
         self._due = deadlines.Deadlines()
 
     def __len__(self) -> int:
@@ -70,6 +72,7 @@ class LookBacks:
         for mac in self._some(key, former):
             if self._changes.pop((key, mac), None):
                 self._due.clear((key, mac))
+                self._asked.pop((key, mac), None)
                 self._formers[key].remove(mac)
         if self._formers.get(key) == []:
             del self._formers[key]
@@ -82,7 +85,8 @@ class LookBacks:
         """Return the questions that are due, at most so many; each goes to a former MAC alone."""
         found = []
         for key, former in self._due.pop(now, most):
-            found.append((Question(*key, former), alone(key[1])))
+            turn = self._asked[key, former] = self._asked.get((key, former), 0) + 1
+            found.append((Question(*key, former), ALONE if turn % 2 else ALONE_OTHER_NAME))
             self._due.set(now + LOOK_BACK_EVERY_S, [(key, former)])
         return found
 

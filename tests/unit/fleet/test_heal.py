@@ -225,7 +225,7 @@ def test_outcome_of_an_entry_that_was_not_asked_about_does_not_count():
 
 def test_budget_that_is_left_is_the_next_rounds():
     ips = [f"192.0.2.{number}" for number in range(50)]
-    heal = fleet_heal.Heal(verdict(wrong("pg1"), *(wrong("db1", ip) for ip in ips)), 300)
+    heal = fleet_heal.Heal(verdict(wrong("pg1"), *(wrong("db1", ip) for ip in ips)), 200)
     rounds(heal, ["pg1", "db1"], lambda _, some: answer(*some))
     assert (len(told(heal)["healed"]), told(heal)["requests"]) == (51, 102)
 
@@ -271,7 +271,7 @@ def test_unused_budget_is_freed_for_the_next_wave():
 
 def test_freed_budget_covers_more_entries_than_fit_at_once():
     ips = [f"192.0.2.{number}" for number in range(50)]
-    heal = fleet_heal.Heal(verdict(*(wrong("db1", ip) for ip in ips)), 300)
+    heal = fleet_heal.Heal(verdict(*(wrong("db1", ip) for ip in ips)), 200)
     heal.next_round()
     while jobs := heal.jobs(["db1"], 500):
         for (dev, some), minions in jobs.items():
@@ -302,7 +302,7 @@ def test_unanswered_entry_costs_the_kernels_probes_too():
 
 
 def test_interrupted_run_names_what_it_did_not_reach():
-    heal = fleet_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 300)
+    heal = fleet_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 200)
     run(heal, ["db1"], {"db1": answer("192.0.2.90")})
     heal.note_tables(verdict(), ["db1"])
     heal.next_round()
