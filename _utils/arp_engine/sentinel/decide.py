@@ -119,6 +119,8 @@ class Decider(actions.Actions):
         It has just answered a broadcast of ours, or the address is a contested one.
         """
         key, former, now = change.key, mac_of(change.old), self._clock()
+        if mac_of(change.new) in self._former.of(key):
+            return False  # that host has got its entry back, by somebody else's question
         holder = self._disputes.holder(key, now) or self._heard.holder(key, now)
         if holder != former or self._claims.is_proxied(key, former):
             return False
