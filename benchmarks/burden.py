@@ -245,11 +245,9 @@ class _Flood:
 
     def heard(self, question, number):
         """Return what is answered."""
-        from arp_engine.resolve import ask as resolve_ask  # noqa: PLC0415
+        from arp_engine.resolve.question import ProbeResult  # noqa: PLC0415
 
-        return resolve_ask.ProbeResult(
-            1, number % 2 * 10, {question.mac: 0.2} if number % 2 else {}
-        )
+        return ProbeResult(1, number % 2 * 10, {question.mac: 0.2} if number % 2 else {})
 
     def has_listener_answered(self, _syn, _bound_to):
         """Tell whether a listener has answered: there is none."""

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 from arp_engine.resolve import ask as resolve_ask
-from arp_engine.resolve.ask import Question
+from arp_engine.resolve.question import Question
 from conftest import DEAD, ip
 from wire import packed
 

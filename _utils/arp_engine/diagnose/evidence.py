@@ -18,8 +18,9 @@ from typing import Any
 from ..netlink import codec, links, nf_tables, route, rtnetlink, table_dump
 from ..netlink.constants import IFF_UP, NOARP, PERMANENT, TICKS
 from ..resolve import look_back, look_back_run, nud_probe, proxied, proxy
-from ..resolve.ask import ProbeResult, Question, ask
+from ..resolve.ask import ask
 from ..resolve.interface_facts import is_link_local
+from ..resolve.question import ProbeResult, Question
 from ..table import answer, ownership, parse, view
 from ..table.listing import Listing
 from ..table.selectors import DEFAULT_LIMIT, parse_selectors

@@ -16,7 +16,6 @@ import select
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from ..netlink import codec
 from ..packets import frames, packet_socket
@@ -29,6 +28,7 @@ from . import (
     room,
     send_queue,
 )
+from .question import PendingProbe, ProbeResult, Question
 
 COLLECT_S = 0.01  # after the first answer to a broadcast, for a second one
 MAX_MACS = 8  # kept of one question's answers, beside the cached MAC
@@ -37,42 +37,6 @@ READ_BATCH = 1024  # packets read at once: a flood must not delay the sending
 #: Packets in a full receive buffer: the shortest takes up 256 bytes of it.
 FULL_BUFFER = packet_socket.RECEIVE_BUFFER // 256
 TICK_S = 1.0  # between two calls of tick
-
-
-class Question(NamedTuple):
-    """Who has ``dst`` (packed) on this device? ``mac``: the cached MAC, empty for none."""
-
-    ifindex: int
-    dst: bytes
-    mac: bytes = b""
-
-
-class ProbeResult(NamedTuple):
-    """The outcome of one question."""
-
-    unicast_asked: int  # frames sent
-    broadcast_asked: int
-    answers: dict[bytes, float]  # MAC to milliseconds from the first frame to its first answer
-    why: str = ""  # why nobody answered, if silence proves nothing: no carrier, no permission …
-    overriding: frozenset[bytes] = frozenset()  # MACs whose advertisement had the Override flag
-
-
-class _PendingProbe:
-    """A question under way. There may be 100,000: class attributes are its state before a frame."""
-
-    is_sent = False  # its first frame; answers before that are to somebody else's question
-    first_sent_at = last_sent_at = 0.0
-    carrier_changes = 0  # of its device, at the first frame
-    step = 0  # of the schedule: the next frame
-    unicast_sent = broadcast_sent = 0
-    is_broadcast_answered = False
-    send_error = ""
-    overriding: frozenset[bytes] = frozenset()
-
-    def __init__(self, question: Question, schedule: Schedule):
-        self.question, self.schedule = question, schedule
-        self.key = question[:2]
-        self.answers: dict[bytes, float] = {}
 
 
 class Asker:
@@ -99,8 +63,8 @@ class Asker:
         self._room = room.Room(rate, burst, has_urgent=bool(learned))  # whoever learns has some
         self._ports: dict[int, packet_socket.ProbeSocket] = {}  # by family
         self._ready = select.epoll()
-        self._pending: dict[tuple[int, bytes], _PendingProbe] = {}
-        self._queue: send_queue.SendQueue[_PendingProbe] = send_queue.SendQueue()
+        self._pending: dict[tuple[int, bytes], PendingProbe] = {}
+        self._queue: send_queue.SendQueue[PendingProbe] = send_queue.SendQueue()
         self._ends = deadlines.Deadlines()  # when to stop waiting for answers
         self._done: list[tuple[Question, ProbeResult]] = []
 
@@ -126,7 +90,7 @@ class Asker:
 
         first: before all unsent ones. now: before all frames of other questions.
         """
-        probe = _PendingProbe(question, schedule)
+        probe = PendingProbe(question, schedule)
         if probe.key in self._pending:
             return False
         if not self._pending:
@@ -206,7 +170,7 @@ class Asker:
         for (ifindex, _length), group in groups.items():
             self._send_group(ifindex, group)
 
-    def _send_group(self, ifindex: int, group: list[_PendingProbe]) -> None:
+    def _send_group(self, ifindex: int, group: list[PendingProbe]) -> None:
         """Send the next frame of questions that share device and family."""
         family, port = codec.family_of(group[0].question.dst), None
         interface = self._interfaces.get(ifindex)
@@ -242,7 +206,7 @@ class Asker:
             self._set_next(due, schedule, step, probes)
 
     def _set_next(
-        self, due: float, schedule: Schedule, step: int, probes: list[_PendingProbe]
+        self, due: float, schedule: Schedule, step: int, probes: list[PendingProbe]
     ) -> None:
         """Set when what follows a frame is due, for questions that share a schedule."""
         if schedule.is_last(step):
@@ -257,7 +221,7 @@ class Asker:
 
     def _send_frame(
         self,
-        probe: _PendingProbe,
+        probe: PendingProbe,
         interface: interface_facts.Interface,
         senders: interfaces.Senders,
         port: packet_socket.ProbeSocket,
@@ -319,7 +283,7 @@ class Asker:
                 share = self._learned.share(probe.question.ifindex)
                 self._ends.set(now + share * COLLECT_S, [probe])
 
-    def _take(self, message: bytes, sender: tuple, now: float) -> _PendingProbe | None:
+    def _take(self, message: bytes, sender: tuple, now: float) -> PendingProbe | None:
         """Take one packet if it answers a question; return that at its first broadcast answer."""
         interface = self._interfaces.by_name(sender[0])
         answer = interface and frames.parse(message, sender, interface.mac)
@@ -349,7 +313,7 @@ class Asker:
 
     # --- ending
 
-    def _finish(self, probe: _PendingProbe, why: str = "") -> None:
+    def _finish(self, probe: PendingProbe, why: str = "") -> None:
         """Turn a pending question into its result."""
         del self._pending[probe.key]
         self._queue.drop(probe)
@@ -364,7 +328,7 @@ class Asker:
             for port in self._ports.values():
                 self._ready.unregister(port)
 
-    def _why_unheard(self, probe: _PendingProbe) -> str:
+    def _why_unheard(self, probe: PendingProbe) -> str:
         """Return why nobody may have heard a question; empty where its silence is evidence."""
         if not probe.unicast_sent + probe.broadcast_sent:
             return probe.send_error

@@ -24,7 +24,7 @@ from ..packets.probe_schedule import (
     Schedule,
 )
 from . import deadlines
-from .ask import ProbeResult, Question
+from .question import ProbeResult, Question
 
 MARGIN_S = 0.02  # the kernel counts locktime in ticks of up to 10 ms
 RETRY_S = 0.05  # while another question about the address is under way

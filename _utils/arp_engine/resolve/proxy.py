@@ -14,7 +14,8 @@ from typing import NamedTuple
 from ..netlink import codec, rtnetlink, table_dump
 from ..packets.probe_schedule import Schedule
 from . import interface_facts, interfaces
-from .ask import ProbeResult, Question, ask
+from .ask import ask
+from .question import ProbeResult, Question
 
 ONE_FRAME = Schedule((0.05,), ())
 ONE_IN_EACH_NAME = Schedule((0.05, 0.05), ())  # IPv6: a peer may refuse fe80::, or take only that

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..netlink import codec, rtnetlink
 from ..table import answer, view
-from .ask import ProbeResult
+from .question import ProbeResult
 
 LISTS = ("healed", "gone", "duplicates")
 

@@ -14,8 +14,9 @@ from ..netlink.constants import TICKS
 from ..packets.probe_schedule import BROADCAST, FAST, MAX_QUESTIONS, PATIENT
 from ..table import answer, ownership, view
 from . import deadlines, late_answers, look_back, nud_probe, proxied
-from .ask import TICK_S, Asker, ProbeResult, Question
+from .ask import TICK_S, Asker
 from .changes import Changed, Changes
+from .question import ProbeResult, Question
 from .report import Report, still_wrong
 
 MAX_LOCKTIME_WAIT_S = 5.0

@@ -7,7 +7,7 @@ from typing import Any
 from ..netlink import codec
 from ..packets.probe_schedule import FAST, URGENT, Schedule
 from ..resolve import proxy
-from ..resolve.ask import ProbeResult, Question
+from ..resolve.question import ProbeResult, Question
 from ..table import ownership
 from . import (
     claims,

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ..netlink import codec
 from ..packets.probe_schedule import Schedule, alone
 from ..resolve import deadlines, proxy, rate_limit
-from ..resolve.ask import ProbeResult, Question
+from ..resolve.question import ProbeResult, Question
 from . import disputes, former_holders, neighbour_cache, telling
 
 SCANS_PER_S, MAX_SCANS = 2.0, 10  # of the whole cache: 10 ms each at 100,000 entries

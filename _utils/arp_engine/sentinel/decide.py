@@ -22,7 +22,7 @@ from typing import Any
 from ..netlink import codec
 from ..packets.probe_schedule import BROADCAST, FAST, URGENT, Schedule
 from ..resolve import proxy
-from ..resolve.ask import ProbeResult, Question
+from ..resolve.question import ProbeResult, Question
 from . import (
     actions,
     devices,

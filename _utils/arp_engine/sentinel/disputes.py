@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..netlink.codec import Key
 from ..packets.probe_schedule import FAST, PATIENT, Schedule
 from ..resolve import look_back, proxy
-from ..resolve.ask import ProbeResult, Question
+from ..resolve.question import ProbeResult, Question
 from .former_holders import Heal
 
 PROXY_S = 300.0  # for so long a proxy is remembered

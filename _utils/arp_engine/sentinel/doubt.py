@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..netlink import codec
-from ..resolve.ask import Question
+from ..resolve.question import Question
 from . import former_holders, neighbour_cache, reinject
 from .question_queue import Priority
 from .states import CLEAR, State

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..netlink.codec import Entry, Key
 from ..packets.probe_schedule import Schedule
 from ..resolve import look_back
-from ..resolve.ask import ProbeResult, Question
+from ..resolve.question import ProbeResult, Question
 from .neighbour_cache import mac_of
 
 MAX_FORMERS = 2  # of one entry: each is asked once a second, and a question takes 0.4 s

@@ -31,6 +31,7 @@ from ..reporting import sentinel_status, throttle
 from ..reporting.events import EventKind
 from ..resolve import ask as resolve_ask
 from ..resolve import nud_probe, patience, proxy
+from ..resolve.question import Question
 from ..table import flush, view
 from . import (
     decide,
@@ -319,7 +320,7 @@ class _Session:
             self._notifications()  # what the kernel has made of the answer
             self._decider.on_probe_result(question, result)
 
-    def _next_question(self) -> tuple[resolve_ask.Question, Schedule] | None:
+    def _next_question(self) -> tuple[Question, Schedule] | None:
         """Return the next question for which there is room."""
         for is_urgent in (False, True):
             if self._asker.room(is_urgent) > 0:

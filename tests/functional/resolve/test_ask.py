@@ -13,7 +13,7 @@ from arp_engine.packets import packet_socket
 from arp_engine.packets.probe_schedule import FAST
 from arp_engine.resolve import ask as resolve_ask
 from arp_engine.resolve import in_flight, interface_facts, interfaces, patience, send_queue
-from arp_engine.resolve.ask import Question
+from arp_engine.resolve.question import Question
 from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST, ip
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
@@ -219,8 +219,8 @@ def test_silence_without_carrier_has_a_reason(scene, wire, address, words, why):
 
 def test_missing_cap_net_raw_is_named(scene, repo):
     program = (
-        "import socket\nfrom arp_engine.resolve import ask\n"
-        "q = ask.Question(socket.if_nametoindex('db0'), socket.inet_aton('192.0.2.10'))\n"
+        "import socket\nfrom arp_engine.resolve import ask, question\n"
+        "q = question.Question(socket.if_nametoindex('db0'), socket.inet_aton('192.0.2.10'))\n"
         "print(ask.ask([q])[q[:2]].why)"
     )
     words = ["setpriv", "--bounding-set=-net_raw", sys.executable, "-c", program]

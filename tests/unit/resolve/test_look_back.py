@@ -6,8 +6,8 @@ import pytest
 from arp_engine.packets import probe_schedule
 from arp_engine.packets.probe_schedule import ALONE, FAST, LIKE_THE_KERNEL
 from arp_engine.resolve import look_back
-from arp_engine.resolve.ask import ProbeResult, Question
 from arp_engine.resolve.look_back import Change, Contested, LookBacks
+from arp_engine.resolve.question import ProbeResult, Question
 
 KEY = (3, b"\xc0\x00\x02\x0a")
 FORMER, TAKEN = b"\x02\0\0\0\0\x0a", b"\x02\0\0\0\0\x0b"

@@ -7,7 +7,7 @@ from arp_engine.netlink import codec, model
 from arp_engine.netlink.constants import FAILED, PERMANENT, REACHABLE
 from arp_engine.packets import probe_schedule, tcp_syn
 from arp_engine.reporting import throttle
-from arp_engine.resolve.ask import ProbeResult
+from arp_engine.resolve.question import ProbeResult
 from arp_engine.sentinel import (
     claims,
     decide,
