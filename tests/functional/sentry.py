@@ -48,7 +48,10 @@ class Guard:
     def __init__(self, repo, *options, patch=""):
         self.lines = []
         # patch: a misfortune that the real thing will not produce
-        script = f"from arp_engine.sentinel import loop\n{NO_LIMIT}\n{BRIEF}\n{patch}\nloop.main()"
+        script = (
+            "from arp_engine.sentinel import loop, process\n"
+            f"{NO_LIMIT}\n{BRIEF}\n{patch}\nprocess.main()"
+        )
         words = [*SENTINEL[:-2], "-c", script, *options]
         self.process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

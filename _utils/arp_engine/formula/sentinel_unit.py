@@ -127,7 +127,7 @@ def bundle() -> bytes:
     with zipfile.ZipFile(data, "w") as archive:
         for name, text in version.files().items():
             archive.writestr(zipfile.ZipInfo(name), text)
-        main = "from arp_engine.sentinel.loop import main\n\nmain()\n"
+        main = "from arp_engine.sentinel.process import main\n\nmain()\n"
         archive.writestr(zipfile.ZipInfo("__main__.py"), main)
     return data.getvalue()
 

@@ -1,5 +1,5 @@
 """The sentinel as a process of its own: ``python -m arp_engine.sentinel '{"dev": "eth0"}'``."""
 
-from .loop import main
+from .process import main
 
 main()

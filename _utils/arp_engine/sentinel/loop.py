@@ -4,19 +4,12 @@ It hears SYNs (taps.py), connections that get no answer (signals.py) and the ker
 of neighbours and devices. What contradicts an entry is evidence (doubt_sources.py), which moves the
 entry through a state machine (decide.py). The sentinel is not in the path of the traffic: stopped,
 hung or killed it leaves everything as it would be without it.
-
-    python -m arp_engine.sentinel '{"dev": "eth0", "rate": 50}'
-
-is the sentinel as a process of its own, which tells on stdout; options: sentinel/options.py.
 """
 
 import contextlib
-import json
 import os
 import select
-import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -353,32 +346,3 @@ class _Session:
         for key in self._sources.pop_changed():
             self._taps.put(key, self._sources.macs_to_ignore(key))
         self._taps.refilter(self._sources.without_effect)
-
-
-def _print(kind: EventKind, line: str, _facts: throttle.Row) -> None:
-    """Print a line; for the journal with the priority that a scheduled run gives to syslog.
-
-    A line that cannot be written (full disk, dead or stopped journal) is lost; watching goes on.
-    """
-    urgency = f"<{3 if kind.is_urgent else 5}>" if "JOURNAL_STREAM" in os.environ else ""
-    with contextlib.suppress(OSError):
-        # A write would wait for a reader that is so late that there is no room for a line.
-        if sys.stdout and select.select([], [sys.stdout], [], 0)[1]:
-            # print() would keep what cannot be written, and fail the process's end with it
-            os.write(sys.stdout.fileno(), f"{urgency}{line}\n".encode(errors="backslashreplace"))
-
-
-def main() -> None:
-    """Run the sentinel as a process of its own."""
-    try:
-        options = sentinel_options.parse(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {})
-    except json.JSONDecodeError:
-        sys.exit(f'options: {sys.argv[1]!r} is not JSON, such as {{"dev": "eth0"}}')
-    except ValueError as bad:
-        sys.exit(str(bad))
-    sentinel = Sentinel(
-        options, _print, drop_rights=True, status_path=sentinel_status.PATH, way="service"
-    )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sentinel.stop())
-    sentinel.run()

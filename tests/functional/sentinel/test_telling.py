@@ -152,11 +152,11 @@ def test_an_exception_in_replaced_code_is_told_without_source(scene, wire, tmp_p
     """A service runs one file, and the formula puts another in its place before it restarts it."""
     path, begin = (
         tmp_path / "sentinel.pyz",
-        "from arp_engine.sentinel import loop\n",
+        "from arp_engine.sentinel import loop, process\n",
     )
     path.write_bytes(sentinel_unit.bundle())
     with zipfile.ZipFile(path, "a") as bundle, pytest.warns(UserWarning, match="Duplicate name"):
-        bundle.writestr("__main__.py", begin + BROKEN.format(times=1) + "loop.main()\n")
+        bundle.writestr("__main__.py", begin + BROKEN.format(times=1) + "process.main()\n")
     words = [sys.executable, str(path)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as service:
         ends = threading.Timer(30, service.kill)  # and with it what is waited for
