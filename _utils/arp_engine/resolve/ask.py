@@ -15,7 +15,7 @@ import contextlib
 import select
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from ..netlink import codec
 from ..packets import frames, packet_socket
@@ -102,12 +102,21 @@ class Asker:
             self._queue.put(probe, first)
         return True
 
-    def drop(self, key: tuple[int, bytes]) -> None:
-        """Forget a pending question, if there is one about this address: it gets no result."""
-        if probe := self._pending.get(key):
-            self._queue.remove(probe)
-            self._finish(probe)
-            self._done.pop()
+    def drop(self, key: tuple[int, bytes]) -> ProbeResult | None:
+        """Forget a pending question, if there is one about this address; return its result."""
+        probe = self._pending.get(key)
+        if not probe:
+            return None
+        self._queue.remove(probe)
+        self._finish(probe)
+        _question, result = self._done.pop()
+        return result
+
+    def answers(self, key: tuple[int, bytes]) -> Collection[bytes] | None:
+        """Return who has answered a pending question until now; None: it is not pending."""
+        self._receive()
+        probe = self._pending.get(key)
+        return probe.answers if probe else None
 
     def interface(self, ifindex: int) -> interface_facts.Interface | None:
         """Return a device as questions see it; None: it is gone."""

@@ -149,10 +149,14 @@ class Contested:
         """Return the MAC of the holder of a contested address; empty for any other."""
         return self._holders[key] if self._until.get(key, now) > now else b""
 
+    def end(self, key: Key) -> None:
+        """Forget an address."""
+        if self._until.pop(key, None):
+            del self._holders[key]
+
     def schedule(self, key: Key, now: float, otherwise: Schedule = FAST) -> Schedule:
         """Return how to ask about an address."""
         if self._until.get(key, now) > now:
             return LIKE_THE_KERNEL
-        if self._until.pop(key, None):
-            del self._holders[key]
+        self.end(key)
         return otherwise

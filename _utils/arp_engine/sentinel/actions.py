@@ -53,7 +53,7 @@ class Actions:
         self._devices, self._clock = watched, clock
         self.cache = neighbour_cache.NeighbourCache()
         self.aliases, self.verified = memory.Aliases(), memory.Verified()
-        self._heard = memory.Heard()
+        self._lately_asked = memory.Asked()
         self._mac_changes, self._unaskable = memory.MacChanges(), memory.Unaskable()
         self._former = former_holders.FormerHolders(locktime_s)
         self._asked_at_once: deque[tuple[Question, Schedule]] = deque()
@@ -105,7 +105,7 @@ class Actions:
             priority = max(priority, Priority.SYN)
         self.queue.put(doubt, priority, now)
 
-    def requeue(self, doubt: Doubt, _result: ProbeResult) -> None:
+    def requeue(self, doubt: Doubt, _cause: Any) -> None:
         self.queue.put(doubt, doubt.priority, self._clock())
 
     def release_syns(self, doubt: Doubt, _cause: Any) -> None:

@@ -161,12 +161,19 @@ class Claims:
             self._news.proxied(key, dispute.heal)
         elif dispute.heal:
             self._news.healed(key, dispute.heal)
-        elif is_proxy and (not dispute.is_alias or self.is_proxied(key, mac)):
-            self.disputes.add(key, self._clock(), dispute.macs[0])
+        elif is_proxy and (dispute.is_taken or self.is_proxied(key, mac)):
+            [holder, *_others] = [each for each in dispute.macs if each != mac]
+            self.disputes.replace_holder(key, self._clock(), mac, holder)
             self._news.duplicate(key, dispute.macs, mac)
-            self._give_back(key, mac, dispute.macs[0])
+            self._give_back(key, mac, holder)
         elif self.disputes.is_contested(key, self._clock()):
-            self._news.duplicate(key, dispute.macs)
+            of_holder = dispute._replace(claimant=dispute.macs[0])
+            if dispute.is_taken and self._is_checked(of_holder):
+                return
+            if dispute.is_taken and self.is_proxied(key, of_holder.claimant):
+                self._tell(of_holder)
+            else:
+                self._news.duplicate(key, dispute.macs)
         elif dispute.is_answered:
             if not self._is_witness_asked(dispute):
                 self._news.duplicate(key, dispute.macs)

@@ -34,7 +34,7 @@ from . import (
 from .doubt import ALTERNATING, Doubt, Evidence
 from .neighbour_cache import mac_of
 from .question_queue import Priority
-from .states import CLEAR, IN_FLIGHT, LOOKING_BACK, QUEUED, TRANSITIONS, Event
+from .states import CLEAR, IN_FLIGHT, LOOKING_BACK, PROBING, QUEUED, TRANSITIONS, Event
 
 MAX_IN_FLIGHT = 4096  # probes: bounds memory, and no newcomer of a whole fleet
 FEW = 4  # probes: another one does not wait for them
@@ -114,17 +114,47 @@ class Decider(actions.Actions):
                 self._move(doubt, Event.MAC_CHANGED, change)
 
     def _has_lost_holder(self, change: neighbour_cache.Change) -> bool:
-        """Tell whether a host that lives, and is no proxy, has lost its entry.
+        """Tell whether a host that may live, and is no proxy, has lost its entry by our doing.
 
-        It has just answered a broadcast of ours, or the address is a contested one.
+        It may be a late answer to a question of ours; or the address is a contested one.
         """
         key, former, now = change.key, mac_of(change.old), self._clock()
-        if mac_of(change.new) in self._former.of(key):
+        new = mac_of(change.new)
+        if new in self._former.of(key):
             return False  # that host has got its entry back, by somebody else's question
-        holder = self._disputes.holder(key, now) or self._heard.holder(key, now)
-        if holder != former or self._claims.is_proxied(key, former):
+        is_ours = self._lately_asked.may_answer(key, new, now)
+        is_contested = self._disputes.holder(key, now) == former
+        if not (is_ours or is_contested) or self._claims.is_proxied(key, former):
             return False
         return self.may_be_probed(key)  # somebody else wrote a protected one
+
+    def is_overtaken(self, change: neighbour_cache.Change) -> bool:
+        """Tell whether an entry has got another MAC than the one that is being probed.
+
+        Unless it has by an answer to the probe, its next frame would ask about a right entry.
+        """
+        doubt = self._in_flight.get(change.key)
+        if not doubt or doubt.state is not PROBING or not doubt.question or doubt.change:
+            return False
+        return mac_of(change.new) not in (b"", doubt.question.mac)
+
+    def on_overtaken(self, change: neighbour_cache.Change, result: ProbeResult | None) -> None:
+        """Take such a change; result: what the probe, which was dropped, has come to until then."""
+        doubt = self._in_flight[change.key]
+        question, doubt.question = doubt.question, None
+        self._move(doubt, Event.OVERTAKEN)
+        self.on_neighbour_change(change)
+        if question and result:  # only now: what changes it next may be a late answer to us
+            self._remember_asked(question, result)
+
+    def on_dropped(self, question: Question, result: ProbeResult) -> None:
+        """Take that ``question`` took the place of another one about its address."""
+        doubt = self._doubt_of(question[:2])
+        if doubt and doubt.question and doubt.question is not question:
+            self._remember_asked(doubt.question, result)
+            doubt.question = doubt.change = None
+            if doubt.state in IN_FLIGHT:
+                self._move(doubt, Event.INTERRUPTED)
 
     def on_owner(self, key: codec.Key) -> bool:
         """Give up the probe of an entry that has an owner by now; tell whether there was one.
@@ -219,16 +249,21 @@ class Decider(actions.Actions):
                 self._on_answer(doubt, question, result)
             else:
                 self._on_look_back(doubt, question.mac, result)
-        else:
-            self._claims.take(question, result)
+        elif self._claims.take(question, result):
+            self._remember_asked(question, result)
+
+    def _remember_asked(self, question: Question, result: ProbeResult) -> None:
+        """Remember whose answer to a question may still come and move the entry."""
+        if result.unicast_asked or result.broadcast_asked:
+            mac = b"" if result.broadcast_asked else question.mac
+            self._lately_asked.add(question[:2], mac, result.answers, self._clock())
 
     def _on_answer(self, doubt: Doubt, question: Question, result: ProbeResult) -> None:
         self.queue.clear_backoff(doubt.key)
         outcome, cached = self._outcome(doubt, question, result), self._cached_mac(doubt)
         if outcome is not Event.UNASKABLE:
             self._unaskable.forget(doubt.key)
-        if result.broadcast_asked and cached in result.answers:
-            self._heard.add(doubt.key, cached, self._clock())
+        self._remember_asked(question, result)
         is_ours = outcome in (Event.HEALED, Event.RETURNED)
         if doubt.change and not is_ours and cached != question.mac:
             self.drop_look_back(doubt, result)  # not by a probe of ours
@@ -258,8 +293,12 @@ class Decider(actions.Actions):
         if not cached:
             return Event.ENTRY_GONE
         if cached in result.answers:
-            is_moved = bool(doubt.change) and cached != question.mac
-            return Event.HEALED if is_moved else Event.CONFIRMED
+            if doubt.change and cached != question.mac:
+                return Event.HEALED
+            is_alone = doubt.state is PROBING and not result.broadcast_asked
+            if is_alone and self._claims.is_proxied(doubt.key, cached):
+                return Event.PROXY_ANSWERED
+            return Event.CONFIRMED
         if doubt.tries >= MAX_TRIES:
             return Event.DISAGREEMENT
         # A MAC that came during the probe was not asked by unicast; without a connection that

@@ -27,11 +27,16 @@ class Dispute(NamedTuple):
     """An address that two hosts answer for."""
 
     key: Key
-    macs: tuple[bytes, ...]
+    macs: tuple[bytes, ...]  # the holder's first
     claimant: bytes  # of these the one that took the entry from its holder, or keeps it from it
     is_answered: bool = False  # the claimant has answered for the address
     is_alias: bool = False  # perhaps: SYNs come from the first MAC, the second one is cached
     heal: Heal | None = None  # of that address: told unless the claimant is a proxy
+
+    @property
+    def is_taken(self) -> bool:
+        """Tell whether the claimant is another host than the holder, the first one."""
+        return not self.is_alias and self.claimant != self.macs[0]
 
 
 class Check:
@@ -63,6 +68,12 @@ class Disputes:
     def add(self, key: Key, now: float, holder: bytes) -> bool:
         """Remember a contested address and its holder's MAC; return whether it is news."""
         return self._contested.add(key, now, holder)
+
+    def replace_holder(self, key: Key, now: float, mac: bytes, holder: bytes) -> None:
+        """Remember another holder of a contested address than this one, which is a proxy."""
+        if self._contested.holder(key, now) == mac:
+            self._contested.end(key)
+        self._contested.add(key, now, holder)
 
     def holder(self, key: Key, now: float) -> bytes:
         """Return the MAC of the holder of a contested address; empty for any other."""

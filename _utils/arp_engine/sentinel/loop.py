@@ -32,6 +32,7 @@ from . import (
     doubt_sources,
     failure,
     limits,
+    neighbour_cache,
     next_hops,
     privileges,
     reinject,
@@ -243,7 +244,7 @@ class _Session:
 
         table.repeat_until_complete(dump)
         for change in self._cache.read_anew(entries.values()):
-            self._decider.on_neighbour_change(change)
+            self._on_change(change)
         self._timers = table.timers
         for key in self._suspects.take(table, entries, now):
             self._sources.on_upper_layer_confirmation(key)
@@ -261,9 +262,7 @@ class _Session:
                     self._device(messages)
                 else:
                     for change in self._cache.take(messages):
-                        self._decider.on_neighbour_change(change)
-                        if self._decider.on_owner(change.key):
-                            self._asker.drop(change.key)
+                        self._on_change(change)
             if lost:
                 now = self._clock()
                 line = "netlink buffer overrun (ENOBUFS): reads the table again; nothing to do"
@@ -275,6 +274,17 @@ class _Session:
                 self._resync_due = self._earliest_resync if self._has_lost else self._resync_due
                 self._has_lost = False
                 return
+
+    def _on_change(self, change: neighbour_cache.Change) -> None:
+        """Take one change of the table; its question is given up where an answer would harm."""
+        key, mac = change.key, neighbour_cache.mac_of(change.new)
+        answers = self._asker.answers(key) if self._decider.is_overtaken(change) else None
+        if answers is not None and mac not in answers:
+            self._decider.on_overtaken(change, self._asker.drop(key))
+        else:
+            self._decider.on_neighbour_change(change)
+        if self._decider.on_owner(key):
+            self._asker.drop(key)
 
     def _device(self, messages: bytes) -> None:
         """Follow a device; a bridge announces its ports by the same messages."""
@@ -304,7 +314,8 @@ class _Session:
         """Send the probes that are due, and take the results of those that are over."""
         while turn := self._next_question():
             question, schedule = turn
-            self._asker.drop(question[:2])  # such as a look back: a connection waits
+            if dropped := self._asker.drop(question[:2]):  # such as a look back: a connection waits
+                self._decider.on_dropped(question, dropped)
             self._asker.put(question, first=True, schedule=schedule)
             self._sentinel.diary.counts["questions"] += 1
         if not len(self._asker):

@@ -16,8 +16,8 @@ VERIFIED_S = 1.0, 10.0
 MAX_VERIFIED = 4096
 FLAPS, FLAPS_S = 3, 60.0  # an address alternates: so many changes of MAC within this time
 MAX_FLAPPING = 1024
-LATE_S = 1.0  # after a broadcast of ours another host's answer to it may still come
-MAX_HEARD = 4096
+LATE_S = 1.0  # after a question of ours an answer to it may still come
+MAX_ASKED = 4096
 UNASKABLE_S = 300.0  # for so long a reason is no news; longer where it goes on
 MAX_UNASKABLE = 4096
 
@@ -113,23 +113,23 @@ class Verified:
         self._rests.pop(key, None)
 
 
-class Heard:
-    """The MACs that have just answered a broadcast of ours for their entries."""
+class Asked:
+    """Who was asked about which address a moment ago: a late answer moves the entry, too."""
 
     def __init__(self) -> None:
-        self._macs: OrderedDict[Key, tuple[bytes, float]] = OrderedDict()  # and until when
+        self._until: OrderedDict[Key, dict[bytes, float]] = OrderedDict()  # by MAC
 
-    def add(self, key: Key, mac: bytes, now: float) -> None:
-        """Remember the MAC that an entry holds and whose host has answered."""
-        self._macs.pop(key, None)
-        self._macs[key] = mac, now + LATE_S
-        if len(self._macs) > MAX_HEARD:
-            self._macs.popitem(last=False)
+    def add(self, key: Key, mac: bytes, answered: Iterable[bytes], now: float) -> None:
+        """Remember the host that was asked, empty: all of them were; and who has answered."""
+        macs = {each: until for each, until in self._until.pop(key, {}).items() if until > now}
+        self._until[key] = {**macs, mac: now + LATE_S, **dict.fromkeys(answered, now)}
+        if len(self._until) > MAX_ASKED:
+            self._until.popitem(last=False)
 
-    def holder(self, key: Key, now: float) -> bytes:
-        """Return the MAC of an entry's holder that lives; empty where none has just answered."""
-        mac, until = self._macs.get(key, (b"", now))
-        return mac if now < until else b""
+    def may_answer(self, key: Key, mac: bytes, now: float) -> bool:
+        """Tell whether an answer of this host may still come."""
+        macs = self._until.get(key, {})
+        return macs.get(mac, macs.get(b"", now)) > now
 
 
 class Unaskable:

@@ -13,7 +13,7 @@ class State(Enum):
     CLEAR = "no doubt, or no longer"
     QUEUED = "waits for its turn to be probed"
     PROBING = "the host with the cached MAC is asked by unicast, then all hosts by broadcast"
-    REPROBING = "the wrong entry is deleted; all hosts are asked by broadcast"
+    REPROBING = "all hosts are asked by broadcast: the wrong entry is deleted, or a proxy's"
     LOOKING_BACK = "the entry has moved; for ten seconds each former holder is asked, alone"
 
 
@@ -25,11 +25,14 @@ class Event(Enum):
     TURN = "the rate allows the next probe"
     NOT_OURS = "at its turn the entry has no MAC, is not selected, or is protected"
     MAC_CHANGED = "the kernel announces another MAC"
-    HOLDER_LOST = "... although the holder lives: such as a late answer to a broadcast of ours"
+    HOLDER_LOST = "... by a late answer to a question of ours, or the address is contested"
+    OVERTAKEN = "during the probe the entry got another MAC, and not by an answer to us"
+    INTERRUPTED = "another question about the address took the place of the probe"
     # --- the outcome of a probe
     NO_ANSWER = "no host answered"
     UNASKABLE = "no probe could leave, or its answer could not come"
     CONFIRMED = "the host with the cached MAC answered"
+    PROXY_ANSWERED = "... which answers for everybody: that proves nothing"
     HEALED = "another host answered, and its MAC came into the table"
     ENTRY_GONE = "another host answered; the entry has no MAC by now"
     ENTRY_DELETED = "another host answered, a connection waits: we deleted the entry (locktime)"
@@ -54,6 +57,7 @@ _OUTCOMES: dict[Event, tuple[Any, ...]] = {
     Event.RETURNED: _RETURNED,
     Event.ENTRY_GONE: (CLEAR,),
     Event.MAC_KEPT: (QUEUED, "requeue"),
+    Event.INTERRUPTED: (QUEUED, "requeue"),
     Event.DISAGREEMENT: (CLEAR, "tell_disagreement"),
 }  # fmt: skip
 #: State -> event -> the next state, and what is done then: methods of Actions. While a former
@@ -83,6 +87,8 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.EVIDENCE: (PROBING,),
         Event.MAC_CHANGED: (PROBING, "forget", "release_syns", "note_change", "count_change"),
         **_OUTCOMES,
+        Event.OVERTAKEN: (CLEAR, "release_syns"),
+        Event.PROXY_ANSWERED: (REPROBING, "reprobe"),
         Event.ENTRY_DELETED: (
             REPROBING, "look_back", "forget", "release_syns", "reprobe", "count_change"),
     },

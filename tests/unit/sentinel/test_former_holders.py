@@ -1,7 +1,7 @@
 """An entry that is moved again while its former holder is looked back at."""
 
 import pytest
-from arp_engine.sentinel.states import CLEAR, LOOKING_BACK, QUEUED
+from arp_engine.sentinel.states import CLEAR, LOOKING_BACK, QUEUED, REPROBING
 from test_decide import NEW, OLD, OTHER, Scene, heal, returns
 
 
@@ -167,3 +167,93 @@ def test_a_former_holder_that_has_its_entry_back_keeps_it_though_the_other_one_l
     assert (scene.state(), scene.decider._former.of(key)) == (CLEAR, [])
     assert scene.said == ["changed", "changed"]
     assert (scene.facts["old"], scene.facts["new"]) == (NEW.hex(":"), OLD.hex(":"))
+
+
+def probe_a_proxy(scene, answers=()):
+    """Let a proxy have an entry, and probe it."""
+    [key] = scene.keys
+    scene.decider._disputes._proxies[2, 4, OLD] = 300.0
+    scene.sources.on_retransmit(key)
+    assert scene.turn() == (*key, OLD)
+    scene.result(key, OLD)
+    return key
+
+
+def test_the_answer_of_a_known_proxy_confirms_no_entry():
+    """Its holder is heard, and has the entry from then on."""
+    scene = Scene()
+    key = probe_a_proxy(scene)
+    assert (scene.state(), scene.turn()) == (REPROBING, (*key, b""))
+    scene.set(key, NEW)
+    scene.result(key, NEW, OLD, broadcasts=1)
+    assert (scene.state(), scene.said) == (CLEAR, ["healed", "duplicate"])
+    assert scene.decider._disputes.holder(key, scene.now) == NEW
+
+
+def test_a_known_proxy_that_alone_answers_everybody_keeps_the_entry():
+    scene = Scene()
+    key = probe_a_proxy(scene)
+    scene.turn()
+    scene.result(key, OLD, broadcasts=1)
+    assert (scene.state(), scene.said) == (CLEAR, [])
+
+
+def test_the_answer_of_a_proxy_that_is_the_router_itself_confirms_its_entry():
+    scene = Scene()
+    scene.routers = scene.keys
+    probe_a_proxy(scene)
+    assert (scene.state(), scene.turn()) == (CLEAR, None)
+
+
+@pytest.mark.parametrize("broadcasts", [1, 0])
+def test_an_entry_that_others_change_during_its_probe_is_asked_about_no_more(broadcasts):
+    """Its late answer takes the entry all the same: the host that lost it is looked back at."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.sources.on_retransmit(key)
+    scene.turn()
+    scene.now += 0.3
+    scene.set(key, NEW, is_overtaken=True, broadcasts=broadcasts)
+    assert (scene.state(), scene.turn(), scene.said) == (CLEAR, None, ["changed"])
+    scene.now += 0.2
+    scene.set(key, OLD)
+    assert scene.decider._former.of(key) == [NEW]
+
+
+def test_a_question_that_takes_the_place_of_a_probe_lets_it_wait():
+    """Such as: a proxy is to give the entry back."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.sources.on_retransmit(key)
+    scene.turn()
+    scene.decider._claims._give_back(key, OLD, NEW)
+    assert scene.turn() == (*key, NEW)
+    assert scene.state() is QUEUED
+    scene.result(key)
+    scene.now += 1.0
+    assert scene.turn() == (*key, OLD)
+
+
+def test_a_question_that_takes_the_place_of_a_look_back_does_not_end_it():
+    scene = Scene()
+    key = heal(scene)
+    scene.now = scene.decider.next_due()
+    assert scene.turn() == (*key, OLD)
+    scene.decider._claims._give_back(key, NEW, OTHER)
+    assert scene.turn() == (*key, OTHER)
+    scene.result(key)
+    scene.now = scene.decider.next_due()
+    assert scene.turn() == (*key, OLD)
+
+
+def test_a_confirmed_holder_that_has_its_entry_back_from_another_run_keeps_it():
+    """A run has asked everybody, and the other host was faster; then it has looked back."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.sources.on_retransmit(key)
+    scene.turn()
+    scene.result(key, OLD)
+    scene.set(key, NEW)
+    scene.now += 0.5
+    scene.set(key, OLD)
+    assert scene.state() is CLEAR

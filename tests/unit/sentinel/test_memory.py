@@ -62,15 +62,21 @@ def test_a_changed_mac_ends_the_rest_of_a_verified_address():
     assert not verified.is_recent("a", 0.1)
 
 
-def test_who_has_answered_a_broadcast_is_remembered_for_a_second_and_bounded():
-    heard = memory.Heard()
-    heard.add("a", b"mac", 0)
-    assert heard.holder("a", 0.9) == b"mac"
-    assert (heard.holder("a", 1.0), heard.holder("b", 0)) == (b"", b"")
-    for number in range(memory.MAX_HEARD):
-        heard.add(number, b"mac", 0)
-    assert not heard.holder("a", 0)
-    assert heard.holder(0, 0)
+def test_who_was_asked_may_answer_for_a_second_and_is_bounded():
+    asked = memory.Asked()
+    asked.add("a", b"mac", (), 0)
+    asked.add("a", b"two", (), 0.5)
+    assert asked.may_answer("a", b"mac", 0.9)
+    assert not asked.may_answer("a", b"mac", 1.0)
+    assert not asked.may_answer("a", b"other", 0.9)
+    assert not asked.may_answer("b", b"mac", 0)
+    asked.add("a", b"", (b"mac",), 2)
+    assert asked.may_answer("a", b"other", 2.9)
+    assert not asked.may_answer("a", b"mac", 2)
+    for number in range(memory.MAX_ASKED):
+        asked.add(number, b"mac", (), 2)
+    assert not asked.may_answer("a", b"other", 2)
+    assert asked.may_answer(0, b"mac", 2)
 
 
 def test_a_reason_why_an_address_cannot_be_asked_about_is_news_once_while_it_goes_on():
