@@ -17,10 +17,10 @@ from typing import Any
 
 from ..netlink import codec, links, nf_tables, route, rtnetlink, table_dump
 from ..netlink.constants import IFF_UP, NOARP, PERMANENT, TICKS
-from ..resolve import look_back, look_back_run, nud_probe, proxied, proxy
+from ..resolve import look_back, look_back_run, nud_probe, overtaken, proxied, proxy
 from ..resolve.ask import ask
 from ..resolve.interface_facts import is_link_local
-from ..resolve.question import ProbeResult, Question
+from ..resolve.question import OVERTAKEN, ProbeResult, Question
 from ..table import answer, ownership, parse, view
 from ..table.listing import Listing
 from ..table.selectors import DEFAULT_LIMIT, parse_selectors
@@ -195,13 +195,18 @@ class _Diagnosis:
 
     # --- probing
 
-    def _probe(self, seen: Evidence, before: codec.Entry | None) -> Evidence:
-        """Probe, read again, and add both to the evidence."""
+    def _probe(
+        self, seen: Evidence, before: codec.Entry | None, may_repeat: bool = True
+    ) -> Evidence:
+        """Probe, read again, and add both to the evidence; once more if the entry was another."""
         if before and seen.entry and is_owned(seen.entry) and not before.state & IGNORES_ANSWERS:
             why = f"its entry has an owner ({seen.entry['owner']}), and an answer would change it"
             return replace(seen, cannot_ask=why, entry_after=seen.entry)
         began, cached_mac = time.monotonic(), before.mac if before else b""
         results = self._probe_alone_then_all(cached_mac)
+        if results[-1].why == OVERTAKEN and may_repeat:
+            now = self._entry()
+            return self._probe(replace(seen, entry=now and self._row(now)), now, may_repeat=False)
         answers = _fastest(results)
         after = self._settled(answers)
         if self._waited_for_locktime(after, answers) and not self._is_protected_now():
@@ -243,19 +248,27 @@ class _Diagnosis:
         Twice because of two hosts the second may be slow, or its answer lost. A host that answers
         keeps its IPv4 entry meanwhile: PROBE begins ``locktime``.
         """
-        results = [ask([Question(*self._key, cached_mac)])[self._key]]
+        results = [self._ask_until_overtaken([Question(*self._key, cached_mac)])[self._key]]
         if cached_mac in results[0].answers and len(self._key[1]) == 4:
             nud_probe.begin_locktime(self._table, self._key, cached_mac)
         while not results[-1].why and sum(bool(r.broadcast_asked) for r in results) < 2:
             if not (results[-1].answers or cached_mac) or self._is_protected_now():
                 break
-            results.append(ask([Question(*self._key)])[self._key])
+            results.append(self._ask_until_overtaken([Question(*self._key)])[self._key])
         return results
+
+    def _ask_until_overtaken(self, questions: list[Question]) -> dict[codec.Key, ProbeResult]:
+        """Ask; not about an entry that gets an owner meanwhile, or another MAC, any further."""
+        owned = self._is_protected
+        return ask(questions, overtaken=lambda some: overtaken.among(self._table, some, owned))
 
     def _is_protected_now(self) -> bool:
         """Tell whether the entry has got an owner, and one more answer would change it."""
         entry = self._entry()
-        return bool(entry and self._owner(entry) and not entry.state & IGNORES_ANSWERS)
+        return bool(entry) and self._is_protected(entry)
+
+    def _is_protected(self, entry: codec.Entry) -> bool:
+        return bool(self._owner(entry)) and not entry.state & IGNORES_ANSWERS
 
     def _proxies(self, answers: Mapping[bytes, float], cached_mac: bytes) -> set[bytes]:
         """Return the MACs among the answers that answer for addresses which nobody has."""
@@ -341,7 +354,8 @@ class _Diagnosis:
         before = {entry.key: entry for found in at.values() for entry in found[:MAX_WITNESSES]}
         questions = [Question(*key) for key in before]
         answered: dict[str, list[str]] = {}
-        for (_ifindex, dst), result in [*ask(questions).items(), *ask(questions).items()]:
+        asked = self._ask_until_overtaken
+        for (_ifindex, dst), result in [*asked(questions).items(), *asked(questions).items()]:
             macs = answered.setdefault(codec.address(dst), [])
             macs += [text for mac in result.answers if (text := mac.hex(":")) not in macs]
         now, current = time.monotonic(), self._table.read_again(before)

@@ -28,7 +28,7 @@ from . import (
     room,
     send_queue,
 )
-from .question import PendingProbe, ProbeResult, Question
+from .question import OVERTAKEN, PendingProbe, ProbeResult, Question
 
 COLLECT_S = 0.01  # after the first answer to a broadcast, for a second one
 MAX_MACS = 8  # kept of one question's answers, beside the cached MAC
@@ -37,6 +37,8 @@ READ_BATCH = 1024  # packets read at once: a flood must not delay the sending
 #: Packets in a full receive buffer: the shortest takes up 256 bytes of it.
 FULL_BUFFER = packet_socket.RECEIVE_BUFFER // 256
 TICK_S = 1.0  # between two calls of tick
+
+Overtaken = Callable[[list[PendingProbe]], Iterable[codec.Key]]
 
 
 class Asker:
@@ -52,13 +54,16 @@ class Asker:
         clock: Callable[[], float] = time.monotonic,
         burst: int = 0,
         learned: patience.Patience | None = None,
+        overtaken: Overtaken | None = None,
     ):
         """Take the rate in frames a second; 0: as fast as is safe.
 
         burst: frames at once after a pause; 0: a few.
         learned: what is learned of the time that answers take, and waited for accordingly.
+        overtaken: called before a frame that is not a question's first one; returns the questions
+        that end there: their entries are others by now.
         """
-        self._clock, self._learned = clock, learned
+        self._clock, self._learned, self._overtaken = clock, learned, overtaken
         self._interfaces = interfaces.Interfaces(clock)
         self._room = room.Room(rate, burst, has_urgent=bool(learned))  # whoever learns has some
         self._ports: dict[int, packet_socket.ProbeSocket] = {}  # by family
@@ -173,6 +178,11 @@ class Asker:
         due += self._queue.pop(now, left, is_urgent=False)
         left = min(SEND_BATCH, self._room.late_left(now)) - len(due)
         due += self._queue.pop_late(now, left)
+        if self._overtaken and (again := [probe for probe in due if probe.is_sent]):
+            over = set(self._overtaken(again))
+            for key in over:
+                self._finish(self._pending[key], OVERTAKEN)
+            due = [probe for probe in due if probe.key not in over]
         groups = defaultdict(list)
         for probe in due:
             groups[probe.question.ifindex, len(probe.question.dst)].append(probe)
@@ -354,14 +364,15 @@ def ask(
     tick: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
     schedule: Schedule = FAST,
+    overtaken: Overtaken | None = None,
 ) -> dict[tuple[int, bytes], ProbeResult]:
     """Ask all questions; return ``(ifindex, dst)`` to the result.
 
     rate: frames a second; 0: as fast as is safe. tick: called about once a second with the number
-    of finished questions and of all.
+    of finished questions and of all. overtaken: see Asker.
     """
     results: dict[tuple[int, bytes], ProbeResult] = {}
-    with contextlib.closing(Asker(rate, clock)) as asker:
+    with contextlib.closing(Asker(rate, clock, overtaken=overtaken)) as asker:
         total = sum(asker.put(question, schedule=schedule) for question in questions)
         last_tick = clock()
         while len(asker):

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from ..packets.probe_schedule import Schedule
 
+OVERTAKEN = "changed by somebody else while it was asked about"  # why a question has ended
+
 
 class Question(NamedTuple):
     """Who has ``dst`` (packed) on this device? ``mac``: the cached MAC, empty for none."""

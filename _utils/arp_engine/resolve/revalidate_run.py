@@ -13,10 +13,10 @@ from ..netlink import codec, links, rtnetlink
 from ..netlink.constants import TICKS
 from ..packets.probe_schedule import BROADCAST, FAST, MAX_QUESTIONS, PATIENT
 from ..table import answer, ownership, view
-from . import deadlines, late_answers, look_back, nud_probe, proxied
+from . import deadlines, late_answers, look_back, nud_probe, overtaken, proxied
 from .ask import TICK_S, Asker
 from .changes import Changed, Changes
-from .question import ProbeResult, Question
+from .question import OVERTAKEN, ProbeResult, Question
 from .report import Report, still_wrong
 
 MAX_LOCKTIME_WAIT_S = 5.0
@@ -44,7 +44,9 @@ class Run:
         self._table, self._report, self._rate, self._tick = table, report, rate, tick
         self._is_stopped = is_stopped
         self._tick_due = time.monotonic() + TICK_S
-        self._asker = Asker(rate)
+        self._asker = Asker(
+            rate, overtaken=lambda probes: overtaken.among(table, probes, table.is_owned)
+        )
         self._entries: Entries = {}  # as they were when they were asked about
         self._todo: deque[codec.Key] = deque()
         self._schedule = PATIENT
@@ -77,8 +79,7 @@ class Run:
         self._todo.extend(entries)
         self._hear()
         if self._confirmed and not self._is_stopped():
-            asked = self._entries.values()
-            confirmed = list(self._confirmed.values())
+            confirmed, asked = [*self._confirmed.values()], self._entries.values()
             of_proxies = proxied.among(self._table, confirmed, asked, self._rate)
             self._routers = proxied.routers(self._confirmed.pop(key) for key in of_proxies)
             self._asked_all |= of_proxies
@@ -93,9 +94,7 @@ class Run:
             len(self._asker) > len(self._looking)
             or self._retries.due() < float("inf")
             or self._todo
-        ):
-            if self._is_stopped():
-                return
+        ) and not self._is_stopped():
             self._turn(TICK_S)
 
     def fall_back(self) -> None:
@@ -117,9 +116,8 @@ class Run:
                 self._report.failed(result.entry, result.refusal)
             else:
                 self._report.count(result.entry, result.verdict)
-        is_forbidden = first_refusal and first_refusal.errno == errno.EPERM
         is_all_failed = not self._confirmed and self._report.is_all_failed()
-        if first_refusal and is_forbidden and is_all_failed:
+        if first_refusal and first_refusal.errno == errno.EPERM and is_all_failed:
             raise answer.refusal_error("revalidate", first_refusal, self._table)
         self.warnings += prober.warnings
 
@@ -165,10 +163,9 @@ class Run:
         due = min(self._asker.next_due() or float("inf"), self._backs.next_due())
         due = min(due, self._asker.room_due()) if self._todo else due
         due = min(due, self._retries.due(), self._late.next_due())
-        is_more_to_come = due < float("inf")  # an answer may have come before we could wait for it
-        if is_more_to_come and (wait_s := due - time.monotonic()) > 0:
+        if due < float("inf") and (wait_s := due - time.monotonic()) > 0:
             self._asker.wait(min(wait_s, max_wait_s))
-        return is_more_to_come
+        return due < float("inf")  # an answer may have come before we could wait for it
 
     def _ask_next(self) -> None:
         """Ask about as many entries as can be asked about now, each as it is now.
@@ -236,6 +233,12 @@ class Run:
             if key in self._looking:
                 self._looking.discard(key)
                 looked[question] = result
+            elif result.why == OVERTAKEN:
+                self._report.add_probe(self._entries[key], result)
+                if result.broadcast_asked or self._questions[key] >= MAX_QUESTIONS:
+                    others[key] = tuple(result.answers)  # the answer to us may be lost
+                else:
+                    self._todo.append(key)  # anew, as it is now
             elif macs := self._settle_alone(self._entries[key], result):
                 others[key] = macs
         if not looked and not others:
@@ -327,7 +330,7 @@ class Run:
         moved_at = time.monotonic() - current.updated / TICKS
         is_ours = moved_at - changed.at < late_answers.LATE_S and len(changed.macs) < MAX_FOLLOWED
         if current.mac not in known and is_ours:
-            macs = (*changed.macs, current.mac)
+            macs = *changed.macs, current.mac
             self._begin_look_back(changed.entry, changed.taken, current, macs)
 
     def _begin_look_back(
