@@ -107,15 +107,14 @@ class Asker:
             self._queue.put(probe, first)
         return True
 
-    def drop(self, key: tuple[int, bytes]) -> ProbeResult | None:
-        """Forget a pending question, if there is one about this address; return its result."""
+    def drop(self, key: tuple[int, bytes]) -> tuple[Question, ProbeResult] | None:
+        """Forget a pending question, if there is one about this address; return it so far."""
         probe = self._pending.get(key)
         if not probe:
             return None
         self._queue.remove(probe)
         self._finish(probe)
-        _question, result = self._done.pop()
-        return result
+        return self._done.pop()
 
     def answers(self, key: tuple[int, bytes]) -> Collection[bytes] | None:
         """Return who has answered a pending question until now; None: it is not pending."""
@@ -134,10 +133,12 @@ class Asker:
             self._learned.forget(ifindex)
 
     def next_due(self) -> float | None:
-        """Return when ``step`` is due at the latest; None while nothing is pending."""
+        """Return when ``step`` is due at the latest; None while it has nothing to do."""
+        now = self._clock()
+        if self._done:  # such as by ``answers``
+            return now
         if not self._pending:
             return None
-        now = self._clock()
         sends = [
             max(self._queue.due(now, is_urgent), self._room.due(now, is_urgent))
             for is_urgent in (True, False)

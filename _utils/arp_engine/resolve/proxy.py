@@ -15,10 +15,11 @@ from ..netlink import codec, rtnetlink, table_dump
 from ..packets.probe_schedule import Schedule
 from . import interface_facts, interfaces
 from .ask import ask
-from .question import ProbeResult, Question
+from .question import Question
 
-ONE_FRAME = Schedule((0.05,), ())
-ONE_IN_EACH_NAME = Schedule((0.05, 0.05), ())  # IPv6: a peer may refuse fe80::, or take only that
+#: A frame may get lost, and a router's control plane be slow. IPv6: each frame has another of our
+#: names; a peer may refuse fe80::, or take only that.
+SCHEDULE = Schedule((0.05, 0.1), ())
 ADDRESSES = 2  # asked about; one may be the host's own after all
 TRIES = 64  # to find an address that stands in no table
 LINK_LOCAL = b"\xfe\x80"
@@ -60,17 +61,9 @@ def find(claims: Iterable[Claim], in_table: Collection[codec.Key], rate: float) 
     return proxies
 
 
-def schedule_for(dst: bytes) -> Schedule:
-    """Return how a host is asked for an address that nobody has."""
-    return ONE_FRAME if len(dst) == 4 else ONE_IN_EACH_NAME
-
-
 def _that_answer(questions: dict[Host, Question], rate: float) -> set[Host]:
     """Return the hosts that answer the question put to them."""
-    results: dict[codec.Key, ProbeResult] = {}
-    for schedule in (ONE_FRAME, ONE_IN_EACH_NAME):
-        some = [q for q in questions.values() if schedule_for(q.dst) is schedule]
-        results |= ask(some, rate, schedule=schedule) if some else {}
+    results = ask(questions.values(), rate, schedule=SCHEDULE)
     return {host for host, q in questions.items() if q.mac in results[q[:2]].answers}
 
 

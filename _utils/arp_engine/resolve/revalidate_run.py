@@ -149,8 +149,9 @@ class Run:
     def _turn(self, max_wait_s: float) -> bool:
         """Send and receive what is due, then wait for more; return whether any is to come."""
         now = time.monotonic()
+        self._todo.extend(self._retries.pop(now, BATCH))
         self._ask_next()
-        self._ask_again(now)
+        self._look_back(now)
         if len(self._asker) and (results := self._asker.step()):
             self._compare(results)
         self._read_late(now, BATCH)
@@ -189,18 +190,10 @@ class Run:
                 self._entries[key] = entry
                 self._put(key)
 
-    def _ask_again(self, now: float) -> None:
-        """Ask about entries once more, and former holders, unless an entry has got an owner."""
-        retries, backs = self._retries.pop(now, BATCH), self._backs.questions(now, BATCH)
-        keys = [*retries, *(question[:2] for question, _schedule in backs)]
-        not_ours = self._table.not_ours_now(keys)
-        for key in retries:
-            if key not in not_ours:
-                self._put(key)
-            elif not_ours[key]:
-                self._report.count(self._entries[key], "kept")
-            else:
-                self._keep("already gone", self._entries[key])
+    def _look_back(self, now: float) -> None:
+        """Ask former holders, unless an entry has got an owner."""
+        backs = self._backs.questions(now, BATCH)
+        not_ours = self._table.not_ours_now([question[:2] for question, _schedule in backs])
         for question, schedule in backs:
             key = question[:2]
             if key not in self._changed:

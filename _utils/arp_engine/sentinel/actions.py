@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..netlink import codec
-from ..packets.probe_schedule import FAST, URGENT, Schedule
+from ..packets.probe_schedule import BROADCAST, FAST, URGENT, Schedule
 from ..resolve import proxy
 from ..resolve.question import ProbeResult, Question
 from ..table import ownership
@@ -55,10 +55,10 @@ class Actions:
         self.aliases, self.verified = memory.Aliases(), memory.Verified()
         self._lately_asked = memory.Asked()
         self._mac_changes, self._unaskable = memory.MacChanges(), memory.Unaskable()
-        self._former = former_holders.FormerHolders(locktime_s)
+        self._former, self._locktime_s = former_holders.FormerHolders(locktime_s), locktime_s
         self._asked_at_once: deque[tuple[Question, Schedule]] = deque()
         self._claims = claims.Claims(
-            unused, news, self.cache, self.may_be_probed, hold, is_router, clock
+            unused, news, self.cache, self.may_be_probed, hold, is_router, self._look_back_at, clock
         )
         self._disputes = self._claims.disputes
 
@@ -75,6 +75,10 @@ class Actions:
         """Tell whether there is an entry to doubt, and it is not protected."""
         entry = self.usable_entry(key)
         return bool(entry) and not ownership.owner(entry, self._devices.device(key[0]))
+
+    def _look_back_at(self, key: codec.Key, holder: bytes, taken: bytes) -> None:
+        """Ask a host alone, at once and for ten seconds, whose entry another one has."""
+        raise NotImplementedError
 
     def _asked(
         self, doubt: Doubt, mac: bytes, schedule: Schedule = FAST
@@ -112,6 +116,9 @@ class Actions:
         self._reinjector.release(doubt.pending_syns, doubt.key[0], self._cached_mac(doubt))
         doubt.pending_syns = []
 
+    def ask_everybody(self, doubt: Doubt, _result: ProbeResult) -> None:
+        self._asked_at_once.append(self._asked(doubt, self._cached_mac(doubt), BROADCAST))
+
     def reprobe(self, doubt: Doubt, _result: ProbeResult) -> None:
         """Ask all hosts at once; that delays the next probe of the address no further."""
         doubt.tries += 1
@@ -127,10 +134,14 @@ class Actions:
         self._unaskable.forget(doubt.key)
 
     def remember_verified(self, doubt: Doubt, _result: ProbeResult) -> None:
-        self.verified.add(doubt.key, self._clock())
+        """A proxy's answer verifies nothing."""
+        if not self._claims.is_proxied(doubt.key, self._cached_mac(doubt)):
+            self.verified.add(doubt.key, self._clock())
 
     def remember_aliases(self, doubt: Doubt, _result: ProbeResult) -> None:
         cached, now = self._cached_mac(doubt), self._clock()
+        if self._claims.is_proxied(doubt.key, cached):
+            return
         is_contested = self._disputes.is_contested(doubt.key, now)
         for mac in doubt.macs - {cached}:
             if self.aliases.add(doubt.key, mac, now) and not is_contested:
@@ -159,6 +170,12 @@ class Actions:
         heal = former_holders.Heal(mac_of(change.old), mac_of(change.new), "", is_told=True)
         self._tell_moved(doubt.key, self._former.begin(doubt.key, heal, self._clock()))
 
+    def give_back(self, doubt: Doubt, heal: former_holders.Heal) -> None:
+        """Ask the host whose entry a proxy has: its answer gives it back."""
+        now = self._clock()
+        self._tell_moved(doubt.key, self._former.begin(doubt.key, heal, now))
+        self._former.hurry(doubt.key, heal.old, now)
+
     def look_back_now(self, doubt: Doubt, mac: bytes) -> None:
         self._former.hurry(doubt.key, mac, self._clock())
 
@@ -168,7 +185,8 @@ class Actions:
 
     def dispute_return(self, doubt: Doubt, _cause: Any) -> None:
         assert doubt.heal
-        self._claims.dispute(doubt.key, doubt.heal.old, [doubt.heal.new])
+        if not doubt.heal.is_given_back:
+            self._claims.dispute(doubt.key, doubt.heal.old, [doubt.heal.new])
 
     def dispute_answers(self, doubt: Doubt, result: ProbeResult) -> None:
         """Two hosts have answered, or a second one had the entry lately: nobody gave it to it."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..netlink import codec
-from ..packets.probe_schedule import Schedule, alone
+from ..packets.probe_schedule import Schedule
 from ..resolve import deadlines, proxy, rate_limit
 from ..resolve.question import ProbeResult, Question
 from . import disputes, former_holders, neighbour_cache, telling
@@ -30,6 +30,7 @@ MAX_CLAIMS, MAX_WAITING = 4096, 256
 #: A host that is slow or loses a frame is not taken for one that does not have the address.
 PATIENTLY = Schedule((0.1, 0.1, 0.2), ())
 MAX_BUSY_S = 1.0  # with one claimant
+UNASKED = ProbeResult(0, 0, {})
 
 
 class _Asked(NamedTuple):
@@ -53,17 +54,19 @@ class Claims:
         may_be_probed: Callable[[codec.Key], bool],
         hold: Callable[[codec.Key, bytes], bool],
         is_router: Callable[[codec.Entry], bool],
+        look_back_at: Callable[[codec.Key, bytes, bytes], None],
         clock: Callable[[], float],
     ) -> None:
-        """Take what it looks up.
+        """Take what it looks up, and does.
 
         unused: addresses of a claim's network that nobody has. hold: lets the kernel take no other
         MAC for an entry, for a moment; False where it cannot. is_router: whether an entry is one
-        that routes lead to.
+        that routes lead to. look_back_at: asks a host alone whose entry another one has.
         """
         self.disputes = disputes.Disputes(unused)
         self._news, self._cache, self._clock = news, cache, clock
         self._may_be_probed, self._hold, self._is_router = may_be_probed, hold, is_router
+        self._look_back_at = look_back_at
         self._questions: deque[tuple[Question, Schedule]] = deque()
         self._asked: _Asked | None = None  # one at a time: a witness may be an address that waits
         self._asked_at: OrderedDict[codec.Key, float] = OrderedDict()
@@ -80,7 +83,7 @@ class Claims:
             asked = self._asked_by(question)
             if not asked or self._may_be_asked(question[:2]):
                 return question, schedule
-            self._take_asked(asked, is_answered=False)
+            self._let_wait_again(has_rested=False)
         return None
 
     def next_due(self) -> float:
@@ -99,9 +102,16 @@ class Claims:
                 self._tell(dispute)
             return True
         asked = self._asked_by(question)
-        if asked:
+        if asked and result.why:
+            self._let_wait_again(has_rested=False)
+        elif asked:
             self._take_asked(asked, question.mac in result.answers)
         return bool(asked)
+
+    def on_dropped(self, question: Question) -> None:
+        """Take that a question will get no answer."""
+        if self.disputes.is_check(question):
+            self.take(question, UNASKED)
 
     def alias(self, key: codec.Key, seen: bytes, cached: bytes) -> None:
         """Tell that SYNs come from another MAC than the cached one, whose host answers."""
@@ -115,8 +125,16 @@ class Claims:
         That is asked first: the telling waits some milliseconds.
         """
         if not self.disputes.add(key, self._clock(), holder):
+            if self.is_proxied(key, holder):
+                self._give_back(key, holder, others[0])
             return
         dispute = disputes.Dispute(key, (holder, *others), others[0])
+        if not self._is_checked(dispute):
+            self._tell(dispute)
+
+    def give_back_from_proxy(self, key: codec.Key, mac: bytes, holder: bytes) -> None:
+        """Give an entry back to its holder if the host that has it now is a proxy."""
+        dispute = disputes.Dispute(key, (mac, holder), mac, is_quiet=True)
         if not self._is_checked(dispute):
             self._tell(dispute)
 
@@ -146,12 +164,12 @@ class Claims:
 
     def _is_checked(self, dispute: disputes.Dispute) -> bool:
         """Ask a claimant for addresses that nobody has, if that can be done and is needed."""
-        questions = self.disputes.check(dispute)
+        questions = self.disputes.check(dispute, self._clock())
         self._ask_check(questions or [])
         return questions is not None
 
     def _ask_check(self, questions: list[Question]) -> None:
-        self._questions += [(question, proxy.schedule_for(question.dst)) for question in questions]
+        self._questions += [(question, proxy.SCHEDULE) for question in questions]
 
     def _tell(self, dispute: disputes.Dispute) -> None:
         """Tell what is known of a claimant by now; a proxy gives the entry back to its holder."""
@@ -166,16 +184,17 @@ class Claims:
             self.disputes.replace_holder(key, self._clock(), mac, holder)
             self._news.duplicate(key, dispute.macs, mac)
             self._give_back(key, mac, holder)
-        elif self.disputes.is_contested(key, self._clock()):
+        elif dispute.is_quiet:
+            return
+        elif dispute.is_answered or self.disputes.is_contested(key, self._clock()):
             of_holder = dispute._replace(claimant=dispute.macs[0])
             if dispute.is_taken and self._is_checked(of_holder):
                 return
             if dispute.is_taken and self.is_proxied(key, of_holder.claimant):
                 self._tell(of_holder)
-            else:
-                self._news.duplicate(key, dispute.macs)
-        elif dispute.is_answered:
-            if not self._is_witness_asked(dispute):
+            elif self.disputes.is_contested(key, self._clock()) or not self._is_witness_asked(
+                dispute
+            ):
                 self._news.duplicate(key, dispute.macs)
         else:
             self._let_wait(dispute)
@@ -183,7 +202,7 @@ class Claims:
     def _give_back(self, key: codec.Key, mac: bytes, holder: bytes) -> None:
         """Ask the holder of an entry alone where another MAC has it."""
         if self._may_be_probed(key) and neighbour_cache.mac_of(self._cache.get(key)) == mac:
-            self._questions.append((Question(*key, holder), alone(key[1])))
+            self._look_back_at(key, holder, mac)
 
     # --- whether the other MAC answers for the address, too
 
@@ -227,11 +246,12 @@ class Claims:
         self._asked = _Asked(key, mac, claim, self._clock() + MAX_BUSY_S, key != claim.key)
         self._questions.append((Question(*key, mac), PATIENTLY))
 
-    def _let_wait_again(self) -> None:
+    def _let_wait_again(self, has_rested: bool = True) -> None:
         """Let a claimant wait once more that could not be asked to the end."""
         assert self._asked
         claim, self._asked = self._asked.claim, None
-        self._asked_at.pop(claim.key, None)
+        if has_rested:
+            self._asked_at.pop(claim.key, None)
         cached, seen = claim.macs
         self._let_wait(disputes.Dispute(claim.key, (seen, cached), cached, is_alias=True))
 

@@ -26,6 +26,7 @@ from ..resolve.question import ProbeResult, Question
 from . import (
     actions,
     devices,
+    former_holders,
     neighbour_cache,
     question_queue,
     reinject,
@@ -34,7 +35,7 @@ from . import (
 from .doubt import ALTERNATING, Doubt, Evidence
 from .neighbour_cache import mac_of
 from .question_queue import Priority
-from .states import CLEAR, IN_FLIGHT, LOOKING_BACK, PROBING, QUEUED, TRANSITIONS, Event
+from .states import CLEAR, IN_FLIGHT, LOOKING_BACK, QUEUED, TRANSITIONS, Event
 
 MAX_IN_FLIGHT = 4096  # probes: bounds memory, and no newcomer of a whole fleet
 FEW = 4  # probes: another one does not wait for them
@@ -104,6 +105,10 @@ class Decider(actions.Actions):
 
     def on_neighbour_change(self, change: neighbour_cache.Change) -> None:
         """Take a change of the kernel's table."""
+        holder, new = self._disputes.holder(change.key, self._clock()), mac_of(change.new)
+        if holder and new not in (b"", holder) and change.new and not mac_of(change.old):
+            # by way of FAILED or a deletion
+            change = change._replace(old=change.new._replace(mac=holder))
         if change.is_other_mac:
             doubt = self._doubt_of(change.key) or Doubt(change.key, "")
             if self._is_returned(change.key) and doubt.question:
@@ -112,6 +117,9 @@ class Decider(actions.Actions):
                 self._move(doubt, Event.HOLDER_LOST, change)
             else:
                 self._move(doubt, Event.MAC_CHANGED, change)
+                former, new = mac_of(change.old), mac_of(change.new)
+                if self._is_ours(change.key, former, new) and self._is_back(change.key, new):
+                    self._claims.give_back_from_proxy(change.key, new, former)
 
     def _has_lost_holder(self, change: neighbour_cache.Change) -> bool:
         """Tell whether a host that may live, and is no proxy, has lost its entry by our doing.
@@ -122,11 +130,21 @@ class Decider(actions.Actions):
         new = mac_of(change.new)
         if new in self._former.of(key):
             return False  # that host has got its entry back, by somebody else's question
-        is_ours = self._lately_asked.may_answer(key, new, now)
+        is_ours = self._is_ours(key, former, new) and not self._is_back(key, new)
         is_contested = self._disputes.holder(key, now) == former
         if not (is_ours or is_contested) or self._claims.is_proxied(key, former):
             return False
         return self.may_be_probed(key)  # somebody else wrote a protected one
+
+    def _is_ours(self, key: codec.Key, former: bytes, new: bytes) -> bool:
+        """Tell whether a change may be a late answer to us: for locktime no answer changes it."""
+        now = self._clock()
+        is_unlocked = now >= self._mac_changes.last(key, former) + self._locktime_s(key)
+        return is_unlocked and self._lately_asked.may_answer(key, new, now)
+
+    def _is_back(self, key: codec.Key, mac: bytes) -> bool:
+        """Tell whether a host had an entry a moment ago: if it is no proxy, it may have it back."""
+        return self._lately_asked.was_asked_alone(key, mac, self._clock())
 
     def is_overtaken(self, change: neighbour_cache.Change) -> bool:
         """Tell whether an entry has got another MAC than the one that is being probed.
@@ -134,7 +152,7 @@ class Decider(actions.Actions):
         Unless it has by an answer to the probe, its next frame would ask about a right entry.
         """
         doubt = self._in_flight.get(change.key)
-        if not doubt or doubt.state is not PROBING or not doubt.question or doubt.change:
+        if not doubt or not doubt.question or not doubt.question.mac or doubt.change:
             return False
         return mac_of(change.new) not in (b"", doubt.question.mac)
 
@@ -147,8 +165,14 @@ class Decider(actions.Actions):
         if question and result:  # only now: what changes it next may be a late answer to us
             self._remember_asked(question, result)
 
-    def on_dropped(self, question: Question, result: ProbeResult) -> None:
+    def _look_back_at(self, key: codec.Key, holder: bytes, taken: bytes) -> None:
+        doubt = self._doubt_of(key) or Doubt(key, "")
+        heal = former_holders.Heal(holder, taken, doubt.reason, is_told=True, is_given_back=True)
+        self._move(doubt, Event.PROXY_HAS_IT, heal)
+
+    def on_dropped(self, question: Question, dropped: Question, result: ProbeResult) -> None:
         """Take that ``question`` took the place of another one about its address."""
+        self._claims.on_dropped(dropped)
         doubt = self._doubt_of(question[:2])
         if doubt and doubt.question and doubt.question is not question:
             self._remember_asked(doubt.question, result)
@@ -172,8 +196,11 @@ class Decider(actions.Actions):
 
         is_urgent: only one that a client waits for.
         """
-        if self._asked_at_once:
-            return self._asked_at_once.popleft()
+        while self._asked_at_once:
+            question, schedule = self._asked_at_once.popleft()
+            doubt = self._in_flight.get(question[:2])
+            if doubt and doubt.question is question:
+                return question, schedule
         if is_urgent:
             return self._next_probe(Priority.CONNECT_TIMEOUT)
         return (
@@ -255,11 +282,15 @@ class Decider(actions.Actions):
     def _remember_asked(self, question: Question, result: ProbeResult) -> None:
         """Remember whose answer to a question may still come and move the entry."""
         if result.unicast_asked or result.broadcast_asked:
-            mac = b"" if result.broadcast_asked else question.mac
-            self._lately_asked.add(question[:2], mac, result.answers, self._clock())
+            macs = [question.mac] + [b""] * bool(result.broadcast_asked)
+            # one that has answered one frame will not do so again
+            is_one = result.unicast_asked + result.broadcast_asked == 1
+            over = result.answers if is_one else ()
+            self._lately_asked.add(question[:2], macs, over, self._clock())
 
     def _on_answer(self, doubt: Doubt, question: Question, result: ProbeResult) -> None:
         self.queue.clear_backoff(doubt.key)
+        doubt.change = doubt.change or self._learnt_meanwhile(doubt, question)
         outcome, cached = self._outcome(doubt, question, result), self._cached_mac(doubt)
         if outcome is not Event.UNASKABLE:
             self._unaskable.forget(doubt.key)
@@ -273,9 +304,17 @@ class Decider(actions.Actions):
         self._move(doubt, outcome, result)
         doubt.change = None
 
+    def _learnt_meanwhile(self, doubt: Doubt, question: Question) -> neighbour_cache.Change | None:
+        """Return a change that came by way of FAILED, where the entry had no MAC for a moment."""
+        entry = self.cache.get(doubt.key)
+        if not entry or not question.mac or mac_of(entry) in (b"", question.mac):
+            return None
+        return neighbour_cache.Change(entry._replace(mac=question.mac), entry)
+
     def _on_look_back(self, doubt: Doubt, former: bytes, result: ProbeResult) -> None:
         change, doubt.change = doubt.change, None
-        if change and former not in result.answers:  # somebody else has written it
+        is_current = change and mac_of(change.new) == self._cached_mac(doubt)
+        if change and is_current and former not in result.answers:  # somebody else has written it
             self._move(doubt, Event.MAC_CHANGED, change)
             return
         entry = self.cache.get(doubt.key)
@@ -295,7 +334,7 @@ class Decider(actions.Actions):
         if cached in result.answers:
             if doubt.change and cached != question.mac:
                 return Event.HEALED
-            is_alone = doubt.state is PROBING and not result.broadcast_asked
+            is_alone = bool(question.mac) and not result.broadcast_asked
             if is_alone and self._claims.is_proxied(doubt.key, cached):
                 return Event.PROXY_ANSWERED
             return Event.CONFIRMED

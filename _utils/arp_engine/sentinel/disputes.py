@@ -19,6 +19,7 @@ from .former_holders import Heal
 PROXY_S = 300.0  # for so long a proxy is remembered
 MAX_PROXIES = 64
 MAX_CHECKS = 256  # at a time
+DRAWS = 4  # of addresses that nobody has, until no other check asks for one
 
 Host = tuple[int, int, bytes]  # device, length of the addresses that it was asked for, MAC
 
@@ -30,6 +31,7 @@ class Dispute(NamedTuple):
     macs: tuple[bytes, ...]  # the holder's first
     claimant: bytes  # of these the one that took the entry from its holder, or keeps it from it
     is_answered: bool = False  # the claimant has answered for the address
+    is_quiet: bool = False  # told only if the claimant is a proxy
     is_alias: bool = False  # perhaps: SYNs come from the first MAC, the second one is cached
     heal: Heal | None = None  # of that address: told unless the claimant is a proxy
 
@@ -87,7 +89,7 @@ class Disputes:
         """Tell whether a host is known to answer for addresses nobody has, like this one."""
         return self._proxies.get(_host(key, mac), now) > now
 
-    def check(self, dispute: Dispute) -> list[Question] | None:
+    def check(self, dispute: Dispute, now: float) -> list[Question] | None:
         """Hold a dispute while its claimant is asked; None: it cannot be, or need not be.
 
         Empty while the claimant is already asked.
@@ -97,13 +99,25 @@ class Disputes:
         if host in self._checks:
             self._checks[host].disputes.append(dispute)
             return []
-        if not dispute.claimant or host in self._proxies or len(self._checks) >= MAX_CHECKS:
+        is_known = self.is_proxy(dispute.key, dispute.claimant, now)
+        if not dispute.claimant or is_known or len(self._checks) >= MAX_CHECKS:
             return None
-        unused = self._unused(proxy.Claim(ifindex, dst, dispute.claimant))
+        unused = self._unused_by_checks(proxy.Claim(ifindex, dst, dispute.claimant))
         if not unused:
             return None
         self._checks[host] = Check(unused, dispute)
         return [Question(ifindex, unused[0], dispute.claimant)]
+
+    def _unused_by_checks(self, claim: proxy.Claim) -> list[bytes]:
+        """Return addresses that nobody has, and no other check asks for; chosen at random."""
+        asked = {
+            dst
+            for host, check in self._checks.items()
+            if host[0] == claim.ifindex
+            for dst in (check.asked, *check.unasked)
+        }
+        found = (set(self._unused(claim)) - asked for _ in range(DRAWS))
+        return sorted(next(filter(None, found), ()))
 
     def is_check(self, question: Question) -> bool:
         """Tell whether a question is one of a check."""

@@ -28,6 +28,7 @@ class Heal(NamedTuple):
     is_deleted: bool = False  # by us, within locktime
     is_learnt: bool = True  # the kernel has put another MAC into the entry
     is_told: bool = False  # as a change, when it happened
+    is_given_back: bool = False  # the former holder is owed its entry: that was told
     has_failed: bool = False  # after the deletion it was there, and without another MAC
 
 

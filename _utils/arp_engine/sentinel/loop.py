@@ -280,7 +280,8 @@ class _Session:
         key, mac = change.key, neighbour_cache.mac_of(change.new)
         answers = self._asker.answers(key) if self._decider.is_overtaken(change) else None
         if answers is not None and mac not in answers:
-            self._decider.on_overtaken(change, self._asker.drop(key))
+            _question, result = self._asker.drop(key) or (None, None)
+            self._decider.on_overtaken(change, result)
         else:
             self._decider.on_neighbour_change(change)
         if self._decider.on_owner(key):
@@ -315,10 +316,10 @@ class _Session:
         while turn := self._next_question():
             question, schedule = turn
             if dropped := self._asker.drop(question[:2]):  # such as a look back: a connection waits
-                self._decider.on_dropped(question, dropped)
+                self._decider.on_dropped(question, *dropped)
             self._asker.put(question, first=True, schedule=schedule)
             self._sentinel.diary.counts["questions"] += 1
-        if not len(self._asker):
+        if self._asker.next_due() is None:
             return
         for question, result in self._asker.step():
             self._notifications()  # what the kernel has made of the answer

@@ -119,10 +119,11 @@ class Asked:
     def __init__(self) -> None:
         self._until: OrderedDict[Key, dict[bytes, float]] = OrderedDict()  # by MAC
 
-    def add(self, key: Key, mac: bytes, answered: Iterable[bytes], now: float) -> None:
-        """Remember the host that was asked, empty: all of them were; and who has answered."""
-        macs = {each: until for each, until in self._until.pop(key, {}).items() if until > now}
-        self._until[key] = {**macs, mac: now + LATE_S, **dict.fromkeys(answered, now)}
+    def add(self, key: Key, macs: Iterable[bytes], answered: Iterable[bytes], now: float) -> None:
+        """Remember whom a question was to, empty: to all; and who will not answer any more."""
+        before = {each: until for each, until in self._until.pop(key, {}).items() if until > now}
+        asked = dict.fromkeys(macs, now + LATE_S)
+        self._until[key] = {**before, **asked, **dict.fromkeys(answered, now)}
         if len(self._until) > MAX_ASKED:
             self._until.popitem(last=False)
 
@@ -130,6 +131,10 @@ class Asked:
         """Tell whether an answer of this host may still come."""
         macs = self._until.get(key, {})
         return macs.get(mac, macs.get(b"", now)) > now
+
+    def was_asked_alone(self, key: Key, mac: bytes, now: float) -> bool:
+        """Tell whether this host was asked alone: it had the entry a moment ago."""
+        return self._until.get(key, {}).get(mac, now) > now
 
 
 class Unaskable:
@@ -160,7 +165,11 @@ class MacChanges:
 
     def had(self, key: Key, mac: bytes, now: float) -> bool:
         """Tell whether an address had a MAC lately: its host had claimed the address."""
-        return self._macs.get(key, {}).get(mac, float("-inf")) > now - FLAPS_S
+        return self.last(key, mac) > now - FLAPS_S
+
+    def last(self, key: Key, mac: bytes) -> float:
+        """Return when an address got a MAC; long ago where that is not known."""
+        return self._macs.get(key, {}).get(mac, float("-inf"))
 
     def is_alternating(self, key: Key, now: float, mac: bytes) -> bool:
         """Count one change, to this MAC; tell whether there are too many, and then count anew."""

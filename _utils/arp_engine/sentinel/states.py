@@ -13,7 +13,7 @@ class State(Enum):
     CLEAR = "no doubt, or no longer"
     QUEUED = "waits for its turn to be probed"
     PROBING = "the host with the cached MAC is asked by unicast, then all hosts by broadcast"
-    REPROBING = "all hosts are asked by broadcast: the wrong entry is deleted, or a proxy's"
+    REPROBING = "the wrong entry is deleted; all hosts are asked by broadcast"
     LOOKING_BACK = "the entry has moved; for ten seconds each former holder is asked, alone"
 
 
@@ -26,6 +26,7 @@ class Event(Enum):
     NOT_OURS = "at its turn the entry has no MAC, is not selected, or is protected"
     MAC_CHANGED = "the kernel announces another MAC"
     HOLDER_LOST = "... by a late answer to a question of ours, or the address is contested"
+    PROXY_HAS_IT = "a proxy has the entry of a host that may live"
     OVERTAKEN = "during the probe the entry got another MAC, and not by an answer to us"
     INTERRUPTED = "another question about the address took the place of the probe"
     # --- the outcome of a probe
@@ -65,12 +66,14 @@ _OUTCOMES: dict[Event, tuple[Any, ...]] = {
 TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
     CLEAR: {
         Event.EVIDENCE: (QUEUED, "enqueue"),
+        Event.PROXY_HAS_IT: (LOOKING_BACK, "give_back"),
         Event.MAC_CHANGED: (CLEAR, "forget", "tell_changed", "count_change"),
         Event.HOLDER_LOST: (
             LOOKING_BACK, "forget", "look_back_at_holder", "tell_changed", "count_change"),
     },
     QUEUED: {
         Event.EVIDENCE: (QUEUED, "enqueue"),
+        Event.PROXY_HAS_IT: (QUEUED, "give_back"),
         Event.DISPLACED: (CLEAR,),
         Event.TURN: (PROBING,),
         Event.NOT_OURS: (CLEAR,),
@@ -85,20 +88,23 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
     },
     PROBING: {
         Event.EVIDENCE: (PROBING,),
+        Event.PROXY_HAS_IT: (PROBING, "give_back"),
         Event.MAC_CHANGED: (PROBING, "forget", "release_syns", "note_change", "count_change"),
         **_OUTCOMES,
         Event.OVERTAKEN: (CLEAR, "release_syns"),
-        Event.PROXY_ANSWERED: (REPROBING, "reprobe"),
+        Event.PROXY_ANSWERED: (PROBING, "ask_everybody"),
         Event.ENTRY_DELETED: (
             REPROBING, "look_back", "forget", "release_syns", "reprobe", "count_change"),
     },
     REPROBING: {
         Event.EVIDENCE: (REPROBING,),
+        Event.PROXY_HAS_IT: (REPROBING, "give_back"),
         Event.MAC_CHANGED: (REPROBING, "forget", "release_syns", "note_change", "count_change"),
         **_OUTCOMES,
     },
     LOOKING_BACK: {
         Event.EVIDENCE: (QUEUED, "enqueue"),
+        Event.PROXY_HAS_IT: (LOOKING_BACK, "give_back"),
         Event.FORMER_SPEAKS: (LOOKING_BACK, "look_back_now"),
         Event.MAC_CHANGED: (CLEAR, "forget", "drop_look_back", "tell_changed", "count_change"),
         Event.HOLDER_LOST: (

@@ -241,12 +241,12 @@ def test_large_run_asks_further_where_a_proxy_confirms(arp, scene, wire, version
     [
         (lambda number: f"02:00:00:00:01:{number:02x}", 0),
         (lambda _number: BORN, 0),
-        (lambda number: BORN if number < 2 else f"02:00:00:00:01:{number:02x}", 1),
+        (lambda number: BORN if number < 2 else f"02:00:00:00:01:{number:02x}", 2),
     ],
     ids=["a MAC each", "one MAC for all", "one host has two"],
 )
 def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, monkeypatch, macs, extra):
-    """Only a host that has several addresses is asked for one more, which nobody has."""
+    """Only a host that has several addresses is asked for one more, which nobody has; twice."""
     unhurried = revalidate_run.PATIENT._replace(unicast_waits_s=(9.0, 9.0, 9.0))
     monkeypatch.setattr(revalidate_run, "PATIENT", unhurried)  # all answer, but here perhaps late
     held, asked = table_of(scene, 4, macs), []

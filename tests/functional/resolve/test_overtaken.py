@@ -1,6 +1,7 @@
 """An entry that somebody else writes while it is asked about is not asked about any further."""
 
 import pytest
+from arp_engine.packets import probe_schedule
 from conftest import BORN, DEAD, ip
 from wire import answer
 
@@ -11,8 +12,10 @@ BOTH = pytest.mark.parametrize("words", [LEARNT, OWNED], ids=["learnt", "owned"]
 
 
 @pytest.fixture(autouse=True)
-def no_locktime(scene):
+def no_locktime(scene, monkeypatch):
+    """And frames so far apart that an entry is written between two of them."""
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    monkeypatch.setattr(probe_schedule.Schedule, "wait_s", lambda *_of: 0.4)
 
 
 def write(address, mac, words=LEARNT):

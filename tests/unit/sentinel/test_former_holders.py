@@ -1,7 +1,10 @@
 """An entry that is moved again while its former holder is looked back at."""
 
 import pytest
-from arp_engine.sentinel.states import CLEAR, LOOKING_BACK, QUEUED, REPROBING
+from arp_engine.netlink.constants import FAILED, PERMANENT
+from arp_engine.packets.probe_schedule import BROADCAST
+from arp_engine.sentinel import disputes
+from arp_engine.sentinel.states import CLEAR, LOOKING_BACK, QUEUED
 from test_decide import NEW, OLD, OTHER, Scene, heal, returns
 
 
@@ -100,6 +103,7 @@ def test_a_late_answer_to_a_broadcast_of_ours_begins_a_look_back(is_back):
 def test_a_late_answer_during_a_look_back_does_not_end_it():
     """An IPv6 entry has no locktime: a third host takes it at once."""
     scene = Scene()
+    scene.locktime_s = 0.0
     [key] = scene.keys
     scene.syn()
     scene.turn()
@@ -183,7 +187,7 @@ def test_the_answer_of_a_known_proxy_confirms_no_entry():
     """Its holder is heard, and has the entry from then on."""
     scene = Scene()
     key = probe_a_proxy(scene)
-    assert (scene.state(), scene.turn()) == (REPROBING, (*key, b""))
+    assert (scene.turn(), scene.schedule) == ((*key, OLD), BROADCAST)
     scene.set(key, NEW)
     scene.result(key, NEW, OLD, broadcasts=1)
     assert (scene.state(), scene.said) == (CLEAR, ["healed", "duplicate"])
@@ -205,31 +209,55 @@ def test_the_answer_of_a_proxy_that_is_the_router_itself_confirms_its_entry():
     assert (scene.state(), scene.turn()) == (CLEAR, None)
 
 
-@pytest.mark.parametrize("broadcasts", [1, 0])
-def test_an_entry_that_others_change_during_its_probe_is_asked_about_no_more(broadcasts):
-    """Its late answer takes the entry all the same: the host that lost it is looked back at."""
+def overtake(locktime_s):
+    """Let the entry get another MAC after a broadcast of the probe, and not by an answer to it."""
     scene = Scene()
     [key] = scene.keys
+    scene.locktime_s = locktime_s
     scene.sources.on_retransmit(key)
     scene.turn()
     scene.now += 0.3
-    scene.set(key, NEW, is_overtaken=True, broadcasts=broadcasts)
+    scene.set(key, NEW, is_overtaken=True, broadcasts=1)
     assert (scene.state(), scene.turn(), scene.said) == (CLEAR, None, ["changed"])
+    return scene, key
+
+
+@pytest.mark.parametrize(("locktime_s", "former"), [(0.0, [NEW]), (1.0, [])])
+def test_a_late_answer_to_a_probe_that_was_given_up_is_looked_back_from(locktime_s, former):
+    """While locktime holds, the kernel takes no answer: it was somebody's own word."""
+    scene, key = overtake(locktime_s)
+    scene.now += 0.2
+    scene.set(key, OTHER)
+    assert scene.decider._former.of(key) == former
+
+
+@pytest.mark.parametrize("is_proxy", [False, True])
+def test_the_host_that_was_probed_has_its_entry_back_unless_it_is_a_proxy(is_proxy):
+    """By its own announcement, or by a run's look back; a proxy by its late answer."""
+    scene, key = overtake(locktime_s=0.0)
+    scene.unused = [b"\1\1\1\1"]
     scene.now += 0.2
     scene.set(key, OLD)
-    assert scene.decider._former.of(key) == [NEW]
+    check = scene.turn()
+    assert check[1:] == (scene.unused[0], OLD)
+    scene.result(check[:2], *[OLD] * is_proxy)
+    assert scene.turn() == ((*key, NEW) if is_proxy else None)
+    assert scene.said == ["changed", "changed", *["duplicate"] * is_proxy]
+
+
+def ask_a_claimant(scene, key):
+    scene.decider._claims._ask(key, OTHER, disputes.Dispute(key, (NEW, OTHER), OTHER))
+    assert scene.turn() == (*key, OTHER)
 
 
 def test_a_question_that_takes_the_place_of_a_probe_lets_it_wait():
-    """Such as: a proxy is to give the entry back."""
     scene = Scene()
     [key] = scene.keys
     scene.sources.on_retransmit(key)
     scene.turn()
-    scene.decider._claims._give_back(key, OLD, NEW)
-    assert scene.turn() == (*key, NEW)
+    ask_a_claimant(scene, key)
     assert scene.state() is QUEUED
-    scene.result(key)
+    scene.result(key, OTHER)
     scene.now += 1.0
     assert scene.turn() == (*key, OLD)
 
@@ -239,9 +267,8 @@ def test_a_question_that_takes_the_place_of_a_look_back_does_not_end_it():
     key = heal(scene)
     scene.now = scene.decider.next_due()
     assert scene.turn() == (*key, OLD)
-    scene.decider._claims._give_back(key, NEW, OTHER)
-    assert scene.turn() == (*key, OTHER)
-    scene.result(key)
+    ask_a_claimant(scene, key)
+    scene.result(key, OTHER)
     scene.now = scene.decider.next_due()
     assert scene.turn() == (*key, OLD)
 
@@ -257,3 +284,60 @@ def test_a_confirmed_holder_that_has_its_entry_back_from_another_run_keeps_it():
     scene.now += 0.5
     scene.set(key, OLD)
     assert scene.state() is CLEAR
+
+
+def test_a_host_that_got_the_entry_by_way_of_failed_is_looked_back_from():
+    """The kernel's own probes failed meanwhile; our broadcast was answered by another host."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.sources.on_retransmit(key)
+    scene.turn()
+    scene.set(key, OLD, FAILED)
+    scene.set(key, NEW)
+    scene.result(key, NEW, broadcasts=1)
+    assert scene.decider._former.of(key) == [OLD]
+    returns(scene, key)
+    assert scene.said == ["duplicate"]
+
+
+def test_the_holder_of_a_contested_address_is_asked_after_it_was_failed():
+    scene = Scene()
+    [key] = scene.keys
+    scene.decider._disputes.add(key, scene.now, OLD)
+    scene.set(key, OLD, FAILED)
+    assert scene.state() is CLEAR
+    scene.set(key, NEW)
+    assert scene.decider._former.of(key) == [OLD]
+
+
+def test_a_proxy_that_holds_a_contested_entry_gives_it_back_each_time():
+    """And the MAC of its host's SYN is no alias of it."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.decider._disputes._proxies[2, 4, OLD] = 300.0
+    scene.decider._disputes.add(key, scene.now, NEW)
+    scene.syn(key, NEW)
+    scene.turn()
+    scene.result(key, OLD)
+    assert scene.turn() == (*key, OLD)
+    scene.result(key, OLD, NEW, broadcasts=1)  # the kernel has taken the proxy's answer last
+    assert scene.turn() == (*key, NEW)
+    assert not list(scene.decider.aliases.of(key))
+
+
+def test_a_proxy_that_alone_answers_verifies_nothing():
+    """Its host may be back any moment: the next retransmission asks again."""
+    scene = Scene()
+    for _ in range(8):
+        scene.now += 1.05
+        key = probe_a_proxy(scene)
+        assert scene.turn() == (*key, OLD)
+        scene.result(key, OLD, broadcasts=1)
+
+
+def test_an_entry_that_gets_an_owner_is_not_asked_about_by_broadcast():
+    scene = Scene()
+    key = probe_a_proxy(scene)
+    scene.set(key, OLD, PERMANENT)
+    assert scene.decider.on_owner(key)
+    assert scene.turn() is None

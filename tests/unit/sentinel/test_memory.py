@@ -64,17 +64,19 @@ def test_a_changed_mac_ends_the_rest_of_a_verified_address():
 
 def test_who_was_asked_may_answer_for_a_second_and_is_bounded():
     asked = memory.Asked()
-    asked.add("a", b"mac", (), 0)
-    asked.add("a", b"two", (), 0.5)
+    asked.add("a", [b"mac"], (), 0)
+    asked.add("a", [b"two"], (), 0.5)
     assert asked.may_answer("a", b"mac", 0.9)
     assert not asked.may_answer("a", b"mac", 1.0)
     assert not asked.may_answer("a", b"other", 0.9)
     assert not asked.may_answer("b", b"mac", 0)
-    asked.add("a", b"", (b"mac",), 2)
+    asked.add("a", [b"mac", b""], [b"three"], 2)
     assert asked.may_answer("a", b"other", 2.9)
-    assert not asked.may_answer("a", b"mac", 2)
+    assert not asked.may_answer("a", b"three", 2)
+    found = [asked.was_asked_alone("a", mac, 2) for mac in (b"mac", b"other", b"three")]
+    assert found == [True, False, False]
     for number in range(memory.MAX_ASKED):
-        asked.add(number, b"mac", (), 2)
+        asked.add(number, [b"mac"], (), 2)
     assert not asked.may_answer("a", b"other", 2)
     assert asked.may_answer(0, b"mac", 2)
 
