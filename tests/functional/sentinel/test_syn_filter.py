@@ -47,7 +47,11 @@ class Filtered:
         at = 12 if self.base.version == 4 else 8
         size = len(self.base.packed)
         return sorted(
-            (sender[0], int.from_bytes(data[at : at + size]) - int(self.base), sender[4].hex(":"))
+            (
+                sender[0],
+                int.from_bytes(data[at : at + size], "big") - int(self.base),
+                sender[4].hex(":"),
+            )
             for data, sender in found
         )
 
