@@ -29,6 +29,7 @@ from .namespaces import DEVICE, MACS, Host, Worker, Written, address, two_hosts
 VERSIONS = (socket.AF_INET, socket.AF_INET6)
 ALONE_S = 0.5  # how long the worker tries without us; the kernel alone needs 15 to 45 s
 CONNECT_S, HEAL_S, WATCHING_S = 3.0, 3.0, 3.0
+PATIENCE_S = 0.9  # of many a client: one second, less what its own work takes
 ZEBRA = 11  # RTPROT_ZEBRA, include/uapi/linux/rtnetlink.h
 ALONE, FIRST, WRONG, RIGHT, STALE_ONE = 10, 11, 12, 13, 14  # the worker's addresses
 OWNED = {
@@ -113,7 +114,9 @@ class _Drill:
         finally:
             watcher.stop()
             thread.join(WATCHING_S)
-        return all(tries), _connected(tries)
+        is_in_time = all(took is not None and took < PATIENCE_S for took in tries)
+        is_late = all(tries) and not is_in_time
+        return is_in_time, _connected(tries) + (", too late" if is_late else "")
 
     def revalidated(self) -> tuple[bool, str]:
         """The wrong entries are healed, the right ones confirmed."""
@@ -126,10 +129,9 @@ class _Drill:
 
         wanted = selectors.parse_selectors(ip=_both(WRONG) + _both(RIGHT), verb="revalidate")
         result = revalidate.revalidate(wanted, 500.0, is_stopped=is_over)
-        took_ms = 1000 * (time.monotonic() - began)
         return (
             (self._healed(), result["confirmed"]) == (2, 2),
-            f"{self._healed()} of 2 healed, {result['confirmed']} of 2 confirmed, {took_ms:.0f} ms",
+            f"{self._healed()} of 2 healed, {result['confirmed']} of 2 confirmed",
         )
 
     def flushed(self) -> tuple[bool, str]:

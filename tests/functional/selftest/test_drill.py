@@ -130,13 +130,14 @@ def test_entry_set_by_hand_that_changed_meanwhile_is_a_failure(hygiene, scene, m
         ("table/ownership.py", "owner = lambda entry, device: ''",
          {"arp.list", "never touched"}),
         ("sentinel/loop.py", "_Session._probe = lambda self: None", {"sentinel"}),
+        ("sentinel/reinject.py", "Reinjector.release = lambda *_: None", {"sentinel"}),
         ("resolve/revalidate.py", "def revalidate(*_, **__): return {'confirmed': 2}",
          {"arp.revalidate"}),
         ("selftest/process.py",
          "import socket\nplay = run\nrun = lambda: (socket.socket().close(), play())[1]",
          {"host table untouched"}),
     ],
-    ids=["flush", "ownership", "sentinel", "revalidate", "a socket on the host"],
+    ids=["flush", "ownership", "sentinel", "late", "revalidate", "a socket on the host"],
 )  # fmt: skip
 def test_a_broken_engine_fails_its_check(engine, tmp_path, file, broken, failed):
     shutil.copytree(engine / "arp_engine", tmp_path / "arp_engine")
