@@ -44,7 +44,7 @@ class EventKind(enum.Enum):
         "lost",
         _SENTINEL,
         False,
-        "Notifications were lost (the table is read again), or more SYNs came than it examines.",
+        "Notifications were lost (the table is read again), or SYNs are not examined: too many.",
     )
     UNDECIDED = "undecided", _RUN, False, "Neither confirmed nor refuted by the end of the run."
     GONE = "gone", _RUN, False, "No host answers for the address; the entry is FAILED."

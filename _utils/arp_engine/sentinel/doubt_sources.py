@@ -135,6 +135,7 @@ class DoubtSources:
             return None
         if ownership.owner(entry, self._devices.device(entry.ifindex)):
             if len(self._owned) >= MAX_OWNED:
+                self._news.owned_unwatched(MAX_OWNED)
                 return None
             self._owned.add(key)
         macs = [entry.mac, *self._decider.aliases.of(key)][: bpf.MAX_MACS]

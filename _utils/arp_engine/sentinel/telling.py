@@ -34,6 +34,7 @@ class News:
     ) -> None:
         self._teller, self._devices, self._clock = teller, watched, clock
         self._absent: list[str] | None = None  # devices, as told last
+        self._is_unwatched_told = False
 
     def watching(self) -> list[str]:
         """Tell what is watched, where that is news; return the selected devices that are absent."""
@@ -81,6 +82,16 @@ class News:
             f"run arp.diagnose {codec.address(key[1])}"
         )
         self._tell(EventKind.OWNED, key, text, held=cached, seen=seen)
+
+    def owned_unwatched(self, watched: int) -> None:
+        """Tell, once, that there are more protected entries than those whose SYNs are examined."""
+        if not self._is_unwatched_told:
+            self._is_unwatched_told = True
+            line = (
+                f"more than {watched} entries are protected: of the others a SYN from another MAC "
+                "is not told; healing is as before"
+            )
+            self._teller.tell(EventKind.LOST, line, self._clock())
 
     def duplicate(self, key: codec.Key, answers: Iterable[bytes], proxy: bytes = b"") -> None:
         """Several hosts answer; proxy: the one of them that answers for addresses nobody has."""

@@ -104,3 +104,6 @@ def test_of_thousands_of_protected_entries_only_some_are_examined():
     )
     found = [scene.sources.macs_to_ignore(key) for key in [*owned, ours]]
     assert found == [OLD] * doubt_sources.MAX_OWNED + [None, OLD]
+    assert scene.said == ["lost"]
+    scene.sources.macs_to_ignore(owned[-1])
+    assert scene.said == ["lost"]
