@@ -280,20 +280,24 @@ def test_a_syn_against_a_protected_entry_is_told_not_probed(scene, guard, owner)
 
 
 def test_a_duplicate_address_is_told_and_the_cached_mac_stays(scene, guard):
+    """The holder is so late that everybody is asked, and both answer."""
     scene.add("192.0.2.10", "reachable", BORN)
     wire = Wire()
-    with (
-        contextlib.closing(wire),
-        wire.answering(
-            lambda address, to_all, _number: [answer(address), answer(address, OTHER)] * to_all
-        ),
-    ):
+
+    def respond(asked, to_all, number):
+        hosts = [BORN, OTHER] if asked == "192.0.2.10" else []
+        return [answer(asked, mac) for mac in hosts if to_all or (number and mac == wire.asked_mac)]
+
+    with contextlib.closing(wire), wire.answering(respond):
         begun = guard(patch=PATIENT)
         wire.say(syn("192.0.2.10", OTHER))
         assert begun.until("duplicate") == [
             f"duplicate: 192.0.2.10 on db0: {BORN} and {OTHER} answer: two hosts have it, or one "
             "with two NICs: run arp.diagnose 192.0.2.10"
         ]
+        scene.until(lambda: any(BORN in row for row in scene.table()), 3)
+        time.sleep(1.5)  # the look back is over (here after one question), and nothing else asks
+        assert any(BORN in row for row in scene.table())
 
 
 @PAIR
