@@ -9,11 +9,11 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from ..netlink import codec, links, rtnetlink
+from ..netlink import codec, links
 from ..netlink.constants import TICKS
 from ..packets.probe_schedule import BROADCAST, FAST, MAX_QUESTIONS, PATIENT
 from ..table import answer, ownership, view
-from . import deadlines, late_answers, look_back, nud_probe, overtaken, proxied
+from . import deadlines, kernel_probes, late_answers, look_back, nud_probe, overtaken, proxied
 from .ask import TICK_S, Asker
 from .changes import Changed, Changes
 from .question import OVERTAKEN, ProbeResult, Question
@@ -60,7 +60,8 @@ class Run:
         self._changed: dict[codec.Key, Changed] = {}  # those that are looked back at
         self._changes = Changes(table, report, rate)
         self._confirmed: Entries = {}  # the cached MAC alone has answered
-        self._late = late_answers.LateAnswers()  # of these, where a broadcast was answered
+        self._contested: dict[codec.Key, Changed] = {}  # another one has answered as well
+        self._late = late_answers.LateAnswers()  # of both, where a broadcast was answered
         self._asked_all: set[codec.Key] = set()  # although it has: it is a proxy's
         self._routers: set[codec.Key] = set()  # of these: the proxy's own addresses
 
@@ -99,27 +100,17 @@ class Run:
 
     def fall_back(self) -> None:
         """Put the entries that nobody answered for into PROBE, and report what the kernel finds."""
-        prober = nud_probe.NudProber(self._table, self._rate, self._go_on)
-        first_refusal: rtnetlink.Refusal | None = None
-        for result in prober.run(self._unanswered):
-            if self._is_stopped():
-                return
-            has_moved = result.now and result.now.mac not in (b"", result.entry.mac)
-            if result.now and has_moved and result.verdict in ("healed", "undecided"):
-                # undecided: during our question; its answer was lost on the way to us alone
-                former = result.entry.mac
-                self._begin_look_back(result.entry, former, result.now, (result.now.mac,))
-            elif result.verdict == "gone":
-                self._report.gone(result.entry)
-            elif result.refusal:
-                first_refusal = first_refusal or result.refusal
-                self._report.failed(result.entry, result.refusal)
-            else:
-                self._report.count(result.entry, result.verdict)
+        warnings, refusal = kernel_probes.prove(
+            nud_probe.NudProber(self._table, self._rate, self._go_on),
+            self._report,
+            self._unanswered,
+            self._is_stopped,
+            lambda entry, now: self._begin_look_back(entry, entry.mac, now, (now.mac,)),
+        )
         is_all_failed = not self._confirmed and self._report.is_all_failed()
-        if first_refusal and first_refusal.errno == errno.EPERM and is_all_failed:
-            raise answer.refusal_error("revalidate", first_refusal, self._table)
-        self.warnings += prober.warnings
+        if refusal and refusal.errno == errno.EPERM and is_all_failed:
+            raise answer.refusal_error("revalidate", refusal, self._table)
+        self.warnings += warnings
 
     def finish(self) -> None:
         """Wait for the look backs, and report the addresses that two hosts answer for.
@@ -131,6 +122,8 @@ class Run:
         self._read_late(time.monotonic() + late_answers.LATE_S, len(self._late))  # if stopped
         for entry in self._confirmed.values():
             self._report.count(entry, "confirmed")
+        for each in self._contested.values():
+            self._changes.add_contested(each)
         may_ask = not self._is_stopped()
         if may_ask:
             self._changes.tell_silent(self._entries)
@@ -290,7 +283,7 @@ class Run:
             self._changed[key] = Changed(entry, current.mac, both)
             self._backs.begin(look_back.Change(key, hosts[0], current.mac, now), 0.0)
         elif len(macs) > 1:
-            self._changes.add_contested(Changed(entry, current.mac, macs))
+            self._contest(key, Changed(entry, current.mac, macs, now), now)
         elif self._questions[key] < MAX_QUESTIONS:
             timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
             wait_s = min(
@@ -311,8 +304,12 @@ class Run:
             self._backs.end(key)
         if key not in self._backs:
             changed, is_returned = self._changed.pop(key), outcome == "returned"
-            macs = tuple(dict.fromkeys((*result.answers, *changed.macs)))
-            self._changes.decide(changed._replace(macs=macs), is_returned, current)
+            changed = changed._replace(macs=tuple(dict.fromkeys((*result.answers, *changed.macs))))
+            is_recent = now < changed.at + late_answers.LATE_S
+            if is_returned and is_recent and cached == changed.entry.mac:
+                self._contest(key, changed, now)
+            else:
+                self._changes.decide(changed, is_returned, current)
         elif current:
             self._follow(key, current)
 
@@ -339,14 +336,22 @@ class Run:
         change = look_back.Change(entry.key, former, current.mac, changed_at)
         self._backs.begin(change, locktime_s)
 
+    def _contest(self, key: codec.Key, changed: Changed, now: float) -> None:
+        """Watch an entry of its holder that another host answered for: it may do so again."""
+        self._contested[key] = changed
+        self._late.begin(key, now)
+
     def _read_late(self, now: float, most: int) -> None:
         """Read entries that a slower host than the holder may have taken by its answer."""
-        keys = [key for key in self._late.pop(now, most) if key in self._confirmed]
+        due = self._late.pop(now, most)
+        keys = [key for key in due if key in self._confirmed or key in self._contested]
         for key, current in (self._table.read_again(keys) if keys else {}).items():
-            if current and current.mac not in (b"", self._confirmed[key].mac):
-                del self._confirmed[key]
+            if current and current.mac not in (b"", self._entries[key].mac):
                 self._late.end(key)
-                self._answered_by_others(key, (current.mac,), current, now)
+                self._confirmed.pop(key, None)
+                contested = self._contested.pop(key, None)
+                macs = contested.macs if contested else (current.mac,)
+                self._answered_by_others(key, macs, current, now)
 
     def _keep(self, reason: str, entry: codec.Entry) -> None:
         self._table.keep(reason, entry.key)

@@ -71,6 +71,27 @@ def test_twin_slower_than_the_holder_does_not_keep_the_entry(arp, scene, wire, a
 
 
 @PAIR
+def test_second_host_that_answers_once_more_does_not_keep_the_entry(arp, scene, wire, address):
+    """As a router with proxy ARP does, which delays each of its answers by up to 0.8 s."""
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    scene.add(address, "reachable", DEAD)
+    late = threading.Timer(0.15, wire.say, [answer(address, BORN)])
+
+    def respond(asked, to_all, _number):
+        if to_all and not late.ident:
+            late.start()
+            return [answer(asked, BORN), answer(asked, DEAD)]
+        is_heard = asked == address and late.ident and wire.asked_mac == DEAD
+        return [answer(asked, DEAD)] if is_heard else []
+
+    with wire.answering(respond):
+        result = arp.revalidate(address)
+    assert (result["confirmed"], result["healed"]) == (0, [])
+    assert [sorted(row["macs"]) for row in result["duplicates"]] == [[DEAD, BORN]]
+    assert mac_of(scene, address) == DEAD
+
+
+@PAIR
 def test_newcomer_that_loses_its_entry_to_a_slower_one_is_asked_again(arp, scene, wire, address):
     """The former holder is dead; of two newcomers the second one's answer comes late."""
     scene.add(address, "reachable", DEAD)
