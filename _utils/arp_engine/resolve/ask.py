@@ -180,15 +180,27 @@ class Asker:
         left = min(SEND_BATCH, self._room.late_left(now)) - len(due)
         due += self._queue.pop_late(now, left)
         if self._overtaken and (again := [probe for probe in due if probe.is_sent]):
-            over = set(self._overtaken(again))
-            for key in over:
-                self._finish(self._pending[key], OVERTAKEN)
-            due = [probe for probe in due if probe.key not in over]
+            due = self._without_overtaken(due, again)
         groups = defaultdict(list)
         for probe in due:
             groups[probe.question.ifindex, len(probe.question.dst)].append(probe)
         for (ifindex, _length), group in groups.items():
             self._send_group(ifindex, group)
+
+    def _without_overtaken(
+        self, due: list[PendingProbe], again: list[PendingProbe]
+    ) -> list[PendingProbe]:
+        """End those whose entries somebody else has written; return the others."""
+        assert self._overtaken
+        if over := set(self._overtaken(again)):
+            self._receive()  # what wrote them may be an answer that is not read yet
+            again = [probe for probe in again if probe.key in over and self._is_open(probe)]
+            for key in self._overtaken(again):
+                self._finish(self._pending[key], OVERTAKEN)
+        return [probe for probe in due if self._is_open(probe)]
+
+    def _is_open(self, probe: PendingProbe) -> bool:
+        return probe.key in self._pending and not probe.is_broadcast_answered
 
     def _send_group(self, ifindex: int, group: list[PendingProbe]) -> None:
         """Send the next frame of questions that share device and family."""

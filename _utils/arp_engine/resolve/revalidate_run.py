@@ -52,6 +52,7 @@ class Run:
         self._schedule = PATIENT
         self._unanswered: list[codec.Entry] = []
         self._retries = deadlines.Deadlines()  # entries for which the kernel ignored the answer
+        self._answered: dict[codec.Key, tuple[bytes, ...]] = {}  # of these
         self._questions: Counter[codec.Key] = Counter()
         self._not_taken: list[codec.Entry] = []
         self._overriding: set[codec.Key] = set()  # answered with the Override flag (IPv6)
@@ -124,8 +125,7 @@ class Run:
             self._report.count(entry, "confirmed")
         for each in self._contested.values():
             self._changes.add_contested(each)
-        may_ask = not self._is_stopped()
-        if may_ask:
+        if may_ask := not self._is_stopped():
             self._changes.tell_silent(self._entries)
         self._changes.tell_contested(self._entries, may_ask)
         self.warnings += self._changes.warnings
@@ -177,6 +177,8 @@ class Run:
                 self._keep("already gone", before)
             elif self._table.is_owned(entry):
                 self._report.count(before, "kept")
+            elif entry.mac != before.mac and entry.mac in self._answered.get(key, ()):
+                self._answered_by_others(key, self._answered[key], entry, time.monotonic())
             else:
                 if entry.mac != before.mac:
                     self._asked_all.discard(key)
@@ -290,6 +292,7 @@ class Run:
                 ownership.locktime_left_s(current, timers) + 2 / TICKS, MAX_LOCKTIME_WAIT_S
             )
             self._retries.set(now + wait_s, [key])
+            self._answered[key] = macs
         else:
             self._not_taken.append(entry)
             self._report.count(entry, "undecided")
@@ -304,7 +307,8 @@ class Run:
             self._backs.end(key)
         if key not in self._backs:
             changed, is_returned = self._changed.pop(key), outcome == "returned"
-            changed = changed._replace(macs=tuple(dict.fromkeys((*result.answers, *changed.macs))))
+            macs = dict.fromkeys((*result.answers, *changed.macs, *[changed.taken] * is_returned))
+            changed = changed._replace(macs=tuple(macs))
             is_recent = now < changed.at + late_answers.LATE_S
             if is_returned and is_recent and cached == changed.entry.mac:
                 self._contest(key, changed, now)

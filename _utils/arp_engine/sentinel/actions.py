@@ -53,12 +53,20 @@ class Actions:
         self._devices, self._clock = watched, clock
         self.cache = neighbour_cache.NeighbourCache()
         self.aliases, self.verified = memory.Aliases(), memory.Verified()
-        self._lately_asked = memory.Asked()
+        self._lately_asked, self._lately_held = memory.Asked(), memory.Asked()
         self._mac_changes, self._unaskable = memory.MacChanges(), memory.Unaskable()
         self._former, self._locktime_s = former_holders.FormerHolders(locktime_s), locktime_s
         self._asked_at_once: deque[tuple[Question, Schedule]] = deque()
         self._claims = claims.Claims(
-            unused, news, self.cache, self.may_be_probed, hold, is_router, self._look_back_at, clock
+            unused,
+            news,
+            self.cache,
+            self.may_be_probed,
+            hold,
+            is_router,
+            self._look_back_at,
+            self._is_asked,
+            clock,
         )
         self._disputes = self._claims.disputes
 
@@ -78,6 +86,10 @@ class Actions:
 
     def _look_back_at(self, key: codec.Key, holder: bytes, taken: bytes) -> None:
         """Ask a host alone, at once and for ten seconds, whose entry another one has."""
+        raise NotImplementedError
+
+    def _is_asked(self, key: codec.Key) -> bool:
+        """Tell whether a question about an address is under way."""
         raise NotImplementedError
 
     def _asked(
@@ -167,11 +179,11 @@ class Actions:
 
     def look_back_at_holder(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
         """Ask the holder that has lost its entry, as if a probe of ours had moved it now."""
-        heal = former_holders.Heal(mac_of(change.old), mac_of(change.new), "", is_told=True)
+        heal = former_holders.Heal(doubt.lost_by, mac_of(change.new), "", is_told=True)
         self._tell_moved(doubt.key, self._former.begin(doubt.key, heal, self._clock()))
 
     def give_back(self, doubt: Doubt, heal: former_holders.Heal) -> None:
-        """Ask the host whose entry a proxy has: its answer gives it back."""
+        """Ask the host whose entry another one has: its answer gives it back."""
         now = self._clock()
         self._tell_moved(doubt.key, self._former.begin(doubt.key, heal, now))
         self._former.hurry(doubt.key, heal.old, now)
@@ -197,8 +209,13 @@ class Actions:
             self._claims.dispute(doubt.key, holder, sorted(macs - {holder}))
 
     def note_change(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
-        """Tell it when the probe is over: its answers distinguish a heal from another change."""
-        doubt.change = change
+        """Tell it when the probe is over: its answers distinguish a heal from another change.
+
+        Of several changes, the first holder is looked back at.
+        """
+        old = doubt.change.old if doubt.change else change.old
+        has_moved = mac_of(old) != mac_of(change.new)
+        doubt.change = change._replace(old=old) if has_moved else None
 
     def count_change(self, doubt: Doubt, _cause: Any) -> None:
         """Doubt an address that alternates between MACs."""

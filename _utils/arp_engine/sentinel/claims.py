@@ -55,6 +55,7 @@ class Claims:
         hold: Callable[[codec.Key, bytes], bool],
         is_router: Callable[[codec.Entry], bool],
         look_back_at: Callable[[codec.Key, bytes, bytes], None],
+        is_asked: Callable[[codec.Key], bool],
         clock: Callable[[], float],
     ) -> None:
         """Take what it looks up, and does.
@@ -62,11 +63,12 @@ class Claims:
         unused: addresses of a claim's network that nobody has. hold: lets the kernel take no other
         MAC for an entry, for a moment; False where it cannot. is_router: whether an entry is one
         that routes lead to. look_back_at: asks a host alone whose entry another one has.
+        is_asked: whether somebody else's question about an address is under way.
         """
         self.disputes = disputes.Disputes(unused)
         self._news, self._cache, self._clock = news, cache, clock
         self._may_be_probed, self._hold, self._is_router = may_be_probed, hold, is_router
-        self._look_back_at = look_back_at
+        self._look_back_at, self._is_asked = look_back_at, is_asked
         self._questions: deque[tuple[Question, Schedule]] = deque()
         self._asked: _Asked | None = None  # one at a time: a witness may be an address that waits
         self._asked_at: OrderedDict[codec.Key, float] = OrderedDict()
@@ -80,10 +82,17 @@ class Claims:
         self._ask_waiting()
         while self._questions:
             question, schedule = self._questions.popleft()
-            asked = self._asked_by(question)
-            if not asked or self._may_be_asked(question[:2]):
+            is_asked = self._is_asked(question[:2])  # this one would take its place
+            if not self._asked_by(question):
+                if not is_asked:
+                    return question, schedule
+                self.on_dropped(question)
+            elif is_asked:
+                self._let_wait_again()
+            elif self._may_be_asked(question[:2]):
                 return question, schedule
-            self._let_wait_again(has_rested=False)
+            else:
+                self._let_wait_again(has_rested=False)
         return None
 
     def next_due(self) -> float:
@@ -125,7 +134,10 @@ class Claims:
         That is asked first: the telling waits some milliseconds.
         """
         if not self.disputes.add(key, self._clock(), holder):
-            if self.is_proxied(key, holder):
+            owner = self.disputes.holder(key, self._clock())
+            if owner not in (b"", holder):
+                self.give_back_from_proxy(key, holder, owner)
+            elif self.is_proxied(key, holder):
                 self._give_back(key, holder, others[0])
             return
         dispute = disputes.Dispute(key, (holder, *others), others[0])

@@ -105,36 +105,38 @@ class Decider(actions.Actions):
 
     def on_neighbour_change(self, change: neighbour_cache.Change) -> None:
         """Take a change of the kernel's table."""
-        holder, new = self._disputes.holder(change.key, self._clock()), mac_of(change.new)
-        if holder and new not in (b"", holder) and change.new and not mac_of(change.old):
-            # by way of FAILED or a deletion
-            change = change._replace(old=change.new._replace(mac=holder))
+        key, old, new = change.key, mac_of(change.old), mac_of(change.new)
+        holder = self._disputes.holder(key, self._clock())
+        if new and not old and holder not in (b"", new) and self.may_be_probed(key):
+            self._look_back_at(key, holder, new)  # by way of FAILED, or a deletion
         if change.is_other_mac:
-            doubt = self._doubt_of(change.key) or Doubt(change.key, "")
-            if self._is_returned(change.key) and doubt.question:
+            doubt = self._doubt_of(key) or Doubt(key, "")
+            lost_by = self._lost_by(key, old, new)
+            if self._is_returned(key) and doubt.question:
                 doubt.change = change  # whether the former holder has answered is known in a moment
-            elif doubt.state not in IN_FLIGHT and self._has_lost_holder(change):
+            elif doubt.state not in IN_FLIGHT and lost_by:
+                doubt.lost_by = lost_by
                 self._move(doubt, Event.HOLDER_LOST, change)
             else:
                 self._move(doubt, Event.MAC_CHANGED, change)
-                former, new = mac_of(change.old), mac_of(change.new)
-                if self._is_ours(change.key, former, new) and self._is_back(change.key, new):
-                    self._claims.give_back_from_proxy(change.key, new, former)
+                if self._is_ours(key, old, new) and self._is_back(key, new):
+                    self._claims.give_back_from_proxy(key, new, old)
 
-    def _has_lost_holder(self, change: neighbour_cache.Change) -> bool:
-        """Tell whether a host that may live, and is no proxy, has lost its entry by our doing.
+    def _lost_by(self, key: codec.Key, old: bytes, new: bytes) -> bytes:
+        """Return the MAC of a host that may live, is no proxy, and loses its entry by our doing.
 
-        It may be a late answer to a question of ours; or the address is a contested one.
+        It is the holder of a contested address; or the change may be a late answer to a question.
         """
-        key, former, now = change.key, mac_of(change.old), self._clock()
-        new = mac_of(change.new)
         if new in self._former.of(key):
-            return False  # that host has got its entry back, by somebody else's question
-        is_ours = self._is_ours(key, former, new) and not self._is_back(key, new)
-        is_contested = self._disputes.holder(key, now) == former
-        if not (is_ours or is_contested) or self._claims.is_proxied(key, former):
-            return False
-        return self.may_be_probed(key)  # somebody else wrote a protected one
+            return b""  # that host has got its entry back, by somebody else's question
+        if not self.may_be_probed(key):
+            return b""  # somebody else wrote a protected one
+        is_proxied = self._claims.is_proxied(key, old)
+        holder = self._disputes.holder(key, self._clock())
+        if holder not in (b"", new) and (holder == old or is_proxied):
+            return b"" if self._claims.is_proxied(key, holder) else holder
+        is_ours = self._is_ours(key, old, new) and not self._is_back(key, new)
+        return old if is_ours and not is_proxied else b""
 
     def _is_ours(self, key: codec.Key, former: bytes, new: bytes) -> bool:
         """Tell whether a change may be a late answer to us: for locktime no answer changes it."""
@@ -144,7 +146,7 @@ class Decider(actions.Actions):
 
     def _is_back(self, key: codec.Key, mac: bytes) -> bool:
         """Tell whether a host had an entry a moment ago: if it is no proxy, it may have it back."""
-        return self._lately_asked.was_asked_alone(key, mac, self._clock())
+        return self._lately_held.may_answer(key, mac, self._clock())
 
     def is_overtaken(self, change: neighbour_cache.Change) -> bool:
         """Tell whether an entry has got another MAC than the one that is being probed.
@@ -168,17 +170,15 @@ class Decider(actions.Actions):
     def _look_back_at(self, key: codec.Key, holder: bytes, taken: bytes) -> None:
         doubt = self._doubt_of(key) or Doubt(key, "")
         heal = former_holders.Heal(holder, taken, doubt.reason, is_told=True, is_given_back=True)
-        self._move(doubt, Event.PROXY_HAS_IT, heal)
+        self._move(doubt, Event.OWED, heal)
 
-    def on_dropped(self, question: Question, dropped: Question, result: ProbeResult) -> None:
-        """Take that ``question`` took the place of another one about its address."""
-        self._claims.on_dropped(dropped)
-        doubt = self._doubt_of(question[:2])
-        if doubt and doubt.question and doubt.question is not question:
-            self._remember_asked(doubt.question, result)
-            doubt.question = doubt.change = None
-            if doubt.state in IN_FLIGHT:
-                self._move(doubt, Event.INTERRUPTED)
+    def on_dropped(self, question: Question) -> None:
+        """Take that another question about its address took the place of this one."""
+        self._claims.on_dropped(question)
+
+    def _is_asked(self, key: codec.Key) -> bool:
+        doubt = self._doubt_of(key)
+        return bool(doubt and doubt.question)
 
     def on_owner(self, key: codec.Key) -> bool:
         """Give up the probe of an entry that has an owner by now; tell whether there was one.
@@ -277,20 +277,28 @@ class Decider(actions.Actions):
             else:
                 self._on_look_back(doubt, question.mac, result)
         elif self._claims.take(question, result):
-            self._remember_asked(question, result)
+            self._remember_asked(question, result, is_holder=False)
 
-    def _remember_asked(self, question: Question, result: ProbeResult) -> None:
-        """Remember whose answer to a question may still come and move the entry."""
+    def _remember_asked(
+        self, question: Question, result: ProbeResult, is_holder: bool = True
+    ) -> None:
+        """Remember whose answer to a question may still come and move the entry.
+
+        is_holder: who was asked alone had the entry then.
+        """
         if result.unicast_asked or result.broadcast_asked:
             macs = [question.mac] + [b""] * bool(result.broadcast_asked)
             # one that has answered one frame will not do so again
             is_one = result.unicast_asked + result.broadcast_asked == 1
             over = result.answers if is_one else ()
             self._lately_asked.add(question[:2], macs, over, self._clock())
+            if is_holder:
+                self._lately_held.add(question[:2], [question.mac], (), self._clock())
 
     def _on_answer(self, doubt: Doubt, question: Question, result: ProbeResult) -> None:
         self.queue.clear_backoff(doubt.key)
-        doubt.change = doubt.change or self._learnt_meanwhile(doubt, question)
+        if not doubt.change and (learnt := self._learnt_meanwhile(doubt, question)):
+            self._move(doubt, Event.MAC_CHANGED, learnt)
         outcome, cached = self._outcome(doubt, question, result), self._cached_mac(doubt)
         if outcome is not Event.UNASKABLE:
             self._unaskable.forget(doubt.key)

@@ -44,6 +44,7 @@ class Doubt:
     pending_syns: list[reinject.PendingSyn] = field(default_factory=list)  # the latest few
     question: Question | None = None  # that is under way
     change: neighbour_cache.Change | None = None  # of the MAC, during the probe
+    lost_by: bytes = b""  # MAC of a holder that has lost the entry by our doing
     heal: former_holders.Heal | None = None  # whose look back has just ended
 
     def begin_anew(self, reason: str) -> None:

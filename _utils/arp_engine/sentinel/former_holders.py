@@ -68,9 +68,16 @@ class FormerHolders:
         return heal
 
     def end_returned(self, key: Key, former: bytes) -> Heal:
-        """The same of one that has its entry again: from whom, is the new MAC of the heal."""
+        """The same of one that has its entry again: from whom, is the new MAC of the heal.
+
+        Those that had the entry after it are asked no more: their answers would take it again.
+        """
         latest, *_older = self.of(key)
-        taken = self._heals[key][latest].new
+        taken, is_given_back = self._heals[key][latest].new, self._heals[key][former].is_given_back
+        formers = [*self._heals[key]]  # the first one first
+        for later in formers if is_given_back else formers[formers.index(former) :]:
+            if later != former:
+                self.end(key, later)
         return self.end(key, former)._replace(new=taken)
 
     def end_all(self, key: Key) -> list[Heal]:

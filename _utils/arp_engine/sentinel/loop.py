@@ -316,7 +316,7 @@ class _Session:
         while turn := self._next_question():
             question, schedule = turn
             if dropped := self._asker.drop(question[:2]):  # such as a look back: a connection waits
-                self._decider.on_dropped(question, *dropped)
+                self._decider.on_dropped(dropped[0])
             self._asker.put(question, first=True, schedule=schedule)
             self._sentinel.diary.counts["questions"] += 1
         if self._asker.next_due() is None:

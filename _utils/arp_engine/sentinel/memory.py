@@ -132,10 +132,6 @@ class Asked:
         macs = self._until.get(key, {})
         return macs.get(mac, macs.get(b"", now)) > now
 
-    def was_asked_alone(self, key: Key, mac: bytes, now: float) -> bool:
-        """Tell whether this host was asked alone: it had the entry a moment ago."""
-        return self._until.get(key, {}).get(mac, now) > now
-
 
 class Unaskable:
     """Why addresses cannot be asked about: news once, for as long as it goes on."""

@@ -26,9 +26,8 @@ class Event(Enum):
     NOT_OURS = "at its turn the entry has no MAC, is not selected, or is protected"
     MAC_CHANGED = "the kernel announces another MAC"
     HOLDER_LOST = "... by a late answer to a question of ours, or the address is contested"
-    PROXY_HAS_IT = "a proxy has the entry of a host that may live"
+    OWED = "a proxy, or the other host of a contested address, has the entry of one that may live"
     OVERTAKEN = "during the probe the entry got another MAC, and not by an answer to us"
-    INTERRUPTED = "another question about the address took the place of the probe"
     # --- the outcome of a probe
     NO_ANSWER = "no host answered"
     UNASKABLE = "no probe could leave, or its answer could not come"
@@ -58,7 +57,6 @@ _OUTCOMES: dict[Event, tuple[Any, ...]] = {
     Event.RETURNED: _RETURNED,
     Event.ENTRY_GONE: (CLEAR,),
     Event.MAC_KEPT: (QUEUED, "requeue"),
-    Event.INTERRUPTED: (QUEUED, "requeue"),
     Event.DISAGREEMENT: (CLEAR, "tell_disagreement"),
 }  # fmt: skip
 #: State -> event -> the next state, and what is done then: methods of Actions. While a former
@@ -66,14 +64,14 @@ _OUTCOMES: dict[Event, tuple[Any, ...]] = {
 TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
     CLEAR: {
         Event.EVIDENCE: (QUEUED, "enqueue"),
-        Event.PROXY_HAS_IT: (LOOKING_BACK, "give_back"),
+        Event.OWED: (LOOKING_BACK, "give_back"),
         Event.MAC_CHANGED: (CLEAR, "forget", "tell_changed", "count_change"),
         Event.HOLDER_LOST: (
             LOOKING_BACK, "forget", "look_back_at_holder", "tell_changed", "count_change"),
     },
     QUEUED: {
         Event.EVIDENCE: (QUEUED, "enqueue"),
-        Event.PROXY_HAS_IT: (QUEUED, "give_back"),
+        Event.OWED: (QUEUED, "give_back"),
         Event.DISPLACED: (CLEAR,),
         Event.TURN: (PROBING,),
         Event.NOT_OURS: (CLEAR,),
@@ -88,7 +86,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
     },
     PROBING: {
         Event.EVIDENCE: (PROBING,),
-        Event.PROXY_HAS_IT: (PROBING, "give_back"),
+        Event.OWED: (PROBING, "give_back"),
         Event.MAC_CHANGED: (PROBING, "forget", "release_syns", "note_change", "count_change"),
         **_OUTCOMES,
         Event.OVERTAKEN: (CLEAR, "release_syns"),
@@ -98,13 +96,13 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
     },
     REPROBING: {
         Event.EVIDENCE: (REPROBING,),
-        Event.PROXY_HAS_IT: (REPROBING, "give_back"),
+        Event.OWED: (REPROBING, "give_back"),
         Event.MAC_CHANGED: (REPROBING, "forget", "release_syns", "note_change", "count_change"),
         **_OUTCOMES,
     },
     LOOKING_BACK: {
         Event.EVIDENCE: (QUEUED, "enqueue"),
-        Event.PROXY_HAS_IT: (LOOKING_BACK, "give_back"),
+        Event.OWED: (LOOKING_BACK, "give_back"),
         Event.FORMER_SPEAKS: (LOOKING_BACK, "look_back_now"),
         Event.MAC_CHANGED: (CLEAR, "forget", "drop_look_back", "tell_changed", "count_change"),
         Event.HOLDER_LOST: (

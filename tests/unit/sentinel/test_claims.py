@@ -47,7 +47,7 @@ def test_a_check_whose_question_was_dropped_ends():
     scene.look_back()
     check = scene.turn()
     assert check.dst in UNUSED
-    scene.decider.on_dropped(check._replace(mac=b""), check, ProbeResult(1, 0, {}))
+    scene.decider.on_dropped(check)
     assert scene.said == ["healed"]
 
 

@@ -119,7 +119,7 @@ class Scene:
             return None
         question, self.schedule = turn
         if dropped := self.questions.pop(question[:2], None):
-            self.decider.on_dropped(question, dropped, ProbeResult(1, 0, {}))
+            self.decider.on_dropped(dropped)
         self.questions[question[:2]] = question
         return question
 

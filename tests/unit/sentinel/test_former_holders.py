@@ -245,32 +245,23 @@ def test_the_host_that_was_probed_has_its_entry_back_unless_it_is_a_proxy(is_pro
     assert scene.said == ["changed", "changed", *["duplicate"] * is_proxy]
 
 
-def ask_a_claimant(scene, key):
-    scene.decider._claims._ask(key, OTHER, disputes.Dispute(key, (NEW, OTHER), OTHER))
-    assert scene.turn() == (*key, OTHER)
-
-
-def test_a_question_that_takes_the_place_of_a_probe_lets_it_wait():
+@pytest.mark.parametrize("is_look_back", [False, True])
+def test_a_claimant_waits_while_its_address_is_asked_about(is_look_back):
+    """Its question would take the place of that one, which would wait for its answer for ever."""
     scene = Scene()
     [key] = scene.keys
-    scene.sources.on_retransmit(key)
-    scene.turn()
-    ask_a_claimant(scene, key)
-    assert scene.state() is QUEUED
-    scene.result(key, OTHER)
-    scene.now += 1.0
+    if is_look_back:
+        heal(scene)
+        scene.now = scene.decider.next_due()
+    else:
+        scene.sources.on_retransmit(key)
     assert scene.turn() == (*key, OLD)
-
-
-def test_a_question_that_takes_the_place_of_a_look_back_does_not_end_it():
-    scene = Scene()
-    key = heal(scene)
-    scene.now = scene.decider.next_due()
-    assert scene.turn() == (*key, OLD)
-    ask_a_claimant(scene, key)
-    scene.result(key, OTHER)
-    scene.now = scene.decider.next_due()
-    assert scene.turn() == (*key, OLD)
+    held = scene.decider.cache.get(key).mac
+    scene.decider._claims._ask(key, OTHER, disputes.Dispute(key, (held, OTHER), OTHER))
+    assert scene.turn() is None
+    scene.result(key, held)
+    scene.now += 0.3
+    assert scene.turn() == (*key, OTHER)
 
 
 def test_a_confirmed_holder_that_has_its_entry_back_from_another_run_keeps_it():

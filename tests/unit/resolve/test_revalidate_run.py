@@ -1,0 +1,138 @@
+"""A run whose entries move between two looks at the table: scripted answers, and what they do."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+from arp_engine.netlink import codec
+from arp_engine.netlink.constants import REACHABLE
+from arp_engine.resolve import changes, look_back_run, proxied, revalidate_run
+from arp_engine.resolve.question import OVERTAKEN, ProbeResult
+
+HOLDER, OTHER = bytes([2, 0, 0, 0, 0, 1]), bytes([2, 0, 0, 0, 0, 2])
+KEY = 2, bytes([10, 0, 0, 1])
+
+
+class Script:
+    """A table with one entry, the asker of its questions, and the report of the run."""
+
+    channel = None
+
+    def __init__(self, monkeypatch, answers):
+        """Take a function that answers a question, and may write ``mac``."""
+        self.mac, self.asked, self.told, self._answers, self._pending = HOLDER, [], [], answers, {}
+        monkeypatch.setattr(revalidate_run, "Asker", lambda *_of, **_words: self)
+        monkeypatch.setattr(revalidate_run.links, "answering_port", lambda *_of: False)
+        monkeypatch.setattr(proxied, "among", lambda *_of: set())
+        monkeypatch.setattr(proxied, "routers", lambda *_of: set())
+        monkeypatch.setattr(proxied.look_back_run, "look_back", self.give_back)
+        self.run = revalidate_run.Run(self, self, 0.0, None, lambda: False)
+        self.run.probe({KEY: self.entry()})
+        self.run.finish()
+
+    def entry(self):
+        return codec.Entry(ifindex=KEY[0], state=REACHABLE, kind=1, dst=KEY[1], mac=self.mac)
+
+    def give_back(self, _table, owed, _rate):
+        [self.mac] = [each.former for each in owed] or [self.mac]
+        return {each.key: look_back_run.Outcome(True, self.entry()) for each in owed}
+
+    # --- the table
+
+    def read_again(self, keys):
+        return {key: self.entry() for key in keys}
+
+    def not_ours_now(self, _keys):
+        return {}
+
+    def is_owned(self, _entry):
+        return False
+
+    def timers(self, *_of):
+        return SimpleNamespace(locktime_s=0.0)
+
+    def name(self, _ifindex):
+        return "db0"
+
+    # --- the asker
+
+    def __len__(self):
+        return len(self._pending)
+
+    def put(self, question, **_words):
+        self.asked.append(question.mac)
+        self._pending[question[:2]] = question
+        return True
+
+    def step(self):
+        done = [(each, self._answers(self, each)) for each in self._pending.values()]
+        self._pending.clear()
+        return done
+
+    def room(self):
+        return 64
+
+    def room_due(self):
+        return time.monotonic()
+
+    def next_due(self):
+        return time.monotonic() + 0.001 if self._pending else None
+
+    def wait(self, seconds):
+        time.sleep(min(seconds, 0.002))
+
+    # --- the report
+
+    def add_probe(self, *_of):
+        pass
+
+    def count(self, _entry, verdict):
+        self.told.append(verdict)
+
+    def healed(self, _entry, mac):
+        self.told.append(("healed", mac))
+
+    def duplicate(self, _entry, macs, proxy=b""):
+        self.told.append(("duplicate", set(macs), proxy))
+
+
+def test_holder_of_an_entry_that_moves_before_it_is_asked_again_is_looked_back_at(monkeypatch):
+    """The kernel ignored the first answer (locktime), and took the next one meanwhile."""
+
+    def answers(script, question):
+        if len(script.asked) == 1:
+            return ProbeResult(3, 2, {OTHER: 25.0})
+        script.mac = HOLDER if question.mac == HOLDER else script.mac
+        return ProbeResult(1, 0, {question.mac: 0.1})
+
+    taken = revalidate_run.Run._answered_by_others
+
+    def answered(run, *of):
+        taken(run, *of)
+        run._table.mac = OTHER
+
+    monkeypatch.setattr(revalidate_run.Run, "_answered_by_others", answered)
+    monkeypatch.setattr(changes.proxy, "find", lambda *_of: set())
+    script = Script(monkeypatch, answers)
+    assert script.asked == [HOLDER, HOLDER]
+    assert script.told == [("duplicate", {HOLDER, OTHER}, b"")]
+
+
+@pytest.mark.parametrize("is_proxy", [True, False])
+def test_mac_that_came_unheard_is_told_and_not_robbed_by_a_proxy(monkeypatch, is_proxy):
+    """Its answer was lost on the way to us alone; the former holder is the proxy."""
+
+    def answers(script, question):
+        script.mac = OTHER if len(script.asked) == 1 else question.mac
+        if len(script.asked) == 1:
+            return ProbeResult(3, 1, {}, OVERTAKEN)
+        return ProbeResult(1, 0, {question.mac: 0.1})
+
+    def find(claims, *_of):
+        return {each.host for each in claims if is_proxy and each.mac == HOLDER}
+
+    monkeypatch.setattr(changes.proxy, "find", find)
+    script = Script(monkeypatch, answers)
+    assert script.mac == (OTHER if is_proxy else HOLDER)
+    told = ("healed", OTHER) if is_proxy else ("duplicate", {HOLDER, OTHER}, b"")
+    assert script.told == [told]

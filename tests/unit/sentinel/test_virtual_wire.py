@@ -1,0 +1,67 @@
+"""Random histories of a holder beside a proxy and a twin: nobody waits for ever, no proxy wins."""
+
+import random
+
+import pytest
+from arp_engine.packets import tcp_syn
+from test_decide import NEW, OLD, OTHER
+from virtual_wire import Host, Wire
+
+HOLDER, PROXY, TWIN = OLD, NEW, OTHER
+SLOW_S, FAST_S = (0.0003, 0.0003, 0.02, 0.05, 0.12, 0.3, 0.5), (0.0003, 0.001, 0.01, 0.03, 0.06)
+HISTORIES = 150
+
+
+def happen(wire, key, what):
+    other = next(mac for mac in wire.hosts if mac != HOLDER)
+    if what == "retransmits":
+        wire.sources.on_retransmit(key)
+    elif what == "connects":
+        wire.sources.on_connect_timeout(2, tcp_syn.Syn(bytes(4), 5432, key[1], 4000, b""))
+    elif what == "ages":
+        wire.sources.on_upper_layer_confirmation(key)
+    elif what == "is called by another":
+        wire.syn(key, other)
+    elif what == "calls":
+        wire.syn(key, HOLDER)
+    elif what == "announces itself" and wire.mac(key) != HOLDER:
+        wire.write(key, HOLDER)
+    elif what == "pauses":
+        wire.hosts[HOLDER].paused_until = wire.now + wire.chance.choice([0.1, 0.5, 1.5])
+
+
+WHAT = ["retransmits", "connects", "ages", "is called by another", "calls", "announces itself",
+        "pauses"]  # fmt: skip
+
+
+def play(seed, others, locktime_s):
+    """Return a wire after a minute; up to five things happen in its first four seconds."""
+    chance = random.Random(seed)
+    hosts = {HOLDER: Host([bytes([0, 0, 0, 1]), bytes([0, 0, 0, 2])], SLOW_S, loss=0.1)}
+    if PROXY in others:
+        hosts[PROXY] = Host([], FAST_S, is_proxy=True)
+    if TWIN in others:
+        hosts[TWIN] = Host([bytes([0, 0, 0, 1])], FAST_S, loss=0.1)
+    wire = Wire(seed, locktime_s, HOLDER, hosts)
+    for _ in range(chance.randrange(1, 6)):
+        key, what = chance.choice(wire.keys), chance.choice(WHAT)
+        wire.at(chance.uniform(0, 4), lambda key=key, what=what: happen(wire, key, what))
+    wire.run(60)
+    return wire
+
+
+@pytest.mark.parametrize("locktime_s", [1.0, 0.0], ids=["v4", "v6"])
+@pytest.mark.parametrize("others", [[PROXY], [PROXY, TWIN], [TWIN]], ids=["proxy", "both", "twin"])
+def test_in_random_histories_nobody_waits_for_ever_and_no_proxy_wins(others, locktime_s):
+    to_twin = 0
+    for seed in range(HISTORIES):
+        wire = play(seed, others, locktime_s)
+        decider = wire.decider
+        open_ones = len(decider.queue), decider._in_flight, decider._looking_back
+        assert not any([*open_ones, len(decider._former), decider._disputes._checks]), seed
+        macs = [wire.mac(key) for key in wire.keys]
+        assert PROXY not in macs, seed
+        if TWIN in macs:
+            to_twin += 1
+            assert "duplicate" in wire.said, seed
+    assert to_twin < HISTORIES * 0.05  # two hosts that live: which is right, nobody can know
