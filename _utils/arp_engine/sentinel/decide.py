@@ -106,9 +106,10 @@ class Decider(actions.Actions):
     def on_neighbour_change(self, change: neighbour_cache.Change) -> None:
         """Take a change of the kernel's table."""
         key, old, new = change.key, mac_of(change.old), mac_of(change.new)
-        holder = self._disputes.holder(key, self._clock())
-        if new and not old and holder not in (b"", new) and self.may_be_probed(key):
-            self._look_back_at(key, holder, new)  # by way of FAILED, or a deletion
+        if new and not old:  # by way of FAILED, or a deletion
+            holder = self._disputes.holder(key, self._clock())
+            if holder not in (b"", new) and self.may_be_probed(key):
+                self._look_back_at(key, holder, new)
         if change.is_other_mac:
             doubt = self._doubt_of(key) or Doubt(key, "")
             lost_by = self._lost_by(key, old, new)
