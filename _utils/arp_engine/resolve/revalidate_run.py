@@ -42,8 +42,7 @@ class Run:
     ) -> None:
         self.warnings: list[str] = []
         self._table, self._report, self._rate, self._tick = table, report, rate, tick
-        self._is_stopped = is_stopped
-        self._tick_due = time.monotonic() + TICK_S
+        self._is_stopped, self._tick_due = is_stopped, time.monotonic() + TICK_S
         self._asker = Asker(
             rate, overtaken=lambda probes: overtaken.among(table, probes, table.is_owned)
         )
@@ -353,8 +352,10 @@ class Run:
             if current and current.mac not in (b"", self._entries[key].mac):
                 self._late.end(key)
                 self._confirmed.pop(key, None)
-                contested = self._contested.pop(key, None)
-                macs = contested.macs if contested else (current.mac,)
+                macs: tuple[bytes, ...] = (current.mac,)
+                if contested := self._contested.pop(key, None):
+                    # with the time of its first change: one that goes on for ever prolongs nothing
+                    macs, self._changed[key] = contested.macs, contested
                 self._answered_by_others(key, macs, current, now)
 
     def _keep(self, reason: str, entry: codec.Entry) -> None:

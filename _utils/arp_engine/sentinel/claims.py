@@ -136,7 +136,7 @@ class Claims:
         if not self.disputes.add(key, self._clock(), holder):
             owner = self.disputes.holder(key, self._clock())
             if owner not in (b"", holder):
-                self.give_back_from_proxy(key, holder, owner)
+                self.give_back_from_proxy(key, holder, owner if owner in others else others[0])
             elif self.is_proxied(key, holder):
                 self._give_back(key, holder, others[0])
             return
@@ -241,6 +241,9 @@ class Claims:
             [(key, seen)] = due
             if self._rested_at(key) > now:
                 self._waits.set(self._rested_at(key), due)
+                continue
+            if self._is_asked(key):
+                self._waits.set(now + MAX_BUSY_S, due)
                 continue
             _seen, cached = self._waiting.pop((key, seen)).macs
             if cached != neighbour_cache.mac_of(self._cache.get(key)):

@@ -108,7 +108,12 @@ class Decider(actions.Actions):
         key, old, new = change.key, mac_of(change.old), mac_of(change.new)
         if new and not old:  # by way of FAILED, or a deletion
             holder = self._disputes.holder(key, self._clock())
-            if holder not in (b"", new) and self.may_be_probed(key):
+            is_known = holder in (b"", new, *self._former.of(key))
+            if (
+                not is_known
+                and self.may_be_probed(key)
+                and not self._claims.is_proxied(key, holder)
+            ):
                 self._look_back_at(key, holder, new)
         if change.is_other_mac:
             doubt = self._doubt_of(key) or Doubt(key, "")
@@ -293,7 +298,7 @@ class Decider(actions.Actions):
             is_one = result.unicast_asked + result.broadcast_asked == 1
             over = result.answers if is_one else ()
             self._lately_asked.add(question[:2], macs, over, self._clock())
-            if is_holder:
+            if is_holder and question.mac:
                 self._lately_held.add(question[:2], [question.mac], (), self._clock())
 
     def _on_answer(self, doubt: Doubt, question: Question, result: ProbeResult) -> None:

@@ -136,3 +136,25 @@ def test_mac_that_came_unheard_is_told_and_not_robbed_by_a_proxy(monkeypatch, is
     assert script.mac == (OTHER if is_proxy else HOLDER)
     told = ("healed", OTHER) if is_proxy else ("duplicate", {HOLDER, OTHER}, b"")
     assert script.told == [told]
+
+
+def test_twin_that_goes_on_announcing_itself_does_not_prolong_a_run(monkeypatch):
+    """IPv6, or without locktime: each time it has the entry again before that is read."""
+    read, began = revalidate_run.Run._read_late, time.monotonic()
+
+    def announced(run, now, most):
+        if run._late.next_due() <= now < began + 6:
+            run._table.mac = OTHER
+        return read(run, now, most)
+
+    def answers(script, question):
+        if len(script.asked) == 1:
+            return ProbeResult(1, 1, {HOLDER: 1.0, OTHER: 1.0})
+        script.mac = question.mac
+        return ProbeResult(1, 0, {question.mac: 0.1})
+
+    monkeypatch.setattr(revalidate_run.Run, "_read_late", announced)
+    monkeypatch.setattr(changes.proxy, "find", lambda *_of: set())
+    script = Script(monkeypatch, answers)
+    assert time.monotonic() < began + 4
+    assert script.told == [("duplicate", {HOLDER, OTHER}, b"")]

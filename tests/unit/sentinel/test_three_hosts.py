@@ -2,6 +2,7 @@
 
 import pytest
 from arp_engine.netlink.constants import FAILED
+from arp_engine.sentinel import disputes
 from arp_engine.sentinel.states import PROBING
 from test_decide import NEW, OLD, OTHER, Scene, heal
 
@@ -120,3 +121,76 @@ def test_a_heal_by_way_of_failed_sends_the_waiting_syn_again():
     scene.now += 0.2
     scene.set(key, OTHER)  # within locktime: no answer, its own word
     assert NEW not in scene.decider._former.of(key)
+
+
+@pytest.mark.parametrize("locktime_s", [1.0, 0.0])
+def test_a_known_proxy_that_counts_as_the_holder_is_given_nothing(locktime_s):
+    """By way of FAILED the right host has got the entry."""
+    scene = Scene()
+    scene.locktime_s = locktime_s
+    [key] = scene.keys
+    scene.decider._disputes.add(key, scene.now, NEW)
+    scene.decider._disputes._proxies[2, 4, NEW] = 300.0
+    scene.now = 5.0
+    scene.set(key, b"", FAILED)
+    scene.set(key, OTHER)
+    assert scene.turn() is None
+
+
+@pytest.mark.parametrize("locktime_s", [1.0, 0.0])
+def test_a_host_made_anew_gets_its_contested_address_back_from_a_proxy(locktime_s):
+    """OLD, the holder before, is dead; NEW, the proxy, has the entry; OTHER has the address now."""
+    scene = Scene()
+    scene.locktime_s = locktime_s
+    [key] = scene.keys
+    scene.set(key, NEW)
+    scene.decider._disputes.add(key, scene.now, OLD)
+    scene.decider._disputes._proxies[2, 4, NEW] = 300.0
+    scene.now = 5.0
+    scene.sources.on_retransmit(key)
+    assert scene.turn() == (*key, NEW)
+    scene.result(key, NEW)
+    assert scene.turn() == (*key, NEW)
+    scene.result(key, NEW, OTHER, broadcasts=1)
+    assert scene.turn() == (*key, OTHER)
+
+
+def test_a_host_that_was_just_healed_is_asked_when_a_late_answer_takes_its_entry():
+    scene = Scene()
+    scene.locktime_s = 0.3
+    [key] = scene.keys
+    scene.syn()
+    scene.turn()
+    scene.result(key, NEW, broadcasts=1)
+    scene.set(key, b"", FAILED)  # deleted
+    scene.set(key, NEW)
+    scene.turn()
+    scene.result(key, NEW, broadcasts=2)
+    scene.now += 0.5
+    scene.set(key, OTHER)
+    assert NEW in scene.decider._former.of(key)
+
+
+def test_a_deleted_contested_entry_that_another_host_gets_is_told_as_no_change_before():
+    scene = Scene()
+    [key] = scene.keys
+    scene.decider._disputes.add(key, scene.now, OLD)
+    scene.syn()
+    scene.turn()
+    scene.result(key, NEW, broadcasts=1)
+    scene.set(key, b"", FAILED)
+    scene.set(key, OTHER)
+    assert scene.said == []
+
+
+def test_claims_that_wait_for_a_question_spend_nothing():
+    scene = Scene()
+    [key] = scene.keys
+    scene.set(key, NEW)
+    scene.decider._look_back_at(key, OLD, NEW)
+    scene.now = 1.0
+    assert scene.turn().mac == OLD
+    claim = disputes.Dispute(key, (OTHER, NEW), NEW, is_alias=True)
+    scene.decider._claims._let_wait(claim)
+    assert scene.turn() is None
+    assert scene.decider.next_due() > scene.now
