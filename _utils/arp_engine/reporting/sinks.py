@@ -102,7 +102,8 @@ def record_heals(directory: str, now: float, by: str, healed: list[run_history.R
     """
     if not healed or _is_recorded_by_caller.get():
         return []
-    rows = run_history.heal_rows(healed, by, now)
+    kept = healed[-run_history.MAX_HEALS :]  # of more, the history would drop the first ones
+    rows = run_history.heal_rows(kept, by, now)
     try:
         with _locked(directory):
             former, size = heal_log.append(directory, rows)

@@ -1,7 +1,7 @@
 """Heals are appended to a file; the next run, or a full file, moves them into the run history."""
 
 import pytest
-from arp_engine.reporting import heal_log, sinks
+from arp_engine.reporting import heal_log, run_history, sinks
 
 NOW = 1_800_000_000
 RUN = {"how": "revalidate", "said": "", "failed": "", "metrics": None, "answer": {}, "sentinel": []}
@@ -54,6 +54,15 @@ def test_full_file_is_taken_over_without_a_run(record, monkeypatch):
             (directory / heal_log.NAME).stat().st_size <= 300
         )
     assert heals() == list(range(9))
+
+
+def test_of_more_heals_than_the_history_holds_only_the_last_are_written(record):
+    directory, _add, heals = record
+    some = [heal(number % 250) for number in range(10 * run_history.MAX_HEALS)]
+    assert sinks.record_heals(str(directory), NOW, "flush", some) == []
+    lines = (directory / heal_log.NAME).read_text(encoding="ascii").splitlines()
+    assert len(lines) == run_history.MAX_HEALS
+    assert heals() == [number % 250 for number in range(9 * run_history.MAX_HEALS, len(some))]
 
 
 def test_line_that_is_cut_costs_one_heal_and_is_said(record):
