@@ -199,17 +199,21 @@ class Claims:
         elif dispute.is_quiet:
             return
         elif dispute.is_answered or self.disputes.is_contested(key, self._clock()):
-            of_holder = dispute._replace(claimant=dispute.macs[0])
-            if dispute.is_taken and self._is_checked(of_holder):
-                return
-            if dispute.is_taken and self.is_proxied(key, of_holder.claimant):
-                self._tell(of_holder)
-            elif self.disputes.is_contested(key, self._clock()) or not self._is_witness_asked(
-                dispute
-            ):
-                self._news.duplicate(key, dispute.macs)
+            self._tell_two_hosts(dispute)
         else:
             self._let_wait(dispute)
+
+    def _tell_two_hosts(self, dispute: disputes.Dispute) -> None:
+        """Tell that two hosts answer, of which the claimant is no proxy; the holder may be one."""
+        key, of_holder = dispute.key, dispute._replace(claimant=dispute.macs[0])
+        if dispute.is_taken and self._is_checked(of_holder):
+            return
+        if dispute.is_taken and self.is_proxied(key, of_holder.claimant):
+            self._tell(of_holder)
+            return
+        is_contested = self.disputes.is_contested(key, self._clock())
+        if is_contested or not self._is_witness_asked(dispute):
+            self._news.duplicate(key, dispute.macs)
 
     def _give_back(self, key: codec.Key, mac: bytes, holder: bytes) -> None:
         """Ask the holder of an entry alone where another MAC has it."""

@@ -23,28 +23,18 @@ def test_a_claimant_that_answers_late_does_not_keep_the_entry(locktime_s, late_s
     assert scene.decider._former.of(key) == [OLD]
 
 
-def test_two_answers_to_one_broadcast_let_the_first_holder_be_asked():
+@pytest.mark.parametrize(("last", "asked"), [(OTHER, [OLD]), (OLD, [])], ids=["another", "holder"])
+def test_of_two_answers_to_one_broadcast_the_first_holder_is_asked(last, asked):
+    """Unless it has the entry again: then nothing has moved."""
     scene = Scene()
     scene.locktime_s = 0.0
     [key] = scene.keys
     scene.sources.on_retransmit(key)
     scene.turn()
     scene.set(key, NEW)
-    scene.set(key, OTHER)
-    scene.result(key, NEW, OTHER, broadcasts=1)
-    assert OLD in scene.decider._former.of(key)
-
-
-def test_an_entry_that_its_holder_got_back_during_the_probe_has_not_moved():
-    scene = Scene()
-    scene.locktime_s = 0.0
-    [key] = scene.keys
-    scene.sources.on_retransmit(key)
-    scene.turn()
-    scene.set(key, NEW)
-    scene.set(key, OLD)
-    scene.result(key, NEW, OLD, broadcasts=1)
-    assert (scene.said, scene.decider._former.of(key)) == (["duplicate"], [])
+    scene.set(key, last)
+    scene.result(key, NEW, last, broadcasts=1)
+    assert (scene.said, scene.decider._former.of(key)) == (["duplicate"], asked)
 
 
 def test_a_twin_that_takes_an_entry_from_a_proxy_does_not_end_what_is_owed():
