@@ -30,14 +30,24 @@ bench: $(VENV)/ready
 PARTS = sentinel resolve rest formula
 SIDE_BY_SIDE = $(MAKE) --no-print-directory --keep-going -j4 --output-sync=target
 test: lint unit
-	$(SIDE_BY_SIDE) integration $(PARTS:%=functional-%)
+	$(SIDE_BY_SIDE) integration-salt integration-lab $(PARTS:%=functional-%)
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff format --check .
 	.venv/lint/bin/ruff check .
 
-unit integration: $(VENV)/ready
-	$(PYTEST) tests/$@
+unit: $(VENV)/ready
+	$(PYTEST) tests/unit
+
+integration: $(VENV)/ready
+	$(SIDE_BY_SIDE) $@-salt $@-lab
+
+# The demonstration, the lab, and the ways in which the files reach a host; and what runs inside Salt.
+LAB = $(addprefix tests/integration/test_,demo.py lab.py setup.py delivery.py)
+integration-lab: $(VENV)/ready
+	$(PYTEST) $(LAB)
+integration-salt: $(VENV)/ready
+	$(PYTEST) tests/integration $(LAB:%=--ignore=%)
 
 functional bare: $(VENV)/ready
 	$(SIDE_BY_SIDE) $(PARTS:%=$@-%)
