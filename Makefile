@@ -25,10 +25,10 @@ film:
 bench: $(VENV)/ready
 	$(PRIVATE) $(VENV)/bin/python -m benchmarks $(if $(filter 1,$(QUICK)),--quick)
 
-# The last parts mostly wait, so four of them run side by side, the longest first; the output of each is
+# The last parts mostly wait, so five of them run side by side, the longest first; the output of each is
 # printed when it is over. PARTS are the rooms that take longest, and the rest.
 PARTS = sentinel resolve rest formula
-SIDE_BY_SIDE = $(MAKE) --no-print-directory --keep-going -j4 --output-sync=target
+SIDE_BY_SIDE = $(MAKE) --no-print-directory --keep-going -j5 --output-sync=target
 test: lint unit
 	$(SIDE_BY_SIDE) integration-salt integration-lab $(PARTS:%=functional-%)
 
