@@ -28,6 +28,7 @@ from .namespaces import DEVICE, MACS, Host, Worker, Written, address, two_hosts
 
 VERSIONS = (socket.AF_INET, socket.AF_INET6)
 ALONE_S = 0.5  # how long the worker tries without us; the kernel alone needs 15 to 45 s
+WRITTEN_S = 0.2  # before: the wrong entries of an outage are older than its newcomers' SYNs
 CONNECT_S, HEAL_S, WATCHING_S = 3.0, 3.0, 3.0
 PATIENCE_S = 0.9  # of many a client: one second, less what its own work takes
 ZEBRA = 11  # RTPROT_ZEBRA, include/uapi/linux/rtnetlink.h
@@ -162,6 +163,7 @@ class _Drill:
 
     def _connect_all(self, last: int, timeout_s: float) -> list[float | None]:
         self._write(last, REACHABLE)
+        time.sleep(WRITTEN_S)
         return [self._worker.connect(family, last, timeout_s) for family in VERSIONS]
 
     def _healed(self) -> int:
