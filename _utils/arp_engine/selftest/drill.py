@@ -11,16 +11,21 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pyroute2.netlink.rtnl import RTM_DELNEIGH
 from pyroute2.netlink.rtnl.ndmsg import NUD_STALE
 
+from ..netlink import codec
 from ..netlink.constants import (
+    FAILED,
     NOARP,
     NTF_EXT_LEARNED,
     NTF_EXT_MANAGED,
     NTF_PROXY,
     PERMANENT,
     REACHABLE,
+    RTNLGRP_NEIGH,
 )
+from ..netlink.listener import Listener
 from ..resolve import revalidate
 from ..sentinel import loop, options
 from ..table import flush, listing, selectors
@@ -38,7 +43,7 @@ OWNED = {
     "NOARP": Written("192.0.2.201", NOARP),
     "extern_learn": Written("192.0.2.202", REACHABLE, flags=NTF_EXT_LEARNED),
     "protocol zebra": Written("192.0.2.203", NUD_STALE, protocol=ZEBRA),
-    "managed": Written("192.0.2.204", 0, ext=NTF_EXT_MANAGED),
+    "managed": Written("192.0.2.204", REACHABLE, ext=NTF_EXT_MANAGED),
 }
 PROXY = Written("192.0.2.210", 0, flags=NTF_PROXY)  # in no list of neighbours
 
@@ -47,8 +52,9 @@ Row = dict[str, str]
 
 def run() -> list[Row]:
     """Play everything; return the rows. NotPossible where no drill can be played here."""
-    with two_hosts([ALONE, FIRST, WRONG, RIGHT, STALE_ONE]) as (host, worker):
-        drill = _Drill(host, worker)
+    lasts = [ALONE, FIRST, WRONG, RIGHT, STALE_ONE]
+    with two_hosts(lasts) as (host, worker), Listener([RTNLGRP_NEIGH]) as heard:
+        drill = _Drill(host, worker, heard)
         drill.play("arp.list", drill.listed)
         drill.play("outage without us", drill.outage)
         drill.play("sentinel", drill.sentinel)
@@ -61,8 +67,8 @@ def run() -> list[Row]:
 class _Drill:
     """The checks, in the order in which they are played."""
 
-    def __init__(self, host: Host, worker: Worker) -> None:
-        self._host, self._worker = host, worker
+    def __init__(self, host: Host, worker: Worker, heard: Listener) -> None:
+        self._host, self._worker, self._heard = host, worker, heard
         self._owned: dict[str, tuple[str, str]] = {}  # address to owner and MAC, as first listed
         self.rows: list[Row] = []
 
@@ -149,13 +155,29 @@ class _Drill:
 
     def protected(self) -> tuple[bool, str]:
         """After all that, the entries of others are as they were."""
-        now = _table()
-        same = sum(now.get(ip) == seen for ip, seen in self._owned.items())
-        proxies = self._host.proxies()
-        return (
-            same == len(self._owned) >= len(OWNED) - 1 and proxies == 1,
-            f"{same} of {len(self._owned)} owned entries and {proxies} of 1 proxy unchanged",
+        now, proxies, collected = _table(), self._host.proxies(), self._collected()
+        owned = {ip: seen for ip, seen in self._owned.items() if ip in now or ip not in collected}
+        same = sum(now.get(ip) == seen for ip, seen in owned.items())
+        figures = f"{same} of {len(owned)} owned and {proxies} of 1 proxy unchanged"
+        if gone := len(self._owned) - len(owned):
+            figures += f", {gone} collected"
+        is_whole = len(self._owned) >= len(OWNED) - 1 and proxies == 1
+        return is_whole and same == len(owned) > 0, figures
+
+    def _collected(self) -> set[str]:
+        """Return the addresses whose entry the kernel removed: its table is full (gc_thresh2).
+
+        It has one table for all namespaces (net/core/neighbour.c: neigh_forced_gc). An entry that
+        somebody deletes fails first (neigh_delete), and its notification says so.
+        """
+        datagrams, _lost = self._heard.drain(1024)
+        gone = (
+            codec.parse_neighbour(message)
+            for datagram in datagrams
+            for kind, message in codec.messages(datagram)
+            if kind == RTM_DELNEIGH
         )
+        return {codec.address(entry.dst) for entry in gone if entry and not entry.state & FAILED}
 
     def _write(self, last: int, state: int, mac: str = MACS["dead"]) -> None:
         for ip in _both(last):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from arp_engine.reporting import sentinel_status
-from conftest import BORN, DEAD
+from conftest import BORN, DEAD, ip
 from sentry import connect, database, guard, healed_line  # noqa: F401
 from test_drill import CHECKS, DROP, is_alive, namespaces, played
 
@@ -23,7 +23,7 @@ def engine(repo):
 
 def passed(rows):
     assert [*rows] == CHECKS, rows
-    assert {row["result"] for row in rows.values()} == {"pass"}, rows
+    assert [row for row in rows.values() if row["result"] != "pass"] == []
 
 
 def test_two_drills_at_once_both_pass(engine):
@@ -105,3 +105,35 @@ def test_kernel_without_a_part_is_one_line(engine, tmp_path, lacks, line):
     assert isinstance(told, str), told
     assert told.startswith(line)
     assert "\n" not in told
+
+
+def test_full_table_of_the_host_fails_no_drill(scene, engine):
+    """All namespaces share one table; over gc_thresh2 the kernel removes what is not young."""
+    scene.crowd.enter()
+    many = [f"10.0.{number // 250}.{number % 250}" for number in range(800)]
+    young = [
+        "\n".join(f"neigh replace {name} lladdr {DEAD} nud {state} dev w0" for name in many)
+        for state in ("stale", "reachable")
+    ]
+    is_over = threading.Event()
+
+    def others():  # on another host, as the drill would tell of a change of this one's entries
+        while not is_over.wait(0.3):
+            for lines in young:
+                ip("-n", "worker", "-batch", "-", stdin=lines)
+            ip(
+                "-n", "worker", "neigh", "del", many[0], "dev", "w0"
+            )  # new the next time: it collects
+
+    collected = "4 of 4 owned and 1 of 1 proxy unchanged, 1 collected"
+    with ThreadPoolExecutor(1) as beside:
+        filling = beside.submit(others)
+        try:
+            for _ in range(12):  # the kernel collects once in five seconds, not in each drill
+                passed(rows := played(engine))
+                if rows["never touched"]["figures"] == collected:
+                    break
+        finally:
+            is_over.set()
+        filling.result()
+    assert rows["never touched"]["figures"] == collected
