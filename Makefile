@@ -71,6 +71,7 @@ soak: $(VENV)/ready
 # The slow tests: whole fleets, and 500 random tables instead of 30.
 test-long: $(VENV)/ready
 	$(PYTEST) -m long tests/integration
+	$(PYTEST) -m long tests/functional/selftest
 	ARP_TABLES=500 $(PYTEST) tests/functional/table/test_random_tables.py
 
 # Every target of tests/fuzz for a minute each, driven by coverage (atheris). TIME=600: ten minutes each;

@@ -107,6 +107,7 @@ def test_kernel_without_a_part_is_one_line(engine, tmp_path, lacks, line):
     assert "\n" not in told
 
 
+@pytest.mark.long  # meanwhile other tests of this machine lose their entries
 def test_full_table_of_the_host_fails_no_drill(scene, engine):
     """All namespaces share one table; over gc_thresh2 the kernel removes what is not young."""
     scene.crowd.enter()
