@@ -17,9 +17,12 @@ pytestmark = pytest.mark.long
 
 HOST, DEAD, BORN = "02:00:00:00:00:01", "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 LISTEN = (
-    "import socket; s = socket.create_server(('192.0.2.1', 5432))\nwhile 1: s.accept()[0].close()"
+    "import socket; s = socket.create_server(('', 5432), family=10, dualstack_ipv6=True)\n"
+    "while 1: s.accept()[0].close()"
 )
-CALL = "import socket; socket.create_connection(('192.0.2.1', 5432), 2)"
+CALL = (  # less than a second: the client has not repeated its SYN
+    "import socket, sys; socket.create_connection((sys.argv[2], 5432), 0.9, (sys.argv[1], 0))"
+)
 SCRIPT = """\
 ip link set lo up
 ip link add db0 type veth peer name w0
@@ -27,14 +30,20 @@ ip link set db0 up
 ip link set db0 address {host}
 ip link set w0 address {born}
 ip address add 192.0.2.1/24 dev db0
+ip address add 2001:db8::1/64 dev db0 nodad
 echo 0 >/proc/sys/net/ipv4/neigh/db0/locktime
 mkdir -p /run/netns
 ip netns add worker
 ip link set w0 netns worker
 ip -n worker link set w0 up
-ip -n worker address add 192.0.2.10/24 dev w0
+for last in 10 11 12; do
+    ip -n worker address add 192.0.2.$last/24 dev w0
+    ip -n worker address add 2001:db8::$last/64 dev w0 nodad
+done
 # a worker that asks first who the database is heals its entry by that alone
-ip -n worker neigh add 192.0.2.1 lladdr {host} nud permanent dev w0
+for database in 192.0.2.1 2001:db8::1; do
+    ip -n worker neigh add $database lladdr {host} nud permanent dev w0
+done
 mkdir -p /etc/salt
 mount --bind {root} /etc/salt
 {prepare}
@@ -54,9 +63,10 @@ pid() {{ systemctl show -P MainPID arp-hygiene-sentinel; }}
 watching() {{ call arp_hygiene.status | grep -q '"sentinel": "running'; }}
 processes() {{ ss -0Hp | grep -o 'pid=[0-9]*' | sort -u | wc -l; }}
 first_connection() {{
-    ip neigh replace 192.0.2.10 lladdr {dead} nud reachable dev db0
+    worker=${{1:-192.0.2.10}} database=${{2:-192.0.2.1}}
+    ip neigh replace $worker lladdr {dead} nud ${{3:-reachable}} dev db0
     sleep 0.5  # its filter must know that
-    ip netns exec worker {python} -c "{call}" && ip neigh show 192.0.2.10
+    ip netns exec worker {python} -c "{call}" $worker $database && ip neigh show $worker
 }}
 systemctl start salt-minion
 call saltutil.sync_all >/dev/null
@@ -102,6 +112,13 @@ part journal
 journalctl -t arp_hygiene --no-pager -o json --output-fields=MESSAGE,PRIORITY
 part rights
 grep -E '^(Cap(Eff|Prm|Bnd|Amb)|NoNewPrivs|Seccomp|Uid):' /proc/$(pid)/status
+part locktime
+echo 100 >/proc/sys/net/ipv4/neigh/db0/locktime  # one second, as it is by default
+first_connection 192.0.2.11 192.0.2.1 reachable
+first_connection 192.0.2.12 192.0.2.1 stale
+first_connection 2001:db8::11 2001:db8::1 reachable
+first_connection 2001:db8::12 2001:db8::1 stale
+echo 0 >/proc/sys/net/ipv4/neigh/db0/locktime
 part broken
 echo broken >/etc/salt/{code}
 systemctl restart arp-hygiene-sentinel
@@ -204,6 +221,12 @@ def test_service_is_installed_and_watches(told):
 )
 def test_first_connection_succeeds(told, part):
     assert f"192.0.2.10 dev db0 lladdr {BORN}" in told[part]
+
+
+@pytest.mark.parametrize("worker", ["192.0.2.11", "192.0.2.12", "2001:db8::11", "2001:db8::12"])
+def test_first_connection_succeeds_as_hosts_are_set_up(told, worker):
+    """Within locktime, from an entry that is REACHABLE or STALE, in both versions of IP."""
+    assert f"{worker} dev db0 lladdr {BORN}" in told["locktime"]
 
 
 @pytest.mark.parametrize("part", ["minion", "journald"])
