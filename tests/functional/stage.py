@@ -51,10 +51,11 @@ class Crowd:
     """The right to hold many neighbours: one test of this machine at a time has it.
 
     The kernel's limits (gc_thresh) hold for the entries of all namespaces together. Beyond 512 it
-    deletes entries that are older than five seconds, whoever has written them.
+    deletes entries that are older than five seconds, whoever has written them: so a test holds 400
+    at most, PERMANENT ones aside.
     """
 
-    MANY = 100
+    MANY, MOST = 100, 400
 
     def __init__(self):
         self._lock = None
@@ -117,6 +118,7 @@ class Scene:
     def fill(self, count, state="stale", family=4, first=0):
         """Write many entries; return their addresses."""
         if count >= Crowd.MANY and state != "permanent":
+            assert count <= Crowd.MOST
             self.crowd.enter()
         return cable.fill(count, family, (f"nud {state}",), first=first)
 

@@ -116,14 +116,14 @@ def test_rows_lists_the_deleted_entries(arp, scene):
 @pytest.mark.parametrize("rows", [False, True], ids=["counts", "rows"])
 @pytest.mark.parametrize("family", [4, 6])
 def test_flush_of_many_entries_between_owned_ones(arp, scene, family, rows):
-    names = scene.fill(700, family=family)
-    for name in names[::70]:
+    names = scene.fill(400, family=family)
+    for name in names[::40]:
         scene.add(name, "permanent")
-    for name in names[1::70]:
+    for name in names[1::40]:
         scene.add(name, "failed", None)
     answer = arp.flush(rows=rows)
-    assert 680 <= answer["flushed"] <= 690  # the kernel's GC may delete the FAILED
-    assert {row.split()[0] for row in scene.table()} == set(names[::70])
+    assert 380 <= answer["flushed"] <= 390  # the kernel's GC may delete the FAILED
+    assert {row.split()[0] for row in scene.table()} == set(names[::40])
     if rows:
         assert len({row["ip"] for row in answer["entries"]}) == answer["flushed"]
 
@@ -136,7 +136,7 @@ def test_flush_is_complete_while_the_table_grows(arp, scene, monkeypatch):
     """
     from arp_engine.netlink import rtnetlink
 
-    scene.fill(450)  # of more the kernel's garbage collector might delete some
+    scene.fill(400)
     fresh = "\n".join(
         f"neigh replace {many(n)} lladdr {DEAD} nud permanent dev db0" for n in range(20000, 40000)
     )
@@ -154,7 +154,7 @@ def test_flush_is_complete_while_the_table_grows(arp, scene, monkeypatch):
         yield from chunks
 
     monkeypatch.setattr(rtnetlink.Channel, "neighbours", neighbours)
-    assert arp.flush(state="STALE")["flushed"] == 450
+    assert arp.flush(state="STALE")["flushed"] == 400
     assert missed, "the first look was shown everything"
     assert scene.table("stale") == []
 
@@ -163,7 +163,7 @@ def test_two_flushes_at_once_both_succeed(arp, scene, monkeypatch):
     """`ip neigh flush` aborts here: "Failed to send flush request: No such file or directory"."""
     from arp_engine.netlink import rtnetlink
 
-    scene.fill(700)
+    scene.fill(400)
     original = rtnetlink.Channel.exchange
     others = []
 
@@ -171,7 +171,7 @@ def test_two_flushes_at_once_both_succeed(arp, scene, monkeypatch):
         answer = original(channel, orders)
         if not others:
             left = len(scene.table("stale"))
-            assert 0 < left < 700, "we have had work"
+            assert 0 < left < 400, "we have had work"
             words = ["ip", "neigh", "flush", "nud", "stale"]
             others.append(subprocess.Popen(words, stderr=subprocess.PIPE))
             scene.until(lambda: len(scene.table("stale")) < left)
@@ -180,7 +180,7 @@ def test_two_flushes_at_once_both_succeed(arp, scene, monkeypatch):
     monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
     answer = arp.flush()
     others[0].communicate()
-    assert 0 < answer["flushed"] < 700, "the other one has had work"
+    assert 0 < answer["flushed"] < 400, "the other one has had work"
     assert "failed" not in answer
     assert scene.table("stale") == []
 
@@ -207,7 +207,7 @@ def test_flush_keeps_entries_learned_since_it_began(arp, scene, monkeypatch):
 def test_flush_succeeds_when_a_device_vanishes(arp, scene, monkeypatch):
     from arp_engine.netlink import rtnetlink
 
-    scene.fill(700)
+    scene.fill(400)
     original = rtnetlink.Channel.exchange
     calls = []
 
@@ -219,7 +219,7 @@ def test_flush_succeeds_when_a_device_vanishes(arp, scene, monkeypatch):
 
     monkeypatch.setattr(rtnetlink.Channel, "exchange", exchange)
     answer = arp.flush()
-    assert 0 < answer["flushed"] < 700
+    assert 0 < answer["flushed"] < 400
     assert "failed" not in answer
 
 
@@ -272,7 +272,7 @@ def test_flush_with_small_buffer_beside_another_deleter(arp, scene, monkeypatch,
     """Each ENOENT waits in our receive buffer: net.core.rmem_max can be as small as 2304."""
     from arp_engine.netlink import rtnetlink
 
-    scene.fill(600)
+    scene.fill(400)
     original, force = rtnetlink.Channel._enlarge_buffer, rtnetlink.SO_RCVBUFFORCE
     monkeypatch.setattr(rtnetlink, "SO_RCVBUFFORCE", -1)  # not allowed here
 
