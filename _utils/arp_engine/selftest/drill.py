@@ -158,7 +158,7 @@ class _Drill:
         now, proxies, collected = _table(), self._host.proxies(), self._collected()
         owned = {ip: seen for ip, seen in self._owned.items() if ip in now or ip not in collected}
         same = sum(now.get(ip) == seen for ip, seen in owned.items())
-        figures = f"{same} of {len(owned)} owned and {proxies} of 1 proxy unchanged"
+        figures = f"{same} of {len(owned)} owned, {proxies} of 1 proxy unchanged"
         if gone := len(self._owned) - len(owned):
             figures += f", {gone} collected"
         is_whole = len(self._owned) >= len(OWNED) - 1 and proxies == 1
@@ -167,8 +167,9 @@ class _Drill:
     def _collected(self) -> set[str]:
         """Return the addresses whose entry the kernel removed: its table is full (gc_thresh2).
 
-        It has one table for all namespaces (net/core/neighbour.c: neigh_forced_gc). An entry that
-        somebody deletes fails first (neigh_delete), and its notification says so.
+        It has one table for all namespaces, and spares PERMANENT and extern_learn entries
+        (net/core/neighbour.c: neigh_forced_gc). An entry that somebody deletes fails first
+        (neigh_delete), and its notification says so.
         """
         datagrams, _lost = self._heard.drain(1024)
         gone = (
@@ -177,7 +178,13 @@ class _Drill:
             for kind, message in codec.messages(datagram)
             if kind == RTM_DELNEIGH
         )
-        return {codec.address(entry.dst) for entry in gone if entry and not entry.state & FAILED}
+        return {
+            codec.address(entry.dst)
+            for entry in gone
+            if entry
+            and not entry.state & (FAILED | PERMANENT)
+            and not entry.flags & NTF_EXT_LEARNED
+        }
 
     def _write(self, last: int, state: int, mac: str = MACS["dead"]) -> None:
         for ip in _both(last):

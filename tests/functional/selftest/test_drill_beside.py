@@ -122,11 +122,10 @@ def test_full_table_of_the_host_fails_no_drill(scene, engine):
         while not is_over.wait(0.3):
             for lines in young:
                 ip("-n", "worker", "-batch", "-", stdin=lines)
-            ip(
-                "-n", "worker", "neigh", "del", many[0], "dev", "w0"
-            )  # new the next time: it collects
+            # It is new the next time, and for a new one the kernel collects.
+            ip("-n", "worker", "neigh", "del", many[0], "dev", "w0")
 
-    collected = "4 of 4 owned and 1 of 1 proxy unchanged, 1 collected"
+    collected = "4 of 4 owned, 1 of 1 proxy unchanged, 1 collected"
     with ThreadPoolExecutor(1) as beside:
         filling = beside.submit(others)
         try:
