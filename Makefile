@@ -30,7 +30,7 @@ bench: $(VENV)/ready
 PARTS = sentinel resolve rest formula
 SIDE_BY_SIDE = $(MAKE) --no-print-directory --keep-going -j5 --output-sync=target
 test: lint unit
-	$(SIDE_BY_SIDE) integration-salt integration-lab $(PARTS:%=functional-%)
+	$(SIDE_BY_SIDE) integration-salt $(PARTS:%=functional-%) integration-lab
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff format --check .
@@ -68,10 +68,10 @@ databases: $(VENV)/ready
 soak: $(VENV)/ready
 	$(PRIVATE) $(VENV)/bin/python -m benchmarks.soak --minutes $(or $(MINUTES),60)
 
-# The slow tests: whole fleets, and 500 random tables instead of 30.
+# The slow tests: whole fleets, more neighbours than the kernel leaves alone, and 500 random tables instead of 30.
 test-long: $(VENV)/ready
 	$(PYTEST) -m long tests/integration
-	$(PYTEST) -m long tests/functional/selftest
+	$(PYTEST) -m long tests/functional
 	ARP_TABLES=500 $(PYTEST) tests/functional/table/test_random_tables.py
 
 # Every target of tests/fuzz for a minute each, driven by coverage (atheris). TIME=600: ten minutes each;

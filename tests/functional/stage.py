@@ -51,8 +51,8 @@ class Crowd:
     """The right to hold many neighbours: one test of this machine at a time has it.
 
     The kernel's limits (gc_thresh) hold for the entries of all namespaces together. Beyond 512 it
-    deletes entries that are older than five seconds, whoever has written them: so a test holds 400
-    at most, PERMANENT ones aside.
+    deletes entries that are older than five seconds, whoever has written them: so no test of
+    `make test` holds more than 400, PERMANENT ones aside.
     """
 
     MANY = 100

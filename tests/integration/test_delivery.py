@@ -51,9 +51,10 @@ def entries():
 
 
 def write_entries():
-    """Write them, each younger than the five seconds after which the kernel may collect it.
+    """Write them; a change of state makes one that is there young again.
 
-    It does where all namespaces of this machine hold more than 512 together (gc_thresh2).
+    Where all namespaces of this machine hold more than 512 neighbours together (gc_thresh2) the
+    kernel collects those that are older than five seconds.
     """
     for address in ADDRESSES:
         cable.ip(
