@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "_utils"))
 
-from arp_engine.fleet import compare, html_report, inventory, summary
+from arp_engine.fleet import bindings, compare, html_report, inventory, summary
 
 SIZES = ((2500, 200, 500), (5000, 200, 500), (10_000, 200, 500), (10_000, 100, 500))
 HEAD = f"{'machines':>9} {'databases':>9} {'entries':>9} {'parse s':>8} {'compare s':>9} {'MB':>6}"
@@ -65,7 +65,7 @@ def measure(machines, databases, neighbours):
     began = time.perf_counter()
     facts = {name: inventory.from_grains(each, "live", age_s=1) for name, each in told.items()}
     parsed = time.perf_counter()
-    fleet = compare.Bindings(facts, set(facts))
+    fleet = bindings.Bindings(facts, set(facts))
     verdict = compare.compare(tables, fleet)
     answer = summary.answer(summary.Findings(verdict, fleet, tables, {}))
     html_report.page(answer, time.time())

@@ -17,6 +17,7 @@ from arp_engine.fleet import (
     acknowledge,
     audit_history,
     batches,
+    bindings,
     compare,
     heal,
     html_report,
@@ -99,7 +100,7 @@ def audit(data):
             columns=lambda: ["ip", "mac", "dev", "state"],
             rows=lambda: make.listed(lambda: [make.pick(WORDS) for _ in range(4)]),
         ))  # fmt: skip
-    known = compare.Bindings(found, set(found) | {"silent"}, {}, compare.Scope(NETWORKS))
+    known = bindings.Bindings(found, set(found) | {"silent"}, {}, bindings.Scope(NETWORKS))
     result = compare.compare(tables, known)
     seen = {(row["minion"], row["ip"]) for row in result.wrong + result.unproven}
     seen |= {("db1", row["ip"]) for row in result.twice}

@@ -26,7 +26,8 @@ from ..table.listing import Listing
 from ..table.selectors import DEFAULT_LIMIT, parse_selectors
 from . import readings, ways
 from .facts import Evidence, Route, Row, is_owned
-from .verdict import CORRECTED, HEALTHY, kept_alive_by, verdict
+from .upper_layer import kept_alive_by
+from .verdict import CORRECTED, HEALTHY, verdict
 
 MAX_WITNESSES = 3  # other addresses of each MAC that are probed, where two MACs answer
 SETTLE_S = 0.1  # the kernel may take an answer a moment after we have read it

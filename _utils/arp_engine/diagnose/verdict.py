@@ -27,12 +27,10 @@ two machines; if several answer, it is one machine, or a complete copy of one, w
 wire tells apart. Without a witness two machines are assumed, and the sentence says so.
 """
 
-import re
 from typing import NamedTuple
 
+from . import upper_layer
 from .facts import Evidence, Row, is_owned
-
-TICK_S = 0.02  # an age in ticks is up to one too small; of them there are 100 a second or more
 
 CANNOT = "cannot be asked here"
 DUPLICATE = "duplicate address"
@@ -143,7 +141,7 @@ def _read_only(seen: Evidence) -> Verdict:
     if entry["state"] == "FAILED":
         sentence = f"no host answers for {who}: the kernel got no answer (FAILED)."
         return Verdict(SILENT, sentence, ask)
-    suspicion = f" {_upper_layer(seen)}" if entry["suspect"] else ""
+    suspicion = f" {upper_layer.confirmation(seen)}" if entry["suspect"] else ""
     sentence = f"{who}: {_holds(entry)}; no probe was sent to verify it.{suspicion}"
     return Verdict(NOT_ASKED, sentence, ask)
 
@@ -283,7 +281,7 @@ def _learned(seen: Evidence, mac: str) -> Verdict:
     if not before:
         return Verdict(NO_ENTRY, f"{who} had no entry; {answers} answers, and now it has one.")
     if before["mac"] != mac:
-        why = f" {_upper_layer(seen)}" if before["suspect"] else ""
+        why = f" {upper_layer.confirmation(seen)}" if before["suspect"] else ""
         held = _holds(before, "the table held")
         sentence = f"{who} was wrong: {held}; {answers} answers, and it holds that now.{why}"
         return Verdict(CORRECTED, sentence)
@@ -303,12 +301,12 @@ def _silent(seen: Evidence) -> Verdict:
     if seen.connected:
         noun = "connection waits" if seen.connected == 1 else "connections wait"
         alive = f" {seen.connected} TCP {noun} for no answer: it may well be alive."
-    if now and not is_owned(now) and is_upper_layer_confirmed(seen):
+    if now and not is_owned(now) and upper_layer.is_confirmed(seen):
         return Verdict(
             UPPER_LAYER_ONLY,
             f"traffic to {who} is lost, unless that host is alive and ignores ARP (arp_ignore): no "
-            f"host answers, and yet {_holds(now)}. {_upper_layer(seen)} arp.revalidate makes the "
-            f"entry FAILED unless a host answers.{alive}",
+            f"host answers, and yet {_holds(now)}. {upper_layer.confirmation(seen)} "
+            f"arp.revalidate makes the entry FAILED unless a host answers.{alive}",
         )
     probes = seen.unicast_asked + seen.broadcast_asked
     static = ""
@@ -320,45 +318,6 @@ def _silent(seen: Evidence) -> Verdict:
         "does not tell a dead host from one that answers no ARP (arp_ignore, a filter there or on "
         "this host, another link).",
     )
-
-
-def is_upper_layer_confirmed(seen: Evidence) -> bool:
-    """Tell whether something other than an answer on the wire confirmed the entry.
-
-    Either for longer than ARP alone keeps it REACHABLE, or while our probes got no answer.
-    """
-    before, after = seen.entry, seen.entry_after
-    if not before or not after or after["state"] != "REACHABLE":
-        return False
-    while_we_asked = after["confirmed_s"] + TICK_S < seen.asked_s
-    return before["suspect"] or after["suspect"] or while_we_asked
-
-
-def kept_alive_by(seen: Evidence) -> str:
-    """Return what kept the entry as it was before our probes."""
-    entry = seen.entry
-    if not entry or not entry["mac"]:
-        return ""
-    if is_owned(entry):
-        return f"its owner ({entry['owner']})"
-    if entry["suspect"] or (not seen.answers and is_upper_layer_confirmed(seen)):
-        return _upper_layer(seen)
-    if entry["state"] == "REACHABLE":
-        return f"an answer or an upper-layer confirmation {entry['confirmed_s']:.1f} s ago"
-    return f"nothing: unconfirmed for {entry['confirmed_s']:.0f} s"
-
-
-def _upper_layer(seen: Evidence) -> str:
-    """Return what may confirm an entry without an answer on the wire."""
-    sources = "an application (MSG_CONFIRM), or TCP that arrives from the address by another way"
-    if _release(seen.kernel) < (4, 11):
-        sources += "; before Linux 4.11 any living neighbour does"
-    return f"Upper-layer confirmation keeps it: {sources}."
-
-
-def _release(kernel: str) -> tuple[int, ...]:
-    """Return the first two numbers of a kernel's release; without any, those of a new one."""
-    return tuple(int(number) for number in re.findall(r"\d+", kernel)[:2]) or (99, 0)
 
 
 def _table_full(seen: Evidence, what: str) -> Verdict:

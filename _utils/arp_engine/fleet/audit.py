@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
-from . import acknowledge, compare, inventory, returns, summary
+from . import acknowledge, bindings, compare, inventory, returns, summary
 from .compare import Row
 from .inventory import HostInventory
 from .returns import Returns
@@ -304,8 +304,8 @@ class Audit:
         }
 
     def _compare(self) -> None:
-        scope = compare.Scope(self._options["networks"], self._options["exclude"])
-        self.known = compare.Bindings(self.hosts, self._machines, self._former, scope)
+        scope = bindings.Scope(self._options["networks"], self._options["exclude"])
+        self.known = bindings.Bindings(self.hosts, self._machines, self._former, scope)
         found = compare.compare(self.tables, self.known, self.fabric_ports)
         self.result, self._acknowledged, self._expired = acknowledge.take_out(
             found, self._options["acknowledged"], datetime.date.today()

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from . import fair
-from .compare import Bindings, Comparison, Row
+from .bindings import Bindings
+from .compare import Comparison, Row
 
 ERROR, WRONG, NOT_ALL_ANSWERED, UNPROVEN = 1, 2, 4, 8  # exit codes; their sum is all of them
 

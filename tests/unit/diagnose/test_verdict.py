@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from arp_engine.diagnose import verdict
+from arp_engine.diagnose import upper_layer, verdict
 from arp_engine.diagnose.facts import Evidence
 from diagnose_cases import (
     BEHIND,
@@ -108,11 +108,11 @@ def test_the_cure(evidence, cure):
 
 def test_answers_to_our_probes_do_not_say_what_kept_the_entry():
     after = row(B, "REACHABLE", confirmed_s=0.02)
-    assert verdict.kept_alive_by(seen(row(), [B], after)) == "nothing: unconfirmed for 40 s"
-    fresh = verdict.kept_alive_by(seen(FRESH, [B], after))
+    assert upper_layer.kept_alive_by(seen(row(), [B], after)) == "nothing: unconfirmed for 40 s"
+    fresh = upper_layer.kept_alive_by(seen(FRESH, [B], after))
     assert fresh == "an answer or an upper-layer confirmation 5.0 s ago"
     silent = seen(row(), (), REFRESHED)
-    assert verdict.kept_alive_by(silent).startswith("Upper-layer confirmation keeps it")
+    assert upper_layer.kept_alive_by(silent).startswith("Upper-layer confirmation keeps it")
 
 
 def test_the_ipv6_table_has_its_own_sysctls():
@@ -220,8 +220,8 @@ def test_sockets_are_no_evidence_against_an_entry_that_was_just_corrected():
 
 
 def test_kept_alive_by_speaks_of_the_entry_before_the_probes():
-    assert "MSG_CONFIRM" in verdict.kept_alive_by(seen(SUSPECT, [B], row(B, "REACHABLE")))
-    assert verdict.kept_alive_by(seen(None, [B], row(B))) == ""
+    assert "MSG_CONFIRM" in upper_layer.kept_alive_by(seen(SUSPECT, [B], row(B, "REACHABLE")))
+    assert upper_layer.kept_alive_by(seen(None, [B], row(B))) == ""
 
 
 @pytest.mark.parametrize("kernel", ["4.11.0", "6.18.44", "", "unknown"])

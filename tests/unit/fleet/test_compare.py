@@ -1,7 +1,7 @@
 """The comparison of tables and interfaces: pure, so every case is written down."""
 
 import pytest
-from arp_engine.fleet import compare, html_report, inventory, summary
+from arp_engine.fleet import bindings, compare, html_report, inventory, summary
 from arp_engine.table import parse
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,8 +39,8 @@ def row(ip=IP, mac=DEAD, dev="eth0", state="REACHABLE", **more):
 
 def compared(rows, facts, accepted=None, former=None, **scope):
     networks = {key: parse.networks(key, value) for key, value in scope.items()}
-    fleet = compare.Bindings(
-        facts, set(facts) if accepted is None else accepted, former, compare.Scope(**networks)
+    fleet = bindings.Bindings(
+        facts, set(facts) if accepted is None else accepted, former, bindings.Scope(**networks)
     )
     return compare.compare({"db1": rows}, fleet)
 
@@ -106,7 +106,7 @@ def test_another_mac_of_the_machine_in_the_truth_file_is_unproven():
 
 
 def test_right_mac_behind_a_gateway_that_answers_for_all_is_the_gateways():
-    fleet = compare.Bindings({"worker": asked(BORN, IP)}, {"worker"})
+    fleet = bindings.Bindings({"worker": asked(BORN, IP)}, {"worker"})
     verdict = compare.compare({"db1": [row()], "db2": [row()]}, fleet, {("db1", "eth0", 4, OTHER)})
     assert [(each["minion"], each["mac_true"]) for each in verdict.wrong] == [
         ("db1", OTHER), ("db2", BORN),
@@ -157,7 +157,7 @@ def test_address_of_two_machines_is_twice():
 def test_address_of_two_machines_by_cached_grains_alone_is_not_proven():
     facts = {"w1": remembered(BORN, IP), "w2": remembered(OTHER, IP)}
     verdict = compared([row(mac=BORN)], facts)
-    fleet = compare.Bindings(facts, set(facts))
+    fleet = bindings.Bindings(facts, set(facts))
     told = summary.answer(summary.Findings(verdict, fleet, {"db1": []}, {}))
     assert told["retcode"] == summary.UNPROVEN
     assert "1 cached address claimed twice by cached grains alone: not proven." in told["summary"]
@@ -168,7 +168,7 @@ def test_address_of_all_machines_is_one_row_and_exit_code_0():
     facts["w0"] = asked("02:42:00:00:00:00", "172.17.0.1", IP)
     verdict = compared([row(mac="02:42:00:00:00:00")], facts)
     assert [(each["count"], each["held"]) for each in verdict.twice] == [(50, 0)]
-    fleet = compare.Bindings(facts, set(facts))
+    fleet = bindings.Bindings(facts, set(facts))
     told = summary.answer(summary.Findings(verdict, fleet, {}, {}))
     assert told["retcode"] == 0
     assert "1 address claimed twice and cached by no database (172.17.0.1)." in told["summary"]
@@ -325,7 +325,7 @@ def test_impossible_age_is_none_and_renders(age):
 
 @given(st.lists(ANYTHING, max_size=4), ANYTHING)
 def test_any_table_leaves_the_others_compared(rows, instead):
-    fleet = compare.Bindings({"worker": asked(BORN, IP)}, {"worker"})
+    fleet = bindings.Bindings({"worker": asked(BORN, IP)}, {"worker"})
     tables = {"db1": [row()], "evil": rows, "worse": instead}
     verdict = compare.compare(tables, fleet)
     assert ("db1", IP) in {(each["minion"], each["ip"]) for each in verdict.wrong}
@@ -381,7 +381,7 @@ def test_interface_without_mac_has_no_binding():
 
 def test_cached_address_of_two_machines_is_exit_code_2():
     facts = {"w1": asked(BORN, IP), "w2": asked(OTHER, IP)}
-    fleet = compare.Bindings(facts, set(facts))
+    fleet = bindings.Bindings(facts, set(facts))
     rows = [row(mac=BORN)]
     told = summary.answer(
         summary.Findings(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {})
@@ -396,7 +396,7 @@ def test_cached_address_of_two_machines_is_exit_code_2():
 )
 def test_exit_codes_add_up(rows, silent, code):
     facts = {"worker": asked(BORN, IP)}
-    fleet = compare.Bindings(facts, set(facts))
+    fleet = bindings.Bindings(facts, set(facts))
     verdict = compare.compare({"db1": rows}, fleet)
     assert (
         summary.answer(summary.Findings(verdict, fleet, {"db1": rows}, silent))["retcode"] == code
@@ -406,7 +406,7 @@ def test_exit_codes_add_up(rows, silent, code):
 def test_limit_cuts_lists_and_totals_do_not():
     rows = [row(f"192.0.2.{number}") for number in range(1, 50)]
     facts = {"worker": asked(BORN, *(each["ip"] for each in rows))}
-    fleet = compare.Bindings(facts, set(facts))
+    fleet = bindings.Bindings(facts, set(facts))
     told = summary.answer(
         summary.Findings(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {})
     )
@@ -416,7 +416,7 @@ def test_limit_cuts_lists_and_totals_do_not():
 
 def test_unconfirmed_are_machines_known_by_grains_alone():
     facts = {"w1": remembered(BORN, IP), "w2": asked(OTHER, IP6)}
-    fleet = compare.Bindings(facts, set(facts))
+    fleet = bindings.Bindings(facts, set(facts))
     verdict = compare.compare({"db1": [row(), row(IP6)]}, fleet)
     assert summary.unconfirmed(verdict, fleet) == {"w1"}
 
@@ -448,7 +448,7 @@ def test_every_entry_is_counted_once(machines, former, entries):
 def test_cached_grains_prove_nothing_wrong_and_nothing_right():
     """The newcomer's minion is not connected yet: its cached grains name the dead MAC."""
     facts = {"worker": remembered(DEAD, IP, age_s=60)}
-    fleet = compare.Bindings(facts, {"worker"})
+    fleet = bindings.Bindings(facts, {"worker"})
     tables = {"db1": [row(mac=DEAD)], "db2": [row(mac=BORN)]}
     result = compare.compare(tables, fleet)
     told = summary.answer(summary.Findings(result, fleet, tables, {"worker": "down"}))
@@ -553,7 +553,7 @@ def test_right_ipv6_entries_beside_a_gateway_of_ipv4_alone_hide_no_candidate():
 
 def test_gateway_of_ipv4_alone_makes_no_ipv6_entry_right():
     facts = {"w": asked(BORN, IP, IP6)}
-    fleet = compare.Bindings(facts, set(facts))
+    fleet = bindings.Bindings(facts, set(facts))
     tables = {"db1": [row(mac=GATEWAY), row(IP6, GATEWAY)]}
     verdict = compare.compare(tables, fleet, {("db1", "eth0", 4, GATEWAY)})
     assert (verdict.counts["fabric"], [each["ip"] for each in verdict.wrong]) == (1, [IP6])
@@ -561,7 +561,7 @@ def test_gateway_of_ipv4_alone_makes_no_ipv6_entry_right():
 
 def test_what_the_network_answers_agrees_and_another_mac_is_wrong():
     facts, rows = proxied()
-    fleet = compare.Bindings(facts, set(facts))
+    fleet = bindings.Bindings(facts, set(facts))
     verdict = compare.compare({"db1": rows}, fleet, {("db1", "eth0", 4, GATEWAY)})
     assert verdict.counts["fabric"] == 8
     assert [(each["ip"], each["mac"]) for each in verdict.wrong] == [("192.0.2.1", DEAD)]
@@ -570,7 +570,7 @@ def test_what_the_network_answers_agrees_and_another_mac_is_wrong():
 
 def test_tables_without_any_address_of_a_machine_are_not_called_clean():
     facts = {"worker": asked(BORN, IP)}
-    fleet = compare.Bindings(facts, set(facts))
+    fleet = bindings.Bindings(facts, set(facts))
     for rows in ([], [row("198.51.100.1")]):
         found_ = summary.Findings(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {})
         told = summary.answer(found_)
