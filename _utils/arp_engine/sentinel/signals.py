@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from ..netlink import codec, sock_diag
 from ..netlink.tcp_counters import TcpCounters
 from ..packets.tcp_syn import Syn
+from ..resolve import rate_limit
 
 CONNECT_TIMEOUT_S = 0.05  # a neighbour that lives answers in less than 1 ms
 MAX_SYNS = 512  # remembered; older ones give way
@@ -23,8 +24,9 @@ HALF_OPEN_MS = 150  # a SYN/ACK of ours waits for so long: few round trips take 
 SYN_ACK_TIMEOUT_MS = 1000  # include/net/tcp.h: TCP_TIMEOUT_INIT
 
 COUNTERS_INTERVAL_S = 0.2  # from one reading of the counters to the next
-# After a listing, until the next: times the CPU time that it took.
-LISTING_REST, HALF_OPEN_REST = 50, 2000
+LISTING_REST = 50  # after a listing, until the next: times the CPU time that it took
+# CPU time for the listings of half-open connections: so much a second, and so much at once.
+HALF_OPEN_US_PER_S, HALF_OPEN_US = 500, 10_000
 
 HopsOf = Callable[[Collection[sock_diag.TcpSocket]], set[codec.Key]]
 
@@ -74,18 +76,19 @@ class HalfOpenConnections:
     The SYN may contradict no entry: it came from behind a router, or by another device than its
     answer leaves by. The kernel sends a SYN/ACK again after a second; by then the entry is right.
     Listing costs what the number of sockets costs, so it may take half a thousandth of a core, and
-    where there are many sockets the retransmission comes first.
+    where there are many sockets the retransmission comes first. What it did not take is kept for
+    later: a single listing that cost much, as the first one does, delays no other.
     """
 
     def __init__(self, sockets: sock_diag.Sockets, hops_of: HopsOf) -> None:
         self._sockets, self._hops_of = sockets, hops_of
-        self._list_due = float("-inf")
+        self._cpu_us = rate_limit.TokenBucket(HALF_OPEN_US_PER_S, HALF_OPEN_US)
         self._segments = -1  # that had come in when none was half open
         self._known: frozenset[int] = frozenset()  # cookies of the sockets that were seen
 
     def step(self, now: float, segments: int) -> set[codec.Key]:
         """Return the next hops of connections that are half open for some time, once each."""
-        if now < self._list_due or segments == self._segments:
+        if segments == self._segments or not self._cpu_us.available(now):
             return set()
         began = time.thread_time()
         found = [
@@ -98,7 +101,7 @@ class HalfOpenConnections:
         self._segments = segments if len(old) == len(found) else -1
         self._known = frozenset(each.cookie for each in old)
         hops = self._hops_of(new) if new else set()
-        self._list_due = now + HALF_OPEN_REST * (time.thread_time() - began)
+        self._cpu_us.spend(round(1e6 * (time.thread_time() - began)), now)
         return hops
 
 

@@ -125,6 +125,29 @@ def test_sockets_are_not_listed_while_no_segment_comes(half_open):
     assert sockets.listed == 2
 
 
+@pytest.mark.parametrize(
+    ("costs_s", "looks"),
+    [([0.005, *[1e-4] * 9], 10), ([0.001] * 10, 10), ([0.05], 1)],
+    ids=["cold caches at first", "a busy host", "many sockets"],
+)
+def test_listings_of_half_open_connections_have_cpu_time_to_spend(monkeypatch, costs_s, looks):
+    """The first one costs most: it is not the reason why a connection after it is late."""
+    cpu, sockets, costs = [0.0], HalfOpen(), iter(costs_s)
+
+    def hops_of(rows):
+        cpu[0] += next(costs)
+        return {row.cookie for row in rows}
+
+    monkeypatch.setattr(signals.time, "thread_time", lambda: cpu[0])
+    found = signals.HalfOpenConnections(sockets, hops_of)
+    sockets.expires_ms = [500]
+    found.step(0.0, 0)
+    for number in range(1, 10):
+        sockets.expires_ms = [*[2000] * number, 500]  # another one each time
+        found.step(0.2 * number, number)
+    assert sockets.listed == looks
+
+
 def test_the_counters_are_read_once_in_a_wake_for_both():
     now, reads = [0.0], []
 
