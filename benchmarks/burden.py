@@ -199,7 +199,7 @@ def hour(events):
     hops = next_hops.NextHops(ask, None, decider.cache, storm.now)
     unanswered = signals.Unanswered(None, None, None)
     sources = doubt_sources.DoubtSources(decider, storm, news, watched, hops, unanswered, storm.now)
-    decider.cache.read_anew(storm.entries)
+    decider.cache.merge(storm.entries)
     asked, sizes = 0, []
     for number in range(events):
         mac, data = storm.next()

@@ -57,9 +57,10 @@ table inet silent {
 class Row:
     """One row: the connections while a sentinel runs, its frames and its CPU time."""
 
-    def __init__(self, what, before, goal_ms, cpu_goal=None):
+    def __init__(self, what, before, goal_ms, cpu_goal=None, is_for_all=False):
+        """The goal is for 99 %, unless ``is_for_all``."""
         self.what, self.before = what, before
-        self._goal_ms, self._cpu_goal = goal_ms, cpu_goal
+        self._goal_ms, self._cpu_goal, self._is_for_all = goal_ms, cpu_goal, is_for_all
         self.took = []
 
     @contextlib.contextmanager
@@ -76,7 +77,8 @@ class Row:
         goal = f"0; {self._goal_ms} ms" + (f"; {self._cpu_goal} %" if self._cpu_goal else "")
         cells = guarded.summary(self.took).split(" | ")
         is_cheap = not self._cpu_goal or self._cpu <= self._cpu_goal
-        is_met = guarded.verdict(self.took, self._goal_ms) if is_cheap else "**missed**"
+        counted = [max(self.took)] if self._is_for_all else self.took
+        is_met = guarded.verdict(counted, self._goal_ms) if is_cheap else "**missed**"
         cells += [f"{self._frames:.0f}", f"{self._cpu:.1f} %", goal, is_met]
         return f"| {self.what} | {self.before} | {' | '.join(cells)} |"
 
@@ -165,6 +167,22 @@ def healthy(rate, protected, before, cpu_goal=None, count=40):
     row.what = f"{flood.rate:,} healthy SYNs a second, {protected:,} entries that are not ours"
     empty(protected)
     forget(new + peers)
+    return row.text()
+
+
+def anew(entries, count=400, every_s=0.18):
+    """New workers for 70 s, in which a large table is read anew once or twice."""
+    new = [address(number) for number in range(count)]
+    what = f"{entries:,} entries are read anew, once in some 40 s (the goal: of the worst)"
+    row = Row(what, "", 250, is_for_all=True)
+    hold_dead(new, "reachable")
+    fill(entries)
+    with Guard() as guard, Counter() as counter:
+        time.sleep(3)  # until they are in the filters
+        with row.measured(guard, counter):
+            row.took = one_by_one(new, every_s)
+    empty(entries)
+    forget(new)
     return row.text()
 
 
@@ -312,6 +330,7 @@ def rows(is_quick):
     yield healthy(8_000, 1_100, "3 of 8", cpu_goal=5)
     yield healthy(20_000, 1_100, "3 of 5")
     yield healthy(8_000, 100_000, "")
+    yield anew(100_000)
     yield changes(10, "")
 
 

@@ -1,5 +1,6 @@
 """A neighbour table that is nearly full is told, once until it no longer is."""
 
+from collections import Counter
 from collections.abc import Collection
 
 from ..netlink import codec, rtnetlink
@@ -15,23 +16,32 @@ class Limits:
     def __init__(self, teller: Teller, families: Collection[int]) -> None:
         self._teller, self._families = teller, families
         self._full: set[int] = set()  # families that were told
+        self._read: Counter[int] = Counter()  # entries of each family
+        self._exempt: Counter[int] = Counter()  # of these: not counted by gc_thresh
 
-    def check(self, now: float, entries: Collection[codec.Entry]) -> None:
-        """Compare the kernel's counters with its limits; entries: those of this namespace."""
-        limits = rtnetlink.limits(self._families)
+    def begin(self) -> None:
+        """Begin to take the whole table of this namespace."""
+        self._read.clear()
+        self._exempt.clear()
+
+    def take(self, family: int, entries: Collection[codec.Entry]) -> None:
+        """Take a part of a family's table."""
+        self._read[family] += len(entries)
+        self._exempt[family] += sum(map(ownership.is_exempt_from_gc, entries))
+
+    def check(self, now: float) -> None:
+        """Compare the kernel's counters with its limits, and with the entries that were taken."""
         full = set()
-        for family, limit in limits.items():
+        for family, limit in rtnetlink.limits(self._families).items():
             facts = {"gc_thresh3": limit.gc_thresh3,
                      "entries_all_namespaces": limit.entries_all_namespaces}  # fmt: skip
-            ours = [entry for entry in entries if codec.family_of(entry.dst) == family]
-            exempt = sum(map(ownership.is_exempt_from_gc, ours))
-            is_told = family in self._full  # until it has room again, collected lately or not
+            exempt, is_told = self._exempt[family], family in self._full
             line = capacity.warning(
                 FAMILY_NAMES[family],
                 limit.entries_all_namespaces - exempt,
-                len(ours) - exempt,
+                self._read[family] - exempt,
                 limit.gc_thresh3,
-                limit.is_collecting or is_told,
+                limit.is_collecting or is_told,  # until it has room again, collected lately or not
             )
             if line:
                 full.add(family)

@@ -16,7 +16,7 @@ from typing import Any
 
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 
-from ..netlink import codec, listener, rtnetlink, sock_diag, table_dump, tcp_counters
+from ..netlink import codec, listener, rtnetlink, sock_diag, tcp_counters
 from ..netlink.constants import CAP_NET_ADMIN, CAP_NET_RAW
 from ..packets import tcp_syn
 from ..packets.probe_schedule import Schedule
@@ -38,15 +38,14 @@ from . import (
     reinject,
     routers,
     signals,
-    suspects,
+    table_reader,
     taps,
     telling,
 )
 from . import options as sentinel_options
 
 RETRY_S, MAX_RETRY_S = 1.0, 60.0  # after a failure; twice as long each time, until it holds
-RESYNC_S, RESYNC_REST = 30.0, 100  # between dumps of the table; times the CPU time of the last one
-LOSS_REST = 4  # ... after lost notifications
+MAX_SLEEP_S = 30.0
 MAX_DATAGRAMS, MAX_READS = 256, 8  # of notifications read at once; so often in one turn
 
 
@@ -123,6 +122,7 @@ class _Session:
             self._sockets = self._sock_diag(opened)
             counters = opened.enter_context(tcp_counters.CounterFiles())
             self._channel = opened.enter_context(rtnetlink.Channel())
+            for_dumps = opened.enter_context(rtnetlink.Channel())
             sockets = self._sockets if options.reinject else None
             self._reinjector = reinject.Reinjector(sockets, self._clock)
             opened.callback(self._reinjector.close)
@@ -155,11 +155,16 @@ class _Session:
             self._decider, self._reinjector, news, self._devices, hops, unanswered, self._clock
         )
         self._reinjector.sent = sentinel.diary.counts["sent_again"]
-        self._resync_due = self._earliest_resync = float("-inf")
-        self._has_lost = False  # notifications, and the table was not read again since
-        self._timers = self._table().timers
-        self._limits = limits.Limits(self._teller, self._families)
-        self._suspects = suspects.Suspects()
+        self._has_lost = False  # notifications; since then some are still to be read
+        self._reader = table_reader.TableReader(
+            for_dumps,
+            self._families,
+            options.selectors._replace(dev=None),
+            self._cache,
+            limits.Limits(self._teller, self._families),
+            self._on_change,
+            self._sources.on_upper_layer_confirmation,
+        )
         for polled in (self._listener, self._asker, self._taps, sentinel.wake_fd):
             self._epoll.register(polled, select.EPOLLIN)
         if sentinel.drop_rights:
@@ -185,8 +190,7 @@ class _Session:
         was_paused = False
         while not self._sentinel.is_stopped:
             now = self._clock()
-            if now >= self._resync_due:
-                self._resync(now)
+            self._reader.read(now)
             self._notifications()
             self._syns()
             self._sources.look_for_unanswered()
@@ -207,7 +211,7 @@ class _Session:
         """Wait until something can be read, or is due."""
         asker_due = self._asker.next_due()
         due = min(
-            self._resync_due,
+            self._reader.due,
             self._taps.filter_due(),
             self._taps.next_due(),
             self._sources.next_due(),
@@ -219,7 +223,7 @@ class _Session:
             self._teller.next_due(),
             self._sentinel.diary.due(),
         )
-        seconds = min(due - self._clock(), RESYNC_S)
+        seconds = min(due - self._clock(), MAX_SLEEP_S)
         self._epoll.poll(max(seconds, 0))
 
     def _write_status(self) -> None:
@@ -230,28 +234,6 @@ class _Session:
         self._sentinel.write_status(entries=len(self._cache), absent_devices=absent)
 
     # --- hearing
-
-    def _resync(self, now: float) -> None:
-        """Read the whole table: at the start, after lost notifications, and periodically."""
-        began = time.thread_time()
-        table = self._table()
-        entries: dict[codec.Key, codec.Entry] = {}
-
-        def dump() -> None:
-            for family in self._families:
-                found = table_dump.entries(*self._channel.neighbours(family))
-                entries.update((entry.key, entry) for entry in found)
-
-        table.repeat_until_complete(dump)
-        for change in self._cache.read_anew(entries.values()):
-            self._on_change(change)
-        self._timers = table.timers
-        for key in self._suspects.take(table, entries, now):
-            self._sources.on_upper_layer_confirmation(key)
-        self._limits.check(now, entries.values())
-        cost_s = time.thread_time() - began
-        self._resync_due = now + max(RESYNC_S, RESYNC_REST * cost_s)
-        self._earliest_resync = now + LOSS_REST * cost_s
 
     def _notifications(self) -> None:
         """Follow the kernel's notifications of neighbours and devices; of a storm, a part."""
@@ -271,7 +253,8 @@ class _Session:
                 self._has_lost = True
             if len(heard) + lost < MAX_DATAGRAMS:
                 # Until its queue is empty the kernel drops all others too, and tells no more of it.
-                self._resync_due = self._earliest_resync if self._has_lost else self._resync_due
+                if self._has_lost:
+                    self._reader.on_loss()
                 self._has_lost = False
                 return
 
@@ -341,9 +324,8 @@ class _Session:
             return False
 
     def _locktime_s(self, key: codec.Key) -> float:
-        """Return for how long a changed entry takes no other MAC, as read with the last dump."""
-        family = codec.family_of(key[1])
-        return self._timers(family, key[0]).locktime_s if family == socket.AF_INET else 0.0
+        """Return for how long a changed entry takes no other MAC, as it was last read."""
+        return self._reader.timers(key).locktime_s if len(key[1]) == 4 else 0.0
 
     def _unused(self, claim: proxy.Claim) -> list[bytes]:
         """Return addresses of a claim's network that nobody has."""

@@ -1,7 +1,9 @@
 """A copy of the kernel's neighbour table, kept up to date by its notifications.
 
-A lost notification (ENOBUFS) makes all of it uncertain: then the table is read anew. No sockets, no
-policy: entries in, changes out. It is as large as the kernel's table and no larger.
+A lost notification (ENOBUFS) makes all of it uncertain: then the table is read anew, in slices
+(table_reader.py), between which notifications go on. What they say of an entry is newer than what
+is read, or will be: they win. No sockets, no policy: entries in, changes out. It is as large as the
+kernel's table and no larger.
 """
 
 from collections.abc import Iterable, Iterator
@@ -41,6 +43,9 @@ class NeighbourCache:
         self._entries: dict[codec.Key, codec.Entry] = {}
         self._ifindexes: set[int] = set()  # that have entries
         self._changed: set[codec.Key] = set()  # that got or lost a MAC or an owner
+        # while the table is read anew:
+        self._unread: set[codec.Key] = set()  # not shown so far, and not announced since it began
+        self._announced: set[codec.Key] | None = None  # since it began
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -77,18 +82,37 @@ class NeighbourCache:
             if len(entry.dst) == len(key[1]) and not entry.dst.startswith(LINK_LOCAL)
         )
 
-    def read_anew(self, entries: Iterable[codec.Entry]) -> list[Change]:
-        """Replace the copy; return the entries that have another MAC now."""
-        old, self._entries = self._entries, {entry.key: entry for entry in entries}
-        self._ifindexes = {ifindex for ifindex, _dst in self._entries}
-        self._changed.update(old.keys() - self._entries.keys())
-        changes = [
-            Change(old.get(key), entry)
-            for key, entry in self._entries.items()
-            if _essence(old.get(key)) != _essence(entry)
-        ]
-        self._changed.update(change.key for change in changes)
-        return [change for change in changes if change.is_other_mac]
+    # --- reading anew
+
+    def begin_reading(self) -> None:
+        """Begin to read the table anew."""
+        self._unread, self._announced = set(self._entries), set()
+
+    def merge(self, entries: Iterable[codec.Entry]) -> list[Change]:
+        """Take entries that were read; return those that have another MAC now."""
+        announced = self._announced or ()
+        changes = []
+        for entry in entries:
+            key = entry.key
+            if key not in announced:
+                self._unread.discard(key)
+                change = self._put(entry)
+                if change.is_other_mac:
+                    changes.append(change)
+        return changes
+
+    def unread(self) -> list[codec.Key]:
+        """Return the entries that were not read, though nothing says that they are gone."""
+        return [*self._unread]
+
+    def end_reading(self) -> None:
+        """Forget the entries that were not read."""
+        for key in self._unread:
+            del self._entries[key]
+        self._changed |= self._unread
+        self._unread, self._announced = set(), None
+
+    # --- notifications
 
     def take(self, messages: bytes) -> Iterator[Change]:
         """Apply one datagram of notifications; yield each change."""
@@ -97,18 +121,25 @@ class NeighbourCache:
                 continue
             entry = codec.parse_neighbour(message)
             if entry:
+                self._announce(entry.key)
                 yield self._put(entry) if kind == RTM_NEWNEIGH else self._drop(entry)
 
     def forget_device(self, ifindex: int) -> None:
         """Forget the entries of a device that is gone."""
         self._ifindexes.discard(ifindex)
         for key in [key for key in self._entries if key[0] == ifindex]:
+            self._announce(key)
             del self._entries[key]
             self._changed.add(key)
 
     def recheck(self) -> None:
         """Take all entries as changed: which of them are selected may be another question now."""
         self._changed.update(self._entries)
+
+    def _announce(self, key: codec.Key) -> None:
+        if self._announced is not None:
+            self._announced.add(key)
+            self._unread.discard(key)
 
     def _put(self, entry: codec.Entry) -> Change:
         old = self._entries.get(entry.key)

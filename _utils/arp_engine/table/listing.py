@@ -29,12 +29,9 @@ def list_entries(selectors: Selectors) -> list[Row]:
     with rtnetlink.Channel() as channel, gc_paused():
         table = TableView(channel, selectors, is_read_only=True)
         listing = Listing(table)
-
-        def read() -> None:
+        for _read in table.until_complete():
             for owner, block in table.judged():
                 listing.add(owner, block)
-
-        table.repeat_until_complete(read)
         return listing.rows()
 
 
@@ -139,15 +136,12 @@ def stats(selectors: Selectors) -> dict[str, dict[str, Any]]:
     exempt: dict[int, set[codec.Key]] = {family: set() for family in selectors.families}
     with rtnetlink.Channel() as channel:
         table = TableView(channel, selectors, is_read_only=True)
-
-        def read() -> None:
+        for _read in table.until_complete():
             for _owner, block in table.judged():
                 for entry in block.entries():
                     states[entry.key] = entry.state
                     if ownership.is_exempt_from_gc(entry):
                         exempt[codec.family_of(entry.dst)].add(entry.key)
-
-        table.repeat_until_complete(read)
         limits = rtnetlink.limits(selectors.families)
         for family in selectors.families:
             told = limits[family]._asdict() if family in limits else {}  # ipv6.disable=1: none

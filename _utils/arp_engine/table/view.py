@@ -68,8 +68,7 @@ class TableView:
 
         The kernel may resize the hash during a dump. Some entries are then shown twice, others not
         at all, and no NLM_F_DUMP_INTR says so (net/core/neighbour.c: neigh_dump_info). Callers key
-        entries by (ifindex, address) against the first; ``repeat_until_complete`` is against the
-        second.
+        entries by (ifindex, address) against the first; ``until_complete`` is against the second.
         """
         for family in families or self.selectors.families:
             verdict_by_head = self._head_verdicts[family].__getitem__
@@ -117,15 +116,15 @@ class TableView:
         for reason in set(verdicts) - {UNSELECTED}:
             yield reason, block.pick((verdict == reason for verdict in verdicts), reason)
 
-    def repeat_until_complete(self, read: Callable[[], None]) -> None:
-        """Call ``read`` until the hash was not resized meanwhile: a resize hides entries from it.
+    def until_complete(self) -> Iterator[None]:
+        """Yield once for each read of the table, until its hash was not resized meanwhile.
 
-        A resize changes seed and size of the hash (net/core/neighbour.c: neigh_hash_grow), so equal
-        values before and after prove that the read was complete.
+        A resize hides entries. It changes seed and size of the hash (net/core/neighbour.c:
+        neigh_hash_grow), so equal values before and after prove that the read was complete.
         """
         before = self.hashes()
         for _read in range(MAX_READS):
-            read()
+            yield
             after = self.hashes()
             if after == before:
                 return
@@ -141,12 +140,9 @@ class TableView:
     def read_ours(self) -> dict[codec.Key, codec.Entry]:
         """Return all entries that are selected and ours."""
         found: dict[codec.Key, codec.Entry] = {}
-
-        def read() -> None:
+        for _read in self.until_complete():
             for block in self.ours():
                 found.update((entry.key, entry) for entry in block.entries())
-
-        self.repeat_until_complete(read)
         for ifindex, by_address in self._kept.items():  # shown twice, once with an owner: it counts
             for dst in by_address:
                 found.pop((ifindex, dst), None)

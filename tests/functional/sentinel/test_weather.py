@@ -9,7 +9,7 @@ import pytest
 from arp_engine.netlink import codec
 from arp_engine.netlink.constants import NDA_DST, NDA_LLADDR, PERMANENT
 from arp_engine.netlink.rtnetlink import Limits
-from arp_engine.sentinel import loop, options
+from arp_engine.sentinel import loop, options, table_reader
 from arp_engine.table import capacity
 from conftest import BORN, DEAD, ip
 from pyroute2.netlink import NLM_F_REPLACE
@@ -227,11 +227,11 @@ def test_a_nearly_full_table_is_told_once(scene, monkeypatch):
 
     said = []
     sentinel = loop.Sentinel(options.parse({}), lambda *words: said.append(words[:2]))
-    monkeypatch.setattr(loop, "RESYNC_S", 0.01)
-    monkeypatch.setattr(loop, "RESYNC_REST", 0)
+    monkeypatch.setattr(table_reader, "RESYNC_S", 0.01)
+    monkeypatch.setattr(table_reader, "RESYNC_REST", 0)
     monkeypatch.setattr(loop.rtnetlink, "limits", limits)
     monkeypatch.setattr(capacity, "NEARLY_FULL", 0.8)
-    monkeypatch.setattr(loop.view.TableView, "repeat_until_complete", lambda _table, look: look())
+    monkeypatch.setattr(loop.view.TableView, "until_complete", lambda _table: [None])
     runner = threading.Thread(target=sentinel.run)
     runner.start()
     try:

@@ -67,7 +67,7 @@ class Scene:
             self.decider, self, news, devices, self, signals.Unanswered(None, None, None), clock
         )
         self.keys = [(2, number.to_bytes(4, "big")) for number in range(1, addresses + 1)]
-        self.decider.cache.read_anew(entry(key, OLD) for key in self.keys)
+        self.decider.cache.merge(entry(key, OLD) for key in self.keys)
         self.questions = {}
 
     def note(self, kind, _line, facts):

@@ -12,7 +12,7 @@ def test_a_frame_without_a_sender_of_the_entry_s_kind_is_no_evidence():
     """InfiniBand's frames name no sender, and its entries hold twenty bytes."""
     scene = Scene()
     [key] = scene.keys
-    scene.decider.cache.read_anew([entry(key, bytes([2] * 20))])
+    scene.decider.cache.merge([entry(key, bytes([2] * 20))])
     scene.syn(mac=b"")
     assert scene.state() is CLEAR
     scene.syn(mac=bytes([4] * 20))
@@ -29,7 +29,7 @@ def test_a_syn_from_the_cached_mac_or_an_alias_is_no_evidence():
 
 def test_a_protected_entry_is_told_once_and_not_doubted():
     scene = Scene()
-    scene.decider.cache.read_anew([entry(scene.keys[0], OLD, PERMANENT)])
+    scene.decider.cache.merge([entry(scene.keys[0], OLD, PERMANENT)])
     for _ in range(2):
         scene.syn()
         scene.sources.on_retransmit(scene.keys[0])
@@ -76,7 +76,7 @@ def test_under_a_flood_the_filter_mutes_syns_that_would_change_nothing():
     scene = Scene(addresses=3)
     ours, owned, doubted = scene.keys
     states = {ours: REACHABLE, owned: PERMANENT, doubted: REACHABLE}
-    scene.decider.cache.read_anew(entry(key, OLD, state) for key, state in states.items())
+    scene.decider.cache.merge(entry(key, OLD, state) for key, state in states.items())
     assert scene.sources.pop_changed() == set(states)
     assert {scene.sources.macs_to_ignore(key) for key in states} == {OLD}
     scene.sources.on_retransmit(doubted)
@@ -99,7 +99,7 @@ def test_of_thousands_of_protected_entries_only_some_are_examined():
     """They may be as many as an overlay's whole network, and a SYN of theirs is only told."""
     scene = Scene(addresses=doubt_sources.MAX_OWNED + 2)
     *owned, ours = scene.keys
-    scene.decider.cache.read_anew(
+    scene.decider.cache.merge(
         entry(key, OLD, REACHABLE if key == ours else PERMANENT) for key in scene.keys
     )
     found = [scene.sources.macs_to_ignore(key) for key in [*owned, ours]]

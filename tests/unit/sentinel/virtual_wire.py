@@ -50,7 +50,7 @@ class Wire(Scene):
         self.decider._disputes._unused = lambda _claim: self.chance.sample(UNUSED, 2)
         self._events, self._order, self._asked = [], itertools.count(), {}
         self._updated = dict.fromkeys(self.keys, -10.0)
-        self.decider.cache.read_anew(entry(key, holder) for key in self.keys)
+        self.decider.cache.merge(entry(key, holder) for key in self.keys)
 
     def at(self, when, happens):
         heapq.heappush(self._events, (when, next(self._order), happens))
