@@ -359,7 +359,9 @@ def revalidate(
     table now holds it); ``totals`` (full lengths of these lists); ``kept``
     (reason to count: entries with an owner, and entries that cannot be probed: ``device is down``,
     ``no carrier``, ``no address to ask from``); ``warnings`` (list of lines; where there is no
-    entry of an address that was named, its router). Only where the kernel refused a part:
+    entry of an address that was named, its router). Only where there are any: ``still_wrong`` (list
+    of ``ip``, ``dev``, ``mac``, ``macs``: only these MACs answered, and the kernel keeps the cached
+    one; counted as undecided). Only where the kernel refused a part:
     ``failed`` and the exit code of :py:func:`arp.flush`. Only after SIGTERM
     (``saltutil.term_job``) or Ctrl-C, with that exit code too: ``interrupted`` (True),
     ``no_outcome`` (int, entries not probed or not yet decided) and ``changed`` (list as ``healed``:

@@ -62,9 +62,9 @@ def run(
     """Clean the neighbour table as the schedule does, and report the result.
 
     Calls :py:func:`arp.revalidate` or :py:func:`arp.flush`; never touches what they never touch.
-    Entries that were healed, gone, duplicate, undecided or refused, and a table nearly full, are
-    one line in syslog or the journal (tag ``arp_hygiene``). Heals are recorded for seven days, and
-    those of the sentinel since the previous run with them.
+    Entries that were healed, gone, duplicate, still wrong, undecided or refused, and a table nearly
+    full, are one line in syslog or the journal (tag ``arp_hygiene``). Heals are recorded for seven
+    days, and those of the sentinel since the previous run with them.
 
     CLI Example:
 
@@ -82,8 +82,9 @@ def run(
         As in :py:func:`arp.revalidate`, and only with it.
     event (bool, default True)
         Send an event to the master for each kind of result: ``arp_hygiene/healed``, ``/gone``,
-        ``/duplicate``, ``/undecided``, ``/refused``, ``/flushed``, ``/full``, ``/failed``; and
-        ``/sentinel/healed`` for heals of a sentinel that is a service. Only where a minion runs.
+        ``/duplicate``, ``/disagreement``, ``/undecided``, ``/refused``, ``/flushed``, ``/full``,
+        ``/failed``; and ``/sentinel/healed`` for heals of a sentinel that is a service. Only where
+        a minion runs.
     metrics (str, default None: not written)
         Directory in which to write ``arp_hygiene.prom``.
     test (bool, default False)

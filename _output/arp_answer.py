@@ -26,6 +26,7 @@ ROWS = {
     "changed": ("changed", "{ip} on {dev}: {old} -> {new}; interrupted before it was certain"),
     "gone": ("gone", "{ip} on {dev}: {mac} does not answer"),
     "duplicates": ("duplicate", "{ip} on {dev}: answers from {macs}; see arp.diagnose {ip}"),
+    "still_wrong": ("wrong", "{ip} on {dev}: {macs} answers, the kernel keeps {mac}"),
     "suspects": ("suspect", "{ip} on {dev}: {mac}"),
     "announced": ("announced", "{ip} on {dev}: {mac}"),
     "would_announce": ("announce", "{ip} on {dev}: {mac}"),
@@ -194,10 +195,10 @@ def _revalidation(answer):
     checked, lengths = answer["checked"], _lengths(answer)
     found = {
         "confirmed": answer["confirmed"],
-        "healed": lengths["healed"],
-        "gone": lengths["gone"],
+        **{name: lengths[name] for name in ("healed", "gone")},
         "duplicate" if lengths["duplicates"] == 1 else "duplicates": lengths["duplicates"],
-        "undecided": answer["undecided"],
+        "still wrong": lengths["still_wrong"],
+        "undecided": answer["undecided"] - lengths["still_wrong"],
         "refused": lengths["failed"],
         "without outcome": answer.get("no_outcome", 0),
     }
@@ -264,12 +265,11 @@ def _details(answer):
         pairs += [(label, line.format(**_cells(row))) for row in rows]
         if total > len(rows):
             pairs.append((label, f"and {total - len(rows)} more: limit=0 shows all"))
-    if answer.get("undecided"):
+    if answer.get("undecided", 0) > _lengths(answer)["still_wrong"]:
         pairs.append(("do", "call it again; if it stays undecided: arp.diagnose ADDRESS"))
     pairs.append(("kept", _counts(answer["kept"])))
     pairs += [("warning", line) for line in answer.get("warnings", ())]
-    entries = answer.get("entries")
-    if not entries:
+    if not (entries := answer.get("entries")):
         return _labelled(pairs)
     has_state = "state" in entries[0]
     table = _entry_table(entries) if has_state else _table(PROBED, entries)

@@ -26,7 +26,7 @@ class EventKind(enum.Enum):
     REFUSED = "refused", _RUN, True, "The kernel refused to change an entry."
     DUPLICATE = "duplicate", _BOTH, True, "Two hosts answer for one address."
     DISAGREEMENT = (
-        "disagreement", _SENTINEL, True,
+        "disagreement", _BOTH, True,
         "Another MAC answers than the table holds, and the table does not take it.",
     )  # fmt: skip
     OWNED = (

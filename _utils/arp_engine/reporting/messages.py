@@ -28,6 +28,11 @@ def _duplicate(row: Row) -> str:
     return f"{where}: {' and '.join(macs)} answer"
 
 
+def _still_wrong(row: Row) -> str:
+    macs, answer = " and ".join(row["macs"]), "answers" if len(row["macs"]) == 1 else "answer"
+    return f"{row['ip']} on {row['dev']}: {macs} {answer}, but the kernel keeps {row['mac']}"
+
+
 def _healed(row: Row) -> str:
     return f"{row['ip']} on {row['dev']}: {row['old']} -> {row['new']}"
 
@@ -40,6 +45,7 @@ def _gone(row: Row) -> str:
 _KINDS: tuple[tuple[EventKind, str, Callable[[Row], str] | None], ...] = (
     (EventKind.REFUSED, "failed", _refused),
     (EventKind.DUPLICATE, "duplicates", _duplicate),
+    (EventKind.DISAGREEMENT, "still_wrong", _still_wrong),
     (EventKind.HEALED, "healed", _healed),
     (EventKind.UNDECIDED, "undecided", None),
     (EventKind.GONE, "gone", _gone),
@@ -57,6 +63,8 @@ def by_kind(answer: Answer) -> dict[str, Answer]:
         value = answer.get(key) or []
         rows = value if isinstance(value, list) else []
         count = answer.get("totals", {}).get(key, len(rows)) if rows else value
+        if kind is EventKind.UNDECIDED and count and EventKind.DISAGREEMENT.tag in kinds:
+            count -= kinds[EventKind.DISAGREEMENT.tag]["count"]  # these are undecided, too
         if count:
             kinds[kind.tag] = {"count": count, "rows": rows[:MAX_ROWS]}
     return kinds

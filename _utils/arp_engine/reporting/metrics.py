@@ -149,6 +149,7 @@ def _of_the_runs(history: dict[str, Any]) -> list[Metric]:
         "checked": "Entries that were probed.",
         "healed": "Entries whose wrong MAC was replaced by the right one.",
         "duplicates": "Addresses for which two hosts answered.",
+        "still_wrong": "Entries for which only another MAC answered, and the kernel kept theirs.",
         "gone": "Entries whose address no host answered for.",
         "flushed": "Entries deleted.",
     }

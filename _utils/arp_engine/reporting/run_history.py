@@ -15,7 +15,8 @@ DAY_S = 86400  # a time further ahead is not believed: the clock was wrong then,
 MAX_HEALS = 1000  # rows: about 120 kB
 MASTER_FUNCTIONS = ("heal", "audit", "arp_born")  # name themselves in a job's metadata, as METADATA
 METADATA = "arp_hygiene_by"
-_ANSWERED = ("checked", "healed", "duplicates", "gone", "flushed")  # counted in an answer
+# counted in an answer
+_ANSWERED = ("checked", "healed", "duplicates", "still_wrong", "gone", "flushed")
 _TOTALS = ("runs", "failures", *_ANSWERED)
 
 History = dict[str, Any]

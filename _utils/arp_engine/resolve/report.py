@@ -20,6 +20,7 @@ class Report:
         self._settled: set[codec.Key] = set()
         self._lists: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
         self._failed: list[dict[str, Any]] = []
+        self._still_wrong: list[dict[str, Any]] = []
         self._rows: dict[codec.Key, dict[str, Any]] | None = {} if rows_wanted else None
 
     def add_probe(self, entry: codec.Entry, result: ProbeResult) -> None:
@@ -80,6 +81,12 @@ class Report:
         self._lists["duplicates"].append(row)
         self.count(entry, "duplicate")
 
+    def still_wrong(self, entry: codec.Entry, macs: Iterable[bytes]) -> None:
+        """Add an entry for which only other MACs answer, and the kernel keeps the cached one."""
+        row = {**answer.entry_row(self._table, entry), "macs": [mac.hex(":") for mac in macs]}
+        self._still_wrong.append(row)
+        self.count(entry, "undecided")
+
     def failed(self, entry: codec.Entry, refusal: rtnetlink.Refusal) -> None:
         """Add an entry that the kernel refused to put into PROBE."""
         self._failed.append(answer.failure_row(refusal, self._table))
@@ -101,9 +108,9 @@ class Report:
             "undecided": self._counts["undecided"],
             **self._lists,
         }
-        if self._failed:
-            result["failed"] = self._failed
-        answer.limit_lists(result, [name for name in (*LISTS, "failed") if name in result], limit)
+        more = {"failed": self._failed, "still_wrong": self._still_wrong}
+        result |= {name: rows for name, rows in more.items() if rows}
+        answer.limit_lists(result, [name for name in (*LISTS, *more) if name in result], limit)
         if self._rows is not None:
             result["entries"] = list(self._rows.values())
         return result

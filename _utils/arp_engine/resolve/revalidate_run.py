@@ -294,7 +294,7 @@ class Run:
             self._answered[key] = macs
         else:
             self._not_taken.append(entry)
-            self._report.count(entry, "undecided")
+            self._report.still_wrong(entry, macs)
 
     def _looked_back(
         self, question: Question, result: ProbeResult, current: codec.Entry | None, now: float

@@ -147,6 +147,8 @@ def test_endless_locktime_is_a_warning_not_a_heal(arp, scene, wire, monkeypatch)
     assert line.startswith(
         "still wrong: 192.0.2.10 on db0: another MAC answers, but the kernel keeps"
     )
+    row = {"ip": "192.0.2.10", "dev": "db0", "mac": DEAD, "macs": [BORN]}
+    assert (result["still_wrong"], result["totals"]["still_wrong"]) == ([row], 1)
     assert scene.table() == [f"192.0.2.10 db0 {DEAD} REACHABLE"]
 
 

@@ -61,6 +61,14 @@ def test_most_urgent_kind_comes_first():
     assert list(messages.by_kind(answer)) == ["refused", "duplicate", "healed", "undecided", "gone"]
 
 
+def test_entry_that_stays_wrong_is_told_as_that_and_not_as_undecided():
+    row = {"ip": "192.0.2.9", "dev": "eth0", "mac": OLD, "macs": [NEW]}
+    told = f"192.0.2.9 on eth0: {NEW} answers, but the kernel keeps {OLD}"
+    assert line({"undecided": 1, "still_wrong": [row]}) == f"1 disagreement: {told}"
+    both = line({"undecided": 3, "still_wrong": [row]})
+    assert both == f"1 disagreement, 2 undecided: disagreement {told}"
+
+
 def test_proxy_that_answers_alone_is_not_told_as_two_hosts():
     answer = {"duplicates": [{"ip": "192.0.2.9", "dev": "eth0", "macs": [NEW], "proxy": NEW}]}
     assert line(answer).endswith(

@@ -31,7 +31,7 @@ def test_totals_add_up_over_runs():
     )
     assert held["totals"] == {
         "runs": 3, "failures": 1, "checked": 18, "healed": 1, "duplicates": 0, "gone": 1,
-        "flushed": 0,
+        "flushed": 0, "still_wrong": 0,
     }  # fmt: skip
     assert held["last"] == {"at": NOW + 600, "how": "revalidate", "said": "", "failed": ""}
     assert held["heals"] == [{"at": NOW, **HEAL, "by": "run"}]
