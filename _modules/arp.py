@@ -358,7 +358,8 @@ def revalidate(
     answers for addresses that nobody has. Where it alone answered: ``macs`` has no other, and the
     table now holds it); ``totals`` (full lengths of these lists); ``kept``
     (reason to count: entries with an owner, and entries that cannot be probed: ``device is down``,
-    ``no carrier``, ``no address to ask from``); ``warnings`` (list of lines; where there is no
+    ``no carrier``, ``no address to ask from``, ``silent, but TCP gets answers``: its host answers
+    no ARP, and FAILED would end the connection); ``warnings`` (list of lines; where there is no
     entry of an address that was named, its router). Only where there are any: ``still_wrong`` (list
     of ``ip``, ``dev``, ``mac``, ``macs``: only these MACs answered, and the kernel keeps the cached
     one; counted as undecided). Only where the kernel refused a part:

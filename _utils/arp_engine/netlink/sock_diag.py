@@ -17,7 +17,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from errno import ENOENT, EPROTONOSUPPORT
 from typing import NamedTuple
 
@@ -67,14 +67,15 @@ _TIMERS = {0: "", 1: "retransmit", 2: "keepalive", 3: "time-wait", 4: "zero-wind
 _TCP = socket.IPPROTO_TCP
 
 # include/uapi/linux/inet_diag.h: constants that pyroute2 lacks
-_REQ_BYTECODE, _BC_D_COND, _MARK = 1, 8, 15
+_REQ_BYTECODE, _BC_D_COND, _INFO, _MARK = 1, 8, 2, 15
 _ANY_PORT, _ANY_COOKIE = -1, b"\xff" * 8
 _ID = struct.Struct("=2s2s16s16sI8s")  # inet_diag_sockid: ports, addresses, ifindex, cookie
 _EXACT = struct.Struct(f"=BB6x{_ID.size}s")  # inet_diag_req_v2: family, protocol, no states, id
 # The older request, inet_diag_req: it names no family, and the kernel answers for both after one
 # walk over all sockets. With inet_diag_req_v2 it walks once for each family.
 _TCPDIAG_GETSOCK = 18
-_ALL = struct.Struct(f"={4 + _ID.size}xI4x")  # states
+_ALL = struct.Struct(f"=3xB{_ID.size}xI4x")  # attributes wanted beside the usual ones, states
+_LAST_ACK_RECV = struct.Struct("=56xI")  # of struct tcp_info: milliseconds ago
 _CONDITION = struct.Struct("=BBHBBxxi")  # inet_diag_bc_op, inet_diag_hostcond
 _SOCKET = struct.Struct("=16xBBBBHH16s16sIQI16x")
 _STATE, _RETRANS = 17, 19  # offsets in a message
@@ -152,6 +153,23 @@ class Sockets:
         """Return the sockets in some states: to a peer, a network (prefix), or anyone."""
         return list(self._dump(states, peer, prefix, unanswered_only=False))
 
+    def acknowledging(self, peers: Collection[bytes], within_s: float) -> set[bytes]:
+        """Return those peers that have acknowledged something within that time.
+
+        On a connection without retransmissions: what we send arrives there.
+        """
+        found = set()
+        wanted = _ALL.pack(1 << (_INFO - 1), 1 << SS_ESTABLISHED)
+        for chunk in self._channel.dump(_TCPDIAG_GETSOCK, wanted):
+            for _kind, message in codec.messages(chunk):
+                one = _socket(codec.unpack(_SOCKET, message))
+                if one.peer in peers and not one.retransmits:
+                    info = codec.values(message, _SOCKET.size).get(_INFO, b"")
+                    if len(info) >= _LAST_ACK_RECV.size:
+                        [ago_ms] = _LAST_ACK_RECV.unpack_from(info)
+                        found |= {one.peer} if ago_ms <= 1000 * within_s else set()
+        return found
+
     def _dump(
         self, states: Iterable[str], peer: bytes, prefix: int | None, unanswered_only: bool
     ) -> Iterator[TcpSocket]:
@@ -161,7 +179,7 @@ class Sockets:
         """
         mask = sum(1 << TCP_STATES[name] for name in states)
         condition = _condition(peer, len(peer) * 8 if prefix is None else prefix) if peer else b""
-        for chunk in self._channel.dump(_TCPDIAG_GETSOCK, _ALL.pack(mask) + condition):
+        for chunk in self._channel.dump(_TCPDIAG_GETSOCK, _ALL.pack(0, mask) + condition):
             yield from _parse_chunk(chunk, unanswered_only)
 
     def lookup(

@@ -1,12 +1,23 @@
-"""What the kernel's own probes find of the entries that nobody answered for, told in the report."""
+"""What the kernel's own probes find of the entries that nobody answered for, told in the report.
+
+Where TCP works through such an entry it is not probed: its host filters ARP, or is told not to
+answer it. In PROBE the kernel takes no word of TCP (net/core/neighbour.c: neigh_timer_handler): the
+entry would become FAILED, and the connection be lost for good, as nobody answers the next
+resolution either. A dead host acknowledges nothing, and a new worker whose replies are lost has no
+established connection.
+"""
 
 from collections.abc import Callable
 
-from ..netlink import codec, rtnetlink
+from ..netlink import codec, rtnetlink, sock_diag
 from . import nud_probe
 from .report import Report
 
+WORKS_S = 5.0  # as delay_first_probe_time: for so long TCP's word keeps an entry in DELAY
+TCP_WORKS = "silent, but TCP gets answers"
+
 Moved = Callable[[codec.Entry, codec.Entry], None]
+Keep = Callable[[str, codec.Entry], None]
 
 
 def prove(
@@ -14,14 +25,20 @@ def prove(
     report: Report,
     entries: list[codec.Entry],
     is_stopped: Callable[[], bool],
+    keep: Keep,
     moved: Moved,
 ) -> tuple[list[str], rtnetlink.Refusal | None]:
     """Let the kernel probe; return warnings, and its first refusal.
 
+    keep: takes an entry that is not probed, and why.
     moved: takes an entry as it was, and as it is with another MAC; it is told later.
     """
     first_refusal: rtnetlink.Refusal | None = None
-    for result in prober.run(entries):
+    working, warnings = _acknowledging(entries)
+    for entry in entries:
+        if entry.dst in working:
+            keep(TCP_WORKS, entry)
+    for result in prober.run([entry for entry in entries if entry.dst not in working]):
         if is_stopped():
             break
         has_moved = result.now and result.now.mac not in (b"", result.entry.mac)
@@ -35,4 +52,15 @@ def prove(
             report.failed(result.entry, result.refusal)
         else:
             report.count(result.entry, result.verdict)
-    return prober.warnings, first_refusal
+    return [*warnings, *prober.warnings], first_refusal
+
+
+def _acknowledging(entries: list[codec.Entry]) -> tuple[set[bytes], list[str]]:
+    """Return the addresses whose hosts acknowledge what we send; a line if nobody can know."""
+    if not entries:
+        return set(), []
+    try:
+        with sock_diag.Sockets() as sockets:
+            return sockets.acknowledging({entry.dst for entry in entries}, WORKS_S), []
+    except OSError as error:
+        return set(), [f"{error.strerror}: not known whether TCP to silent hosts works"]

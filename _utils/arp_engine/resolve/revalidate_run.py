@@ -99,12 +99,13 @@ class Run:
             self._turn(TICK_S)
 
     def fall_back(self) -> None:
-        """Put the entries that nobody answered for into PROBE, and report what the kernel finds."""
+        """Let the kernel probe the entries that nobody answered for, and report what it finds."""
         warnings, refusal = kernel_probes.prove(
             nud_probe.NudProber(self._table, self._rate, self._go_on),
             self._report,
             self._unanswered,
             self._is_stopped,
+            self._keep,
             lambda entry, now: self._begin_look_back(entry, entry.mac, now, (now.mac,)),
         )
         is_all_failed = not self._confirmed and self._report.is_all_failed()
@@ -150,8 +151,7 @@ class Run:
         if self._tick and now >= self._tick_due:
             self._tick_due = now + TICK_S
             self._changes.tell_silent(self._entries)
-            left = len(self._asker) + len(self._todo)
-            done = len(self._entries) - left
+            done = len(self._entries) - len(self._asker) - len(self._todo)
             self._tick(done, len(self._entries), self._report.healed_rows())
         due = min(self._asker.next_due() or float("inf"), self._backs.next_due())
         due = min(due, self._asker.room_due()) if self._todo else due

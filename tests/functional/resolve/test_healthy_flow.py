@@ -5,7 +5,8 @@ import socket
 import threading
 
 import pytest
-from conftest import BORN
+from arp_engine.netlink import sock_diag
+from conftest import BORN, HOST, ip
 from wire import answer, namespace
 
 ADDRESS, PORT = "192.0.2.10", 9000
@@ -68,3 +69,87 @@ def test_revalidation_loses_no_datagram_and_flush_does(arp, scene, wire, verb):
         assert (told["confirmed"], lost) == (1, 0)
     else:
         assert (told["flushed"], lost > 50) == (1, True), lost
+
+
+class Talk:
+    """A TCP connection on which both ends talk, a hundred times a second, until the block ends."""
+
+    def __init__(self, address):
+        with namespace("worker"):
+            listening = socket.create_server((address, PORT))
+        self._ours = socket.create_connection((address, PORT), 5)
+        self._theirs, _peer = listening.accept()
+        listening.close()
+        self._done = threading.Event()
+        self._talking = threading.Thread(target=self._talk)
+
+    def _talk(self):
+        while not self._done.wait(0.01):
+            self._ours.sendall(b"x")
+            self._theirs.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                self._theirs.recv(4096)
+
+    def is_answered(self):
+        """Tell whether all that was sent arrives, within five seconds."""
+        self._end()
+        self._theirs.settimeout(5)
+        self._ours.sendall(b"last")
+        with contextlib.suppress(TimeoutError):
+            while not self._theirs.recv(4096).endswith(b"last"):
+                pass
+            return True
+        return False
+
+    def _end(self):
+        self._done.set()
+        self._talking.join()
+
+    def __enter__(self):
+        self._talking.start()
+        return self
+
+    def __exit__(self, *_exc):
+        self._end()
+        self._ours.close()
+        self._theirs.close()
+
+
+def test_a_silent_host_whose_tcp_answers_keeps_its_entry(arp, scene):
+    """It is told to answer no ARP (arp_ignore), and has our MAC from somebody else."""
+    scene.worker(ADDRESS)
+    ip(
+        "-n",
+        "worker",
+        "neigh",
+        "replace",
+        "192.0.2.1",
+        "lladdr",
+        HOST,
+        "dev",
+        "w0",
+        "nud",
+        "permanent",
+    )
+    scene.add(ADDRESS, "reachable", BORN)
+    with Talk(ADDRESS) as talk:
+        scene.sysctl("ipv4.conf.w0.arp_ignore", 8, "worker")
+        result = arp.revalidate()
+        assert result["kept"]["silent, but TCP gets answers"] == 1
+        assert (result["checked"], result["gone"]) == (0, [])
+        assert talk.is_answered()
+
+
+def test_a_dead_host_with_an_open_connection_is_gone(arp, scene):
+    """Its pooled connection says nothing: nobody has acknowledged what was sent."""
+    scene.quick()
+    scene.worker("192.0.2.99")
+    scene.worker(ADDRESS)
+    scene.add(ADDRESS, "reachable", BORN)
+    with Talk(ADDRESS) as talk:
+        ip("-n", "worker", "address", "del", f"{ADDRESS}/24", "dev", "w0")
+        with sock_diag.Sockets() as sockets:
+            scene.until(lambda: sockets.unanswered(socket.inet_aton(ADDRESS)))
+        [gone] = arp.revalidate()["gone"]
+        assert gone["ip"] == ADDRESS
+        assert not talk.is_answered()
