@@ -338,7 +338,8 @@ def revalidate(
     rate (float, probes a second, default 500)
         0.01 to 1000000; 0: as fast as a receiver's backlog allows (half of
         ``net.core.netdev_max_backlog`` unanswered at a time). 500 is arp-scan's default, 21 kB/s.
-        A live neighbour costs one unicast probe, a dead one eleven probes.
+        A live neighbour costs one unicast probe, a dead one eleven probes; of up to 16 live ones
+        each host is asked for an address that nobody has, too: two probes.
     test (bool, default False)
         Return ``would_check`` (int) and ``suspects`` (list of ``ip``, ``dev``, ``mac``) instead;
         send no probe, since a probe heals.

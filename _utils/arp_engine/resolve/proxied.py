@@ -9,7 +9,7 @@ from ..netlink import codec, route
 from ..table import view
 from . import look_back, look_back_run, proxy
 
-FEW = 16  # entries: for so many the others of the table are read, too
+FEW = 16  # entries: for so many the host of each is asked, and the others of the table are read
 
 
 def among(
@@ -17,12 +17,15 @@ def among(
 ) -> set[codec.Key]:
     """Return the keys of the confirmed entries whose MAC is a proxy's.
 
-    A proxy's MAC stands for several addresses. Where one MAC stands for all of a network (some
-    clouds), it is asked for other addresses only if few are asked about.
+    Where many are asked about, only a MAC that stands for several addresses is asked for others, as
+    a proxy's mostly does; and not where one MAC stands for all of a network (some clouds).
     """
-    is_few = len(asked) <= FEW
-    there = proxy.neighbours_of(table.channel, confirmed) if is_few else asked
-    proxies = proxy.find_among(confirmed, there, not is_few, rate)
+    if len(asked) > FEW:
+        proxies = proxy.find_among(confirmed, asked, rate)
+    else:
+        used = {entry.key for entry in proxy.neighbours_of(table.channel, confirmed)}
+        claims = [proxy.Claim(entry.ifindex, entry.dst, entry.mac) for entry in confirmed]
+        proxies = proxy.find(claims, used, rate)
     return {entry.key for entry in confirmed if is_in(proxies, entry, entry.mac)}
 
 

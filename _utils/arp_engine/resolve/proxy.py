@@ -92,11 +92,11 @@ def unused(
     return []
 
 
-def shared_macs(entries: Iterable[codec.Entry], unless_only: bool) -> list[Claim]:
+def _shared_macs(entries: Iterable[codec.Entry]) -> list[Claim]:
     """Return a claim of each MAC that stands for several addresses: it may be a proxy's.
 
-    An IPv6 host has a link-local address beside its own, which does not count. unless_only: leave
-    out a MAC that is the only one of its device and family, as behind some fabrics.
+    Not of one that is the only one of its device and family, as behind some fabrics. An IPv6 host
+    has a link-local address beside its own, which does not count.
     """
     by_mac: dict[tuple[int, int, bytes], list[bytes]] = {}
     for entry in entries:
@@ -106,7 +106,7 @@ def shared_macs(entries: Iterable[codec.Entry], unless_only: bool) -> list[Claim
     return [
         Claim(ifindex, dsts[0], mac)
         for (ifindex, length, mac), dsts in by_mac.items()
-        if mac and len(dsts) > 1 and not (unless_only and macs[ifindex, length] == 1)
+        if mac and len(dsts) > 1 and macs[ifindex, length] > 1
     ]
 
 
@@ -121,10 +121,10 @@ def neighbours_of(channel: rtnetlink.Channel, some: Iterable[codec.Entry]) -> li
 
 
 def find_among(
-    some: Iterable[codec.Entry], there: Collection[codec.Entry], unless_only: bool, rate: float
+    some: Iterable[codec.Entry], there: Collection[codec.Entry], rate: float
 ) -> set[Host]:
     """Return the proxies among the MACs of some entries; there: all entries, these included."""
-    shared = shared_macs(there, unless_only)
+    shared = _shared_macs(there)
     hosts = {Claim(e.ifindex, e.dst, e.mac).host for e in some} if shared else set()
     claims = [claim for claim in shared if claim.host in hosts]
     return find(claims, {entry.key for entry in there}, rate) if claims else set()

@@ -187,9 +187,11 @@ def test_proxy_that_answers_alone_is_no_heal(arp, scene, wire, monkeypatch, addr
     assert line.startswith(f"proxy: {PROXY} on db0")
 
 
-def test_living_host_gets_the_entry_that_a_proxy_had(arp, scene, wire):
+@pytest.mark.parametrize("is_known", [True, False], ids=["its own address is known", "it is not"])
+def test_living_host_gets_the_entry_that_a_proxy_had(arp, scene, wire, is_known):
     """The word of a proxy alone confirms nothing: everybody is asked."""
-    scene.add("192.0.2.1", "permanent", PROXY)  # its own address
+    if is_known:
+        scene.add("192.0.2.1", "permanent", PROXY)
     scene.add("192.0.2.10", "reachable", PROXY)
 
     def respond(asked, to_all, _number):
