@@ -364,7 +364,7 @@ class Asker:
         """Return why nobody may have heard a question; empty where its silence is evidence."""
         if not probe.unicast_sent + probe.broadcast_sent:
             return probe.send_error
-        interface = self._interfaces.get(probe.question.ifindex)
+        interface = self._interfaces.get_fresh(probe.question.ifindex)
         why = self._interfaces.why_cannot_probe(interface, probe.question.dst)
         if not why and interface and interface.carrier_changes != probe.carrier_changes:
             why = "no carrier for a while"

@@ -27,6 +27,7 @@ from . import interface_facts
 from .interface_facts import RT_SCOPE_LINK, Address, Interface, is_link_local
 
 MAX_AGE_S = 0.25  # a device is read again after this, whatever the kernel has announced
+FRESH_S = 0.02  # ... and after this where silence is to be evidence
 MAX_KNOWN = 4096  # devices cached: containers come and go for as long as a sentinel lives
 MAX_DATAGRAMS = 4096  # notifications read at once: more than the buffer holds
 GROUPS = RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
@@ -103,6 +104,13 @@ class Interfaces:
             if device:
                 self._by_name[device.name] = device
         return device
+
+    def get_fresh(self, ifindex: int) -> Interface | None:
+        """Return a device as it is: the kernel announces a lost carrier up to a second later.
+
+        net/core/link_watch.c: it tells of them once a second, where there is no hurry.
+        """
+        return self.get(ifindex, self._clock() - FRESH_S)
 
     @staticmethod
     def names() -> dict[str, int]:

@@ -481,3 +481,17 @@ def test_in_flight_limit_holds(scene, wire):
             asker.step()
         assert len(wire.questions()) == in_flight.UNKNOWN_BACKLOG_LIMIT
         assert asker.next_due() == pytest.approx(clock.now + in_flight.ANSWER_WINDOW_S)
+
+
+def test_silence_is_judged_by_what_the_device_is_now(scene):
+    """The kernel may tell of a lost carrier a second later; meanwhile a device is read once."""
+    clock, ifindex = Clock(), socket.if_nametoindex("db0")
+    with contextlib.closing(interfaces.Interfaces(clock)) as reader:
+        before = reader.get(ifindex)
+        do("-n worker link set w0 down")
+        do("-n worker link set w0 up")
+        clock.now += interfaces.FRESH_S / 2
+        assert reader.get_fresh(ifindex) == before
+        clock.now += interfaces.FRESH_S
+        assert reader.get(ifindex) == before
+        assert reader.get_fresh(ifindex).carrier_changes > before.carrier_changes
