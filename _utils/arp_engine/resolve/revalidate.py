@@ -24,7 +24,7 @@ from ..netlink.constants import REACHABLE
 from ..table import answer, ownership, view
 from ..table.gc_pause import gc_paused
 from ..table.selectors import DEFAULT_LIMIT, Selectors
-from . import unselected
+from . import under_way, unselected
 from .report import Report
 from .revalidate_run import Run, Tick
 
@@ -56,7 +56,7 @@ def revalidate(
             result = answer.limit_lists({"suspects": rows}, ("suspects",), limit)
             return {**result, "would_check": len(chosen), "kept": table.kept(), "warnings": absent}
         report = Report(table, rows_wanted)
-        with Run(table, report, rate, tick, is_stopped) as run:
+        with under_way.told(), Run(table, report, rate, tick, is_stopped) as run:
             run.probe({**suspects, **chosen})  # suspects first
             if not is_stopped():
                 run.fall_back()

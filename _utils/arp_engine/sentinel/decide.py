@@ -63,18 +63,19 @@ class Decider(actions.Actions):
         unused: Callable[[proxy.Claim], list[bytes]],
         hold: Callable[[codec.Key, bytes], bool],
         is_router: Callable[[codec.Entry], bool],
+        is_run_under_way: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take frames a second, how many may go at once, and the parts it works with.
 
         delete: deletes an entry that has this MAC and takes no other yet; False where it did not.
-        The others: see Actions.
+        is_run_under_way: whether another process of ours asks now. The others: see Actions.
         """
         queue: question_queue.ProbeQueue[Doubt] = question_queue.ProbeQueue(rate, burst)
         super().__init__(
             queue, reinjector, news, watched, locktime_s, unused, hold, is_router, clock
         )
-        self._delete = delete
+        self._delete, self._is_run_under_way = delete, is_run_under_way
         self._in_flight: dict[codec.Key, Doubt] = {}
         self._looking_back: dict[codec.Key, Doubt] = {}
 
@@ -145,10 +146,19 @@ class Decider(actions.Actions):
         return old if is_ours and not is_proxied else b""
 
     def _is_ours(self, key: codec.Key, former: bytes, new: bytes) -> bool:
-        """Tell whether a change may be a late answer to us: for locktime no answer changes it."""
-        now = self._clock()
-        is_unlocked = now >= self._mac_changes.last(key, former) + self._locktime_s(key)
-        return is_unlocked and self._lately_asked.may_answer(key, new, now)
+        """Tell whether a change may be a late answer to us, or an answer to a run of ours.
+
+        For locktime no answer changes an entry. The run looks back, too; but only who has done so
+        knows later, when both hosts answer, which of them had the entry first. One that has got it
+        a moment ago had not.
+        """
+        now, since = self._clock(), self._mac_changes.last(key, former)
+        if now < since + self._locktime_s(key):
+            return False
+        is_first = not self._mac_changes.had(key, former, now)
+        return self._lately_asked.may_answer(key, new, now) or (
+            is_first and self._is_run_under_way()
+        )
 
     def _is_back(self, key: codec.Key, mac: bytes) -> bool:
         """Tell whether a host had an entry a moment ago: if it is no proxy, it may have it back."""

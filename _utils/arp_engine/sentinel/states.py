@@ -25,7 +25,7 @@ class Event(Enum):
     TURN = "the rate allows the next probe"
     NOT_OURS = "at its turn the entry has no MAC, is not selected, or is protected"
     MAC_CHANGED = "the kernel announces another MAC"
-    HOLDER_LOST = "... by a late answer to a question of ours, or the address is contested"
+    HOLDER_LOST = "... by a late answer to us, by a run of ours, or the address is contested"
     OWED = "a proxy, or the other host of a contested address, has the entry of one that may live"
     OVERTAKEN = "during the probe the entry got another MAC, and not by an answer to us"
     # --- the outcome of a probe

@@ -53,7 +53,7 @@ class Scene:
 
     def __init__(self, addresses=1, rate=1e6):
         self.now, self.said, self.released = 0.0, [], []
-        self.is_answered, self.deletes = False, True
+        self.is_answered, self.deletes, self.is_run_under_way = False, True, False
         devices, clock = Everything(), lambda: self.now
         teller = throttle.Teller(lambda kind, *_rest: None, self.note)
         news = telling.News(teller, devices, clock)
@@ -61,7 +61,7 @@ class Scene:
         self.decider = decide.Decider(
             rate, int(rate), self, news, devices, self.delete,
             lambda _key: self.locktime_s, lambda _claim: self.unused, self.hold,
-            lambda each: each.key in self.routers, clock,
+            lambda each: each.key in self.routers, lambda: self.is_run_under_way, clock,
         )  # fmt: skip
         self.sources = doubt_sources.DoubtSources(
             self.decider, self, news, devices, self, signals.Unanswered(None, None, None), clock

@@ -332,3 +332,45 @@ def test_an_entry_that_gets_an_owner_is_not_asked_about_by_broadcast():
     scene.set(key, OLD, PERMANENT)
     assert scene.decider.on_owner(key)
     assert scene.turn() is None
+
+
+@pytest.mark.parametrize("is_run", [True, False])
+def test_a_host_that_loses_its_entry_while_a_run_asks_is_looked_back_at(is_run):
+    """The run's broadcast, while the holder pauses; without a run it is the other host's word."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.is_run_under_way = is_run
+    scene.now = 10.0
+    scene.set(key, NEW)
+    assert scene.decider._former.of(key) == [OLD] * is_run
+
+
+def test_of_two_living_hosts_the_one_that_lost_its_entry_to_a_run_has_it_back():
+    """Both answer the next broadcast, the holder first: it is not the other one's thief."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.is_run_under_way = True
+    scene.now = 10.0
+    scene.set(key, NEW)  # by the run's broadcast
+    scene.now += 1.1
+    assert scene.turn() == (*key, OLD)
+    scene.result(key)  # it still pauses
+    scene.sources.on_retransmit(key)
+    assert scene.turn() == (*key, NEW)
+    scene.set(key, OLD)
+    scene.result(key, NEW, OLD, broadcasts=1)
+    assert (scene.state(), scene.decider._former.of(key)) == (CLEAR, [])
+    assert scene.decider._disputes.holder(key, scene.now) == OLD
+
+
+def test_the_other_host_of_a_run_is_not_looked_back_at():
+    """It had the entry for a moment, by the run's own broadcast: the look back took it again."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.is_run_under_way = True
+    scene.now = 10.0
+    scene.set(key, NEW)
+    scene.now += 15.0  # the look back is over
+    scene.look_back()
+    scene.set(key, OLD)
+    assert NEW not in scene.decider._former.of(key)
