@@ -97,7 +97,10 @@ class Voice:
                 self._answer(address, host)
 
     def begin(self, now):
-        """Begin: all times of the plan count from now on."""
+        """Begin: all times of the plan count from now on, and what was asked before is too late."""
+        with contextlib.suppress(BlockingIOError):
+            while self._sock.recv(1):
+                pass
         self._due = [(now + when, number, said) for when, number, said in self._due]
         heapq.heapify(self._due)
         for host in self._hosts:
