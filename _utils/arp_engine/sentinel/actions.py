@@ -54,6 +54,7 @@ class Actions:
         self.cache = neighbour_cache.NeighbourCache()
         self.aliases, self.verified = memory.Aliases(), memory.Verified()
         self._lately_asked, self._lately_held = memory.Asked(), memory.Asked()
+        self._regained = memory.Asked(memory.REGAINED_S)  # by whom, while it was looked back at
         self._mac_changes, self._unaskable = memory.MacChanges(), memory.Unaskable()
         self._former, self._locktime_s = former_holders.FormerHolders(locktime_s), locktime_s
         self._asked_at_once: deque[tuple[Question, Schedule]] = deque()

@@ -119,6 +119,8 @@ class Decider(actions.Actions):
         if change.is_other_mac:
             doubt = self._doubt_of(key) or Doubt(key, "")
             lost_by = self._lost_by(key, old, new)
+            if self._is_returned(key):
+                self._regained.add(key, [new], (), self._clock())
             if self._is_returned(key) and doubt.question:
                 doubt.change = change  # whether the former holder has answered is known in a moment
             elif doubt.state not in IN_FLIGHT and lost_by:
@@ -139,6 +141,8 @@ class Decider(actions.Actions):
         if not self.may_be_probed(key):
             return b""  # somebody else wrote a protected one
         is_proxied = self._claims.is_proxied(key, old)
+        if self._regained.may_answer(key, old, self._clock()) and not is_proxied:
+            return old
         holder = self._disputes.holder(key, self._clock())
         if holder not in (b"", new) and (holder == old or is_proxied):
             return b"" if self._claims.is_proxied(key, holder) else holder

@@ -17,6 +17,9 @@ MAX_VERIFIED = 4096
 FLAPS, FLAPS_S = 3, 60.0  # an address alternates: so many changes of MAC within this time
 MAX_FLAPPING = 1024
 LATE_S = 1.0  # after a question of ours an answer to it may still come
+REGAINED_S = (
+    15.0  # a run that has given a host its entry may look back at the other one: ten seconds
+)
 MAX_ASKED = 4096
 UNASKABLE_S = 300.0  # for so long a reason is no news; longer where it goes on
 MAX_UNASKABLE = 4096
@@ -116,13 +119,14 @@ class Verified:
 class Asked:
     """Who was asked about which address a moment ago: a late answer moves the entry, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, for_s: float = LATE_S) -> None:
+        self._for_s = for_s
         self._until: OrderedDict[Key, dict[bytes, float]] = OrderedDict()  # by MAC
 
     def add(self, key: Key, macs: Iterable[bytes], answered: Iterable[bytes], now: float) -> None:
         """Remember whom a question was to, empty: to all; and who will not answer any more."""
         before = {each: until for each, until in self._until.pop(key, {}).items() if until > now}
-        asked = dict.fromkeys(macs, now + LATE_S)
+        asked = dict.fromkeys(macs, now + self._for_s)
         self._until[key] = {**before, **asked, **dict.fromkeys(answered, now)}
         if len(self._until) > MAX_ASKED:
             self._until.popitem(last=False)

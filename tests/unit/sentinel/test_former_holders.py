@@ -374,3 +374,16 @@ def test_the_other_host_of_a_run_is_not_looked_back_at():
     scene.look_back()
     scene.set(key, OLD)
     assert NEW not in scene.decider._former.of(key)
+
+
+def test_a_host_that_got_its_entry_back_by_a_run_does_not_lose_it_to_the_other_one():
+    """The run that asked everybody knows no more than that the other host had the entry."""
+    scene = Scene()
+    heal(scene)
+    [key] = scene.keys
+    scene.now += 2.0
+    scene.set(key, OLD)  # by the run's broadcast, which the former holder has answered
+    assert scene.decider._former.of(key) == []
+    scene.now += 1.1
+    scene.set(key, NEW)  # by the run's look back at the other one
+    assert scene.decider._former.of(key) == [OLD]
