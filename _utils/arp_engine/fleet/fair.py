@@ -6,8 +6,8 @@ claims the addresses of very many. Standard library alone.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from .batches import role
@@ -41,6 +41,32 @@ def cut(rows: list[Any], limit: int) -> list[Any]:
             left[name] -= 1
             kept.append(row)
     return kept
+
+
+def spread(owners: Sequence[Collection[str]], limit: int) -> list[int]:
+    """Return which of these items are shown, at most ``limit``: their numbers, in their order.
+
+    An item belongs to several minions. By turns each role, and in it each minion, has its first
+    item shown; what is shown of one minion counts for all that the item belongs to.
+    """
+    if len(owners) <= limit:
+        return list(range(len(owners)))
+    waiting: dict[str, deque[int]] = defaultdict(deque)
+    for number, minions in enumerate(owners):
+        for minion in minions:
+            waiting[minion].append(number)
+    roles = {minion: role(minion) for minion in waiting}
+    of_role, of_minion, kept = Counter[str](), Counter[str](), set[int]()
+    while waiting and len(kept) < limit:
+        minion = min(waiting, key=lambda name: (of_role[roles[name]], of_minion[name]))
+        number = waiting[minion].popleft()
+        if not waiting[minion]:
+            del waiting[minion]
+        if number not in kept:
+            kept.add(number)
+            of_minion.update(set(owners[number]))
+            of_role.update({roles[name] for name in owners[number]})
+    return sorted(kept)
 
 
 def _whose(row: Mapping[str, Any], often: Mapping[str, int]) -> str:

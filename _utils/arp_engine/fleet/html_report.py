@@ -1,24 +1,28 @@
 """The answer of an audit or a heal as one self-contained HTML page. Pure.
 
 It is made from the whole answer, never from lists that were cut for a terminal. The result comes
-before the findings, the worst before the rest; what does not fit is counted. A value that a minion
-sent is text, never markup. No scripts; readable on a phone, by keyboard and by a screen reader.
+before the findings, the worst before the rest; what does not fit is counted, and what is shown is
+shared out between the databases. A value that a minion sent is text, never markup. No scripts;
+readable on a phone, by keyboard and by a screen reader.
 
 Standard library alone.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import itertools
 import os
 import re
 import stat
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from html import escape
 from typing import Any
 
+from . import fair
 from .batches import role
 from .html_style import STYLE
 from .page_marks import MARKS, SEVERITY, Entries, Marks, entries_of, marks_of, verdict
@@ -36,24 +40,25 @@ def page(answer: Mapping[str, Any], now: float) -> str:
     marks = marks_of(entries)
     kind = "bad" if answer.get("retcode") else "good"
     databases = answer.get("counts", {}).get("databases", 0)
+    listed = functools.partial(_list, entries)
     parts = [
         "<h1>Neighbour tables of the fleet</h1>",
         _dim(f"{_utc(now)} · job {answer.get('jid', '')}"),
         f'<p class="verdict {kind}">{_text(verdict(answer, entries))}</p>',
         *(f"<p>{_text(line)}</p>" for line in answer.get("summary", [])),
         _command(answer.get("command", "")),
-        _list("Still wrong", _rows(answer, "still_wrong"), _still_wrong),
-        _list("Not reached", _rows(answer, "not_reached"), _reason),
+        listed("Still wrong", _rows(answer, "still_wrong"), _still_wrong),
+        listed("Not reached", _rows(answer, "not_reached"), _reason),
         _addresses(answer, marks, databases),
         _roles(marks),
         _matrix(marks),
-        _list("Wrong", _rows(answer, "wrong"), lambda row: _wrong(row, now, entries)),
-        _list("Unproven", _rows(answer, "unproven"), lambda row: _because(row, now)),
-        _list("Of machines that are gone", _rows(answer, "gone"), lambda row: _because(row, now)),
-        _list("Claimed by several machines", _rows(answer, "twice"), _twice),
-        _list("Acknowledged", _rows(answer, "acknowledged"), _acknowledged),
-        _list("Did not answer", _rows(answer, "silent"), _reason),
-        _list("Two different returns under one name", _rows(answer, "conflicts"), _reason),
+        listed("Wrong", _rows(answer, "wrong"), lambda row: _wrong(row, now, entries)),
+        listed("Unproven", _rows(answer, "unproven"), lambda row: _because(row, now)),
+        listed("Of machines that are gone", _rows(answer, "gone"), lambda row: _because(row, now)),
+        listed("Claimed by several machines", _rows(answer, "twice"), _twice),
+        listed("Acknowledged", _rows(answer, "acknowledged"), _acknowledged),
+        listed("Did not answer", _rows(answer, "silent"), _reason),
+        listed("Two different returns under one name", _rows(answer, "conflicts"), _reason),
         _trend(answer.get("history", {})),
     ]
     return (
@@ -101,7 +106,7 @@ def _addresses(answer: Mapping[str, Any], marks: Marks, databases: int) -> str:
     ]
     rows.sort(key=lambda row: row[:3])
     lines = []
-    for _, _, _, ip, kind, minions in rows[:MAX_MATRIX]:
+    for _, _, _, ip, kind, minions in _shared_out([(row[0], row[-1], row) for row in rows]):
         row = known.get(ip, {})
         roles = defaultdict(int)
         for minion in minions:
@@ -144,25 +149,32 @@ def _matrix(marks: Marks) -> str:
     """Return the table of addresses by databases; the worst of both are always in it."""
     if not marks:
         return ""
-    worst_ip: dict[str, tuple[int, int]] = {}
-    worst_minion: dict[str, tuple[int, int]] = {}
-    for (ip, minion), kind in marks.items():
-        for worst, key in ((worst_ip, ip), (worst_minion, minion)):
-            severity, count = worst.get(key, (99, 0))
-            worst[key] = min(severity, SEVERITY[kind]), count - 1
-    ips = sorted(worst_ip, key=lambda ip: (worst_ip[ip], _natural(ip)))
-    minions = sorted(worst_minion, key=lambda name: (worst_minion[name][0], _natural(name)))
-    columns = minions[:MAX_MATRIX]
+    worst_minion: dict[str, int] = {}
+    for (_, minion), kind in marks.items():
+        worst_minion[minion] = min(SEVERITY[kind], worst_minion.get(minion, 99))
+    minions = sorted(worst_minion, key=lambda name: (worst_minion[name], _natural(name)))
+    columns = _shared_out([(worst_minion[name], [name], name) for name in minions])
+    shown = set(columns)
+    holding: dict[str, list[str]] = defaultdict(list)  # address to the columns that have it
+    for ip, minion in marks:
+        if minion in shown:
+            holding[ip].append(minion)
+    worst_ip = {
+        ip: min(SEVERITY[marks[ip, minion]] for minion in several)
+        for ip, several in holding.items()
+    }
+    ips = sorted(worst_ip, key=lambda ip: (worst_ip[ip], -len(holding[ip]), _natural(ip)))
+    ips = _shared_out([(worst_ip[ip], holding[ip], ip) for ip in ips])
     head = "".join(f'<th class="up" scope="col">{_text(name)}</th>' for name in columns)
     lines = [
         f'<tr><th scope="row">{_code(ip)}</th>'
         + "".join(_mark(marks.get((ip, minion))) for minion in columns)
         + "</tr>"
-        for ip in ips[:MAX_MATRIX]
+        for ip in ips
     ]
     kinds = sorted(set(marks.values()), key=SEVERITY.get)
     legend = " · ".join(f"{MARKS[kind][0]} {MARKS[kind][1]}" for kind in kinds)
-    left = len(ips) - len(lines), len(minions) - len(columns)
+    left = len({ip for ip, _ in marks}) - len(lines), len(minions) - len(columns)
     if any(left):
         legend += f" · and {left[0]:,} more addresses, {left[1]:,} more databases"
     title = "Addresses and databases"
@@ -171,6 +183,19 @@ def _matrix(marks: Marks) -> str:
         f'<table><thead><tr><th scope="col">address</th>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>{_dim(legend)}"
     )
+
+
+def _shared_out(items: Iterable[tuple[int, Collection[str], Any]]) -> list[Any]:
+    """Return what fits into the matrix, of items with their severity and databases, in order.
+
+    The worst severity first; within it each database has its share.
+    """
+    shown: list[Any] = []
+    for _, group in itertools.groupby(items, key=lambda item: item[0]):
+        several = list(group)
+        numbers = fair.spread([item[1] for item in several], MAX_MATRIX - len(shown))
+        shown += [several[number][2] for number in numbers]
+    return shown
 
 
 def _mark(kind: str | None) -> str:
@@ -266,14 +291,22 @@ def _reason(row: Row) -> str:
     return f"<b>{_text(row['minion'])}</b> {_text(row['why'])}"
 
 
-def _list(title: str, rows: list[Row], shown: Callable[[Row], str]) -> str:
+def _list(entries: Entries, title: str, rows: list[Row], shown: Callable[[Row], str]) -> str:
+    """Return a list of rows, those of the worst entries first; each database has its share."""
     if not rows:
         return ""
-    rows = sorted(
+    by_severity: dict[int, list[Row]] = defaultdict(list)
+    for row in sorted(
         rows, key=lambda row: (_natural(row.get("minion", "")), _natural(row.get("ip", "")))
-    )
-    lines = "".join(f"<li>{shown(row)}</li>" for row in rows[:MAX_ROWS])
-    more = len(rows) - MAX_ROWS
+    ):
+        kind = entries.get((row.get("ip", ""), row.get("minion", ""), row.get("dev", "")))
+        by_severity[SEVERITY.get(kind, 0)].append(row)
+    some: list[Row] = []
+    for severity in sorted(by_severity):
+        if len(some) < MAX_ROWS:
+            some += fair.cut(by_severity[severity], MAX_ROWS - len(some))
+    lines = "".join(f"<li>{shown(row)}</li>" for row in some)
+    more = len(rows) - len(some)
     return f"<h2>{title}</h2><ul>{lines}</ul>" + (_dim(f"and {more:,} more") if more > 0 else "")
 
 

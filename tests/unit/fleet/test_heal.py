@@ -242,6 +242,16 @@ def test_deal_is_equal_between_roles_then_minions():
     assert fair.deal(41, wants) == {"db1": 10, "db2": 10, "pg1": 20, "web1": 1}
 
 
+@given(st.lists(st.sets(IDS, min_size=1, max_size=3), max_size=40), st.integers(0, 20))
+def test_spread_shows_as_many_as_fit_in_order_and_each_role(owners, limit):
+    shown = fair.spread(owners, limit)
+    assert shown == sorted(set(shown))
+    assert len(shown) == min(limit, len(owners))
+    roles = [{batches.role(minion) for minion in minions} for minions in owners]
+    if limit >= len(set().union(*roles)):
+        assert set().union(*roles) == set().union(*(roles[number] for number in shown))
+
+
 def test_limited_rows_show_every_database():
     rows = [wrong("db0", f"10.0.{n >> 8}.{n & 255}") for n in range(300)]
     rows += [wrong(f"db{number}") for number in range(1, 10)]

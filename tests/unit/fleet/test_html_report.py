@@ -61,6 +61,52 @@ def test_the_one_entry_that_is_still_wrong_is_always_in_the_matrix():
     assert order == sorted(order), "the result before the history"
 
 
+SECTIONS = ("By address", "Addresses and databases", "Wrong")
+
+
+def databases_in(page, title):
+    return set(re.findall(r"\b(?:db|pg)\d+\b", section(page, title)))
+
+
+@pytest.mark.parametrize(("title", "count"), zip(SECTIONS, (40, 40, 100), strict=True))
+def test_100_databases_with_50_wrong_addresses_each_have_their_share_of_each_section(title, count):
+    """No two of them have an address in common."""
+    rows = [wrong(f"db{n}", f"10.0.{n}.{m}") for n in range(100) for m in range(50)]
+    page = html_report.page(answer(rows), NOW)
+    assert len(databases_in(page, title)) == count
+    assert len(re.findall(r"10[.]0[.]\d+[.]\d+", section(page, title))) == count
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_database_with_300_wrong_addresses_hides_none_of_nine_others(title):
+    rows = [wrong("db1", f"10.0.{n >> 8}.{n & 255}") for n in range(300)]
+    rows += [wrong(f"db{n}", f"10.9.0.{n}") for n in range(2, 11)]
+    page = html_report.page(answer(rows), NOW)
+    assert databases_in(page, title) == {f"db{n}" for n in range(1, 11)}
+    assert {f"10.9.0.{n}" for n in range(2, 11)} <= set(section(page, title).split())
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_large_role_hides_no_small_one_and_no_address_of_all(title):
+    rows = [wrong(f"db{n}", f"10.0.{n}.{m}") for n in range(100) for m in range(50)]
+    rows += [wrong(f"db{n}", "10.8.0.1") for n in range(100)]
+    rows += [wrong(f"pg{n}", f"10.9.0.{n}") for n in range(3)]
+    page = html_report.page(answer(rows), NOW)
+    assert {"pg0", "pg1", "pg2"} <= databases_in(page, title)
+    if title == "By address":
+        assert section(page, title).index("10.8.0.1") < section(page, title).index("10.0.")
+
+
+def test_what_is_wrong_is_shown_before_what_was_healed():
+    rows = [wrong("db1", f"10.0.{n >> 8}.{n & 255}") for n in range(300)]
+    resisting = [wrong(f"db{n}", f"10.9.0.{n}") for n in range(2, 5)]
+    healed = [{**row, "old": row["mac"], "new": row["mac_true"]} for row in rows]
+    page = html_report.page(answer(rows + resisting, healed=healed), NOW)
+    for title in SECTIONS:
+        first = re.search(r"10[.]\d+[.]\d+[.]\d+", section(page, title))[0]
+        assert first == "10.9.0.2", title
+
+
 def test_address_on_two_devices_is_two_entries_and_the_worst_is_shown():
     rows = [wrong("db1", "10.0.1.9"), wrong("db1", "10.0.1.9", dev="eth1")]
     healed = [{**rows[1], "old": "02:00:00:00:00:0a", "new": "02:00:00:00:00:0b"}]
