@@ -192,7 +192,8 @@ def heal(
         kernel's own. An entry counts 58, the most it can take, until its database has answered;
         a host that answers takes 2. At least that many. Default: 10000.
     rate
-        Requests a second on one database. Default: 500.
+        Requests a second on one database, of all its jobs together; 0: as fast as is safe, each.
+        Default: 500.
     test
         True: return ``would_ask`` (rows) and ``would_waves`` (their number); send no ARP request.
         Default: False.

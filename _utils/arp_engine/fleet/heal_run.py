@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 from . import compare, summary
 from .audit import Audit, Options
+from .batches import Job
 from .compare import Row
 from .heal import Heal, run_s
 
 MAX_ADDRESSES = 500  # in one job
+LEAST_RATE = 0.01  # probes a second: arp.revalidate takes no lower one but 0
 
 
 def heal(audit: Audit, options: Options) -> Row:
@@ -74,10 +77,13 @@ def _run_waves(audit: Audit, account: Heal, options: Options) -> None:
 def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -> bool:
     """Have one wave asked about, then read its tables again; return whether any job was sent."""
     jobs = []
-    for (dev, ips), names in account.jobs(wave, MAX_ADDRESSES).items():
-        kwarg = {"ip": list(ips), "dev": dev, "rate": rate, "limit": 0, "rows": True}
+    due = account.jobs(wave, MAX_ADDRESSES)
+    rates = job_rates(due, rate)
+    for (dev, ips), names in due.items():
+        rate_each = rates[dev, ips]
+        kwarg = {"ip": list(ips), "dev": dev, "rate": rate_each, "limit": 0, "rows": True}
         account.begin(names, dev, ips)
-        worst_s = run_s(len(ips), rate)
+        worst_s = run_s(len(ips), rate_each)
         job = audit.returns.publish(names, "list", "arp.revalidate", kwarg, run_s=worst_s)
         jobs.append((names, dev, ips, job))
     asked_about = [(name, dev, ips, job) for names, dev, ips, job in jobs for name in names]
@@ -96,3 +102,15 @@ def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -
         usable = {name: told["ret"] for name, told in tables.items() if not summary.failure(told)}
         account.note_tables(compare.compare(usable, audit.known, audit.fabric_ports), usable)
     return bool(asked)
+
+
+def job_rates(jobs: Mapping[Job, Collection[str]], rate: float) -> dict[Job, float]:
+    """Return the rate of each job: all jobs of one database together have ``rate`` (0: no limit).
+
+    They run at the same time, and each of them keeps to its own rate alone.
+    """
+    jobs_of = Counter(name for names in jobs.values() for name in names)
+    return {
+        job: rate and max(LEAST_RATE, rate / max(jobs_of[name] for name in names))
+        for job, names in jobs.items()
+    }

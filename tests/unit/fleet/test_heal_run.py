@@ -1,0 +1,65 @@
+"""The jobs of one wave: how fast they may be together."""
+
+import pytest
+from arp_engine.fleet import heal as fleet_heal
+from arp_engine.fleet import heal_run
+from arp_engine.fleet.returns import Returns
+from simulated import BORN, HEAL, Master, audited, healed, interfaces, parsed, row
+from simulated import heal as run
+
+
+class Sent(Returns):
+    """Notes for how long a job may run."""
+
+    run_s = ()
+
+    def publish(self, *words, **more):
+        self.run_s += (more.get("run_s"),)
+        return super().publish(*words, **more)
+
+
+def table(*devs, count=1000):
+    return [row(f"10.0.{n >> 8}.{n & 255}", dev=dev) for dev in devs for n in range(count)]
+
+
+def fleet(tables):
+    ips = {each["ip"] for rows in tables.values() for each in rows}
+    hosts = {"w": interfaces(BORN, *ips), **{name: {} for name in tables}}
+    return Master(tables, hosts, dict.fromkeys(tables, healed))
+
+
+def asked(master):
+    return [(names, kwarg) for names, fun, kwarg in master.sent if fun == "arp.revalidate"]
+
+
+def test_jobs_of_one_database_have_the_rate_together():
+    """1,000 wrong entries on each of two devices: four jobs at the same time."""
+    master = fleet({"db1": table("eth0", "eth1")})
+    run(master, rate=500, budget=10**6)
+    assert [kwarg["rate"] for _, kwarg in asked(master)] == [125] * 4
+    assert {len(kwarg["ip"]) for _, kwarg in asked(master)} == {500}
+
+
+def test_job_may_run_as_long_as_its_own_rate_takes():
+    master = fleet({"db1": table("eth0", "eth1")})
+    options = parsed(**{**HEAL, "rate": 500, "budget": 10**6})
+    audit = audited(master, options)
+    audit.returns = Sent(master, 5, 3, master.clock)
+    heal_run.heal(audit, options)
+    assert audit.returns.run_s[:4] == (fleet_heal.run_s(500, 125),) * 4
+
+
+def test_job_shared_by_two_databases_is_slow_enough_for_both():
+    master = fleet({"db1": table("eth0", count=3), "db2": table("eth0", "eth1", count=3)})
+    run(master, rate=500, share=1)
+    assert [(names, kwarg["rate"]) for names, kwarg in asked(master)] == [
+        (["db1", "db2"], 250),
+        (["db2"], 250),
+    ]
+
+
+@pytest.mark.parametrize(("rate", "each"), [(0, 0), (0.01, 0.01), (0.1, 0.05)])
+def test_rate_of_each_job_is_one_that_a_database_takes(rate, each):
+    master = fleet({"db1": table("eth0", "eth1", count=3)})
+    run(master, rate=rate)
+    assert [kwarg["rate"] for _, kwarg in asked(master)] == [each] * 2
