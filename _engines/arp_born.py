@@ -131,6 +131,7 @@ class _StartListener:
         self.jobs, self.unsure = new_minions.SentJobs(), new_minions.UnsureJobs()
         self.databases, self.resolved_at = None, float("-inf")
         self.gauged, self.gauged_at = 0, float("-inf")
+        self.is_unmatched = False  # the last job was sent to nobody
         self.is_leader, self.leader_checked_at = True, float("-inf")
 
     def run(self):
@@ -194,9 +195,15 @@ class _StartListener:
             self._send(job)
 
     def _send(self, job):
-        """Send a job; where the master does not say that it was sent, keep it to be looked up."""
+        """Send a job; where the master does not say that it was sent, keep it to be looked up.
+
+        Where no database was sent it, its machines wait for one.
+        """
         jid = salt.utils.jid.gen_jid(__opts__)
         tgt, tgt_type = self._target()
+        if not tgt:
+            self._keep(job)
+            return
         kwarg = {"ip": job.addresses, "rate": self.options["rate"]}
         metadata = {run_history.METADATA: "arp_born"}  # the databases' arp_hygiene.healed says so
         try:
@@ -213,8 +220,34 @@ class _StartListener:
                 error,
             )
             return
+        if not sent.get("jid"):  # Salt sends no job, and gives it no id, if it means no minion
+            self._keep(job)
+            return
         self.unsure.sent()
-        self._note_sent(job, sent.get("jid", ""), sent.get("minions", ()))
+        self.is_unmatched = False
+        self._note_sent(job, sent["jid"], sent.get("minions", ()))
+
+    def _keep(self, job):
+        """Keep the machines of a job that no database was sent, and try again later and later.
+
+        A target is mistyped, or after a restart of the master no grains of databases are cached.
+        """
+        now = time.monotonic()
+        self.resolved_at = float("-inf")
+        self.queue.put_back(job, now)
+        wait_s = self.unsure.back_off()
+        self.queue.postpone(now + wait_s)
+        if not self.is_unmatched:
+            log.warning(
+                "arp_born: no database matches tgt=%r (%s): machines that have started wait "
+                "(%d); retrying in %g s, then later and later, up to %g s",
+                self.options["tgt"],
+                self.options["tgt_type"],
+                len(self.queue),
+                wait_s,
+                new_minions.MAX_RETRY_S,
+            )
+        self.is_unmatched = True
 
     def _note_sent(self, job, jid, minions):
         if _has_job_cache():

@@ -22,6 +22,7 @@ MAX_RUNNING = 8  # jobs that most databases still run: each is a process of thei
 ANSWER_TIMEOUT_S = 60.0
 READ_EVERY_S = 1.0  # the job cache, for one job
 RETRY_S, MAX_RETRY_S = 5.0, 300.0  # after a job that could not be sent; doubled each time
+MAX_DOUBLINGS = 16  # more than reach MAX_RETRY_S; 2**1024 is too large for a float
 
 Row = dict[str, Any]
 
@@ -154,6 +155,10 @@ class StartQueue:
             if machine not in self._pending:
                 self.add(machine, job.claimed[machine], now)
 
+    def postpone(self, until: float) -> None:
+        """Have no job before this time: all machines wait, those that start meanwhile too."""
+        self._due = max(until, self._due or until)
+
     def _drop_unaccepted(self, accepted: Collection[str]) -> None:
         for machine in [name for name in self._pending if name not in accepted]:
             del self._pending[machine]
@@ -202,9 +207,14 @@ class UnsureJobs:
 
     def add(self, jid: str, job: Job, now: float) -> float:
         """Keep a job whose sending failed; return in how many seconds it is looked up."""
-        wait_s = min(MAX_RETRY_S, RETRY_S * 2**self._failures)
-        self._failures += 1
+        wait_s = self.back_off()
         self._jobs.append((now + wait_s, jid, job))
+        return wait_s
+
+    def back_off(self) -> float:
+        """Return how long to wait after one more job that was not sent."""
+        wait_s = min(MAX_RETRY_S, RETRY_S * 2 ** min(self._failures, MAX_DOUBLINGS))
+        self._failures += 1
         return wait_s
 
     def sent(self) -> None:

@@ -16,6 +16,7 @@ import salt.key
 import salt.loader
 import salt.output
 import salt.template
+import salt.utils.minions
 from arp_engine.fleet import compare, heal
 from arp_engine.packets.probe_schedule import MAX_FRAMES_PER_ENTRY
 from salt.exceptions import SaltReqTimeoutError
@@ -169,6 +170,54 @@ def test_job_of_a_busy_master_is_looked_up_before_it_is_sent_again(
         listener._send(again)
     assert len(listener.client.jobs) == jobs
     assert events == ([("asked", ["w"])] if sends else [])
+
+
+class Unmatched:
+    """A master that sends no job to nobody, and says so by an empty answer."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def run_job(self, tgt, *_words, jid, **_more):
+        self.jobs.append(tgt)
+        return {"jid": jid, "minions": tgt} if tgt == ["db1"] else {}
+
+
+@pytest.mark.parametrize("matches", [[], ["deleted"]], ids=["nobody", "key deleted meanwhile"])
+def test_starts_wait_for_a_database_that_matches(
+    master_opts, runners, monkeypatch, caplog, matches
+):
+    """A master's caches are cold after a restart: then its target matches nobody."""
+    engines = salt.loader.engines(master_opts, {}, runners, salt.loader.utils(master_opts))
+    loaded = engines["arp_born.start"].__globals__
+    monkeypatch.setattr(
+        salt.utils.minions.CkMinions, "check_minions", lambda *_: {"minions": matches}
+    )
+    listener = loaded["_StartListener"].__new__(loaded["_StartListener"])
+    listener.options = {"rate": 500, "tgt": "G@role:db", "tgt_type": "compound"}
+    listener.client, events = Unmatched(), []
+    listener.jobs, listener.unsure = (
+        loaded["new_minions"].SentJobs(),
+        loaded["new_minions"].UnsureJobs(),
+    )
+    listener.queue = loaded["new_minions"].StartQueue(0, 0, 500)
+    listener.databases, listener.resolved_at, listener.is_unmatched = None, float("-inf"), False
+    listener._fire = lambda what, data: events.append((what, data["machines"]))
+    job = loaded["new_minions"].Job(["w"], ["192.0.2.7"], {"w": ["192.0.2.7"]})
+    for wait_s in (5, 10):
+        before = time.monotonic()
+        listener._send(job)
+        assert listener.queue.wait_s(before) >= wait_s
+        job = listener.queue.take(time.monotonic() + wait_s, {"w"}, lambda _: [])
+        assert job.machines == ["w"], "not lost"
+    assert events == []
+    lines = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert len(lines) == 1, "said once"
+    assert lines[0].startswith("arp_born: no database matches tgt='G@role:db' (compound)")
+    matches[:] = ["db1"]
+    listener._send(job)
+    assert listener.client.jobs[-1] == ["db1"], "resolved again at once"
+    assert events == [("asked", ["w"])]
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "missing", "passwd"])

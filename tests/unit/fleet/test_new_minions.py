@@ -101,6 +101,18 @@ def test_newer_event_overrides_a_put_back_job():
     assert waiting.take(4, Everybody(), nothing).addresses == ["192.0.2.2"]
 
 
+def test_postponed_job_has_the_machines_that_started_meanwhile():
+    """No database matches: none of the machines is lost, and none is tried apart."""
+    waiting = newcomers()
+    waiting.on_start_event(*event("w1", "192.0.2.1"), now=0)
+    waiting.put_back(waiting.take(1, Everybody(), nothing), 1)
+    waiting.postpone(301)
+    waiting.on_start_event(*event("w2", "192.0.2.2"), now=2)
+    assert waiting.wait_s(2) == 299
+    assert waiting.take(300, Everybody(), nothing) is None
+    assert waiting.take(301, Everybody(), nothing).machines == ["w1", "w2"]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.integers(1, 200), st.floats(0, 0.5)), max_size=60),
     st.integers(1, 10),
@@ -304,3 +316,8 @@ def test_unsent_job_is_looked_up_later_and_later():
     assert len(unsure) == 12
     unsure.sent()
     assert unsure.add("9", job, now=0) == 5
+
+
+def test_back_off_ends_after_any_number_of_failures():
+    unsure = new_minions.UnsureJobs()
+    assert [unsure.back_off() for _ in range(2000)][-1] == new_minions.MAX_RETRY_S
