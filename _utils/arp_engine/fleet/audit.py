@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import datetime
 import random
-from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
-from . import acknowledge, bindings, compare, inventory, returns, summary
+from . import acknowledge, bindings, compare, fabric, inventory, returns, summary
 from .compare import Row
 from .inventory import HostInventory
 from .returns import Returns
@@ -19,7 +18,6 @@ from .returns import Returns
 CACHED_CANNOT_SEE = (
     "truth=cached does not see a MAC or an address that changed since the grains were cached."
 )
-FABRIC_QUESTIONS = 2  # addresses, on each device of a database
 PARTS = 16  # of a table that is too large for one return: up to some 200,000 entries
 MAX_TABLES = 50  # asked for at the same time: each may be a megabyte
 PROGRESS_EVERY = 100  # machines
@@ -259,7 +257,7 @@ class Audit:
             self._compare()
         self._believe_declared()
         for rows in compare.fabric_candidates(self.result, self._options["fabric"]):
-            ports = self._answering_for_all(rows)
+            ports = fabric.answering_for_all(self.returns, rows)
             self._believe([row for row in rows if compare.port(row) in ports])
         if self.fabric_ports:
             self._compare()
@@ -274,34 +272,6 @@ class Audit:
         """Take the MACs of entries that disagree for the network's own."""
         self._of_fabric += rows
         self.fabric_ports |= set(map(compare.port, rows))
-
-    def _answering_for_all(self, rows: list[Row]) -> set[compare.Port]:
-        """Have each database ask about two addresses of a device; return where the MAC answers.
-
-        A dead host would not answer. Each database decides for its own entries alone: one that
-        lies must not make the others' wrong entries right.
-        """
-        common = Counter((row["dev"], row["ip"]) for row in rows)
-        by_port: dict[compare.Port, list[Row]] = defaultdict(list)
-        for row in sorted(rows, key=lambda row: -common[row["dev"], row["ip"]]):
-            by_port[compare.port(row)].append(row)
-        asked: dict[tuple[str, str], list[str]] = defaultdict(list)  # device, address: databases
-        for several in by_port.values():
-            for row in several[:FABRIC_QUESTIONS]:
-                asked[row["dev"], row["ip"]].append(row["minion"])
-        jobs = {
-            (dev, ip): self.returns.publish(names, "list", "arp.diagnose", {"ip": ip, "dev": dev})
-            for (dev, ip), names in asked.items()
-        }
-        self.returns.gather(jobs.values())
-        return {
-            at
-            for at, several in by_port.items()
-            if all(
-                _is_right(jobs[row["dev"], row["ip"]].answers.get(row["minion"]), row["mac"])
-                for row in several[:FABRIC_QUESTIONS]
-            )
-        }
 
     def _compare(self) -> None:
         scope = bindings.Scope(self._options["networks"], self._options["exclude"])
@@ -320,7 +290,7 @@ class Audit:
             self.tables,
             self.silent,
             dict.fromkeys(self.returns.conflicts, summary.CONFLICT),
-            _fabric_rows(self._of_fabric),
+            fabric.rows_of(self._of_fabric),
             self._acknowledged,
             self._expired,
         )
@@ -350,27 +320,3 @@ def named(tgt: str | list[str], tgt_type: str) -> set[str]:
         return set()
     names = tgt.split(",") if isinstance(tgt, str) else tgt
     return {name for name in names if name}
-
-
-def _is_right(answer: Row | None, mac: str) -> bool:
-    """Tell whether arp.diagnose heard this MAC, and found the entry right."""
-    returned = None if summary.failure(answer) else answer["ret"]
-    if not isinstance(returned, dict) or returned.get("verdict") != "right":
-        return False
-    heard = returned.get("answers_ms")
-    return isinstance(heard, dict) and list(heard) == [mac]
-
-
-def _fabric_rows(rows: list[Row]) -> list[Row]:
-    by_mac: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_mac[row["mac"]].append(row)
-    return [
-        {
-            "mac": mac,
-            "machines": len({row["machine"] for row in several}),
-            "addresses": len({row["ip"] for row in several}),
-            "databases": len({row["minion"] for row in several}),
-        }
-        for mac, several in by_mac.items()
-    ]
