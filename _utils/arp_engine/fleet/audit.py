@@ -111,8 +111,7 @@ class Audit:
         """Refuse to call a fleet clean of which nothing was seen."""
         if not self.interrupted and not self._stopped:
             if not self.tables and not self.silent:
-                tgt, tgt_type = self._options["tgt"], self._options["tgt_type"]
-                raise ValueError(f"no minion matches {tgt!r} ({tgt_type})")
+                self._refuse_nobody(())
             if not self.hosts and not self._former:
                 why = "no machine answered, none has cached grains that are young enough"
                 if self._options["truth_file"] is not None:
@@ -125,9 +124,11 @@ class Audit:
         names = self.master.match(tgt, tgt_type)
         if names is None:  # each minion decides whether it is meant
             answers, meant = self.returns.ask(tgt, tgt_type, "arp.list")
+            self._refuse_nobody(meant)
             found = ((name, answers.get(name)) for name in meant)
         else:  # as a list: to match grains costs the master a millisecond a minion, each time
             names &= set(accepted)  # a minion can register names of its own (Salt's resources)
+            self._refuse_nobody(names)
             self._tables_due |= names
             window = min(self._options["batch"], MAX_TABLES)
             found = self.returns.ask_each(sorted(names), "arp.list", window)
@@ -148,6 +149,12 @@ class Audit:
             self.silent.update(self._why_silent(sorted(missing), "" if names else tgt, tgt_type))
             self._tables_due -= set(missing)
         self.master.progress(tables=len(self.tables), silent=len(self.silent))
+
+    def _refuse_nobody(self, meant: Collection[str]) -> None:
+        """Refuse a target that means no minion: before all machines are asked, and for nothing."""
+        tgt, tgt_type = self._options["tgt"], self._options["tgt_type"]
+        if not meant and not named(tgt, tgt_type):
+            raise ValueError(f"no minion matches {tgt!r} ({tgt_type})")
 
     def _read_in_parts(self, name: str) -> str:
         """Read a table that is larger than the master's max_event_size; return why it failed."""

@@ -96,6 +96,16 @@ def test_name_in_a_list_that_is_no_minion_is_silent():
     assert answer["retcode"] == 2 + 4
 
 
+@pytest.mark.parametrize("truth", ["live", "cached"])
+def test_mistyped_target_is_an_error_before_any_machine_is_asked(truth):
+    """And not hidden by a machine that is silent, which is an exit code of its own."""
+    master = Master({}, {"w": interfaces(BORN, IP), "silent": None})
+    master.grains = {"w": grains(BORN, IP, 60)}
+    with pytest.raises(ValueError, match=r"^no minion matches 'db\*' \(glob\)$"):
+        audit(master, truth=truth)
+    assert master.sent == []
+
+
 class Registering(Master):
     """A hostile minion has registered names that match the databases' target."""
 
