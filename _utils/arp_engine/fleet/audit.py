@@ -273,7 +273,7 @@ class Audit:
         """Take the MACs that the operator declared for the network's own, wherever they are."""
         rows = [*self.result.wrong, *self.result.unproven]
         declared = self._options["fabric"]
-        self._believe([row for row in rows if row["mac"] in declared and row["truth"]])
+        self._believe([row for row in rows if row["mac"] in declared and row["mac_true"]])
 
     def _believe(self, rows: list[Row]) -> None:
         """Take the MACs of entries that disagree for the network's own."""

@@ -71,12 +71,18 @@ class Bindings:
         """Return the machines that have an address on a device without ARP."""
         return [self.hosts[name] for name in self._unbound.get(ip, ())]
 
+    def former(self, ip: str, mac: str) -> Binding | None:
+        """Return the machine whose key is no longer accepted and whose MAC and address this was.
+
+        By its cached grains: these are memory, and nobody can be asked. Where the MAC lives under
+        another id it is None.
+        """
+        if mac in self._live_macs:
+            return None
+        return next((each for each in self._former.get(ip, ()) if each.mac == mac), None)
+
     def why_gone(self, ip: str, mac: str) -> str:
         """Return how it is known that no machine has an address any more, or ""."""
-        for binding in self._former.get(ip, ()):
-            is_alive = mac in self._live_macs  # under another id
-            if binding.mac == mac and not is_alive:
-                return f"belonged to {binding.machine}, whose key is no longer accepted"
         if (
             not self.unheard
             and ip not in self._unbound

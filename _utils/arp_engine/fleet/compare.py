@@ -2,12 +2,12 @@
 
 wrong     a machine has the address, and none of its cards that may answer has the cached MAC
 twice     two machines, with two MACs, have the address; by cached grains alone it is unproven
-gone      no machine has it any more, and that is known: the entry has the MAC of a machine whose
-          key is no longer accepted, and which had the address; or it lies in a network that the
-          operator declared to be all the fleet's, every machine answered, and the MAC is none's
+gone      no machine has it any more, and that is known: it lies in a network that the operator
+          declared to be all the fleet's, every machine answered, and the MAC is none's
 unproven  the entry disagrees with what nobody confirmed: with cached grains of a machine that did
           not answer; with the machine that has the MAC and does not list the address (MetalLB, a
-          VPN pool, or an address that moved); with an address on a device without ARP
+          VPN pool, or an address that moved); with an address on a device without ARP. Or it has
+          MAC and address that a machine whose key is no longer accepted had by its cached grains
 fabric    the MAC stands for many machines: the network itself answers for every address
 
 Any other address that no machine has is a stranger's (a router, a machine without Salt): counted,
@@ -251,12 +251,16 @@ def _note_unclaimed(
 ) -> None:
     """Note an entry of an address that no machine has on a card."""
     entry = _entry(minion, ip, mac, str(row.get("owner", "")), row)
-    gone = known.why_gone(ip, mac)
+    gone, former = known.why_gone(ip, mac), known.former(ip, mac)
     machine, unproven = known.why_unproven(ip, mac)
+    truth = {"mac_true": "", "machine": machine, "truth": "", "truth_age_s": None}
     if gone:
         result.gone.append({**entry, "why": gone})
+    elif former:
+        unproven = f"belonged to {former.machine}, whose key is no longer accepted: cached grains"
+        truth |= {"machine": former.machine, "truth": "cached", "truth_age_s": former.host.age_s}
+        result.unproven.append({**entry, **truth, "why": unproven})
     elif unproven:
-        truth = {"mac_true": "", "machine": machine, "truth": "", "truth_age_s": None}
         result.unproven.append({**entry, **truth, "why": unproven})
     else:
         result.counts["strangers"] += 1

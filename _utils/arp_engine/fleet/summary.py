@@ -51,7 +51,7 @@ def unconfirmed(result: Comparison, known: Bindings) -> set[str]:
     """Return the machines that an entry disagrees with by their cached grains alone."""
     ips = [row["ip"] for row in result.unproven if row["truth"] == "cached"]
     ips += [row["ip"] for row in result.twice if row["held"] and row["truth"] == "cached"]
-    bindings = (binding for ip in ips for binding in known.by_ip[ip])
+    bindings = (binding for ip in ips for binding in known.by_ip.get(ip, ()))
     return {binding.machine for binding in bindings if not binding.host.live}
 
 

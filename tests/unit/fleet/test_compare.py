@@ -186,23 +186,28 @@ def test_address_without_machine_is_a_stranger():
     assert (found(verdict), verdict.counts["strangers"]) == (NOTHING, 1)
 
 
-@pytest.mark.parametrize(
-    ("facts", "accepted", "former", "scope", "why"),
-    [
-        (
-            {},
-            set(),
-            {"w": remembered(DEAD, IP)},
-            {},
-            "belonged to w, whose key is no longer",
-        ),
-        ({"w": asked(BORN, IP6)}, None, {}, {"networks": "192.0.2.0/24"}, "every machine answered"),
-    ],
-    ids=["key deleted", "closed network"],
-)
-def test_gone_has_a_reason(facts, accepted, former, scope, why):
-    verdict = compared([row()], facts, accepted, former, **scope)
-    assert why in verdict.gone[0]["why"]
+def test_gone_has_a_reason():
+    verdict = compared([row()], {"w": asked(BORN, IP6)}, networks="192.0.2.0/24")
+    assert "every machine answered" in verdict.gone[0]["why"]
+
+
+def test_cached_grains_of_a_machine_whose_key_was_deleted_make_no_address_gone():
+    """Even of 29 days ago: they are memory, and nobody can be asked."""
+    former = {"w": remembered(DEAD, IP, age_s=29 * 86400)}
+    verdict = compared([row(), row(IP, OTHER)], {"x": asked(BORN, IP6)}, former=former)
+    assert (found(verdict), verdict.counts["strangers"]) == (NOTHING, 1)
+    [unproven] = verdict.unproven
+    assert (unproven["machine"], unproven["mac_true"]) == ("w", "")
+    assert (unproven["truth"], unproven["truth_age_s"]) == ("cached", 29 * 86400)
+    assert unproven["why"] == "belonged to w, whose key is no longer accepted: cached grains"
+
+
+def test_former_address_in_a_closed_network_is_gone_where_every_machine_answered():
+    former = {"w": remembered(DEAD, IP)}
+    verdict = compared([row()], {"x": asked(BORN, IP6)}, former=former, networks="192.0.2.0/24")
+    assert [each["why"] for each in verdict.gone] == [
+        "the network is all the fleet's, every machine answered, and none has it"
+    ]
 
 
 @pytest.mark.parametrize(

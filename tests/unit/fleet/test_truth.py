@@ -27,6 +27,17 @@ def test_grains_older_than_memory_days_contradict_nobody(age_days, unproven):
     assert "w" in {each["minion"] for each in answer["silent"]}
 
 
+@pytest.mark.parametrize("truth", ["live", "cached"])
+def test_entry_of_a_machine_whose_key_was_deleted_is_unproven(truth):
+    master = Master({"db1": [row()]}, {"db1": interfaces(BORN, "192.0.2.1")})
+    master.grains = {"former": grains(DEAD, IP, 60), "db1": grains(BORN, "192.0.2.1", 60)}
+    answer = audit(master, truth=truth)
+    assert (answer["gone"], answer["retcode"]) == ([], 8)
+    assert [each["machine"] for each in answer["unproven"]] == ["former"]
+    declared = audit(master, truth=truth, fabric=DEAD)
+    assert declared["fabric"] == [], "no machine has the address"
+
+
 def test_cached_truth_asks_the_machines_that_an_entry_disagrees_with():
     master = Master(
         {"db1": [row()]}, {"w": interfaces(BORN, IP), "idle": interfaces(DEAD, "192.0.2.7")}
