@@ -38,7 +38,7 @@ class HostInventory(NamedTuple):
 
     @property
     def live(self) -> bool:
-        """Tell whether this is more than the master's memory."""
+        """Tell whether this is more than the master's memory: an answer, or the truth file."""
         return self.source != "cached"
 
     def is_flux(self, ip: str, mac: str) -> bool:

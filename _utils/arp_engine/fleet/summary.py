@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -90,12 +91,14 @@ def answer(found: Findings) -> dict[str, Any]:
     """Return the answer of an audit, whole."""
     result, hosts = found.result, found.known.hosts
     held = held_twice(result.twice)
+    sources = Counter(host.source for host in hosts.values())
     counts = {
         **result.counts,
         "acknowledged": sum(1 for row in found.acknowledged if row["minion"]),
         "databases": len(found.tables),
         "machines": len(hosts),
-        "machines_asked": sum(1 for host in hosts.values() if host.live),
+        "machines_asked": sources["live"],
+        "machines_file": sources["file"],
     }
     return {
         **with_totals(lists(found)),
@@ -137,14 +140,16 @@ def rests_on_memory(result: Comparison) -> bool:
 
 def _summary(found: Findings, counts: Mapping[str, int], held: int) -> list[str]:
     result = found.result
-    cached = counts["machines"] - counts["machines_asked"]
+    from_file = counts["machines_file"]
+    cached = counts["machines"] - counts["machines_asked"] - from_file
+    more = f", {from_file} from the truth file" if from_file else ""
     lines = [
         f"{number(counts['entries'], 'entry', 'entries')} of "
         f"{number(counts['databases'], 'database')}: {len(result.wrong)} wrong, "
         f"{len(result.gone)} of machines that are gone, {len(result.unproven)} unproven, "
         f"{number(held, 'cached address', 'cached addresses')} claimed twice.",
         f"Compared with {number(counts['machines'], 'machine')}: {counts['machines_asked']} "
-        f"answered, {cached} from cached grains.",
+        f"answered, {cached} from cached grains{more}.",
     ]
     if is_blind(counts):
         lines.append("No entry is of an address that a machine has: nothing could be compared.")

@@ -71,6 +71,10 @@ def test_truth_from_a_file_asks_no_machine():
     assert [(each["machine"], each["truth"]) for each in answer["wrong"]] == [("w", "file")]
     assert (answer["silent"], answer["retcode"]) == ([], 2)
     assert [each[1] for each in master.sent] == ["arp.list"]
+    counts = answer["counts"]
+    assert (counts["machines"], counts["machines_asked"], counts["machines_file"]) == (1, 0, 1)
+    told = "Compared with 1 machine: 0 answered, 0 from cached grains, 1 from the truth file."
+    assert answer["summary"][1] == told
 
 
 def test_old_rows_of_the_truth_file_contradict_nobody():
