@@ -140,7 +140,8 @@ def audit(
 
     The exit code is a sum: 2 wrong entries (also gone ones, and cached addresses that two machines
     claim), 4 not every minion answered, 8 an entry agrees or disagrees with cached grains alone. 0:
-    clean, and proven. 1: an error. 130: interrupted, with what is known until then.
+    none of these; ``unproven`` may still list entries of which nobody said what is right. 1: an
+    error. 130: interrupted, with what is known until then.
     """
     return _run("audit", locals(), _audit)
 

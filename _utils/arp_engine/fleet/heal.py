@@ -41,6 +41,9 @@ class Heal:
         for row in self.rows:
             self._waiting.setdefault(row["minion"], []).append(row)
         self._never_touched = [row for row in [*result.wrong, *result.gone] if row["owner"]]
+        self._has_owned_unproven = any(
+            row["owner"] and row["truth"] == "cached" for row in result.unproven
+        )
         self._budget_left = budget
         self._allowed: dict[str, int] = {}  # by minion: requests in this round
         self.requests = self.asked = self.waves_done = 0
@@ -173,8 +176,11 @@ class Heal:
         return {"asked": self.asked, "requests": self.requests, "healed": healed}
 
     def rests_on_memory(self) -> bool:
-        """Tell whether an entry that disagrees with cached grains alone has no outcome."""
-        return any(
+        """Tell whether an entry that disagrees with cached grains alone has no outcome.
+
+        Among them those with an owner: they are never asked about.
+        """
+        return self._has_owned_unproven or any(
             row.get("truth") == "cached" and entry not in self._outcome
             for entry, row in self._entries.items()
         )

@@ -38,7 +38,8 @@ def page(answer: Mapping[str, Any], now: float) -> str:
     """Return the page. ``now``: the time of the answer, in seconds since 1970."""
     entries = entries_of(answer)
     marks = marks_of(entries)
-    kind = "bad" if answer.get("retcode") else "good"
+    kind = "unproven" if "unproven" in marks.values() else "good"  # green: all of it is proven
+    kind = "bad" if answer.get("retcode") else kind
     databases = answer.get("counts", {}).get("databases", 0)
     listed = functools.partial(_list, entries)
     parts = [

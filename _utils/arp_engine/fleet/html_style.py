@@ -13,7 +13,7 @@ h1 { font-size: 1.3rem; margin: 0 0 .2rem; } h2 { font-size: 1.05rem; margin: 1.
 p { margin: .2rem 0; } .dim { color: var(--dim); font-size: .85rem; }
 .verdict { font-size: 1.15rem; font-weight: bold; margin: .6rem 0 .3rem; padding: .4rem .7rem;
   border-left: .4rem solid currentColor; background: var(--box); }
-.bad { color: var(--bad); } .good { color: var(--good); }
+.bad { color: var(--bad); } .good { color: var(--good); } p.unproven { color: var(--gone); }
 pre { background: var(--box); padding: .5rem .7rem; overflow-x: auto; user-select: all; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .4rem; }
 .scroll:focus-visible, pre:focus-visible { outline: 3px solid var(--good); }

@@ -245,6 +245,15 @@ def test_address_claimed_twice_is_the_exit_code_of_a_heal_too():
     assert (done["asked"], done["retcode"]) == (0, 2)
 
 
+def test_owned_entry_against_cached_grains_is_the_same_exit_code_of_audit_and_heal():
+    """It is never touched, so no question settles it."""
+    master = Master({"db1": [row(owner="PERMANENT")]}, {"w": None, "db1": {}})
+    master.grains = {"w": grains(BORN, IP, 60)}
+    assert audit(master)["retcode"] == 4 + 8
+    done = heal(master)
+    assert (done["asked"], done["retcode"]) == (0, 4 + 8)
+
+
 def test_heal_in_test_mode_has_the_keys_of_a_heal_and_rows_that_limit_cuts():
     ips = [f"192.0.2.{n}" for n in range(1, 11)]
     master = Master({"db1": [row(ip) for ip in ips]}, {"w": interfaces(BORN, *ips), "db1": {}})

@@ -183,6 +183,20 @@ def test_verdict_is_the_first_line(given, line):
     assert re.search(r'class="verdict [a-z]+">([^<]*)<', page)[1] == line
 
 
+@pytest.mark.parametrize(
+    ("outcome", "colour"),
+    [({}, "unproven"), ({"right_meanwhile": True}, "good"), ({"retcode": 8}, "bad")],
+    ids=["audit", "settled by a heal", "cached grains"],
+)
+def test_page_is_green_only_while_nothing_is_unproven(outcome, colour):
+    row = {**wrong("db1", "10.0.1.9", truth=""), "why": "w has this MAC"}
+    given = {"retcode": 0, "unproven": [row], **outcome}
+    if "right_meanwhile" in given:
+        given["right_meanwhile"] = [row]
+    page = html_report.page(given, NOW)
+    assert re.search(r'class="verdict ([a-z]+)">', page)[1] == colour
+
+
 def test_next_command_can_be_copied():
     page = html_report.page(answer([wrong("db1", "10.0.1.9")], command="salt-run arp.heal"), NOW)
     assert "salt-run arp.heal</pre>" in page
@@ -207,7 +221,7 @@ def contrast(one, other):
 def test_text_has_the_contrast_of_wcag_aa(scheme):
     blocks = re.findall(r":root \{(.*?)\}", html_style.STYLE, re.DOTALL)
     colours = dict(re.findall(r"--(\w+): #(\w+)", blocks[scheme]))
-    on_page = itertools.product(("fg", "dim", "bad", "good"), ("bg", "box"))
+    on_page = itertools.product(("fg", "dim", "bad", "good", "gone"), ("bg", "box"))
     marks = itertools.product(("mark",), ("bad", "good", "gone", "up"))
     for text, ground in [*on_page, *marks]:
         assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
