@@ -26,6 +26,7 @@ import salt.runner
 import salt.utils.event
 import salt.utils.jid
 import salt.utils.minions
+import salt.version
 from salt.exceptions import SaltException
 
 try:
@@ -39,12 +40,13 @@ except ImportError:
         ) from None
 
 reload_if_changed()
-from arp_engine.fleet import arguments, grains_cache, new_minions
+from arp_engine.fleet import arguments, grains_cache, new_minions, targets
 from arp_engine.reporting import run_history
 from arp_engine.table import parse
 
 log = logging.getLogger(__name__)
 
+IS_3008 = salt.version.__version_info__[0] >= 3008  # grains are in a bank of their own
 LEADER_CHECK_S = 10.0  # between two calls of reactor.is_leader
 TARGET_S = 60.0  # for how long a target is resolved
 MAX_EVENTS = 1000  # read at a time
@@ -130,6 +132,7 @@ class _StartListener:
         self.cache = salt.cache.factory(__opts__)
         self.jobs, self.unsure = new_minions.SentJobs(), new_minions.UnsureJobs()
         self.databases, self.resolved_at = None, float("-inf")
+        self.undecided = set()  # minions that the target may mean
         self.gauged, self.gauged_at = 0, float("-inf")
         self.is_unmatched = False  # the last job was sent to nobody
         self.is_leader, self.leader_checked_at = True, float("-inf")
@@ -273,9 +276,27 @@ class _StartListener:
         now = time.monotonic()
         if now > self.resolved_at + TARGET_S:
             self.resolved_at = now
-            matcher = salt.utils.minions.CkMinions(__opts__)
-            self.databases = sorted(matcher.check_minions(tgt, tgt_type)["minions"])
+            self.databases = self._resolved(tgt, tgt_type)
         return self.databases, "list"
+
+    def _resolved(self, tgt, tgt_type):
+        """Return the databases; a line names the minions of which that is not known, once."""
+        matcher = salt.utils.minions.CkMinions(__opts__)
+        meant, undecided = targets.resolve(
+            tgt,
+            tgt_type,
+            lambda *target: matcher.check_minions(*target)["minions"],
+            self._without_grains,
+            lambda name: salt.utils.minions.nodegroup_comp(name, __opts__["nodegroups"]),
+        )
+        if undecided - self.undecided:
+            log.warning("arp_born: not asked: %s: %s", _join(sorted(undecided)), targets.UNDECIDED)
+        self.undecided = undecided
+        return sorted(meant)
+
+    def _without_grains(self):
+        accepted = salt.key.get_key(__opts__).list_keys()["minions"]
+        return grains_cache.without_grains(self.cache, accepted, IS_3008)
 
     def _gauge(self, now):
         """Tell how many machines wait, while any does, and once that none does any more."""

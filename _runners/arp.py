@@ -20,6 +20,7 @@ import salt.client
 import salt.key
 import salt.utils.minions
 import salt.utils.yaml
+import salt.version
 from salt.exceptions import SaltException
 
 try:
@@ -33,7 +34,15 @@ except ImportError:
         ) from None
 
 reload_if_changed()
-from arp_engine.fleet import arguments, directory, grains_cache, heal_run, settings, summary
+from arp_engine.fleet import (
+    arguments,
+    directory,
+    grains_cache,
+    heal_run,
+    settings,
+    summary,
+    targets,
+)
 from arp_engine.fleet import status as fleet_status
 from arp_engine.fleet.audit import Audit
 from arp_engine.fleet.returns import Returns
@@ -45,6 +54,7 @@ __virtualname__ = "arp"
 
 ERROR = 1  # exit code
 MAX_EVENTS = 10_000  # read at a time
+IS_3008 = salt.version.__version_info__[0] >= 3008  # grains are in a bank of their own
 SIGNALS = {signal.SIGINT, signal.SIGTERM}  # with which a person ends a run
 
 
@@ -306,6 +316,7 @@ class _Master:
             )
         self.client = client
         self.cache = salt.cache.factory(__opts__)
+        self._resolved = {}  # each takes a millisecond a minion
         self._blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def pause(self, seconds):
@@ -324,10 +335,31 @@ class _Master:
         return set(salt.key.get_key(__opts__).list_keys()["minions"])
 
     def match(self, tgt, tgt_type):
-        if not __opts__["minion_data_cache"] and tgt_type not in ("glob", "list", "pcre"):
-            return None  # without cached grains every minion would match
-        matcher = salt.utils.minions.CkMinions(__opts__)
-        return set(matcher.check_minions(tgt, tgt_type)["minions"])
+        if self._is_left_to_minions(tgt_type):
+            return None
+        return set(self._resolve(tgt, tgt_type).meant)
+
+    def undecided(self, tgt, tgt_type):
+        if self._is_left_to_minions(tgt_type):
+            return set()
+        return set(self._resolve(tgt, tgt_type).undecided)
+
+    def _is_left_to_minions(self, tgt_type):
+        """Tell whether there are no cached grains: then every minion would match."""
+        return not __opts__["minion_data_cache"] and tgt_type not in ("glob", "list", "pcre")
+
+    def _resolve(self, tgt, tgt_type):
+        key = str(tgt), tgt_type
+        if key not in self._resolved:
+            matcher = salt.utils.minions.CkMinions(__opts__)
+            self._resolved[key] = targets.resolve(
+                tgt,
+                tgt_type,
+                lambda *target: matcher.check_minions(*target)["minions"],
+                lambda: grains_cache.without_grains(self.cache, self.accepted(), IS_3008),
+                lambda name: salt.utils.minions.nodegroup_comp(name, __opts__["nodegroups"]),
+            )
+        return self._resolved[key]
 
     def cached_minions(self):
         return grains_cache.minion_ids(self.cache)

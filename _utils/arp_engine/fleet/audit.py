@@ -10,7 +10,7 @@ import random
 from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
-from . import acknowledge, bindings, compare, fabric, inventory, returns, summary
+from . import acknowledge, bindings, compare, fabric, inventory, returns, summary, targets
 from .compare import Row
 from .inventory import HostInventory
 from .returns import Returns
@@ -39,6 +39,9 @@ class Master(returns.Master, Protocol):
 
     def match(self, tgt: str | list[str], tgt_type: str) -> set[str] | None:
         """Return the minions that a target means; None if only the minions can tell."""
+
+    def undecided(self, tgt: str | list[str], tgt_type: str) -> set[str]:
+        """Return the accepted minions of which it is not known whether a target means them."""
 
     def cached_minions(self) -> set[str]:
         """Return the minions that grains are cached of."""
@@ -71,11 +74,7 @@ class Audit:
         for key in ("tgt", "machines"):
             unknown = named(options[key], options[f"{key}_type"]) - accepted
             self.silent.update(dict.fromkeys(unknown, "no minion of this name is accepted here"))
-        machines = master.match(options["machines"], options["machines_type"])
-        self._machines = accepted if machines is None else accepted & machines
-        if not self._machines and options["truth_file"] is None:
-            which, kind = options["machines"], options["machines_type"]
-            raise ValueError(f"no minion matches machines={which!r} ({kind})")
+        self._choose_machines(accepted)
         if options["truth"] == "live":
             self._hosts_due |= self._machines
         try:
@@ -100,6 +99,21 @@ class Audit:
             self._believe_declared()
             self._compare()
 
+    def _choose_machines(self, accepted: set[str]) -> None:
+        """Resolve whose interfaces count; name the minions of which that is not known."""
+        which, kind = self._options["machines"], self._options["machines_type"]
+        self._machines: set[str] = set()
+        self._undecided: set[str] = set()  # they may have any address
+        if self._options["truth_file"] is not None:
+            return
+        machines = self.master.match(which, kind)
+        self._machines = accepted if machines is None else accepted & machines
+        self._undecided = self.master.undecided(which, kind)
+        if not self._machines:
+            what = f"machines={which!r} ({kind})"
+            raise ValueError(targets.refusal(what, self._undecided))
+        self.silent.update(dict.fromkeys(self._undecided, targets.UNDECIDED))
+
     def _note_due(self, why: str) -> None:
         """Note the minions that have not answered when the run ended early."""
         for due, fun in ((self._tables_due, "arp.list"), (self._hosts_due, "network.interfaces")):
@@ -122,6 +136,8 @@ class Audit:
         """Read the rows of each database; note why some gave none."""
         tgt, tgt_type = self._options["tgt"], self._options["tgt_type"]
         names = self.master.match(tgt, tgt_type)
+        undecided = self.master.undecided(tgt, tgt_type)
+        self.silent.update(dict.fromkeys(undecided, targets.UNDECIDED))
         if names is None:  # each minion decides whether it is meant
             answers, meant = self.returns.ask(tgt, tgt_type, "arp.list")
             self._refuse_nobody(meant)
@@ -154,7 +170,8 @@ class Audit:
         """Refuse a target that means no minion: before all machines are asked, and for nothing."""
         tgt, tgt_type = self._options["tgt"], self._options["tgt_type"]
         if not meant and not named(tgt, tgt_type):
-            raise ValueError(f"no minion matches {tgt!r} ({tgt_type})")
+            undecided = self.master.undecided(tgt, tgt_type)
+            raise ValueError(targets.refusal(f"{tgt!r} ({tgt_type})", undecided))
 
     def _read_in_parts(self, name: str) -> str:
         """Read a table that is larger than the master's max_event_size; return why it failed."""
@@ -282,7 +299,8 @@ class Audit:
 
     def _compare(self) -> None:
         scope = bindings.Scope(self._options["networks"], self._options["exclude"])
-        self.known = bindings.Bindings(self.hosts, self._machines, self._former, scope)
+        machines = self._machines | self._undecided
+        self.known = bindings.Bindings(self.hosts, machines, self._former, scope)
         found = compare.compare(self.tables, self.known, self.fabric_ports)
         self.result, self._acknowledged, self._expired = acknowledge.take_out(
             found, self._options["acknowledged"], datetime.date.today()

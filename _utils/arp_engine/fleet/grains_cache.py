@@ -5,6 +5,7 @@ Salt 3008 has a bank of grains; before, each minion has a bank of its own. Stand
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from . import inventory
@@ -14,6 +15,16 @@ from .inventory import HostInventory
 def minion_ids(cache: Any) -> set[str]:
     """Return the minions that the cache has grains of."""
     return set(cache.list("grains") or ()) | set(cache.list("minions") or ())
+
+
+def without_grains(cache: Any, names: Collection[str], is_3008: bool) -> set[str]:
+    """Return the minions of which Salt has no grains to resolve a target with.
+
+    Each version looks into its own bank alone; before 3008 that one may hold a mine and no grains.
+    """
+    if is_3008:
+        return set(names) - set(cache.list("grains") or ())
+    return {name for name in names if not cache.contains(f"minions/{name}", "data")}
 
 
 def host(cache: Any, minion: str, now: float) -> tuple[HostInventory | None, str]:

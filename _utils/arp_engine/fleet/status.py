@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from .. import version
-from . import audit, summary
+from . import audit, summary, targets
 from .audit import Master, Options
 from .compare import Row
 from .returns import Returns
@@ -26,8 +26,9 @@ def run(master: Master, asked: Returns, options: Options) -> Row:
     if names is None:
         raise ValueError("tgt: without minion_data_cache, name minions by glob, list or pcre")
     names &= master.accepted()
+    undecided = master.undecided(tgt, tgt_type)
     if not names:
-        raise ValueError(f"no minion matches {tgt!r} ({tgt_type})")
+        raise ValueError(targets.refusal(f"{tgt!r} ({tgt_type})", undecided))
     statuses: dict[str, Row | None] = {}
     stats: dict[str, Row | None] = {}
     interrupted = False
@@ -37,7 +38,8 @@ def run(master: Master, asked: Returns, options: Options) -> Row:
         asked.listen_once_more()
     except master.interruptions:
         interrupted = True
-    everybody = names | audit.named(tgt, tgt_type)
+    statuses |= {name: {"why": targets.UNDECIDED} for name in undecided}
+    everybody = names | audit.named(tgt, tgt_type) | undecided
     return answer(everybody, statuses, stats, interrupted, asked.conflicts)
 
 

@@ -22,6 +22,7 @@ class Master:
             "test.ping": dict.fromkeys({*tables, *interfaces}, True),
         }
         self.grains = grains or {}
+        self.unknown = set()  # minions that every target may mean
         self.now, self.sent, self.reports = 0.0, [], []
         self._cache, self._bus = {}, []
 
@@ -35,6 +36,9 @@ class Master:
         if isinstance(tgt, list):
             return set(tgt)
         return set(self.answers["arp.list"] if tgt == "db*" else self.answers["test.ping"])
+
+    def undecided(self, _tgt, _tgt_type):
+        return self.unknown
 
     def cached_minions(self):
         return set(self.grains)
