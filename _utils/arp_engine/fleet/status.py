@@ -6,6 +6,7 @@ Knows no Salt. Standard library alone.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .. import version
@@ -14,6 +15,7 @@ from .audit import Master, Options
 from .compare import Row
 from .returns import Returns
 
+STATUS, STATS = "arp_hygiene.status", "arp.stats"  # what the databases are asked for
 FULL_SHARE = 0.8  # of gc_thresh3: from here on arp.stats warns, too
 MOST_NAMED = 5  # minions of one version
 _TEXT = 200  # characters of one cell
@@ -33,14 +35,14 @@ def run(master: Master, asked: Returns, options: Options) -> Row:
     stats: dict[str, Row | None] = {}
     interrupted = False
     try:
-        for fun, told in (("arp_hygiene.status", statuses), ("arp.stats", stats)):
+        for fun, told in ((STATUS, statuses), (STATS, stats)):
             told.update(asked.ask_each(sorted(names), fun, options["batch"]))
         asked.listen_once_more()
     except master.interruptions:
         interrupted = True
     statuses |= {name: {"why": targets.UNDECIDED} for name in undecided}
     everybody = names | audit.named(tgt, tgt_type) | undecided
-    return answer(everybody, statuses, stats, interrupted, asked.conflicts)
+    return answer(everybody, statuses, stats, interrupted, asked.conflicts, asked.asked)
 
 
 def rows(
@@ -75,18 +77,20 @@ def answer(
     stats: Mapping[str, Any],
     interrupted: bool = False,
     conflicts: Collection[str] = (),
+    asked: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> Row:
     """Return the answer of arp.status.
 
     interrupted
-        Not every minion was asked.
+        Not every minion was asked, or has answered.
     conflicts
         The minions with two different returns under their name.
+    asked
+        Function to the minions that were asked for it; for a run that was interrupted.
     """
     found, silent = rows(names, statuses, stats, interrupted)
     if interrupted:
-        unasked = names - (set(statuses) & set(stats))
-        silent |= dict.fromkeys(unasked, summary.NOT_ASKED)
+        silent |= _unheard(names, statuses, stats, asked)
     troubled = sum(1 for row in found if row["problem"])
     healed = sum(row["healed_7d"] for row in found)
     lines = [
@@ -113,6 +117,25 @@ def answer(
         "summary": lines,
         "retcode": code,
     }
+
+
+def _unheard(
+    names: set[str],
+    statuses: Mapping[str, Any],
+    stats: Mapping[str, Any],
+    asked: Mapping[str, Collection[str]],
+) -> dict[str, str]:
+    """Return minion to what it did not tell before the run was interrupted."""
+    unheard = {}
+    for name in names:
+        if name not in statuses:
+            is_asked = name in asked.get(STATUS, ())
+            unheard[name] = summary.NOT_ANSWERED if is_asked else summary.NOT_ASKED
+        elif name not in stats and not summary.failure(statuses[name]):
+            is_asked = name in asked.get(STATS, ())
+            why = summary.NOT_ANSWERED if is_asked else summary.NOT_ASKED
+            unheard[name] = f"{STATS}: {why}"
+    return unheard
 
 
 def _mixed(found: list[Row]) -> list[str]:

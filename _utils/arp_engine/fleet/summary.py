@@ -14,7 +14,8 @@ ERROR, WRONG, NOT_ALL_ANSWERED, UNPROVEN = 1, 2, 4, 8  # exit codes; their sum i
 
 INTERRUPTED = 130  # the exit code of a run that a person ended
 MAX_EXPIRED = 5  # acknowledgements that have expired and are named
-NOT_ASKED = "not asked: interrupted"  # why a minion is silent
+#: Why a minion is silent.
+NOT_ASKED, NOT_ANSWERED = "not asked: interrupted", "no answer yet: interrupted"
 #: Why a minion is in ``conflicts``.
 CONFLICT = "two different returns under its name: one of them was forged; the job cache's counts"
 WAS_INTERRUPTED = "Interrupted: not every minion was asked."

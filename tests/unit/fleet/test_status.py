@@ -1,5 +1,6 @@
 """One line for each database, the worst first."""
 
+import pytest
 from arp_engine import version
 from arp_engine.fleet import status
 from hypothesis import given
@@ -87,7 +88,49 @@ def test_status_interrupted_between_its_jobs_has_a_row_for_each_database():
         ("db1", "2026-11-24T07:30:02Z", ""),
         ("db2", "2026-11-24T07:30:02Z", ""),
     ]
-    assert [row["why"] for row in answer["silent"]] == ["not asked: interrupted"] * 2
+    assert [row["why"] for row in answer["silent"]] == ["arp.stats: not asked: interrupted"] * 2
+    assert answer["retcode"] == 130
+
+
+class InterruptedWait(Master):
+    """A person ends the run when db2 is asked, db1 has answered, and db3 was not asked."""
+
+    def __init__(self, fun):
+        super().__init__({}, {})
+        self.fun = fun
+
+    def events(self, wait_s):
+        if self.sent[-1][:2] == (["db2"], self.fun):
+            raise KeyboardInterrupt
+        return super().events(wait_s)
+
+
+@pytest.mark.parametrize(
+    ("fun", "rows", "silent"),
+    [
+        (
+            "arp_hygiene.status",
+            ["db1"],
+            {
+                "db1": "arp.stats: not asked: interrupted",
+                "db2": "no answer yet: interrupted",
+                "db3": "not asked: interrupted",
+            },
+        ),
+        (
+            "arp.stats",
+            ["db1", "db2", "db3"],
+            {
+                "db2": "arp.stats: no answer yet: interrupted",
+                "db3": "arp.stats: not asked: interrupted",
+            },
+        ),
+    ],
+)
+def test_interrupted_status_tells_who_was_asked_and_who_was_not(fun, rows, silent):
+    answer = run(InterruptedWait(fun), "db1", "db2", "db3", batch=1)
+    assert [row["minion"] for row in answer["status"]] == rows
+    assert {row["minion"]: row["why"] for row in answer["silent"]} == silent
     assert answer["retcode"] == 130
 
 
@@ -98,11 +141,11 @@ class Forging(Master):
         return [("0", "db1", []), *super().events(wait_s)]
 
 
-def run(master, *names):
+def run(master, *names, **options):
     master.answers["test.ping"] = dict.fromkeys(names, True)
     master.answers["arp_hygiene.status"] = dict.fromkeys(names, status_of()["ret"])
     master.answers["arp.stats"] = dict.fromkeys(names, stats_of()["ret"])
-    return status.run(master, returned_by(master), parsed(tgt=list(names)))
+    return status.run(master, returned_by(master), parsed(tgt=list(names), **options))
 
 
 def test_two_returns_under_one_name_cost_the_exit_code():
