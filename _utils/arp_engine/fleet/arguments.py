@@ -29,6 +29,7 @@ MATCHERS = (
 MAX_TARGET = 10_000  # characters
 MAX_IDS = 100_000
 MAX_NETWORKS = 1_000
+MAX_MACS = 1_000
 MAX_FILES = 1_000  # in the directory, before a page may have a new name
 LEAST_BUDGET = probe_schedule.MAX_FRAMES_PER_ENTRY  # less allows to ask about no entry
 _BY_PILLAR = re.compile(r"[IJ].?@", re.DOTALL)  # Salt allows a delimiter: I|@role|db
@@ -60,8 +61,11 @@ def sample(value: Any) -> float:
 
 
 def fabric(value: Any) -> list[str]:
-    """Return MACs with which the network itself answers."""
-    return [] if value is None else [mac.hex(":") for mac in parse.macs("fabric", value)]
+    """Return MACs with which the network itself answers, not too many: see networks."""
+    found = [] if value is None else [mac.hex(":") for mac in parse.macs("fabric", value)]
+    if len(found) > MAX_MACS:
+        raise ValueError(f"fabric: {len(found)} MAC addresses; at most {MAX_MACS}")
+    return found
 
 
 def truth(value: Any, settings: Settings) -> tuple[str, str]:

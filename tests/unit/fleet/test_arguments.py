@@ -93,6 +93,7 @@ def test_default_target_is_allowed():
         (lambda: arguments.target("tgt", "x" * 10_001), "more than 100000 ids, or 10000 char"),
         (lambda: arguments.target("tgt", ["x"] * 100_001), "more than 100000 ids"),
         (lambda: arguments.networks("exclude", ["10.0.0.1"] * 1001), "1001 networks; at most"),
+        (lambda: arguments.fabric(["02:00:00:00:00:0a"] * 1001), "1001 MAC addresses; at most"),
     ],
 )
 def test_arguments_have_a_bound(call, line):
