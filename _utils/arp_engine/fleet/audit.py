@@ -289,8 +289,10 @@ class Audit:
     def _believe_declared(self) -> None:
         """Take the MACs that the operator declared for the network's own, wherever they are."""
         rows = [*self.result.wrong, *self.result.unproven]
-        declared = self._options["fabric"]
+        declared = set(self._options["fabric"])
         self._believe([row for row in rows if row["mac"] in declared and row["mac_true"]])
+        nobodys = [row for row in self.result.gone if row["mac"] in declared]
+        self.fabric_ports |= set(map(compare.port, nobodys))
 
     def _believe(self, rows: list[Row]) -> None:
         """Take the MACs of entries that disagree for the network's own."""

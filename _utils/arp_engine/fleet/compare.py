@@ -243,13 +243,25 @@ def _compare_entry(
         entry = _entry(minion, ip, mac, owner, row)
         result.unproven.append({**entry, **_truth(bindings, gateways), **why})
     else:
-        _note_unclaimed(minion, row, ip, mac, known, result)
+        _note_unclaimed(minion, row, ip, mac, known, result, gateways)
 
 
 def _note_unclaimed(
-    minion: str, row: Row, ip: str, mac: str, known: Bindings, result: Comparison
+    minion: str,
+    row: Row,
+    ip: str,
+    mac: str,
+    known: Bindings,
+    result: Comparison,
+    gateways: Collection[str],
 ) -> None:
-    """Note an entry of an address that no machine has on a card."""
+    """Note an entry of an address that no machine has on a card.
+
+    A network that answers for every address answers for those that nobody has, too.
+    """
+    if mac in gateways and not known.unbound(ip):
+        result.counts["strangers"] += 1
+        return
     entry = _entry(minion, ip, mac, str(row.get("owner", "")), row)
     gone, former = known.why_gone(ip, mac), known.former(ip, mac)
     machine, unproven = known.why_unproven(ip, mac)

@@ -190,6 +190,24 @@ def test_lying_database_makes_no_other_databases_entries_right():
     assert answer["retcode"] == 2
 
 
+@pytest.mark.parametrize("how", ["recognised", "declared"])
+def test_network_that_answers_for_an_address_that_nobody_has_makes_it_not_gone(how):
+    """It answers for all of them; that the entry is there says nothing."""
+    master = proxied("right" if how == "recognised" else "nobody answers")
+    rows = [*master.answers["arp.list"]["db1"], row("192.0.2.200", GATEWAY)]
+    master.answers["arp.list"] = {"db1": [*rows, row("192.0.2.201", DEAD)], "db2": rows}
+    fabric = {"fabric": GATEWAY} if how == "declared" else {}
+    answer = audit(master, networks="192.0.2.0/24", **fabric)
+    assert [(each["minion"], each["ip"]) for each in answer["gone"]] == [("db1", "192.0.2.201")]
+    assert (answer["wrong"], answer["counts"]["strangers"]) == ([], 2)
+
+
+def test_declared_network_mac_of_an_address_that_nobody_has_is_not_gone():
+    master = Master({"db1": [row("192.0.2.200", GATEWAY)]}, {"w": interfaces(BORN, IP), "db1": {}})
+    answer = audit(master, networks="192.0.2.0/24", fabric=GATEWAY)
+    assert (answer["gone"], answer["fabric"], answer["counts"]["strangers"]) == ([], [], 1)
+
+
 def test_declared_network_mac_is_not_asked_about():
     master = proxied("nobody answers")
     assert audit(master, fabric=GATEWAY)["retcode"] == 0
