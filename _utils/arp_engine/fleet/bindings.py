@@ -51,6 +51,7 @@ class Bindings:
         for name, host in self.hosts.items():
             for ip, _ in host.unbound:
                 self._unbound[ip].append(name)
+        self._outdated = {ip for host in self.hosts.values() for ip in host.outdated}
         self._former = _by_ip(former or {})
         self._live_macs = {
             mac: name for name, host in self.hosts.items() if host.live for mac in host.macs
@@ -86,6 +87,7 @@ class Bindings:
         if (
             not self.unheard
             and ip not in self._unbound
+            and ip not in self._outdated
             and mac not in self._live_macs
             and inventory.is_inside(ip, self._scope.networks)
         ):

@@ -35,6 +35,7 @@ class HostInventory(NamedTuple):
     unbound: tuple[tuple[str, str], ...] = ()  # ip, dev: on devices without ARP
     #: MAC of a card that is up to the networks of its addresses; empty where that is unknown.
     networks: Mapping[str, list[Network]] = MappingProxyType({})
+    outdated: frozenset[str] = frozenset()  # addresses that the truth file has in old rows alone
 
     @property
     def live(self) -> bool:

@@ -29,11 +29,12 @@ def parse_truth(text: str, oldest_s: float) -> dict[str, HostInventory]:
     """Return inventories by machine; ValueError names a bad line, and nothing that is in it.
 
     Whoever may call arp.audit must not learn from a refusal what another file holds. Rows that are
-    older than ``oldest_s`` are left out; a machine with no other has their age and no address.
+    older than ``oldest_s`` give no address; a machine with no other has their age.
     """
     addresses: dict[str, list[tuple[str, str, str]]] = {}
     ages: dict[str, int | None] = {}
     too_old: dict[str, int] = {}
+    outdated: dict[str, set[str]] = {}
     for number, row in _rows(text):
         ip, mac = inventory.parse_address(row["address"]), inventory.parse_mac(row["mac"])
         machine, age = row["machine"], row.get("age_s") or ""
@@ -44,16 +45,17 @@ def parse_truth(text: str, oldest_s: float) -> dict[str, HostInventory]:
         age_s = int(age) if age else None
         if age_s is not None and age_s > oldest_s:
             too_old[machine] = age_s
+            outdated.setdefault(machine, set()).add(ip)
             continue
         addresses.setdefault(machine, []).append((ip, "", mac))
         oldest = ages.setdefault(machine, age_s)
         ages[machine] = None if None in (oldest, age_s) else max(oldest, age_s)
-    hosts = {
-        machine: HostInventory(found, frozenset(mac for *_, mac in found), "file", ages[machine])
-        for machine, found in addresses.items()
-    }
-    for machine in too_old.keys() - hosts.keys():
-        hosts[machine] = HostInventory([], frozenset(), "file", too_old[machine])
+    hosts = {}
+    for machine in addresses.keys() | too_old.keys():
+        found = addresses.get(machine, [])
+        macs, old = frozenset(mac for *_, mac in found), frozenset(outdated.get(machine, ()))
+        age_s = ages[machine] if found else too_old[machine]
+        hosts[machine] = HostInventory(found, macs, "file", age_s, outdated=old)
     return hosts
 
 

@@ -115,6 +115,22 @@ def test_old_row_of_a_machine_in_the_truth_file_hides_no_young_one():
     assert [each["minion"] for each in answer["silent"]] == ["old"]
 
 
+def test_old_row_of_another_mac_makes_its_address_not_gone():
+    """The truth file has the address: that it does not have it would be a lie."""
+    lines = [
+        "address,mac,machine,age_s",
+        f"192.0.2.7,{BORN},w,60",
+        f"{IP},{BORN},w,{MONTH_S + 1}",
+    ]
+    options = parsed(networks="192.0.2.0/24")
+    options |= {"truth": "file", "truth_file": truth_file.parse_truth("\n".join(lines), MONTH_S)}
+    answer = audited(Master({"db1": [row(), row("192.0.2.91")]}, {}), options).answer()
+    assert [(each["ip"], each["why"].split(", and ")[1]) for each in answer["gone"]] == [
+        ("192.0.2.91", "the truth file does not have it")
+    ]
+    assert (answer["wrong"], answer["counts"]["strangers"]) == ([], 1)
+
+
 def known(**item):
     return acknowledge.parse_all([{"why": "old load balancer", **item}])
 
