@@ -68,7 +68,8 @@ def start(**options):
     Watch until the minion ends.
 
     dev, ip, exclude, family
-        What is watched, as everywhere in ``arp``; default: everything.
+        What is watched, as everywhere in ``arp``; default: everything. ``dev`` of a card that is a
+        port, or only carries VLANs, means the devices that have the entries.
     rate
         Frames a second (ARP requests, neighbour solicitations), at most; default 1000.
     burst

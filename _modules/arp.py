@@ -146,9 +146,9 @@ def list_(
     ip (str or list, default all)
         Address, or network in CIDR notation.
     dev (str or list, default all)
-        Name or alternative name of a network device. Of a port of a bridge, bond or team, and of a
-        VRF, the entries of the devices that have them are listed (here and in
-        :py:func:`arp.stats`).
+        Name or alternative name of a network device. Of a port of a bridge, bond or team, of a
+        VRF, and of a device without addresses on which VLANs or macvlans have them, the entries of
+        the devices that have them are listed (here and in :py:func:`arp.stats`).
     state (str or list, default all)
         Neighbour state: INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, FAILED, NOARP, PERMANENT,
         NONE.
@@ -255,9 +255,9 @@ def flush(
     some deletions: ``failed`` (list of ``ip``, ``dev``, ``error``) and ``totals`` (the full length
     of that list), with exit code 1 under ``--retcode-passthrough``. Only where the deletions could
     not be recorded for :py:func:`arp_hygiene.healed`, or the named device or address has no entry
-    because another one has it (a bridge, a router): ``warnings`` (list of lines). An entry that
-    another process deleted meanwhile counts as success; one that the kernel has learned since the
-    call began is left alone.
+    because another one has it (a bridge, a VLAN, another card, a router): ``warnings`` (list of
+    lines). An entry that another process deleted meanwhile counts as success; one that the kernel
+    has learned since the call began is left alone.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
     everything (CAP_NET_ADMIN is required).
@@ -361,10 +361,10 @@ def revalidate(
     (reason to count: entries with an owner, and entries that cannot be probed: ``device is down``,
     ``no carrier``, ``no address to ask from``, ``silent, but TCP gets answers``: its host answers
     no ARP, and FAILED would end the connection); ``warnings`` (list of lines; where there is no
-    entry of an address that was named, its router). Only where there are any: ``still_wrong`` (list
-    of ``ip``, ``dev``, ``mac``, ``macs``: only these MACs answered, and the kernel keeps the cached
-    one; counted as undecided). Only where the kernel refused a part:
-    ``failed`` and the exit code of :py:func:`arp.flush`. Only after SIGTERM
+    entry of an address that was named, the device that has one, or its router). Only where there
+    are any: ``still_wrong`` (list of ``ip``, ``dev``, ``mac``, ``macs``: only these MACs answered,
+    and the kernel keeps the cached one; counted as undecided). Only where the kernel refused a
+    part: ``failed`` and the exit code of :py:func:`arp.flush`. Only after SIGTERM
     (``saltutil.term_job``) or Ctrl-C, with that exit code too: ``interrupted`` (True),
     ``no_outcome`` (int, entries not probed or not yet decided) and ``changed`` (list as ``healed``:
     those of them that have another MAC already); the rest is what it had done by then.
@@ -510,8 +510,8 @@ def diagnose(ip, dev=None, test=False):
     ip (str)
         One address.
     dev (str, default the device of the kernel's route)
-        Name of a network device; of a port of a bridge or bond, or of a VRF, the device with the
-        entries is taken. Required for a link-local IPv6 address.
+        Name of a network device; of a port of a bridge or bond, of a VRF, or of a device that only
+        carries VLANs, the device with the entries is taken. Required for a link-local IPv6 address.
     test (bool, default False)
         Only read; send no probe.
 

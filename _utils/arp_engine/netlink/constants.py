@@ -56,6 +56,9 @@ KINDS = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast"}
 # --- the same header: multicast groups of notifications
 RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR = 1, 3, 5, 9
 
+# --- the same header: how far an address reaches
+RT_SCOPE_LINK = 253
+
 # --- the same header: attributes of a route
 RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_MULTIPATH = 1, 2, 4, 5, 7, 9
 RTA_MARK, RTA_VIA, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT = 16, 18, 27, 28, 29
@@ -66,6 +69,7 @@ IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x01, 0x08, 0x10
 # --- include/uapi/linux/if_link.h: attributes of a device
 IFLA_ADDRESS, IFLA_BROADCAST, IFLA_IFNAME, IFLA_LINK, IFLA_MASTER, IFLA_AF_SPEC = 1, 2, 3, 5, 10, 26
 IFLA_EXT_MASK, IFLA_CARRIER_CHANGES, IFLA_ALT_IFNAME, IFLA_INET6_CONF = 29, 35, 53, 2
+IFLA_LINK_NETNSID = 37  # the other device is in another namespace: its index says nothing here
 IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND, IFLA_INET_CONF = 18, 1, 4, 1
 IFLA_INFO_DATA, IFLA_INFO_SLAVE_DATA = 2, 5
 # --- include/uapi/linux/capability.h

@@ -10,10 +10,10 @@ import functools
 from collections.abc import Collection, Sequence
 
 from ..netlink import codec, nf_tables
-from ..netlink.constants import IFF_LOOPBACK, IFF_NOARP, IFF_POINTOPOINT
+from ..netlink.constants import IFF_LOOPBACK, IFF_NOARP, IFF_POINTOPOINT, RT_SCOPE_LINK
 from ..table import selectors
 from . import interfaces
-from .interface_facts import RT_SCOPE_LINK, Address, Interface
+from .interface_facts import Address, Interface
 
 VRRP_MACS = b"\x00\x00\x5e\x00\x01", b"\x00\x00\x5e\x00\x02"  # RFC 9568, 7.3
 ARP_IGNORE_ALL = 8  # Documentation/networking/ip-sysctl.rst: no reply for any local address

@@ -18,13 +18,14 @@ from ..netlink.constants import (
     IFF_POINTOPOINT,
     IFF_RUNNING,
     IFF_UP,
+    RT_SCOPE_LINK,
     RTNLGRP_IPV4_IFADDR,
     RTNLGRP_IPV6_IFADDR,
     RTNLGRP_LINK,
 )
 from ..packets import frames, packet_socket
 from . import interface_facts
-from .interface_facts import RT_SCOPE_LINK, Address, Interface, is_link_local
+from .interface_facts import Address, Interface, is_link_local
 
 MAX_AGE_S = 0.25  # a device is read again after this, whatever the kernel has announced
 FRESH_S = 0.02  # ... and after this where silence is to be evidence

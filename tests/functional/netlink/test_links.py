@@ -61,3 +61,10 @@ def test_sentinel_says_whose_entries_it_cannot_verify(suppressing):
         assert links.answering_port(channel, bridge, mac) == ""
         watched = devices.WatchedDevices(parse_selectors(), channel).watched()
         assert watched == "every SYN, connection and notification"
+
+
+def test_device_that_is_gone_has_nothing_of_its_own(scene):
+    with rtnetlink.Channel() as channel:
+        assert links.has_own(channel, channel.ifindex("db0"))
+        assert not links.has_own(channel, 4711)
+        assert links.with_entries(channel, 4711) == {4711}

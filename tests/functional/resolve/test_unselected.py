@@ -1,5 +1,6 @@
 """arp.revalidate and arp.flush say where the entries are, where they select none."""
 
+import os
 from socket import AF_INET
 
 import pytest
@@ -119,6 +120,123 @@ def test_sentinel_of_a_port_watches_its_bridge(port_of_a_bridge):
         there = table_dump.entries(*channel.neighbours(AF_INET, channel.ifindex("br0")))
         assert there
         assert all(map(watched.is_selected, there))
+
+
+@pytest.fixture(params=["vlan", "macvlan"])
+def stacked(request, scene):
+    """The cable's end is a port of a bridge; a device on that, ``on0``, has address and entries."""
+    ip("link", "add", "br0", "up", "type", "bridge", "forward_delay", "0")
+    ip("link", "set", "db0", "master", "br0")
+    ip("address", "flush", "dev", "db0")
+    words = {"vlan": ["vlan", "id", "100"], "macvlan": ["macvlan", "mode", "bridge"]}
+    try:
+        ip("link", "add", "link", "br0", "name", "on0", "type", *words[request.param])
+    except Failed:
+        pytest.skip(f"this kernel has no {request.param}")
+    for dev in ("br0", "on0"):
+        ip("link", "set", dev, "addrgenmode", "none", "up")
+        ip("-6", "address", "flush", "dev", dev)
+    ip("address", "add", "192.0.2.1/24", "dev", "on0")
+    scene.add("192.0.2.10", "stale", BORN, "on0")
+
+
+UP = {
+    "db0": "dev: db0 is a port of br0, which has none of the {}; name on0, on top of it, instead",
+    "br0": "dev: br0 has none of the {}; name on0, on top of it, instead",
+}
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize("dev", UP)
+def test_device_below_a_vlan_names_it(arp, stacked, dev, test):
+    line = UP[dev].format("neighbour entries")
+    assert arp.revalidate(dev=dev, test=test)["warnings"] == [line]
+    assert arp.flush(dev=dev, test=test)["warnings"] == [line]
+    [line_of_dev, line_of_ip] = arp.revalidate("192.0.2.10", dev=dev, test=test)["warnings"]
+    assert line_of_dev == line
+    assert line_of_ip == f"192.0.2.10 has no entry on {dev}, but on on0: name dev=on0"
+
+
+@pytest.mark.parametrize("dev", UP)
+def test_device_below_a_vlan_announces_nothing_and_names_it(arp, stacked, dev):
+    told = arp.announce(dev=dev, test=True)
+    assert (told["would_announce"], told["warnings"]) == ([], [UP[dev].format("addresses")])
+
+
+@pytest.mark.parametrize("dev", UP)
+def test_device_below_a_vlan_shows_its_entries(arp, stacked, dev):
+    rows = arp.list(dev=dev, ip="192.0.2.0/24")
+    assert [(row["ip"], row["dev"]) for row in rows] == [("192.0.2.10", "on0")]
+
+
+@pytest.mark.parametrize("dev", UP)
+def test_sentinel_of_a_device_below_a_vlan_watches_it(stacked, dev):
+    with rtnetlink.Channel() as channel:
+        watched = devices.WatchedDevices(parse_selectors(dev=dev), channel)
+        [entry] = table_dump.entries(*channel.neighbours(AF_INET, channel.ifindex("on0")))
+        assert watched.is_selected(entry)
+
+
+def test_device_with_addresses_does_not_stand_for_what_is_on_it(arp, stacked):
+    """Entries of its own, of an unnumbered device, say the same."""
+    ip("address", "add", "198.51.100.1/24", "dev", "br0")
+    assert arp.list(dev="br0", ip="192.0.2.0/24") == []
+    assert arp.revalidate(dev="br0")["warnings"] == []
+    ip("address", "flush", "dev", "br0")
+    ip("neigh", "add", "198.51.100.9", "lladdr", BORN, "dev", "br0", "nud", "permanent")
+    assert arp.list(dev="br0", ip="192.0.2.0/24") == []
+
+
+def test_bridge_on_a_vlan_of_a_named_card_is_found(arp, scene):
+    """As on many a hypervisor: card, VLAN, and a bridge that has the address."""
+    ip("address", "flush", "dev", "db0")
+    ip("link", "add", "link", "db0", "name", "on0", "up", "type", "macvlan", "mode", "passthru")
+    ip("link", "add", "br0", "up", "type", "bridge")
+    ip("link", "set", "on0", "master", "br0")
+    ip("address", "add", "192.0.2.1/24", "dev", "br0")
+    scene.add("192.0.2.10", "stale", BORN, "br0")
+    assert [row["dev"] for row in arp.list(dev="db0", ip="192.0.2.0/24")] == ["br0"]
+    assert arp.revalidate(dev="db0")["warnings"] == [
+        "dev: db0 has none of the neighbour entries; name br0, on top of it, instead"
+    ]
+
+
+def test_other_end_of_a_cable_is_not_on_top_of_it(arp, scene):
+    """IFLA_LINK of a veth is its peer."""
+    ip("link", "add", "v0", "up", "type", "veth", "peer", "v1")
+    ip("link", "set", "v1", "up")
+    ip("address", "add", "198.51.100.1/24", "dev", "v1")
+    scene.add("198.51.100.9", "stale", BORN, "v1")
+    assert arp.list(dev="v0", family="ipv4") == []
+    assert arp.revalidate(dev="v0")["warnings"] == []
+
+
+def test_device_whose_lower_one_is_in_another_namespace_is_not_on_ours(arp, scene):
+    """The index of the lower device counts there: here another device may have it."""
+    for words in ("link add x0 index 77 type bridge", "link add link x0 name m0 type macvlan"):
+        ip("-n", "worker", *words.split())
+    ip("-n", "worker", "link", "set", "m0", "netns", str(os.getpid()))
+    ip("link", "add", "same0", "index", "77", "type", "bridge")
+    ip("link", "set", "m0", "up")
+    ip("address", "add", "198.51.100.1/24", "dev", "m0")
+    scene.add("198.51.100.9", "stale", BORN, "m0")
+    assert [row["dev"] for row in arp.list(dev="m0", family="ipv4")] == ["m0"]
+    assert arp.list(dev="same0", family="ipv4") == []
+    assert arp.revalidate(dev="same0")["warnings"] == []
+
+
+@pytest.mark.parametrize("function", ["revalidate", "flush"])
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
+def test_entry_on_another_device_is_told(arp, scene, function, address, test):
+    ip("link", "add", "v0", "up", "type", "veth", "peer", "v1")
+    scene.add(address, "stale", BORN)
+    before = scene.table()
+    told = getattr(arp, function)(address, dev="v0", test=test)["warnings"]
+    assert told == [f"{address} has no entry on v0, but on db0: name dev=db0"]
+    assert scene.table() == before
+    scene.add(address, "permanent", BORN, "v0")  # and not where it has one, though not ours
+    assert "warnings" not in arp.flush(address, dev="v0", test=test)
 
 
 def test_vrf_shows_the_entries_of_its_devices(arp, scene):
