@@ -49,18 +49,15 @@ def diagnose(
     with rtnetlink.Channel() as channel:
         table = view.TableView(channel, parse_selectors(dev=dev, verb="list"))
         named = channel.ifindex(*table.selectors.dev) if table.selectors.dev else 0
-        top = links.top(channel, named) if named else 0
+        by, note = ways.device(table, dst, named) if named else (0, "")
         sockets = readings.Sockets(dst)
-        found = ways.find(channel, dst, top, sockets.ways, sockets.mark)
+        found = ways.find(channel, dst, by, sockets.ways, sockets.mark)
         found = found if named else ways.beside(table, dst, found)
-        table_words = table, dst, sockets, top
+        table_words = table, dst, sockets, by
         all_seen = [_Diagnosis(*table_words, way).evidence(test) for way in found.judged]
         seen = next((each for each in all_seen if verdict(each).name not in HEALTHY), all_seen[0])
         hops = {each.hop: verdict(each).name for each in all_seen if each is not seen}
         hops.update((_hop(table, key), "not judged") for key in found.others)
-        note = ""
-        if top != named:
-            note = f"{table.name(named)} is a port of {table.name(top)}, which has the entries."
         healed = [row for each in all_seen if (row := _healed(each))]
         return as_dict(replace(seen, other_hops=hops, dev_note=note)), healed
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..netlink import codec, route, rtnetlink
+from ..netlink import codec, links, route, rtnetlink
 from ..netlink.sock_diag import TcpSocket
+from ..resolve.interface_facts import is_link_local
 from ..table import ownership, view
 
 MAX_SOCKETS = 64  # looked at; of one client they rarely take more than a few ways
@@ -23,6 +24,28 @@ class Ways(NamedTuple):
 
     judged: list[route.Route]
     others: list[codec.Key]
+
+
+def device(table: view.TableView, dst: bytes, named: int) -> tuple[int, str]:
+    """Return the device that has the entries where one is named, and a note where it is another.
+
+    Of a port it is the top. Of a trunk it is what is on top of it: the device that the kernel's
+    route takes, or that has an entry of the address. (A lookup by the trunk itself finds no
+    router: the kernel takes every address to be on a link that no route names.)
+    """
+    channel = table.channel
+    top, above = links.top(channel, named), links.stacked(channel, named)
+    found = top
+    if above:
+        way = route.Route() if is_link_local(dst) else route.lookup(channel, dst)
+        there = table.read_again((at, dst) for at in (top, *sorted(above))).values()
+        by_entry = [entry.ifindex for entry in there if entry and entry.mac]
+        found = way.ifindex if way.ifindex in above else next(iter(by_entry), top)
+    name = table.name
+    if found in above:
+        return found, f"{name(found)}, on top of {name(named)}, has the entries."
+    port = f"{name(named)} is a port of {name(top)}, which has the entries."
+    return top, port if top != named else ""
 
 
 def find(

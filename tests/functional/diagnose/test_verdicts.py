@@ -648,6 +648,39 @@ def test_port_of_a_bridge_leads_to_the_bridge(arp, scene):
     assert "db0 is a port of br0, which has the entries" in told["sentence"]
 
 
+@pytest.mark.parametrize("dev", ["db0", "br0"])
+@pytest.mark.parametrize("gateway", ["", "192.0.2.254", "2001:db8::254"], ids=str)
+def test_device_below_the_one_with_the_entries_is_not_asked_by(arp, scene, dev, gateway):
+    """A card in a bridge (or bond), and a macvlan (or VLAN) on that with the addresses."""
+    ip("link", "add", "br0", "up", "type", "bridge", "forward_delay", "0")
+    ip("link", "set", "db0", "master", "br0")
+    ip("address", "flush", "dev", "db0")
+    ip("link", "add", "link", "br0", "name", "on0", "type", "macvlan", "mode", "bridge")
+    ip("link", "set", "on0", "addrgenmode", "none", "up")
+    for own in ("192.0.2.1/24", "2001:db8::1/64", "fe80::1/64"):
+        ip("address", "add", own, "dev", "on0", *["nodad"] * (":" in own))
+    ip("-n", "worker", "neigh", "flush", "all", "nud", "permanent")  # the addresses moved
+    address = V4
+    if gateway:
+        address = "198.51.100.9" if "." in gateway else "2001:db8:9::9"
+        ip(*["-6"] * (":" in gateway), "route", "add", "default", "via", gateway)
+    for host in (gateway or V4, V6):
+        scene.worker(host)
+    scene.until(lambda: "state UP" in ip("link", "show", "br0"))
+    told = arp.diagnose(address, dev=dev)
+    assert (told["route"]["dev"], told["route"]["gateway"]) == ("on0", gateway)
+    assert set(told["answers_ms"]) == {BORN}
+    assert f"on0, on top of {dev}, has the entries" in told["sentence"]
+
+
+def test_entry_on_top_of_a_named_device_is_judged_without_a_route(arp, scene):
+    ip("address", "flush", "dev", "db0")
+    ip("link", "add", "link", "db0", "name", "on0", "up", "type", "macvlan", "mode", "bridge")
+    ip("address", "add", "198.51.100.1/24", "dev", "on0")
+    scene.add(V4, "stale", BORN, "on0")
+    assert arp.diagnose(V4, dev="db0", test=True)["entry"]["dev"] == "on0"
+
+
 @PAIR
 def test_sockets_without_an_answer_are_listed(arp, scene, address):
     scene.add(address, "permanent", DEAD)
