@@ -114,6 +114,22 @@ def next_hops(
     return hops | {(hop, gateway or dst) for hop, gateway in _hops(several)}
 
 
+def on_link_prefix(channel: rtnetlink.Channel, dst: bytes, ifindex: int) -> int:
+    """Return the length of the prefix of the route that says an address is on a device's link.
+
+    0: none says so, or the default route does. Kernels that do not tell the route itself tell the
+    address, as a prefix of its full length.
+    """
+    try:
+        answer = channel.request(RTM_GETROUTE, 0, _body(dst, ifindex, b"", 0, RTM_F_FIB_MATCH))
+    except OSError:  # no route
+        return 0
+    message = codec.first(answer)
+    _family, bits, _source_bits, kind, _flags = codec.unpack(_RTMSG, message, codec.HEADER.size)
+    values = codec.values(message, codec.HEADER.size + _RTMSG.size)
+    return bits if kind == RTN_UNICAST and (ifindex, b"") in _hops(values) else 0
+
+
 def gateways(family: int, ifindex: int) -> set[codec.Key]:
     """Return the routers of one device that routes of a family name, in any routing table.
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Container, Iterable
 from typing import NamedTuple
 
-from ..netlink import codec, rtnetlink, table_dump
+from ..netlink import codec, route, rtnetlink, table_dump
 from ..packets.probe_schedule import Schedule
 from . import interface_facts, interfaces
 from .ask import ask
@@ -24,6 +24,8 @@ ADDRESSES = 2  # asked about; one may be the host's own after all
 TRIES = 64  # to find an address that stands in no table
 LINK_LOCAL = b"\xfe\x80"
 MIN_HOST_BITS = 3  # in a smaller network each address is likely to be somebody's
+#: By bytes of an address, the bits of the widest network that a route is taken to say.
+MAX_HOST_BITS = {4: 16, 16: 64}
 
 
 Host = tuple[int, int, bytes]  # device, family, MAC: a proxy for IPv4 need not be one for IPv6
@@ -50,9 +52,9 @@ def find(claims: Iterable[Claim], in_table: Collection[codec.Key], rate: float) 
     """
     free: dict[Host, list[bytes]] = {}
     used = set(in_table)
-    with contextlib.closing(interfaces.Interfaces()) as reader:
+    with contextlib.closing(interfaces.Interfaces()) as reader, rtnetlink.Channel() as channel:
         for host, claim in {claim.host: claim for claim in claims}.items():
-            free[host] = unused(reader.get(claim.ifindex), claim, used)
+            free[host] = unused(channel, reader.get(claim.ifindex), claim, used)
             used.update((claim.ifindex, dst) for dst in free[host])
     proxies = {host for host in free if free[host]}
     for number in range(ADDRESSES):
@@ -68,16 +70,14 @@ def _that_answer(questions: dict[Host, Question], rate: float) -> set[Host]:
 
 
 def unused(
-    interface: interface_facts.Interface | None, claim: Claim, used: Container[codec.Key]
+    channel: rtnetlink.Channel,
+    interface: interface_facts.Interface | None,
+    claim: Claim,
+    used: Container[codec.Key],
 ) -> list[bytes]:
     """Return addresses of the claim's network that stand in no table; none where it is small."""
     size = len(claim.dst)
-    networks = [
-        address.prefix
-        for address in (interface.addresses if interface else ())
-        if len(address.ip) == size and address.covers(claim.dst)
-    ]
-    host_bits = 8 * size - max(networks, default=8 * size)
+    host_bits = _host_bits(channel, interface, claim.dst) if interface else 0
     if not interface or host_bits < MIN_HOST_BITS:
         return []
     network = int.from_bytes(claim.dst, "big") >> host_bits << host_bits
@@ -90,6 +90,23 @@ def unused(
         if len(found) == ADDRESSES:
             return found
     return []
+
+
+def _host_bits(channel: rtnetlink.Channel, interface: interface_facts.Interface, dst: bytes) -> int:
+    """Return how many bits of an address name the host in its network; 0: no network is known.
+
+    By an address of the device, else by the route (an unnumbered device, a /32 or a /128).
+    """
+    size = len(dst)
+    networks = [
+        address.prefix
+        for address in interface.addresses
+        if len(address.ip) == size and address.covers(dst)
+    ]
+    if networks:
+        return 8 * size - max(networks)
+    prefix = route.on_link_prefix(channel, dst, interface.ifindex)
+    return min(8 * size - prefix, MAX_HOST_BITS[size]) if prefix else 0
 
 
 def _shared_macs(entries: Iterable[codec.Entry]) -> list[Claim]:

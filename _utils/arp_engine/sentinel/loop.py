@@ -330,7 +330,8 @@ class _Session:
 
     def _unused(self, claim: proxy.Claim) -> list[bytes]:
         """Return addresses of a claim's network that nobody has."""
-        return proxy.unused(self._asker.interface(claim.ifindex), claim, self._cache)
+        device = self._asker.interface(claim.ifindex)
+        return proxy.unused(self._channel, device, claim, self._cache)
 
     def _table(self) -> view.TableView:
         """Return the kernel's table; a selected device need not exist."""

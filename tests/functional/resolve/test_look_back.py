@@ -1,5 +1,6 @@
 """Nobody who is right loses an entry: the former holder is asked again, and has it back."""
 
+import ipaddress
 import threading
 import time
 
@@ -185,6 +186,68 @@ def test_proxy_that_answers_alone_is_no_heal(arp, scene, wire, monkeypatch, addr
     assert [(row["macs"], row["proxy"]) for row in result["duplicates"]] == [([PROXY], PROXY)]
     [line] = result["warnings"]
     assert line.startswith(f"proxy: {PROXY} on db0")
+
+
+NUMBERED_BY_ROUTE = {
+    "address on lo": ("192.0.2.10", ["address add 192.0.2.1/32 dev lo"], "192.0.2.0/24"),
+    "a /32": ("192.0.2.10", ["address add 192.0.2.1/32 dev db0"], "192.0.2.0/24"),
+    "a /128": ("2001:db8::10", ["address add 2001:db8::1/128 dev db0 nodad"], "2001:db8::/64"),
+    "a wide route": ("192.0.2.10", ["address add 192.0.2.1/32 dev db0"], "128.0.0.0/1"),
+    "a wide IPv6 route": ("2001:db8::10", ["address add 2001:db8::1/128 dev lo"], "2000::/3"),
+}
+
+
+def number_by_route(scene, case):
+    """Give the host an address without a network, and the network by a route; return a target."""
+    target, words, network = NUMBERED_BY_ROUTE[case]
+    version = "-6" if ":" in target else "-4"
+    ip("link", "set", "lo", "up")
+    ip(version, "address", "flush", "dev", "db0", "scope", "global")
+    for each in words:
+        ip(version, *each.split())
+    ip(version, "route", "replace", network, "dev", "db0")
+    return target
+
+
+@pytest.mark.parametrize("case", NUMBERED_BY_ROUTE)
+def test_proxy_is_found_where_only_a_route_says_what_the_network_is(
+    arp, scene, wire, monkeypatch, case
+):
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 0.1)
+    address = number_by_route(scene, case)
+    scene.add(address, "reachable", DEAD)
+    asked_for = set()
+
+    def respond(asked, to_all, _number):
+        asked_for.add(asked)
+        return [answer(asked, PROXY)] if to_all or wire.asked_mac == PROXY else []
+
+    with wire.answering(respond):
+        result = arp.revalidate(address)
+    assert (result["confirmed"], result["healed"]) == (0, [])
+    assert [(row["macs"], row["proxy"]) for row in result["duplicates"]] == [([PROXY], PROXY)]
+    near = ipaddress.ip_network(f"{address}/{64 if ':' in address else 16}", strict=False)
+    assert len(asked_for) == 3
+    assert all(ipaddress.ip_address(each) in near for each in asked_for)
+
+
+@pytest.mark.parametrize("words", ["default dev db0", "192.0.2.10 dev db0"], ids=str)
+def test_route_that_names_no_network_is_none(arp, scene, wire, monkeypatch, words):
+    """Nobody knows whose the other addresses are: what answers is taken for a host, as before."""
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 0.1)
+    ip("address", "flush", "dev", "db0")
+    ip("address", "add", "192.0.2.1/32", "dev", "db0")
+    ip("route", "add", *words.split())
+    scene.add("192.0.2.10", "reachable", DEAD)
+    asked_for = set()
+
+    def respond(asked, to_all, _number):
+        asked_for.add(asked)
+        return [answer(asked, BORN)] if to_all or wire.asked_mac == BORN else []
+
+    with wire.answering(respond):
+        result = arp.revalidate("192.0.2.10")
+    assert (len(result["healed"]), asked_for) == (1, {"192.0.2.10"})
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["its own address is known", "it is not"])

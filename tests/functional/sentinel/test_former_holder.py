@@ -99,6 +99,27 @@ def test_a_proxy_that_has_the_entry_of_a_dead_host_is_not_told_as_a_heal(
 
 
 @PAIR
+def test_a_proxy_is_found_where_only_a_route_says_what_the_network_is(scene, wire, guard, address):
+    own, network = ("192.0.2.1/32", "192.0.2.0/24")
+    if ":" in address:
+        own, network = ("2001:db8::1/128", "2001:db8::/64")
+    ip("-6" if ":" in address else "-4", "address", "flush", "dev", "db0", "scope", "global")
+    ip("address", "add", own, "dev", "db0", *["nodad"] * (":" in address))
+    ip("route", "replace", network, "dev", "db0")
+    scene.add(address, "reachable", DEAD)
+    begun = guard()
+
+    def respond(asked, to_all, _number):
+        return [answer(asked, OTHER)] if to_all or wire.asked_mac == OTHER else []
+
+    with wire.answering(respond):
+        wire.say(syn(address, OTHER))
+        [line] = begun.until("duplicate")
+    assert f"{DEAD} -> {OTHER}, but {OTHER} is a proxy" in line
+    assert not begun.told("healed")
+
+
+@PAIR
 def test_a_proxying_router_keeps_its_own_address_beside_a_twin(scene, wire, guard, address):
     other = "192.0.2.30" if ":" not in address else "2001:db8::30"
     ip("route", "add", "default", "via", address)
