@@ -602,10 +602,12 @@ def announce(ip=None, dev=None, test=False, limit=100):
     down``, ``no carrier``, ``device does no ARP``, ``scope host``: valid on this machine alone, as
     on the hosts behind a balancer; ``port of a bridge`` (or bond, team), ``virtual MAC of VRRP``;
     what is kept quiet: ``arp_ignore``, ``deprecated address``, ``a /32 beside other addresses``,
-    ``ARP filter of this host``; ``no link carries it: name dev``). Only where the named
-    device has no address because another one has it: ``warnings`` (list of lines). Only where
-    sending failed: ``failed`` (list of ``ip``, ``dev``, ``error``), with exit code 1 under
-    ``--retcode-passthrough``. An IPv6 address in duplicate address detection is not ours yet.
+    ``ARP filter of this host``, ``ND filter of this host``: nftables drops the answers about it, or
+    lets none pass (rules of arptables-legacy and ip6tables-legacy are not read); ``no link carries
+    it: name dev``). Only where the named device has no address because another one has it, or where
+    arptables-legacy has rules: ``warnings`` (list of lines). Only where sending failed: ``failed``
+    (list of ``ip``, ``dev``, ``error``), with exit code 1 under ``--retcode-passthrough``. An IPv6
+    address in duplicate address detection is not ours yet.
 
     Raises SaltInvocationError for a bad argument and for an address that is not this machine's,
     CommandExecutionError without CAP_NET_RAW.

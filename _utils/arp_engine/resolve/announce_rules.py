@@ -9,7 +9,7 @@ the switch this machine's MAC at a port that may be dead.
 import functools
 from collections.abc import Collection, Sequence
 
-from ..netlink import codec, nf_tables
+from ..netlink import codec, nf_rules, nf_tables
 from ..netlink.constants import IFF_LOOPBACK, IFF_NOARP, IFF_POINTOPOINT, RT_SCOPE_LINK
 from ..table import selectors
 from . import interfaces
@@ -82,18 +82,23 @@ class Rules:
         """Return why an address that nobody has named is kept quiet, or an empty string."""
         if address.is_deprecated:
             return "deprecated address"
+        words = address.ip, device.ifindex, device.name
         if len(address.ip) == 16:
-            return ""
+            return "ND filter of this host" if self.nd_filter.keeps_quiet(*words) else ""
         if max(device.arp_ignore, interfaces.conf_all("arp_ignore")) == ARP_IGNORE_ALL:
             return "arp_ignore"
         networks = [own for own in device.addresses if len(own.ip) == 4 and own.prefix < 32]
         if address.prefix == 32 and networks:  # an only address may be a /32: of some hosters it is
             return "a /32 beside other addresses"
-        return "ARP filter of this host" if self.arp_filter.names(address.ip) else ""
+        return "ARP filter of this host" if self.arp_filter.keeps_quiet(*words) else ""
 
     @functools.cached_property
-    def arp_filter(self) -> nf_tables.ArpFilter:
+    def arp_filter(self) -> nf_rules.Filter:
         return nf_tables.arp_filter()
+
+    @functools.cached_property
+    def nd_filter(self) -> nf_rules.Filter:
+        return nf_tables.nd_filter()
 
 
 def _covers(own: Address, ip: bytes) -> bool:

@@ -18,7 +18,7 @@ from wire import BROADCAST
 from lab.bare import missing
 from lab.causes import Confirming
 from lab.fabric import Fabric
-from lab.machines import poll, run
+from lab.machines import Failed, poll, run
 
 V6 = "2001:db8::1"
 ADDRESSES = ["192.0.2.1", V6, "fe80::1"]
@@ -259,6 +259,117 @@ def test_address_that_an_arp_filter_drops_is_kept(scene, wire, policy, rule):
     result = announce(dev=["db0"], ip=networks("192.0.2.0/24"))
     assert [row["ip"] for row in result["announced"]] == ["192.0.2.1"]
     assert result["kept"] == {"ARP filter of this host": 1}
+
+
+def filtering(family, *rules, policy="accept", hook="output", more=""):
+    """Load one chain of nftables."""
+    lines = "\n".join(rules)
+    chain = f"chain c {{ type filter hook {hook} priority 0; policy {policy};\n{lines}\n}}"
+    try:
+        run("nft", "-f", "-", stdin=f"table {family} f {{\n{more}\n{chain}\n}}")
+    except Failed as refused:
+        pytest.skip(f"this nft, or kernel, has no such rule: {refused}")
+
+
+def kept_by_a_filter(arp, address, why):
+    """Tell which of two own addresses are kept for this reason: the first, and another one."""
+    network = "2001:db8::/64" if ":" in address else "192.0.2.0/24"
+    told = arp.announce(network, dev="db0", test=True)
+    announced = {row["ip"] for row in told["would_announce"]}
+    own = {address, V6 if ":" in address else "192.0.2.1"}
+    assert told["kept"] == ({why: len(own - announced)} if own - announced else {})
+    return own - announced
+
+
+DROP = {"policy": "drop"}
+OPEN, ALL = set(), {"192.0.2.1", "192.0.2.9"}
+QUIET, OWN_RULE = {"192.0.2.9"}, "arp saddr ip 192.0.2.1 accept"
+
+
+@pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
+@pytest.mark.parametrize(
+    ("rules", "words", "kept"),
+    [
+        ([OWN_RULE], DROP, QUIET),
+        ([OWN_RULE, "drop"], {}, QUIET),
+        ([OWN_RULE, "counter drop", "accept"], DROP, QUIET),
+        (["arp saddr ip { 192.0.2.1, 192.0.2.7 } accept"], DROP, QUIET),
+        (["arp saddr ip != 192.0.2.9 accept"], DROP, QUIET),
+        (["arp saddr ip 192.0.2.0/29 accept"], DROP, QUIET),
+        ([f"arp saddr ether {HOST} {OWN_RULE}"], DROP, QUIET),
+        (["arp operation request accept", OWN_RULE], DROP, QUIET),
+        (["jump own", "drop"], {"more": f"chain own {{ {OWN_RULE}\n}}"}, QUIET),
+        (["arp saddr ip vmap { 192.0.2.1 : accept, 192.0.2.9 : drop }"], {}, QUIET),
+        (["arp daddr ip 192.0.2.1 accept"], {"policy": "drop", "hook": "input"}, QUIET),
+        ([f"arp saddr ether {HOST} arp saddr ip 192.0.2.9 drop"], {}, QUIET),
+        ([OWN_RULE, "arp saddr ip 192.0.2.0/24 drop"], {}, QUIET),
+        (["arp saddr ip 192.0.2.9 arp saddr ip set 192.0.2.1"], {}, QUIET),
+        (["arp saddr ip 192.0.2.9 goto quiet"], {"more": "chain quiet { drop\n}"}, QUIET),
+        ([OWN_RULE, 'oifname "eth9" accept'], DROP, QUIET),
+        (["arp operation request accept"], DROP, ALL),
+        ([OWN_RULE, "arp operation reply accept"], DROP, OPEN),
+        ([OWN_RULE, 'oifname "db0" accept'], DROP, OPEN),
+        ([OWN_RULE, "accept", "drop"], DROP, OPEN),
+        (["arp daddr ip 192.0.2.254 accept"], DROP, OPEN),
+        (["arp saddr ip 192.0.2.254 accept"], {"policy": "drop", "hook": "input"}, OPEN),
+        (["arp saddr ip 192.0.2.9 counter"], {}, OPEN),
+        (['oifname != "db0" arp saddr ip 192.0.2.0/24 drop'], {}, OPEN),
+        (["jump back", "accept"], {"policy": "drop", "more": "chain back { return\n}"}, OPEN),
+        (["jump own", "drop"], {"more": "chain own { accept\n}"}, OPEN),
+    ],
+    ids=str,
+)
+def test_address_that_no_rule_lets_out_is_kept(arp, scene, rules, words, kept):
+    do("address add 192.0.2.9/24 dev db0")
+    filtering("arp", *rules, **words)
+    assert kept_by_a_filter(arp, "192.0.2.9", "ARP filter of this host") == kept
+
+
+V6_VIP = "2001:db8::9"
+V6_QUIET, NA = {V6_VIP}, "icmpv6 type nd-neighbor-advert"
+TARGET = "@th,64,128 0x20010db8000000000000000000000009"
+
+
+@pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
+@pytest.mark.parametrize("family", ["ip6", "inet"])
+@pytest.mark.parametrize(
+    ("rules", "words", "kept"),
+    [
+        ([f"{NA} {TARGET} drop"], {}, V6_QUIET),
+        ([f"{NA} ip6 saddr {V6_VIP} drop"], {}, V6_QUIET),
+        ([f"ip6 saddr {V6_VIP} counter drop"], {}, V6_QUIET),
+        ([f"ip6 saddr {{ {V6_VIP}, 2001:db8::8 }} {NA} drop"], {}, V6_QUIET),
+        ([f"ip6 saddr @quiet {NA} drop"], {}, V6_QUIET),
+        (
+            [f"icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} {TARGET} drop"],
+            {},
+            V6_QUIET,
+        ),
+        ([f"icmpv6 type nd-neighbor-solicit {TARGET} drop"], {"hook": "input"}, V6_QUIET),
+        ([f"ip6 saddr {V6} {NA} accept"], DROP, V6_QUIET),
+        ([f"ip6 saddr {V6_VIP} counter reject"], {}, V6_QUIET),
+        ([f"ip6 saddr vmap {{ {V6} : accept, {V6_VIP} : drop }}"], {}, V6_QUIET),
+        (['oifname != "db0" ip6 saddr 2001:db8::/64 drop'], {}, OPEN),
+        ([f"ip6 saddr {V6_VIP} tcp dport 25 drop"], {}, OPEN),
+        ([f"ip6 saddr {V6_VIP} icmpv6 type echo-reply drop"], {}, OPEN),
+        ([f"ip6 saddr {V6_VIP} drop"], {"hook": "input"}, OPEN),
+        ([f"{NA} accept", f"ip6 saddr {V6_VIP} drop"], DROP, OPEN),
+        (["ct state established,related accept"], DROP, {V6, V6_VIP}),
+        (["ct state vmap { established : accept, invalid : drop }", "accept"], DROP, OPEN),
+        (["ct state established accept", "ct state untracked accept"], DROP, OPEN),
+        (["ip6 dscp ef accept"], DROP, OPEN),  # it may be of that class
+    ],
+    ids=str,
+)
+def test_ipv6_address_whose_advertisements_a_filter_drops_is_kept(
+    arp, scene, family, rules, words, kept
+):
+    do(f"address add {V6_VIP}/64 dev db0 nodad")
+    elements = "2001:db8::8/125, 2001:db8:1::/64"
+    quiet = f"set quiet {{ type ipv6_addr; flags interval; elements = {{ {elements} }} }}"
+    filtering(family, *rules, more=quiet, **words)
+    assert kept_by_a_filter(arp, V6_VIP, "ND filter of this host") == kept
+    assert arp.announce(V6_VIP, dev="db0", test=True)["kept"] == {}  # named
 
 
 @pytest.mark.skipif(bool(missing("arptables-legacy")), reason=missing("arptables-legacy"))
