@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from arp_engine.reporting import sentinel_status
-from conftest import BORN, DEAD, ip
+from conftest import BORN, DEAD, HOST, ip
 from sentry import (  # noqa: F401
     OURS,
     PAIR,
@@ -349,6 +349,31 @@ def test_a_device_is_selected_by_its_alternative_name(scene, guard, database):
     begun = guard('{"dev": "uplink"}')
     assert connect("192.0.2.10") < SECOND_SYN_S
     assert begun.until("watching") == ["watching: every SYN, connection and notification on uplink"]
+
+
+@pytest.mark.parametrize("comes", ["before", "after"])
+def test_selected_card_below_the_device_with_the_entries_heals(scene, guard, comes):
+    """A macvlan, as a VLAN on a card: the card itself has no address."""
+
+    def stack():
+        ip("link", "add", "link", "db0", "name", "on0", "address", HOST, "type", "macvlan")
+        ip("link", "set", "on0", "addrgenmode", "none", "up")
+        ip("address", "add", "192.0.2.1/24", "dev", "on0")
+        scene.sysctl("ipv4.neigh.on0.locktime", 0)
+
+    ip("address", "flush", "dev", "db0")
+    ip("link", "set", "db0", "address", OTHER)
+    if comes == "before":
+        stack()
+    scene.worker("192.0.2.10")
+    begun = guard('{"dev": "db0"}')
+    if comes == "after":
+        stack()
+    scene.add("192.0.2.10", "reachable", DEAD, "on0")
+    server = Server("192.0.2.1")
+    with contextlib.closing(server):
+        connect("192.0.2.10")
+    assert begun.until("healed") == [healed_line("192.0.2.10", dev="on0")]
 
 
 def test_an_absent_selected_device_is_named(guard):
