@@ -555,10 +555,12 @@ def diagnose(ip, dev=None, test=False):
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses.
 
-    Takes 30 ms where the entry is right, up to 3 s where no host answers, and a second more where
-    the entry changed less than ``locktime`` ago (net/ipv4/arp.c: arp_process). Where the probe
-    changed the entry, the former holder is asked again, alone, for up to ten seconds: a host that
-    was only slow has its entry back.
+    Takes 30 ms where an IPv4 entry is right, and 1.1 s where an IPv6 one is (or an IPv4 one with a
+    ``locktime`` below a second): a second host may answer for a second after the first, and the
+    kernel would take that. Up to 3 s where no host answers, and a second more where the entry
+    changed less than ``locktime`` ago (net/ipv4/arp.c: arp_process), or two hosts answer. Where the
+    probe changed the entry, the former holder is asked again, alone, for up to ten seconds: a host
+    that was only slow, or faster than another one, has its entry back.
     """
     dst = _parsed("diagnose", evidence.parse_address, ip, dev)
     test = _parsed("diagnose", parse.flag, "test", test)

@@ -2,13 +2,12 @@
 
 In this order because a probe heals: afterwards nothing shows what was wrong. And it can harm: so
 the host with the cached MAC is asked alone first, and if the kernel takes the answer of another one
-to a broadcast, it is asked again, alone, which gives it its entry back (resolve/look_back.py).
+to a broadcast, it is asked again, alone, which gives it its entry back (diagnose/holder.py).
 
 An entry with an owner is not ours to change, and a probe can change it: the kernel takes the
 answer. So it is probed only in states in which the kernel ignores answers (PERMANENT, NOARP).
 """
 
-import errno
 import os
 import time
 from collections.abc import Mapping
@@ -17,14 +16,13 @@ from typing import Any
 
 from ..netlink import codec, links, nf_tables, route, rtnetlink, table_dump
 from ..netlink.constants import IFF_UP, NOARP, PERMANENT, TICKS
-from ..resolve import look_back, look_back_run, nud_probe, overtaken, proxied, proxy
+from ..resolve import nud_probe, overtaken
 from ..resolve.ask import ask
-from ..resolve.interface_facts import is_link_local
 from ..resolve.question import OVERTAKEN, ProbeResult, Question
-from ..table import answer, ownership, parse, view
+from ..table import answer, parse, view
 from ..table.listing import Listing
 from ..table.selectors import DEFAULT_LIMIT, parse_selectors
-from . import readings, ways
+from . import holder, readings, ways
 from .facts import Evidence, Route, Row, is_owned
 from .upper_layer import kept_alive_by
 from .verdict import CORRECTED, HEALTHY, verdict
@@ -131,6 +129,7 @@ class _Diagnosis:
             self._route = way._replace(why_not=f"{device.name} is down")
         self._key = way.ifindex, way.gateway or dst  # of the entry that is judged
         self._family = codec.family_of(self._key[1])
+        self._holder = holder.Holder(table, self._key)
 
     def evidence(self, test: bool) -> Evidence:
         """Read everything, then probe, then read again."""
@@ -149,7 +148,7 @@ class _Diagnosis:
             return replace(
                 seen, load=readings.load(self._channel, self._family)._replace(refused=refused)
             )
-        load, before = readings.load(self._channel, self._family), self._entry()
+        load, before = readings.load(self._channel, self._family), self._holder.entry()
         seen = replace(seen, entry=before and self._row(before))
         if not test:
             seen = self._probe(seen, before)
@@ -167,29 +166,11 @@ class _Diagnosis:
             found.why_not,
         )
 
-    def _entry(self) -> codec.Entry | None:
-        """Return the entry as it is now; None: there is none."""
-        for entries, refusals in self._channel.get_entries([self._key]):
-            if entries:
-                return entries[0]
-            if all(refusal.errno != errno.EOPNOTSUPP for refusal in refusals):
-                return None
-        # kernels before 5.0 return no single entry
-        return next((entry for entry in self._neighbours() if entry.key == self._key), None)
-
-    def _neighbours(self) -> list[codec.Entry]:
-        """Return the entries of the next hop's device and family."""
-        entries = table_dump.entries(*self._channel.neighbours(self._family, self._key[0]))
-        return [entry for entry in entries if entry.ifindex == self._key[0]]
-
     def _row(self, entry: codec.Entry) -> Row:
         """Return an entry as a row of ``arp.list``."""
         listing = Listing(self._table)
-        listing.add(self._owner(entry), table_dump.Single(entry))
+        listing.add(self._holder.owner(entry), table_dump.Single(entry))
         return listing.rows()[0]
-
-    def _owner(self, entry: codec.Entry) -> str:
-        return ownership.owner(entry, self._table.device(entry.ifindex))
 
     # --- probing
 
@@ -202,17 +183,18 @@ class _Diagnosis:
             return replace(seen, cannot_ask=why, entry_after=seen.entry)
         began, cached_mac = time.monotonic(), before.mac if before else b""
         results = self._probe_alone_then_all(cached_mac)
+        asked_at = time.monotonic()
         if results[-1].why == OVERTAKEN and may_repeat:
-            now = self._entry()
+            now = self._holder.entry()
             return self._probe(replace(seen, entry=now and self._row(now)), now, may_repeat=False)
         answers = _fastest(results)
         after = self._settled(answers)
         if self._waited_for_locktime(after, answers) and not self._is_protected_now():
             results += self._probe_alone_then_all(cached_mac)
+            asked_at = time.monotonic()
             answers = _fastest(results)
             after = self._settled(answers)
-        proxies = self._proxies(answers, cached_mac)
-        after = self._give_back(before, after, answers, proxies, began)
+        after, proxies = self._holder.keep(before, after, answers, began, asked_at)
         seen = replace(
             seen,
             asked_s=time.monotonic() - began,
@@ -233,7 +215,7 @@ class _Diagnosis:
         if answers and (not after or after.mac not in answers):
             seen = replace(
                 seen,
-                locktime_left_s=self._locktime_left_s(after),
+                locktime_left_s=self._holder.locktime_left_s(after),
                 has_override=any(result.overriding for result in results),
                 arp_filter=nf_tables.arp_filter().drops,
                 arp_filter_unread=nf_tables.has_legacy_arp_filter(),
@@ -262,62 +244,17 @@ class _Diagnosis:
 
     def _is_protected_now(self) -> bool:
         """Tell whether the entry has got an owner, and one more answer would change it."""
-        entry = self._entry()
+        entry = self._holder.entry()
         return bool(entry) and self._is_protected(entry)
 
     def _is_protected(self, entry: codec.Entry) -> bool:
-        return bool(self._owner(entry)) and not entry.state & IGNORES_ANSWERS
-
-    def _proxies(self, answers: Mapping[bytes, float], cached_mac: bytes) -> set[bytes]:
-        """Return the MACs among the answers that answer for addresses which nobody has."""
-        if not answers:
-            return set()
-        neighbours = self._neighbours()
-        dsts = {e.dst for e in neighbours if e.mac in answers and e.key != self._key}
-        is_shared = any(not is_link_local(dst) for dst in dsts)
-        if set(answers) == {cached_mac} and not is_shared:
-            return set()
-        claims = [proxy.Claim(*self._key, mac) for mac in answers]
-        found = proxy.find(claims, {e.key for e in neighbours} | {self._key}, 0.0)
-        return {mac for _ifindex, _family, mac in found}
-
-    def _give_back(
-        self,
-        before: codec.Entry | None,
-        after: codec.Entry | None,
-        answers: dict[bytes, float],
-        proxies: set[bytes],
-        began: float,
-    ) -> codec.Entry | None:
-        """Give an entry that our question has moved, or that a proxy has, to its living holder.
-
-        Asks that host alone, and adds its answer; returns the entry as it is then. A router's own
-        address is the proxy's.
-        """
-        if not after or self._owner(after):
-            return after
-        cached_mac = before.mac if before else b""
-        hosts = [mac for mac in answers if mac not in proxies]
-        is_own = bool(before and cached_mac in proxies and proxied.routers([before]))
-        if cached_mac and (cached_mac not in proxies or is_own):
-            holder = cached_mac
-        elif proxies and len(hosts) == 1:
-            [holder] = hosts
-        else:
-            return after
-        if after.mac in (holder, b"") or after.mac not in answers:
-            return after
-        change = look_back.Change(self._key, holder, after.mac, time.monotonic())
-        outcome = look_back_run.look_back(self._table, [change], 0.0)[self._key]
-        if outcome.is_returned:
-            answers.setdefault(holder, (time.monotonic() - began) * 1000)
-        return outcome.current
+        return bool(self._holder.owner(entry)) and not entry.state & IGNORES_ANSWERS
 
     def _settled(self, answers: Mapping[bytes, float]) -> codec.Entry | None:
         """Wait for the entry to hold a MAC that answered, at most SETTLE_S; return the entry."""
         deadline = time.monotonic() + (SETTLE_S if answers else 0)
         while True:
-            entry = self._entry()
+            entry = self._holder.entry()
             if not entry or entry.mac in answers or time.monotonic() > deadline:
                 return entry
             time.sleep(POLL_S)
@@ -326,18 +263,13 @@ class _Diagnosis:
         self, after: codec.Entry | None, answers: Mapping[bytes, float]
     ) -> bool:
         """Tell whether locktime made the kernel ignore the answer; if so, wait until it is over."""
-        if not after or not answers or after.mac in answers or self._owner(after):
+        if not after or not answers or after.mac in answers or self._holder.owner(after):
             return False
-        left_s = self._locktime_left_s(after)
+        left_s = self._holder.locktime_left_s(after)
         if not left_s:
             return False
         time.sleep(min(left_s, MAX_LOCKTIME_WAIT_S) + 1 / TICKS)
         return True
-
-    def _locktime_left_s(self, entry: codec.Entry | None) -> float:
-        """Return for how long the kernel ignores answers; into one without a MAC it takes any."""
-        timers = self._table.timers(self._family, self._key[0])
-        return ownership.locktime_left_s(entry, timers) if entry and entry.mac else 0.0
 
     def _witnesses(self, answers: Mapping[bytes, float]) -> dict[str, list[str]]:
         """Return other addresses that the table holds at the MACs, and the MACs that answer.
@@ -346,8 +278,8 @@ class _Diagnosis:
         holder has its entry back.
         """
         at: dict[bytes, list[codec.Entry]] = {mac: [] for mac in answers}
-        for entry in self._neighbours():
-            if entry.mac in at and entry.key != self._key and not self._owner(entry):
+        for entry in self._holder.neighbours():
+            if entry.mac in at and entry.key != self._key and not self._holder.owner(entry):
                 at[entry.mac].append(entry)
         before = {entry.key: entry for found in at.values() for entry in found[:MAX_WITNESSES]}
         questions = [Question(*key) for key in before]
@@ -356,13 +288,7 @@ class _Diagnosis:
         for (_ifindex, dst), result in [*asked(questions).items(), *asked(questions).items()]:
             macs = answered.setdefault(codec.address(dst), [])
             macs += [text for mac in result.answers if (text := mac.hex(":")) not in macs]
-        now, current = time.monotonic(), self._table.read_again(before)
-        changes = [
-            look_back.Change(key, before[key].mac, entry.mac, now)
-            for key, entry in current.items()
-            if entry and entry.mac and entry.mac != before[key].mac
-        ]
-        look_back_run.look_back(self._table, changes, 0.0)
+        holder.give_back(self._table, before.values(), time.monotonic())
         return answered
 
 

@@ -1,0 +1,128 @@
+"""A twin that answers our broadcast after the question is over takes no entry from its holder."""
+
+import threading
+import time
+
+import pytest
+from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
+from arp_engine.resolve import late_answers, look_back
+from conftest import BORN, DEAD
+from wire import answer
+
+TWIN = BORN
+V4, V6 = "192.0.2.10", "2001:db8::10"
+PAIR = pytest.mark.parametrize("address", [V4, V6], ids=["v4", "v6"])
+
+
+@pytest.fixture(autouse=True)
+def whole_look_back(arp, monkeypatch):
+    """As long as outside of tests."""
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", LOOK_BACK_FOR_S)
+
+
+def mac_of(scene, address):
+    [row] = [row for row in scene.table() if row.startswith(f"{address} ")]
+    return row.split()[2]
+
+
+class Late:
+    """Frames that are said later."""
+
+    def __init__(self, wire):
+        self._wire, self._timers = wire, []
+
+    def say(self, delay_s, *frames):
+        self._timers.append(threading.Timer(delay_s, self._wire.say, frames))
+        self._timers[-1].start()
+
+    def wait(self):
+        """Wait until all are said."""
+        for timer in self._timers:
+            timer.join()
+
+
+@pytest.fixture
+def late(wire):
+    late = Late(wire)
+    yield late
+    late.wait()
+
+
+def late_twin(wire, late, address, delays_s):
+    """Return answers of a holder that answers at once, and of a twin that answers later.
+
+    delays_s: of the answers to our broadcasts, one after the other.
+    """
+    delays = list(delays_s)
+
+    def respond(asked, to_all, _number):
+        if asked != address:
+            return []
+        if to_all and delays:
+            late.say(delays.pop(0), answer(address, TWIN))
+        return [answer(asked, DEAD)] if to_all or wire.asked_mac == DEAD else []
+
+    return respond
+
+
+@PAIR
+@pytest.mark.parametrize("delays_s", [[0.06, 0.06], [0.1, 0.5]], ids=["once", "twice"])
+def test_late_twin_is_told_and_keeps_no_entry(arp, scene, wire, late, address, delays_s):
+    """It answers each of our two broadcasts, after its holder, who has the entry back each time."""
+    scene.add(address, "reachable", DEAD)
+    with wire.answering(late_twin(wire, late, address, delays_s)):
+        told = arp.diagnose(address)
+    assert told["verdict"] == "duplicate address"
+    assert set(told["answers_ms"]) == {DEAD, TWIN}
+    late.wait()
+    assert told["entry_after"]["mac"] == mac_of(scene, address) == DEAD
+
+
+@PAIR
+def test_proxy_that_answers_late_is_told_as_one(arp, scene, wire, late, address):
+    """Linux delays what it answers for others by up to 0.8 s."""
+    scene.add(address, "reachable", DEAD)
+    holder = late_twin(wire, late, address, [0.1, 0.1])
+
+    def respond(asked, to_all, number):
+        if asked == address:
+            return holder(asked, to_all, number)
+        return [answer(asked, TWIN)] if to_all or wire.asked_mac == TWIN else []
+
+    with wire.answering(respond):
+        told = arp.diagnose(address)
+    late.wait()
+    assert (told["verdict"], told["proxies"]) == ("proxy", [TWIN])
+    assert told["entry_after"]["mac"] == mac_of(scene, address) == DEAD
+
+
+@PAIR
+@pytest.mark.usefixtures("patient")
+def test_entry_of_a_witness_is_given_back_to_its_holder(arp, scene, wire, late, address):
+    """A twin of the witness answers our second question about it, later than its holder."""
+    witness = f"{address.rpartition('10')[0]}20"
+    for each in (address, witness):
+        scene.add(each, "reachable", DEAD)
+
+    def respond(asked, to_all, number):
+        if asked == witness and to_all and number:
+            late.say(0.7, answer(witness, TWIN))
+        macs = {address: [DEAD, TWIN] if to_all else [DEAD], witness: [DEAD]}.get(asked, [])
+        return [answer(asked, mac) for mac in macs if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        told = arp.diagnose(address)
+    late.wait()
+    assert told["witnesses"] == {witness: [DEAD]}
+    assert mac_of(scene, witness) == DEAD
+
+
+def test_ipv4_entry_that_locktime_holds_is_not_watched(arp, scene, wire, monkeypatch):
+    """The diagnosis takes no longer than its questions."""
+    monkeypatch.setattr(late_answers, "LATE_S", 20.0)
+    scene.sysctl("ipv4.neigh.db0.locktime", 6000)
+    scene.add(V4, "stale", DEAD)
+    began = time.monotonic()
+    with wire.answering(lambda asked, _to_all, _number: [answer(asked, DEAD)] * (asked == V4)):
+        assert arp.diagnose(V4)["verdict"] == "right"
+    assert time.monotonic() - began < 15
