@@ -45,8 +45,9 @@ def diagnose(
     NotOnThisHost where there is no such device, OSError where the kernel refuses.
     """
     with rtnetlink.Channel() as channel:
-        table = view.TableView(channel, parse_selectors(dev=dev, verb="list"))
-        named = channel.ifindex(*table.selectors.dev) if table.selectors.dev else 0
+        named = _ifindex(channel, dev)
+        # without dev: the entry of a port's bridge, or of a VRF's device, is selected, too
+        table = view.TableView(channel, parse_selectors(verb="list"))
         by, note = ways.device(table, dst, named) if named else (0, "")
         sockets = readings.Sockets(dst)
         found = ways.find(channel, dst, by, sockets.ways, sockets.mark)
@@ -58,6 +59,12 @@ def diagnose(
         hops.update((_hop(table, key), "not judged") for key in found.others)
         healed = [row for each in all_seen if (row := _healed(each))]
         return as_dict(replace(seen, other_hops=hops, dev_note=note)), healed
+
+
+def _ifindex(channel: rtnetlink.Channel, dev: str | None) -> int:
+    """Return a named device's; 0 where none is named, NotOnThisHost where there is no such one."""
+    selected = view.TableView(channel, parse_selectors(dev=dev, verb="list")).selectors.dev
+    return channel.ifindex(*selected) if selected else 0
 
 
 def _healed(seen: Evidence) -> dict[str, Any] | None:

@@ -1,12 +1,15 @@
 """A twin that answers our broadcast after the question is over takes no entry from its holder."""
 
+import socket
 import threading
 import time
 
 import pytest
+from arp_engine.netlink import codec, listener
+from arp_engine.netlink.constants import RTNLGRP_NEIGH
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
 from arp_engine.resolve import late_answers, look_back
-from conftest import BORN, DEAD
+from conftest import BORN, DEAD, ip
 from wire import answer
 
 TWIN = BORN
@@ -126,3 +129,30 @@ def test_ipv4_entry_that_locktime_holds_is_not_watched(arp, scene, wire, monkeyp
     with wire.answering(lambda asked, _to_all, _number: [answer(asked, DEAD)] * (asked == V4)):
         assert arp.diagnose(V4)["verdict"] == "right"
     assert time.monotonic() - began < 15
+
+
+def test_port_that_is_named_holds_the_entry_of_its_bridge(arp, scene, wire, monkeypatch):
+    """As without dev: the twin's answer moves the entry at no moment."""
+    monkeypatch.setattr(late_answers, "LATE_S", 0.0)
+    ip("link", "add", "br0", "up", "type", "bridge", "forward_delay", "0")
+    ip("link", "set", "db0", "master", "br0")
+    ip("address", "flush", "dev", "db0")
+    ip("address", "add", "192.0.2.1/24", "dev", "br0")
+    scene.until(lambda: "state UP" in ip("link", "show", "br0"))
+    scene.sysctl("ipv4.neigh.br0.locktime", 200)
+    scene.add(V4, "reachable", DEAD, "br0")
+    time.sleep(2.1)  # an entry as young as that takes no answer anyway
+
+    def respond(asked, to_all, _number):
+        macs = [TWIN, DEAD] if to_all else [DEAD]
+        return [answer(asked, mac) for mac in macs] if asked == V4 else []
+
+    seen = set()
+    with wire.answering(respond), listener.Listener((RTNLGRP_NEIGH,)) as heard:
+        told = arp.diagnose(V4, dev="db0")
+        for datagram in heard.drain(1000)[0]:
+            entry = codec.parse(datagram)
+            if entry and entry.dst == socket.inet_aton(V4):
+                seen.add(entry.mac.hex(":"))
+    assert (told["verdict"], set(told["answers_ms"])) == ("duplicate address", {DEAD, TWIN})
+    assert seen == {DEAD}
