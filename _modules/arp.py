@@ -537,7 +537,9 @@ def diagnose(ip, dev=None, test=False):
 
     Where the packets to the address may take several next hops (stuck sockets of several routes, a
     multipath route that spreads by ports, entries of the address on several devices), each is
-    judged, and the first that is at fault returned; each that was healed is on record.
+    judged, and the first that is at fault returned; each that was healed is on record. An entry on
+    another device that has an owner and that an answer would change is named, ``not judged``: name
+    that device with ``dev``.
 
     ``sentence`` (the same, with MACs and times), ``cure`` (a command, after its condition where it
     has one; empty where none is harmless under every reading), ``address``, ``judged`` (the address

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..netlink import codec, links, nf_tables, route, rtnetlink, table_dump
-from ..netlink.constants import IFF_UP, NOARP, PERMANENT, TICKS
+from ..netlink.constants import IFF_UP, TICKS
 from ..resolve import nud_probe, overtaken
 from ..resolve.ask import ask
 from ..resolve.question import OVERTAKEN, ProbeResult, Question
@@ -23,7 +23,7 @@ from ..table import answer, parse, view
 from ..table.listing import Listing
 from ..table.selectors import DEFAULT_LIMIT, parse_selectors
 from . import holder, readings, ways
-from .facts import Evidence, Route, Row, is_owned
+from .facts import IGNORES_ANSWERS, Evidence, Route, Row, is_owned
 from .upper_layer import kept_alive_by
 from .verdict import CORRECTED, HEALTHY, verdict
 
@@ -31,8 +31,6 @@ MAX_WITNESSES = 3  # other addresses of each MAC that are probed, where two MACs
 SETTLE_S = 0.1  # the kernel may take an answer a moment after we have read it
 POLL_S = 0.002
 MAX_LOCKTIME_WAIT_S = 2.0  # an administrator may set a longer locktime
-
-IGNORES_ANSWERS = PERMANENT | NOARP  # states in which the kernel takes no answer
 
 
 def diagnose(

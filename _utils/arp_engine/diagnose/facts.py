@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..netlink.constants import NOARP, PERMANENT
+
+IGNORES_ANSWERS = PERMANENT | NOARP  # states of an entry in which the kernel takes no answer
+
 Row = dict[str, Any]
 
 MAX_RTO_S = 120  # include/net/tcp.h: TCP_RTO_MAX

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..netlink import codec, links, route, rtnetlink
+from ..netlink.constants import IFF_LOOPBACK, IFF_NOARP, IFF_POINTOPOINT
 from ..netlink.sock_diag import TcpSocket
 from ..resolve.interface_facts import is_link_local
 from ..table import ownership, view
+from .facts import IGNORES_ANSWERS
 
 MAX_SOCKETS = 64  # looked at; of one client they rarely take more than a few ways
 MAX_JUDGED = 4  # each costs probes
@@ -79,25 +81,37 @@ def beside(table: view.TableView, dst: bytes, found: Ways) -> Ways:
     """Add the other devices that have an entry of the address: a second card, one of a VRF.
 
     Which device packets take, no lookup without their socket tells. Those are judged by which the
-    kernel would send to the address directly.
+    kernel would send to the address directly. An entry that is not to be asked about is judged only
+    where no other one is: nothing would be known.
     """
     channel = table.channel
     known = {(way.ifindex, way.gateway or dst) for way in found.judged} | set(found.others)
     keys = [(ifindex, dst) for ifindex, _name in channel.devices()]
-    there = [
-        entry.key
-        for entry in table.read_again(keys).values()
-        if entry and entry.mac and not ownership.owner(entry, table.device(entry.ifindex))
-    ]
-    ways = {key: route.lookup(channel, dst, key[0]) for key in sorted(set(there) - known)}
-    more = [
-        way
+    there = {key: each for key, each in table.read_again(keys).items() if each and each.mac}
+    ways = {
+        key: way
+        for key in sorted(there.keys() - known)
+        if (way := route.lookup(channel, dst, key[0])).why_not not in route.NO_NEIGHBOUR.values()
+    }
+    direct = [
+        key
         for key, way in ways.items()
         if not way.why_not and (way.ifindex, way.gateway or dst) == key
     ]
+    more = [ways[key] for key in direct if _may_ask(table, there[key])]
+    if not more and all(way.why_not for way in found.judged):
+        more = [ways[key] for key in direct]
     judged = [way for way in found.judged if not (way.why_not and more)] + more
     taken = {(way.ifindex, way.gateway or dst) for way in judged[:MAX_JUDGED]}
     return Ways(judged[:MAX_JUDGED], sorted({*found.others, *ways} - taken))
+
+
+def _may_ask(table: view.TableView, entry: codec.Entry) -> bool:
+    """Tell whether an entry is ours, or in a state in which no answer changes it."""
+    device = table.device(entry.ifindex)
+    is_asked_on = bool(device) and not device.flags & (IFF_NOARP | IFF_POINTOPOINT | IFF_LOOPBACK)
+    is_fixed = bool(entry.state & IGNORES_ANSWERS) and is_asked_on
+    return is_fixed or not ownership.owner(entry, device)
 
 
 def _without_sockets(channel: rtnetlink.Channel, dst: bytes, ifindex: int) -> Ways:

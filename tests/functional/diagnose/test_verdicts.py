@@ -598,6 +598,52 @@ def test_wrong_entry_of_a_second_card_is_judged(arp, scene):
     assert told["other_hops"] == {f"{V4} on db0": "right"}
 
 
+@pytest.mark.parametrize("state", ["permanent", "noarp"])
+def test_entry_of_a_second_card_that_is_set_by_hand_is_judged(arp, scene, state):
+    """No answer changes it. Packets with that card's source address are lost."""
+    scene.worker(V4)
+    mac = second_card(V4)
+    scene.add(V4, "reachable", BORN)
+    scene.add(V4, state, DEAD, "db1")
+    before = scene.table()
+    told = arp.diagnose(V4)
+    assert told["verdict"] == "owned entry disagrees with the wire"
+    assert (told["route"]["dev"], set(told["answers_ms"])) == ("db1", {mac})
+    assert told["other_hops"] == {f"{V4} on db0": "right"}
+    assert [row.split()[2] for row in scene.table()] == [row.split()[2] for row in before]
+
+
+@pytest.mark.parametrize("mark", [["extern_learn"], ["protocol", "zebra"]], ids=" ".join)
+def test_entry_of_a_second_card_that_may_not_be_asked_about_is_named(arp, scene, mark):
+    scene.worker(V4)
+    second_card(V4)
+    scene.add(V4, "reachable", BORN)
+    ip("neigh", "add", V4, "lladdr", DEAD, "nud", "reachable", "dev", "db1", *mark)
+    told = arp.diagnose(V4)
+    assert (told["verdict"], told["route"]["dev"]) == ("right", "db0")
+    assert told["other_hops"] == {f"{V4} on db1": "not judged"}
+    assert f"other next hops: {V4} on db1 (not judged)" in told["sentence"]
+
+
+def test_owned_entry_without_a_route_is_named_with_its_owner(arp, scene):
+    address = "203.0.113.9"
+    second_card(address)
+    ip("neigh", "add", address, "lladdr", DEAD, "nud", "stale", "dev", "db1", "protocol", "zebra")
+    told = arp.diagnose(address)
+    assert (told["verdict"], told["route"]["dev"]) == ("cannot be asked here", "db1")
+    assert "protocol zebra" in told["cannot_ask"]
+
+
+@pytest.mark.parametrize("address", ["224.0.0.5", "192.0.2.255"])
+def test_address_that_is_no_neighbours_has_no_other_next_hops(arp, scene, address):
+    """The kernel's own entries for it are none."""
+    second_card(V4)
+    for dev in ("db0", "db1"):
+        scene.add(address, "permanent", DEAD, dev)
+    told = arp.diagnose(address, test=True)
+    assert (told["verdict"], told["other_hops"]) == ("cannot be asked here", {})
+
+
 def test_entry_without_a_route_is_judged_on_its_device(arp, scene):
     """As in a VRF, whose table a lookup without a device does not ask."""
     address = "203.0.113.9"
