@@ -45,7 +45,7 @@ NO_COMMAND = {
     "nobody answers": "look at that host and at its link: nothing in the table helps",
     "silent but vouched for": "is that host alive (console, another host)? Then nothing. "
     "Otherwise: arp.revalidate {}",
-    "duplicate address": "find both MACs; of two machines shut one down, or remove {} there",
+    "duplicate address": "find out what each MAC is; take {} away from the wrong one",
     "flux": "nothing while both NICs work; otherwise remove {} from one of them",
     "wrong, and asking did not correct it": "remove that filter (arptables -L, nft list ruleset), "
     "or stop what writes it (ip monitor neigh)",

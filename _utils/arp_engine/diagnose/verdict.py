@@ -24,7 +24,9 @@ that only the other one holds included (arp_ignore=0, the kernel's default). Two
 address in common do not: each answers for its own others alone. So other addresses which the table
 holds at one of the MACs (witnesses) are probed. A witness for which only one of them answers proves
 two machines; if several answer, it is one machine, or a complete copy of one, which nothing on the
-wire tells apart. Without a witness two machines are assumed, and the sentence says so.
+wire tells apart. Without a witness two machines are assumed, and the sentence says so. One of two
+may be a router that answers for a host behind it, by a route to that one address (proxy_arp): for
+what nobody has it does not answer, so nothing on the wire tells it from a machine.
 """
 
 from typing import NamedTuple
@@ -189,13 +191,17 @@ def _several(seen: Evidence) -> Verdict:
             "" if ":" in seen.judged else cure,
         )
     reason = "two machines or two NICs of one: no other address of theirs is known here to tell"
-    cure = ""  # two NICs of one machine may be meant so
     if alone:
         address, mac = alone[0]
-        reason = f"for {address} only {mac} answers, so they are two machines"
-        cure = f"on the machine that should not have it: ip address del {seen.judged} dev DEVICE"
-    sentence = f"{len(seen.answers)} MACs answer for {who}: {macs}; {reason}. {held}."
-    return Verdict(DUPLICATE, sentence, cure)
+        key = "proxy_ndp" if ":" in seen.judged else "proxy_arp"
+        reason = (
+            f"for {address} only {mac} answers, so they are two machines; one may be a router "
+            f"that answers for a host behind it ({key})"
+        )
+    # no command: two NICs of one machine may be meant so, and a router has no address to delete
+    return Verdict(
+        DUPLICATE, f"{len(seen.answers)} MACs answer for {who}: {macs}; {reason}. {held}."
+    )
 
 
 def _witnesses(seen: Evidence) -> tuple[list[tuple[str, str]], list[str]]:

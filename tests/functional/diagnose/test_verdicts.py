@@ -144,6 +144,27 @@ def test_witness_proves_two_machines(arp, second, address):
     assert "so they are two machines" in answer["sentence"]
 
 
+def test_router_that_proxies_for_one_address_is_offered_no_command(arp, second):
+    """By a route to the host behind it: for what nobody has it does not answer."""
+    second.worker(V4)
+    move_to_another_machine()
+    own(other(V4, 30), "m0", "copy")
+    ip("-n", "copy", "link", "add", "tap0", "type", "veth", "peer", "tap1")
+    for name in ("tap0", "tap1"):
+        ip("-n", "copy", "link", "set", name, "up")
+    ip("-n", "copy", "route", "add", f"{V4}/32", "dev", "tap0")
+    for name in ("conf.m0.proxy_arp", "conf.m0.forwarding"):
+        second.sysctl(f"ipv4.{name}", 1, "copy")
+    second.sysctl("ipv4.neigh.m0.proxy_delay", 0, "copy")
+    second.add(V4, "stale", BORN)
+    second.add(other(V4, 30), "stale", SECOND)
+    told = arp.diagnose(V4)
+    assert (told["verdict"], told["proxies"]) == ("duplicate address", [])
+    assert told["witnesses"] == {other(V4, 30): [SECOND]}
+    assert "one may be a router that answers for a host behind it" in told["sentence"]
+    assert told["cure"] == ""
+
+
 @PAIR
 def test_without_witness_two_machines_are_assumed(arp, second, address):
     own(address, "w0")

@@ -73,10 +73,7 @@ def test_every_verdict_occurs():
             "salt-call --local arp.flush 2001:db8::10 dev=db0",
         ),
         (seen(row(), [A, B], row()), ""),
-        (
-            seen(row(), [A, B], row(), witnesses={OTHER: [A]}),
-            "on the machine that should not have it: ip address del 192.0.2.10 dev DEVICE",
-        ),
+        (seen(row(), [A, B], row(), witnesses={OTHER: [A]}), ""),
         (
             seen(row(), [A, B], row(), witnesses={OTHER: [A, B]}),
             "on that machine, if one of these NICs has 192.0.2.10: sysctl -w "
@@ -99,7 +96,8 @@ def test_every_verdict_occurs():
     ids=[
         "right", "corrected", "suspect", "suspect, connected", "locktime", "still wrong", "filter",
         "filter, failed", "IPv6 filter", "ND proxy", "two MACs, one machine perhaps",
-        "two machines", "flux", "proxy", "not asked", "by hand", "zebra", "full", "silent",
+        "two machines, or a router", "flux", "proxy", "not asked", "by hand", "zebra", "full",
+        "silent",
     ],
 )  # fmt: skip
 def test_the_cure(evidence, cure):
@@ -142,6 +140,14 @@ def test_full_table_leaves_other_verdicts_their_act(evidence):
     found = verdict.verdict(replace(evidence, load=FULL_NOW))
     assert "The neighbour table is full" in found.sentence
     assert found.cure == ""
+
+
+@pytest.mark.parametrize(("address", "key"), [("192.0.2.10", "proxy_arp"), (V6, "proxy_ndp")])
+def test_one_of_two_machines_may_be_a_router(address, key):
+    two = replace(seen(row(), [A, B], row(), witnesses={OTHER: [A]}), address=address)
+    found = verdict.verdict(two)
+    assert (found.name, found.cure) == (verdict.DUPLICATE, "")
+    assert f"one may be a router that answers for a host behind it ({key})" in found.sentence
 
 
 def test_flux_over_ipv6_has_no_ipv4_command():
