@@ -493,7 +493,8 @@ def diagnose(ip, dev=None, test=False):
 
     Reads everything first (route, entry and its ages, table, TCP sockets that get no answer), then
     probes the address, then reads the entry again. For an address behind a router, the entry of the
-    router is judged.
+    router is judged; where only packets from some of this host's addresses, or of a VRF, have a
+    route there (ip-rule(8)), the entry of their router.
 
     CLI Example:
 

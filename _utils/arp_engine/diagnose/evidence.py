@@ -52,11 +52,19 @@ def diagnose(
         found = found if named else ways.beside(table, dst, found)
         table_words = table, dst, sockets, by
         all_seen = [_Diagnosis(*table_words, way).evidence(test) for way in found.judged]
-        seen = next((each for each in all_seen if verdict(each).name not in HEALTHY), all_seen[0])
+        is_at_fault = [verdict(each).name not in HEALTHY for each in all_seen]
+        at = is_at_fault.index(True) if any(is_at_fault) else 0
+        seen = all_seen[at]
         hops = {each.hop: verdict(each).name for each in all_seen if each is not seen}
         hops.update((_hop(table, key), "not judged") for key in found.others)
+        notes = [note] if note else []
+        if found.judged[at] in found.sourced and seen.route.source:
+            notes.append(
+                f"Without a source address or VRF {found.why_sourced}: this is about packets from "
+                f"{seen.route.source}."
+            )
         healed = [row for each in all_seen if (row := _healed(each))]
-        return as_dict(replace(seen, other_hops=hops, dev_note=note)), healed
+        return as_dict(replace(seen, other_hops=hops, note=" ".join(notes))), healed
 
 
 def _ifindex(channel: rtnetlink.Channel, dev: str | None) -> int:

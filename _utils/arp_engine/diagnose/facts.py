@@ -81,7 +81,7 @@ class Evidence:
     sockets_unknown: str = ""  # why they cannot be listed
     connected: int = 0  # TCP connections to the address that wait for no answer
     other_hops: dict[str, str] = field(default_factory=dict)  # "ADDRESS on DEVICE" to verdict
-    dev_note: str = ""  # about the device that was named
+    note: str = ""  # about the device that was named, or whose packets have this route
     kernel: str = ""  # its release
 
     @property

@@ -101,8 +101,8 @@ def verdict(seen: Evidence) -> Verdict:
     if seen.other_hops:
         hops = ", ".join(f"{hop} ({name})" for hop, name in sorted(seen.other_hops.items()))
         notes.append(f"Its packets may take other next hops: {hops}; this is about {seen.hop}.")
-    if seen.dev_note:
-        notes.append(seen.dev_note)
+    if seen.note:
+        notes.append(seen.note)
     notes += [
         f"{mac} belongs to this host ({seen.own_macs[mac]}): proxy ARP?"
         for mac in seen.answers

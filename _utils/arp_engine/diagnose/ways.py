@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ..netlink import codec, links, route, rtnetlink
 from ..netlink.constants import IFF_LOOPBACK, IFF_NOARP, IFF_POINTOPOINT
 from ..netlink.sock_diag import TcpSocket
+from ..resolve import sourced_routes
 from ..resolve.interface_facts import is_link_local
 from ..table import ownership, view
 from .facts import IGNORES_ANSWERS
@@ -26,6 +27,8 @@ class Ways(NamedTuple):
 
     judged: list[route.Route]
     others: list[codec.Key]
+    why_sourced: str = ""  # why the packets of no source in particular have no way
+    sourced: frozenset[route.Route] = frozenset()  # the ways that only packets of some source have
 
 
 def device(table: view.TableView, dst: bytes, named: int) -> tuple[int, str]:
@@ -103,7 +106,7 @@ def beside(table: view.TableView, dst: bytes, found: Ways) -> Ways:
         more = [ways[key] for key in direct]
     judged = [way for way in found.judged if not (way.why_not and more)] + more
     taken = {(way.ifindex, way.gateway or dst) for way in judged[:MAX_JUDGED]}
-    return Ways(judged[:MAX_JUDGED], sorted({*found.others, *ways} - taken))
+    return found._replace(judged=judged[:MAX_JUDGED], others=sorted({*found.others, *ways} - taken))
 
 
 def _may_ask(table: view.TableView, entry: codec.Entry) -> bool:
@@ -118,7 +121,7 @@ def _without_sockets(channel: rtnetlink.Channel, dst: bytes, ifindex: int) -> Wa
     """Return the way of packets from the route's own source address."""
     way = route.lookup(channel, dst, ifindex)
     if way.why_not:
-        return Ways([way], [])
+        return _of_some_sources(channel, dst, ifindex, way.why_not)
     if way.source and not ifindex:  # the hash of a multipath route takes the source in
         way = _or(route.lookup(channel, dst, 0, way.source), way)
     taken = way.ifindex, way.gateway or dst
@@ -127,6 +130,18 @@ def _without_sockets(channel: rtnetlink.Channel, dst: bytes, ifindex: int) -> Wa
         return Ways([way], others)
     ways = [way, *(way._replace(ifindex=hop, gateway=gateway) for hop, gateway in others)]
     return Ways(ways[:MAX_JUDGED], others[MAX_JUDGED - 1 :])
+
+
+def _of_some_sources(channel: rtnetlink.Channel, dst: bytes, ifindex: int, why_not: str) -> Ways:
+    """Return the ways of packets from some of this host's addresses, where others have none."""
+    ways = sourced_routes.ways(channel, dst, ifindex)
+    if ways[0].why_not:
+        return Ways(ways, [])
+    taken = {(way.ifindex, way.gateway or dst) for way in ways[:MAX_JUDGED]}
+    hops = {(way.ifindex, way.gateway or dst) for way in ways}
+    for way in ways:
+        hops |= route.next_hops(channel, dst, ifindex, way.source)
+    return Ways(ways[:MAX_JUDGED], sorted(hops - taken), why_not, frozenset(ways))
 
 
 def _or(way: route.Route, otherwise: route.Route) -> route.Route:

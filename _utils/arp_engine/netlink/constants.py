@@ -62,6 +62,7 @@ RT_SCOPE_LINK = 253
 # --- the same header: attributes of a route
 RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_MULTIPATH = 1, 2, 4, 5, 7, 9
 RTA_MARK, RTA_VIA, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT = 16, 18, 27, 28, 29
+FRA_PRIORITY = 6  # linux/fib_rules.h: an attribute of a rule
 RTM_F_FIB_MATCH = 0x2000  # of a request: answer with the route itself, all its next hops
 
 # --- include/uapi/linux/if.h

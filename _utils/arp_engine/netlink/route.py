@@ -8,10 +8,11 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pyroute2.netlink.rtnl import RTM_GETROUTE
+from pyroute2.netlink.rtnl import RTM_GETROUTE, RTM_GETRULE
 
 from . import codec, rtnetlink
 from .constants import (
+    FRA_PRIORITY,
     RTA_DPORT,
     RTA_DST,
     RTA_GATEWAY,
@@ -46,9 +47,13 @@ REFUSALS = {
     errno.EINVAL: NO_NEIGHBOUR[6],
 }
 
+NO_ROUTE = f"{REFUSALS[errno.ENETUNREACH]} (ENETUNREACH)"
+
 MAX_ROUTE_CHUNKS = 256  # of some 300 routes each
 
 _RTMSG = struct.Struct("=BBB4xBI")  # of struct rtmsg: family, dst_len, src_len, type, flags
+_FIB_RULE = struct.Struct("=12x")  # of struct fib_rule_hdr nothing is read
+_OWN_RULES = 0, 32766, 32767  # the kernel's: local, main, default (net/ipv4/fib_rules.c)
 _RTNEXTHOP = struct.Struct("=H2xi")  # of struct rtnexthop: rtnh_len, rtnh_ifindex
 
 
@@ -128,6 +133,26 @@ def on_link_prefix(channel: rtnetlink.Channel, dst: bytes, ifindex: int) -> int:
     _family, bits, _source_bits, kind, _flags = codec.unpack(_RTMSG, message, codec.HEADER.size)
     values = codec.values(message, codec.HEADER.size + _RTMSG.size)
     return bits if kind == RTN_UNICAST and (ifindex, b"") in _hops(values) else 0
+
+
+def is_refusal(way: Route) -> bool:
+    """Tell whether it says that the kernel found no way, and not that none is needed."""
+    return bool(way.why_not) and way.why_not not in NO_NEIGHBOUR.values()
+
+
+def has_rules(family: int) -> bool:
+    """Tell whether some packets have routes that others have not; a VRF brings a rule, too."""
+    try:
+        with rtnetlink.Channel() as channel:  # closed in the middle of a dump
+            for chunk in channel.dump(RTM_GETRULE, _RTMSG.pack(family, 0, 0, 0, 0)):
+                for _kind, message in codec.messages(chunk):
+                    values = codec.values(message, codec.HEADER.size + _FIB_RULE.size)
+                    priority = codec.unpack(codec.U32, values.get(FRA_PRIORITY, bytes(4)))[0]
+                    if priority not in _OWN_RULES:
+                        return True
+    except OSError:  # this kernel has none, or not this family
+        pass
+    return False
 
 
 def gateways(family: int, ifindex: int) -> set[codec.Key]:

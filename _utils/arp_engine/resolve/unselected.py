@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from ..netlink import codec, links, route, rtnetlink, table_dump
+from ..netlink import codec, links, rtnetlink, table_dump
 from ..table import parse
 from ..table.selectors import Selectors
+from . import sourced_routes
 
 MAX_LINES = 8
 
@@ -113,7 +114,7 @@ def _devices_of(channel: rtnetlink.Channel, dsts: Collection[bytes]) -> dict[byt
 
 def _on_the_way(channel: rtnetlink.Channel, dst: bytes, by: int) -> Iterator[str]:
     """Yield a line where no packet to an address needs its entry; by: a device, 0 for any."""
-    way, text = route.lookup(channel, dst, by), codec.address(dst)
+    [way, *_others], text = sourced_routes.ways(channel, dst, by), codec.address(dst)
     if way.why_not:
         yield f"{text} has no entry: {way.why_not}"
     elif way.gateway:

@@ -177,7 +177,7 @@ def test_flux_over_ipv6_has_no_ipv4_command():
             seen(row(), [A], row(), other_hops={f"{OTHER} on db0": "right"}),
             "192.0.2.77 on db0 (right)",
         ),
-        (seen(row(), [A], row(), dev_note="db0 is a port of br0."), "db0 is a port of br0."),
+        (seen(row(), [A], row(), note="db0 is a port of br0."), "db0 is a port of br0."),
         (seen(row(), [A], row(), own_macs={A: "db1"}), "belongs to this host (db1)"),
         (seen(row(), [A, B], row(), witnesses={OTHER: [A]}), "for 192.0.2.77 only"),
         (seen(row(), [A, B], row()), "no other address of theirs is known"),
