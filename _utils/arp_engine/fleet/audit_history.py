@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from . import fair, summary
 from .compare import Row
 
 MAX_RUNS = 100
+RECENT_RUNS = 12  # that say how often runs come
 MAX_OPEN = 50_000  # entries whose first sight is remembered
 FILE = "arp_fleet_history.json"
 _FINDINGS = ("wrong", "gone", "unproven")
@@ -71,6 +72,7 @@ def with_run(
     databases = len(answer["databases"])
     run = {"at": int(now), "name": name, "databases": databases, "retcode": answer["retcode"]}
     run |= {key: total for key, total in answer["totals"].items() if key in _COUNTS}
+    run |= _left(answer)
     run["twice"] = summary.held_twice(answer.get("twice", ()))
     complete = not answer["retcode"] & 4 and answer["retcode"] not in (1, summary.INTERRUPTED)
     left = fair.deal(MAX_OPEN, Counter(map(_minion, opened)))  # none takes the others' part
@@ -104,23 +106,26 @@ def with_first_seen(history: History, now: float, rows: Collection[Row]) -> list
 
 
 def metrics(history: History) -> str:
-    """Return the numbers of the last recorded audit as a Prometheus textfile."""
-    audits = [run for run in history["runs"] if run["name"] == "audit" and _is_whole(run)]
-    last = audits[-1] if audits else {}
+    """Return the numbers of the last recorded audit or heal as a Prometheus textfile.
+
+    Of a heal: of what it has left.
+    """
+    whole = [run for run in history["runs"] if _is_whole(run)]
+    last = whole[-1] if whole else {}
+    left = {name: last.get(f"{name}_left", last.get(name)) for name in _FINDINGS}
     first_at = history["runs"][0]["at"] if history["runs"] else None
-    gaps = sorted(late["at"] - early["at"] for early, late in itertools.pairwise(audits[-12:]))
     values = {
-        "wrong": ("Entries that a machine which answered contradicts.", last.get("wrong")),
-        "gone": ("Entries of machines that are gone.", last.get("gone")),
-        "unproven": ("Entries that disagree with what nobody confirmed.", last.get("unproven")),
+        "wrong": ("Entries that a machine which answered contradicts.", left["wrong"]),
+        "gone": ("Entries of machines that are gone.", left["gone"]),
+        "unproven": ("Entries that disagree with what nobody confirmed.", left["unproven"]),
         "twice": ("Cached addresses that two machines have by their answers.", last.get("twice")),
         "silent": ("Minions that could not be asked.", last.get("silent")),
         "conflicts": ("Minions with two different returns.", last.get("conflicts")),
         "databases_compared": ("Databases whose tables were compared.", last.get("databases")),
-        "last_run_timestamp_seconds": ("When the last audit ended, since 1970.", last.get("at")),
+        "last_run_timestamp_seconds": ("When the last run ended, since 1970.", last.get("at")),
         "interval_seconds": (
-            "The usual time from one recorded audit to the next.",
-            gaps[len(gaps) // 2] if gaps else None,
+            "The usual time from one recorded run to the next; absent after the first one.",
+            _interval_s(whole[-RECENT_RUNS:]),
         ),
         "last_success_timestamp_seconds": (
             "When all minions answered the last time, since 1970; if never, the first run.",
@@ -133,6 +138,27 @@ def metrics(history: History) -> str:
             full = f"arp_fleet_{name}"
             lines += [f"# HELP {full} {what}", f"# TYPE {full} gauge", f"{full} {value}"]
     return "\n".join(lines) + "\n"
+
+
+def _interval_s(runs: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the usual time between two runs of the function that is recorded most often.
+
+    Of that one alone: a heal by hand after a scheduled audit is no schedule of minutes.
+    """
+    (name, _), *_ = Counter(run["name"] for run in runs).most_common(1) or [("", 0)]
+    times = [run["at"] for run in runs if run["name"] == name]
+    gaps = sorted(late - early for early, late in itertools.pairwise(times))
+    return gaps[len(gaps) // 2] if gaps else None
+
+
+def _left(answer: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many findings of each kind a run has left: of a heal, those not settled."""
+    settled = _healed(answer)
+    return {
+        f"{name}_left": total - sum(key_of(row) in settled for row in answer.get(name, ()))
+        for name, total in answer["totals"].items()
+        if name in _FINDINGS
+    }
 
 
 def _is_whole(run: Mapping[str, Any]) -> bool:

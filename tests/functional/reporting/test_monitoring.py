@@ -28,6 +28,7 @@ AT = {  # when it has to fire, where not after 30 minutes
     "ArpHygieneMixedVersions": "400m",
     "ArpFleetAuditOverdue": "80m",
     "ArpFleetAuditIncomplete": "200m",
+    "ArpFleetAuditNotRepeated": "100m",  # recorded 23 hours before
 }
 TWICE = [{"ip": "192.0.2.90", "held": 1, "truth": "live"}]
 promtool = pytest.mark.skipif(bool(missing("promtool")), reason=missing("promtool"))
@@ -80,13 +81,14 @@ def stopped():
     shutil.rmtree(os.path.dirname(sentinel_status.PATH), ignore_errors=True)
 
 
-def audits(at, always=None, twice=(), **found):
+def audits(at, always=None, twice=(), ago=(60, 45, 30, 15, 0), **found):
     """Return the samples after an audit every 15 minutes, the last one with these findings."""
     lists = {"wrong": [], "gone": [], "unproven": []}
     totals = {"wrong": 0, "gone": 0, "unproven": 0, "silent": 0, "conflicts": 0, **(always or {})}
     docker = {"ip": "172.17.0.1", "held": 0, "truth": "live"}  # on two hosts, for ever
     history = audit_history.empty()
-    for minutes, more in ((60, {}), (45, {}), (30, {}), (15, {}), (0, found)):
+    for minutes in ago:
+        more = {} if minutes else found
         run = {**lists, "totals": totals | more, "databases": ["db1"]}
         run["twice"] = [docker, *(() if minutes else twice)]
         run["retcode"] = 4 if run["totals"]["silent"] else 0
@@ -128,6 +130,8 @@ def troubles(textfile, scene, wire, stopped):
     trouble("ArpFleetWrongEntries", audits(time.time(), wrong=1))
     trouble("ArpFleetDuplicateAddress", audits(time.time(), twice=TWICE))
     trouble("ArpFleetConflict", audits(time.time(), conflicts=1))
+    once = audits(time.time(), ago=(23 * 60,))
+    trouble("ArpFleetAuditNotRepeated", dict.fromkeys(audits(time.time())) | once)
     trouble("ArpFleetAuditIncomplete", audits(time.time(), silent=1))
     return calm, found
 

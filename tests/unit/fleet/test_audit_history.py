@@ -57,6 +57,48 @@ def test_interrupted_audit_is_not_in_the_metrics():
     assert "arp_fleet_wrong 1" in audit_history.metrics(history).splitlines()
 
 
+def interval(*runs):
+    """Return the interval in the metrics of these runs: name and minute of each."""
+    history = audit_history.empty()
+    for name, minute in runs:
+        history = audit_history.with_run(history, NOW + 60 * minute, name, answer(), ())
+    key = "arp_fleet_interval_seconds "
+    lines = audit_history.metrics(history).splitlines()
+    return next((int(line.removeprefix(key)) for line in lines if line.startswith(key)), None)
+
+
+def test_recorded_heal_is_in_the_metrics_with_what_it_has_left():
+    rows = [row("db1", f"10.0.0.{n}") for n in range(3)]
+    done = answer(*rows, healed=rows[:1], right_meanwhile=rows[1:2])
+    history = audit_history.with_run(recorded(answer(*rows)), NOW + 9, "heal", done, ())
+    lines = audit_history.metrics(history).splitlines()
+    assert "arp_fleet_wrong 1" in lines
+    assert "arp_fleet_databases_compared 2" in lines
+    assert f"arp_fleet_last_run_timestamp_seconds {NOW + 9}" in lines
+    assert history["runs"][-1]["wrong"] == 3, "the trend shows what it had found"
+
+
+def test_scheduled_heals_have_an_interval():
+    assert interval(("heal", 0), ("heal", 15), ("heal", 30)) == 900
+
+
+def test_one_run_of_a_kind_has_no_interval():
+    assert interval(("audit", 0)) is None
+    assert interval(("audit", 0), ("heal", 1)) is None
+
+
+def test_heal_right_after_each_audit_does_not_shorten_the_interval():
+    audits = [("audit", 15 * n) for n in range(20)]
+    each = [run for _, at in audits for run in (("audit", at), ("heal", at + 1))]
+    assert interval(*each) == 900
+    assert interval(*audits, ("heal", 286), ("heal", 287)) == 900
+
+
+def test_interval_follows_a_new_schedule():
+    former = [("audit", 15 * n) for n in range(90)]
+    assert interval(*former, *(("heal", 1440 * n) for n in range(1, 8))) == 86400
+
+
 def test_healed_entries_are_not_open_after_a_heal():
     rows = [row("db1", "10.0.0.1"), row("db1", "10.0.0.2")]
     history = recorded(answer(*rows, healed=rows[:1]))
