@@ -37,7 +37,8 @@ from arp_engine.reporting import files, messages, run_history, sentinel_status, 
 
 #: What to look at where no run is recorded.
 _CHECKS = {
-    "cron": "check that a cron daemon runs and reads /etc/cron.d",
+    "cron": "check that a cron daemon runs and reads /etc/cron.d; why a run that it started did "
+    "nothing: journalctl -t arp_hygiene, or syslog",
     "systemd": "see systemctl status arp-hygiene.timer arp-hygiene.service",
     "salt": "check that the minion runs, and its log; after the clock was set back, restart it",
 }
@@ -109,6 +110,7 @@ def status():
     :py:func:`arp.version`), ``problem`` (empty, or one or more of these, with what to do):
 
     - the last run failed;
+    - an operator has disabled the job in Salt's scheduler (``next`` is empty then);
     - ``overdue``: a run was due, and 15 minutes later none is recorded;
     - runs cannot be recorded (directory missing, disk full or read-only), or the run history is
       corrupt;
@@ -120,17 +122,17 @@ def status():
     """
     history, problem = sinks.read_history(_paths()["record"])
     last = history["last"] or {"at": None, "said": "no run yet", "failed": ""}
-    backend, when, wait_s = _installed()
+    job = _installed()
     seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
     history = run_history.with_heals(history, seen.get("heals", []))
     sentinel, sentinel_problem = _sentinel_status(seen)
     problems = [problem, "the last run failed" if last["failed"] else "", sentinel_problem]
-    if backend:
-        problems += _schedule_problems(backend, when, wait_s, history)
-    due = schedule.next_due(when, wait_s, datetime.datetime.now()) if when else None
+    problems += _schedule_problems(job, history) if job.backend else []
+    is_on = job.when and not job.disabled
+    due = schedule.next_due(job.when, job.wait_s, datetime.datetime.now()) if is_on else None
     return [
         {
-            "installed": f"{backend} {when}".strip(),
+            "installed": f"{job.backend} {job.when}".strip(),
             "last": run_history.utc(last["at"]),
             "said": last["said"],
             "healed_7d": run_history.count_recent(history, time.time()),
@@ -143,21 +145,21 @@ def status():
     ]
 
 
-def _schedule_problems(backend, when, wait_s, history):
+def _schedule_problems(job, history):
     """Return a line for each reason why the installed job does not run or leaves no trace."""
     paths, now = _paths(), time.time()
     last = history["last"]["at"] if history["last"] else 0
     booted = now - time.monotonic()
     latest = [booted, last, *_written("cron", "timer", "schedule")]
-    problems = [facts.why_unrecordable(paths["record"])]
+    problems = [job.disabled, facts.why_unrecordable(paths["record"])]
     latest = [at for at in latest if at < now + schedule.OVERDUE_S]  # not of a clock set back since
-    due = schedule.overdue(when, wait_s, max(latest), now, booted)
-    if due:
+    due = schedule.overdue(job.when, job.wait_s, max(latest), now, booted)
+    if due and not job.disabled:
         problems.append(
             f"overdue: a run was due at {run_history.utc(due)} and none is recorded since: "
-            f"{_CHECKS[backend]}"
+            f"{_CHECKS[job.backend]}"
         )
-    if backend == "cron" and facts.is_cron_of_busybox():
+    if job.backend == "cron" and facts.is_cron_of_busybox():
         problems.append(
             "nothing reads the schedule: the cron daemon is busybox, which does not read "
             "/etc/cron.d: set schedule:backend to salt, or install another cron daemon"
@@ -258,9 +260,9 @@ def _output(program, *words):
 
 
 def _installed():
-    """Return backend, when (cron's words) and wait in seconds of the job that is installed."""
-    jobs = {**(__opts__.get("schedule") or {}), **(_saved_jobs() or {})}
-    return facts.installed_job(_paths(), jobs.get(plan.NAME))
+    """Return the job that is installed, see facts.InstalledJob."""
+    schedules = __opts__.get("schedule") or {}, _saved_jobs() or {}
+    return facts.installed_job(_paths(), plan.NAME, *schedules)
 
 
 def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name

@@ -285,7 +285,7 @@ def _expected(seen):
 
 def _next_run():
     """Return when the schedule is due next; None where nobody knows, or nothing is scheduled."""
-    job = formula_facts.installed_job(_paths(), (__opts__.get("schedule") or {}).get(plan.NAME))
+    job = formula_facts.installed_job(_paths(), plan.NAME, __opts__.get("schedule") or {})
     return schedule.due_after(job.when, job.wait_s, time.time())
 
 

@@ -40,20 +40,31 @@ class InstalledJob(NamedTuple):
     backend: str = ""
     when: str = ""  # cron's fields or nickname, or "every N min"
     wait_s: int = 0  # after that
+    disabled: str = ""  # that an operator has stopped it, and how it is started again
 
 
-def installed_job(paths: Mapping[str, str], salt_job: Mapping[str, Any] | None) -> InstalledJob:
+def installed_job(
+    paths: Mapping[str, str], name: str, *schedules: Mapping[str, Any]
+) -> InstalledJob:
     """Return the job in our files, or else the one in Salt's own scheduler.
 
-    paths: see formula/plan.py.
+    paths: see formula/plan.py. name: of the job in Salt's scheduler. schedules: the one that the
+    minion has loaded, then the one in its file; of two jobs the last one counts.
     """
     for backend, path in (("cron", paths["cron"]), ("systemd", paths["timer"])):
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
             return InstalledJob(backend, *(job_files.due(file.read()) or ()))
-    if not salt_job:
+    jobs = [each[name] for each in schedules if each.get(name)]
+    if not jobs:
         return InstalledJob()
-    when = salt_job.get("cron") or f"every {salt_job.get('minutes')} min"
-    return InstalledJob("salt", when, (salt_job.get("splay") or {}).get("start", 0))
+    when = jobs[-1].get("cron") or f"every {jobs[-1].get('minutes')} min"
+    wait_s = (jobs[-1].get("splay") or {}).get("start", 0)
+    disabled = ""
+    if any(not job.get("enabled", True) for job in jobs):
+        disabled = f"the job is disabled: schedule.enable_job {name}"
+    elif any(not each.get("enabled", True) for each in schedules):
+        disabled = "the minion's scheduler is disabled, with all its jobs: schedule.enable"
+    return InstalledJob("salt", when, wait_s, disabled)
 
 
 def engines(option: Any) -> list[str]:

@@ -64,7 +64,45 @@ def test_job_that_no_daemon_runs_is_overdue(apply, status, monkeypatch):
     loaded = apply.caller.sminion.functions["arp_hygiene.status"].__globals__
     monkeypatch.setattr(loaded["schedule"], "OVERDUE_S", -1800)  # as if it were half an hour later
     assert status()["problem"].startswith("overdue: a run was due at ")
-    assert status()["problem"].endswith("check that a cron daemon runs and reads /etc/cron.d")
+    assert status()["problem"].endswith(
+        "check that a cron daemon runs and reads /etc/cron.d; "
+        "why a run that it started did nothing: journalctl -t arp_hygiene, or syslog"
+    )
+
+
+SALT_JOB = {"cron": "*/5 * * * *", "splay": {"start": 10, "end": 10}, "enabled": True}
+DISABLED = "the job is disabled: schedule.enable_job arp_hygiene"
+ALL_DISABLED = "the minion's scheduler is disabled, with all its jobs: schedule.enable"
+
+
+@pytest.mark.parametrize("is_saved", [False, True], ids=["loaded", "saved"])
+@pytest.mark.parametrize(
+    ("schedule", "problem"),
+    [
+        ({"arp_hygiene": SALT_JOB}, ""),
+        ({"arp_hygiene": {**SALT_JOB, "enabled": False}}, DISABLED),
+        ({"enabled": False, "arp_hygiene": SALT_JOB}, ALL_DISABLED),
+    ],
+    ids=["enabled", "job", "scheduler"],
+)
+def test_disabled_job_is_a_problem(apply, status, monkeypatch, schedule, problem, is_saved):
+    """schedule.disable_job, as docs/upgrading.md tells; without persist=True no file has it."""
+    loaded = apply.caller.sminion.functions["arp_hygiene.status"].__globals__
+    apply.record.mkdir(parents=True)
+    enabled = {"arp_hygiene": SALT_JOB}
+    monkeypatch.setitem(loaded["__opts__"], "schedule", enabled if is_saved else schedule)
+    saved = pathlib.Path(loaded["_paths"]()["schedule"])
+    saved.parent.mkdir(exist_ok=True)
+    saved.write_text(json.dumps({"schedule": schedule if is_saved else enabled}))
+    try:
+        shown = status()
+        assert (shown["installed"], shown["problem"]) == ("salt */5 * * * *", problem)
+        assert bool(shown["next"]) is not bool(problem)
+        monkeypatch.setattr(loaded["schedule"], "OVERDUE_S", -1800)  # half an hour later
+        late = status()["problem"]
+        assert late.startswith("overdue: ") if not problem else late == problem
+    finally:
+        saved.unlink()
 
 
 @pytest.mark.parametrize("ahead_s", [3600, 3 * 365 * 86400], ids=["an hour", "three years"])
