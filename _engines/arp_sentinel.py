@@ -88,7 +88,7 @@ def start(**options):
         parsed = sentinel_options.parse(options)
     except ValueError as bad:
         log.error("arp_sentinel: %s", bad)
-        signal.pause()  # an engine that returns is started again, and would log this again
+        _wait(str(bad).removeprefix("sentinel: "))
         return
     teller = _Teller(__salt__["event.send"], sinks.history_directory(__opts__["root_dir"]))
     sentinel = loop.Sentinel(
@@ -96,6 +96,23 @@ def start(**options):
     )
     signal.signal(signal.SIGTERM, lambda *_: sentinel.stop())  # Salt's handler would not clean up
     sentinel.run()
+
+
+def _wait(refusal):
+    """Keep a refusal in the status file until the minion ends.
+
+    An engine that returns is started again, and would log its refusal again.
+    """
+    diary = sentinel_status.StatusWriter(sentinel_status.PATH, "engine")
+    ends = {signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    while True:
+        problem = diary.write(failed=refusal, refused=True)
+        if problem:
+            log.warning("arp_sentinel: %s", problem)
+        if signal.sigtimedwait(ends, sentinel_status.WRITE_INTERVAL_S):
+            break
+    diary.close()
 
 
 class _Teller:

@@ -116,9 +116,9 @@ def status():
       corrupt;
     - the metrics directory or its file is missing, or the file is older than the last run;
     - the cron daemon is busybox, which does not read /etc/cron.d;
-    - the sentinel is not running (an engine waits for a restart of the minion; a service: how it
-      ended, and its last line), runs older code than is synced, has not been restarted since
-      its configuration changed, or waits for a device that does not exist.
+    - the sentinel is not running (an engine waits for a restart of the minion, or refuses an
+      option; a service: how it ended, and its last line), runs older code than is synced, has not
+      been restarted since its configuration changed, or waits for a device that does not exist.
     """
     history, problem = sinks.read_history(_paths()["record"])
     last = history["last"] or {"at": None, "said": "no run yet", "failed": ""}
@@ -200,6 +200,8 @@ def _sentinel_status(seen):
     advice = "restart the minion, which reads its engines at its start"
     if not kinds:  # somebody had started it by hand
         advice = "start it again, or apply arp_hygiene, which removes its status"
+    elif seen.get("refused") and seen["why"] == seen["failed"]:
+        advice = "correct the option, then restart the minion"
     elif not facts.has_library("pyroute2"):
         advice = facts.missing("pyroute2", __opts__["root_dir"])
     return "not running", f"sentinel: {seen['why']}: {advice}"

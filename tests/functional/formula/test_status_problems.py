@@ -333,6 +333,15 @@ def test_dead_engine_of_the_operators_own_is_a_problem(configured, apply, status
     assert os.path.exists(sentinel_status.PATH), "the engine continues its counts"
 
 
+def test_engine_that_refuses_an_option_is_a_problem(configured, status):
+    """It writes so itself: tests/functional/sentinel/test_engine.py."""
+    why = "no option 'device'; there are dev, ip"
+    beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "failed": why, "refused": True}
+    sentinel_status.write(sentinel_status.PATH, beat)
+    assert status()["sentinel"] == "not running"
+    assert status()["problem"] == f"sentinel: {why}: correct the option, then restart the minion"
+
+
 def test_corrupt_configuration_ends_no_status(apply, status):
     """A running minion has read it before; Salt's minion_config would end its process."""
     path = pathlib.Path(apply.caller.opts["conf_file"])

@@ -90,6 +90,21 @@ def test_a_heal_of_the_engine_is_sent_as_an_event(scene, engine, database):
     }  # fmt: skip
 
 
+def test_engine_with_a_bad_option_leaves_its_refusal(scene, engine, monkeypatch):
+    monkeypatch.setattr(sentinel_status, "WRITE_INTERVAL_S", 0.1)
+    engine({"device": "db0"})
+
+    def seen():
+        return sentinel_status.read(sentinel_status.PATH, time.monotonic())
+
+    scene.until(lambda: "refused" in seen(), 20)
+    refused = seen()
+    assert (refused["lives"], refused["as"], refused["refused"]) == (False, "engine", True)
+    assert refused["why"].startswith("no option 'device'; there are dev, ip, ")
+    # it goes on to say so: without a heartbeat it would count as a process that hangs
+    scene.until(lambda: seen()["uptime_s"] > refused["uptime_s"], 20)
+
+
 def test_systemd_accepts_the_unit_file(tmp_path, repo):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is missing (Debian: apt-get install systemd)")
