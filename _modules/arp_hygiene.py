@@ -118,7 +118,8 @@ def status():
     - the cron daemon is busybox, which does not read /etc/cron.d;
     - the sentinel is not running (an engine waits for a restart of the minion, or refuses an
       option; a service: how it ended, and its last line), runs older code than is synced, has not
-      been restarted since its configuration changed, or waits for a device that does not exist.
+      been restarted since its configuration changed, waits for a device that does not exist, or is
+      an engine that is switched off and runs until the minion restarts.
     """
     history, problem = sinks.read_history(_paths()["record"])
     last = history["last"] or {"at": None, "said": "no run yet", "failed": ""}
@@ -183,22 +184,27 @@ def _written(*names):
 def _sentinel_status(seen):
     """Return the sentinel's last line, and what is wrong with it."""
     paths = _paths()
-    kinds = sentinel_unit.installed(paths) or (["engine"] if _has_engine() else [])
+    has_engine = _has_engine()
+    kinds = sentinel_unit.installed(paths) or (["engine"] if has_engine else [])
+    is_left = has_engine is False and "arp_sentinel" in facts.engines(__opts__.get("engines"))
+    left = "still runs until the minion restarts: restart the minion" if is_left else ""
     if seen["lives"]:
         old = _advice_on_code(seen, kinds, paths) if kinds else ""
         absent = seen.get("absent_devices")
         waits = absent and f"{messages.waits_for(absent)}: correct `dev`, or create the device"
-        problems = [f"sentinel: {each}" for each in (old, waits) if each]
+        problems = [f"sentinel: {each}" for each in (old, waits, left) if each]
         return f"running; {seen.get('last', '')}", "; ".join(problems)
     if not kinds and not (seen.get("pid") and not seen.get("stopped")):
-        return "", ""
+        return ("running", f"sentinel: {left}") if left else ("", "")
     if "service" in kinds:
         why = _why_service_died()
         return "not running", (
             f"sentinel: {seen['why']}{f' ({why})' if why else ''}: see systemctl status {_UNIT}"
         )
     advice = "restart the minion, which reads its engines at its start"
-    if not kinds:  # somebody had started it by hand
+    if is_left:
+        advice = "restart the minion"
+    elif not kinds:  # somebody had started it by hand
         advice = "start it again, or apply arp_hygiene, which removes its status"
     elif seen.get("refused") and seen["why"] == seen["failed"]:
         advice = "correct the option, then restart the minion"
@@ -210,15 +216,16 @@ def _sentinel_status(seen):
 def _has_engine():
     """Tell whether the minion's configuration names the engine, whoever has written it.
 
-    A running minion knows it as of its start: hence the files. Not by minion_config, which ends
-    the process where one is corrupt, and may ask a vault.
+    None where its main file is corrupt. A running minion knows it as of its start: hence the files.
+    Not by minion_config, which ends the process where one is corrupt, and may ask a vault.
     """
     path, default = __opts__["conf_file"], salt.config.DEFAULT_MINION_OPTS["conf_file"]
     read = salt.config.load_config(path, "SALT_MINION_CONFIG", default, exit_on_config_errors=False)
+    is_corrupt = "conf_file" not in read and os.path.exists(path)
     included = [read.get("default_include", __opts__["default_include"]), read.get("include", [])]
     for include in included:
         read.update(salt.config.include_config(include, path, verbose=False))
-    return "arp_sentinel" in facts.engines(read.get("engines"))
+    return "arp_sentinel" in facts.engines(read.get("engines")) or (None if is_corrupt else False)
 
 
 def _code_in(path):

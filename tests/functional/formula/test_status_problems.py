@@ -342,7 +342,36 @@ def test_engine_that_refuses_an_option_is_a_problem(configured, status):
     assert status()["problem"] == f"sentinel: {why}: correct the option, then restart the minion"
 
 
-def test_corrupt_configuration_ends_no_status(apply, status):
+@pytest.fixture
+def loaded(apply, monkeypatch):
+    """The minion had read the engine when it started, and runs it until it ends."""
+    opts = apply.caller.sminion.functions["arp_hygiene.status"].__globals__["__opts__"]
+    for each in (opts, apply.caller.sminion.opts):  # a state run may load the modules anew
+        monkeypatch.setitem(each, "engines", [{"arp_sentinel": {}}])
+
+
+LEFT = "sentinel: still runs until the minion restarts: restart the minion"
+
+
+def test_engine_that_was_switched_off_runs_until_the_minion_restarts(apply, status, engine, loaded):
+    apply(ENGINE)
+    assert status()["problem"].startswith("sentinel: not started since boot: ")
+    assert not apply({**ENGINE, "sentinel": False}).failed
+    assert not engine.exists()
+    assert (status()["sentinel"], status()["problem"]) == ("running", LEFT)
+    # one that the operator has taken out of the configuration: its status file is there
+    beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "last": "watching: db0"}
+    sentinel_status.write(sentinel_status.PATH, {**beat, "code": version.code()})
+    assert (status()["sentinel"], status()["problem"]) == ("running; watching: db0", LEFT)
+    sentinel_status.write(sentinel_status.PATH, {**beat, "failed": "no option", "refused": True})
+    assert status()["problem"] == "sentinel: no option: restart the minion"
+
+
+def test_engine_that_is_configured_is_not_left_over(status, configured, loaded):
+    assert status()["problem"].startswith("sentinel: not started since boot: ")
+
+
+def test_corrupt_configuration_ends_no_status(apply, status, loaded):
     """A running minion has read it before; Salt's minion_config would end its process."""
     path = pathlib.Path(apply.caller.opts["conf_file"])
     text = path.read_text()
