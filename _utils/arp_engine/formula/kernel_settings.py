@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from ..reporting import messages
 from . import job_files, pillar
 
 
@@ -31,12 +32,17 @@ def check_thresholds(
 
 
 def plan(
-    wanted: dict[str, dict[str, int]], why_unwritable: dict[str, dict[str, dict[str, str]]]
+    wanted: dict[str, dict[str, int]],
+    why_unwritable: dict[str, dict[str, dict[str, str]]],
+    kept: dict[str, str],
 ) -> dict[str, Any]:
     """Return the settings that this network namespace has, and a line for each that it lacks.
 
     ``default`` applies to every device that has no setting of its own. A container has no such
     key: there the existing devices are set one by one.
+
+    kept: setting to value, in our present file. The key of a device that does not exist keeps its
+    other settings there: the name may be a typo of theirs.
     """
     settings, skipped = [], []
     for key, scopes in wanted.items():
@@ -53,12 +59,47 @@ def plan(
                         skipped.append(f"skipped: {shown}: {why}")
                     else:
                         settings.append({"name": shown, "value": value})
+    missing = _missing(wanted, why_unwritable)
+    named = {each["name"] for each in settings}
+    stay = {
+        name: value
+        for name, value in kept.items()
+        if name not in named and name.rpartition(".")[2] in missing
+    }
     lines = [f"{each['name']} = {each['value']}" for each in settings]
+    lines += [f"{name} = {value}" for name, value in stay.items()]
+    gone = {name: value for name, value in kept.items() if name not in stay}
     return {
         "settings": settings,
-        "skipped": skipped,
+        "skipped": skipped + _waits(missing, stay),
         "lines": [job_files.HEAD, *lines] if lines else [],
+        "dropped": still_in_force(gone, settings),
+        "left": still_in_force(kept, []),
     }
+
+
+def _missing(
+    wanted: dict[str, dict[str, int]], why_unwritable: dict[str, dict[str, dict[str, str]]]
+) -> dict[str, list[str]]:
+    """Return which devices that pillar names do not exist, by key."""
+    here = {"default"}.union(*why_unwritable.values())
+    if not any(why_unwritable.values()):
+        return {}  # no family tells
+    absent = {key: [name for name in scopes if name not in here] for key, scopes in wanted.items()}
+    return {key: names for key, names in absent.items() if names}
+
+
+def _waits(missing: dict[str, list[str]], stay: dict[str, str]) -> list[str]:
+    """Return a line for each key with devices that do not exist, and what stays because of that."""
+    lines = []
+    for key, names in missing.items():
+        kept = [f"{each} = {value}" for each, value in stay.items() if each.endswith(f".{key}")]
+        lines.append(
+            f"sysctl:{key} {messages.waits_for(names)}: correct the name, or apply arp_hygiene "
+            "again when the device exists"
+            + (f"; until then these settings stay: {', '.join(kept)}" if kept else "")
+        )
+    return lines
 
 
 def still_in_force(kept: dict[str, str], settings: list[dict[str, Any]]) -> list[str]:

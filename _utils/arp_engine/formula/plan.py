@@ -23,8 +23,8 @@ announce    what ``arp_hygiene.announce`` does on a worker, see formula/boot.py
 sentinel    how the sentinel is started, see formula/sentinel_unit.py
 waiting     a line where the sentinel is told to watch devices that do not exist yet
 sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps them; a line each:
-            ``skipped`` (cannot be set here), ``dropped`` (pillar no longer names it) and ``left``
-            (all that a removal leaves in force)
+            ``skipped`` (cannot be set here, or waits for a device), ``dropped`` (pillar no longer
+            names it) and ``left`` (all that a removal leaves in force)
 =========== ==============================================================================
 """
 
@@ -137,16 +137,14 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     # a run by hand may have written elsewhere since
     is_another = facts.pillar_textfile != facts.textfile
     places["pillar_textfile"] = facts.pillar_textfile if is_another else ""
-    settings = kernel_settings.plan(checked.sysctl, facts.sysctl)
-    settings["dropped"] = kernel_settings.still_in_force(facts.kept["sysctl"], settings["settings"])
-    settings["left"] = kernel_settings.still_in_force(facts.kept["sysctl"], [])
+    settings = kernel_settings.plan(checked.sysctl, facts.sysctl, facts.kept["sysctl"])
     requirement = _requirement(checked)
     sentinel = sentinel_unit.plan(checked.sentinel, facts.sentinel)
     wanted = {
         checked.backend: checked.backend != "none",
         "script": checked.backend in ("cron", "systemd"),
         "textfile": bool(checked.metrics) and os.path.dirname(facts.textfile) == checked.metrics,
-        "sysctl": bool(settings["settings"]),
+        "sysctl": bool(settings["lines"]),
         "sentinel": checked.sentinel is not None,
     }
     # announce: another SLS has put it there. record: heals by hand and by the sentinel are in it,

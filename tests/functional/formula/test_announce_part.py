@@ -130,7 +130,7 @@ def test_failed_announcement_is_logged_and_mailed(apply, syslog):
     done = apply(tree(**WHERE), SLS)
     assert not done.failed
     line = "announce:dev: no device 'v.1' here: announcements fail until there is one"
-    assert line in done.states
+    assert done.states[line]["comment"] == line
     done = run_line()
     line = "Passed invalid arguments: arp.announce: dev: no device 'v.1' here; there are lo."
     assert (done.stdout, done.stderr) == (f"{line}\n", "")

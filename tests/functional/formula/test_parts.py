@@ -72,7 +72,26 @@ def test_foreign_line_in_the_settings_file_is_ignored(apply, veth):
 def test_setting_of_a_missing_device_is_skipped_and_named(apply):
     done = apply({"requirement": NO_PIP, "sysctl": {"mcast_resolicit": {"eth9": 3}}})
     assert not done.failed
-    assert "skipped: net.ipv4.neigh.eth9.mcast_resolicit: no device 'eth9' here" in done.states
+    line = "skipped: net.ipv4.neigh.eth9.mcast_resolicit: no device 'eth9' here"
+    assert done.states[line]["comment"] == line
+    assert not SYSCTL.exists()
+
+
+@pytest.mark.parametrize("test", [False, True], ids=["apply", "test"])
+def test_typo_in_a_device_removes_no_settings(apply, veth, test):
+    apply({"requirement": NO_PIP, "sysctl": {"mcast_resolicit": {veth: 3}}})
+    before = SYSCTL.read_text()
+    tree = {"requirement": NO_PIP, "sysctl": {"mcast_resolicit": {"v.l": 3}}}
+    done = apply(tree, test=test)
+    assert not done.failed
+    assert not done.changed
+    assert SYSCTL.read_text() == before
+    [told] = [each["comment"] for each in done.states.values() if "waits for" in each["comment"]]
+    assert told.startswith("sysctl:mcast_resolicit waits for device v.l, which does not exist: ")
+    assert told.endswith("net.ipv6.neigh.v/1.mcast_resolicit = 3")
+    assert apply({**tree, "sysctl": {"mcast_resolicit": {veth: 4}}}).changed
+    assert not apply(sls="arp_hygiene.remove").failed
+    assert not SYSCTL.exists()
 
 
 @pytest.mark.skipif(bool(missing("systemd-analyze")), reason=missing("systemd-analyze"))

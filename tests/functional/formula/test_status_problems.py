@@ -416,7 +416,8 @@ def test_sentinel_with_older_code_is_a_problem(apply, status, engine):
 
 def test_sentinel_that_waits_for_a_device_is_a_problem(apply, status, engine):
     done = apply({**ENGINE, "sentinel": {"as": "engine", "dev": ["lo", "eht0"]}})
-    assert "the sentinel waits for device eht0, which does not exist" in done.states
+    line = "the sentinel waits for device eht0, which does not exist"
+    assert done.states[line]["comment"] == line
     beat = {"pid": os.getpid(), "uptime_s": time.monotonic(), "code": version.code()}
     sentinel_status.write(sentinel_status.PATH, {**beat, "absent_devices": ["eht0"]})
     assert status()["problem"] == (

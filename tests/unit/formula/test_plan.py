@@ -133,6 +133,37 @@ def test_dropped_setting_is_reported_as_in_force(plan):
     assert line in formula_plan.refused("why", {}, {}, kept, {})["sysctl"]["left"]
 
 
+def test_missing_device_keeps_former_settings_of_its_key(plan):
+    """A typo for eth0: the file was removed, and the state said "Success!"."""
+    kept = {"net.ipv4.neigh.eth0.mcast_resolicit": "3", "net.ipv4.neigh.eth0.gc_stale_time": "9"}
+    facts = {"kept": {"sysctl": kept, "announce": {}}, "found": {"sysctl": True}}
+    facts["sysctl"] = keys("default", "eth0")
+    told = plan({"sysctl": {"mcast_resolicit": {"eht0": 3}}}, **facts)
+    assert told["former"] == []
+    assert told["sysctl"]["settings"] == []
+    assert told["sysctl"]["lines"][1:] == ["net.ipv4.neigh.eth0.mcast_resolicit = 3"]
+    dropped = "still in force until the next boot: net.ipv4.neigh.eth0.gc_stale_time = 9"
+    assert told["sysctl"]["dropped"] == [dropped]
+    assert told["sysctl"]["skipped"][-1] == (
+        "sysctl:mcast_resolicit waits for device eht0, which does not exist: correct the name, or "
+        "apply arp_hygiene again when the device exists; until then these settings stay: "
+        "net.ipv4.neigh.eth0.mcast_resolicit = 3"
+    )
+
+
+def test_setting_beside_a_missing_device_is_set(plan):
+    kept = {"net.ipv4.neigh.eth0.mcast_resolicit": "3", "net.ipv6.neigh.eth1.mcast_resolicit": "4"}
+    facts = {"kept": {"sysctl": kept, "announce": {}}, "sysctl": keys("default", "eth0", "eth1")}
+    told = plan({"sysctl": {"mcast_resolicit": {"eth0": 5, "eht1": 4}}}, **facts)["sysctl"]
+    assert [each["value"] for each in told["settings"]] == [5, 5]
+    assert told["lines"][1:] == [
+        "net.ipv4.neigh.eth0.mcast_resolicit = 5",
+        "net.ipv6.neigh.eth0.mcast_resolicit = 5",
+        "net.ipv6.neigh.eth1.mcast_resolicit = 4",
+    ]
+    assert told["dropped"] == []
+
+
 def test_textfile_stays_while_pillar_names_its_directory(plan):
     facts = {"found": {"textfile": True}, "textfile": "/srv/metrics/arp_hygiene.prom"}
     assert plan({"metrics": "/srv/metrics"}, **facts)["former"] == []
