@@ -206,6 +206,28 @@ def test_fleet_with_a_minion_that_never_answered_is_alerted_about(repo, tmp_path
     assert evaluated(tmp_path, rules, [test]) == ""
 
 
+@promtool
+def test_nearly_full_table_is_told_with_both_numbers(repo, textfile, tmp_path):
+    alert, full = "ArpHygieneTableNearlyFull", textfile()
+    family = ("family", "ipv4")
+    full["arp_hygiene_limit", (family, ("threshold", "thresh3"))] = 1024
+    full["arp_hygiene_entries_limited", (family,)] = 870
+    labels = {"instance": "db1", "job": "node", "family": "ipv4", "severity": "warning"}
+    rules = (repo / "monitoring/rules.yml").read_text()
+    [rule] = [
+        each for each in yaml.safe_load(rules)["groups"][0]["rules"] if each["alert"] == alert
+    ]
+    summary = "db1: the ipv4 neighbour table is at most 84.96% full: 870 of gc_thresh3 1024"
+    told = {**rule["annotations"], "summary": summary}
+    expected = [{"exp_labels": labels, "exp_annotations": told}]
+    test = {
+        "interval": "1m",
+        "input_series": list(series(full, full, time.time())),
+        "alert_rule_test": [{"eval_time": "30m", "alertname": alert, "exp_alerts": expected}],
+    }
+    assert evaluated(tmp_path, rules, [test]) == ""
+
+
 @pytest.fixture
 def real(textfile):
     """The samples of a run, with a sentinel, and of an audit."""

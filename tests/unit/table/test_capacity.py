@@ -32,3 +32,8 @@ def test_warning_from_80_percent_names_the_sizes_to_set(counted, gc_thresh3, lin
 def test_entries_not_seen_warn_only_where_the_kernel_collects(is_collecting, warns):
     """An overlay's PERMANENT entries are in another namespace, and no limit counts them."""
     assert bool(capacity.warning("ipv4", 1100, 20, 1024, is_collecting)) == warns
+
+
+def test_line_in_the_sentinels_page_is_the_real_one(repo):
+    line = capacity.warning("ipv4", 983, 983, 1024, is_collecting=False)
+    assert f"| `{line}` |" in (repo / "docs/sentinel.md").read_text(encoding="utf-8")
