@@ -104,10 +104,11 @@ def status():
 
     Returns a list of one dict, so that a fleet is one table: ``installed`` (the scheduler and its
     times, or empty), ``last`` (when the last run ended, UTC), ``said`` (its line), ``healed_7d``
-    (heals of seven days by any function, see :py:func:`arp_hygiene.healed`; int), ``next`` (when a
-    run is due, UTC; empty where only the scheduler knows), ``sentinel`` (``running; `` and its last
-    line, ``not running``, or empty where none is installed), ``version`` and ``code`` (as
-    :py:func:`arp.version`), ``problem`` (empty, or one or more of these, with what to do):
+    (heals of seven days by any function, see :py:func:`arp_hygiene.healed`; int; 1000: at least so
+    many), ``next`` (when a run is due, UTC; empty where only the scheduler knows), ``sentinel``
+    (``running; `` and its last line, ``not running``, or empty where none is installed),
+    ``version`` and ``code`` (as :py:func:`arp.version`), ``problem`` (empty, or one or more of
+    these, with what to do):
 
     - the last run failed;
     - an operator has disabled the job in Salt's scheduler (``next`` is empty then);

@@ -184,8 +184,8 @@ def healed():
         #   2026-03-01T02:14:07Z  192.0.2.90   eth0  02:00:00:00:00:0a  02:00:00:00:00:0b  run
         #   2026-03-02T11:02:41Z  413 entries  -     -                  -                  flush
 
-    Returns a list of dicts, at most 1000: ``at`` (UTC), ``ip``, ``dev``, ``old`` and ``new`` (MACs)
-    and ``by``, who healed:
+    Returns a list of dicts, at most 1000 (the oldest deletions are dropped first, then the oldest
+    heals): ``at`` (UTC), ``ip``, ``dev``, ``old`` and ``new`` (MACs) and ``by``, who healed:
 
     - ``run``: :py:func:`arp_hygiene.run`, so the schedule;
     - ``sentinel``;

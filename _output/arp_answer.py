@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 MAX_PROSE = 110  # characters in a line of prose; a wider terminal makes no longer ones
 MAX_DIAGNOSIS = 8  # lines; evidence that does not fit is left out
+MAX_HEALS = 1000  # rows that a run history holds: perhaps there were more
 BOLD, REVERSE, PLAIN = "\033[1m", "\033[1;7m", "\033[0m"  # no hue: the words carry the meaning
 
 #: Columns of the table of entries, where they fit the terminal, and where not.
@@ -151,12 +152,12 @@ def _note(entry):
 
 def _healed(rows):
     """Show ``arp_hygiene.healed``. A deleted entry has no new MAC, and need not have been wrong."""
-    healed, deleted = sum(bool(row["new"]) for row in rows), 0
-    for row in rows:
-        many = re.fullmatch("([0-9]+) entries", row["ip"])  # one row for all of a large flush
-        deleted += 0 if row["new"] else int(many[1] if many else 1)
-    headline = f"{healed} healed{f', {deleted} deleted' if deleted else ''} in seven days"
-    return Shown(headline, _table(HEALS, rows))
+    gone = [row["ip"] for row in rows if not row["new"]]
+    many = [re.fullmatch("([0-9]+) entries", ip) for ip in gone]  # one row for all of a large flush
+    deleted, healed = sum(int(each[1]) if each else 1 for each in many), len(rows) - len(gone)
+    most = "at least " * (len(rows) >= MAX_HEALS)  # of the deletions, which are dropped first
+    told = f"{healed} healed, {most}{deleted} deleted" if gone else f"{most}{healed} healed"
+    return Shown(f"{told} in seven days", _table(HEALS, rows))
 
 
 def _entries(rows):
@@ -317,11 +318,11 @@ def _larger_table(warning):
 def _status(rows):
     """Show ``arp_hygiene.status``: whether all is well, then what is installed and was said."""
     [row] = rows
-    problem = row["problem"] or (
-        "" if row["installed"] or row["sentinel"] else "no schedule and no sentinel are installed"
-    )
+    is_empty = not (row["installed"] or row.get("sentinel"))
+    problem = row["problem"] or "no schedule and no sentinel are installed" * is_empty
+    most = "" if problem else "at least " * (row["healed_7d"] >= MAX_HEALS)
     headline = f"PROBLEM: {problem}" if problem else f"no problem, last run {row['last'] or 'none'}"
-    headline += "" if problem else f", {row['healed_7d']} healed in seven days"
+    headline += "" if problem else f", {most}{row['healed_7d']} healed in seven days"
     if not problem and row["installed"] and not row["last"]:
         headline = f"NO RUN YET, next {row['next'] or 'unknown'}"
     lines = _labelled((key, _cell(value)) for key, value in row.items() if key != "problem")
@@ -365,9 +366,8 @@ SHOW_ROWS = {"installed": _status, "state": _entries, "check": _selftest, "by": 
 
 def _prose(text):
     """Return text as lines that fit the terminal."""
-    return textwrap.wrap(
-        _text(text), min(shutil.get_terminal_size().columns - 2, MAX_PROSE), break_on_hyphens=False
-    )
+    width = min(shutil.get_terminal_size().columns - 2, MAX_PROSE)
+    return textwrap.wrap(_text(text), width, break_on_hyphens=False)
 
 
 def _labelled(pairs):

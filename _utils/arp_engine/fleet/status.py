@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .. import version
+from ..reporting import run_history
 from . import audit, summary, targets
 from .audit import Master, Options
 from .compare import Row
@@ -93,9 +94,10 @@ def answer(
         silent |= _unheard(names, statuses, stats, asked)
     troubled = sum(1 for row in found if row["problem"])
     healed = sum(row["healed_7d"] for row in found)
+    is_full = any(row["healed_7d"] >= run_history.MAX_HEALS for row in found)
     lines = [
         f"{summary.number(len(found), 'database')}: {troubled} with a problem, "
-        f"{healed} healed in seven days."
+        f"{'at least ' if is_full else ''}{healed} healed in seven days."
     ]
     if silent:
         lines.append(f"{summary.number(len(silent), 'minion')} did not answer.")

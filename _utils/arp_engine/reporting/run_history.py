@@ -51,7 +51,7 @@ def parse(text: str) -> History:
         "last": value.get("last"),
         "metrics": value.get("metrics"),
         "metrics_at": value.get("metrics_at", 0),
-        "heals": value["heals"][-MAX_HEALS:],
+        "heals": _bounded(value["heals"]),
         "totals": {key: value["totals"].get(key, 0) for key in _TOTALS},
     }
 
@@ -96,7 +96,7 @@ def with_run(history: History, now: float, run: dict[str, Any]) -> History:
         # a run by hand writes none, and the files of the schedule are still there
         "metrics": run["metrics"] or history["metrics"],
         "metrics_at": int(now) if run["metrics"] else history["metrics_at"],
-        "heals": [*recent_heals(history, now), *healed][-MAX_HEALS:],
+        "heals": _bounded([*recent_heals(history, now), *healed]),
         "totals": {key: history["totals"][key] + counts[key] for key in _TOTALS},
     }
 
@@ -109,17 +109,29 @@ def heal_rows(healed: list[Row], by: str, now: float) -> list[Row]:
 def with_heals(history: History, rows: list[Row]) -> History:
     """Return the history with these heals too, oldest first; one that it has is not repeated."""
     heals = [*history["heals"], *unrecorded(history, rows)]
-    return {**history, "heals": sorted(heals, key=lambda row: row["at"])[-MAX_HEALS:]}
+    return {**history, "heals": _bounded(sorted(heals, key=lambda row: row["at"]))}
+
+
+def _bounded(rows: list[Row]) -> list[Row]:
+    """Return as many rows as a history holds: without the oldest deletions, then the oldest heals.
+
+    A scheduled flush leaves rows without end, of which nobody knows whether they were wrong.
+    """
+    excess = len(rows) - MAX_HEALS
+    deletions = [number for number, row in enumerate(rows) if not row["new"]] if excess > 0 else []
+    dropped = set(deletions[: max(0, excess)])
+    return [row for number, row in enumerate(rows) if number not in dropped][-MAX_HEALS:]
 
 
 def unrecorded(history: History, rows: list[Row]) -> list[Row]:
     """Return those of these heals that are not in the history.
 
-    A full history has dropped all that is older than its first row.
+    A full history has dropped all heals that are older than its first one.
     """
     recorded = {tuple(sorted(row.items())) for row in history["heals"]}
     is_full = len(history["heals"]) == MAX_HEALS
-    since = history["heals"][0]["at"] if is_full else float("-inf")
+    heals = [row["at"] for row in history["heals"] if row["new"]] if is_full else []
+    since = heals[0] if heals else float("-inf")
     return [row for row in rows if row["at"] > since and tuple(sorted(row.items())) not in recorded]
 
 
@@ -135,7 +147,10 @@ def recent_heals(history: History, now: float) -> list[Row]:
 
 
 def count_recent(history: History, now: float) -> int:
-    """Count the heals of the last seven days, without deletions: no row says what came of these."""
+    """Count the heals of the last seven days, without deletions: no row says what came of these.
+
+    MAX_HEALS: perhaps there were more.
+    """
     return sum(1 for row in recent_heals(history, now) if row["new"])
 
 

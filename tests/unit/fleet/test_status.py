@@ -44,6 +44,11 @@ def test_worst_database_is_first():
     assert answer["summary"][0] == "5 databases: 2 with a problem, 15 healed in seven days."
 
 
+def test_full_history_has_at_least_its_heals():
+    answer = shown({"db1": status_of(), "db2": status_of(healed_7d=1000)})
+    assert answer["summary"][0].endswith(" at least 1003 healed in seven days.")
+
+
 def test_sentinel_without_a_schedule_is_no_problem():
     [row] = shown({"db1": status_of(installed="")})["status"]
     assert (row["problem"], row["sentinel"]) == ("", "running")

@@ -14,6 +14,7 @@ import pathlib
 
 import pytest
 from arp_engine.diagnose import evidence, verdict
+from arp_engine.reporting import run_history
 from diagnose_cases import CASES
 
 HERE = pathlib.Path(__file__).parent
@@ -165,6 +166,17 @@ def test_deletions_are_counted_apart_from_heals(shown):
     rows = ANSWERS["healed: and deleted"][1]
     assert shown(rows).splitlines()[0] == "db1: 1 healed, 414 deleted in seven days"
     assert shown(rows[1:2]).splitlines()[0] == "db1: 0 healed, 1 deleted in seven days"
+
+
+def test_full_history_has_at_least_what_it_holds(outputter, shown):
+    assert outputter.MAX_HEALS == run_history.MAX_HEALS
+    row = dict(ANSWERS["status: all is well"][1][0], healed_7d=1000)
+    assert shown([row]).splitlines()[0].endswith(", at least 1000 healed in seven days")
+    heal, *_, deletion = ANSWERS["healed: and deleted"][1]
+    first = shown([heal] * 1000).splitlines()[0]
+    assert first == "db1: at least 1000 healed in seven days"
+    first = shown([heal] * 9 + [{**deletion, "ip": "192.0.2.1"}] * 991).splitlines()[0]
+    assert first == "db1: 9 healed, at least 991 deleted in seven days"
 
 
 def test_cut_selftest_is_not_passed(shown):

@@ -106,6 +106,30 @@ def test_history_is_bounded():
     assert len(run_history.dump(held)) < 200_000
 
 
+def test_deletions_are_dropped_before_heals():
+    """A flush by a schedule leaves rows without end: "0 healed, 1000 deleted"."""
+    held = run_history.with_run(run_history.empty(), NOW, run(healed=[HEAL] * 9))
+    for number in range(1, 101):
+        rows = [{"at": NOW + number, **HEAL, "new": "", "by": "flush"}] * 20
+        held = run_history.with_heals(held, rows)
+    assert run_history.count_recent(held, NOW + 200) == 9
+    assert len(held["heals"]) == run_history.MAX_HEALS
+    assert held["heals"][-1]["at"] == NOW + 100, "the oldest deletions go first"
+    assert run_history.parse(run_history.dump(held)) == held
+    held = run_history.with_run(held, NOW + 200, run(healed=[HEAL] * 2000))
+    assert run_history.count_recent(held, NOW + 200) == run_history.MAX_HEALS
+
+
+def test_old_heal_that_deletions_have_not_pushed_out_is_recorded():
+    held = run_history.with_run(run_history.empty(), NOW, run(healed=[HEAL]))
+    rows = [{"at": NOW + 9, **HEAL, "new": "", "by": "flush", "ip": str(n)} for n in range(2000)]
+    held = run_history.with_heals(held, rows)
+    late = {"at": NOW + 5, **HEAL, "by": "sentinel"}
+    assert run_history.unrecorded(held, [late]) == [late]
+    only = run_history.with_heals(run_history.empty(), rows)
+    assert run_history.unrecorded(only, [late]) == [late]
+
+
 @settings(deadline=None)
 @given(st.integers(min_value=0))
 def test_truncated_text_is_not_a_run_history(length):
