@@ -53,9 +53,13 @@ def cut(dev="db0"):
     run("ip", "netns", "del", "worker")
 
 
-def inhabit(network, dev="db0"):
-    """Give the worker every address of a network."""
-    ip(f"route add {network} dev {dev}")
+def inhabit(network, dev="db0", link=""):
+    """Give the worker every address of a network.
+
+    link: the network that the link has, if it is a wider one. A host that answers for every address
+    of its link is taken for a proxy.
+    """
+    ip(f"route add {link or network} dev {dev}")
     ip(f"route add local {network} dev lo", namespace="worker")
 
 

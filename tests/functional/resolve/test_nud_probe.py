@@ -184,7 +184,7 @@ def test_device_removed_during_a_run_is_no_failure(arp, scene):
 )
 def test_no_living_neighbour_fails_at_any_rate(arp, lively, rate, alive, dead):
     """Of the living two are wrong: each gets its verdict."""
-    cable.inhabit("10.0.0.0/16")
+    cable.inhabit("10.0.0.0/22", link="10.0.0.0/8")
     names = lively.fill(alive)
     batch = "\n".join(f"neigh replace {n} lladdr {BORN} nud stale dev db0" for n in names[2:])
     ip("-batch", "-", stdin=batch)
