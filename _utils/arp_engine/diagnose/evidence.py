@@ -16,7 +16,7 @@ from typing import Any
 
 from ..netlink import codec, links, nf_tables, route, rtnetlink, table_dump
 from ..netlink.constants import IFF_UP, TICKS
-from ..resolve import nud_probe, overtaken
+from ..resolve import nud_probe, overtaken, under_way
 from ..resolve.ask import ask
 from ..resolve.question import OVERTAKEN, ProbeResult, Question
 from ..table import answer, parse, view
@@ -42,7 +42,7 @@ def diagnose(
     first that is at fault; others may have been healed, too.
     NotOnThisHost where there is no such device, OSError where the kernel refuses.
     """
-    with rtnetlink.Channel() as channel:
+    with under_way.told(), rtnetlink.Channel() as channel:
         named = _ifindex(channel, dev)
         # without dev: the entry of a port's bridge, or of a VRF's device, is selected, too
         table = view.TableView(channel, parse_selectors(verb="list"))

@@ -49,11 +49,11 @@ def test_a_look_is_as_old_as_a_quarter_of_a_second(scene):
         assert seen.is_told()
 
 
-def test_a_run_says_so_while_it_asks(arp, scene, wire, look):
+@pytest.mark.parametrize("verb", ["revalidate", "diagnose"])
+def test_whoever_asks_says_so(arp, scene, wire, look, verb):
     scene.add("192.0.2.10", "reachable", BORN)
     seen = []
-    wire.when_asked(lambda _ip, _all, _n: seen.append(look()) or [])
     with wire.answering(lambda _ip, _to_all, _n: seen.append(look()) or []):
-        arp.revalidate("192.0.2.10")
+        getattr(arp, verb)("192.0.2.10")
     assert any(seen)
     assert not look()
