@@ -5,6 +5,7 @@ import select
 import socket
 
 import pytest
+from arp_engine.packets.probe_schedule import FAST
 from arp_engine.resolve import ask as resolve_ask
 from arp_engine.resolve.question import Question
 from conftest import DEAD, ip
@@ -12,6 +13,10 @@ from wire import packed
 
 PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
 OTHER = "02:00:00:00:00:0c"
+#: Beside other work an answer may take longer than FAST waits, and one frame more had left.
+UNHURRIED = FAST._replace(
+    unicast_waits_s=(0.5,), broadcast_waits_s=(0.5, *FAST.broadcast_waits_s[1:])
+)
 
 
 def do(line):
@@ -46,7 +51,7 @@ def ask(*questions, wire=None, **options):
             assert all(map(asker.put, questions))
             heard = play(asker, clock, wire)
     else:
-        heard = resolve_ask.ask(questions, **options)
+        heard = resolve_ask.ask(questions, **{"schedule": UNHURRIED, **options})
     assert len(heard) == len(questions)
     return [told(heard[q[:2]]) for q in questions]
 
