@@ -17,7 +17,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from errno import ENOENT, EPROTONOSUPPORT
 from typing import NamedTuple
 
@@ -153,21 +153,20 @@ class Sockets:
         """Return the sockets in some states: to a peer, a network (prefix), or anyone."""
         return list(self._dump(states, peer, prefix, unanswered_only=False))
 
-    def acknowledging(self, peers: Collection[bytes], within_s: float) -> set[bytes]:
-        """Return those peers that have acknowledged something within that time.
+    def acknowledged(self, within_s: float) -> list[TcpSocket]:
+        """Return the established sockets whose peer has acknowledged something within that time.
 
-        On a connection without retransmissions: what we send arrives there.
+        Without retransmissions: what they send arrives.
         """
-        found = set()
+        found = []
         wanted = _ALL.pack(1 << (_INFO - 1), 1 << SS_ESTABLISHED)
         for chunk in self._channel.dump(_TCPDIAG_GETSOCK, wanted):
             for _kind, message in codec.messages(chunk):
-                one = _socket(codec.unpack(_SOCKET, message))
-                if one.peer in peers and not one.retransmits:
-                    info = codec.values(message, _SOCKET.size).get(_INFO, b"")
-                    if len(info) >= _LAST_ACK_RECV.size:
-                        [ago_ms] = _LAST_ACK_RECV.unpack_from(info)
-                        found |= {one.peer} if ago_ms <= 1000 * within_s else set()
+                info = codec.values(message, _SOCKET.size).get(_INFO, b"")
+                if len(info) >= _LAST_ACK_RECV.size:
+                    [ago_ms] = _LAST_ACK_RECV.unpack_from(info)
+                    one = _socket(codec.unpack(_SOCKET, message))
+                    found += [one] if ago_ms <= 1000 * within_s and not one.retransmits else []
         return found
 
     def _dump(

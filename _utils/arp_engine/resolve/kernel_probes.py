@@ -9,11 +9,12 @@ established connection.
 
 from collections.abc import Callable
 
-from ..netlink import codec, rtnetlink, sock_diag
+from ..netlink import codec, route, rtnetlink, sock_diag
 from . import nud_probe
 from .report import Report
 
 WORKS_S = 5.0  # as delay_first_probe_time: for so long TCP's word keeps an entry in DELAY
+MAX_FLOWS = 1024  # whose routes are looked up; those to a silent host itself first
 TCP_WORKS = "silent, but TCP gets answers"
 
 Moved = Callable[[codec.Entry, codec.Entry], None]
@@ -34,11 +35,11 @@ def prove(
     moved: takes an entry as it was, and as it is with another MAC; it is told later.
     """
     first_refusal: rtnetlink.Refusal | None = None
-    working, warnings = _acknowledging(entries)
+    working, warnings = _working({entry.key for entry in entries})
     for entry in entries:
-        if entry.dst in working:
+        if entry.key in working:
             keep(TCP_WORKS, entry)
-    for result in prober.run([entry for entry in entries if entry.dst not in working]):
+    for result in prober.run([entry for entry in entries if entry.key not in working]):
         if is_stopped():
             break
         has_moved = result.now and result.now.mac not in (b"", result.entry.mac)
@@ -55,12 +56,23 @@ def prove(
     return [*warnings, *prober.warnings], first_refusal
 
 
-def _acknowledging(entries: list[codec.Entry]) -> tuple[set[bytes], list[str]]:
-    """Return the addresses whose hosts acknowledge what we send; a line if nobody can know."""
-    if not entries:
+def _working(silent: set[codec.Key]) -> tuple[set[codec.Key], list[str]]:
+    """Return the entries through which packets arrive, by TCP's word; a line if nobody can know."""
+    if not silent:
         return set(), []
     try:
         with sock_diag.Sockets() as sockets:
-            return sockets.acknowledging({entry.dst for entry in entries}, WORKS_S), []
+            found = sockets.acknowledged(WORKS_S)
     except OSError as error:
         return set(), [f"{error.strerror}: not known whether TCP to silent hosts works"]
+    dsts = {dst for _ifindex, dst in silent}
+    flows = {(each.local, each.peer, each.ifindex) for each in found}
+    working = set[codec.Key]()
+    with rtnetlink.Channel() as channel:
+        for local, peer, ifindex in sorted(flows, key=lambda flow: flow[1] not in dsts)[:MAX_FLOWS]:
+            way = route.lookup(channel, peer, ifindex, local)
+            if way.why_not:  # a socket may send as no lookup knows (IP_TRANSPARENT)
+                working |= {key for key in silent if key[1] == peer}
+            else:
+                working.add((way.ifindex, way.gateway or peer))
+    return working & silent, []

@@ -79,7 +79,7 @@ class TableReader:
             rest_s = LOSS_REST * self._cost_s
             if not self._is_outdated:
                 rest_s = max(RESYNC_S, RESYNC_REST * self._cost_s)
-            self.due = self._began + rest_s
+            self.due = now + rest_s
 
     def _read(self, now: float) -> Iterator[None]:
         """Read the whole table, and yield after each slice."""

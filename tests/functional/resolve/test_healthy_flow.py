@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from arp_engine.netlink import sock_diag
-from conftest import BORN, HOST, ip
+from conftest import BORN, DEAD, HOST, ip
 from wire import answer, namespace
 
 ADDRESS, PORT = "192.0.2.10", 9000
@@ -115,28 +115,54 @@ class Talk:
         self._theirs.close()
 
 
+def knows_us(own):
+    """Give the worker our MAC: it need not ask, and so tell us its own."""
+    words = ("lladdr", HOST, "dev", "w0", "nud", "permanent")
+    ip("-n", "worker", "neigh", "replace", own, *words)
+
+
 def test_a_silent_host_whose_tcp_answers_keeps_its_entry(arp, scene):
     """It is told to answer no ARP (arp_ignore), and has our MAC from somebody else."""
     scene.worker(ADDRESS)
-    ip(
-        "-n",
-        "worker",
-        "neigh",
-        "replace",
-        "192.0.2.1",
-        "lladdr",
-        HOST,
-        "dev",
-        "w0",
-        "nud",
-        "permanent",
-    )
+    knows_us("192.0.2.1")
     scene.add(ADDRESS, "reachable", BORN)
     with Talk(ADDRESS) as talk:
         scene.sysctl("ipv4.conf.w0.arp_ignore", 8, "worker")
         result = arp.revalidate()
         assert result["kept"]["silent, but TCP gets answers"] == 1
         assert (result["checked"], result["gone"]) == (0, [])
+        assert talk.is_answered()
+
+
+def test_only_the_entry_that_tcp_takes_is_kept(arp, scene):
+    """The same address on another card, whose packets nobody acknowledges."""
+    scene.quick()
+    scene.worker(ADDRESS)
+    knows_us("192.0.2.1")
+    scene.add(ADDRESS, "reachable", BORN)
+    ip("link", "add", "other0", "type", "veth", "peer", "name", "other1")
+    for dev in ("other0", "other1"):
+        ip("link", "set", dev, "up")
+    ip("address", "add", "198.51.100.1/24", "dev", "other0")
+    ip("neigh", "add", ADDRESS, "lladdr", DEAD, "dev", "other0", "nud", "reachable")
+    with Talk(ADDRESS) as talk:
+        scene.sysctl("ipv4.conf.w0.arp_ignore", 8, "worker")
+        result = arp.revalidate(ADDRESS)
+        assert result["kept"]["silent, but TCP gets answers"] == 1
+        assert [row["dev"] for row in result["gone"]] == ["other0"]
+        assert talk.is_answered()
+
+
+def test_a_silent_router_through_which_tcp_works_keeps_its_entry(arp, scene):
+    router, remote = ADDRESS, "203.0.113.9"
+    scene.worker(router)
+    ip("-n", "worker", "address", "add", remote, "dev", "lo")
+    ip("route", "replace", "default", "via", router)
+    knows_us("192.0.2.1")
+    scene.add(router, "reachable", BORN)
+    with Talk(remote) as talk:
+        scene.sysctl("ipv4.conf.w0.arp_ignore", 8, "worker")
+        assert arp.revalidate(router)["kept"]["silent, but TCP gets answers"] == 1
         assert talk.is_answered()
 
 
