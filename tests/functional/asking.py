@@ -5,8 +5,9 @@ import select
 import socket
 
 import pytest
-from arp_engine.packets.probe_schedule import FAST
+from arp_engine.packets.probe_schedule import FAST, LOOK_BACK_FOR_S
 from arp_engine.resolve import ask as resolve_ask
+from arp_engine.resolve import look_back
 from arp_engine.resolve.question import Question
 from conftest import DEAD, ip
 from wire import packed
@@ -38,6 +39,18 @@ def question(address, mac=DEAD, dev="db0"):
     return Question(
         socket.if_nametoindex(dev), packed(address), bytes.fromhex(mac.replace(":", ""))
     )
+
+
+@pytest.fixture
+def whole_look_back(arp, monkeypatch):
+    """Look back for as long as outside of tests."""
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", LOOK_BACK_FOR_S)
+
+
+def mac_of(scene, address):
+    """Return the MAC in the one entry of an address."""
+    [row] = [row for row in scene.table() if row.startswith(f"{address} ")]
+    return row.split()[2]
 
 
 def ask(*questions, wire=None, **options):

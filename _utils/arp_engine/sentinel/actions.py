@@ -53,8 +53,9 @@ class Actions:
         self._devices, self._clock = watched, clock
         self.cache = neighbour_cache.NeighbourCache()
         self.aliases, self.verified = memory.Aliases(), memory.Verified()
-        self._lately_asked, self._lately_held = memory.Asked(), memory.Asked()
-        self._regained = memory.Asked(memory.REGAINED_S)  # by whom, while it was looked back at
+        self._lately_asked, self._lately_held = memory.RecentHosts(), memory.RecentHosts()
+        # hosts that got an entry back while they were looked back at
+        self._regained = memory.RecentHosts(memory.REGAINED_S)
         self._mac_changes, self._unaskable = memory.MacChanges(), memory.Unaskable()
         self._former, self._locktime_s = former_holders.FormerHolders(locktime_s), locktime_s
         self._asked_at_once: deque[tuple[Question, Schedule]] = deque()

@@ -141,7 +141,7 @@ class Decider(actions.Actions):
         if not self.may_be_probed(key):
             return b""  # somebody else wrote a protected one
         is_proxied = self._claims.is_proxied(key, old)
-        if self._regained.may_answer(key, old, self._clock()) and not is_proxied:
+        if self._regained.holds(key, old, self._clock()) and not is_proxied:
             return old
         holder = self._disputes.holder(key, self._clock())
         if holder not in (b"", new) and (holder == old or is_proxied):
@@ -160,13 +160,11 @@ class Decider(actions.Actions):
         if now < since + self._locktime_s(key):
             return False
         is_first = not self._mac_changes.had(key, former, now)
-        return self._lately_asked.may_answer(key, new, now) or (
-            is_first and self._is_run_under_way()
-        )
+        return self._lately_asked.holds(key, new, now) or (is_first and self._is_run_under_way())
 
     def _is_back(self, key: codec.Key, mac: bytes) -> bool:
         """Tell whether a host had an entry a moment ago: if it is no proxy, it may have it back."""
-        return self._lately_held.may_answer(key, mac, self._clock())
+        return self._lately_held.holds(key, mac, self._clock())
 
     def is_overtaken(self, change: neighbour_cache.Change) -> bool:
         """Tell whether an entry has got another MAC than the one that is being probed.

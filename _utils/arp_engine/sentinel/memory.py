@@ -20,7 +20,7 @@ LATE_S = 1.0  # after a question of ours an answer to it may still come
 REGAINED_S = (
     15.0  # a run that has given a host its entry may look back at the other one: ten seconds
 )
-MAX_ASKED = 4096
+MAX_RECENT = 4096
 UNASKABLE_S = 300.0  # for so long a reason is no news; longer where it goes on
 MAX_UNASKABLE = 4096
 
@@ -116,23 +116,23 @@ class Verified:
         self._rests.pop(key, None)
 
 
-class Asked:
-    """Who was asked about which address a moment ago: a late answer moves the entry, too."""
+class RecentHosts:
+    """Hosts that had to do with an address a moment ago, such as those that were asked about it."""
 
     def __init__(self, for_s: float = LATE_S) -> None:
         self._for_s = for_s
         self._until: OrderedDict[Key, dict[bytes, float]] = OrderedDict()  # by MAC
 
-    def add(self, key: Key, macs: Iterable[bytes], answered: Iterable[bytes], now: float) -> None:
-        """Remember whom a question was to, empty: to all; and who will not answer any more."""
+    def add(self, key: Key, macs: Iterable[bytes], over: Iterable[bytes], now: float) -> None:
+        """Remember hosts, an empty MAC: all of them; and forget those with whom it is over."""
         before = {each: until for each, until in self._until.pop(key, {}).items() if until > now}
-        asked = dict.fromkeys(macs, now + self._for_s)
-        self._until[key] = {**before, **asked, **dict.fromkeys(answered, now)}
-        if len(self._until) > MAX_ASKED:
+        macs_until = dict.fromkeys(macs, now + self._for_s)
+        self._until[key] = {**before, **macs_until, **dict.fromkeys(over, now)}
+        if len(self._until) > MAX_RECENT:
             self._until.popitem(last=False)
 
-    def may_answer(self, key: Key, mac: bytes, now: float) -> bool:
-        """Tell whether an answer of this host may still come."""
+    def holds(self, key: Key, mac: bytes, now: float) -> bool:
+        """Tell whether this host is one of them."""
         macs = self._until.get(key, {})
         return macs.get(mac, macs.get(b"", now)) > now
 

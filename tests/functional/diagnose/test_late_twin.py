@@ -7,8 +7,8 @@ import time
 import pytest
 from arp_engine.netlink import codec, listener
 from arp_engine.netlink.constants import RTNLGRP_NEIGH
-from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
-from arp_engine.resolve import late_answers, look_back
+from arp_engine.resolve import late_answers
+from asking import mac_of, whole_look_back  # noqa: F401
 from conftest import BORN, DEAD, ip
 from wire import answer
 
@@ -17,15 +17,7 @@ V4, V6 = "192.0.2.10", "2001:db8::10"
 PAIR = pytest.mark.parametrize("address", [V4, V6], ids=["v4", "v6"])
 
 
-@pytest.fixture(autouse=True)
-def whole_look_back(arp, monkeypatch):
-    """As long as outside of tests."""
-    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", LOOK_BACK_FOR_S)
-
-
-def mac_of(scene, address):
-    [row] = [row for row in scene.table() if row.startswith(f"{address} ")]
-    return row.split()[2]
+pytestmark = pytest.mark.usefixtures("whole_look_back")
 
 
 class Late:

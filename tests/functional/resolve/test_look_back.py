@@ -8,6 +8,7 @@ import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
 from arp_engine.resolve import look_back, revalidate_run
 from arp_engine.resolve.proxied import FEW
+from asking import mac_of, whole_look_back  # noqa: F401
 from conftest import BORN, DEAD, ip
 from scapy.layers.inet6 import IPv6
 from wire import answer
@@ -16,15 +17,7 @@ PROXY, OTHER = "02:00:00:00:00:99", "02:00:00:00:00:0c"
 PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
 
 
-@pytest.fixture(autouse=True)
-def whole_look_back(arp, monkeypatch):
-    """As long as outside of tests."""
-    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", LOOK_BACK_FOR_S)
-
-
-def mac_of(scene, address):
-    [row] = [row for row in scene.table() if row.startswith(f"{address} ")]
-    return row.split()[2]
+pytestmark = pytest.mark.usefixtures("whole_look_back")
 
 
 def two_hosts(holder_wakes_s, claimant=BORN, addresses=None):

@@ -81,12 +81,8 @@ def test_a_healed_holder_that_pauses_during_the_look_back_has_its_entry_back(
     assert not begun.told("healed")
 
 
-@PAIR
-def test_a_proxy_that_has_the_entry_of_a_dead_host_is_not_told_as_a_heal(
-    scene, wire, guard, address
-):
-    scene.add(address, "reachable", DEAD)
-    begun = guard()
+def a_proxy_takes_it(wire, begun, address):
+    """Let a host answer that does so for everybody: that is told, and as no heal."""
 
     def respond(asked, to_all, _number):
         return [answer(asked, OTHER)] if to_all or wire.asked_mac == OTHER else []
@@ -96,6 +92,15 @@ def test_a_proxy_that_has_the_entry_of_a_dead_host_is_not_told_as_a_heal(
         [line] = begun.until("duplicate")
     assert f"{DEAD} -> {OTHER}, but {OTHER} is a proxy" in line
     assert not begun.told("healed")
+
+
+@PAIR
+def test_a_proxy_that_has_the_entry_of_a_dead_host_is_not_told_as_a_heal(
+    scene, wire, guard, address
+):
+    scene.add(address, "reachable", DEAD)
+    begun = guard()
+    a_proxy_takes_it(wire, begun, address)
 
 
 @PAIR
@@ -108,15 +113,7 @@ def test_a_proxy_is_found_where_only_a_route_says_what_the_network_is(scene, wir
     ip("route", "replace", network, "dev", "db0")
     scene.add(address, "reachable", DEAD)
     begun = guard()
-
-    def respond(asked, to_all, _number):
-        return [answer(asked, OTHER)] if to_all or wire.asked_mac == OTHER else []
-
-    with wire.answering(respond):
-        wire.say(syn(address, OTHER))
-        [line] = begun.until("duplicate")
-    assert f"{DEAD} -> {OTHER}, but {OTHER} is a proxy" in line
-    assert not begun.told("healed")
+    a_proxy_takes_it(wire, begun, address)
 
 
 @PAIR

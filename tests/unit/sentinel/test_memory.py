@@ -63,20 +63,20 @@ def test_a_changed_mac_ends_the_rest_of_a_verified_address():
 
 
 def test_who_was_asked_may_answer_for_a_second_and_is_bounded():
-    asked = memory.Asked()
+    asked = memory.RecentHosts()
     asked.add("a", [b"mac"], (), 0)
     asked.add("a", [b"two"], (), 0.5)
-    assert asked.may_answer("a", b"mac", 0.9)
-    assert not asked.may_answer("a", b"mac", 1.0)
-    assert not asked.may_answer("a", b"other", 0.9)
-    assert not asked.may_answer("b", b"mac", 0)
+    assert asked.holds("a", b"mac", 0.9)
+    assert not asked.holds("a", b"mac", 1.0)
+    assert not asked.holds("a", b"other", 0.9)
+    assert not asked.holds("b", b"mac", 0)
     asked.add("a", [b"mac", b""], [b"three"], 2)
-    assert asked.may_answer("a", b"other", 2.9)
-    assert not asked.may_answer("a", b"three", 2)
-    for number in range(memory.MAX_ASKED):
+    assert asked.holds("a", b"other", 2.9)
+    assert not asked.holds("a", b"three", 2)
+    for number in range(memory.MAX_RECENT):
         asked.add(number, [b"mac"], (), 2)
-    assert not asked.may_answer("a", b"other", 2)
-    assert asked.may_answer(0, b"mac", 2)
+    assert not asked.holds("a", b"other", 2)
+    assert asked.holds(0, b"mac", 2)
 
 
 def test_a_reason_why_an_address_cannot_be_asked_about_is_news_once_while_it_goes_on():
