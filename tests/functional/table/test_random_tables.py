@@ -5,6 +5,7 @@
 
 import ipaddress
 import os
+import pathlib
 import random
 import socket
 from collections import Counter
@@ -41,7 +42,10 @@ def stage(scene):
         ip("link", "set", name, "up")
     ip("link", "set", "noarp0", "arp", "off")
     for name in DEVICES:  # the kernel would write them by itself, some time in this second
-        for group in ("ff02::16", "ff02::2", "ff02::1", "224.0.0.22"):
+        mac = pathlib.Path("/sys/class/net", name, "address").read_text().strip().replace(":", "")
+        # It asks this group whether its own address is free.
+        solicited = f"ff02::1:ff{mac[-6:-4]}:{mac[-4:]}"
+        for group in (solicited, "ff02::16", "ff02::2", "ff02::1", "224.0.0.22"):
             scene.add(group, "noarp", DEAD, name)
     for family in ("ipv4", "ipv6"):
         for name in DEVICES:
