@@ -25,12 +25,12 @@ film:
 bench: $(VENV)/ready
 	$(PRIVATE) $(VENV)/bin/python -m benchmarks $(if $(filter 1,$(QUICK)),--quick)
 
-# The last parts mostly wait, so five of them run side by side, the longest first; the output of each is
+# Most parts wait more than they work, so five run side by side, the longest first; the output of each is
 # printed when it is over. PARTS are the rooms that take longest, and the rest.
-PARTS = sentinel resolve rest formula
+PARTS = formula sentinel rest resolve
 SIDE_BY_SIDE = $(MAKE) --no-print-directory --keep-going -j5 --output-sync=target
-test: lint unit
-	$(SIDE_BY_SIDE) integration-salt $(PARTS:%=functional-%) integration-lab
+test: lint
+	$(SIDE_BY_SIDE) integration-salt $(PARTS:%=functional-%) integration-lab unit
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff format --check .

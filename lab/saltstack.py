@@ -92,6 +92,7 @@ class Master:
         self.root = root
         (root / "etc").mkdir(parents=True)
         options = {"root_dir": str(root), "auto_accept": True, "timeout": 60, **options}
+        options.setdefault("worker_threads", 2)  # each costs a second of CPU when it starts
         (root / "etc" / "master").write_text(yaml.safe_dump(options))
         self.start()
 

@@ -4,6 +4,7 @@ From a real git repository by gitfs with its two roots, and from file_roots: the
 very configurations that README.md and docs/operating.md show.
 """
 
+import contextlib
 import pathlib
 import shutil
 import tempfile
@@ -54,20 +55,32 @@ def by_gitfs(repo, root):
     return {**from_docs(repo, "docs/operating.md", "gitfs_remotes:", root), **his}
 
 
-@pytest.fixture(params=[by_gitfs, by_file_roots], ids=["gitfs", "file_roots"])
-def fleet(request, repo, cron_daemon):
-    """A master whose operator has one state of his own, and the minions db1, db2 and web1."""
+@contextlib.contextmanager
+def fleet(serve, repo, *names):
+    """A master whose operator has one state of his own, and minions; yields his top file, too."""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="f") as where:
         root = pathlib.Path(where)
         (root / "his").mkdir()
         (root / "his" / "motd.sls").write_text(HIS_SLS)
-        names = ("db1", "db2", "web1")
-        with Datacentre(root, names, **request.param(repo, root)) as centre:
+        with Datacentre(root, names, **serve(repo, root)) as centre:
             yield centre.master, centre.minions, root / "his" / "top.sls"
 
 
-def test_highstate_configures_databases_only(fleet, repo):
-    master, minions, top = fleet
+def test_file_roots_serve_the_formula_and_its_modules(repo, cron_daemon):
+    with fleet(by_file_roots, repo, "db1") as (master, _minions, top):
+        top.write_text((repo / "top.example").read_text(encoding="utf-8"))
+        [told] = master.salt("*", "state.highstate", "test=True").values()
+        assert CRON in changes(told)
+
+
+@pytest.fixture
+def by_git(repo, cron_daemon):
+    with fleet(by_gitfs, repo, "db1", "db2", "web1") as served:
+        yield served
+
+
+def test_highstate_configures_databases_only(by_git, repo):
+    master, minions, top = by_git
     ours = (repo / "top.example").read_text(encoding="utf-8")
     top.write_text(ours)  # what README says where there is no top file yet
     told = master.salt("*", "state.highstate", "test=True")

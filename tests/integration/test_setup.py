@@ -12,10 +12,10 @@ import pytest
 LOCK = "requirements/lock/lint.txt"
 
 
-@pytest.fixture
-def checkout(repo, tmp_path):
+@pytest.fixture(scope="module")
+def checkout(repo, tmp_path_factory):
     """Return a checkout whose environment for lint is set up, with one program in it."""
-    place = tmp_path / "here"
+    place = tmp_path_factory.mktemp("checkout") / "here"
     (place / "requirements" / "lock").mkdir(parents=True)
     shutil.copy(repo / "Makefile", place)
     (place / LOCK).write_text("pip\n")
@@ -48,18 +48,19 @@ def test_it_is_set_up_once(checkout):
     assert "setting up" not in make(checkout).stdout
 
 
-def test_a_checkout_that_was_moved_works_there(checkout):
+def test_a_checkout_that_was_moved_works_there(checkout, tmp_path):
     """A copy is one too, whose original may be gone."""
-    there = checkout / "deeper" / "there"
-    shutil.copytree(checkout, checkout.parent / "copy", symlinks=True)
-    shutil.rmtree(checkout)
-    there.parent.mkdir(parents=True)
-    (checkout.parent / "copy").rename(there)
-    with pytest.raises(FileNotFoundError):
-        where(there)
-    assert make(there).returncode == 0
-    assert where(there) == str(there / ".venv/lint")
-    assert "setting up" not in make(there).stdout
+    there, away = tmp_path / "deeper" / "there", tmp_path / "away"
+    shutil.copytree(checkout, there, symlinks=True)
+    checkout.rename(away)
+    try:
+        with pytest.raises(FileNotFoundError):
+            where(there)
+        assert make(there).returncode == 0
+        assert where(there) == str(there / ".venv/lint")
+        assert "setting up" not in make(there).stdout
+    finally:
+        away.rename(checkout)
 
 
 def test_a_working_environment_outlives_a_set_up_that_fails(checkout):

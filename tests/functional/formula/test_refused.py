@@ -4,7 +4,8 @@ import pathlib
 
 import pytest
 import salt.client
-from formula import CRON, NO_PIP, Applied, apply, caller, everything  # noqa: F401
+import yaml
+from formula import CRON, NO_PIP, REPO, Applied, apply, caller, everything  # noqa: F401
 from salt.exceptions import CommandExecutionError
 
 from lab.saltstack import configure, file_roots
@@ -76,7 +77,15 @@ BAD = [
 
 
 @pytest.mark.parametrize(("tree", "told"), BAD, ids=[told[:40] for _tree, told in BAD])
-def test_bad_pillar_changes_nothing_and_is_named(apply, tree, told):
+def test_bad_pillar_is_named(caller, tree, told):
+    defaults = yaml.safe_load((REPO / "salt/arp_hygiene/defaults.yaml").read_text())
+    refused = caller.cmd("arp_hygiene.settings", defaults, tree)["refused"]
+    assert refused.startswith("pillar arp_hygiene:" + told)
+    assert "\n" not in refused
+
+
+@pytest.mark.parametrize(("tree", "told"), BAD[::10], ids=[told[:40] for _tree, told in BAD[::10]])
+def test_bad_pillar_is_one_failed_state_and_changes_nothing(apply, tree, told):
     before = everything()
     done = apply(tree, sls="arp_hygiene")
     assert not done.refused
@@ -109,19 +118,19 @@ def test_bad_pillar_does_not_prevent_removal(apply):
     assert not CRON.exists()
 
 
-@pytest.mark.parametrize("test", [False, True], ids=["apply", "test"])
 @pytest.mark.parametrize("part", ["", ".remove", ".announce"])
-def test_minion_without_modules_is_told_to_sync(tmp_path, part, test):
+def test_minion_without_modules_is_told_to_sync(tmp_path, part):
     config = configure(tmp_path / "etc", file_roots=file_roots(tmp_path / "files"))
     before = everything()
     caller = salt.client.Caller(str(config))
-    done = Applied(caller.cmd("state.apply", f"arp_hygiene{part}", test=test))
-    (comment,) = done.failed.values()
-    assert list(done.states) == ["the modules of arp_hygiene are installed"]
     line = "are not on this minion yet: run saltutil.sync_all, or a highstate"
-    assert line in comment
-    assert test or comment.endswith(line)
-    assert everything() == before
+    for test in (True, False):
+        done = Applied(caller.cmd("state.apply", f"arp_hygiene{part}", test=test))
+        (comment,) = done.failed.values()
+        assert list(done.states) == ["the modules of arp_hygiene are installed"]
+        assert line in comment
+        assert test or comment.endswith(line)
+        assert everything() == before
 
 
 @pytest.mark.parametrize(
