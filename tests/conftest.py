@@ -34,7 +34,8 @@ def repo():
 def source(repo, tmp_path_factory):
     """A copy of the repository, in which pip may leave what it likes."""
     source = tmp_path_factory.mktemp("source") / "tree"
-    shutil.copytree(repo, source, ignore=shutil.ignore_patterns(".venv", ".git", "__pycache__"))
+    not_ours = shutil.ignore_patterns(".venv", ".git", "build", "dist", "__pycache__")
+    shutil.copytree(repo, source, ignore=not_ours)
     return source
 
 

@@ -70,11 +70,13 @@ def test_socket_filter_passes_answers_only(scene, wire, address):
         with contextlib.closing(resolve_ask.Asker(clock=Clock())) as asker:
             asker.put(question(address))
             asker.step()  # outgoing packets are no answers either
-        for frame in [*noise, answer(address), *noise]:
+        for frame in [*noise, answer(address), *noise, answer(address)]:  # the last one ends it
             wire.sock.send(bytes(frame))
-        [(packet, sender)] = port.drain(100)
-    assert packet == bytes(answer(address).payload)
-    assert (sender[0], sender[4].hex(":")) == ("db0", BORN)
+        passed = []
+        while len(passed) < 2 and select.select([port], [], [], 30)[0]:
+            passed += port.drain(100)
+    assert [packet for packet, _sender in passed] == [bytes(answer(address).payload)] * 2
+    assert {(sender[0], sender[4].hex(":")) for _packet, sender in passed} == {("db0", BORN)}
 
 
 def test_full_device_queue_is_named(scene, wire):

@@ -295,8 +295,15 @@ def table_of(scene, version, macs):
     return held
 
 
+@pytest.fixture
+def unhurried(monkeypatch):
+    """A run waits for unicast answers as long as a busy machine takes: here all come."""
+    patience = revalidate_run.PATIENT._replace(unicast_waits_s=(9.0, 9.0, 9.0))
+    monkeypatch.setattr(revalidate_run, "PATIENT", patience)
+
+
 @pytest.mark.parametrize("version", [4, 6], ids=["v4", "v6"])
-def test_large_run_asks_further_where_a_proxy_confirms(arp, scene, wire, version):
+def test_large_run_asks_further_where_a_proxy_confirms(arp, scene, wire, unhurried, version):
     """Three entries are a proxy's; the host of one of them lives."""
     proxied = 3
     held = table_of(scene, version, lambda n: PROXY if n < proxied else f"02:00:00:00:01:{n:02x}")
@@ -324,10 +331,8 @@ def test_large_run_asks_further_where_a_proxy_confirms(arp, scene, wire, version
     ],
     ids=["a MAC each", "one MAC for all", "one host has two"],
 )
-def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, monkeypatch, macs, extra):
+def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, unhurried, macs, extra):
     """Only a host that has several addresses is asked for one more, which nobody has; twice."""
-    unhurried = revalidate_run.PATIENT._replace(unicast_waits_s=(9.0, 9.0, 9.0))
-    monkeypatch.setattr(revalidate_run, "PATIENT", unhurried)  # all answer, but here perhaps late
     held, asked = table_of(scene, 4, macs), []
 
     def respond(address, _to_all, _number):
