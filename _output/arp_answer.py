@@ -33,7 +33,8 @@ ROWS = {
     "would_announce": ("announce", "{ip} on {dev}: {mac}"),
     "failed": ("refused", "{ip} on {dev}: {error}"),
 }
-SUSPECT = "suspect: only upper-layer confirmation keeps it; arp.revalidate decides"
+NOT_INSTALLED = "no schedule and no sentinel are installed: apply arp_hygiene"
+SUSPECT = "suspect: TCP or an application keeps it REACHABLE, not ARP; arp.revalidate decides"
 #: Verdicts after which nobody has to do anything, and what is said instead of a command.
 NOTHING_TO_DO = {
     "right": "nothing in the table: look for filter, service, route back at both ends",
@@ -51,8 +52,8 @@ NO_COMMAND = {
     "wrong, and asking did not correct it": "remove that filter (arptables -L, nft list ruleset), "
     "or stop what writes it (ip monitor neigh)",
     "proxy": "ask on the link where the host is, or look at the host itself",
-    "owned entry disagrees with the wire": "let the owner of the entry correct it",
-    "cannot be asked here": "remove that reason, or ask on another host: nothing is known yet",
+    "owned entry disagrees with the wire": "correct it where it was written (owner: above)",
+    "cannot be asked here": "mend what it names, or ask on another host: nothing is known yet",
 }
 
 
@@ -132,7 +133,7 @@ def _before_after(answer):
 
 def _kept_by(answer):
     """Return what keeps the entry REACHABLE beside ARP, unless the sentence says it."""
-    _, by, sources = answer["kept_alive_by"].partition("Upper-layer confirmation keeps it: ")
+    _, by, sources = answer["kept_alive_by"].partition("Kept by upper-layer confirmation: ")
     return [("kept by", sources)] if by and by + sources not in answer["sentence"] else []
 
 
@@ -319,7 +320,7 @@ def _status(rows):
     """Show ``arp_hygiene.status``: whether all is well, then what is installed and was said."""
     [row] = rows
     is_empty = not (row["installed"] or row.get("sentinel"))
-    problem = row["problem"] or "no schedule and no sentinel are installed" * is_empty
+    problem = row["problem"] or NOT_INSTALLED * is_empty
     most = "" if problem else "at least " * (row["healed_7d"] >= MAX_HEALS)
     headline = f"PROBLEM: {problem}" if problem else f"no problem, last run {row['last'] or 'none'}"
     headline += "" if problem else f", {most}{row['healed_7d']} healed in seven days"

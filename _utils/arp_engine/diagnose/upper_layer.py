@@ -41,7 +41,7 @@ def confirmation(seen: Evidence) -> str:
     sources = "an application (MSG_CONFIRM), or TCP that arrives from the address by another way"
     if _release(seen.kernel) < (4, 11):
         sources += "; before Linux 4.11 any living neighbour does"
-    return f"Upper-layer confirmation keeps it: {sources}."
+    return f"Kept by upper-layer confirmation: {sources}."
 
 
 def _release(kernel: str) -> tuple[int, ...]:

@@ -141,7 +141,7 @@ def _read_only(seen: Evidence) -> Verdict:
             return _table_full(seen, f"{who} has no entry")
         return Verdict(NOT_ASKED, f"{who} has no entry; no probe was sent.", ask)
     if entry["state"] == "FAILED":
-        sentence = f"no host answers for {who}: the kernel got no answer (FAILED)."
+        sentence = f"no host has answered the kernel for {who} (FAILED); no probe of ours was sent."
         return Verdict(SILENT, sentence, ask)
     suspicion = f" {upper_layer.confirmation(seen)}" if entry["suspect"] else ""
     sentence = f"{who}: {_holds(entry)}; no probe was sent to verify it.{suspicion}"
@@ -305,14 +305,14 @@ def _silent(seen: Evidence) -> Verdict:
     who, now = _who(seen), seen.entry_after
     alive = ""
     if seen.connected:
-        noun = "connection waits" if seen.connected == 1 else "connections wait"
-        alive = f" {seen.connected} TCP {noun} for no answer: it may well be alive."
+        noun = "connection to it has" if seen.connected == 1 else "connections to it have"
+        alive = f" {seen.connected} TCP {noun} nothing unanswered: it may well be alive."
     if now and not is_owned(now) and upper_layer.is_confirmed(seen):
         return Verdict(
             UPPER_LAYER_ONLY,
-            f"traffic to {who} is lost, unless that host is alive and ignores ARP (arp_ignore): no "
-            f"host answers, and yet {_holds(now)}. {upper_layer.confirmation(seen)} "
-            f"arp.revalidate makes the entry FAILED unless a host answers.{alive}",
+            f"no host answers for {who}, and yet {_holds(now)}. {upper_layer.confirmation(seen)} "
+            "Either that host is dead, and traffic to it is lost; or it is alive and ignores ARP "
+            f"(arp_ignore).{alive}",
         )
     probes = seen.unicast_asked + seen.broadcast_asked
     static = ""

@@ -110,7 +110,7 @@ def test_answers_to_our_probes_do_not_say_what_kept_the_entry():
     fresh = upper_layer.kept_alive_by(seen(FRESH, [B], after))
     assert fresh == "an answer or an upper-layer confirmation 5.0 s ago"
     silent = seen(row(), (), REFRESHED)
-    assert upper_layer.kept_alive_by(silent).startswith("Upper-layer confirmation keeps it")
+    assert upper_layer.kept_alive_by(silent).startswith("Kept by upper-layer confirmation")
 
 
 def test_the_ipv6_table_has_its_own_sysctls():
@@ -171,7 +171,7 @@ def test_flux_over_ipv6_has_no_ipv4_command():
         (seen(row(), [B], row(), locktime_left_s=1), "a moment ago (locktime)"),
         (seen(row(), [A, B], row(), proxies={B}), "for addresses that nobody has (proxy ARP)"),
         (seen(row(), [A], row(), proxies={A}), "for addresses that nobody has, too (proxy ARP)"),
-        (seen(row(), (), row(), connected=2), "2 TCP connections wait for no answer"),
+        (seen(row(), (), row(), connected=2), "2 TCP connections to it have nothing unanswered"),
         (seen(PERMANENT, (), PERMANENT), "traffic may flow"),
         (
             seen(row(), [A], row(), other_hops={f"{OTHER} on db0": "right"}),
