@@ -4,23 +4,21 @@
     receive neither in a cloud or behind ARP suppression (EVPN). No other part includes this one. -#}
 {%- from "./map.jinja" import hygiene with context %}
 {%- set announce = hygiene.announce %}
+{%- set lacks_cron = announce.cron and hygiene.job.package %}
+{%- set daemon = [{"pkg": "a cron daemon is installed"}] if lacks_cron else [] %}
 
-{%- if hygiene.refused or announce.idle or hygiene.require %}
+{%- if hygiene.refused or announce.idle or hygiene.require or daemon %}
 
 include:
+{%- if hygiene.refused or announce.idle or hygiene.require %}
   - .{{ "refused" if hygiene.refused else "nothing" if announce.idle else "requirement" }}
+{%- endif %}
+{%- if daemon %}
+  - .cron_daemon
+{%- endif %}
 {%- endif %}
 
 {%- if announce.cron %}
-
-{%- if hygiene.job.package %}
-
-a cron daemon is installed:
-  pkg.installed:
-    - name: {{ hygiene.job.package | json }}
-    - require_in:
-      - file: addresses are announced after each boot
-{%- endif %}
 
 addresses are announced after each boot:
   file.managed:
@@ -30,7 +28,7 @@ addresses are announced after each boot:
     - group: root
     - mode: '0644'
     - makedirs: true
-    - require: {{ hygiene.require | json }}
+    - require: {{ (hygiene.require + daemon) | json }}
 {%- endif %}
 
 {%- if announce.service %}

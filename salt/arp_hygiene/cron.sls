@@ -4,14 +4,8 @@
 
 include:
   - .script
-
 {%- if hygiene.job.package %}
-
-a cron daemon is installed:
-  pkg.installed:
-    - name: {{ hygiene.job.package | json }}
-    - require_in:
-      - file: the neighbour table is cleaned by cron
+  - .cron_daemon
 {%- endif %}
 
 the neighbour table is cleaned by cron:
@@ -24,3 +18,6 @@ the neighbour table is cleaned by cron:
     - makedirs: true
     - require:
       - file: the script of a scheduled run is installed
+{%- if hygiene.job.package %}
+      - pkg: a cron daemon is installed
+{%- endif %}

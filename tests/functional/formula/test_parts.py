@@ -153,3 +153,16 @@ def test_missing_cron_daemon_is_installed(apply):
     order = {name: state["__run_num__"] for name, state in done.states.items()}
     assert order["a cron daemon is installed"] < order["the neighbour table is cleaned by cron"]
     assert "a cron daemon is installed" not in apply({"requirement": NO_PIP}, test=True).states
+
+
+def test_both_parts_at_once_install_one_cron_daemon(apply):
+    """On a host without one, both need it: a database host that announces its addresses, too."""
+    parts = "arp_hygiene,arp_hygiene.announce"
+    with hidden({"cron": "cron", "crond": "cronie"}):
+        done = apply({"requirement": NO_PIP}, parts, test=True)
+    assert not done.refused
+    order = {name: state["__run_num__"] for name, state in done.states.items()}
+    jobs = "the neighbour table is cleaned by cron", "addresses are announced after each boot"
+    for job in jobs:
+        assert order["a cron daemon is installed"] < order[job]
+        assert job in done.pending
