@@ -191,10 +191,16 @@ class _StartListener:
         self._gauge(now)
         if self.queue.wait_s(now) != 0 or self.jobs.is_full():
             return
-        accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
-        job = self.queue.take(now, accepted, self._cached_addresses)
-        self._report_refused()
-        if job and job.addresses and self._check_leader(now):
+        job = None
+        try:
+            accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
+            job = self.queue.take(now, accepted, self._cached_addresses)
+            self._report_refused()
+            is_ours = job and job.addresses and self._check_leader(now)
+        except Exception:
+            self._put_back(job)
+            raise
+        if is_ours:
             self._send(job)
 
     def _send(self, job):
@@ -203,7 +209,11 @@ class _StartListener:
         Where no database was sent it, its machines wait for one.
         """
         jid = salt.utils.jid.gen_jid(__opts__)
-        tgt, tgt_type = self._target()
+        try:
+            tgt, tgt_type = self._target()
+        except Exception:
+            self._put_back(job)
+            raise
         if not tgt:
             self._keep(job)
             return
@@ -235,11 +245,8 @@ class _StartListener:
 
         A target is mistyped, or after a restart of the master no grains of databases are cached.
         """
-        now = time.monotonic()
         self.resolved_at = float("-inf")
-        self.queue.put_back(job, now)
-        wait_s = self.unsure.back_off()
-        self.queue.postpone(now + wait_s)
+        wait_s = self._put_back(job)
         if not self.is_unmatched:
             log.warning(
                 "arp_born: no database matches tgt=%r (%s): machines that have started wait "
@@ -252,6 +259,18 @@ class _StartListener:
             )
         self.is_unmatched = True
 
+    def _put_back(self, job):
+        """Keep a job's machines, and have no job for a while; return for how many seconds.
+
+        job: None where an error came before there was one.
+        """
+        now = time.monotonic()
+        if job:
+            self.queue.put_back(job, now)
+        wait_s = self.unsure.back_off()
+        self.queue.postpone(now + wait_s)
+        return wait_s
+
     def _note_sent(self, job, jid, minions):
         if _has_job_cache():
             self.jobs.add(jid, minions, time.monotonic())
@@ -261,12 +280,18 @@ class _StartListener:
 
     def _look_up_unsure(self, now):
         """Send again what the master has not sent."""
-        for jid, job in self.unsure.take_due(now):
-            load = self.client.returns_for_job(jid) if _has_job_cache() else None
-            if load:
-                self._note_sent(job, jid, load.get("Minions", ()))
-            else:
-                self.queue.put_back(job, now)
+        due = self.unsure.take_due(now)
+        try:
+            while due:
+                jid, job = due[0]
+                load = self.client.returns_for_job(jid) if _has_job_cache() else None
+                del due[0]
+                if load:
+                    self._note_sent(job, jid, load.get("Minions", ()))
+                else:
+                    self.queue.put_back(job, now)
+        finally:
+            self.unsure.put_back(due, now)  # after an error: those not looked up
 
     def _target(self):
         """Return the databases as a list: to match grains costs a millisecond a minion and job."""
@@ -275,8 +300,8 @@ class _StartListener:
             return tgt, tgt_type  # without cached grains every minion would match
         now = time.monotonic()
         if now > self.resolved_at + TARGET_S:
-            self.resolved_at = now
             self.databases = self._resolved(tgt, tgt_type)
+            self.resolved_at = now
         return self.databases, "list"
 
     def _resolved(self, tgt, tgt_type):

@@ -211,6 +211,12 @@ class UnsureJobs:
         self._jobs.append((now + wait_s, jid, job))
         return wait_s
 
+    def put_back(self, jobs: list[tuple[str, Job]], now: float) -> None:
+        """Keep jobs that were due and could not be looked up, for another time."""
+        if jobs:
+            wait_s = self.back_off()
+            self._jobs += [(now + wait_s, jid, job) for jid, job in jobs]
+
     def back_off(self) -> float:
         """Return how long to wait after one more job that was not sent."""
         wait_s = min(MAX_RETRY_S, RETRY_S * 2 ** min(self._failures, MAX_DOUBLINGS))

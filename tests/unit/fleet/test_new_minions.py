@@ -318,6 +318,20 @@ def test_unsent_job_is_looked_up_later_and_later():
     assert unsure.add("9", job, now=0) == 5
 
 
+def test_jobs_that_cannot_be_looked_up_are_kept():
+    unsure = new_minions.UnsureJobs()
+    job = new_minions.Job(["w1"], ["192.0.2.1"], {})
+    for name in ("a", "b"):
+        unsure.add(name, job, now=0)
+    due = unsure.take_due(10)
+    unsure.sent()
+    unsure.put_back(due, now=10)
+    assert unsure.take_due(14.9) == []
+    assert unsure.take_due(15) == due, "one failure, not one for each"
+    unsure.put_back([], now=20)
+    assert unsure.back_off() == 10, "nothing to put back is no failure"
+
+
 def test_back_off_ends_after_any_number_of_failures():
     unsure = new_minions.UnsureJobs()
     assert [unsure.back_off() for _ in range(2000)][-1] == new_minions.MAX_RETRY_S
