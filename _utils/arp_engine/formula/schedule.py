@@ -167,16 +167,24 @@ def calendar(fields: Sequence[str]) -> list[str]:
     """Return the systemd calendar expressions that mean the same as five cron fields.
 
     Usually one. Two where day of month and day of week are both restricted: cron runs when
-    *either* fits, a systemd expression only when both do.
+    *either* fits, a systemd expression only when both do. Cron goes by the star, not by the days:
+    ``1-31`` and ``0-6`` are restrictions that fit every day.
     """
     parts = {field: expand(field, text) for field, text in zip(FIELDS, fields, strict=True)}
     minute, hour, day, month = (_spell(field, parts[field]) for field in FIELDS[:4])
     week = parts["dayweek"]
     days = "" if len(week) == 7 else ",".join(_DAYS[n].capitalize() for n in week) + " "
     time = f"{hour}:{minute}:00"
-    if days and not fields[2].startswith("*") and not fields[4].startswith("*"):
+    if _is_either(fields):
+        if day == "*" or not days:
+            return [f"*-{month}-* {time}"]
         return [f"*-{month}-{day} {time}", f"{days}*-{month}-* {time}"]
     return [f"{days}*-{month}-{day} {time}"]
+
+
+def _is_either(fields: Sequence[str]) -> bool:
+    """Tell whether cron runs when day of month or day of week fits; where one has a star: both."""
+    return not fields[2].startswith("*") and not fields[4].startswith("*")
 
 
 def is_even(kind: str, value: Any) -> bool:
@@ -215,7 +223,7 @@ def next_due(when: str, wait_s: int, now: datetime.datetime) -> datetime.datetim
     if len(fields) != len(FIELDS):
         return None
     minutes, hours, days, months, weekdays = map(expand, FIELDS, fields)
-    either = not fields[2].startswith("*") and not fields[4].startswith("*")
+    either = _is_either(fields)
     wait = datetime.timedelta(seconds=wait_s)
     day = (now - wait).date()
     for _ in range(8 * 366):  # a 29th of February is at most eight years away

@@ -53,6 +53,11 @@ def test_invalid_field_is_refused(value):
         ("7 */6 1,15 1-6 *", ["*-1..6-1,15 0/6:7:00"]),
         # either day fits in cron, both must in systemd: hence two
         ("0 0 13 * 5", ["*-*-13 0:0:00", "Fri *-*-* 0:0:00"]),
+        # either fits on every day where one of them names all days
+        ("0 3 1 * 0-6", ["*-*-* 3:0:00"]),
+        ("0 3 1 6 mon-sat,7", ["*-6-* 3:0:00"]),
+        ("0 3 1-31 * 5", ["*-*-* 3:0:00"]),
+        ("0 3 1 * */1", ["*-*-1 3:0:00"]),  # both, as one begins with a star
     ],
 )
 def test_calendar_of_cron_fields(fields, calendars):
@@ -137,6 +142,7 @@ def test_splay_is_at_most_half_an_interval():
         ("0 0 29 2 *", 0, "2028-02-29 00:00:00"),
         ("0 0 1 * sun", 0, "2026-03-01 00:00:00"),  # either: a Sunday, and the first
         ("0 12 1-7 * sat", 0, "2026-02-28 12:00:00"),
+        ("0 3 1 * 0-6", 0, "2026-02-28 03:00:00"),  # either, so every day
         ("0 0 */10 * mon", 0, "2026-05-11 00:00:00"),  # both, as one begins with a star
         ("0 0 31 2 *", 0, None),
         ("@reboot", 0, None),
