@@ -113,8 +113,8 @@ def status():
     - the last run failed;
     - an operator has disabled the job in Salt's scheduler (``next`` is empty then);
     - ``overdue``: a run was due, and 15 minutes later none is recorded;
-    - runs cannot be recorded (directory missing, disk full or read-only), or the run history is
-      corrupt;
+    - runs cannot be recorded (directory missing or another user's, disk full or read-only), or the
+      run history is corrupt;
     - the metrics directory or its file is missing, or the file is older than the last run;
     - the cron daemon is busybox, which does not read /etc/cron.d;
     - the sentinel is not running (an engine waits for a restart of the minion, or refuses an
@@ -153,7 +153,8 @@ def _schedule_problems(job, history):
     last = history["last"]["at"] if history["last"] else 0
     booted = now - time.monotonic()
     latest = [booted, last, *_written("cron", "timer", "schedule")]
-    problems = [job.disabled, facts.why_unrecordable(paths["record"])]
+    uid = facts.job_uid(paths["script"])
+    problems = [job.disabled, facts.why_unrecordable(paths["record"], uid)]
     latest = [at for at in latest if at < now + schedule.OVERDUE_S]  # not of a clock set back since
     due = schedule.overdue(job.when, job.wait_s, max(latest), now, booted)
     if due and not job.disabled:

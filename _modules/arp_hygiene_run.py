@@ -315,28 +315,48 @@ def _proven(how, arguments, metrics):
     """Return what a run would do, or what would keep it from doing or telling that."""
     try:
         answer = _arp(how)(**arguments)
-        _check_place(how, metrics)
+        problems = _check_place(how, metrics)
     except (CommandExecutionError, SaltInvocationError) as error:
         reason = messages.one_line(str(error))
         return {"answer": {}, "said": reason, "failed": reason}
-    return {"answer": answer, "said": "", "failed": ""}
+    return {"answer": answer, "said": "", "failed": "", "problems": problems}
 
 
 def _check_place(how, metrics):
     """Raise what would keep a run from its work, or from leaving word of it.
 
+    Return a line where the run history is another user's: after this test the formula gives it to
+    the user of the job.
+
     Without the right to ask a run would still make the kernel prove everything. That is for one
     bad day, and no way to install it.
     """
-    record = _record_dir()
+    record, problems = _record_dir(), []
     for place in [record, *([metrics] if metrics else [])]:
         if not os.access(place, os.W_OK | os.X_OK):
+            owner = place == record and _foreign_owner(record)
+            if owner:
+                problems.append(
+                    f"{record} belongs to {owner}: a run as user {os.geteuid()} cannot record its "
+                    "result there until arp_hygiene is applied"
+                )
+                continue
             why = "cannot be written" if os.path.isdir(place) else "is not a directory"
             raise CommandExecutionError(f"{place} {why}: a run could not record its result there")
     if metrics and not formula_facts.has_library("prometheus_client"):
         raise CommandExecutionError(_missing("prometheus_client"))
     if lacking := formula_facts.lacking(_NEEDS[how]):
         raise CommandExecutionError(f"user {os.geteuid()} has no {' and no '.join(lacking)} here")
+    return problems
+
+
+def _foreign_owner(directory):
+    """Return whose directory it is, where nothing else keeps this user from writing there."""
+    try:
+        is_read_only = formula_facts.is_read_only(directory)
+        return "" if is_read_only else formula_facts.foreign_owner(directory, os.geteuid())
+    except OSError:  # missing, or not to be reached
+        return ""
 
 
 def _write_metrics(directory, stats, history, sentinel):

@@ -1,5 +1,19 @@
-{#- The directory of the run history, which arp_hygiene.status and arp_hygiene.healed read. -#}
+{#- The directory of the run history, which arp_hygiene.status and arp_hygiene.healed read. One that
+    is there may be another user's, whose job still writes there: it is given to the new job's user
+    when the test run of that job has succeeded. -#}
 {%- from "./map.jinja" import hygiene with context %}
+
+{%- if "record" in hygiene.there %}
+
+the run history is the job's:
+  file.directory:
+    - name: {{ hygiene.paths.record | json }}
+    - user: {{ hygiene.job.user | json }}
+    - mode: '0750'
+    - recurse: [user]  # a heal before the formula was applied, or as another user, is in it already
+    - require:
+      - arp_hygiene: a test run succeeds
+{%- else %}
 
 the directory of the run history exists:
   file.directory:
@@ -7,4 +21,6 @@ the directory of the run history exists:
     - user: {{ hygiene.job.user | json }}
     - mode: '0750'
     - makedirs: true
-    - recurse: [user]  # a heal before the formula was applied, or as another user, is in it already
+    - require_in:
+      - arp_hygiene: a test run succeeds
+{%- endif %}

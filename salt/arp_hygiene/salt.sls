@@ -12,3 +12,6 @@ the neighbour table is cleaned by the minion's scheduler:
 {%- endfor %}
     - require:
       - arp_hygiene: a test run succeeds
+{%- if "record" in hygiene.there %}
+      - file: the run history is the job's
+{%- endif %}

@@ -12,3 +12,6 @@ the script of a scheduled run is installed:
     - mode: '0500'  # it is its own lock, which no other user may hold
     - require:
       - arp_hygiene: a test run succeeds
+{%- if "record" in hygiene.there %}
+      - file: the run history is the job's
+{%- endif %}

@@ -124,13 +124,28 @@ def is_locked(script: str) -> bool:
     return False
 
 
-def why_unrecordable(directory: str) -> str:
-    """Return why no run can be recorded in this directory, and what to do; empty: one can."""
+def job_uid(script: str) -> int:
+    """Return the user of the scheduled runs: their script is theirs; without one the minion's."""
+    with contextlib.suppress(OSError):
+        return os.stat(script).st_uid
+    return os.geteuid()
+
+
+def why_unrecordable(directory: str, uid: int) -> str:
+    """Return why no run can be recorded in this directory, and what to do; empty: one can.
+
+    uid: the user of the runs.
+    """
     if not os.path.isdir(directory):
         return f"runs cannot be recorded: {directory} is missing: apply arp_hygiene again"
-    disk = os.statvfs(directory)
-    if disk.f_flag & os.ST_RDONLY:
+    if is_read_only(directory):
         return f"runs cannot be recorded: {directory} is on a read-only file system: remount it"
+    if owner := foreign_owner(directory, uid):
+        return (
+            f"runs cannot be recorded: {directory} belongs to {owner}, and the job runs as "
+            f"{_user(uid)}: apply arp_hygiene again"
+        )
+    disk = os.statvfs(directory)
     is_roots = os.stat(directory).st_uid == 0  # who may use the reserved blocks
     blocks, inodes = (disk.f_bfree, disk.f_ffree) if is_roots else (disk.f_bavail, disk.f_favail)
     needed = 0  # the new history is written beside the old one
@@ -139,6 +154,28 @@ def why_unrecordable(directory: str) -> str:
     if blocks * disk.f_frsize <= needed or (disk.f_files and not inodes):
         return f"runs cannot be recorded: no space left for {directory}: free some"
     return ""
+
+
+def is_read_only(directory: str) -> bool:
+    """Tell whether nothing can be written here, whoever tries."""
+    return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+
+
+def foreign_owner(directory: str, uid: int) -> str:
+    """Return whose directory it is, where that keeps a user from writing there; else nothing.
+
+    Where its mode (or an ACL, which the mode shows too) lets others write, nobody is kept from it.
+    """
+    there = os.stat(directory)
+    is_kept_out = uid not in (0, there.st_uid) and not there.st_mode & 0o022
+    return _user(there.st_uid) if is_kept_out else ""
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def why_no_metrics(directory: str, written: float) -> str:

@@ -4,6 +4,7 @@ Real loaders and state runs in this process, no daemon; everything is written in
 """
 
 import fcntl
+import os
 import pathlib
 import threading
 import time
@@ -19,6 +20,7 @@ from formula import (  # noqa: F401
     caller,
     everything,
     mounted,
+    needs_another_user,
     veth,
 )
 
@@ -60,18 +62,6 @@ def test_pillar_example_is_valid_and_holds_the_defaults(apply):
     done = apply(example)
     assert not done.failed
     assert CRON.exists()
-
-
-def ids_here():
-    """How many users this world knows: a user namespace made without newuidmap knows one."""
-    rows = pathlib.Path("/proc/self/uid_map").read_text().splitlines()
-    return sum(int(row.split()[2]) for row in rows)
-
-
-needs_another_user = pytest.mark.skipif(
-    ids_here() == 1,
-    reason="there is one user here, no file can be another's (newuidmap is missing)",
-)
 
 
 @pytest.mark.parametrize(
@@ -212,3 +202,38 @@ def test_failed_test_run_leaves_the_former_job_in_force(apply, backend):
     done = apply({"requirement": NO_PIP, "schedule": {"backend": backend, "every": 10}})
     assert bool(done.failed) is (backend == "salt"), "no minion runs here whose scheduler takes it"
     assert CRON.exists(), "it goes when its successor is installed, not before"
+
+
+NOBODY = 65534
+
+
+@needs_another_user
+def test_failed_test_run_leaves_the_history_to_the_former_job(apply):
+    """Another user needs a Salt of their own; that the history is another user's is no reason."""
+    assert not apply({"requirement": NO_PIP}).failed
+    history = apply.record / "memory.json"
+    history.write_text("{}")
+    done = apply({"requirement": NO_PIP, "schedule": {"user": "nobody"}})
+    assert next(iter(done.failed)) == WORKS
+    assert str(apply.record) not in done.failed[WORKS]
+    assert [path.stat().st_uid for path in (apply.record, history)] == [0, 0]
+
+
+@needs_another_user
+def test_history_of_another_user_is_given_to_the_jobs_user(apply):
+    """After the test run, before the job is installed; also what a heal by hand has left in it."""
+    apply.record.mkdir(parents=True, mode=0o755)
+    history = apply.record / "memory.json"
+    history.write_text("{}")
+    for path in (apply.record, history):
+        os.chown(path, NOBODY, NOBODY)
+    told = apply({"requirement": NO_PIP}, test=True)
+    done = apply({"requirement": NO_PIP})
+    assert not done.failed
+    assert sorted(told.pending) == sorted(done.changed)
+    order = {name: state["__run_num__"] for name, state in done.states.items()}
+    given, script = "the run history is the job's", "the script of a scheduled run is installed"
+    assert order[WORKS] < order[given] < order[script]
+    assert given in done.changed
+    assert [path.stat().st_uid for path in (apply.record, history)] == [0, 0]
+    assert apply.record.stat().st_mode & 0o777 == 0o750

@@ -11,12 +11,23 @@ import time
 import pytest
 from arp_engine import version
 from arp_engine.reporting import sentinel_status
-from formula import CRON, NO_PIP, apply, caller, everything, mounted, syslog, veth  # noqa: F401
+from formula import (  # noqa: F401
+    CRON,
+    NO_PIP,
+    apply,
+    caller,
+    everything,
+    mounted,
+    needs_another_user,
+    syslog,
+    veth,
+)
 
 from lab.bare import hidden
 
 UNIT = pathlib.Path("/etc/systemd/system/arp-hygiene-sentinel.service")
 JOB = {"requirement": NO_PIP}
+DAEMON = 1  # a user that every system has
 ENGINE = {**JOB, "schedule": {"backend": "none"}, "sentinel": {"as": "engine"}}
 
 
@@ -138,6 +149,32 @@ def test_missing_history_directory_is_a_problem(apply, status):
     assert status()["problem"] == (
         f"runs cannot be recorded: {apply.record} is missing: apply arp_hygiene again"
     )
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "is_problem"),
+    [(0o750, DAEMON, True), (0o770, DAEMON, False), (0o750, 0, False)],
+)
+def test_history_of_another_user_is_a_problem(apply, mode, uid, is_problem):
+    """Their group may let the job's user in; root writes everywhere."""
+    apply(JOB)
+    apply.record.chmod(mode)
+    loaded = apply.caller.sminion.functions["arp_hygiene.status"].__globals__
+    problem = loaded["facts"].why_unrecordable(str(apply.record), uid)
+    assert problem == (
+        f"runs cannot be recorded: {apply.record} belongs to root, and the job runs as daemon: "
+        "apply arp_hygiene again"
+        if is_problem
+        else ""
+    )
+
+
+@needs_another_user
+def test_history_that_the_jobs_user_cannot_write_is_a_problem(apply, status):
+    apply(JOB)
+    assert status()["problem"] == ""
+    os.chown(apply.script, DAEMON, DAEMON)
+    assert " belongs to root, and the job runs as daemon: apply arp" in status()["problem"]
 
 
 @pytest.fixture

@@ -1,11 +1,15 @@
 """arp_hygiene.run on a real table: what it does, logs, keeps and counts."""
 
+import contextlib
 import errno
+import os
+import pathlib
 import socket
+import tempfile
 
 import pytest
 from conftest import BORN, DEAD, ip
-from formula import syslog  # noqa: F401
+from formula import mounted, needs_another_user, syslog  # noqa: F401
 from salt.exceptions import SaltInvocationError
 
 HEALED = f"1 healed: 192.0.2.10 on db0: {DEAD} -> {BORN}"
@@ -54,6 +58,31 @@ def test_test_mode_finds_a_missing_metrics_directory(hygiene, outage):
         done["said"]
         == f"{hygiene.record} is not a directory: a run could not record its result there"
     )
+
+
+@needs_another_user
+@pytest.mark.parametrize("is_read_only", [False, True])
+def test_test_mode_takes_a_history_of_another_user_for_one_to_be_given(
+    hygiene, scene, monkeypatch, is_read_only
+):
+    """A former job's: the formula gives it to the new one after the test. Not so a disk's fault."""
+    hygiene.run(test=True)  # all is loaded: the other user may have no right to read it
+    with tempfile.TemporaryDirectory() as root, contextlib.ExitStack() as later:
+        pathlib.Path(root).chmod(0o755)
+        monkeypatch.setitem(hygiene.opts, "root_dir", root)
+        record = pathlib.Path(root, "var/lib/arp_hygiene")
+        record.parent.mkdir(parents=True)
+        record.mkdir(mode=0o750)
+        if is_read_only:
+            later.enter_context(mounted("-t", "tmpfs", "-o", "ro,mode=750", "tmpfs", record))
+        os.setresuid(1, 1, 0)
+        later.callback(os.setresuid, 0, 0, 0)
+        done = hygiene.run(how="flush", ip="192.0.2.77", test=True)
+    assert not done["success"]
+    if is_read_only:
+        assert done["said"].startswith(f"{record} cannot be written: ")
+    else:
+        assert done["said"] == "user 1 has no CAP_NET_ADMIN here", "that is all it lacks"
 
 
 def test_status_before_the_first_run_says_no_run_yet(hygiene):
