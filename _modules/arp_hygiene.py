@@ -113,6 +113,8 @@ def status():
     - the last run failed;
     - an operator has disabled the job in Salt's scheduler (``next`` is empty then);
     - ``overdue``: a run was due, and 15 minutes later none is recorded;
+    - ``nothing selected``: the job's ``ip``, ``dev`` and ``exclude`` have not matched an entry in
+      any of three or more runs, though the table has entries (not said with ``state``, ``family``);
     - runs cannot be recorded (directory missing or another user's, disk full or read-only), or the
       run history is corrupt;
     - the metrics directory or its file is missing, or the file is older than the last run;
@@ -155,6 +157,7 @@ def _schedule_problems(job, history):
     latest = [booted, last, *_written("cron", "timer", "schedule")]
     uid = facts.job_uid(paths["script"])
     problems = [job.disabled, facts.why_unrecordable(paths["record"], uid)]
+    problems.append(run_history.why_unselected(history, job.arguments))
     latest = [at for at in latest if at < now + schedule.OVERDUE_S]  # not of a clock set back since
     due = schedule.overdue(job.when, job.wait_s, max(latest), now, booted)
     if due and not job.disabled:

@@ -24,7 +24,7 @@ except ImportError:
 
 reload_if_changed()
 from arp_engine.formula import facts as formula_facts
-from arp_engine.formula import pillar, plan, schedule, sentinel_unit
+from arp_engine.formula import job_files, pillar, plan, schedule, sentinel_unit
 from arp_engine.reporting import messages, run_history, sentinel_status, sinks
 from arp_engine.reporting import metrics as reporting_metrics
 from arp_engine.reporting.events import RUN_TAG, EventKind
@@ -109,6 +109,8 @@ def run(
     seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
     outcome = {"how": how, "metrics": metrics, **_cleaned(how, arguments)}
     outcome["sentinel"] = seen.get("heals", [])
+    if _has_entries(outcome["stats"]):
+        outcome["selection"] = job_files.selection(arguments)
     news = _news(outcome, seen)
     problems = _recorded(outcome, seen)
     if event:
@@ -153,6 +155,14 @@ def _cleaned(how, arguments):
     except (CommandExecutionError, SaltInvocationError) as error:
         failed = said = messages.one_line(str(error))
     return {"answer": answer, "stats": stats, "full": warnings, "said": said, "failed": failed}
+
+
+def _has_entries(stats):
+    """Tell whether the table has entries of hosts, which a run without selectors would find."""
+    return any(
+        counts["entries"] > counts["states"].get("NOARP", 0)  # multicast groups are always there
+        for counts in stats.values()
+    )
 
 
 def _recorded(outcome, seen):

@@ -41,6 +41,7 @@ class InstalledJob(NamedTuple):
     when: str = ""  # cron's fields or nickname, or "every N min"
     wait_s: int = 0  # after that
     disabled: str = ""  # that an operator has stopped it, and how it is started again
+    arguments: str = ""  # a text that holds those of its runs, for a shell
 
 
 def installed_job(
@@ -53,7 +54,8 @@ def installed_job(
     """
     for backend, path in (("cron", paths["cron"]), ("systemd", paths["timer"])):
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
-            return InstalledJob(backend, *(job_files.due(file.read()) or ()))
+            due = job_files.due(file.read()) or ()
+            return InstalledJob(backend, *due, arguments=_text(paths["script"]))
     jobs = [each[name] for each in schedules if each.get(name)]
     if not jobs:
         return InstalledJob()
@@ -64,7 +66,15 @@ def installed_job(
         disabled = f"the job is disabled: schedule.enable_job {name}"
     elif any(not each.get("enabled", True) for each in schedules):
         disabled = "the minion's scheduler is disabled, with all its jobs: schedule.enable"
-    return InstalledJob("salt", when, wait_s, disabled)
+    arguments = job_files.selection(jobs[-1].get("kwargs") or {})
+    return InstalledJob("salt", when, wait_s, disabled, arguments)
+
+
+def _text(path: str) -> str:
+    """Return what a file holds; nothing where it cannot be read."""
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+        return file.read()
+    return ""
 
 
 def engines(option: Any) -> list[str]:

@@ -92,6 +92,18 @@ def command(
     ]
 
 
+def selection(arguments: dict[str, Any]) -> str:
+    """Return the selectors among the arguments of a run, as :func:`command` has them, for a shell.
+
+    Empty where there are none, and where an entry may rightly never be selected: one in a named
+    state, of a MAC or of a family.
+    """
+    if any(arguments.get(key) is not None for key in ("state", "mac", "family")):
+        return ""
+    named = {key: arguments.get(key) for key in ("ip", "dev", "exclude")}
+    return shlex.join(f"{key}={json.dumps(v)}" for key, v in named.items() if v is not None)
+
+
 def _salt_call(path: str, config_dir: str | None) -> list[str]:
     quiet = ["--log-level=quiet", "--log-file=/dev/null"]
     return [path, *([f"--config-dir={config_dir}"] if config_dir else []), *quiet]

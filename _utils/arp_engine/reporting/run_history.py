@@ -15,6 +15,8 @@ DAY_S = 86400  # a time further ahead is not believed: the clock was wrong then,
 MAX_HEALS = 1000  # rows: about 120 kB
 MASTER_FUNCTIONS = ("heal", "audit", "arp_born")  # name themselves in a job's metadata, as METADATA
 METADATA = "arp_hygiene_by"
+MAX_SELECTIONS = 5  # of the job, its former ones, and of runs by hand
+MIN_UNSELECTED = 3  # runs that found no entry, until that is named
 # counted in an answer
 _ANSWERED = ("checked", "healed", "duplicates", "still_wrong", "gone", "flushed")
 _TOTALS = ("runs", "failures", *_ANSWERED)
@@ -26,7 +28,14 @@ Row = dict[str, Any]
 def empty() -> History:
     """Return the history of a minion before its first run."""
     totals = dict.fromkeys(_TOTALS, 0)
-    return {"last": None, "heals": [], "totals": totals, "metrics": None, "metrics_at": 0}
+    return {
+        "last": None,
+        "heals": [],
+        "totals": totals,
+        "metrics": None,
+        "metrics_at": 0,
+        "selections": {},  # selectors -> runs, and those of them that found an entry
+    }
 
 
 def parse(text: str) -> History:
@@ -43,6 +52,7 @@ def parse(text: str) -> History:
         and isinstance(value.get("metrics_at", 0), int)
         and all(isinstance(number, int) for number in value["totals"].values())
         and all(map(is_heal, value["heals"]))
+        and _are_selections(value.get("selections", {}))
         and (value.get("last") is None or _is_dated(value["last"], ("how", "said", "failed")))
     )
     if not is_history:
@@ -52,8 +62,16 @@ def parse(text: str) -> History:
         "metrics": value.get("metrics"),
         "metrics_at": value.get("metrics_at", 0),
         "heals": _bounded(value["heals"]),
+        "selections": value.get("selections", {}),
         "totals": {key: value["totals"].get(key, 0) for key in _TOTALS},
     }
+
+
+def _are_selections(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(counts, list) and len(counts) == 2 and all(isinstance(n, int) for n in counts)
+        for counts in value.values()
+    )
 
 
 def is_heal(row: Any) -> bool:
@@ -84,7 +102,8 @@ def with_run(history: History, now: float, run: dict[str, Any]) -> History:
 
     ``run`` has ``how``, ``said`` (the line, or empty), ``failed`` (the reason, or empty),
     ``metrics`` (the directory of the textfile, or None), ``answer`` (of arp.revalidate or
-    arp.flush; empty after a failure) and ``sentinel`` (heals, see :func:`with_heals`).
+    arp.flush; empty after a failure), ``sentinel`` (heals, see :func:`with_heals`) and
+    ``selection`` (the selectors, where the table has what they could find; or empty).
     """
     answer = run["answer"]
     history = with_heals(history, run["sentinel"])
@@ -97,8 +116,35 @@ def with_run(history: History, now: float, run: dict[str, Any]) -> History:
         "metrics": run["metrics"] or history["metrics"],
         "metrics_at": int(now) if run["metrics"] else history["metrics_at"],
         "heals": _bounded([*recent_heals(history, now), *healed]),
+        "selections": _selections(history, run.get("selection", ""), answer),
         "totals": {key: history["totals"][key] + counts[key] for key in _TOTALS},
     }
+
+
+def _selections(history: History, selection: str, answer: dict[str, Any]) -> dict[str, list[int]]:
+    """Return the selections after a run, the one used last at the end."""
+    former = dict(history["selections"])
+    if selection:
+        runs, found = former.pop(selection, [0, 0])
+        is_found = any(answer.get(key) for key in ("checked", "flushed", "kept", "failed"))
+        former[selection] = [runs + 1, found + is_found]
+    return dict(list(former.items())[-MAX_SELECTIONS:])
+
+
+def why_unselected(history: History, arguments: str) -> str:
+    """Return that no run of the job has ever found an entry, and what to do; empty: one has.
+
+    arguments: of the job, for a shell. One entry found shows that the selectors are no typo; from
+    then on a table without such an entry is only idle.
+    """
+    for selection, (runs, found) in history["selections"].items():
+        if selection in arguments and runs >= MIN_UNSELECTED and not found:
+            return (
+                f"nothing selected: {selection} has matched no entry in any of {runs} runs, though "
+                "the table has entries: compare arp_hygiene:clean with arp.list; nothing is wrong "
+                "where this host has not talked to any such address yet"
+            )
+    return ""
 
 
 def heal_rows(healed: list[Row], by: str, now: float) -> list[Row]:

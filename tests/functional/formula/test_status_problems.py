@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -127,6 +128,31 @@ def test_run_of_a_clock_that_was_ahead_hides_no_overdue_run(apply, status, monke
     assert status()["last"] == loaded["run_history"].utc(int(ahead))
     monkeypatch.setattr(loaded["schedule"], "OVERDUE_S", -1800)
     assert status()["problem"].startswith("overdue: a run was due at ")
+
+
+@pytest.mark.parametrize("clean", [{"ip": "10.9.0.0/16"}, {"exclude": ["0.0.0.0/0", "::/0"]}])
+def test_selectors_that_match_nothing_are_a_problem(apply, status, veth, clean):
+    """A typo must not read as clean; a table that had such an entry once is only idle."""
+    apply({**JOB, "clean": clean})
+    subprocess.run("ip link set v.1 up; ip link set v2 up", shell=True, check=True)
+    for address in ("192.0.2.9", "2001:db8::9"):
+        words = ["ip", "neigh", "add", address, "lladdr", "02:00:00:00:00:0a", "dev", veth]
+        subprocess.run([*words, "nud", "stale"], check=True)
+
+    def run():
+        done = subprocess.run(
+            ["sh", str(apply.script)], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (0, "")
+
+    for _ in range(2):
+        run()
+        assert status()["problem"] == ""
+    run()
+    assert status()["problem"].startswith("nothing selected: ")
+    assert f"{next(iter(clean))}=" in status()["problem"]
+    apply(JOB)
+    assert status()["problem"] == "", "of the former job"
 
 
 def test_full_disk_of_the_history_is_a_problem(apply, status):

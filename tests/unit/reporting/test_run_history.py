@@ -10,8 +10,9 @@ DAY = 86400
 HEAL = {"ip": "192.0.2.9", "dev": "eth0", "old": "02:00:00:00:00:0a", "new": "02:00:00:00:00:0b"}
 
 
-def run(failed="", said="", metrics=None, sentinel=(), **answer):
+def run(failed="", said="", metrics=None, sentinel=(), selection="", **answer):
     return {
+        "selection": selection,
         "sentinel": list(sentinel),
         "how": "revalidate",
         "said": said,
@@ -45,6 +46,39 @@ def test_run_without_metrics_forgets_no_metrics():
     assert (held["last"]["at"], held["metrics"], held["metrics_at"]) == (NOW + 300, "/srv/m", NOW)
     former = {key: value for key, value in held.items() if key != "metrics_at"}
     assert run_history.parse(run_history.dump(former))["metrics_at"] == 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_named"),
+    [
+        ([{"checked": 0}] * 2, False),  # too few to tell
+        ([{"checked": 0, "kept": {}}] * 3, True),
+        ([{"flushed": 0, "kept": {}}] * 3, True),
+        ([{"kept": {"router": 1}}, *[{"checked": 0}] * 9], False),  # idle now, and no typo
+        ([{"flushed": 1}, *[{"flushed": 0}] * 9], False),
+        ([{"checked": 0, "failed": [{}]}] * 3, False),
+    ],
+    ids=range(6),
+)
+def test_selectors_that_never_match_are_named(answers, is_named):
+    held, words = run_history.empty(), "'ip=\"10.9.0.0/16\"'"
+    for answer in answers:
+        held = run_history.with_run(held, NOW, {**run(selection=words), "answer": answer})
+        for number in range(2):  # runs by hand, and without selectors
+            held = run_history.with_run(held, NOW, run(selection=f"ip={number}"))
+            held = run_history.with_run(held, NOW, run())
+    held = run_history.parse(run_history.dump(held))
+    why = run_history.why_unselected(held, f"arp_hygiene.run {words} event=true")
+    assert why.startswith(f"nothing selected: {words} has matched no entry in any of") is is_named
+    assert bool(why) is is_named
+    assert run_history.why_unselected(held, "arp_hygiene.run event=true") == ""
+
+
+def test_selections_are_bounded():
+    held = run_history.empty()
+    for number in range(99):
+        held = run_history.with_run(held, NOW, run(selection=f"ip={number}"))
+    assert list(held["selections"]) == [f"ip={number}" for number in range(94, 99)]
 
 
 def test_heal_is_dropped_after_seven_days():
@@ -151,6 +185,7 @@ def test_truncated_text_is_not_a_run_history(length):
      '{"heals": [{"at": null, "ip": "", "dev": "", "old": "", "new": ""}], "totals": {}}',
      '{"heals": [{"at": 5, "ip": [], "dev": "", "old": "", "new": ""}], "totals": {}}',
      '{"heals": [{"at": 5, "ip": "", "dev": "", "old": "", "new": "", "x": []}], "totals": {}}',
+     '{"heals": [], "totals": {}, "selections": {"ip": 5}}',
      "[" * 5000 + "]" * 5000],
     ids=lambda text: text[:60],
 )  # fmt: skip
