@@ -294,6 +294,8 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
     .. code-block:: bash
 
         salt 'db*' arp_hygiene.sysctl '[{name: net.ipv4.neigh.eth0.locktime, value: 0}]' test=True
+
+    Raises CommandExecutionError where one cannot be set; it names those that were set before.
     """
     shaped = isinstance(settings, list) and all(
         isinstance(each, dict) and isinstance(each.get("name"), str) and "value" in each
@@ -317,7 +319,8 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
                     file.write(f"{new}\n")
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
-            raise CommandExecutionError(f"cannot set {name} to {new}: {why}") from None
+            done = "" if test else facts.in_force(changes)
+            raise CommandExecutionError(f"cannot set {name} to {new}: {why}{done}") from None
         changes[name] = {"old": old, "new": new}
     return changes
 

@@ -51,6 +51,19 @@ def test_drifted_setting_is_set_again(apply, veth):
     assert live("v2", "mcast_resolicit") == 3
 
 
+@pytest.mark.parametrize("test", [False, True], ids=["apply", "test"])
+def test_refused_setting_names_those_set_before_it(apply, veth, test):
+    """They stay in force: whoever reads the failure must know."""
+    keys = "net.ipv4.neigh.v/1.mcast_resolicit", "net.ipv4.neigh.v/1.no_such_key"
+    settings = [{"name": key, "value": 3} for key in keys]
+    words = "arp_hygiene.sysctl", "kernel settings"
+    [state] = apply.caller.cmd("state.single", *words, settings=settings, test=test).values()
+    assert live(veth, "mcast_resolicit") == (0 if test else 3)
+    before = "" if test else f"; in force already: {keys[0]} = 3 (was 0)"
+    assert state["comment"] == f"cannot set {keys[1]} to 3: No such file or directory{before}"
+    assert not state["result"]
+
+
 def test_dropped_setting_leaves_the_file_and_stays_in_force(apply, veth):
     apply(RESOLICIT)
     assert SYSCTL.exists()
