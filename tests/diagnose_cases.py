@@ -175,6 +175,18 @@ CASES = {
     "proxy: keeps the entry": (seen(row(A), [A, B], row(A), proxies={A}), verdict.PROXY),
     "proxy: alone, new": (seen(row(), [B], row(B), proxies={B}), verdict.PROXY),
     "proxy: no entry": (seen(None, [B], row(B), proxies={B}), verdict.PROXY),
+    "proxy: alone, and another MAC was and is cached": (
+        seen(row(), [B], row(), proxies={B}),
+        verdict.PROXY,
+    ),
+    "proxy: alone, while locktime remains": (
+        seen(row(), [B], row(), proxies={B}, locktime_left_s=4),
+        verdict.PROXY,
+    ),
+    "proxy: alone, and the entry is set by hand": (
+        seen(PERMANENT, [B], PERMANENT, proxies={B}),
+        verdict.PROXY,
+    ),
     "proxy: two of them": (seen(row(), [A, B], row(B), proxies={A, B}), verdict.PROXY),
     "proxy: two hosts, too": (seen(row(), [A, B, C], row(), proxies={C}), verdict.PROXY),
     "proxy: alone, as before": (seen(row(), [A], row(), proxies={A}), verdict.RIGHT),

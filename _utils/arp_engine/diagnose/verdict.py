@@ -151,7 +151,8 @@ def _read_only(seen: Evidence) -> Verdict:
 def _beside_proxy(seen: Evidence) -> Verdict | None:
     """Judge answers of which a proxy gave some; None where the table had and has the proxy's.
 
-    That may be all there is: behind some fabrics every address answers from one MAC.
+    That may be all there is: behind some fabrics every address answers from one MAC. Where the
+    table has another MAC, that host may only be silent now, and no command may give its entry away.
     """
     who, before, after = _who(seen), seen.entry, seen.entry_after
     hosts = sorted(mac for mac in seen.answers if mac not in seen.proxies)
@@ -159,7 +160,8 @@ def _beside_proxy(seen: Evidence) -> Verdict | None:
     for_all = f"{proxies} answers for it, and for addresses that nobody has (proxy ARP)"
     held = f"{_holds(before, 'The table held')} before, {_holds(after, 'now')}"
     if not hosts:
-        if before and after and before["mac"] == after["mac"]:
+        is_as_before = before and after and before["mac"] == after["mac"]
+        if is_as_before and after["mac"] in seen.proxies:
             return None
         return Verdict(PROXY, f"only a proxy answers for {who}: {for_all}. {held}.")
     if before and after and before["mac"] in seen.proxies and after["mac"] in hosts:
@@ -256,7 +258,7 @@ def _still_wrong(seen: Evidence, after: Row | None) -> Verdict:
 
     Where a filter drops the answer the kernel would learn nothing after a flush either.
     """
-    cure = _command("flush", seen)
+    cure, alive = _command("flush", seen), ""
     if ":" in seen.judged and not (after and after["mac"]):
         why = "a filter of this host drops the answer, or that host has only just begun to answer"
         cure = "look at: nft list ruleset"
@@ -265,6 +267,9 @@ def _still_wrong(seen: Evidence, after: Row | None) -> Verdict:
         cure = "look at: nft list ruleset"
     elif ":" in seen.judged:
         why = "the answer has no Override flag (an ND proxy), or another process writes it"
+        if seen.connected:  # a flush may give the entry to that proxy: do they still receive?
+            cure = f"look at lastrcv: ss -tni dst '[{seen.address}]'"
+            alive = _alive(seen, "the host with the cached MAC")
     elif seen.locktime_left_s:
         why = "it changed a moment ago (locktime)"
     elif seen.arp_filter:
@@ -278,7 +283,7 @@ def _still_wrong(seen: Evidence, after: Row | None) -> Verdict:
         # the kernel would not learn it after a flush either
         cure = "look at: arptables-legacy -L" if seen.arp_filter_unread else ""
     sentence = f"{_answers(seen)} answers for {_who(seen)}, and yet {_holds(after)}: {why}."
-    return Verdict(STILL_WRONG, sentence, cure)
+    return Verdict(STILL_WRONG, sentence + alive, cure)
 
 
 def _learned(seen: Evidence, mac: str) -> Verdict:
@@ -303,10 +308,7 @@ def _learned(seen: Evidence, mac: str) -> Verdict:
 def _silent(seen: Evidence) -> Verdict:
     """Judge an address that nobody answers for."""
     who, now = _who(seen), seen.entry_after
-    alive = ""
-    if seen.connected:
-        noun = "connection to it has" if seen.connected == 1 else "connections to it have"
-        alive = f" {seen.connected} TCP {noun} nothing unanswered: it may well be alive."
+    alive = _alive(seen)
     if now and not is_owned(now) and upper_layer.is_confirmed(seen):
         return Verdict(
             UPPER_LAYER_ONLY,
@@ -324,6 +326,14 @@ def _silent(seen: Evidence) -> Verdict:
         "does not tell a dead host from one that answers no ARP (arp_ignore, a filter there or on "
         "this host, another link).",
     )
+
+
+def _alive(seen: Evidence, who: str = "it") -> str:
+    """Return a sentence about connections that wait for no answer, or ""."""
+    if not seen.connected:
+        return ""
+    noun = "connection to it has" if seen.connected == 1 else "connections to it have"
+    return f" {seen.connected} TCP {noun} nothing unanswered: {who} may well be alive."
 
 
 def _table_full(seen: Evidence, what: str) -> Verdict:

@@ -485,6 +485,28 @@ def test_proxy_is_named_and_takes_no_entry(arp, scene, wire, cached, hosts, verd
 
 
 @pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize(
+    ("address", "state"),
+    [(V6, "reachable"), (V4, "permanent"), (V6, "permanent")],
+    ids=["v6 without Override", "v4 by hand", "v6 by hand"],
+)
+def test_entry_beside_a_proxy_that_alone_answers_is_offered_to_nobody(
+    arp, scene, wire, address, state
+):
+    """Its host is silent for a moment: a router that proxies must not get the entry by our word."""
+
+    def respond(asked, _to_all, _number):
+        return [answer(asked, PROXY, **({"O": 0} if ":" in asked else {}))]
+
+    scene.add(other(address, 254), "stale", PROXY)
+    scene.add(address, state, DEAD)
+    with wire.answering(respond):
+        told = arp.diagnose(address)
+    assert (told["verdict"], told["proxies"], told["cure"]) == ("proxy", [PROXY], "")
+    assert told["entry_after"]["mac"] == DEAD
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("address", ["192.0.2.254", "2001:db8::254"], ids=["v4", "v6"])
 def test_own_address_of_a_proxying_router_stays_its_own(arp, scene, wire, address):
     ip("-6" if ":" in address else "-4", "route", "add", "default", "via", address)

@@ -72,6 +72,10 @@ def test_every_verdict_occurs():
             replace(seen(row(), [B], row()), address=V6),
             "salt-call --local arp.flush 2001:db8::10 dev=db0",
         ),
+        (
+            replace(seen(row(), [B], row(), connected=2), address=V6),
+            "look at lastrcv: ss -tni dst '[2001:db8::10]'",
+        ),
         (seen(row(), [A, B], row()), ""),
         (seen(row(), [A, B], row(), witnesses={OTHER: [A]}), ""),
         (
@@ -80,6 +84,9 @@ def test_every_verdict_occurs():
             "net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
         ),
         (seen(row(), [A, B], row(), proxies={B}, witnesses={OTHER: [A]}), ""),
+        (replace(seen(row(), [B], row(), proxies={B}), address=V6), ""),
+        (seen(row(), [B], row(), proxies={B}, locktime_left_s=4), ""),
+        (seen(PERMANENT, [B], PERMANENT, proxies={B}), ""),
         (read(row(), route=BEHIND), "salt-call --local arp.diagnose 192.0.2.10 dev=db0"),
         (
             seen(PERMANENT, [B], PERMANENT),
@@ -95,9 +102,10 @@ def test_every_verdict_occurs():
     ],
     ids=[
         "right", "corrected", "suspect", "suspect, connected", "locktime", "still wrong", "filter",
-        "filter, failed", "IPv6 filter", "ND proxy", "two MACs, one machine perhaps",
-        "two machines, or a router", "flux", "proxy", "not asked", "by hand", "zebra", "full",
-        "silent",
+        "filter, failed", "IPv6 filter", "ND proxy", "ND proxy, and TCP works",
+        "two MACs, one machine perhaps", "two machines, or a router", "flux", "proxy",
+        "ND proxy for all", "proxy and locktime", "proxy and set by hand", "not asked", "by hand",
+        "zebra", "full", "silent",
     ],
 )  # fmt: skip
 def test_the_cure(evidence, cure):
@@ -172,6 +180,14 @@ def test_flux_over_ipv6_has_no_ipv4_command():
         (seen(row(), [A, B], row(), proxies={B}), "for addresses that nobody has (proxy ARP)"),
         (seen(row(), [A], row(), proxies={A}), "for addresses that nobody has, too (proxy ARP)"),
         (seen(row(), (), row(), connected=2), "2 TCP connections to it have nothing unanswered"),
+        (
+            replace(seen(row(), [B], row(), connected=1), address=V6),
+            "1 TCP connection to it has nothing unanswered: the host with the cached MAC may well",
+        ),
+        (
+            seen(row(), [B], row(), proxies={B}),
+            "The table held 02:00:00:00:00:0a (STALE) before, now 02:00:00:00:00:0a (STALE)",
+        ),
         (seen(PERMANENT, (), PERMANENT), "traffic may flow"),
         (
             seen(row(), [A], row(), other_hops={f"{OTHER} on db0": "right"}),
