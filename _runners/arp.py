@@ -149,9 +149,10 @@ def audit(
     ``jobs`` (jids of the jobs sent); ``retcode``.
 
     The exit code is a sum: 2 wrong entries (also gone ones, and cached addresses that two machines
-    claim), 4 not every minion answered, 8 an entry agrees or disagrees with cached grains alone. 0:
-    none of these; ``unproven`` may still list entries of which nobody said what is right. 1: an
-    error. 130: interrupted, with what is known until then.
+    claim), 4 not every minion answered, or the master could not send a job (``summary`` says so), 8
+    an entry agrees or disagrees with cached grains alone. 0: none of these; ``unproven`` may still
+    list entries of which nobody said what is right. 1: an error. 130: interrupted, with what is
+    known until then.
     """
     return _run("audit", locals(), _audit)
 

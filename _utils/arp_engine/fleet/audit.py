@@ -139,9 +139,10 @@ class Audit:
         undecided = self.master.undecided(tgt, tgt_type)
         self.silent.update(dict.fromkeys(undecided, targets.UNDECIDED))
         if names is None:  # each minion decides whether it is meant
-            answers, meant = self.returns.ask(tgt, tgt_type, "arp.list")
-            self._refuse_nobody(meant)
-            found = ((name, answers.get(name)) for name in meant)
+            job = self.returns.publish(tgt, tgt_type, "arp.list")
+            self._refuse_nobody(job.minions)
+            self._tables_due |= job.minions
+            found = self.returns.as_they_come(job)
         else:  # as a list: to match grains costs the master a millisecond a minion, each time
             names &= set(accepted)  # a minion can register names of its own (Salt's resources)
             self._refuse_nobody(names)
@@ -153,7 +154,6 @@ class Audit:
             if answer is None:
                 missing.append(name)
                 continue
-            self._tables_due.discard(name)
             why = summary.failure(answer) if name in accepted else "its key is not accepted here"
             if answer.get("ret") == returns.TRIMMED:
                 why = self._read_in_parts(name)
@@ -161,6 +161,7 @@ class Audit:
                 self.tables[name] = answer["ret"]
             if why:
                 self.silent[name] = why
+            self._tables_due.discard(name)  # the parts of a large table are read
         if missing:
             self.silent.update(self._why_silent(sorted(missing), "" if names else tgt, tgt_type))
             self._tables_due -= set(missing)
@@ -335,6 +336,7 @@ class Audit:
             answer["summary"].append(CACHED_CANNOT_SEE)
         if self._stopped:
             answer["summary"].append(self._stopped)
+            answer["retcode"] |= summary.NOT_ALL_ANSWERED
         if self.interrupted:
             answer["retcode"] = summary.INTERRUPTED
             answer["summary"].append(summary.WAS_INTERRUPTED)

@@ -114,6 +114,17 @@ class Returns:
         self.gather([job])
         return job.answers, set(job.minions)
 
+    def as_they_come(self, job: Job) -> Iterator[tuple[str, Row | None]]:
+        """Wait for a job; yield each minion with its answer, those without one at the end."""
+        missing = set(job.minions)
+        while job.jid in self._open:
+            self._step(POLL_S)
+            for name in sorted(missing & set(job.answers)):
+                missing.discard(name)
+                yield name, job.answers[name]
+        for name in sorted(missing):
+            yield name, job.answers.get(name)
+
     def ask_briefly(self, names: list[str], fun: str, arg: Any = ()) -> Answers:
         """Ask what a minion answers at once; one that does not is not asked what it is doing."""
         job = self.publish(names, "list", fun, None, arg)

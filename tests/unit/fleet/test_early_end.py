@@ -151,6 +151,73 @@ def test_interrupted_audit_tells_who_was_asked_and_who_was_not():
     )
 
 
+@pytest.mark.parametrize(
+    ("how", "retcode"),
+    [(RuntimeError("the master is away"), 4), (KeyboardInterrupt(), 130)],
+    ids=["the master", "a person"],
+)
+def test_database_whose_large_table_is_read_when_the_run_ends_is_silent(how, retcode):
+    """Its first answer has come, and part 7 of its table cannot be asked for."""
+
+    def table(kwarg):
+        if not kwarg:
+            return "VALUE_TRIMMED"
+        if kwarg["part"].startswith("7/"):
+            raise how
+        return {"columns": ["ip"], "rows": []}
+
+    master = Master({"db1": [row(mac=BORN)], "db2": table}, {"w": None})
+    options = parsed()
+    host = grains(BORN, IP, 5)._replace(source="file")
+    options |= {"truth": "file", "truth_file": {"w": host}, "batch": 1}
+    answer = audited(master, options).answer()
+    why = "interrupted" if retcode == 130 else how
+    assert answer["silent"] == [{"minion": "db2", "why": f"no answer yet: {why}"}]
+    assert (answer["databases"], answer["wrong"], answer["retcode"]) == (["db1"], [], retcode)
+
+
+def test_audit_stopped_before_a_doubt_was_settled_is_not_complete():
+    """All have answered, and the database is not asked whether the network's MAC answers."""
+    rows = [row(f"192.0.2.{n}", DEAD) for n in range(1, 11)]
+    hosts = {f"w{n}": interfaces(f"02:00:00:00:01:{n:02x}", f"192.0.2.{n}") for n in range(1, 11)}
+
+    def away(_kwarg):
+        raise RuntimeError("the master is away")
+
+    master = Master({"db1": rows}, {**hosts, "db1": {}})
+    master.answers["arp.diagnose"] = {"db1": away}
+    answer = audit(master)
+    assert answer["summary"][-1] == "Stopped early: the master is away"
+    assert (answer["silent"], answer["retcode"]) == ([], 2 + 4)
+
+
+class Blind(Master):
+    """The master keeps no cached grains: each minion decides whether it is meant."""
+
+    def match(self, tgt, tgt_type):
+        return None if tgt_type == "grain" else super().match(tgt, tgt_type)
+
+    def publish(self, tgt, tgt_type, fun, arg, kwarg):
+        names = list(self.answers["arp.list"]) if tgt_type == "grain" else tgt
+        return super().publish(names, tgt_type, fun, arg, kwarg)
+
+    def events(self, wait_s):
+        yield from super().events(wait_s)
+        if self.now > 1:
+            raise KeyboardInterrupt
+
+
+def test_interrupted_audit_without_cached_grains_loses_no_table():
+    """db2 hangs when the person ends the run: what db1 has returned is compared."""
+    options = parsed(tgt="role:db", tgt_type="grain")
+    host = grains(BORN, IP, 5)._replace(source="file")
+    options |= {"truth": "file", "truth_file": {"w": host}}
+    answer = audited(Blind({"db1": [row()], "db2": None}, {"w": None}), options).answer()
+    assert [each["minion"] for each in answer["wrong"]] == ["db1"]
+    assert answer["silent"] == [{"minion": "db2", "why": "no answer yet: interrupted"}]
+    assert answer["retcode"] == 130
+
+
 class InterruptedWave(Master):
     """A person ends the run when db1 has answered and db2 has not."""
 
