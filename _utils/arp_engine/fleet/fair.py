@@ -32,7 +32,7 @@ def cut(rows: list[Any], limit: int) -> list[Any]:
     """Return at most ``limit`` rows (0: all) in their order, shared out between their minions."""
     if not limit or len(rows) <= limit:
         return rows
-    often = Counter(name for row in rows for name in row.get("machines", ()))
+    often = Counter(name for row in rows for name in _machines(row))
     names = [_whose(row, often) for row in rows]
     left = deal(limit, Counter(names))
     kept = []
@@ -71,8 +71,14 @@ def spread(owners: Sequence[Collection[str]], limit: int) -> list[int]:
 
 def _whose(row: Mapping[str, Any], often: Mapping[str, int]) -> str:
     """Return the minion of a row; of several, the one with the most rows."""
-    machines = row.get("machines") or [row.get("minion", "")]
+    machines = _machines(row) or [row.get("minion", "")]
     return max(machines, key=lambda name: (often[name], name))
+
+
+def _machines(row: Mapping[str, Any]) -> list[str]:
+    """Return the machines that a row names; one about the network's own MAC has their number."""
+    machines = row.get("machines")
+    return machines if isinstance(machines, list) else []
 
 
 def _equally(total: int, wants: Mapping[str, int]) -> dict[str, int]:

@@ -149,6 +149,19 @@ def proxied(verdict):
     return master
 
 
+@pytest.mark.parametrize("function", [audit, heal])
+def test_two_gateways_and_a_small_limit_are_one_row(function):
+    """Their rows count machines, where those of `twice` name them."""
+    second = "12:34:56:78:9a:bd"
+    master = proxied("right")
+    for rows in master.answers["arp.list"].values():
+        rows += [row(each["ip"], second, dev="eth1") for each in rows[:10]]
+    answer = function(master, fabric=f"{GATEWAY},{second}")
+    assert answer["totals"]["fabric"] == 2
+    shown = summary.cut(answer, 1)
+    assert (len(shown["fabric"]), shown["fabric"][0]["machines"]) == (1, 10)
+
+
 def test_wrong_entry_beside_the_gateway_shows_the_gateways_mac():
     master = proxied("right")
     master.answers["arp.list"]["db1"][0]["mac"] = DEAD
