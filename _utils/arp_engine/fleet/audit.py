@@ -107,7 +107,9 @@ class Audit:
         if self._options["truth_file"] is not None:
             return
         machines = self.master.match(which, kind)
-        self._machines = accepted if machines is None else accepted & machines
+        if machines is None:  # else all would be asked, and the narrower truth widened unsaid
+            raise ValueError(targets.WITHOUT_CACHE.format("machines"))
+        self._machines = accepted & machines
         self._undecided = self.master.undecided(which, kind)
         if not self._machines:
             what = f"machines={which!r} ({kind})"

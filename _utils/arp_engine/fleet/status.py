@@ -27,7 +27,7 @@ def run(master: Master, asked: Returns, options: Options) -> Row:
     tgt, tgt_type = options["tgt"], options["tgt_type"]
     names = master.match(tgt, tgt_type)
     if names is None:
-        raise ValueError("tgt: without minion_data_cache, name minions by glob, list or pcre")
+        raise ValueError(targets.WITHOUT_CACHE.format("tgt"))
     names &= master.accepted()
     undecided = master.undecided(tgt, tgt_type)
     if not names:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 #: Why a minion is silent.
 UNDECIDED = "no cached grains: whether the target means it is not known"
+#: Why a target of grains or pillar is refused where only the minions can match it.
+WITHOUT_CACHE = "{}: without minion_data_cache, name minions by glob, list or pcre"
 #: Target types that are resolved on cached data; compound ones may be.
 BY_CACHE = ("grain", "grain_pcre", "pillar", "pillar_pcre")
 _BY_CACHE = re.compile(r"(?:[GPIJ].?|S)@.", re.DOTALL)  # a word of a compound target

@@ -87,6 +87,23 @@ def test_mistyped_machines_are_an_error_and_make_no_address_gone():
         audit(master, machines=["wrokers"], networks="192.0.2.0/24")
 
 
+class Blind(Master):
+    """The master keeps no cached grains: only the minions know whether a grain matches."""
+
+    def match(self, tgt, tgt_type):
+        return None if tgt_type == "grain" else super().match(tgt, tgt_type)
+
+
+@pytest.mark.parametrize("function", [audit, heal])
+def test_machines_that_only_the_minions_can_match_are_refused_before_any_job(function):
+    """They were all machines: `machines=` was ignored."""
+    master = Blind({"db1": [row()]}, {"w": interfaces(BORN, IP), "db1": {}})
+    line = "^machines: without minion_data_cache, name minions by glob, list or pcre$"
+    with pytest.raises(ValueError, match=line):
+        function(master, machines="role:web", machines_type="grain")
+    assert master.sent == []
+
+
 def test_name_in_a_list_that_is_no_minion_is_silent():
     master = Master({"db1": [row()]}, {"w": interfaces(BORN, IP), "db1": {}})
     answer = audit(master, tgt=["db1", "db9"], machines=["w", "db1", "w9"])
