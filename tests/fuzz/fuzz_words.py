@@ -101,7 +101,7 @@ def fleet_words(data):
         parsed = arguments.parse_all(given, master)
         assert parsed["report"] == "", "a page in a directory that does not exist"
         assert parsed["truth_path"] in ("", f"/nonexistent/{Path(parsed['truth_path']).name}")
-        assert isinstance(shlex.split(arguments.command("audit", {**arguments._DEFAULTS, **given},
+        assert isinstance(shlex.split(arguments.command("audit", {**arguments.DEFAULTS, **given},
                                                         {"wrong": [1]})), list)  # fmt: skip
 
 

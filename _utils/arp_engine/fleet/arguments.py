@@ -19,9 +19,8 @@ from typing import Any
 from ..packets import probe_schedule
 from ..table import parse
 from . import html_report
-from .settings import Settings
+from .settings import DATABASES, DEFAULTS, Settings
 
-DATABASES = "G@role:database or G@roles:database or I@role:database or I@roles:database or db*"
 #: Target types of Salt that have a function of the same name in Salt's ``match`` module.
 MATCHERS = (
     "glob", "pcre", "list", "grain", "grain_pcre", "pillar", "pillar_pcre", "compound",
@@ -106,8 +105,9 @@ def check_record(given: Mapping[str, Any], settings: Settings) -> None:
     """
     if not settings.directory:
         raise ValueError("record: set `arp_fleet: directory` in the master's configuration")
-    for key, value in {**_DEFAULTS, **dict(settings.record)}.items():
-        if key in _DEFAULTS and given[key] != value:
+    recorded = dict(settings.record)
+    for key, default in DEFAULTS.items():
+        if given[key] != recorded.get(key, default):
             raise ValueError(
                 f"record: {key} differs from `arp_fleet: record` in the master's configuration"
             )
@@ -157,11 +157,6 @@ def networks(key: str, value: Any) -> list[parse.Network]:
     return found
 
 
-#: Arguments that choose what is compared, with their defaults.
-_DEFAULTS = {
-    "tgt": DATABASES, "tgt_type": "compound", "truth": "live", "machines": "*",
-    "machines_type": "glob", "networks": None, "exclude": None, "fabric": None, "sample": None,
-}  # fmt: skip
 #: Argument of arp.audit or arp.heal to its parser.
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "tgt": lambda value: target("tgt", value),
@@ -207,10 +202,10 @@ def command(name: str, given: Mapping[str, Any], answer: Mapping[str, Any]) -> s
     if not found or not following:
         return ""
     words = ["salt-run", following]
-    for key in _DEFAULTS:
+    for key in DEFAULTS:
         value = given[key]
         if isinstance(given.get(key.removesuffix("_type")), list) and key.endswith("_type"):
             value = "list"
-        if value is not None and value != _DEFAULTS.get(key):
+        if value is not None and value != DEFAULTS.get(key):
             words.append(f"{key}={','.join(map(str, value)) if isinstance(value, list) else value}")
     return shlex.join(words)

@@ -8,6 +8,13 @@ from typing import Any, NamedTuple
 
 from ..table import parse
 
+DATABASES = "G@role:database or G@roles:database or I@role:database or I@roles:database or db*"
+#: Arguments of arp.audit and arp.heal that choose what is compared, with their defaults.
+DEFAULTS = {
+    "tgt": DATABASES, "tgt_type": "compound", "truth": "live", "machines": "*",
+    "machines_type": "glob", "networks": None, "exclude": None, "fabric": None, "sample": None,
+}  # fmt: skip
+
 
 class Settings(NamedTuple):
     """What only the master's administrator may decide."""
@@ -17,7 +24,8 @@ class Settings(NamedTuple):
     targets: tuple[str, ...] = ()  # targets by pillar that may be named
     acknowledged: str = ""  # file of known findings
     memory_days: int = 30  # cached grains that are older contradict nobody
-    record: tuple[tuple[str, Any], ...] = ()  # arguments of the runs that may be recorded
+    #: Arguments of the runs that may be recorded, and ``report``: the name of their page.
+    record: tuple[tuple[str, Any], ...] = ()
 
 
 def parse_settings(value: Any) -> Settings:
@@ -40,11 +48,6 @@ def parse_settings(value: Any) -> Settings:
     targets = given.get("targets", [])
     if not isinstance(targets, list) or not all(isinstance(each, str) for each in targets):
         raise ValueError(f"arp_fleet: targets: {parse.shown(targets)} is not a list of targets")
-    record = given.get("record", {})
-    if not isinstance(record, dict) or not all(isinstance(key, str) for key in record):
-        raise ValueError(
-            f"arp_fleet: record: {parse.shown(record)} is not a dictionary of arguments"
-        )
     days = given.get("memory_days", Settings._field_defaults["memory_days"])
     days = parse.whole_number("arp_fleet: memory_days", days, 1, 3650, "days")
     return Settings(
@@ -53,5 +56,27 @@ def parse_settings(value: Any) -> Settings:
         tuple(targets),
         paths["acknowledged"],
         days,
-        tuple(record.items()),
+        _record(given.get("record", {}), paths["directory"]),
     )
+
+
+def _record(given: Any, directory: str) -> tuple[tuple[str, Any], ...]:
+    """Return the arguments of the runs that may be recorded; of their page, its name alone."""
+    if not isinstance(given, dict):
+        raise ValueError(
+            f"arp_fleet: record: {parse.shown(given)} is not a dictionary of arguments"
+        )
+    for key in given:
+        if key not in (*DEFAULTS, "report"):
+            allowed = ", ".join((*DEFAULTS, "report"))
+            raise ValueError(f"arp_fleet: record: {parse.shown(key)} is not one of {allowed}")
+    record = dict(given)
+    if record.get("report") is not None:
+        where, name = os.path.split(os.path.normpath(str(record["report"])))
+        if not name.endswith(".html") or where not in ("", directory):
+            raise ValueError(
+                f"arp_fleet: record: report: {parse.shown(record['report'])} is not the name of a "
+                f"file in {directory or '`directory`'} that ends in .html"
+            )
+        record["report"] = name
+    return tuple(record.items())

@@ -46,12 +46,14 @@ def test_page_may_replace_a_page_and_no_other_file(tmp_path):
             arguments.page(name, allowed)
 
 
-def test_page_of_the_recorded_runs_is_written_by_these_alone(tmp_path):
-    allowed = parse_settings({"directory": str(tmp_path), "record": {"report": "arp.html"}})
+@pytest.mark.parametrize("configured", ["arp.html", "{}/arp.html", "{}//arp.html"])
+def test_page_of_the_recorded_runs_is_written_by_these_alone(tmp_path, configured):
+    record = {"report": configured.format(tmp_path)}
+    allowed = parse_settings({"directory": str(tmp_path), "record": record})
     for value in ("arp.html", str(tmp_path / "arp.html")):
         with pytest.raises(ValueError, match="is the page of the recorded runs"):
             arguments.page(value, allowed)
-    given = {**arguments._DEFAULTS, "report": "arp.html", "record": True}
+    given = {**arguments.DEFAULTS, "report": "arp.html", "record": True}
     assert arguments.parse_all(given, allowed)["report"] == str(tmp_path / "arp.html")
 
 
@@ -110,6 +112,11 @@ def test_arguments_have_a_bound(call, line):
         ({"mode": 420}, "mode: 420 is not a mode in quotes"),
         ({"targets": "I@x"}, "targets: 'I@x' is not a list"),
         ({"record": True}, "record: True is not a dictionary"),
+        ({"record": {"networks": [], "limit": 5}}, "record: 'limit' is not one of tgt, .*, report"),
+        ({"record": {1: 2}}, "record: 1 is not one of tgt"),
+        ({"record": {"report": "/srv/arp.html"}}, "report: '/srv/arp.html' is not the name of a"),
+        ({"record": {"report": "arp.htm"}}, "report: 'arp.htm' is not the name of a file in"),
+        ({"record": {"report": 5}}, "report: 5 is not the name of a file in"),
         ({"memory_days": 0}, "memory_days: 0 is not a whole number of days"),
     ],
 )
@@ -120,7 +127,7 @@ def test_bad_settings_are_one_line(value, line):
 
 def test_recorded_run_has_the_configured_arguments(tmp_path):
     allowed = parse_settings({"directory": str(tmp_path), "record": {"exclude": "10.9.0.0/16"}})
-    given = {**arguments._DEFAULTS, "exclude": "10.9.0.0/16", "record": True}
+    given = {**arguments.DEFAULTS, "exclude": "10.9.0.0/16", "record": True}
     arguments.parse_all(given, allowed)
     for other in ({"exclude": "0.0.0.0/0"}, {"tgt": "nobody"}, {"truth": "cached"}):
         with pytest.raises(ValueError, match=r"^record: \w+ differs from `arp_fleet: record`"):
@@ -139,7 +146,7 @@ def test_budget_for_no_entry_is_refused():
 
 def test_command_to_copy_names_a_list_as_one():
     given = {
-        **arguments._DEFAULTS,
+        **arguments.DEFAULTS,
         "tgt": ["db1", "db2"],
         "tgt_type": "glob",
         "machines": ["w1"],
