@@ -242,8 +242,7 @@ class _SentJob:
     def __init__(self, minions: Iterable[str], now: float) -> None:
         self.minions, self.sent, self.next_read = frozenset(minions), now, now
         self.missing = set(self.minions)
-        self.heard: dict[str, returns.Digest] = {}  # of a minion's first return on the bus
-        self.counting: dict[str, returns.Digest] = {}  # of its return in the job cache
+        self.names = returns.Names()  # of the minions
         self.conflicts: set[str] = set()  # minions with two different returns
         self.is_announced = False  # an event says that there is an answer
 
@@ -281,24 +280,18 @@ class SentJobs:
             return
         jid, minion, job = parts[2], parts[4], self._jobs[parts[2]]
         job.is_announced = True
-        if minion in job.minions and isinstance(data, dict) and "return" in data:
-            heard = returns.digest(data["return"])
-            first = job.heard.setdefault(minion, heard)
-            if minion in job.counting:
-                self._compare(jid, minion, job.counting[minion], heard)
-            elif not first[1]:
-                self._compare(jid, minion, first, heard)
+        is_answer = minion in job.minions and isinstance(data, dict) and "return" in data
+        if is_answer and job.names.is_conflict_on_bus(minion, data["return"]):
+            self._note_conflict(jid, minion)
 
     def take_conflicts(self) -> dict[str, list[str]]:
         """Return jid to the minions with two different returns under their name, once."""
         conflicts, self._conflicts = self._conflicts, {}
         return {jid: sorted(minions) for jid, minions in conflicts.items()}
 
-    def _compare(
-        self, jid: str, minion: str, counts: returns.Digest, heard: returns.Digest
-    ) -> None:
+    def _note_conflict(self, jid: str, minion: str) -> None:
         job = self._jobs[jid]
-        if minion not in job.conflicts and returns.is_conflict(counts, heard):
+        if minion not in job.conflicts:
             job.conflicts.add(minion)
             self._conflicts.setdefault(jid, set()).add(minion)
 
@@ -319,9 +312,8 @@ class SentJobs:
                 job.next_read, job.is_announced = now + READ_EVERY_S, not come
                 answers += [_counts(jid, minion, returned[minion]) for minion in come]
                 for minion in come:
-                    job.counting[minion] = returns.digest(returned[minion])
-                    if minion in job.heard:
-                        self._compare(jid, minion, job.counting[minion], job.heard[minion])
+                    if job.names.is_conflict_in_cache(minion, returned[minion]):
+                        self._note_conflict(jid, minion)
         return answers
 
     def take_silent(self, now: float) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Any, Protocol
 
 Row = dict[str, Any]
@@ -82,8 +82,7 @@ class Returns:
         self.asked: dict[str, set[str]] = {}  # function to the minions that were sent it
         self.conflicts: set[str] = set()
         self._open: dict[str, Job] = {}
-        self._digests: dict[tuple[str, str], Digest] = {}  # jid, minion: of the return that counts
-        self._heard: dict[tuple[str, str], Digest] = {}  # of the first return on the bus
+        self._names = Names()  # by jid and minion
 
     def publish(
         self,
@@ -190,15 +189,14 @@ class Returns:
 
     def _read_bus(self, wait_s: float) -> None:
         for jid, minion, content in self._master.events(wait_s):
-            heard = digest(content)
             key = jid, minion
-            if key in self._digests:
-                self._compare(minion, self._digests[key], heard)
-            elif jid in self._open and minion in self._open[jid].waiting:
+            is_waited_for = jid in self._open and minion in self._open[jid].waiting
+            if is_waited_for:
                 self._open[jid].announced.add(minion)
-                first = self._heard.setdefault(key, heard)
-                if not first[1]:
-                    self._compare(minion, first, heard)
+            elif key not in self._names:
+                continue
+            if self._names.is_conflict_on_bus(key, content):
+                self.conflicts.add(minion)
 
     def _fetch(self, job: Job) -> None:
         began = self.clock()
@@ -207,10 +205,8 @@ class Returns:
                 job.waiting.discard(minion)
                 job.announced.discard(minion)
                 job.answers[minion] = {"ret": content}
-                counts = self._digests[job.jid, minion] = digest(content)
-                heard = self._heard.pop((job.jid, minion), None)
-                if heard:
-                    self._compare(minion, counts, heard)
+                if self._names.is_conflict_in_cache((job.jid, minion), content):
+                    self.conflicts.add(minion)
         now = self.clock()
         job.fetch_s = max(POLL_S, FETCH_SHARE * (now - began))
         job.next_fetch = now + job.fetch_s
@@ -233,10 +229,38 @@ class Returns:
             if not job.waiting:
                 del self._open[job.jid]
 
-    def _compare(self, minion: str, counts: Digest, heard: Digest) -> None:
-        """Note a conflict between the return that counts and one that was heard on the bus."""
-        if is_conflict(counts, heard):
-            self.conflicts.add(minion)
+
+class Names:
+    """The returns under each name: tells where two of them differ, so that one is forged.
+
+    All on the bus are compared with the one in the job cache; until that is read, with the first
+    whole one on the bus, or with the first one if all were cut off.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[Hashable, Digest] = {}  # by name: of the return in the job cache
+        self._heard: dict[Hashable, Digest] = {}  # of one on the bus, while there is no other
+
+    def __contains__(self, name: Hashable) -> bool:
+        """Tell whether the return that counts is known."""
+        return name in self._counts
+
+    def is_conflict_on_bus(self, name: Hashable, content: Any) -> bool:
+        """Tell whether a return on the bus differs from the one that counts, or from others."""
+        heard = digest(content)
+        if name in self._counts:
+            return is_conflict(self._counts[name], heard)
+        kept = self._heard.setdefault(name, heard)
+        if kept[1] and not heard[1]:  # a forged one that looks cut must not excuse what follows
+            self._heard[name] = heard
+            return False
+        return is_conflict(kept, heard)
+
+    def is_conflict_in_cache(self, name: Hashable, content: Any) -> bool:
+        """Tell whether the return in the job cache differs from one on the bus."""
+        counts = self._counts[name] = digest(content)
+        heard = self._heard.pop(name, None)
+        return heard is not None and is_conflict(counts, heard)
 
 
 def is_conflict(counts: Digest, heard: Digest) -> bool:

@@ -268,6 +268,16 @@ def test_forged_event_before_the_one_in_the_job_cache_is_a_conflict():
     assert jobs.take_conflicts() == {"1": ["db1"]}
 
 
+def test_event_that_looks_cut_excuses_no_forged_answer():
+    """Before the cache is read come the forged answer, which it keeps, and the real one."""
+    jobs = new_minions.SentJobs()
+    jobs.add("1", ["db1"], now=0)
+    for told in ("VALUE_TRIMMED", "forged", {"healed": []}):
+        jobs.on_return_event("salt/job/1/ret/db1", {"return": told})
+    jobs.take_answers(1, lambda _: {"db1": "forged"})
+    assert jobs.take_conflicts() == {"1": ["db1"]}
+
+
 def test_lost_event_is_read_from_the_job_cache_before_the_minion_is_silent():
     jobs = new_minions.SentJobs()
     jobs.add("1", ["db1"], now=0)

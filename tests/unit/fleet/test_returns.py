@@ -190,6 +190,47 @@ def test_digest_differs_where_the_content_does(one, other, differ):
     assert (returns.digest(one) != returns.digest(other)) is differ
 
 
+CUT, LIKE_CUT = "VALUE_TRIMMED", {"VALUE_TRIMMED": "forged"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "on_bus", "is_conflict"),
+    [
+        ("forged", [CUT, "forged", "real"], True),
+        ("forged", [CUT, "real"], True),
+        ("forged", [CUT, "real", "forged"], True),
+        (LIKE_CUT, [CUT, LIKE_CUT, "real"], True),
+        (LIKE_CUT, [LIKE_CUT, CUT], True),
+        ("real", [CUT], False),
+        ("real", [CUT, CUT, "real"], False),
+        ("real", ["real", CUT], False),
+    ],
+    ids=str,
+)
+def test_event_that_looks_cut_excuses_no_later_one(counts, on_bus, is_conflict):
+    """It comes in db1's name; then a forged return and the real one, before the cache is read."""
+    names = returns.Names()
+    found = [names.is_conflict_on_bus("db1", content) for content in on_bus]
+    assert any([*found, names.is_conflict_in_cache("db1", counts)]) is is_conflict
+
+
+class ForgedTwice(ForgedCache):
+    """Before its forged return, the hostile minion puts one on the bus that looks cut off."""
+
+    def events(self, wait_s):
+        if self.now == 0:
+            yield "0", "db1", "VALUE_TRIMMED"
+            yield "0", "db1", "forged"
+            yield "0", "db1", ["db1", "arp.list"]
+        self.now += wait_s
+
+
+def test_real_return_before_the_cache_is_read_is_compared_with_a_forged_one():
+    collected = collector(ForgedTwice({"db1": 0.0}))
+    collected.ask(["db1"], "list", "arp.list")
+    assert collected.conflicts == {"db1"}
+
+
 @pytest.mark.parametrize(
     ("counts", "heard", "is_conflict"),
     [
