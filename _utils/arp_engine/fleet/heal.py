@@ -49,6 +49,7 @@ class Heal:
         self.requests = self.asked = self.waves_done = 0
         self._unasked = dict.fromkeys(self._entries, "the run ended first")
         self._unverified: set[Entry] = set()  # asked about, and the table was not read since
+        self._malformed: dict[str, str] = {}  # minion to why its table could not be read again
         #: What became of each entry: one of OUTCOMES, and its row.
         self._outcome: dict[Entry, tuple[str, Row]] = {}
         self._unreached: dict[str, str] = {}
@@ -149,11 +150,21 @@ class Heal:
             else:
                 self._note(minion, dev, row, "right_meanwhile", {"why": why})
 
+    def unverified(self, minions: Collection[str]) -> list[str]:
+        """Return the addresses that were asked about, and that no table was read for since."""
+        wanted = set(minions)
+        return sorted({ip for minion, _, ip in self._unverified if minion in wanted})
+
     def note_tables(self, result: Comparison, minions: Collection[str]) -> None:
-        """Note what is in the tables of minions that returned them again."""
+        """Note what is in the tables of minions that returned them again.
+
+        A malformed table says nothing about an entry, also not that it is corrected.
+        """
+        self._malformed.update(result.malformed)
         still_wrong = set(map(_entry, result.wrong))
         still_there = {(_entry(row), row["mac"]) for row in [*result.gone, *result.unproven]}
-        for entry in [entry for entry in self._unverified if entry[0] in minions]:
+        readable = set(minions) - set(result.malformed)
+        for entry in [entry for entry in self._unverified if entry[0] in readable]:
             self._unverified.discard(entry)
             outcome, _ = self._outcome.get(entry, ("", {}))
             if entry in still_wrong and outcome != "still_wrong":
@@ -189,7 +200,10 @@ class Heal:
         """Return the outcome; minions that the run did not reach are named in it."""
         unreached = dict(silent)
         for minion, _, _ in self._unverified - set(self._outcome):
-            unreached[minion] = "asked, but did not return arp.list afterwards"
+            why = "asked, but did not return arp.list afterwards"
+            if minion in self._malformed:
+                why = f"asked, but afterwards: {self._malformed[minion]}"
+            unreached[minion] = why
         for (minion, _, _), why in self._unasked.items():
             unreached[minion] = why
         unreached.update(self._unreached)

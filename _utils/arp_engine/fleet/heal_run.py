@@ -96,12 +96,18 @@ def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -
     for name, dev, ips, job in asked_about:
         if name not in job.answers:
             account.note_answer(name, dev, ips, None)
-    asked = sorted({ip for _, _, ips, _ in jobs for ip in ips})
+    if jobs:
+        _verify(audit, account, wave)
+    return bool(jobs)
+
+
+def _verify(audit: Audit, account: Heal, wave: Collection[str]) -> None:
+    """Read from the tables of a wave what was asked about and not read since."""
+    asked = account.unverified(wave)
     if asked:
         tables, _ = audit.returns.ask(wave, "list", "arp.list", {"ip": asked})
         usable = {name: told["ret"] for name, told in tables.items() if not summary.failure(told)}
         account.note_tables(compare.compare(usable, audit.known, audit.fabric_ports), usable)
-    return bool(asked)
 
 
 def job_rates(jobs: Mapping[Job, Collection[str]], rate: float) -> dict[Job, float]:

@@ -4,7 +4,7 @@ import pytest
 from arp_engine.fleet import heal as fleet_heal
 from arp_engine.fleet import heal_run
 from arp_engine.fleet.returns import Returns
-from simulated import BORN, HEAL, Master, audited, healed, interfaces, parsed, row
+from simulated import BORN, HEAL, IP, Master, audited, healed, interfaces, parsed, row
 from simulated import heal as run
 
 
@@ -63,3 +63,38 @@ def test_rate_of_each_job_is_one_that_a_database_takes(rate, each):
     master = fleet({"db1": table("eth0", "eth1", count=3)})
     run(master, rate=rate)
     assert [kwarg["rate"] for _, kwarg in asked(master)] == [each] * 2
+
+
+def undecided(kwarg):
+    """Neither healed nor gone; one probe was enough, so that the budget allows another one."""
+    row_of = {"dev": kwarg["dev"], "verdict": "undecided", "unicast_asked": 1, "broadcast_asked": 0}
+    return {"healed": [], "entries": [{**row_of, "ip": ip} for ip in kwarg["ip"]]}
+
+
+@pytest.mark.parametrize("again", [{}, [5], [{"ip": IP}], {"columns": [], "rows": []}], ids=str)
+def test_malformed_table_after_asking_makes_no_entry_right(again):
+    tables = {"db1": lambda kwarg: again if kwarg else [row()]}
+    hosts = {"w": interfaces(BORN, IP), "db1": {}}
+    done = run(Master(tables, hosts, {"db1": undecided}))
+    assert (done["right_meanwhile"], done["still_wrong"]) == ([], [])
+    [missed] = done["not_reached"]
+    assert missed["minion"] == "db1"
+    assert missed["why"].startswith("asked, but afterwards: malformed arp.list return: ")
+    assert (done["asked"], done["retcode"]) == (1, 4)
+
+
+def test_entry_of_a_malformed_table_is_read_again_with_the_next_ones():
+    """A table of other addresses does not say that it is corrected."""
+    rows, reads = [row("192.0.2.1"), row("192.0.2.2")], []
+
+    def table(kwarg):
+        if not kwarg:
+            return rows
+        reads.append(kwarg["ip"])
+        return "no table" if len(reads) == 1 else [r for r in rows if r["ip"] in kwarg["ip"]]
+
+    hosts = {"w": interfaces(BORN, "192.0.2.1", "192.0.2.2"), "db1": {}}
+    done = run(Master({"db1": table}, hosts, {"db1": undecided}), budget=fleet_heal.WORST + 20)
+    assert reads == [["192.0.2.1"], ["192.0.2.1", "192.0.2.2"]]
+    assert {each["ip"] for each in done["still_wrong"]} == {"192.0.2.1", "192.0.2.2"}
+    assert (done["right_meanwhile"], done["not_reached"]) == ([], [])
