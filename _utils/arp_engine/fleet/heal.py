@@ -93,6 +93,13 @@ class Heal:
             self._waiting[minion] = [r for r in rows if r["dev"] != dev or r["ip"] not in sent]
             self._note_unasked(minion, dev, ips, "interrupted before it answered")
 
+    def note_unsent(
+        self, minions: Collection[str], dev: str, ips: Collection[str], why: str
+    ) -> None:
+        """Note why a job could not be sent; a busy master may have sent it all the same."""
+        for minion in minions:
+            self._note_unasked(minion, dev, ips, f"perhaps not asked: {why}")
+
     def note_answer(self, minion: str, dev: str, ips: Collection[str], returned: Any) -> None:
         """Note the answer of one minion to a job."""
         why = summary.failure(returned)

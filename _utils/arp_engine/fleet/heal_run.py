@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from . import compare, summary
+from . import compare, returns, summary
 from .audit import Audit, Options
 from .batches import Job
 from .compare import Row
@@ -76,16 +76,12 @@ def _run_waves(audit: Audit, account: Heal, options: Options) -> None:
 
 def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -> bool:
     """Have one wave asked about, then read its tables again; return whether any job was sent."""
-    jobs = []
-    due = account.jobs(wave, MAX_ADDRESSES)
-    rates = job_rates(due, rate)
-    for (dev, ips), names in due.items():
-        rate_each = rates[dev, ips]
-        kwarg = {"ip": list(ips), "dev": dev, "rate": rate_each, "limit": 0, "rows": True}
-        account.begin(names, dev, ips)
-        worst_s = run_s(len(ips), rate_each)
-        job = audit.returns.publish(names, "list", "arp.revalidate", kwarg, run_s=worst_s)
-        jobs.append((names, dev, ips, job))
+    jobs: list[tuple[list[str], str, Collection[str], returns.Job]] = []
+    stopped: Exception | None = None
+    try:
+        _send(audit, account, account.jobs(wave, MAX_ADDRESSES), rate, jobs)
+    except audit.master.failures as error:  # the jobs before it are under way: they have answers
+        stopped = error
     asked_about = [(name, dev, ips, job) for names, dev, ips, job in jobs for name in names]
     try:
         audit.returns.gather([job for *_, job in jobs])
@@ -98,7 +94,31 @@ def _run_wave(audit: Audit, account: Heal, wave: Collection[str], rate: float) -
             account.note_answer(name, dev, ips, None)
     if jobs:
         _verify(audit, account, wave)
+    if stopped:
+        raise stopped
     return bool(jobs)
+
+
+def _send(
+    audit: Audit,
+    account: Heal,
+    due: Mapping[Job, list[str]],
+    rate: float,
+    jobs: list[tuple[list[str], str, Collection[str], returns.Job]],
+) -> None:
+    """Send the jobs of a wave; each is in ``jobs`` as soon as it is sent."""
+    rates = job_rates(due, rate)
+    for (dev, ips), names in due.items():
+        rate_each = rates[dev, ips]
+        kwarg = {"ip": list(ips), "dev": dev, "rate": rate_each, "limit": 0, "rows": True}
+        account.begin(names, dev, ips)
+        worst_s = run_s(len(ips), rate_each)
+        try:
+            job = audit.returns.publish(names, "list", "arp.revalidate", kwarg, run_s=worst_s)
+        except audit.master.failures as error:
+            account.note_unsent(names, dev, ips, str(error))
+            raise
+        jobs.append((names, dev, ips, job))
 
 
 def _verify(audit: Audit, account: Heal, wave: Collection[str]) -> None:

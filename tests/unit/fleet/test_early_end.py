@@ -37,6 +37,33 @@ def test_heal_stopped_by_the_master_returns_what_was_done():
     assert answer["interrupted"] is False
 
 
+class BusyAmidAWave(Master):
+    """The master takes the first job of a wave, and no second one."""
+
+    def publish(self, tgt, tgt_type, fun, arg, kwarg):
+        if fun == "arp.revalidate" and kwarg["dev"] == "eth1":
+            raise RuntimeError("the master is busy")
+        return super().publish(tgt, tgt_type, fun, arg, kwarg)
+
+
+def test_heal_stopped_amid_a_wave_has_the_answers_to_the_jobs_before():
+    """db1 is asked about eth0, and has healed it; the job about eth1 cannot be sent."""
+    entries = [row(), row("192.0.2.91", dev="eth1")]
+
+    def table(kwarg):
+        return [row(mac=BORN)] if kwarg else entries
+
+    hosts = {"w": interfaces(BORN, IP, "192.0.2.91"), "db1": {}}
+    master = BusyAmidAWave({"db1": table}, hosts, {"db1": healed})
+    answer = heal(master)
+    assert [(each["ip"], each["new"]) for each in answer["healed"]] == [(IP, BORN)]
+    why = "perhaps not asked: the master is busy"
+    assert answer["not_reached"] == [{"minion": "db1", "why": why}]
+    assert master.sent[-1][1:] == ("arp.list", {"ip": [IP]}), "and its table is read again"
+    assert answer["summary"][-1] == "Stopped early: the master is busy"
+    assert (answer["retcode"], answer["interrupted"]) == (4, False)
+
+
 class Busy(Master):
     """The master takes no job about interfaces any more."""
 
