@@ -577,7 +577,7 @@ def test_peer_that_talks_is_not_called_dead(arp, scene, address):
     with service, socket.create_connection((address, 5432), 5):
         told = arp.diagnose(address)
     assert told["verdict"] == "nobody answers"
-    assert "1 TCP connection waits for no answer" in told["sentence"]
+    assert "1 TCP connection to it has nothing unanswered" in told["sentence"]
     assert "traffic may flow" in told["sentence"]
 
 
