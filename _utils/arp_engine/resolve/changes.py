@@ -86,7 +86,10 @@ class Changes:
             for mac in {*each.macs, each.taken}
         ]
         unknown = [claim for claim in claims if claim.host not in self._is_proxy]
-        found = proxy.find(unknown, asked, self._rate) if unknown else set[proxy.Host]()
+        found = set[proxy.Host]()
+        if unknown:
+            used = proxy.used_on(self._table.channel, [each.entry for each in some], asked)
+            found = proxy.find(unknown, used, self._rate)
         self._is_proxy.update((claim.host, claim.host in found) for claim in unknown)
         for ifindex, mac in sorted({(ifindex, mac) for ifindex, _family, mac in found}):
             self.warnings.append(

@@ -20,12 +20,14 @@ def among(
     Where many are asked about, only a MAC that stands for several addresses is asked for others, as
     a proxy's mostly does; and not where one MAC stands for all of a network (some clouds).
     """
+    claims = [proxy.Claim(entry.ifindex, entry.dst, entry.mac) for entry in confirmed]
     if len(asked) > FEW:
-        proxies = proxy.find_among(confirmed, asked, rate)
-    else:
-        used = {entry.key for entry in proxy.neighbours_of(table.channel, confirmed)}
-        claims = [proxy.Claim(entry.ifindex, entry.dst, entry.mac) for entry in confirmed]
-        proxies = proxy.find(claims, used, rate)
+        hosts = {claim.host for claim in claims}
+        claims = [claim for claim in proxy.shared_macs(asked) if claim.host in hosts]
+    if not claims:
+        return set()
+    used = proxy.used_on(table.channel, confirmed, {entry.key for entry in asked})
+    proxies = proxy.find(claims, used, rate)
     return {entry.key for entry in confirmed if is_in(proxies, entry, entry.mac)}
 
 

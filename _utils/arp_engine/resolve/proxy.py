@@ -109,8 +109,8 @@ def _host_bits(channel: rtnetlink.Channel, interface: interface_facts.Interface,
     return min(8 * size - prefix, MAX_HOST_BITS[size]) if prefix else 0
 
 
-def _shared_macs(entries: Iterable[codec.Entry]) -> list[Claim]:
-    """Return a claim of each MAC that stands for several addresses: it may be a proxy's.
+def shared_macs(entries: Iterable[codec.Entry]) -> list[Claim]:
+    """Return a claim of each MAC that has several addresses among these: it may be a proxy's.
 
     Not of one that is the only one of its device and family, as behind some fabrics. An IPv6 host
     has a link-local address beside its own, which does not count.
@@ -137,11 +137,12 @@ def neighbours_of(channel: rtnetlink.Channel, some: Iterable[codec.Entry]) -> li
     ]
 
 
-def find_among(
-    some: Iterable[codec.Entry], there: Collection[codec.Entry], rate: float
-) -> set[Host]:
-    """Return the proxies among the MACs of some entries; there: all entries, these included."""
-    shared = _shared_macs(there)
-    hosts = {Claim(e.ifindex, e.dst, e.mac).host for e in some} if shared else set()
-    claims = [claim for claim in shared if claim.host in hosts]
-    return find(claims, {entry.key for entry in there}, rate) if claims else set()
+def used_on(
+    channel: rtnetlink.Channel, some: Iterable[codec.Entry], asked: Collection[codec.Key] = ()
+) -> set[codec.Key]:
+    """Return what stands in the table of the links of some entries, or stood there: asked.
+
+    Also what nobody has selected: a proxy's answer for a neighbour takes its entry, a protected one
+    as well.
+    """
+    return {entry.key for entry in neighbours_of(channel, some)} | set(asked)

@@ -181,6 +181,38 @@ def test_proxy_that_answers_alone_is_no_heal(arp, scene, wire, monkeypatch, addr
     assert line.startswith(f"proxy: {PROXY} on db0")
 
 
+@pytest.mark.parametrize("asks_many", [False, True], ids=["one is asked about", "many are"])
+def test_proxy_is_not_asked_for_a_neighbour_that_the_run_left_out(
+    arp, scene, wire, unhurried, monkeypatch, asks_many
+):
+    """Its answer would take that host's entry, a protected one as well, and nobody looks back.
+
+    Of the network all addresses but two are somebody's; many: more than FEW.
+    """
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 0.1)
+    ip("address", "add", "203.0.113.1/27", "dev", "db0")
+    held = {f"203.0.113.{n}": f"02:00:00:00:01:{n:02x}" for n in range(2, 29)}
+    if asks_many:
+        held["203.0.113.2"] = held["203.0.113.3"] = PROXY
+    for number, (address, mac) in enumerate(held.items()):
+        protected = ["extern_learn"] * (number > FEW + 1)
+        scene.add(address, "reachable", mac, "db0", *protected)
+    before, asked_for = {row.rpartition(" ")[0] for row in scene.table()}, set()
+
+    def respond(asked, to_all, _number):
+        asked_for.add(asked)
+        is_dead = asked == "203.0.113.2" and not asks_many
+        hosts = {PROXY if is_dead else held.get(asked, PROXY), PROXY}
+        return [answer(asked, mac) for mac in hosts if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        result = arp.revalidate(None if asks_many else "203.0.113.2")
+    assert asked_for - {*held} == {"203.0.113.29", "203.0.113.30"}
+    assert result["healed"] == []
+    after = {row.rpartition(" ")[0] for row in scene.table()}
+    assert {row for row in before - after if "203.0.113.2 " not in row} == set()
+
+
 NUMBERED_BY_ROUTE = {
     "address on lo": ("192.0.2.10", ["address add 192.0.2.1/32 dev lo"], "192.0.2.0/24"),
     "a /32": ("192.0.2.10", ["address add 192.0.2.1/32 dev db0"], "192.0.2.0/24"),

@@ -25,6 +25,7 @@ class Script:
         monkeypatch.setattr(revalidate_run.links, "answering_port", lambda *_of: False)
         monkeypatch.setattr(proxied, "among", lambda *_of: set())
         monkeypatch.setattr(proxied, "routers", lambda *_of: set())
+        monkeypatch.setattr(changes.proxy, "used_on", lambda *_of: set())
         monkeypatch.setattr(proxied.look_back_run, "look_back", self.give_back)
         self.run = revalidate_run.Run(self, self, 0.0, None, lambda: False)
         self.run.probe({KEY: self.entry()})
