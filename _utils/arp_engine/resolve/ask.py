@@ -281,7 +281,7 @@ class Asker:
             port.send(interface.name, *interface.probe(*words))
         except OSError as error:
             probe.send_error = packet_socket.reason(error)
-            self._interfaces.forget(interface.ifindex)
+            self._interfaces.expire(interface.ifindex)
             return step
         if is_unicast:
             probe.unicast_sent += 1

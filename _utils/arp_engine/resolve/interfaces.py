@@ -126,11 +126,10 @@ class Interfaces:
         """Return a cached device, by its name."""
         return self._by_name.get(name)
 
-    def forget(self, ifindex: int) -> None:
-        """Drop a device from the cache."""
-        _read_at, device = self._known.pop(ifindex, (0, None))
-        if device:
-            self._by_name.pop(device.name, None)
+    def expire(self, ifindex: int) -> None:
+        """Read a device again when it is needed next; until then answers on it are still heard."""
+        if ifindex in self._known:
+            self._known[ifindex] = float("-inf"), self._known[ifindex][1]
 
     def reread(self, ifindex: int) -> None:
         """Read a cached device again: the kernel has said that it changed."""

@@ -1,6 +1,7 @@
 """A hostile wire: an invalid answer changes nothing, and every wait ends."""
 
 import contextlib
+import errno
 import gc
 import select
 import socket
@@ -13,7 +14,7 @@ from arp_engine.resolve import ask as resolve_ask
 from asking import OTHER, PAIR, Clock, ask, do, play, question, told
 from conftest import BORN, DEAD, HOST
 from scapy.layers.l2 import ARP
-from wire import BROADCAST, Wire, answer, tagged
+from wire import BROADCAST, Wire, answer, packed, tagged
 
 GROUP = "33:33:00:00:00:01"
 ZERO = "00:00:00:00:00:00"
@@ -83,6 +84,26 @@ def test_full_device_queue_is_named(scene, wire):
     do("link set db0 txqueuelen 0")
     subprocess.run(["tc", "qdisc", "add", "dev", "db0", "root", "pfifo", "limit", "0"], check=True)
     assert ask(question("192.0.2.10")) == [(0, 0, [], "the device's queue is full (ENOBUFS)")]
+
+
+@PAIR
+def test_refused_frame_loses_no_answer_to_another_one(scene, wire, monkeypatch, address):
+    """The device's queue is full for one frame; who was asked before it has answered meanwhile."""
+    clock, send, refused = Clock(), packet_socket.ProbeSocket.send, other(address)
+
+    def refuse(port, device, mac, packet):
+        if packed(refused) in packet:
+            raise OSError(errno.ENOBUFS, "full")
+        send(port, device, mac, packet)
+
+    monkeypatch.setattr(packet_socket.ProbeSocket, "send", refuse)
+    wire.when_asked(lambda a, _all, _n: [answer(a, BORN)])
+    with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker:
+        asker.put(question(address, BORN))
+        asker.put(question(refused, BORN))
+        heard = play(asker, clock, wire)
+    assert told(heard[question(address)[:2]]) == (1, 0, [BORN], "")
+    assert told(heard[question(refused)[:2]])[:3] == (0, 0, [])
 
 
 @PAIR
