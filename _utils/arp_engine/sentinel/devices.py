@@ -10,6 +10,7 @@ class WatchedDevices:
 
     def __init__(self, selectors: table_selectors.Selectors, channel: rtnetlink.Channel) -> None:
         self._selectors, self._channel = selectors, channel
+        self._named_before: set[int] | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -26,6 +27,17 @@ class WatchedDevices:
         before = [self.name(ifindex) for ifindex in ifindexes]
         self.forget()
         return before != [self.name(ifindex) for ifindex in ifindexes]
+
+    def are_others_selected(self) -> bool:
+        """Tell whether the operator's names mean other devices than at the last call.
+
+        By a rename, or without one: a named device has become a port, and its bridge has entries.
+        """
+        if self._selectors.dev is None:
+            return False
+        self._read()
+        before, self._named_before = self._named_before, self._named
+        return before != self._named
 
     def _read(self) -> None:
         if not self._is_read:

@@ -339,6 +339,8 @@ class _Session:
 
     def _refilter(self) -> None:
         """Put what has changed into the kernel's filters."""
+        if self._devices.are_others_selected():
+            self._cache.recheck()
         for key in self._sources.pop_changed():
             self._taps.put(key, self._sources.macs_to_ignore(key))
         self._taps.refilter(self._sources.without_effect)

@@ -27,6 +27,8 @@ from sentry import (  # noqa: F401
 )
 from wire import Wire, answer, asked
 
+from lab.machines import Failed
+
 
 @pytest.fixture(autouse=True)
 def no_locktime(scene):
@@ -126,6 +128,38 @@ def test_entries_of_the_bridge_of_an_enslaved_device_are_healed(scene, guard, da
     begin_anew(scene, dev="br0")
     assert connect("192.0.2.10") < 0.9
     assert begun.until("healed") == [healed_line("192.0.2.10", dev="br0")]
+
+
+BRIDGE = """
+link add br0 type bridge forward_delay 0 mcast_snooping 0
+link set br0 address 02:00:00:00:00:01
+address flush dev db0
+link set br0 up
+address add 192.0.2.1/24 dev br0
+"""
+BECOMES_SELECTED = {
+    "renamed": ("lan0", "", "lan0", "link set db0 name lan0"),
+    "its port is named": ("db0", BRIDGE, "br0", "link set db0 master br0"),
+}
+
+
+@pytest.mark.parametrize("case", BECOMES_SELECTED)
+def test_entry_of_a_device_that_becomes_selected_is_healed(scene, guard, case):
+    """It was there before, and nothing of it has changed."""
+    wanted, before, dev, event = BECOMES_SELECTED[case]
+    ip("-batch", "-", stdin=before)
+    begin_anew(scene, dev="br0" if before else "db0")
+    server = Server("192.0.2.1")
+    begun = guard(f'{{"dev": "{wanted}"}}')
+    try:
+        ip(*event.split())
+    except Failed:
+        pytest.skip("this kernel renames no device that is up")
+    scene.sysctl(f"ipv4.neigh.{dev}.locktime", 0)
+    time.sleep(0.5)
+    assert connect("192.0.2.10") < 0.9
+    server.close()
+    assert begun.until("healed") == [healed_line("192.0.2.10", dev=dev)]
 
 
 def test_without_ipv6_an_ipv4_entry_is_healed(scene, guard, database):
