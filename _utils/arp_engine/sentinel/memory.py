@@ -16,6 +16,7 @@ VERIFIED_S = 1.0, 10.0
 MAX_VERIFIED = 4096
 FLAPS, FLAPS_S = 3, 60.0  # an address alternates: so many changes of MAC within this time
 MAX_FLAPPING = 1024
+MAX_FORMER_MACS = 16  # of an address; each change copies them
 LATE_S = 1.0  # after a question of ours an answer to it may still come
 REGAINED_S = (
     15.0  # a run that has given a host its entry may look back at the other one: ten seconds
@@ -173,11 +174,9 @@ class MacChanges:
 
     def is_alternating(self, key: Key, now: float, mac: bytes) -> bool:
         """Count one change, to this MAC; tell whether there are too many, and then count anew."""
-        macs = self._macs.pop(key, {})
-        self._macs[key] = {
-            **{each: at for each, at in macs.items() if at > now - FLAPS_S},
-            mac: now,
-        }
+        macs = self._macs.pop(key, {}).items()
+        others = [pair for pair in macs if pair[1] > now - FLAPS_S and pair[0] != mac]
+        self._macs[key] = dict([*others[1 - MAX_FORMER_MACS :], (mac, now)])
         if len(self._macs) > MAX_FLAPPING:
             self._macs.popitem(last=False)
         times = [when for when in self._times.pop(key, []) if when > now - FLAPS_S] + [now]

@@ -96,3 +96,14 @@ def test_the_third_change_of_mac_within_a_minute_is_alternating():
     changes = memory.MacChanges()
     assert [changes.is_alternating("a", now, b"") for now in (0, 10, 20, 21)] == [0, 0, 1, 0]
     assert not any(changes.is_alternating("b", now, b"") for now in (0, 50, 100, 150))
+
+
+def test_of_an_address_only_the_newest_macs_are_remembered():
+    """Forged announcements name another MAC each time, thousands in a minute."""
+    changes, most = memory.MacChanges(), memory.MAX_FORMER_MACS
+    for number in range(3 * most):
+        changes.is_alternating("a", number / 1000, b"holder" if number % most == 1 else number)
+    now = 3 * most / 1000
+    known = [number for number in range(3 * most) if changes.had("a", number, now)]
+    assert known == [2 * most, *range(2 * most + 2, 3 * most)]
+    assert changes.had("a", b"holder", now)
