@@ -28,8 +28,8 @@ class Conntrack:
     """The kernel's list of connections; empty where it keeps none."""
 
     def __init__(self) -> None:
-        """Open a netlink channel, where connections are tracked: else it would begin that."""
-        self._channel = rtnetlink.Channel(NETLINK_NETFILTER) if _IN_USE.exists() else None
+        """Open nothing yet: where no connections are tracked, a question would begin that."""
+        self._channel: rtnetlink.Channel | None = None
 
     def close(self) -> None:
         """Close the channel."""
@@ -43,7 +43,7 @@ class Conntrack:
 
         So its first SYN has passed all rules. False without CAP_NET_ADMIN.
         """
-        if not self._channel:
+        if not self._channel and not _IN_USE.exists():  # such as before Docker has started
             return False
         from_kind, to_kind = _IP[len(source)]
         ip = codec.attribute(from_kind, source) + codec.attribute(to_kind, target)
@@ -55,8 +55,10 @@ class Conntrack:
         body = _NFGENMSG.pack(codec.family_of(source), 0, 0)
         body += codec.attribute(_TUPLE_ORIGINAL | _NESTED, words)
         try:
+            if not self._channel:
+                self._channel = rtnetlink.Channel(NETLINK_NETFILTER)
             answer = self._channel.request(_GET, 0, body)
-        except OSError:  # there is no such connection
+        except OSError:  # there is no such connection, or no such list
             return False
         values = codec.values(answer, codec.HEADER.size + _NFGENMSG.size)
         status = int.from_bytes(values.get(_STATUS, b""), "big")
