@@ -116,7 +116,7 @@ class Decider(actions.Actions):
                 and not self._claims.is_proxied(key, holder)
             ):
                 self._look_back_at(key, holder, new)
-        if change.is_other_mac:
+        if change.is_other_mac and self._is_watched(change):
             doubt = self._doubt_of(key) or Doubt(key, "")
             lost_by = self._lost_by(key, old, new)
             if self._is_returned(key):
@@ -130,6 +130,12 @@ class Decider(actions.Actions):
                 self._move(doubt, Event.MAC_CHANGED, change)
                 if self._is_ours(key, old, new) and self._is_back(key, new):
                     self._claims.give_back_from_proxy(key, new, old)
+
+    def _is_watched(self, change: neighbour_cache.Change) -> bool:
+        """Tell whether the operator has selected an entry, or had when it was doubted."""
+        return bool(
+            (change.new and self._devices.is_selected(change.new)) or self._doubt_of(change.key)
+        )
 
     def _lost_by(self, key: codec.Key, old: bytes, new: bytes) -> bytes:
         """Return the MAC of a host that may live, is no proxy, and loses its entry by our doing.

@@ -35,8 +35,10 @@ OLD, NEW, OTHER = MACS
 class Everything:
     """Devices that are all there and all selected."""
 
-    def is_selected(self, _entry):
-        return True
+    unselected = ()  # keys
+
+    def is_selected(self, entry):
+        return entry.key not in self.unselected
 
     def device(self, _ifindex):
         return model.Device("db0", 0)
@@ -55,6 +57,7 @@ class Scene:
         self.now, self.said, self.released = 0.0, [], []
         self.is_answered, self.deletes, self.is_run_under_way = False, True, False
         devices, clock = Everything(), lambda: self.now
+        self.devices = devices
         teller = throttle.Teller(lambda kind, *_rest: None, self.note)
         news = telling.News(teller, devices, clock)
         self.locktime_s, self.unused, self.held, self.routers = 1.0, [], [], ()
@@ -689,6 +692,17 @@ def test_an_entry_that_gets_an_owner_during_its_probe_is_given_up():
     assert scene.decider.on_owner(key)
     scene.result(key, NEW)  # of a frame that had left before
     assert (scene.state(), scene.turn(), scene.said) == (CLEAR, None, [])
+
+
+def test_a_change_of_an_entry_that_is_not_selected_is_no_news():
+    """Another device than dev names, or an address that exclude names."""
+    scene = Scene(addresses=2)
+    scene.devices.unselected = scene.keys[:1]
+    for mac in (NEW, OLD, NEW, OLD):
+        scene.set(scene.keys[0], mac)
+    assert scene.said == []
+    scene.set(scene.keys[1], NEW)
+    assert scene.said == ["changed"]
 
 
 def test_a_full_queue_has_room_for_trusted_evidence_alone():
