@@ -278,7 +278,8 @@ class Decider(actions.Actions):
 
     def urgent_due(self) -> float:
         """Return when ``next_question`` has an urgent one, unless that is not known yet."""
-        return self._clock() if self.queue.is_urgent_ready() else float("inf")
+        is_ready = len(self._in_flight) < MAX_IN_FLIGHT and self.queue.is_urgent_ready()
+        return self._clock() if is_ready else float("inf")
 
     def is_busy(self) -> bool:
         """Tell whether addresses wait, or are probed: then evidence decides who goes first."""

@@ -705,6 +705,22 @@ def test_a_change_of_an_entry_that_is_not_selected_is_no_news():
     assert scene.said == ["changed"]
 
 
+def test_no_question_is_due_while_as_many_as_may_be_are_in_flight(monkeypatch):
+    """An urgent one waits for a place like the others: the loop would not sleep until then."""
+    monkeypatch.setattr(decide, "MAX_IN_FLIGHT", 1)
+    scene = Scene(addresses=2)
+    first, second = scene.keys
+    scene.decider.doubt(first, doubts.CONNECT_TIMEOUT)
+    assert scene.turn()[:2] == first
+    scene.decider.doubt(second, doubts.CONNECT_TIMEOUT)
+    scene.now = max(scene.now, scene.decider.queue.due(scene.now))
+    assert scene.decider.queue.is_urgent_ready()
+    assert scene.decider.next_question(is_urgent=True) is None
+    assert scene.decider.urgent_due() == scene.decider.next_due() == float("inf")
+    scene.result(first, OLD)
+    assert scene.decider.urgent_due() <= scene.now
+
+
 def test_a_full_queue_has_room_for_trusted_evidence_alone():
     scene = Scene(addresses=question_queue.MAX_QUEUED + 2)
     *many, one, last = scene.keys
