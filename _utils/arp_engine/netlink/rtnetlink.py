@@ -20,7 +20,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from errno import EADDRINUSE, ENODEV, ENXIO, ETIMEDOUT
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from pyroute2.netlink import (
     NETLINK_EXT_ACK,
     NETLINK_GET_STRICT_CHK,
     NLM_F_ACK,
+    NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
 )
@@ -214,6 +215,25 @@ class Channel:
         if codec.unpack(codec.HEADER, answer)[1] == NLMSG_ERROR:
             _raise_status(answer)
         return answer
+
+    def answers(self, questions: Sequence[tuple[int, bytes]]) -> list[bytes]:
+        """Send at most ``batch`` requests of any type; return the answer to each, in order.
+
+        Empty where the kernel refuses. A question: type of the message, body.
+        """
+        orders = b"".join(
+            codec.HEADER.pack(codec.HEADER.size + len(body), kind, NLM_F_REQUEST, number, 0) + body
+            for number, (kind, body) in enumerate(questions, 1)
+        )
+        self._sock.send(orders)
+        answers = [b""] * len(questions)
+        with contextlib.suppress(BlockingIOError):  # all have come
+            while True:
+                message = self._sock.recv(DUMP_CHUNK, socket.MSG_DONTWAIT)
+                _size, kind, _flags, number, _port = codec.unpack(codec.HEADER, message)
+                if kind != NLMSG_ERROR and 0 < number <= len(questions):
+                    answers[number - 1] = message
+        return answers
 
     def get_entries(
         self, keys: Iterable[codec.Key]

@@ -1,6 +1,5 @@
 """What the kernel says of devices and their addresses, as far as it decides how to probe."""
 
-import contextlib
 import socket
 import struct
 import sys
@@ -9,7 +8,6 @@ from errno import ENODEV, ENXIO
 from itertools import chain
 from typing import NamedTuple
 
-from pyroute2.netlink import NLM_F_REQUEST, NLMSG_ERROR
 from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE
 
 from ..netlink import codec, links, rtnetlink
@@ -117,7 +115,7 @@ class FactsChannel(rtnetlink.Channel):
         """Return one device; None: gone."""
         no_counters = codec.attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
         question = RTM_GETLINK, codec.IFINFOMSG.pack(0, 0, ifindex, 0, 0) + no_counters
-        [message] = self._answers([question])
+        [message] = self.answers([question])
         if not message:
             return None
         head = codec.unpack(codec.IFINFOMSG, message, codec.HEADER.size)
@@ -175,23 +173,7 @@ class FactsChannel(rtnetlink.Channel):
         questions = [
             (RTM_GETROUTE, head + codec.attribute(RTA_DST, target) + by) for target in targets
         ]
-        return [_source(message) if message else b"" for message in self._answers(questions)]
-
-    def _answers(self, questions: list[tuple[int, bytes]]) -> list[bytes]:
-        """Send requests; return the answer to each, in order; empty: refused."""
-        orders = b"".join(
-            codec.HEADER.pack(codec.HEADER.size + len(body), kind, NLM_F_REQUEST, number, 0) + body
-            for number, (kind, body) in enumerate(questions, 1)
-        )
-        self._sock.send(orders)
-        answers = [b""] * len(questions)
-        with contextlib.suppress(BlockingIOError):  # all have come: see netlink/rtnetlink.py
-            while True:
-                message = self._sock.recv(rtnetlink.DUMP_CHUNK, socket.MSG_DONTWAIT)
-                _size, kind, _flags, number, _port = codec.unpack(codec.HEADER, message)
-                if kind != NLMSG_ERROR and 0 < number <= len(questions):
-                    answers[number - 1] = message
-        return answers
+        return [_source(message) if message else b"" for message in self.answers(questions)]
 
 
 def _number(value: bytes) -> int:

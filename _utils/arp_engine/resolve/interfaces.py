@@ -63,7 +63,7 @@ class Interfaces:
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         """Open a netlink channel of its own, and follow the kernel's notifications."""
         self._channel, self._clock = interface_facts.FactsChannel(), clock
-        self._listener = listener.Listener((RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR))
+        self._listener = listener.Listener(GROUPS)
         self._news = select.poll()
         self._news.register(self._listener, select.POLLIN)
         self._known: dict[int, tuple[float, Interface | None]] = {}
