@@ -155,11 +155,21 @@ class Actions:
     def remember_aliases(self, doubt: Doubt, _result: ProbeResult) -> None:
         cached, now = self._cached_mac(doubt), self._clock()
         if self._claims.is_proxied(doubt.key, cached):
+            self._ask_callers(doubt, cached)
             return
         is_contested = self._disputes.is_contested(doubt.key, now)
         for mac in doubt.macs - {cached}:
             if self.aliases.add(doubt.key, mac, now) and not is_contested:
                 self._claims.alias(doubt.key, mac, cached)
+
+    def _ask_callers(self, doubt: Doubt, proxy_mac: bytes) -> None:
+        """Ask alone who has sent a SYN while a proxy has the entry: it may have answered late.
+
+        SYNs can be forged: a former holder keeps its place.
+        """
+        for mac in sorted(doubt.macs - {proxy_mac}):
+            if len(self._former.of(doubt.key)) < former_holders.MAX_FORMERS:
+                self._look_back_at(doubt.key, mac, proxy_mac)
 
     def forget_aliases(self, doubt: Doubt, _result: ProbeResult) -> None:
         """The host with the cached MAC is silent: another one's SYN is evidence again."""
@@ -204,11 +214,16 @@ class Actions:
 
     def dispute_answers(self, doubt: Doubt, result: ProbeResult) -> None:
         """Two hosts have answered, or a second one had the entry lately: nobody gave it to it."""
-        [holder, *_older] = [*self._former.of(doubt.key), self._cached_mac(doubt)]
-        now = self._clock()
+        cached, now = self._cached_mac(doubt), self._clock()
+        [holder, *_older] = [*self._former.of(doubt.key), cached]
         lately = {mac for mac in doubt.macs if self._mac_changes.had(doubt.key, mac, now)}
-        if len(macs := {*result.answers, *lately, self._cached_mac(doubt)}) > 1:
-            self._claims.dispute(doubt.key, holder, sorted(macs - {holder}))
+        macs = {*result.answers, *lately, cached}
+        is_silent = holder not in macs  # the former holder: of the others one has got the entry
+        if len(macs) > 1 and is_silent:
+            self._claims.dispute(doubt.key, cached, sorted(macs - {cached}), is_taken=True)
+        elif len(macs) > 1:
+            others = sorted(macs - {holder}, key=lambda mac: (mac != cached, mac))
+            self._claims.dispute(doubt.key, holder, others)
 
     def note_change(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
         """Tell it when the probe is over: its answers distinguish a heal from another change.

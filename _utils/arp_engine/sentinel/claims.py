@@ -128,10 +128,13 @@ class Claims:
         if not self._may_be_proxy(key, cached) or not self._is_checked(dispute):
             self._tell(dispute)
 
-    def dispute(self, key: codec.Key, holder: bytes, others: list[bytes]) -> None:
+    def dispute(
+        self, key: codec.Key, holder: bytes, others: list[bytes], is_taken: bool = False
+    ) -> None:
         """Remember that several hosts answer for an address; tell it, with whether one is a proxy.
 
-        That is asked first: the telling waits some milliseconds.
+        That is asked first: the telling waits some milliseconds. is_taken: the holder has got the
+        entry a moment ago, from a host that is silent; if it is a proxy, another one shall have it.
         """
         if not self.disputes.add(key, self._clock(), holder):
             owner = self.disputes.holder(key, self._clock())
@@ -141,6 +144,8 @@ class Claims:
                 self._give_back(key, holder, others[0])
             return
         dispute = disputes.Dispute(key, (holder, *others), others[0])
+        if is_taken:
+            dispute = disputes.Dispute(key, (*others, holder), holder)
         if not self._is_checked(dispute):
             self._tell(dispute)
 

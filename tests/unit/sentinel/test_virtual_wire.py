@@ -65,3 +65,18 @@ def test_in_random_histories_nobody_waits_for_ever_and_no_proxy_wins(others, loc
             to_twin += 1
             assert "duplicate" in wire.said, seed
     assert to_twin < HISTORIES * 0.05  # two hosts that live: which is right, nobody can know
+
+
+@pytest.mark.parametrize("locktime_s", [1.0, 0.0], ids=["v4", "v6"])
+@pytest.mark.parametrize(("proxy", "born"), [(NEW, OTHER), (OTHER, NEW)], ids=["low", "high"])
+def test_successor_of_a_dead_host_gets_its_entry_beside_an_unknown_proxy(locktime_s, proxy, born):
+    """Both answer the broadcast, the proxy mostly first; the dead host is not said to answer."""
+    for seed in range(HISTORIES):
+        hosts = {proxy: Host([], FAST_S, is_proxy=True)}
+        hosts[born] = Host([bytes([0, 0, 0, 1]), bytes([0, 0, 0, 2])], FAST_S)
+        wire = Wire(seed, locktime_s, OLD, hosts)
+        for at, key in enumerate(wire.keys):
+            wire.at(at, lambda wire=wire, key=key: wire.syn(key, born))
+        wire.run(60)
+        assert [wire.mac(key) for key in wire.keys] == [born, born], seed
+        assert not any(OLD.hex(":") in facts.get("answers", ()) for facts in wire.all_facts), seed

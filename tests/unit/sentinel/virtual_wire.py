@@ -49,8 +49,12 @@ class Wire(Scene):
         self.chance, self.locktime_s, self.hosts = random.Random(seed), locktime_s, hosts
         self.decider._disputes._unused = lambda _claim: self.chance.sample(UNUSED, 2)
         self._events, self._order, self._asked = [], itertools.count(), {}
-        self._updated = dict.fromkeys(self.keys, -10.0)
+        self._updated, self.all_facts = dict.fromkeys(self.keys, -10.0), []
         self.decider.cache.merge(entry(key, holder) for key in self.keys)
+
+    def note(self, kind, line, facts):
+        super().note(kind, line, facts)
+        self.all_facts.append(facts)
 
     def at(self, when, happens):
         heapq.heappush(self._events, (when, next(self._order), happens))
