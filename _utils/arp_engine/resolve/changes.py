@@ -36,7 +36,8 @@ class Changes:
     def decide(self, changed: Changed, is_returned: bool, current: codec.Entry | None) -> None:
         """Take an entry whose former holder has been looked back at; current: as it is now."""
         if is_returned or len(changed.macs) > 1:
-            self.add_contested(changed)
+            held = current.mac if current else b""
+            self.add_contested(changed._replace(taken=held or changed.taken))
         elif current is None or not current.mac:
             self._table.keep("already gone", changed.entry.key)
             self._report.count(changed.entry, "kept")
@@ -69,7 +70,7 @@ class Changes:
     def tell_contested(self, asked: Collection[codec.Key], may_ask: bool) -> None:
         """Report the entries that several hosts answer for; a living one gets back a proxy's."""
         proxies = self._proxies(self._contested, asked) if may_ask else set[proxy.Host]()
-        contested = [(each.entry, each.macs) for each in self._contested]
+        contested = [(each.entry, each.taken, each.macs) for each in self._contested]
         healed = proxied.give_to_living(self._table, contested, proxies, self._rate)
         for entry, mac in healed.values():
             self._report.healed(entry, mac)

@@ -53,19 +53,20 @@ def routers_by(ifindex: int) -> set[codec.Key]:
 
 def give_to_living(
     table: view.TableView,
-    contested: Iterable[tuple[codec.Entry, tuple[bytes, ...]]],
+    contested: Iterable[tuple[codec.Entry, bytes, tuple[bytes, ...]]],
     proxies: set[proxy.Host],
     rate: float,
 ) -> dict[codec.Key, tuple[codec.Entry, bytes]]:
-    """Ask the one living host of an address alone whose entry a proxy had; return what it got back.
+    """Ask the one living host of an address alone whose entry a proxy had, or has.
 
-    Its answer gives it the entry, as it would a former holder. contested: entry, MACs that
-    answered. Returns key to entry and MAC.
+    Its answer gives it the entry, as it would a former holder. contested: an entry as it was, the
+    MAC that it holds now, the MACs that answered. Returns key to entry and MAC of who got it.
     """
     living: dict[codec.Key, tuple[codec.Entry, bytes]] = {}
-    for entry, macs in contested:
+    for entry, held, macs in contested:
         hosts = [mac for mac in macs if not is_in(proxies, entry, mac)]
-        if is_in(proxies, entry, entry.mac) and len(hosts) == 1:
+        is_proxied = is_in(proxies, entry, entry.mac) or is_in(proxies, entry, held)
+        if is_proxied and len(hosts) == 1:
             living[entry.key] = entry, hosts[0]
     for key in routers(entry for entry, _mac in living.values()):
         del living[key]

@@ -293,6 +293,25 @@ def test_living_host_gets_the_entry_that_a_proxy_had(arp, scene, wire, is_known)
     assert mac_of(scene, "192.0.2.10") == BORN
 
 
+@PAIR
+def test_successor_gets_the_entry_that_a_proxy_took_from_a_dead_host(
+    arp, scene, wire, monkeypatch, address
+):
+    """Both answer the broadcast, the proxy last: the kernel takes that answer."""
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 0.5)
+    scene.add(address, "reachable", DEAD)
+
+    def respond(asked, to_all, _number):
+        hosts = [BORN, PROXY] if asked == address else [PROXY]
+        return [answer(asked, mac) for mac in hosts if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        result = arp.revalidate(address)
+    assert (result["confirmed"], result["duplicates"]) == (0, [])
+    assert [(row["old"], row["new"]) for row in result["healed"]] == [(DEAD, BORN)]
+    assert mac_of(scene, address) == BORN
+
+
 @pytest.mark.parametrize("gateway", ["192.0.2.254", "2001:db8::254"], ids=["v4", "v6"])
 @pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "whole table"])
 def test_router_with_proxy_arp_keeps_its_own_address_beside_a_twin(
