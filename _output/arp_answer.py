@@ -33,7 +33,6 @@ ROWS = {
     "would_announce": ("announce", "{ip} on {dev}: {mac}"),
     "failed": ("refused", "{ip} on {dev}: {error}"),
 }
-NOT_INSTALLED = "no schedule and no sentinel are installed: apply arp_hygiene"
 SUSPECT = "suspect: TCP or an application keeps it REACHABLE, not ARP; arp.revalidate decides"
 #: Verdicts after which nobody has to do anything, and what is said instead of a command.
 NOTHING_TO_DO = {
@@ -320,7 +319,7 @@ def _status(rows):
     """Show ``arp_hygiene.status``: whether all is well, then what is installed and was said."""
     [row] = rows
     is_empty = not (row["installed"] or row.get("sentinel"))
-    problem = row["problem"] or NOT_INSTALLED * is_empty
+    problem = row["problem"] or "no schedule and no sentinel: apply arp_hygiene" * is_empty
     most = "" if problem else "at least " * (row["healed_7d"] >= MAX_HEALS)
     headline = f"PROBLEM: {problem}" if problem else f"no problem, last run {row['last'] or 'none'}"
     headline += "" if problem else f", {most}{row['healed_7d']} healed in seven days"
