@@ -130,6 +130,12 @@ class Actions:
         self._reinjector.release(doubt.pending_syns, doubt.key[0], self._cached_mac(doubt))
         doubt.pending_syns = []
 
+    def release_syns_to_answer(self, doubt: Doubt, result: ProbeResult) -> None:
+        """The same where the cached MAC is still the wrong one."""
+        mac = next(iter(result.answers))
+        self._reinjector.release(doubt.pending_syns, doubt.key[0], mac)
+        doubt.pending_syns = []
+
     def ask_everybody(self, doubt: Doubt, _result: ProbeResult) -> None:
         self._asked_at_once.append(self._asked(doubt, self._cached_mac(doubt), BROADCAST))
 

@@ -83,10 +83,12 @@ class Claims:
         while self._questions:
             question, schedule = self._questions.popleft()
             is_asked = self._is_asked(question[:2])  # this one would take its place
-            if not self._asked_by(question):
+            if self.disputes.is_check(question):
                 if not is_asked:
                     return question, schedule
                 self.on_dropped(question)
+            elif not self._asked_by(question):
+                continue  # its claim waits anew: asked now, nothing would hold the entry meanwhile
             elif is_asked:
                 self._let_wait_again()
             elif self._may_be_asked(question[:2]):

@@ -351,7 +351,12 @@ class Decider(actions.Actions):
             self._move(doubt, Event.MAC_CHANGED, change)
             return
         entry = self.cache.get(doubt.key)
-        if outcome := self._former.decide(doubt.key, former, result, entry, self._clock()):
+        heal = self._former.heal(doubt.key, former)
+        outcome = self._former.decide(doubt.key, former, result, entry, self._clock())
+        is_unasked = result.why or not self.usable_entry(doubt.key)
+        if outcome == "silent" and heal and not heal.is_deleted and is_unasked:
+            self._move(doubt, Event.TAKEN_OVER, result)  # its silence proves nothing
+        elif outcome:
             end = self._former.end_returned if outcome == "returned" else self._former.end
             doubt.heal = end(doubt.key, former)
             self._move(doubt, LOOKED_BACK[outcome], result)

@@ -92,6 +92,10 @@ class FormerHolders:
         """Return the former MACs of an entry that are being asked, the latest one first."""
         return [*reversed(self._heals.get(key, ()))]
 
+    def heal(self, key: Key, former: bytes) -> Heal | None:
+        """Return the heal whose former holder has this MAC; None: it is not looked back at."""
+        return self._heals.get(key, {}).get(former)
+
     def next_due(self) -> float:
         """Return when ``questions`` has the next one."""
         return self._backs.next_due()

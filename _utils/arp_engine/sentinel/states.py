@@ -43,7 +43,7 @@ class Event(Enum):
     RETURNED = "a former holder has answered: the kernel has put its MAC back"
     STAYED_SILENT = "it has not, for ten seconds"
     NOT_LEARNT = "it has not, but since we deleted the entry the kernel has learnt no other MAC"
-    TAKEN_OVER = "the entry has an owner by now"
+    TAKEN_OVER = "the entry has an owner by now, or there is nobody to ask, or no way to"
 
 
 CLEAR, QUEUED, PROBING, REPROBING, LOOKING_BACK = State
@@ -83,6 +83,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.RETURNED: _RETURNED,
         Event.STAYED_SILENT: (QUEUED, "tell_healed"),
         Event.NOT_LEARNT: (QUEUED, "tell_not_learnt"),
+        Event.TAKEN_OVER: (QUEUED, "drop_look_back"),
     },
     PROBING: {
         Event.EVIDENCE: (PROBING,),
@@ -92,7 +93,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.OVERTAKEN: (CLEAR, "release_syns"),
         Event.PROXY_ANSWERED: (PROBING, "ask_everybody"),
         Event.ENTRY_DELETED: (
-            REPROBING, "look_back", "forget", "release_syns", "reprobe", "count_change"),
+            REPROBING, "look_back", "forget", "release_syns_to_answer", "reprobe", "count_change"),
     },
     REPROBING: {
         Event.EVIDENCE: (REPROBING,),

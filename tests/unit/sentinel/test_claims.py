@@ -82,6 +82,22 @@ def test_a_claimant_that_could_not_be_asked_is_told_as_nothing(why):
     assert scene.turn() == (*key, NEW)
 
 
+def test_a_question_whose_claim_waits_again_is_not_asked():
+    """Nothing would keep the kernel from taking the answer into the holder's entry."""
+    scene = Scene(addresses=2)
+    for key in scene.keys:
+        scene.syn(key)
+        scene.turn()
+    for key in scene.keys:
+        scene.result(key, OLD)
+    claims = scene.decider._claims
+    claims._ask_waiting()  # there is no room for a frame now
+    scene.now += 1.5  # that claim waits anew, and the other one is asked first
+    questions = [scene.turn() for _ in range(2)]
+    assert questions == [(*scene.keys[1], NEW), None]
+    assert [key for key, _mac in scene.held] == [scene.keys[1]]
+
+
 def test_a_proxy_with_a_single_entry_gives_it_back_to_the_host_that_answers():
     scene = Scene()
     scene.unused = UNUSED

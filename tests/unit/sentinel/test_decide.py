@@ -88,8 +88,8 @@ class Scene:
     def of_syn(self, ifindex, syn):
         return {(ifindex, syn.target)}
 
-    def release(self, syns, _ifindex, _mac):
-        self.released += syns
+    def release(self, syns, _ifindex, mac):
+        self.released += [(syn, mac) for syn in syns]
 
     def hold(self, *of):
         self.held.append(of)
@@ -275,7 +275,7 @@ def test_a_locked_entry_is_deleted_and_all_hosts_are_asked_at_once():
     scene.turn()
     scene.result(key, NEW)
     assert scene.state() is REPROBING
-    assert (scene.said, len(scene.released)) == ([], 1)
+    assert (scene.said, [mac for _syn, mac in scene.released]) == ([], [NEW])
     assert scene.turn().mac == b""
     scene.set(key, b"", FAILED)
     scene.set(key, NEW)
@@ -341,6 +341,20 @@ def returns(scene, key):
     assert scene.turn() == (*key, OLD)
     scene.set(key, OLD)
     scene.result(key, OLD)
+
+
+@pytest.mark.parametrize("why", ["no address to ask from", "the entry is gone"])
+def test_silence_of_a_former_holder_that_nobody_could_ask_is_no_heal(why):
+    """The device has lost its address, or has gone with its entries, within the ten seconds."""
+    scene = Scene()
+    key = heal(scene)
+    if why == "the entry is gone":
+        scene.decider.cache._entries.clear()
+    while len(scene.decider._former):
+        scene.now = max(scene.now, scene.decider.next_due())
+        if question := scene.turn():
+            scene.result(question[:2], why=why)
+    assert (scene.said, scene.state(key)) == (["changed"], CLEAR)
 
 
 def test_a_stop_tells_a_heal_that_is_not_decided_as_a_change():
