@@ -6,6 +6,7 @@ import socket
 import time
 
 import pytest
+from arp_engine.diagnose import evidence
 from arp_engine.netlink import codec, listener
 from arp_engine.netlink.constants import RTNLGRP_NEIGH
 from arp_engine.resolve import look_back
@@ -426,6 +427,33 @@ def test_holder_that_our_probe_robbed_has_its_entry_back(arp, scene, wire, addre
     assert (told["verdict"], told["cure"]) == ("duplicate address", "")
     assert set(told["answers_ms"]) == {DEAD, BORN}
     assert told["entry_after"]["mac"] == DEAD
+    assert scene.table()[0].split()[2] == DEAD
+
+
+@PAIR
+def test_holder_that_has_its_entry_back_unheard_is_asked_once_more(
+    arp, scene, wire, address, monkeypatch
+):
+    """It wakes between the twin's answer and our look at the entry, and announces itself."""
+    scene.add(address, "reachable", DEAD)
+    is_awake, settled = [], evidence._Diagnosis._settled
+
+    def wake(diagnosis, answers):
+        is_awake.append(True)
+        wire.say(answer(address, DEAD))
+        scene.until(lambda: scene.table()[0].split()[2] == DEAD)
+        return settled(diagnosis, answers)
+
+    def respond(asked, to_all, _number):
+        if asked != address:
+            return []
+        return [answer(asked, BORN)] if to_all else [answer(asked, DEAD)] * bool(is_awake)
+
+    monkeypatch.setattr(evidence._Diagnosis, "_settled", wake)
+    with wire.answering(respond):
+        told = arp.diagnose(address)
+    assert (told["verdict"], told["cure"]) == ("duplicate address", "")
+    assert set(told["answers_ms"]) == {DEAD, BORN}
     assert scene.table()[0].split()[2] == DEAD
 
 
