@@ -4,8 +4,8 @@
 """
 
 import ipaddress
+import json
 import os
-import pathlib
 import random
 import socket
 from collections import Counter
@@ -42,7 +42,8 @@ def stage(scene):
         ip("link", "set", name, "up")
     ip("link", "set", "noarp0", "arp", "off")
     for name in DEVICES:  # the kernel would write them by itself, some time in this second
-        mac = pathlib.Path("/sys/class/net", name, "address").read_text().strip().replace(":", "")
+        [link] = json.loads(ip("-j", "link", "show", "dev", name))
+        mac = link["address"].replace(":", "")
         # It asks this group whether its own address is free.
         solicited = f"ff02::1:ff{mac[-6:-4]}:{mac[-4:]}"
         for group in (solicited, "ff02::16", "ff02::2", "ff02::1", "224.0.0.22"):
