@@ -11,11 +11,8 @@ from typing import NamedTuple
 
 from ..netlink import codec, table_dump
 from ..netlink.constants import TICKS
-from ..packets.probe_schedule import alone
 from ..resolve import late_answers, look_back, look_back_run, proxied, proxy
-from ..resolve.ask import ask
 from ..resolve.interface_facts import is_link_local
-from ..resolve.question import Question
 from ..table import ownership, view
 
 POLL_S = 0.02
@@ -99,11 +96,8 @@ class Holder:
 
         It may have paused, and have got its entry back by an answer that we did not hear.
         """
-        if not self.owner(entry):
-            question = Question(*self._key, entry.mac)
-            [result] = ask([question], schedule=alone(self._key[1])).values()
-            if entry.mac in result.answers:
-                answers[entry.mac] = (time.monotonic() - began) * 1000
+        if not self.owner(entry) and look_back_run.is_answered(self._key, entry.mac):
+            answers[entry.mac] = (time.monotonic() - began) * 1000
 
     def _may_move(self, entry: codec.Entry, until: float) -> bool:
         """Tell whether the kernel would take a late answer into an entry; locktime forbids it."""

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..netlink import codec
+from ..packets.probe_schedule import alone
 from ..table import view
-from .ask import Asker
+from .ask import Asker, ask
 from .look_back import Change, LookBacks
+from .question import Question
 
 BATCH = 64  # questions put at a time
 LONGEST_WAIT_S = 1.0
@@ -19,6 +21,12 @@ class Outcome(NamedTuple):
 
     is_returned: bool  # the former holder answered: it is alive
     current: codec.Entry | None  # the entry as it is now; None: it is gone
+
+
+def is_answered(key: codec.Key, mac: bytes) -> bool:
+    """Ask a host for an address once, alone; tell whether it answers."""
+    [result] = ask([Question(*key, mac)], schedule=alone(key[1])).values()
+    return mac in result.answers
 
 
 def look_back(

@@ -259,6 +259,10 @@ class Actions:
         if is_holder and not heal.is_told:
             self._claims.heal(doubt.key, heal)
 
+    def tell_moved(self, doubt: Doubt, _cause: Any) -> None:
+        assert doubt.heal
+        self._tell_moved(doubt.key, [doubt.heal])
+
     def tell_not_learnt(self, doubt: Doubt, _cause: Any) -> None:
         assert doubt.heal
         self._news.not_learnt(doubt.key, doubt.heal)

@@ -44,6 +44,7 @@ LOOKED_BACK = {
     "returned": Event.RETURNED,
     "silent": Event.STAYED_SILENT,
     "not learnt": Event.NOT_LEARNT,
+    "unasked": Event.UNPROVED,
 }
 MAX_TRIES = 3  # where another host answers, and the kernel keeps the cached MAC
 
@@ -133,9 +134,8 @@ class Decider(actions.Actions):
 
     def _is_watched(self, change: neighbour_cache.Change) -> bool:
         """Tell whether the operator has selected an entry, or had when it was doubted."""
-        return bool(
-            (change.new and self._devices.is_selected(change.new)) or self._doubt_of(change.key)
-        )
+        is_selected = change.new and self._devices.is_selected(change.new)
+        return bool(is_selected or self._doubt_of(change.key))
 
     def _lost_by(self, key: codec.Key, old: bytes, new: bytes) -> bytes:
         """Return the MAC of a host that may live, is no proxy, and loses its entry by our doing.
@@ -351,12 +351,7 @@ class Decider(actions.Actions):
             self._move(doubt, Event.MAC_CHANGED, change)
             return
         entry = self.cache.get(doubt.key)
-        heal = self._former.heal(doubt.key, former)
-        outcome = self._former.decide(doubt.key, former, result, entry, self._clock())
-        is_unasked = result.why or not self.usable_entry(doubt.key)
-        if outcome == "silent" and heal and not heal.is_deleted and is_unasked:
-            self._move(doubt, Event.TAKEN_OVER, result)  # its silence proves nothing
-        elif outcome:
+        if outcome := self._former.decide(doubt.key, former, result, entry, self._clock()):
             end = self._former.end_returned if outcome == "returned" else self._former.end
             doubt.heal = end(doubt.key, former)
             self._move(doubt, LOOKED_BACK[outcome], result)

@@ -92,10 +92,6 @@ class FormerHolders:
         """Return the former MACs of an entry that are being asked, the latest one first."""
         return [*reversed(self._heals.get(key, ()))]
 
-    def heal(self, key: Key, former: bytes) -> Heal | None:
-        """Return the heal whose former holder has this MAC; None: it is not looked back at."""
-        return self._heals.get(key, {}).get(former)
-
     def next_due(self) -> float:
         """Return when ``questions`` has the next one."""
         return self._backs.next_due()
@@ -118,6 +114,7 @@ class FormerHolders:
         """Take one result; return ``returned``, ``silent``, or nothing while it is open.
 
         ``not learnt``: silent, but the kernel has not put another MAC into the deleted entry.
+        ``unasked``: it could not be asked to the end, or there is no entry: that proves nothing.
         What is decided is to be ended.
         """
         cached, heal = mac_of(entry), self._heals.get(key, {}).get(former)
@@ -131,6 +128,8 @@ class FormerHolders:
         outcome = self._backs.decide(key, result, cached, now, former)
         if outcome == "silent" and heal.has_failed:
             return "not learnt"
+        if outcome == "silent" and not heal.is_deleted and (result.why or not cached):
+            return "unasked"
         if not outcome and former in result.answers:  # within locktime
             self._backs.postpone(key, now, former)
         return outcome

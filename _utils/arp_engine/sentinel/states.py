@@ -43,7 +43,8 @@ class Event(Enum):
     RETURNED = "a former holder has answered: the kernel has put its MAC back"
     STAYED_SILENT = "it has not, for ten seconds"
     NOT_LEARNT = "it has not, but since we deleted the entry the kernel has learnt no other MAC"
-    TAKEN_OVER = "the entry has an owner by now, or there is nobody to ask, or no way to"
+    UNPROVED = "it could not be asked to the end: its silence proves nothing"
+    TAKEN_OVER = "the entry has an owner by now"
 
 
 CLEAR, QUEUED, PROBING, REPROBING, LOOKING_BACK = State
@@ -83,7 +84,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.RETURNED: _RETURNED,
         Event.STAYED_SILENT: (QUEUED, "tell_healed"),
         Event.NOT_LEARNT: (QUEUED, "tell_not_learnt"),
-        Event.TAKEN_OVER: (QUEUED, "drop_look_back"),
+        Event.UNPROVED: (QUEUED, "tell_moved"),
     },
     PROBING: {
         Event.EVIDENCE: (PROBING,),
@@ -111,6 +112,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.RETURNED: _RETURNED,
         Event.STAYED_SILENT: (CLEAR, "tell_healed"),
         Event.NOT_LEARNT: (CLEAR, "tell_not_learnt"),
+        Event.UNPROVED: (CLEAR, "tell_moved"),
         Event.TAKEN_OVER: (CLEAR, "drop_look_back"),
     },
 }  # fmt: skip
