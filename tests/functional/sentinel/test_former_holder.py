@@ -104,6 +104,30 @@ def test_a_proxy_that_has_the_entry_of_a_dead_host_is_not_told_as_a_heal(
 
 
 @PAIR
+@pytest.mark.parametrize("is_last", [True, False], ids=["proxy last", "proxy first"])
+def test_the_successor_of_a_dead_host_has_its_entry_beside_a_proxy(
+    scene, wire, guard, database, address, is_last
+):
+    """Both answer our broadcast: without locktime the kernel takes the last answer."""
+    scene.sysctl("ipv4.neigh.db0.locktime", 0 if is_last else 100)
+    scene.add(address, "reachable", DEAD)
+    begun = guard()
+
+    def respond(asked, to_all, _number):
+        hosts = [BORN] * (asked == address)
+        hosts = [*hosts, OTHER] if is_last else [OTHER, *hosts]
+        return [answer(asked, mac) for mac in hosts if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        wire.say(syn(address, BORN))
+        [line] = begun.until("duplicate")
+        assert f"{OTHER} is a proxy" in line
+        assert DEAD not in line
+        scene.until(lambda: holds(scene, address, BORN), 5)
+    assert not begun.told("healed")
+
+
+@PAIR
 def test_a_proxy_is_found_where_only_a_route_says_what_the_network_is(scene, wire, guard, address):
     own, network = ("192.0.2.1/32", "192.0.2.0/24")
     if ":" in address:
