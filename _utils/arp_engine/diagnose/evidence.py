@@ -155,13 +155,10 @@ class _Diagnosis:
             connected=len(self._sockets.answered),
             kernel=os.uname().release,
         )
-        refused = readings.refused(self._family)
-        load = readings.load(self._channel, self._family)
+        refused, load = readings.refused(self._family), readings.load(self._channel, self._family)
         if self._route.why_not:
-            return replace(
-                seen, load=readings.load(self._channel, self._family)._replace(refused=refused)
-            )
-        load, before = readings.load(self._channel, self._family), self._holder.entry()
+            return replace(seen, load=load._replace(refused=refused))
+        before = self._holder.entry()
         seen = replace(seen, entry=before and self._row(before))
         if not test:
             seen = self._probe(seen, before)

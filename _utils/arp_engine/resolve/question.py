@@ -25,6 +25,9 @@ class ProbeResult(NamedTuple):
     overriding: frozenset[bytes] = frozenset()  # MACs whose advertisement had the Override flag
 
 
+UNASKED = ProbeResult(0, 0, {})
+
+
 class PendingProbe:
     """A question under way. There may be 100,000: class attributes are its state before a frame."""
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ..netlink import codec
 from ..packets.probe_schedule import Schedule
 from ..resolve import deadlines, proxy, rate_limit
-from ..resolve.question import ProbeResult, Question
+from ..resolve.question import UNASKED, ProbeResult, Question
 from . import disputes, former_holders, neighbour_cache, telling
 
 SCANS_PER_S, MAX_SCANS = 2.0, 10  # of the whole cache: 10 ms each at 100,000 entries
@@ -30,7 +30,6 @@ MAX_CLAIMS, MAX_WAITING = 4096, 256
 #: A host that is slow or loses a frame is not taken for one that does not have the address.
 PATIENTLY = Schedule((0.1, 0.1, 0.2), ())
 MAX_BUSY_S = 1.0  # with one claimant
-UNASKED = ProbeResult(0, 0, {})
 
 
 class _Asked(NamedTuple):
@@ -139,9 +138,9 @@ class Claims:
         entry a moment ago, from a host that is silent; if it is a proxy, another one shall have it.
         """
         if not self.disputes.add(key, self._clock(), holder):
-            owner = self.disputes.holder(key, self._clock())
-            if owner not in (b"", holder):
-                self.give_back_from_proxy(key, holder, owner if owner in others else others[0])
+            first = self.disputes.holder(key, self._clock())
+            if first not in (b"", holder):
+                self.give_back_from_proxy(key, holder, first if first in others else others[0])
             elif self.is_proxied(key, holder):
                 self._give_back(key, holder, others[0])
             return

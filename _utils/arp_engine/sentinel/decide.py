@@ -22,7 +22,7 @@ from typing import Any
 from ..netlink import codec
 from ..packets.probe_schedule import BROADCAST, FAST, URGENT, Schedule
 from ..resolve import proxy
-from ..resolve.question import ProbeResult, Question
+from ..resolve.question import UNASKED, ProbeResult, Question
 from . import (
     actions,
     devices,
@@ -39,7 +39,6 @@ from .states import CLEAR, IN_FLIGHT, LOOKING_BACK, QUEUED, TRANSITIONS, Event
 
 MAX_IN_FLIGHT = 4096  # probes: bounds memory, and no newcomer of a whole fleet
 FEW = 4  # probes: another one does not wait for them
-UNASKED = ProbeResult(0, 0, {})
 LOOKED_BACK = {
     "returned": Event.RETURNED,
     "silent": Event.STAYED_SILENT,

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from ..netlink.codec import Key
-from ..resolve import deadlines
+from ..resolve import deadlines, late_answers
 
 MAX_ALIASES = 4096
 # The first time an alias is believed for a second, then twice as long each time, up to this: the
@@ -17,10 +17,7 @@ MAX_VERIFIED = 4096
 FLAPS, FLAPS_S = 3, 60.0  # an address alternates: so many changes of MAC within this time
 MAX_FLAPPING = 1024
 MAX_FORMER_MACS = 16  # of an address; each change copies them
-LATE_S = 1.0  # after a question of ours an answer to it may still come
-REGAINED_S = (
-    15.0  # a run that has given a host its entry may look back at the other one: ten seconds
-)
+REGAINED_S = 15.0  # a run that gave a host its entry may look back at the other one: ten seconds
 MAX_RECENT = 4096
 UNASKABLE_S = 300.0  # for so long a reason is no news; longer where it goes on
 MAX_UNASKABLE = 4096
@@ -120,7 +117,7 @@ class Verified:
 class RecentHosts:
     """Hosts that had to do with an address a moment ago, such as those that were asked about it."""
 
-    def __init__(self, for_s: float = LATE_S) -> None:
+    def __init__(self, for_s: float = late_answers.LATE_S) -> None:
         self._for_s = for_s
         self._until: OrderedDict[Key, dict[bytes, float]] = OrderedDict()  # by MAC
 

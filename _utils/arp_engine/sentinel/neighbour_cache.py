@@ -13,8 +13,7 @@ from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_NEWNEIGH
 
 from ..netlink import codec
 from ..netlink.constants import NOARP, PERMANENT, VALID
-
-LINK_LOCAL = b"\xfe\x80"
+from ..resolve.proxy import LINK_LOCAL
 
 
 class Change(NamedTuple):
