@@ -87,17 +87,18 @@ class Holder:
             after = self._give_back(held, after, answers, proxies, began)
             if time.monotonic() > until:
                 break
-        if before and after and after.mac == before.mac and answers and after.mac not in answers:
-            self._ask_returned(after, answers, began)
+        is_back = before and after and after.mac and after.mac == before.mac
+        if is_back and answers and after.mac not in answers and self._has_returned(after):
+            answers[after.mac] = (time.monotonic() - began) * 1000
+            proxies |= self._proxies({after.mac: 0.0}, b"")
         return Held(after, proxies)
 
-    def _ask_returned(self, entry: codec.Entry, answers: dict[bytes, float], began: float) -> None:
-        """Ask the host with the cached MAC once more, alone; add its answer.
+    def _has_returned(self, entry: codec.Entry) -> bool:
+        """Ask the host with the cached MAC once more, alone; tell whether it answers.
 
         It may have paused, and have got its entry back by an answer that we did not hear.
         """
-        if not self.owner(entry) and look_back_run.is_answered(self._key, entry.mac):
-            answers[entry.mac] = (time.monotonic() - began) * 1000
+        return not self.owner(entry) and look_back_run.is_answered(self._key, entry.mac)
 
     def _may_move(self, entry: codec.Entry, until: float) -> bool:
         """Tell whether the kernel would take a late answer into an entry; locktime forbids it."""

@@ -57,16 +57,16 @@ def give_to_living(
     proxies: set[proxy.Host],
     rate: float,
 ) -> dict[codec.Key, tuple[codec.Entry, bytes]]:
-    """Ask the one living host of an address alone whose entry a proxy had, or has.
+    """Ask the one living host of an address alone, beside a proxy, which had the entry or answered.
 
     Its answer gives it the entry, as it would a former holder. contested: an entry as it was, the
-    MAC that it holds now, the MACs that answered. Returns key to entry and MAC of who got it.
+    MAC that it holds now, the MACs that answered. Returns key to entry and MAC of who got it anew.
     """
     living: dict[codec.Key, tuple[codec.Entry, bytes]] = {}
     for entry, held, macs in contested:
+        all_macs = {*macs, entry.mac, held}
         hosts = [mac for mac in macs if not is_in(proxies, entry, mac)]
-        is_proxied = is_in(proxies, entry, entry.mac) or is_in(proxies, entry, held)
-        if is_proxied and len(hosts) == 1:
+        if len(hosts) == 1 and any(is_in(proxies, entry, mac) for mac in all_macs):
             living[entry.key] = entry, hosts[0]
     for key in routers(entry for entry, _mac in living.values()):
         del living[key]
@@ -76,7 +76,7 @@ def give_to_living(
     return {
         key: (entry, mac)
         for key, (entry, mac) in living.items()
-        if (current := outcomes[key].current) and current.mac == mac
+        if mac != entry.mac and (current := outcomes[key].current) and current.mac == mac
     }
 
 

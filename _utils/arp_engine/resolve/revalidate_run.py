@@ -310,7 +310,7 @@ class Run:
             changed = changed._replace(macs=tuple(macs))
             is_recent = now < changed.at + late_answers.LATE_S
             if is_returned and is_recent and cached == changed.entry.mac:
-                self._contest(key, changed, now)
+                self._contest(key, changed._replace(taken=cached), now)
             else:
                 self._changes.decide(changed, is_returned, current)
         elif current:

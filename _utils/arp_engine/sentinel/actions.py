@@ -68,6 +68,7 @@ class Actions:
             is_router,
             self._look_back_at,
             self._is_asked,
+            self._former.has_other,
             clock,
         )
         self._disputes = self._claims.disputes
@@ -86,7 +87,7 @@ class Actions:
         entry = self.usable_entry(key)
         return bool(entry) and not ownership.owner(entry, self._devices.device(key[0]))
 
-    def _look_back_at(self, key: codec.Key, holder: bytes, taken: bytes) -> None:
+    def _look_back_at(self, key: codec.Key, owed: former_holders.Heal) -> None:
         """Ask a host alone, at once and for ten seconds, whose entry another one has."""
         raise NotImplementedError
 
@@ -174,8 +175,9 @@ class Actions:
         SYNs can be forged: a former holder keeps its place.
         """
         for mac in sorted(doubt.macs - {proxy_mac}):
-            if len(self._former.of(doubt.key)) < former_holders.MAX_FORMERS:
-                self._look_back_at(doubt.key, mac, proxy_mac)
+            is_proxy = self._claims.is_proxied(doubt.key, mac)
+            if len(self._former.of(doubt.key)) < former_holders.MAX_FORMERS and not is_proxy:
+                self._claims.ask_caller(doubt.key, mac, proxy_mac)
 
     def forget_aliases(self, doubt: Doubt, _result: ProbeResult) -> None:
         """The host with the cached MAC is silent: another one's SYN is evidence again."""
@@ -207,7 +209,9 @@ class Actions:
         self._former.hurry(doubt.key, heal.old, now)
 
     def look_back_now(self, doubt: Doubt, mac: bytes) -> None:
-        self._former.hurry(doubt.key, mac, self._clock())
+        """Of a mere successor a SYN proves nothing: it is asked in its turn."""
+        if not self._former.is_successor(doubt.key, mac):
+            self._former.hurry(doubt.key, mac, self._clock())
 
     def drop_look_back(self, doubt: Doubt, _cause: Any) -> None:
         """Somebody else has changed the entry: whether it was a heal, nobody will know."""
@@ -221,12 +225,14 @@ class Actions:
     def dispute_answers(self, doubt: Doubt, result: ProbeResult) -> None:
         """Two hosts have answered, or a second one had the entry lately: nobody gave it to it."""
         cached, now = self._cached_mac(doubt), self._clock()
-        [holder, *_older] = [*self._former.of(doubt.key), cached]
+        formers = self._former.of(doubt.key)  # among them perhaps the first one's successor
+        holders = [mac for mac in formers if not self._former.is_successor(doubt.key, mac)]
+        [holder, *_older] = [*holders, cached]
         lately = {mac for mac in doubt.macs if self._mac_changes.had(doubt.key, mac, now)}
         macs = {*result.answers, *lately, cached}
         is_silent = holder not in macs  # the former holder: of the others one has got the entry
         if len(macs) > 1 and is_silent:
-            self._claims.dispute(doubt.key, cached, sorted(macs - {cached}), is_taken=True)
+            self._claims.dispute(doubt.key, cached, sorted(macs - {cached}), is_open=True)
         elif len(macs) > 1:
             others = sorted(macs - {holder}, key=lambda mac: (mac != cached, mac))
             self._claims.dispute(doubt.key, holder, others)

@@ -13,7 +13,7 @@ unicast question without naming its MAC, which moves nothing.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ..netlink import codec
@@ -30,6 +30,7 @@ MAX_CLAIMS, MAX_WAITING = 4096, 256
 #: A host that is slow or loses a frame is not taken for one that does not have the address.
 PATIENTLY = Schedule((0.1, 0.1, 0.2), ())
 MAX_BUSY_S = 1.0  # with one claimant
+CALLERS_PER_S, CALLERS_AT_ONCE, CALLER_REST_S = 5.0, 200, 10.0  # SYNs while a proxy has the entry
 
 
 class _Asked(NamedTuple):
@@ -53,8 +54,9 @@ class Claims:
         may_be_probed: Callable[[codec.Key], bool],
         hold: Callable[[codec.Key, bytes], bool],
         is_router: Callable[[codec.Entry], bool],
-        look_back_at: Callable[[codec.Key, bytes, bytes], None],
+        look_back_at: Callable[[codec.Key, former_holders.Heal], None],
         is_asked: Callable[[codec.Key], bool],
+        has_former: Callable[[codec.Key, Collection[bytes]], bool],
         clock: Callable[[], float],
     ) -> None:
         """Take what it looks up, and does.
@@ -62,12 +64,14 @@ class Claims:
         unused: addresses of a claim's network that nobody has. hold: lets the kernel take no other
         MAC for an entry, for a moment; False where it cannot. is_router: whether an entry is one
         that routes lead to. look_back_at: asks a host alone whose entry another one has.
-        is_asked: whether somebody else's question about an address is under way.
+        is_asked: whether somebody else's question about an address is under way. has_former:
+        whether a holder before these hosts is still asked, as it may live.
         """
         self.disputes = disputes.Disputes(unused)
         self._news, self._cache, self._clock = news, cache, clock
         self._may_be_probed, self._hold, self._is_router = may_be_probed, hold, is_router
         self._look_back_at, self._is_asked = look_back_at, is_asked
+        self._has_former = has_former
         self._questions: deque[tuple[Question, Schedule]] = deque()
         self._asked: _Asked | None = None  # one at a time: a witness may be an address that waits
         self._asked_at: OrderedDict[codec.Key, float] = OrderedDict()
@@ -75,6 +79,8 @@ class Claims:
         self._waits = deadlines.Deadlines()  # of what waits
         self._scans = rate_limit.TokenBucket(SCANS_PER_S, MAX_SCANS)
         self._rate = rate_limit.TokenBucket(CLAIMS_PER_S, CLAIMS_AT_ONCE)
+        self._callers = rate_limit.TokenBucket(CALLERS_PER_S, CALLERS_AT_ONCE)
+        self._called_at: OrderedDict[codec.Key, float] = OrderedDict()
 
     def next_question(self) -> tuple[Question, Schedule] | None:
         """Return what is to be asked at once."""
@@ -130,14 +136,16 @@ class Claims:
             self._tell(dispute)
 
     def dispute(
-        self, key: codec.Key, holder: bytes, others: list[bytes], is_taken: bool = False
+        self, key: codec.Key, holder: bytes, others: list[bytes], is_open: bool = False
     ) -> None:
         """Remember that several hosts answer for an address; tell it, with whether one is a proxy.
 
-        That is asked first: the telling waits some milliseconds. is_taken: the holder has got the
+        That is asked first: the telling waits some milliseconds. is_open: the holder has got the
         entry a moment ago, from a host that is silent; if it is a proxy, another one shall have it.
         """
-        if not self.disputes.add(key, self._clock(), holder):
+        entry = self._cache.get(key)
+        is_open = is_open and not (entry and self._is_router(entry))
+        if not self.disputes.add(key, self._clock(), holder, is_open):
             first = self.disputes.holder(key, self._clock())
             if first not in (b"", holder):
                 self.give_back_from_proxy(key, holder, first if first in others else others[0])
@@ -145,8 +153,8 @@ class Claims:
                 self._give_back(key, holder, others[0])
             return
         dispute = disputes.Dispute(key, (holder, *others), others[0])
-        if is_taken:
-            dispute = disputes.Dispute(key, (*others, holder), holder)
+        if is_open:
+            dispute = disputes.Dispute(key, (*others, holder), holder, is_open=True)
         if not self._is_checked(dispute):
             self._tell(dispute)
 
@@ -198,16 +206,41 @@ class Claims:
         elif dispute.heal:
             self._news.healed(key, dispute.heal)
         elif is_proxy and (dispute.is_taken or self.is_proxied(key, mac)):
-            [holder, *_others] = [each for each in dispute.macs if each != mac]
-            self.disputes.replace_holder(key, self._clock(), mac, holder)
             self._news.duplicate(key, dispute.macs, mac)
-            self._give_back(key, mac, holder)
+            self._end_proxied(dispute)
         elif dispute.is_quiet:
             return
         elif dispute.is_answered or self.disputes.is_contested(key, self._clock()):
             self._tell_two_hosts(dispute)
         else:
             self._let_wait(dispute)
+
+    def _end_proxied(self, dispute: disputes.Dispute) -> None:
+        """Give the entry that the claimant, a proxy, has to its holder, or to its one successor."""
+        key, mac, now = dispute.key, dispute.claimant, self._clock()
+        hosts = [each for each in dispute.macs if each != mac]
+        is_open = dispute.is_open or self._has_former(key, dispute.macs)
+        if is_open:
+            hosts = [each for each in hosts if not self.disputes.is_proxy(key, each, now)]
+            if len(hosts) != 1:
+                return  # which of them has the address, nobody knows
+        self.disputes.replace_holder(key, now, mac, hosts[0], is_open)
+        self._give_back(key, mac, hosts[0])
+
+    def ask_caller(self, key: codec.Key, mac: bytes, proxy_mac: bytes) -> None:
+        """Ask a host alone that has sent a SYN while a proxy has the entry, unless that is often.
+
+        It may have answered too late to be heard; but SYNs can be forged.
+        """
+        now = self._clock()
+        is_rested = now >= self._called_at.get(key, float("-inf")) + CALLER_REST_S
+        if is_rested and self._callers.available(now):
+            self._callers.spend(1, now)
+            self._called_at.pop(key, None)
+            self._called_at[key] = now
+            if len(self._called_at) > MAX_CLAIMS:
+                self._called_at.popitem(last=False)
+            self._give_back(key, proxy_mac, mac)
 
     def _tell_two_hosts(self, dispute: disputes.Dispute) -> None:
         """Tell that two hosts answer, of which the claimant is no proxy; the holder may be one."""
@@ -222,9 +255,14 @@ class Claims:
             self._news.duplicate(key, dispute.macs)
 
     def _give_back(self, key: codec.Key, mac: bytes, holder: bytes) -> None:
-        """Ask the holder of an entry alone where another MAC has it."""
+        """Ask the holder of an entry alone where another MAC has it.
+
+        While a holder before it is still asked, it is but that one's successor.
+        """
         if self._may_be_probed(key) and neighbour_cache.mac_of(self._cache.get(key)) == mac:
-            self._look_back_at(key, holder, mac)
+            is_first = self.disputes.is_first_holder(key, holder, self._clock())
+            is_successor = not is_first and self._has_former(key, (mac, holder))
+            self._look_back_at(key, former_holders.owed(holder, mac, is_successor))
 
     # --- whether the other MAC answers for the address, too
 

@@ -115,11 +115,11 @@ class Decider(actions.Actions):
                 and self.may_be_probed(key)
                 and not self._claims.is_proxied(key, holder)
             ):
-                self._look_back_at(key, holder, new)
+                self._look_back_at(key, former_holders.owed(holder, new))
         if change.is_other_mac and self._is_watched(change):
             doubt = self._doubt_of(key) or Doubt(key, "")
             lost_by = self._lost_by(key, old, new)
-            if self._is_returned(key):
+            if self._is_returned(key) and not self._former.is_successor(key, new):
                 self._regained.add(key, [new], (), self._clock())
             if self._is_returned(key) and doubt.question:
                 doubt.change = change  # whether the former holder has answered is known in a moment
@@ -190,10 +190,9 @@ class Decider(actions.Actions):
         if question and result:  # only now: what changes it next may be a late answer to us
             self._remember_asked(question, result)
 
-    def _look_back_at(self, key: codec.Key, holder: bytes, taken: bytes) -> None:
+    def _look_back_at(self, key: codec.Key, owed: former_holders.Heal) -> None:
         doubt = self._doubt_of(key) or Doubt(key, "")
-        heal = former_holders.Heal(holder, taken, doubt.reason, is_told=True, is_given_back=True)
-        self._move(doubt, Event.OWED, heal)
+        self._move(doubt, Event.OWED, owed._replace(reason=doubt.reason))
 
     def on_dropped(self, question: Question) -> None:
         """Take that another question about its address took the place of this one."""

@@ -34,6 +34,7 @@ class Dispute(NamedTuple):
     is_quiet: bool = False  # told only if the claimant is a proxy
     is_alias: bool = False  # perhaps: SYNs come from the first MAC, the second one is cached
     heal: Heal | None = None  # of that address: told unless the claimant is a proxy
+    is_open: bool = False  # the holder before is silent; of the others the claimant has the entry
 
     @property
     def is_taken(self) -> bool:
@@ -56,6 +57,7 @@ class Disputes:
         """Take a lookup: addresses of the claim's network that nobody has."""
         self._unused = unused
         self._contested = look_back.Contested()
+        self._provisional: set[Key] = set()  # contested, by others than the holder before
         self._proxies: OrderedDict[Host, float] = OrderedDict()  # until when
         self._checks: dict[Host, Check] = {}
 
@@ -67,19 +69,36 @@ class Disputes:
         has_proxy = any(host[:2] == link for host in self._proxies)
         return self._contested.schedule(key, now, PATIENT if has_proxy else FAST)
 
-    def add(self, key: Key, now: float, holder: bytes) -> bool:
-        """Remember a contested address and its holder's MAC; return whether it is news."""
-        return self._contested.add(key, now, holder)
+    def add(self, key: Key, now: float, holder: bytes, is_open: bool = False) -> bool:
+        """Remember a contested address and its holder's MAC; return whether it is news.
 
-    def replace_holder(self, key: Key, now: float, mac: bytes, holder: bytes) -> None:
+        is_open: the holder before is silent; if it answers later, the address is its.
+        """
+        if not is_open and key in self._provisional:
+            self._provisional.discard(key)
+            self._contested.end(key)
+        is_news = self._contested.add(key, now, holder)
+        if is_news and is_open:
+            self._provisional.add(key)
+            if len(self._provisional) > look_back.MAX_CONTESTED:
+                self._provisional = {k for k in self._provisional if self.is_contested(k, now)}
+        return is_news
+
+    def replace_holder(
+        self, key: Key, now: float, mac: bytes, holder: bytes, is_open: bool
+    ) -> None:
         """Remember another holder of a contested address than this one, which is a proxy."""
         if self._contested.holder(key, now) == mac:
             self._contested.end(key)
-        self._contested.add(key, now, holder)
+        self.add(key, now, holder, is_open)
 
     def holder(self, key: Key, now: float) -> bytes:
         """Return the MAC of the holder of a contested address; empty for any other."""
         return self._contested.holder(key, now)
+
+    def is_first_holder(self, key: Key, mac: bytes, now: float) -> bool:
+        """Tell whether a host had a contested address before all others, as far as is known."""
+        return key not in self._provisional and self.holder(key, now) == mac
 
     def is_contested(self, key: Key, now: float) -> bool:
         """Tell whether two hosts answer for an address."""

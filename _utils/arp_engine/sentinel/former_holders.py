@@ -7,7 +7,7 @@ entry back, from the kernel. An entry that is moved once more meanwhile has two 
 Pure: told the time, opens nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ..netlink.codec import Entry, Key
@@ -29,7 +29,13 @@ class Heal(NamedTuple):
     is_learnt: bool = True  # the kernel has put another MAC into the entry
     is_told: bool = False  # as a change, when it happened
     is_given_back: bool = False  # the former holder is owed its entry: that was told
+    is_successor: bool = False  # ... or, while the holder before is silent, its living successor
     has_failed: bool = False  # after the deletion it was there, and without another MAC
+
+
+def owed(holder: bytes, taken: bytes, is_successor: bool = False) -> Heal:
+    """Return what it is about where a host is asked because another one has its entry."""
+    return Heal(holder, taken, "", is_told=True, is_given_back=True, is_successor=is_successor)
 
 
 class FormerHolders:
@@ -73,9 +79,10 @@ class FormerHolders:
         Those that had the entry after it are asked no more: their answers would take it again.
         """
         latest, *_older = self.of(key)
-        taken, is_given_back = self._heals[key][latest].new, self._heals[key][former].is_given_back
+        taken, heal = self._heals[key][latest].new, self._heals[key][former]
         formers = [*self._heals[key]]  # the first one first
-        for later in formers if is_given_back else formers[formers.index(former) :]:
+        is_owed = heal.is_given_back and not heal.is_successor
+        for later in formers if is_owed else formers[formers.index(former) :]:
             if later != former:
                 self.end(key, later)
         return self.end(key, former)._replace(new=taken)
@@ -83,6 +90,16 @@ class FormerHolders:
     def end_all(self, key: Key) -> list[Heal]:
         """Stop asking the former holders of an entry; return what was healed until now."""
         return [self.end(key, former) for former in reversed(self.of(key))]
+
+    def has_other(self, key: Key, macs: Collection[bytes]) -> bool:
+        """Tell whether a holder before these hosts is asked, which may live."""
+        heals = self._heals.get(key, {})
+        return any(mac not in macs and not heal.is_given_back for mac, heal in heals.items())
+
+    def is_successor(self, key: Key, former: bytes) -> bool:
+        """Tell whether a host is asked as the successor of a holder that is silent."""
+        heal = self._heals.get(key, {}).get(former)
+        return bool(heal and heal.is_successor)
 
     def entries(self) -> list[Key]:
         """Return the entries whose former holders are being asked."""
@@ -128,8 +145,10 @@ class FormerHolders:
         outcome = self._backs.decide(key, result, cached, now, former)
         if outcome == "silent" and heal.has_failed:
             return "not learnt"
-        if outcome == "silent" and not heal.is_deleted and (result.why or not cached):
+        is_asked = result.unicast_asked and cached
+        if outcome == "silent" and (result.why or not (heal.is_deleted or is_asked)):
             return "unasked"
-        if not outcome and former in result.answers:  # within locktime
+        has_locktime = self._locktime_s(key) or not heal.is_successor
+        if not outcome and former in result.answers and has_locktime:
             self._backs.postpone(key, now, former)
         return outcome

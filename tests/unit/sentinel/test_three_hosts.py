@@ -2,7 +2,7 @@
 
 import pytest
 from arp_engine.netlink.constants import FAILED
-from arp_engine.sentinel import disputes
+from arp_engine.sentinel import disputes, former_holders
 from arp_engine.sentinel.states import PROBING
 from test_decide import NEW, OLD, OTHER, Scene, heal
 
@@ -44,7 +44,7 @@ def test_a_twin_that_takes_an_entry_from_a_proxy_does_not_end_what_is_owed():
     decider = scene.decider
     decider._disputes._proxies[2, 4, OLD] = 300.0  # it has the entry of NEW
     decider._disputes.add(key, scene.now, NEW)
-    decider._look_back_at(key, NEW, OLD)
+    decider._look_back_at(key, former_holders.owed(NEW, OLD))
     scene.sources.on_retransmit(key)
     while scene.state() is not PROBING:
         scene.now += 0.1
@@ -177,7 +177,7 @@ def test_claims_that_wait_for_a_question_spend_nothing():
     scene = Scene()
     [key] = scene.keys
     scene.set(key, NEW)
-    scene.decider._look_back_at(key, OLD, NEW)
+    scene.decider._look_back_at(key, former_holders.owed(OLD, NEW))
     scene.now = 1.0
     assert scene.turn().mac == OLD
     claim = disputes.Dispute(key, (OTHER, NEW), NEW, is_alias=True)

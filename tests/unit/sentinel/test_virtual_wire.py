@@ -67,6 +67,31 @@ def test_in_random_histories_nobody_waits_for_ever_and_no_proxy_wins(others, loc
     assert to_twin < HISTORIES * 0.05  # two hosts that live: which is right, nobody can know
 
 
+@pytest.mark.parametrize(("locktime_s", "most"), [(1.0, 0.02), (0.0, 0.25)], ids=["v4", "v6"])
+@pytest.mark.parametrize(("proxy", "twin"), [(NEW, OTHER), (OTHER, NEW)], ids=["low", "high"])
+def test_paused_holder_has_its_entry_back_from_a_proxy_and_from_a_twin(
+    locktime_s, most, proxy, twin
+):
+    """While it pauses, the twin seems to be its successor. Without locktime each answer moves it.
+
+    (A real IPv6 host that is asked alone does not name its MAC, and moves nothing.)
+    """
+    to_twin = 0
+    for seed in range(HISTORIES):
+        hosts = {OLD: Host([bytes([0, 0, 0, 1]), bytes([0, 0, 0, 2])], FAST_S)}
+        hosts |= {proxy: Host([], FAST_S, is_proxy=True)}
+        hosts |= {twin: Host([bytes([0, 0, 0, 1]), bytes([0, 0, 0, 2])], FAST_S)}
+        wire = Wire(seed, locktime_s, OLD, hosts)
+        hosts[OLD].paused_until = wire.chance.uniform(0.1, 5)
+        for at, key in enumerate(wire.keys):
+            wire.at(at, lambda wire=wire, key=key: wire.syn(key, twin))
+        wire.run(60)
+        macs = [wire.mac(key) for key in wire.keys]
+        assert proxy not in macs, seed
+        to_twin += twin in macs
+    assert to_twin < HISTORIES * most
+
+
 @pytest.mark.parametrize("locktime_s", [1.0, 0.0], ids=["v4", "v6"])
 @pytest.mark.parametrize(("proxy", "born"), [(NEW, OTHER), (OTHER, NEW)], ids=["low", "high"])
 def test_successor_of_a_dead_host_gets_its_entry_beside_an_unknown_proxy(locktime_s, proxy, born):
