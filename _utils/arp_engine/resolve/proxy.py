@@ -8,7 +8,7 @@ A host that rightly has a whole network (a pool of a load balancer) looks the sa
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Collection, Container, Iterable
+from collections.abc import Collection, Container, Iterable, Iterator
 from typing import NamedTuple
 
 from ..netlink import codec, route, rtnetlink, table_dump
@@ -21,7 +21,8 @@ from .question import Question
 #: names; a peer may refuse fe80::, or take only that.
 SCHEDULE = Schedule((0.05, 0.1), ())
 ADDRESSES = 2  # asked about; one may be the host's own after all
-TRIES = 64  # to find an address that stands in no table
+TRIES = 64  # to find an address that stands in no table, before a small network is searched
+FULL_SEARCH_BITS = 8
 LINK_LOCAL = b"\xfe\x80"
 MIN_HOST_BITS = 3  # in a smaller network each address is likely to be somebody's
 #: By bytes of an address, the bits of the widest network that a route is taken to say.
@@ -82,14 +83,22 @@ def unused(
         return []
     network = int.from_bytes(claim.dst, "big") >> host_bits << host_bits
     found: list[bytes] = []
-    for _try in range(TRIES):
-        host = random.randrange(1, (1 << host_bits) - 1)  # noqa: S311 (no secret)
+    for host in _hosts(host_bits):
         dst = (network | host).to_bytes(size, "big")
         if (claim.ifindex, dst) not in used and not interface.owns(dst) and dst not in found:
             found.append(dst)
         if len(found) == ADDRESSES:
             return found
     return []
+
+
+def _hosts(host_bits: int) -> Iterator[int]:
+    """Yield numbers of hosts in a network in which to look: some, and all of a small one."""
+    last = (1 << host_bits) - 2
+    for _try in range(TRIES):
+        yield random.randint(1, last)  # noqa: S311 (no secret)
+    if host_bits <= FULL_SEARCH_BITS:
+        yield from random.sample(range(1, last + 1), last)
 
 
 def _host_bits(channel: rtnetlink.Channel, interface: interface_facts.Interface, dst: bytes) -> int:
