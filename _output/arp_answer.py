@@ -51,8 +51,8 @@ NO_COMMAND = {
     "wrong, and asking did not correct it": "remove that filter (arptables -L, nft list ruleset), "
     "or stop what writes it (ip monitor neigh)",
     "proxy": "ask on the link where the host is, or look at the host itself",
-    "owned entry disagrees with the wire": "correct it where it was written (owner: above)",
-    "cannot be asked here": "mend what it names, or ask on another host: nothing is known yet",
+    "owned entry disagrees with the wire": "its owner, named above, must correct it",
+    "cannot be asked here": "mend what the sentence names, or ask on another host",
 }
 
 
