@@ -242,7 +242,7 @@ class _SentJob:
     def __init__(self, minions: Iterable[str], now: float) -> None:
         self.minions, self.sent, self.next_read = frozenset(minions), now, now
         self.missing = set(self.minions)
-        self.names = returns.Names()  # of the minions
+        self.conflict_finder = returns.ConflictFinder()
         self.conflicts: set[str] = set()  # minions with two different returns
         self.is_announced = False  # an event says that there is an answer
 
@@ -281,7 +281,7 @@ class SentJobs:
         jid, minion, job = parts[2], parts[4], self._jobs[parts[2]]
         job.is_announced = True
         is_answer = minion in job.minions and isinstance(data, dict) and "return" in data
-        if is_answer and job.names.is_conflict_on_bus(minion, data["return"]):
+        if is_answer and job.conflict_finder.is_conflict_on_bus(minion, data["return"]):
             self._note_conflict(jid, minion)
 
     def take_conflicts(self) -> dict[str, list[str]]:
@@ -312,7 +312,7 @@ class SentJobs:
                 job.next_read, job.is_announced = now + READ_EVERY_S, not come
                 answers += [_counts(jid, minion, returned[minion]) for minion in come]
                 for minion in come:
-                    if job.names.is_conflict_in_cache(minion, returned[minion]):
+                    if job.conflict_finder.is_conflict_in_cache(minion, returned[minion]):
                         self._note_conflict(jid, minion)
         return answers
 

@@ -82,7 +82,7 @@ class Returns:
         self.asked: dict[str, set[str]] = {}  # function to the minions that were sent it
         self.conflicts: set[str] = set()
         self._open: dict[str, Job] = {}
-        self._names = Names()  # by jid and minion
+        self._conflict_finder = ConflictFinder()  # by jid and minion
 
     def publish(
         self,
@@ -193,9 +193,9 @@ class Returns:
             is_waited_for = jid in self._open and minion in self._open[jid].waiting
             if is_waited_for:
                 self._open[jid].announced.add(minion)
-            elif key not in self._names:
+            elif key not in self._conflict_finder:
                 continue
-            if self._names.is_conflict_on_bus(key, content):
+            if self._conflict_finder.is_conflict_on_bus(key, content):
                 self.conflicts.add(minion)
 
     def _fetch(self, job: Job) -> None:
@@ -205,7 +205,7 @@ class Returns:
                 job.waiting.discard(minion)
                 job.announced.discard(minion)
                 job.answers[minion] = {"ret": content}
-                if self._names.is_conflict_in_cache((job.jid, minion), content):
+                if self._conflict_finder.is_conflict_in_cache((job.jid, minion), content):
                     self.conflicts.add(minion)
         now = self.clock()
         job.fetch_s = max(POLL_S, FETCH_SHARE * (now - began))
@@ -230,7 +230,7 @@ class Returns:
                 del self._open[job.jid]
 
 
-class Names:
+class ConflictFinder:
     """The returns under each name: tells where two of them differ, so that one is forged.
 
     All on the bus are compared with the one in the job cache; until that is read, with the first

@@ -209,7 +209,7 @@ CUT, LIKE_CUT = "VALUE_TRIMMED", {"VALUE_TRIMMED": "forged"}
 )
 def test_event_that_looks_cut_excuses_no_later_one(counts, on_bus, is_conflict):
     """It comes in db1's name; then a forged return and the real one, before the cache is read."""
-    names = returns.Names()
+    names = returns.ConflictFinder()
     found = [names.is_conflict_on_bus("db1", content) for content in on_bus]
     assert any([*found, names.is_conflict_in_cache("db1", counts)]) is is_conflict
 
