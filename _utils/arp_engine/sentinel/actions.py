@@ -128,12 +128,13 @@ class Actions:
         self.queue.put(doubt, doubt.priority, self._clock())
 
     def release_syns(self, doubt: Doubt, _cause: Any) -> None:
-        self._reinjector.release(doubt.pending_syns, doubt.key[0], self._cached_mac(doubt))
-        doubt.pending_syns = []
+        self._release(doubt, self._cached_mac(doubt))
 
     def release_syns_to_answer(self, doubt: Doubt, result: ProbeResult) -> None:
         """The same where the cached MAC is still the wrong one."""
-        mac = next(iter(result.answers))
+        self._release(doubt, next(iter(result.answers)))
+
+    def _release(self, doubt: Doubt, mac: bytes) -> None:
         self._reinjector.release(doubt.pending_syns, doubt.key[0], mac)
         doubt.pending_syns = []
 
@@ -221,6 +222,8 @@ class Actions:
         assert doubt.heal
         if not doubt.heal.is_given_back:
             self._claims.dispute(doubt.key, doubt.heal.old, [doubt.heal.new])
+        else:
+            self._claims.tell_given_back(doubt.key, doubt.heal)
 
     def dispute_answers(self, doubt: Doubt, result: ProbeResult) -> None:
         """Two hosts have answered, or a second one had the entry lately: nobody gave it to it."""
@@ -265,7 +268,7 @@ class Actions:
         if is_holder and not heal.is_told:
             self._claims.heal(doubt.key, heal)
 
-    def tell_moved(self, doubt: Doubt, _cause: Any) -> None:
+    def tell_unproved(self, doubt: Doubt, _cause: Any) -> None:
         assert doubt.heal
         self._tell_moved(doubt.key, [doubt.heal])
 

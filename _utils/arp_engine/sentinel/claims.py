@@ -154,7 +154,7 @@ class Claims:
             return
         dispute = disputes.Dispute(key, (holder, *others), others[0])
         if is_open:
-            dispute = disputes.Dispute(key, (*others, holder), holder, is_open=True)
+            dispute = disputes.Dispute(key, (*others, holder), holder)
         if not self._is_checked(dispute):
             self._tell(dispute)
 
@@ -219,7 +219,7 @@ class Claims:
         """Give the entry that the claimant, a proxy, has to its holder, or to its one successor."""
         key, mac, now = dispute.key, dispute.claimant, self._clock()
         hosts = [each for each in dispute.macs if each != mac]
-        is_open = dispute.is_open or self._has_former(key, dispute.macs)
+        is_open = self._has_former(key, dispute.macs)
         if is_open:
             hosts = [each for each in hosts if not self.disputes.is_proxy(key, each, now)]
             if len(hosts) != 1:
@@ -236,11 +236,15 @@ class Claims:
         is_rested = now >= self._called_at.get(key, float("-inf")) + CALLER_REST_S
         if is_rested and self._callers.available(now):
             self._callers.spend(1, now)
-            self._called_at.pop(key, None)
-            self._called_at[key] = now
-            if len(self._called_at) > MAX_CLAIMS:
-                self._called_at.popitem(last=False)
+            _note(self._called_at, key, now)
             self._give_back(key, proxy_mac, mac)
+
+    def tell_given_back(self, key: codec.Key, heal: former_holders.Heal) -> None:
+        """Tell that a host has got its entry from a proxy, unless the dispute was told before."""
+        now, macs = self._clock(), (heal.old, heal.new)
+        if self.is_proxied(key, heal.new) and not self.disputes.is_contested(key, now):
+            self.disputes.add(key, now, heal.old, self._has_former(key, macs))
+            self._news.duplicate(key, macs, heal.new)
 
     def _tell_two_hosts(self, dispute: disputes.Dispute) -> None:
         """Tell that two hosts answer, of which the claimant is no proxy; the holder may be one."""
@@ -297,10 +301,7 @@ class Claims:
             if cached != neighbour_cache.mac_of(self._cache.get(key)):
                 continue
             self._rate.spend(1, now)
-            self._asked_at[key] = now
-            self._asked_at.move_to_end(key)
-            if len(self._asked_at) > MAX_CLAIMS:
-                self._asked_at.popitem(last=False)
+            _note(self._asked_at, key, now)
             self._ask(key, seen, disputes.Dispute(key, (cached, seen), seen))
 
     def _ask(self, key: codec.Key, mac: bytes, claim: disputes.Dispute) -> None:
@@ -356,3 +357,11 @@ class Claims:
                 self._ask(entry.key, other, claim)
                 return True
         return False
+
+
+def _note(times: OrderedDict[codec.Key, float], key: codec.Key, now: float) -> None:
+    """Remember when something was done about an address; of too many, forget the oldest."""
+    times[key] = now
+    times.move_to_end(key)
+    if len(times) > MAX_CLAIMS:
+        times.popitem(last=False)

@@ -34,7 +34,6 @@ class Dispute(NamedTuple):
     is_quiet: bool = False  # told only if the claimant is a proxy
     is_alias: bool = False  # perhaps: SYNs come from the first MAC, the second one is cached
     heal: Heal | None = None  # of that address: told unless the claimant is a proxy
-    is_open: bool = False  # the holder before is silent; of the others the claimant has the entry
 
     @property
     def is_taken(self) -> bool:

@@ -149,6 +149,6 @@ class FormerHolders:
         if outcome == "silent" and (result.why or not (heal.is_deleted or is_asked)):
             return "unasked"
         has_locktime = self._locktime_s(key) or not heal.is_successor
-        if not outcome and former in result.answers and has_locktime:
+        if not outcome and former in result.answers and has_locktime:  # it takes no answer yet
             self._backs.postpone(key, now, former)
         return outcome

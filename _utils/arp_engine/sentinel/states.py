@@ -84,7 +84,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.RETURNED: _RETURNED,
         Event.STAYED_SILENT: (QUEUED, "tell_healed"),
         Event.NOT_LEARNT: (QUEUED, "tell_not_learnt"),
-        Event.UNPROVED: (QUEUED, "tell_moved"),
+        Event.UNPROVED: (QUEUED, "tell_unproved"),
     },
     PROBING: {
         Event.EVIDENCE: (PROBING,),
@@ -112,7 +112,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.RETURNED: _RETURNED,
         Event.STAYED_SILENT: (CLEAR, "tell_healed"),
         Event.NOT_LEARNT: (CLEAR, "tell_not_learnt"),
-        Event.UNPROVED: (CLEAR, "tell_moved"),
+        Event.UNPROVED: (CLEAR, "tell_unproved"),
         Event.TAKEN_OVER: (CLEAR, "drop_look_back"),
     },
 }  # fmt: skip

@@ -82,6 +82,23 @@ def test_a_claimant_that_could_not_be_asked_is_told_as_nothing(why):
     assert scene.turn() == (*key, NEW)
 
 
+def test_a_caller_that_gets_its_entry_from_a_known_proxy_is_told():
+    """It has answered our broadcast too late to be heard, and is asked alone."""
+    scene = Scene()
+    [key] = scene.keys
+    scene.decider._disputes._proxies[2, 4, OLD] = 300.0
+    scene.syn(key)
+    scene.turn()
+    scene.result(key, OLD)  # a proxy, so everybody is asked
+    scene.turn()
+    scene.result(key, OLD, broadcasts=1)
+    scene.now = max(scene.now, scene.decider.next_due())
+    assert scene.turn() == (*key, NEW)
+    scene.set(key, NEW)
+    scene.result(key, NEW)
+    assert (scene.said, scene.facts["proxy"]) == (["duplicate"], OLD.hex(":"))
+
+
 def test_a_question_whose_claim_waits_again_is_not_asked():
     """Nothing would keep the kernel from taking the answer into the holder's entry."""
     scene = Scene(addresses=2)

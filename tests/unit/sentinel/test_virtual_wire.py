@@ -105,3 +105,5 @@ def test_successor_of_a_dead_host_gets_its_entry_beside_an_unknown_proxy(locktim
         wire.run(60)
         assert [wire.mac(key) for key in wire.keys] == [born, born], seed
         assert not any(OLD.hex(":") in facts.get("answers", ()) for facts in wire.all_facts), seed
+        told = {facts["ip"] for facts in wire.all_facts if "ip" in facts}
+        assert told == {"0.0.0.1", "0.0.0.2"}, seed
