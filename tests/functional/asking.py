@@ -9,15 +9,14 @@ from arp_engine.packets.probe_schedule import FAST, LOOK_BACK_FOR_S
 from arp_engine.resolve import ask as resolve_ask
 from arp_engine.resolve import look_back
 from arp_engine.resolve.question import Question
-from conftest import DEAD, ip
+from conftest import BORN, DEAD, ip
 from wire import packed
 
 PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
 OTHER = "02:00:00:00:00:0c"
-#: Beside other work an answer may take longer than FAST waits, and one frame more had left.
-UNHURRIED = FAST._replace(
-    unicast_waits_s=(0.5,), broadcast_waits_s=(0.5, *FAST.broadcast_waits_s[1:])
-)
+#: Beside other work a kernel's answer may take longer than FAST waits, and one frame more had left:
+#: so wait this long for the first answer, where one is to come.
+PATIENCE_S = 10
 
 
 def do(line):
@@ -56,7 +55,8 @@ def mac_of(scene, address):
 def ask(*questions, wire=None, **options):
     """Ask and return what was heard: MACs as text, without the times.
 
-    wire: who answers, at once on the test's own clock. Otherwise the kernel does, and time passes.
+    wire: who answers, at once on the test's own clock. Otherwise the kernel does, and time passes:
+    where nobody is to answer, pass ``schedule=FAST``.
     """
     if wire:
         clock = Clock()
@@ -64,9 +64,18 @@ def ask(*questions, wire=None, **options):
             assert all(map(asker.put, questions))
             heard = play(asker, clock, wire)
     else:
-        heard = resolve_ask.ask(questions, **{"schedule": UNHURRIED, **options})
+        heard = resolve_ask.ask(questions, **{"schedule": patient(questions), **options})
     assert len(heard) == len(questions)
     return [told(heard[q[:2]]) for q in questions]
+
+
+def patient(questions):
+    """Return FAST, waiting long wherever the worker is to answer: it has the MAC BORN."""
+    asked_born = any(q.mac == bytes.fromhex(BORN.replace(":", "")) for q in questions)
+    return FAST._replace(
+        unicast_waits_s=(PATIENCE_S,) if asked_born else FAST.unicast_waits_s,
+        broadcast_waits_s=(PATIENCE_S, *FAST.broadcast_waits_s[1:]),
+    )
 
 
 def told(heard):

@@ -45,7 +45,7 @@ def test_right_entry_costs_one_unicast_frame(scene, wire, address):
 def test_unanswered_probe_changes_nothing(scene, wire, address):
     scene.add(address, "reachable", DEAD)
     before = scene.table()
-    assert ask(question(address)) == [(1, 10, [], "")]
+    assert ask(question(address), schedule=FAST) == [(1, 10, [], "")]
     assert scene.table() == before
     seen = wire.questions()
     assert [is_to_all(frame) for frame in seen] == [False] + [True] * 10
@@ -362,7 +362,7 @@ def test_unnumbered_host_asks_in_the_name_of_lo(scene, wire, has_other):
 def test_without_a_route_an_address_of_another_device_is_taken(scene, wire):
     for words in ("link set lo up", "address flush dev db0", "address add 192.0.2.1/32 dev lo"):
         do(words)
-    assert ask(question("198.51.100.10"))[0][:2] == (1, 10)
+    assert ask(question("198.51.100.10"), schedule=FAST)[0][:2] == (1, 10)
     assert {frame[ARP].psrc for frame in wire.questions()} == {"192.0.2.1"}
 
 
