@@ -141,10 +141,13 @@ def trials(scene, family, count, how, late_s=None):
         time.sleep(SAMPLE_S)
     for each in asks:  # which look back for ten seconds after their last change
         each.wait(60)
-    still = table(family)
+    gone = list(lost)
+    for _ in range(2):  # the trial may end while the other host is asked, which has the entry then
+        still = table(family)
+        gone = [name for name in gone if still.get(name) != right[name][0]]
+        time.sleep(SETTLED_S)
     voice.stdin.close()
     voice.wait(10)
-    gone = [name for name in lost if still.get(name) != right[name][0]]
     return len(lost), len(gone), list(lost.items())[:3]
 
 
