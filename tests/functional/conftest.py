@@ -16,6 +16,12 @@ from arp_engine.reporting import sentinel_status
 from arp_engine.table import capacity
 from saltfactories.utils.functional import Loaders
 from stage import Crowd, Scene, ip  # noqa: F401
+from stalls import (  # noqa: F401
+    pytest_configure,
+    pytest_runtest_protocol,
+    pytest_terminal_summary,
+    pytest_unconfigure,
+)
 
 from lab.cable import BORN, DEAD, HOST, many  # noqa: F401
 from lab.saltstack import configure

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+import stalls
 from arp_engine.reporting import sentinel_status
 from arp_engine.sentinel.telling import NOTICED
 from conftest import BORN, DEAD, HOST
@@ -57,6 +58,7 @@ class Guard:
         self.process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+        stalls.watch(self.process.pid)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -147,7 +149,7 @@ def database(scene):
         server.close()
 
 
-def connect(source, target=None, port=PORT, patience=5.0):
+def connect(source, target=None, port=PORT, patience=30.0):
     """Connect from the worker's namespace and hear the word; return the seconds it took.
 
     An entry that was just written is let become old, as the wrong entries of an outage are: on a

@@ -49,6 +49,7 @@ def fleet(scene, count):
     return names
 
 
+@pytest.mark.timed
 def test_new_workers_connect_beside_busy_processes(scene, guard, database):
     names = fleet(scene, 10)
     guard()
@@ -57,6 +58,7 @@ def test_new_workers_connect_beside_busy_processes(scene, guard, database):
             assert connect(name) < 0.9
 
 
+@pytest.mark.timed
 @PAIR
 def test_a_worker_after_sigstop_and_sigcont_is_not_late(scene, guard, database, address):
     """Others have come meanwhile: it has their SYNs, and heals them when it goes on."""
@@ -73,6 +75,7 @@ def test_a_worker_after_sigstop_and_sigcont_is_not_late(scene, guard, database, 
         assert connect(address) < 0.9
 
 
+@pytest.mark.timed
 @PAIR
 def test_five_first_connections_to_five_ports_are_not_late(scene, guard, database, address):
     host = database[":" in address].sock.getsockname()[0]
@@ -90,6 +93,7 @@ def test_five_first_connections_to_five_ports_are_not_late(scene, guard, databas
             server.close()
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("options", [{"rate": 1}, {"rate": 1, "burst": 1}], ids=["4", "1"])
 def test_with_one_frame_a_second_it_heals_and_sleeps(scene, guard, database, options):
     [name] = fleet(scene, 1)
@@ -99,6 +103,7 @@ def test_with_one_frame_a_second_it_heals_and_sleeps(scene, guard, database, opt
     assert cpu_s(begun.process) - before < 0.2
 
 
+@pytest.mark.timed
 def test_with_a_burst_of_four_frames_each_a_fleet_is_not_late(scene, guard, database):
     """Each costs two to four; an eighth is kept for urgent ones. Then there is one a second."""
     names = fleet(scene, 14)

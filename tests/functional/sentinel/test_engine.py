@@ -76,6 +76,7 @@ def test_heal_of_an_engine_that_was_switched_off_is_recorded(scene, engine, data
     assert not os.path.exists(os.path.dirname(sentinel_status.PATH))
 
 
+@pytest.mark.timed
 def test_a_heal_of_the_engine_is_sent_as_an_event(scene, engine, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)  # before: what it has just been told it may not know

@@ -44,6 +44,7 @@ def no_locktime(scene):
     scene.sysctl("ipv4.neigh.db0.locktime", 0)  # an entry just written shall be as good as an old
 
 
+@pytest.mark.timed
 @PAIR
 @pytest.mark.parametrize("state", ["reachable", "stale"])
 def test_the_first_connection_of_a_new_worker_is_not_late(scene, guard, database, address, state):
@@ -55,6 +56,7 @@ def test_the_first_connection_of_a_new_worker_is_not_late(scene, guard, database
     assert f"{address} db0 {BORN} REACHABLE" in scene.table()
 
 
+@pytest.mark.timed
 def test_upper_layer_confirmation_does_not_delay_the_heal(scene, guard, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
@@ -63,6 +65,7 @@ def test_upper_layer_confirmation_does_not_delay_the_heal(scene, guard, database
         assert connect("192.0.2.10") < SECOND_SYN_S
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("ticks", [0, 100], ids=["old", "locked"])
 @pytest.mark.parametrize("heard", [0, 1], ids=["first-lost", "first-heard"])
 def test_lost_unicast_and_every_second_broadcast_do_not_delay_it(
@@ -84,6 +87,7 @@ def test_lost_unicast_and_every_second_broadcast_do_not_delay_it(
         assert connect("192.0.2.10") < SECOND_SYN_S
 
 
+@pytest.mark.timed
 def test_fifty_workers_at_once_all_connect(scene, guard, database):
     addresses = [f"192.0.2.{number}" for number in range(100, 150)]
     for address in addresses:
@@ -96,6 +100,7 @@ def test_fifty_workers_at_once_all_connect(scene, guard, database):
     assert all(f"{address} db0 {BORN} REACHABLE" in scene.table() for address in addresses)
 
 
+@pytest.mark.timed
 @PAIR
 def test_a_client_with_one_second_of_patience_connects(scene, guard, database, address):
     """kube-ovn's fixed address: the first request of the Pod that was made anew must succeed."""
@@ -105,6 +110,7 @@ def test_a_client_with_one_second_of_patience_connects(scene, guard, database, a
     connect(address, patience=1.0)
 
 
+@pytest.mark.timed
 @PAIR
 def test_the_first_connection_to_a_redirected_port_is_not_late(scene, guard, database, address):
     if lacking := missing("nft"):
@@ -119,6 +125,7 @@ def test_the_first_connection_to_a_redirected_port_is_not_late(scene, guard, dat
         subprocess.run(["nft", "delete", "table", "inet", "moved"], check=True)
 
 
+@pytest.mark.timed
 @PAIR
 def test_a_restarted_sentinel_heals_the_same_address_again(scene, guard, database, address):
     scene.worker(address)
@@ -136,6 +143,7 @@ def test_a_restarted_sentinel_heals_the_same_address_again(scene, guard, databas
 # --- no SYN of his comes
 
 
+@pytest.mark.timed
 @PAIR
 def test_an_outgoing_connection_is_not_late(scene, guard, address):
     scene.worker(address)
@@ -151,6 +159,7 @@ def test_an_outgoing_connection_is_not_late(scene, guard, address):
     assert begun.until("healed") == [healed_line(address, "no answer")]
 
 
+@pytest.mark.timed
 @PAIR
 def test_a_resent_outgoing_syn_leaves_by_the_device_of_the_first(scene, guard, address):
     """A mark leads it to the worker; without one the route is another."""
@@ -212,6 +221,7 @@ def test_an_established_connection_over_a_wrong_entry_continues(scene, guard, ad
     assert begun.until("healed") == [healed_line(address, "retransmits")]
 
 
+@pytest.mark.timed
 def test_healthy_connections_cause_no_probe(scene, guard, database):
     """Healthy connections are not asked about."""
     scene.worker("192.0.2.10")
@@ -228,6 +238,7 @@ def test_healthy_connections_cause_no_probe(scene, guard, database):
 # --- not wrong
 
 
+@pytest.mark.timed
 @PAIR
 def test_a_second_mac_whose_host_does_not_answer_is_an_alias(scene, guard, address):
     scene.worker(address)
@@ -342,6 +353,7 @@ def test_an_alternating_mac_is_told(scene, guard):
 # --- what is selected
 
 
+@pytest.mark.timed
 def test_a_device_is_selected_by_its_alternative_name(scene, guard, database):
     ip("link", "property", "add", "dev", "db0", "altname", "uplink")
     scene.worker("192.0.2.10")

@@ -163,6 +163,7 @@ def test_a_proxying_router_keeps_its_own_address_beside_a_twin(scene, wire, guar
     assert not begun.told("healed")
 
 
+@pytest.mark.timed
 @PAIR
 def test_a_holder_that_a_late_twin_displaces_has_its_entry_back(scene, wire, guard, address):
     """Both answer one broadcast, the twin when the question is over."""

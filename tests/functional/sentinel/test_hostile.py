@@ -214,6 +214,7 @@ def test_a_syn_of_an_unknown_vlan_is_not_examined(scene, wire, guard, address):
     begun.until("alias")
 
 
+@pytest.mark.timed
 def test_a_syn_flood_causes_a_bounded_number_of_probes(scene, wire, guard, database):
     """40 living hosts, every SYN from another MAC; and the newcomer among them is served."""
     living = [f"192.0.2.{number}" for number in range(100, 140)]
@@ -246,6 +247,7 @@ def test_a_syn_flood_causes_a_bounded_number_of_probes(scene, wire, guard, datab
     assert len(lines) < 30, lines
 
 
+@pytest.mark.timed
 @PAIR
 def test_syns_from_many_forged_macs_hide_no_new_worker(scene, wire, guard, database, address):
     """Somebody forges SYNs of a living host; later that one is made anew."""
@@ -262,6 +264,7 @@ def test_syns_from_many_forged_macs_hide_no_new_worker(scene, wire, guard, datab
     assert begun.until("healed") == [healed_line(address, macs=(BORN, OTHER))]
 
 
+@pytest.mark.timed
 def test_syns_from_cached_macs_do_not_wake_the_sentinel(scene, wire, guard, database):
     """500 SYNs of a peer whose entry is right: none of them comes out of the kernel."""
     scene.worker("192.0.2.10")

@@ -41,6 +41,7 @@ def healed_within_locktime(address, why="syn"):
     )
 
 
+@pytest.mark.timed
 def test_an_entry_locked_by_our_own_syn_ack_is_deleted(scene, guard, database):
     """Our SYN/ACK makes it DELAY, and that is a change: for a second it takes no other MAC."""
     scene.worker("192.0.2.10")
@@ -52,6 +53,7 @@ def test_an_entry_locked_by_our_own_syn_ack_is_deleted(scene, guard, database):
     assert f"192.0.2.10 db0 {BORN} REACHABLE" in scene.table()
 
 
+@pytest.mark.timed
 @pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
 def test_an_entry_that_a_filter_keeps_from_being_learnt_is_not_told_as_healed(
     scene, guard, database
@@ -71,6 +73,7 @@ def test_an_entry_that_a_filter_keeps_from_being_learnt_is_not_told_as_healed(
     assert not begun.told("healed")
 
 
+@pytest.mark.timed
 def test_an_entry_that_is_not_locked_is_not_deleted(scene, guard, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
@@ -92,6 +95,7 @@ def test_without_a_waiting_connection_locktime_is_waited_for(scene, guard):
     assert begun.until("healed") == [healed_line("192.0.2.10", "alternates")]
 
 
+@pytest.mark.timed
 def test_without_cap_net_admin_locktime_is_waited_for(scene, guard, database):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "stale", DEAD)
@@ -187,6 +191,7 @@ def test_an_ipv6_answer_without_override_deletes_nothing(scene, guard):
     assert not begun.told("healed")
 
 
+@pytest.mark.timed
 def test_an_outgoing_connection_within_locktime_is_not_late(scene, guard):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "stale", DEAD)
@@ -201,6 +206,7 @@ def test_an_outgoing_connection_within_locktime_is_not_late(scene, guard):
     assert begun.until("healed") == [healed_within_locktime("192.0.2.10", "no answer")]
 
 
+@pytest.mark.timed
 def test_each_re_creation_within_locktime_is_healed(scene, guard):
     """That the wire has confirmed the former one delays nothing."""
     scene.worker("192.0.2.10")

@@ -36,6 +36,7 @@ def replace_router(scene, router, remote):
     scene.add(router, "reachable", DEAD)
 
 
+@pytest.mark.timed
 @PAIR
 def test_a_client_behind_a_replaced_router_connects(scene, guard, database, router, remote):
     begun = guard()
@@ -44,6 +45,7 @@ def test_a_client_behind_a_replaced_router_connects(scene, guard, database, rout
     assert begun.until("healed") == [healed_line(router, "half open")]
 
 
+@pytest.mark.timed
 @PAIR
 def test_a_call_of_ours_through_a_replaced_router_is_not_late(scene, guard, router, remote):
     begun = guard()
@@ -59,6 +61,7 @@ def test_a_call_of_ours_through_a_replaced_router_is_not_late(scene, guard, rout
     ]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
 def test_a_device_bound_call_is_doubted_before_its_second_syn(scene, guard, address):
     """It is sent again as a frame: whichever way its device chose, it takes it again."""
@@ -100,6 +103,7 @@ def container(scene):
     subprocess.run(["ip", "netns", "del", "container"], check=True)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
 def test_a_forwarded_syn_seen_twice_heals_the_entry(scene, guard, container, address):
     """A container calls a worker: its socket is in another namespace."""
@@ -120,6 +124,7 @@ def test_a_forwarded_syn_seen_twice_heals_the_entry(scene, guard, container, add
     assert line.endswith("(noticed by a SYN that left twice without answer)")
 
 
+@pytest.mark.timed
 @pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
 @pytest.mark.parametrize(
     ("address", "inner"),

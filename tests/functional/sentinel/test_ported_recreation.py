@@ -68,6 +68,7 @@ def request(address, patience=1.0):
     return time.monotonic() - began
 
 
+@pytest.mark.timed
 @PAIR
 def test_first_request_to_a_re_created_pod_with_a_fixed_address(scene, guard, pods, address):
     """kube-ovn, test/e2e/kube-ovn/pod/fixed_ip_recreation.go: the client's cache is primed."""
@@ -81,6 +82,7 @@ def test_first_request_to_a_re_created_pod_with_a_fixed_address(scene, guard, po
     second.delete()
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("net", ["192.0.2.", "2001:db8::"], ids=["v4", "v6"])
 def test_first_requests_to_pods_that_swapped_their_addresses(scene, guard, pods, net):
     """kube-ovn, test/e2e/ip/static_ip.go: a pool of three, all Pods deleted at once."""

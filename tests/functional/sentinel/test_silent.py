@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from conftest import BORN, DEAD
 from sentry import PAIR, PORT, connect, database, guard, healed_line, syn  # noqa: F401
 
@@ -29,6 +30,7 @@ def test_the_loop_sleeps_while_all_probe_slots_are_taken(scene, wire, guard):
     assert 1 < int(line.split()[1]) < 2000
 
 
+@pytest.mark.timed
 @PAIR
 def test_a_worker_just_after_a_silent_probe_is_not_late(scene, wire, guard, database, address):
     """A worker is asked about while he is being made anew; then he comes."""

@@ -49,6 +49,7 @@ def metrics(hygiene, directory):
     }  # fmt: skip
 
 
+@pytest.mark.timed
 def test_a_heal_is_in_status_run_history_and_metrics(scene, hygiene, guard, database, tmp_path):
     assert metrics(hygiene, tmp_path) == {}, "nobody wants a sentinel here"
     scene.add("192.0.2.10", "reachable", DEAD)  # the run has healed it

@@ -41,6 +41,7 @@ def begin_anew(scene, address="192.0.2.10", dev="db0"):
     time.sleep(0.1)  # of an entry that has just been written the kernel's filter may not know
 
 
+@pytest.mark.timed
 def test_entries_of_a_renamed_device_are_healed(scene, guard, database):
     begun = guard()
     for words in ("db0 down", "db0 name db1", "db1 up"):
@@ -82,6 +83,7 @@ def test_no_probe_leaves_by_the_wrong_one_of_two_swapped_names(scene, guard, wir
     assert not begun.told("failed")
 
 
+@pytest.mark.timed
 def test_entries_of_a_device_that_came_back_are_healed(scene, guard):
     begin_anew(scene)
     begun = guard()
@@ -95,6 +97,7 @@ def test_entries_of_a_device_that_came_back_are_healed(scene, guard):
     assert begun.until("healed")
 
 
+@pytest.mark.timed
 def test_macs_that_a_bridge_learns_are_no_neighbours(scene, guard, database):
     """It tells of it by the same messages: two MACs behind one port are no change of an entry."""
     begin_anew(scene)
@@ -112,6 +115,7 @@ def test_macs_that_a_bridge_learns_are_no_neighbours(scene, guard, database):
     assert len(begun.end()) == 2, begun.lines  # and that it watches
 
 
+@pytest.mark.timed
 def test_entries_of_the_bridge_of_an_enslaved_device_are_healed(scene, guard, database):
     """What the table knows then is the bridge's."""
     begun = guard()
@@ -143,6 +147,7 @@ BECOMES_SELECTED = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("case", BECOMES_SELECTED)
 def test_entry_of_a_device_that_becomes_selected_is_healed(scene, guard, case):
     """It was there before, and nothing of it has changed."""
@@ -162,6 +167,7 @@ def test_entry_of_a_device_that_becomes_selected_is_healed(scene, guard, case):
     assert begun.until("healed") == [healed_line("192.0.2.10", dev=dev)]
 
 
+@pytest.mark.timed
 def test_without_ipv6_an_ipv4_entry_is_healed(scene, guard, database):
     scene.sysctl("ipv6.conf.all.disable_ipv6", 1)
     guard()
@@ -169,6 +175,7 @@ def test_without_ipv6_an_ipv4_entry_is_healed(scene, guard, database):
     assert connect("192.0.2.10") < 0.9
 
 
+@pytest.mark.timed
 def test_without_ipv4_addresses_an_ipv6_entry_is_healed(scene, guard, database):
     ip("address", "del", "192.0.2.1/24", "dev", "db0")
     guard()
@@ -176,6 +183,7 @@ def test_without_ipv4_addresses_an_ipv6_entry_is_healed(scene, guard, database):
     assert connect("2001:db8::10") < 0.9
 
 
+@pytest.mark.timed
 def test_after_lost_notifications_the_table_is_read_again(scene, guard, database):
     begun = guard()
     subprocess.run(["kill", "-STOP", str(begun.process.pid)], check=True)
@@ -189,6 +197,7 @@ def test_after_lost_notifications_the_table_is_read_again(scene, guard, database
     assert connect("192.0.2.10") < 0.9
 
 
+@pytest.mark.timed
 @PAIR
 def test_beside_1500_protected_entries_an_entry_is_healed(scene, guard, database, address):
     scene.fill(1500, "permanent", 6 if ":" in address else 4)
@@ -198,6 +207,7 @@ def test_beside_1500_protected_entries_an_entry_is_healed(scene, guard, database
     assert begun.until("healed")
 
 
+@pytest.mark.timed
 def test_two_sentinels_at_once_heal_as_one_does(scene, guard, database):
     begun = [guard(), guard()]
     for number in range(10, 20):
@@ -206,6 +216,7 @@ def test_two_sentinels_at_once_heal_as_one_does(scene, guard, database):
     assert any(each.told("healed") for each in begun)
 
 
+@pytest.mark.timed
 def test_each_failover_of_an_address_is_healed(scene, guard, database):
     """keepalived#160: a VRRP address fails over while an application vouches for the old MAC."""
     address = "192.0.2.10"
@@ -220,6 +231,7 @@ def test_each_failover_of_an_address_is_healed(scene, guard, database):
         time.sleep(1.1)  # nobody is asked about more than once a second
 
 
+@pytest.mark.timed
 def test_a_second_announcement_after_locktime_is_taken(scene, guard, database):
     """metallb#172: the first is not believed, the second comes 1.1 s later: nobody waits for it."""
     address = "192.0.2.10"
@@ -240,6 +252,7 @@ def test_a_second_announcement_after_locktime_is_taken(scene, guard, database):
     assert begun.end() == ["watching: every SYN, connection and notification", *told]
 
 
+@pytest.mark.timed
 def test_a_suspect_entry_is_healed_without_traffic(scene, guard):
     """Kept REACHABLE by somebody who vouches for it, for longer than ARP alone would."""
     begin_anew(scene)
@@ -287,6 +300,7 @@ def rss_kb(process):
     return int(line.split()[1])
 
 
+@pytest.mark.timed
 def test_a_worker_after_a_storm_of_changes_is_not_late(scene, guard, database):
     """Some 100,000 changes a second, of a network that goes in circles."""
     names = scene.fill(100, "permanent")
