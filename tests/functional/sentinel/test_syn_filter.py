@@ -25,7 +25,8 @@ def packed(mac):
 class Filtered:
     """A filter on the scene's devices, fed until it is up to date."""
 
-    def __init__(self, length):
+    def __init__(self, length, wires):
+        self.wires = wires
         self.base = ipaddress.ip_address("192.0.0.0" if length == 4 else "2001:db8::")
         family = socket.AF_INET if length == 4 else socket.AF_INET6
         self.filter = syn_filter.SynFilter(family, lambda _tap: None)
@@ -43,6 +44,8 @@ class Filtered:
 
     def passed(self):
         """Return ``(device, address, MAC)`` of the SYNs that have passed since the last call."""
+        for device, wire in self.wires.items():
+            wire.settle(device)
         found = [got for tap in self.filter.taps for got in tap.drain(100_000)]
         at = 12 if self.base.version == 4 else 8
         size = len(self.base.packed)
@@ -57,13 +60,14 @@ class Filtered:
 
 
 @pytest.fixture
-def filtered(scene, length):
+def filtered(scene, wire, length):
     ip("link", "add", "db1", "up", "type", "veth", "peer", "name", "w1", "netns", "worker")
     ip("link", "set", "db1", "address", HOST)
     ip("-n", "worker", "link", "set", "w1", "up")
-    found = Filtered(length)
-    yield found
-    found.filter.close()
+    with contextlib.closing(Wire("w1")) as other:
+        found = Filtered(length, {"db0": wire, "db1": other})
+        yield found
+        found.filter.close()
 
 
 @PAIR
@@ -88,10 +92,9 @@ def test_an_entry_of_another_device_hides_nothing(filtered, wire):
     filtered.filter.put(filtered.key(1, "db0"), packed(KNOWN))
     filtered.filter.put(filtered.key(1, "db1"), packed(NEW))
     filtered.refresh()
-    other = Wire("w1")
+    other = filtered.wires["db1"]
     wire.say(filtered.frame(1, NEW), filtered.frame(1, KNOWN))
     other.say(filtered.frame(1, NEW), filtered.frame(1, KNOWN))
-    other.close()
     assert filtered.passed() == [("db0", 1, NEW), ("db1", 1, KNOWN)]
 
 
@@ -146,6 +149,7 @@ def test_under_a_flood_more_sockets_share_the_packets(scene, wire):
     opened = taps.Taps([socket.AF_INET], outgoing=False)
     with contextlib.closing(opened):
         wire.say(*[bytes(syn("192.0.2.10", NEW))] * 100)
+        wire.settle()
         opened.drain()
         assert opened.is_flood()
         opened.refilter(list)
@@ -189,6 +193,7 @@ def test_dropped_syns_are_told_once(scene, wire):
         frame = bytes(syn("192.0.2.10", NEW))
         for _ in range(5000):
             wire.sock.send(frame)
+        wire.settle()
         dropped, *rest = opened.overrun().split(" ")
         assert 0 < int(dropped) < 5000
         assert rest[:3] == ["SYNs", "not", "examined,"]

@@ -7,8 +7,17 @@ from conftest import BORN, DEAD, ip
 from sentry import PAIR, database, guard, syn  # noqa: F401
 from wire import Wire, answer
 
-#: An entry is written between two frames, also on a busy machine.
-SLOWLY = "from arp_engine.packets import probe_schedule as p; p.Schedule.wait_s = lambda *_of: 0.4"
+#: After a broadcast the sentinel stands still until the entry is written, also on a busy machine.
+STANDS_STILL = """
+import os, time
+from arp_engine.packets import probe_schedule
+def wait_s(schedule, step):
+    latest = time.monotonic() + 30
+    while not schedule.is_unicast(step) and not os.path.exists({!r}) and time.monotonic() < latest:
+        time.sleep(0.01)
+    return 0.4
+probe_schedule.Schedule.wait_s = wait_s
+"""
 OTHER = "02:00:00:00:00:0c"
 
 
@@ -31,29 +40,30 @@ def write(address, words, first):
     ("words", "first"), [(OWNED, ""), (LEARNT, ""), (LEARNT, "del")], ids=["owned", "", "del"]
 )
 def test_an_entry_written_during_a_probe_is_not_asked_about(
-    scene, guard, database, address, words, first
+    scene, guard, database, tmp_path, address, words, first
 ):
     """The first broadcast is lost; before the second one the entry has another MAC."""
     scene.add(address, "reachable", DEAD)
-    begun, wire = guard(patch=SLOWLY), Wire()
-    broadcasts = []
+    written, broadcasts = tmp_path / "written", []
+    begun, wire = guard(patch=STANDS_STILL.format(str(written))), Wire()
 
     def respond(asked, to_all, number):
         if asked == address and to_all:
             broadcasts.append(number)
             if not number:
                 write(address, words, first)
+                written.touch()
         if not to_all and wire.asked_mac == OTHER:  # by a later doubt
             return [answer(asked, OTHER)]
         return [answer(asked, BORN)] if to_all and number else []
 
     with contextlib.closing(wire), wire.answering(respond):
         wire.say(syn(address, BORN))
-        scene.until(lambda: broadcasts, 10)
+        scene.until(written.exists)
         # the sentinel has worked through all that when it heals the next one
         scene.add("192.0.2.77", "reachable", DEAD)
         wire.say(syn("192.0.2.77", BORN))
-        begun.until("healed", 1, 20)
+        begun.until("healed")
     [row] = [row for row in scene.table() if row.startswith(f"{address} ")]
     assert row.startswith(f"{address} db0 {OTHER} ")
     assert ("extern_learn" in row) == ("extern_learn" in words)
