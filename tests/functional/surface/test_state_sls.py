@@ -15,6 +15,9 @@ NEIGHBOURS = ("192.0.2.10", "192.0.2.11")
 @pytest.fixture
 def apply(caller, veth):
     """Apply the text of an SLS; the table holds one STALE and one REACHABLE entry."""
+    # REACHABLE until the test is over, however long that takes
+    timer = pathlib.Path(f"/proc/sys/net/ipv4/neigh/{veth}/base_reachable_time_ms")
+    timer.write_text("3600000")
     for address, state in zip(NEIGHBOURS, ("stale", "reachable"), strict=True):
         words = f"ip neigh replace {address} lladdr {DEAD} nud {state} dev {veth}"
         subprocess.run(words.split(), check=True)
