@@ -67,7 +67,7 @@ def test_a_worker_after_sigstop_and_sigcont_is_not_late(scene, guard, database, 
     begun = guard()
     os.kill(begun.process.pid, signal.SIGSTOP)
     with ThreadPoolExecutor(len(others)) as pool:
-        late = [pool.submit(connect, name, patience=10.0) for name in others]
+        late = [pool.submit(connect, name) for name in others]
         scene.add(address, "reachable", DEAD)
         time.sleep(1.5)
         os.kill(begun.process.pid, signal.SIGCONT)
@@ -99,7 +99,7 @@ def test_with_one_frame_a_second_it_heals_and_sleeps(scene, guard, database, opt
     [name] = fleet(scene, 1)
     begun = guard(json.dumps(options))
     before = cpu_s(begun.process)
-    assert connect(name, patience=10.0) < 8
+    assert connect(name) < 8
     assert cpu_s(begun.process) - before < 0.2
 
 

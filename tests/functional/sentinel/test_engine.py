@@ -13,6 +13,7 @@ import pytest
 import salt.engines
 import salt.loader
 import salt.scripts  # has Salt's programs fork, also on Python 3.14
+import stalls
 from arp_engine.formula import sentinel_unit
 from arp_engine.reporting import sentinel_status, sinks
 from conftest import BORN, DEAD
@@ -44,6 +45,7 @@ def engine(scene, minion_opts, repo, tmp_path):
             opts, "arp_sentinel.start", options, functions, {}, None, name="Engine"
         )
         process.start()
+        stalls.watch(process.pid)
         started.append(process)
         return lambda: [json.loads(line) for line in heard.read_text().splitlines()]
 

@@ -199,7 +199,7 @@ def test_each_re_creation_of_a_called_worker_is_healed(scene, guard, address):
     for times in (1, 2, 3):
         scene.add(address, "reachable", DEAD)
         time.sleep(1.1)  # one address is asked about once a second
-        with socket.create_connection((address, PORT), 2) as sock:
+        with socket.create_connection((address, PORT), 30) as sock:
             assert sock.recv(4) == b"word"
         begun.until("healed", times)
     server.close()
@@ -211,8 +211,7 @@ def test_an_established_connection_over_a_wrong_entry_continues(scene, guard, ad
     with namespace("worker"):
         server = Server(address, echo=True)
     begun = guard()
-    with socket.create_connection((address, PORT), 5) as sock:
-        sock.settimeout(10)
+    with socket.create_connection((address, PORT), 30) as sock:
         scene.add(address, "reachable", DEAD)
         with scene.confirming(address):
             sock.sendall(b"are you there?")
@@ -284,7 +283,7 @@ def test_a_syn_against_a_protected_entry_is_told_not_probed(scene, guard, owner)
     )
     assert begun.until("owned") == [told]
     time.sleep(0.3)
-    assert "192.0.2.10" not in [question.pdst for question in wire.questions()]
+    assert "192.0.2.10" not in map(asked, wire.questions())
     wire.close()
     assert begun.told("owned") == [told]
     assert scene.table() == before
@@ -306,9 +305,18 @@ def test_a_duplicate_address_is_told_and_the_cached_mac_stays(scene, guard):
             f"duplicate: 192.0.2.10 on db0: {BORN} and {OTHER} answer: two hosts have it, or one "
             "with two NICs: run arp.diagnose 192.0.2.10"
         ]
-        scene.until(lambda: any(BORN in row for row in scene.table()), 3)
+        scene.until(lambda: any(BORN in row for row in scene.table()))
         time.sleep(1.5)  # the look back is over (here after one question), and nothing else asks
         assert any(BORN in row for row in scene.table())
+
+
+# They answer by a thread of this process: asked alone, one is waited for on a busy machine.
+SLOW_HOSTS = """
+from arp_engine.sentinel import claims
+look_back.LOOK_BACK_FOR_S = 60.0
+claims.MAX_BUSY_S = 30.0
+claims.PATIENTLY = claims.PATIENTLY._replace(unicast_waits_s=(2.0, 2.0))
+"""
 
 
 @PAIR
@@ -328,10 +336,10 @@ def test_two_living_hosts_are_a_duplicate_and_no_alias(scene, guard, address, lo
         return [answer(asked, mac) for mac in hosts if to_all or mac == wire.asked_mac]
 
     with contextlib.closing(wire), wire.answering(respond):
-        begun = guard()
+        begun = guard(patch=SLOW_HOSTS)
         wire.say(syn(address, OTHER))
         [line] = begun.until("duplicate")
-        scene.until(lambda: any(f"{address} db0 {BORN}" in row for row in scene.table()), 3)
+        scene.until(lambda: any(f"{address} db0 {BORN}" in row for row in scene.table()))
     assert f"{BORN} and {OTHER} answer" in line
     assert not begun.told("alias")
     if locktime and ":" not in address and address not in broadcasts:  # as on a busy machine
@@ -363,6 +371,7 @@ def test_a_device_is_selected_by_its_alternative_name(scene, guard, database):
     assert begun.until("watching") == ["watching: every SYN, connection and notification on uplink"]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("comes", ["before", "after"])
 def test_selected_card_below_the_device_with_the_entries_heals(scene, guard, comes):
     """A macvlan, as a VLAN on a card: the card itself has no address."""
@@ -421,8 +430,8 @@ def test_an_excluded_address_is_not_probed(scene, guard, database):
     wire.say(syn("192.0.2.10"), syn("192.0.2.11"))
     begun.until("healed")
     wire.close()
-    assert f"192.0.2.10 db0 {DEAD} REACHABLE" in scene.table()
-    assert f"192.0.2.11 db0 {BORN} REACHABLE" in scene.table()
+    macs = {row.split()[0]: row.split()[2] for row in scene.table()}
+    assert (macs["192.0.2.10"], macs["192.0.2.11"]) == (DEAD, BORN)
 
 
 def test_reinject_false_reinjects_nothing(scene, guard, database, loopback):

@@ -1,5 +1,6 @@
 """The sentinel in all weathers: devices, families, lost notifications, a second sentinel."""
 
+import itertools
 import socket
 import subprocess
 import threading
@@ -77,7 +78,7 @@ def test_no_probe_leaves_by_the_wrong_one_of_two_swapped_names(scene, guard, wir
     for number in range(20):
         wire.say(syn("192.0.2.10", BORN, source_port=5000 + number))
         time.sleep(0.05)
-    scene.until(wire.questions)
+    scene.until(lambda: wire.say(syn("192.0.2.10", BORN, source_port=6000)) or wire.questions())
     assert "192.0.2.10" not in map(asked, other.questions())
     other.close()
     assert not begun.told("failed")
@@ -258,7 +259,7 @@ def test_a_suspect_entry_is_healed_without_traffic(scene, guard):
     begin_anew(scene)
     scene.sysctl("ipv4.neigh.db0.base_reachable_time_ms", 100)
     with scene.confirming("192.0.2.10"):
-        scene.until(lambda: f"192.0.2.10 db0 {DEAD} REACHABLE" in scene.table(), 5)
+        scene.until(lambda: f"192.0.2.10 db0 {DEAD} REACHABLE" in scene.table())
         time.sleep(1)
         begun = guard()
         assert begun.until("healed") == [healed_line("192.0.2.10", "upper-layer confirmation")]
@@ -267,7 +268,7 @@ def test_a_suspect_entry_is_healed_without_traffic(scene, guard):
 def test_a_nearly_full_table_is_told_once(scene, monkeypatch):
     """The limit is the host's, and no test may reach it: only its numbers are made up."""
     scene.fill(5, "permanent")
-    entries = iter([*[905] * 3, 100, *[905] * 100])
+    entries = itertools.chain([*[905] * 3, 100], itertools.repeat(905))
 
     def limits(families):
         return {socket.AF_INET: Limits(128, 512, 1024, next(entries), (0, 0))}
