@@ -155,6 +155,18 @@ def more_rules(rule):
     }
 
 
+def without_late_groups(keys, before):
+    """Leave out multicast entries that the kernel has written since, for its own groups."""
+    return {key for key in keys if key in before or not ipaddress.ip_address(key[1]).is_multicast}
+
+
+def without_late_count(kept, before):
+    """Return why how many are kept, without multicast entries beyond those before."""
+    counted = Counter(kept)
+    counted["multicast"] = min(counted["multicast"], before["multicast"])
+    return +counted
+
+
 @pytest.mark.parametrize("seed", range(TABLES))
 def test_fast_and_general_path_judge_alike(arp, stage, monkeypatch, seed):
     from arp_engine.netlink import rtnetlink
@@ -178,16 +190,21 @@ def test_fast_and_general_path_judge_alike(arp, stage, monkeypatch, seed):
         packed = ipaddress.ip_address(row["ip"]).packed
         return socket.if_nametoindex(row["dev"]), packed
 
-    assert {key_of(row): row["owner"] for row in arp.list(**chosen)} == owners
+    listed = {key_of(row): row["owner"] for row in arp.list(**chosen)}
+    assert {key: listed[key] for key in without_late_groups(listed, owners)} == owners
     plan = arp.flush(**chosen, test=True, rows=True)
-    assert (plan["would_flush"], plan["kept"]) == (len(ours), kept)
+    assert plan["would_flush"] == len(ours)
+    assert without_late_count(plan["kept"], kept) == kept
     assert {key_of(row) for row in plan["entries"]} == ours
     provable = {key for key in ours if before[key].mac}
     for key in ours - provable:
         kept[ownership.state_name(before[key].state)] += 1
     choice = arp.revalidate(**chosen, test=True)
-    assert (choice["would_check"], choice["kept"]) == (len(provable), kept)
+    assert choice["would_check"] == len(provable)
+    assert without_late_count(choice["kept"], kept) == kept
     answer = arp.flush(**chosen)
-    assert (answer["flushed"], answer["kept"]) == (plan["would_flush"], plan["kept"])
+    assert answer["flushed"] == plan["would_flush"]
+    planned = Counter(plan["kept"])
+    assert without_late_count(answer["kept"], planned) == planned
     after = {(entry.ifindex, entry.dst) for entry in every_entry()}
-    assert after == before.keys() - ours
+    assert without_late_groups(after, before) == before.keys() - ours
