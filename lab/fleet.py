@@ -10,7 +10,7 @@ import time
 
 from lab.fabric import SUBNET
 from lab.machines import Machine, run
-from lab.observe import GREETING, PORT, TIMEOUT_S
+from lab.observe import GREETING, PORT, TIMEOUT_S, TURN_S, RunningTime
 
 FIRST = 100  # the last byte of the first one's address
 
@@ -60,7 +60,7 @@ class Fleet:
 
     def connect(self, host):
         """Let all connect at once; return the seconds of each, None where it gave up."""
-        took, began = {}, time.monotonic()
+        took = {}
         with contextlib.ExitStack() as opened, selectors.DefaultSelector() as waiting:
             for machine in self.machines:
                 with machine.inside():
@@ -68,8 +68,9 @@ class Fleet:
                 client.setblocking(False)
                 waiting.register(client, selectors.EVENT_READ, (machine.name, time.monotonic()))
                 client.connect_ex((host, PORT))
-            while len(took) < len(self.machines) and time.monotonic() < began + TIMEOUT_S:
-                for key, _ in waiting.select(0.05):
+            running = RunningTime()
+            while len(took) < len(self.machines) and running.look() < TIMEOUT_S:
+                for key, _ in waiting.select(TURN_S):
                     name, then = key.data
                     waiting.unregister(key.fileobj)
                     with contextlib.suppress(OSError):

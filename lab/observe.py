@@ -13,6 +13,7 @@ import time
 PORT = 5432
 GREETING = b"ready\n"
 TIMEOUT_S = 2.0  # the client's timeout, as in most connection pools
+TURN_S = 0.05  # how long a client sleeps at most before it looks at its own timeouts
 
 
 def family(ip):
@@ -51,6 +52,43 @@ class Background:
         self.close()
 
 
+class RunningTime:
+    """The time in which this process could run: it grows by ``2 * TURN_S`` between looks, at most.
+
+    A client's timeout is counted in it: a connection that takes long because the whole machine was
+    stalled has not failed.
+    """
+
+    def __init__(self):
+        self._now_s, self._looked = 0.0, time.monotonic()
+
+    def look(self):
+        """Return the seconds so far."""
+        now = time.monotonic()
+        self._now_s += min(now - self._looked, 2 * TURN_S)
+        self._looked = now
+        return self._now_s
+
+
+class Stalls(Background):
+    """``total_s``: how long this machine kept a process waiting that only wanted to wake up."""
+
+    LEAST_S = 0.1  # an ordinary delay is shorter
+
+    def __init__(self):
+        super().__init__()
+        self.total_s = 0.0
+
+    def work(self):
+        """Sleep for short times, and measure each."""
+        before = time.monotonic()
+        while not self._stopping.wait(TURN_S):
+            now = time.monotonic()
+            late_s = now - before - TURN_S
+            self.total_s += late_s if late_s > self.LEAST_S else 0
+            before = now
+
+
 class Service(Background):
     """The database's TCP service: greets each client and closes, or echoes."""
 
@@ -80,18 +118,33 @@ class Service(Background):
 
 
 def connect(machine, ip, port=PORT, timeout_s=TIMEOUT_S):
-    """One attempt of a real client: seconds until the service greeted it, or None."""
+    """One attempt of a real client: seconds until the service greeted it, or None.
+
+    When it returns, the service has closed, too: the database sends nothing more on its account.
+    """
     began = time.monotonic()
     with machine.inside():
         client = socket.socket(family(ip), socket.SOCK_STREAM)
-    with client:
-        client.settimeout(timeout_s)
-        try:
-            client.connect((ip, port))
-            greeted = client.recv(16) == GREETING
-        except OSError:
+    with client, selectors.DefaultSelector() as waiting:
+        client.setblocking(False)
+        client.connect_ex((ip, port))
+        waiting.register(client, selectors.EVENT_READ)
+        if _received(waiting, client, timeout_s) != GREETING:
             return None
-    return time.monotonic() - began if greeted else None
+        took_s = time.monotonic() - began
+        _received(waiting, client, timeout_s)
+    return took_s
+
+
+def _received(waiting, client, timeout_s):
+    """Return what comes next; nothing where the connection ends, or is silent for too long."""
+    running = RunningTime()
+    while running.look() < timeout_s:
+        if waiting.select(TURN_S):
+            with contextlib.suppress(OSError):
+                return client.recv(16)
+            break
+    return b""
 
 
 class Attempts(Background):
@@ -110,7 +163,7 @@ class Attempts(Background):
     def work(self):
         """Begin attempts on time, collect results as they come."""
         machine, ip, port = self._where
-        due = time.monotonic()
+        due, running = time.monotonic(), RunningTime()
         with selectors.DefaultSelector() as waiting:
             while not self._stopping.is_set():
                 now = time.monotonic()
@@ -120,11 +173,11 @@ class Attempts(Background):
                         client = socket.socket(family(ip), socket.SOCK_STREAM)
                     client.setblocking(False)
                     client.connect_ex((ip, port))
-                    waiting.register(client, selectors.EVENT_READ, now)
-                for key, _ in waiting.select(max(0, due - time.monotonic())):
+                    waiting.register(client, selectors.EVENT_READ, (now, running.look()))
+                for key, _ in waiting.select(min(TURN_S, max(0, due - time.monotonic()))):
                     self._verdict(waiting, key)
                 for key in list(waiting.get_map().values()):
-                    if time.monotonic() > key.data + TIMEOUT_S:
+                    if running.look() > key.data[1] + TIMEOUT_S:
                         self._verdict(waiting, key, gave_up=True)
             for key in list(waiting.get_map().values()):
                 waiting.unregister(key.fileobj).fileobj.close()
@@ -135,7 +188,7 @@ class Attempts(Background):
             with contextlib.suppress(OSError):
                 if key.fileobj.recv(16) == GREETING:
                     greeted = time.monotonic()
-        self.seen.append((key.data, greeted))
+        self.seen.append((key.data[0], greeted))
         waiting.unregister(key.fileobj)
         key.fileobj.close()
 
@@ -152,11 +205,13 @@ class Flow(Background):
 
     Each packet carries its number; we remember when it was sent and the kernel stamps its arrival,
     so our own sluggishness does not count as the network's. The harm: ``lost``, and ``worst_ms``,
-    the longest wait from sending a packet until it, or the first one after it, arrived.
+    the longest wait from sending a packet until it, or the first one after it, arrived. A packet
+    that arrived and found our own receive buffer full is not lost.
     """
 
     RATE = 1000
-    SO_TIMESTAMPNS = 35
+    CATCH_UP_S = 0.05  # a larger burst would overrun the kernel's own queues
+    SO_TIMESTAMPNS, SO_MEMINFO, SK_MEMINFO_DROPS = 35, 55, 8
 
     def __init__(self, sender, receiver, port=9999):
         super().__init__()
@@ -165,7 +220,7 @@ class Flow(Background):
         self._in.setsockopt(socket.SOL_SOCKET, self.SO_TIMESTAMPNS, 1)
         self._in.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._in.bind((receiver.ip, port))
-        self._in.settimeout(0.5)
+        self._in.settimeout(TURN_S)
         with sender.inside():
             self._out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         # With the default buffer one socket's packets fit into the kernel's queue for an unresolved
@@ -175,6 +230,7 @@ class Flow(Background):
         self._receiver = threading.Thread(target=self._receive, daemon=True)
         self._sent_ns = []
         self._arrived_ns = {}
+        self._not_read = 0
 
     @property
     def sent(self):
@@ -184,7 +240,7 @@ class Flow(Background):
     @property
     def lost(self):
         """Packets that never arrived; final once the flow is closed."""
-        return self.sent - len(self._arrived_ns)
+        return self.sent - len(self._arrived_ns) - self._not_read
 
     @property
     def worst_ms(self):
@@ -198,17 +254,19 @@ class Flow(Background):
         return worst_ns / 1e6
 
     def work(self):
-        """Send on time; catch up after a delay of this process."""
+        """Send on time; catch up after a short delay of this process."""
         self._receiver.start()
         due = time.monotonic()
         while not self._stopping.is_set():
-            due += 1 / self.RATE
+            due = max(due + 1 / self.RATE, time.monotonic() - self.CATCH_UP_S)
             while time.monotonic() >= due:
                 self._send()
                 due += 1 / self.RATE
             time.sleep(max(0, due - time.monotonic()))
             self._send()
         self._receiver.join()
+        told = self._in.getsockopt(socket.SOL_SOCKET, self.SO_MEMINFO, 64)
+        self._not_read = struct.unpack_from("=I", told, 4 * self.SK_MEMINFO_DROPS)[0]
         self._out.close()
         self._in.close()
 
@@ -219,13 +277,15 @@ class Flow(Background):
 
     def _receive(self):
         """Until half a second after the last packet, longer than any packet waits in a queue."""
+        running, arrived_s = RunningTime(), 0.0
         while True:
             try:
                 data, extra, _, _ = self._in.recvmsg(64, 64)
             except TimeoutError:
-                if self._stopping.is_set():
+                if running.look() > arrived_s + 0.5 and self._stopping.is_set():
                     return
                 continue
+            arrived_s = running.look()
             seconds, nanoseconds = struct.unpack("ll", extra[0][2])
             number = struct.unpack("!Q", data)[0]
             self._arrived_ns[number] = seconds * 10**9 + nanoseconds

@@ -12,7 +12,7 @@ from lab import cures, fleet
 from lab.causes import Balanced, Confirming, aged
 from lab.fabric import Fabric
 from lab.machines import Machine, poll
-from lab.observe import Attempts, Flow, Service, connect
+from lab.observe import Attempts, Flow, Service, Stalls, connect
 
 OLD, NEW, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
 PLAIN, UPPER, BALANCED, DUPLICATE = "plain", "upper-layer", "balanced", "duplicate"
@@ -160,9 +160,14 @@ def _awake(fabric, twin):
 
 
 def _owners(outage):
-    """Probe the address; return every MAC that answers."""
-    said = outage.database.do(f"arping -b -c 2 -w 3 -I eth0 {outage.worker_ip}", check=False)
-    return sorted({word.strip("[]").lower() for word in said.split() if word.startswith("[")})
+    """Probe the address until two MACs have answered, five times at most; return all that did."""
+    macs = set()
+    for _ in range(5):
+        said = outage.database.do(f"arping -b -c 2 -w 3 -I eth0 {outage.worker_ip}", check=False)
+        macs |= {word.strip("[]").lower() for word in said.split() if word.startswith("[")}
+        if len(macs) > 1:  # each is heard late on a machine that was stalled
+            break
+    return sorted(macs)
 
 
 def harm(name, kind, cure, times=2, turn=None):
@@ -171,6 +176,7 @@ def harm(name, kind, cure, times=2, turn=None):
     All machines have the default kernel settings.
     """
     with contextlib.ExitStack() as scene:
+        stalls = scene.enter_context(Stalls())
         fabric = scene.enter_context(Fabric(name, kind))
         database = fabric.database("db", 10)
         worker = fabric.worker("worker", 80, "02:00:00:00:00:80")
@@ -190,4 +196,5 @@ def harm(name, kind, cure, times=2, turn=None):
             "sent": flow.sent,
             "lost": flow.lost,
             "worst_ms": flow.worst_ms,
+            "stalled_s": stalls.total_s,
         }

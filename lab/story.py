@@ -85,7 +85,7 @@ def _looked_at(database, worker):
         rows = cures.salt(database, "arp.list", f"ip={worker.ip}")
         return rows if rows and rows[0]["suspect"] else None
 
-    (row,) = poll("arp.list calls the entry suspect", 15, suspect)
+    (row,) = poll("arp.list calls the entry suspect", 60, suspect)
     typed(database, f"salt-call --local arp.list ip={worker.ip}")
     printed(cures.salt_text(database, "arp.list", f"ip={worker.ip}"))
     wrong = row["state"] == "REACHABLE" and row["mac"] == OLD
@@ -112,7 +112,7 @@ def _healed(database, worker):
     (healed,), (row,) = answer["healed"] or [{}], answer["entries"] or [{}]
     named = {"ip": worker.ip, "old": OLD, "new": NEW}.items() <= healed.items()
     if named:
-        good(f"healed {row['answers'][NEW]:.2g} ms after the first probe")
+        good(f"healed {row['answers'][NEW]:.2f} ms after the first probe")
     worked = _tries(worker, database)
     _asks_kernel(database, worker.ip)
     if named and worked:

@@ -16,7 +16,7 @@ def test_the_fast_demo_goes_as_expected(repo, tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=170,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     # The outage happened, the entry was healed, and a duplicate address cannot be.
