@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -92,14 +93,16 @@ def test_next_run_is_in_utc_like_the_last(installed, caller, monkeypatch):
     installed()
     monkeypatch.setenv("TZ", "XXX-9")
     time.tzset()
+    before = datetime.datetime.now(datetime.timezone.utc)
     try:
         (row,) = caller.cmd("arp_hygiene.status")
     finally:
         monkeypatch.undo()
         time.tzset()
     due = datetime.datetime.fromisoformat(row["next"].replace("Z", "+00:00"))
-    wait = due - datetime.datetime.now(datetime.timezone.utc)
-    assert datetime.timedelta() < wait < datetime.timedelta(minutes=7)
+    assert (
+        before < due < datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=7)
+    )
 
 
 def test_missing_device_fails_the_run(installed, syslog):
@@ -213,15 +216,22 @@ def test_test_run_needs_no_lock(installed):
         installed()
 
 
-def salt_calls(config_dir):
-    """Return the processes of this minion's salt-call that begin to run our function."""
-    ours = {b"arp_hygiene.run", f"--config-dir={config_dir}".encode()}
-    found = []
+def salt_calls(run):
+    """Return the processes of Python that a run has begun, whatever Salt calls them by now."""
+    parents, python = {}, os.path.realpath(sys.executable)
     for place in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (place / "cmdline").read_bytes().split(b"\0")
-            if ours <= set(words) and b"flock" not in words[0]:
-                found.append(int(place.name))
+            status = (place / "status").read_text(encoding="utf-8")
+            parents[int(place.name)] = int(re.search(r"^PPid:\t(\d+)", status, re.MULTILINE)[1])
+
+    def is_of_run(pid):
+        return pid == run.pid or (pid in parents and is_of_run(parents[pid]))
+
+    found = set()
+    for pid in filter(is_of_run, parents):
+        with contextlib.suppress(OSError):
+            if os.path.realpath(f"/proc/{pid}/exe") == python:
+                found.add(pid)
     return found
 
 
@@ -235,7 +245,7 @@ def start():
 @pytest.fixture
 def in_its_middle(installed):
     """A run that has asked once, and will ask again in 100 s; and the processes of its Salt."""
-    config_dir = installed(clean={"rate": 0.01, "dev": "v.1"}).script.parent
+    installed(clean={"rate": 0.01, "dev": "v.1"})
     for words in ("link set v2 up", "link set v.1 up", "address add 192.0.2.1/24 dev v.1"):
         subprocess.run(["ip", *words.split()], check=True)
     for last in range(10, 14):
@@ -245,12 +255,8 @@ def in_its_middle(installed):
     def asking():  # its packet socket is open
         return len(pathlib.Path("/proc/thread-self/net/packet").read_text().splitlines()) > 1
 
-    deadline, begun = time.monotonic() + 30, set()
-    while not (begun and asking()):
-        begun.update(salt_calls(config_dir))  # which Salt will soon have given other names
-        assert time.monotonic() < deadline, "no run was ever in its middle"
-        time.sleep(0.05)
-    return run, begun
+    Scene.until(asking, 120)
+    return run, salt_calls(run)
 
 
 def test_sigterm_during_a_run_is_reported(in_its_middle, syslog):
@@ -259,7 +265,7 @@ def test_sigterm_during_a_run_is_reported(in_its_middle, syslog):
     for pid in begun:
         with contextlib.suppress(ProcessLookupError):  # Salt's own helpers end by themselves
             os.kill(pid, signal.SIGTERM)
-    mail, _ = run.communicate(timeout=30)
+    mail, _ = run.communicate(timeout=60)
     assert run.returncode == 143
     assert mail == "no result: stopped by a signal before it finished\n"
     assert syslog.lines() == [f"arp_hygiene: {mail.strip()}"]
@@ -278,7 +284,7 @@ def stop():
 def test_documented_command_stops_a_run_that_works(in_its_middle, stop):
     run, begun = in_its_middle
     stop()
-    assert run.communicate(timeout=30)[0].endswith("stopped by a signal before it finished\n")
+    assert run.communicate(timeout=60)[0].endswith("stopped by a signal before it finished\n")
     Scene.until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in begun))
 
 
