@@ -99,7 +99,7 @@ def test_who_answers_a_unicast_request_for_a_moved_address(kind, told):
             row = database.neighbour(worker.ip) or {"state": ["FAILED"]}  # and collected
             return row if row["state"] != ["PROBE"] else None
 
-        row = poll("the kernel's verdict", 6, verdict)
+        row = poll("the kernel's verdict", 60, verdict)
         assert row.get("lladdr") == ("02:00:00:00:00:0b" if told else None)
 
 
@@ -118,9 +118,15 @@ def test_nobody_hears_of_a_new_machine_except_on_a_switch():
             worker = fabric.worker("worker", 90, "02:00:00:00:00:0a")
             database.do(f"ip neigh replace {worker.ip} lladdr 02:00:00:00:00:0c dev eth0 nud stale")
             worker.do(f"arping -q -A -c 1 -I eth0 {worker.ip}")  # a gratuitous announcement
-            database.do("sleep 0.2")
-            heard = database.neighbour(worker.ip)["lladdr"] == "02:00:00:00:00:0a"
-            assert heard == (kind == "switch"), kind
+
+            def heard(database=database, worker=worker):
+                return database.neighbour(worker.ip)["lladdr"] == "02:00:00:00:00:0a"
+
+            if kind == "switch":
+                poll("the database has heard it", 30, heard)
+            else:
+                database.do("sleep 0.2")
+                assert not heard()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,7 @@ def test_nobody_hears_of_a_new_machine_except_on_a_switch():
 def test_a_scene_that_there_is_not_is_not_played(repo, words):
     done = subprocess.run(
         [sys.executable, "-m", "lab.show", *words],
-        cwd=repo, capture_output=True, text=True, check=False, timeout=10,
+        cwd=repo, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
     assert "CAUSE: plain, upper-layer, balanced, duplicate" in done.stderr
