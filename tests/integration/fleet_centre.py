@@ -92,7 +92,7 @@ class Centre(Datacentre):
     def __init__(self, root, repo, databases, **master):
         self.root = root
         self._cards = itertools.count(101)
-        options = {"file_roots": tree(repo, root), "gather_job_timeout": 3, **master}
+        options = {"file_roots": tree(repo, root), "gather_job_timeout": 10, **master}
         super().__init__(root, databases, **options)
 
     def run(self, *words, out="--out=json", **options):

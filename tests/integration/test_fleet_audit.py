@@ -1,6 +1,7 @@
 """End to end: a real master, five minions, a worker made again; found, healed, and clean."""
 
 import contextlib
+import datetime
 import itertools
 import json
 import os
@@ -70,6 +71,11 @@ def address(machine, family):
     return machine.ip6 if family == "ipv6" else machine.ip
 
 
+def must_connect(worker, database, family="ipv4"):
+    """See that a connection succeeds, sooner or later: a black hole does not end by itself."""
+    assert connect(worker, address(database, family), timeout_s=30)
+
+
 @contextlib.contextmanager
 def black_hole(centre, family):
     """Worker 1 is made again while an application on each database vouches for the dead one."""
@@ -80,7 +86,7 @@ def black_hole(centre, family):
         for database in databases:
             database.do("ip neigh flush dev eth0")
             for each in (worker, other):
-                assert connect(each, address(database, family))
+                must_connect(each, database, family)
             vouching.enter_context(Confirming(database, ip))
         new = next(_macs)
         worker = centre.worker("worker1", 90, new)
@@ -125,7 +131,8 @@ def test_audit_finds_and_heal_corrects_a_black_hole(centre, family, truth, tmp_p
             DATABASES, "heal"
         )
 
-        assert all(connect(worker, address(each, family)) for each in databases)
+        for each in databases:
+            must_connect(worker, each, family)
         again = centre.run("arp.audit", f"truth={truth}")
         memory = 8 if truth == "cached" else 0  # agreement with cached grains alone is not right
         assert (again.code, again.data["wrong"]) == (memory, [])
@@ -178,7 +185,7 @@ def api(centre):
 def known(centre):
     """Each database has an entry of a machine."""
     for name in DATABASES:
-        assert connect(centre.fabric.machines["worker2"], centre.fabric.machines[name].ip)
+        must_connect(centre.fabric.machines["worker2"], centre.fabric.machines[name])
 
 
 @pytest.mark.usefixtures("known")
@@ -232,7 +239,7 @@ def test_minion_that_is_down_is_silent_and_not_gone(centre):
     down = centre.minions["db3"]
     down.machine.do("ip link set mgmt down")
     try:
-        seen = centre.run("arp.audit", "timeout=3")
+        seen = centre.run("arp.audit", "timeout=20")
     finally:
         down.machine.do("ip link set mgmt up")
     assert seen.code == 4
@@ -273,19 +280,30 @@ def test_run_interrupted_at_any_moment_is_an_answer_with_exit_code_130(centre, w
     """From its first job on; before and after, Salt is at work, and Ctrl-C is Salt's."""
     words = [*command(centre.master), "--out=json", *words]
     for delay_s in delays_s:
-        with (
-            Bus(centre.master) as bus,
-            subprocess.Popen(
-                words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            ) as run,
-        ):
-            bus.heard("salt/job/", lambda found: found[-1:] and found[-1]["tag"].endswith("/new"))
-            time.sleep(delay_s)  # the moment is the case
-            run.send_signal(signal.SIGINT)
-            text, noise = run.communicate(timeout=60)
+        for _ in range(5):  # again where it had ended, as this test was kept from running
+            run, is_late, text, noise = interrupted(centre.master, words, delay_s)
+            if run.returncode == 130 or not is_late:
+                break
         answer = Answer(run.returncode, text, noise).data
         assert (run.returncode, answer["retcode"]) == (130, 130), (delay_s, answer, noise)
         assert answer["summary"]
+
+
+def interrupted(master, words, delay_s):
+    """Interrupt a run some time after its first job; tell whether that was later than meant."""
+    with (
+        Bus(master) as bus,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run,
+    ):
+        heard = bus.heard("salt/job/", lambda all_: all_ and all_[-1]["tag"].endswith("/new"))
+        stamp = datetime.datetime.fromisoformat(heard[-1]["data"]["_stamp"])
+        time.sleep(delay_s)  # the moment is the case
+        utc = datetime.timezone.utc
+        waited = datetime.datetime.now(utc) - stamp.replace(tzinfo=utc)
+        is_late = waited.total_seconds() > delay_s + 0.3
+        run.send_signal(signal.SIGINT)
+        text, noise = run.communicate(timeout=60)
+    return run, is_late, text, noise
 
 
 @pytest.fixture
@@ -298,7 +316,7 @@ def long_run(centre):
     worker = machines.get("idle") or centre.fabric.worker("idle", 99, "02:00:00:00:00:99")
     for ip in [worker.ip, *(f"10.0.1.{number}" for number in range(150, 230))]:
         database.do(f"ip neigh replace {ip} lladdr 02:00:00:00:00:dd dev eth0 nud stale")
-    words = ("--async", "db1", "arp.revalidate", "dev=eth0", "family=ipv4", "rate=20")
+    words = ("--async", "db1", "arp.revalidate", "dev=eth0", "family=ipv4", "rate=8")
     with Bus(centre.master) as bus:
         jid = re.search("[0-9]{20}", run_on(centre.master, "salt", *words).stdout)[0]
         yield SimpleNamespace(jid=jid, bus=bus, ip=worker.ip, mac=worker.mac)
@@ -349,7 +367,7 @@ def test_killed_revalidation_has_its_heals_on_record(centre, long_run):
 def test_deleted_key_makes_the_address_gone(centre):
     """In a network of which the operator says that all of it is the fleet's. The last test."""
     worker = centre.fabric.machines["worker2"]
-    assert connect(worker, centre.fabric.machines["db1"].ip)
+    must_connect(worker, centre.fabric.machines["db1"])
     centre.minions["worker2"].machine.do("ip link set mgmt down")  # or it asks for a new key
     run_on(centre.master, "salt-key", "-y", "-d", "worker2")
     seen = centre.run("arp.audit", "networks=10.0.1.0/24")

@@ -59,7 +59,7 @@ def databases(centre):
     databases = [centre.fabric.machines[name] for name in DATABASES]
     for database in databases:
         for name in WORKERS:
-            assert connect(centre.fabric.machines[name], database.ip)
+            assert connect(centre.fabric.machines[name], database.ip, timeout_s=30)
             ip = centre.fabric.machines[name].ip
             assert database.neighbour(ip)["lladdr"] == GATEWAY
     return databases

@@ -30,7 +30,7 @@ def centre(repo):
 def test_every_function_answers_on_ten_minions(centre):
     worker = centre.fabric.machines["worker1"]
     for name in NAMES:
-        assert connect(worker, centre.fabric.machines[name].ip)
+        assert connect(worker, centre.fabric.machines[name].ip, timeout_s=30)
     for words in (
         ["arp.list"],
         ["arp.list_stale"],
@@ -55,4 +55,4 @@ def test_every_function_answers_on_ten_minions(centre):
     assert (len(healed.data["healed"]), healed.data["waves"], healed.code) == (8, 4, 0)
     assert centre.run("arp.audit").code == 0
     centre.master.salt("*", "arp.flush", "dev=eth0")
-    assert connect(worker, centre.fabric.machines["db8"].ip)
+    assert connect(worker, centre.fabric.machines["db8"].ip, timeout_s=30)
