@@ -38,11 +38,11 @@ systemctl is-enabled arp-hygiene.timer
 systemctl is-active arp-hygiene.timer
 echo 3600 >/proc/sys/net/ipv4/neigh/db0/gc_stale_time  # other tests' entries count: no collection
 ip neigh replace 192.0.2.10 lladdr {dead} nud reachable dev db0
-for second in $(seq 90); do
+for second in $(seq 240); do
     ip neigh show 192.0.2.10 | grep -q {born} && break
     sleep 1
 done
-for second in $(seq 20); do
+for second in $(seq 120); do
     journalctl -t arp_hygiene --no-pager -o cat | grep -q healed && break
     sleep 1
 done
@@ -60,7 +60,7 @@ mkdir $wait
 printf '[Service]\nExecStartPre=/bin/sleep 600\n' >$wait/wait.conf
 systemctl daemon-reload
 systemctl start --no-block arp-hygiene.service
-for second in $(seq 90); do  # until that run waits for its turn
+for second in $(seq 240); do  # until that run waits for its turn
     systemctl show -P SubState arp-hygiene.service | grep -q start-pre && break
     sleep 1
 done
@@ -93,7 +93,7 @@ def told():
         )
         log = pathlib.Path(where, "log")
         script = SCRIPT.format(salt_call=f"{BIN}/salt-call", root=root, dead=DEAD, born=BORN)
-        with_systemd(script, log, where)
+        with_systemd(script, log, where, 900)
         parts = log.read_text().split("\n== ")[1:]
         yield dict(part.split("\n", 1) for part in parts)
 
