@@ -125,12 +125,7 @@ class Heal:
         for row in _rows(answer.get("gone"), asked):
             self._note(minion, dev, row, "given_up", {})
         for row in _rows(answer.get("duplicates"), asked):
-            macs = row.get("macs")
-            several = list(map(str, macs if isinstance(macs, (list, dict)) else [macs]))
-            is_alone = len(several) == 1 and row.get("proxy")
-            hosts = "a proxy alone answers" if is_alone else "several hosts answer"
-            why = {"why": f"{hosts}: {', '.join(several)}"}
-            self._note(minion, dev, row, "still_wrong", why)
+            self._note_several(minion, dev, row)
         for row in _rows(answer.get("entries"), asked):
             self._note_confirmed(minion, dev, row)
 
@@ -141,6 +136,18 @@ class Heal:
             if outcome == "healed":
                 known = {"minion": minion, "ip": entry[2], "dev": dev}
             self._outcome[entry] = outcome, {**known, **more}
+
+    def _note_several(self, minion: str, dev: str, row: Row) -> None:
+        """Note that several hosts answered; or a proxy alone, which is right on a fabric."""
+        macs = row.get("macs")
+        several = list(map(str, macs if isinstance(macs, (list, dict)) else [macs]))
+        known = self._entries.get((minion, dev, str(row.get("ip"))), {})
+        is_alone = len(several) == 1 and row.get("proxy")
+        if is_alone and several[0] in str(known.get("mac_true")).split(", "):
+            self._note(minion, dev, row, "healed", {"old": known["mac"], "new": several[0]})
+            return
+        hosts = "a proxy alone answers" if is_alone else "several hosts answer"
+        self._note(minion, dev, row, "still_wrong", {"why": f"{hosts}: {', '.join(several)}"})
 
     def _note_confirmed(self, minion: str, dev: str, row: Row) -> None:
         """Note an entry whose cached MAC answered on the wire."""

@@ -398,6 +398,28 @@ def test_duplicate_names_both_macs():
     assert f"{OLD}, {NEW}" in told(heal)["still_wrong"][0]["why"]
 
 
+@pytest.mark.parametrize(
+    ("after", "outcome"), [([], "healed"), ([wrong("db1")], "still_wrong")], ids=["right", "wrong"]
+)
+def test_proxy_alone_is_right_where_it_answers_for_the_machine(after, outcome):
+    """Azure, PVLAN: the gateway's MAC is the true one of everybody."""
+    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
+    alone = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD, "macs": [NEW], "proxy": True}]
+    run(heal, ["db1"], {"db1": answer("192.0.2.90", healed=[], duplicates=alone)})
+    heal.note_tables(verdict(*after), ["db1"])
+    done = told(heal)
+    assert [row["ip"] for row in done[outcome]] == ["192.0.2.90"]
+    assert len(done["healed"]) + len(done["still_wrong"]) == 1
+
+
+@pytest.mark.parametrize("mac", [OLD, "02:00:00:00:00:99"])
+def test_another_proxy_alone_is_no_heal(mac):
+    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
+    alone = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD, "macs": [mac], "proxy": True}]
+    run(heal, ["db1"], {"db1": answer("192.0.2.90", healed=[], duplicates=alone)})
+    assert told(heal)["still_wrong"][0]["why"] == f"a proxy alone answers: {mac}"
+
+
 @pytest.mark.parametrize("lie", [[], {}, ["healed"], None], ids=str)
 def test_malformed_verdict_is_charged_in_full(lie):
     heal = fleet_heal.Heal(verdict(wrong("evil"), wrong("db2")), 100)
