@@ -1,8 +1,6 @@
 """Nobody who is right loses an entry: the former holder is asked again, and has it back."""
 
 import ipaddress
-import threading
-import time
 
 import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
@@ -10,6 +8,7 @@ from arp_engine.resolve import look_back, revalidate_run
 from arp_engine.resolve.proxied import FEW
 from asking import mac_of, whole_look_back  # noqa: F401
 from conftest import BORN, DEAD, ip
+from pace import pace  # noqa: F401
 from scapy.layers.inet6 import IPv6
 from wire import answer
 
@@ -17,16 +16,16 @@ PROXY, OTHER = "02:00:00:00:00:99", "02:00:00:00:00:0c"
 PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
 
 
-pytestmark = pytest.mark.usefixtures("whole_look_back")
+pytestmark = pytest.mark.usefixtures("whole_look_back", "pace")
 
 
-def two_hosts(holder_wakes_s, claimant=BORN, addresses=None):
+def two_hosts(pace, holder_wakes_s, claimant=BORN, addresses=None):
     """Return answers of a holder that is paused at first, and of one that answers everybody."""
-    wakes = time.monotonic() + holder_wakes_s
+    wakes = pace.monotonic() + holder_wakes_s
 
     def respond(asked, to_all, _number):
         said = []
-        if (addresses is None or asked in addresses) and time.monotonic() >= wakes:
+        if (addresses is None or asked in addresses) and pace.monotonic() >= wakes:
             said.append(answer(asked, DEAD))
         # by unicast only the host at that MAC is asked, and the claimant is not
         return [*said, answer(asked, claimant)] if to_all else said
@@ -35,9 +34,9 @@ def two_hosts(holder_wakes_s, claimant=BORN, addresses=None):
 
 
 @PAIR
-def test_paused_holder_has_its_entry_back(arp, scene, wire, address):
+def test_paused_holder_has_its_entry_back(arp, scene, wire, pace, address):
     scene.add(address, "reachable", DEAD)
-    with wire.answering(two_hosts(2.0)):
+    with wire.answering(two_hosts(pace, 2.0)):
         result = arp.revalidate(address)
     assert result["healed"] == []
     [row] = result["duplicates"]
@@ -46,15 +45,15 @@ def test_paused_holder_has_its_entry_back(arp, scene, wire, address):
 
 
 @PAIR
-def test_twin_slower_than_the_holder_does_not_keep_the_entry(arp, scene, wire, address):
+def test_twin_slower_than_the_holder_does_not_keep_the_entry(arp, scene, wire, pace, address):
     """The holder answers too late for the unicast question, the twin when all seems over."""
     scene.add(address, "reachable", DEAD)
-    late = threading.Timer(0.15, wire.say, [answer(address, BORN)])
+    late = pace.later(0.15, wire.say, answer(address, BORN))
 
     def respond(asked, to_all, _number):
-        if to_all and not late.ident:
+        if to_all and not late.is_started:
             late.start()
-        is_heard = asked == address and (to_all or (late.ident and wire.asked_mac == DEAD))
+        is_heard = asked == address and (to_all or (late.is_started and wire.asked_mac == DEAD))
         return [answer(asked, DEAD)] if is_heard else []
 
     with wire.answering(respond):
@@ -65,17 +64,19 @@ def test_twin_slower_than_the_holder_does_not_keep_the_entry(arp, scene, wire, a
 
 
 @PAIR
-def test_second_host_that_answers_once_more_does_not_keep_the_entry(arp, scene, wire, address):
+def test_second_host_that_answers_once_more_does_not_keep_the_entry(
+    arp, scene, wire, pace, address
+):
     """As a router with proxy ARP does, which delays each of its answers by up to 0.8 s."""
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
     scene.add(address, "reachable", DEAD)
-    late = threading.Timer(0.15, wire.say, [answer(address, BORN)])
+    late = pace.later(0.15, wire.say, answer(address, BORN))
 
     def respond(asked, to_all, _number):
-        if to_all and not late.ident:
+        if to_all and not late.is_started:
             late.start()
             return [answer(asked, BORN), answer(asked, DEAD)]
-        is_heard = asked == address and late.ident and wire.asked_mac == DEAD
+        is_heard = asked == address and late.is_started and wire.asked_mac == DEAD
         return [answer(asked, DEAD)] if is_heard else []
 
     with wire.answering(respond):
@@ -86,13 +87,15 @@ def test_second_host_that_answers_once_more_does_not_keep_the_entry(arp, scene, 
 
 
 @PAIR
-def test_newcomer_that_loses_its_entry_to_a_slower_one_is_asked_again(arp, scene, wire, address):
+def test_newcomer_that_loses_its_entry_to_a_slower_one_is_asked_again(
+    arp, scene, wire, pace, address
+):
     """The former holder is dead; of two newcomers the second one's answer comes late."""
     scene.add(address, "reachable", DEAD)
-    late = threading.Timer(0.15, wire.say, [answer(address, OTHER)])
+    late = pace.later(0.15, wire.say, answer(address, OTHER))
 
     def respond(asked, to_all, _number):
-        if to_all and not late.ident:
+        if to_all and not late.is_started:
             late.start()
         is_heard = asked == address and (to_all or wire.asked_mac == BORN)
         return [answer(asked, BORN)] if is_heard else []
@@ -105,29 +108,29 @@ def test_newcomer_that_loses_its_entry_to_a_slower_one_is_asked_again(arp, scene
 
 
 @PAIR
-def test_holder_that_stays_silent_is_healed(arp, scene, wire, address):
+def test_holder_that_stays_silent_is_healed(arp, scene, wire, pace, address):
     scene.add(address, "reachable", DEAD)
-    began = time.monotonic()
-    with wire.answering(two_hosts(60.0)):
+    began = pace.monotonic()
+    with wire.answering(two_hosts(pace, 60.0)):
         result = arp.revalidate(address)
-    assert time.monotonic() - began >= LOOK_BACK_FOR_S
+    assert pace.monotonic() - began >= LOOK_BACK_FOR_S
     assert [(row["old"], row["new"]) for row in result["healed"]] == [(DEAD, BORN)]
     assert mac_of(scene, address) == BORN
 
 
-def test_several_entries_are_patient_with_a_slow_holder(arp, scene, wire):
+def test_several_entries_are_patient_with_a_slow_holder(arp, scene, wire, pace):
     """Nobody waits for a run over the table: 0.15 s of silence change nothing."""
     addresses = ["192.0.2.10", "192.0.2.11"]
     for address in addresses:
         scene.add(address, "reachable", DEAD)
-    with wire.answering(two_hosts(0.15, addresses=addresses)):
+    with wire.answering(two_hosts(pace, 0.15, addresses=addresses)):
         result = arp.revalidate()
     assert (result["confirmed"], result["healed"], result["duplicates"]) == (2, [], [])
 
 
-def test_host_that_answers_for_everybody_is_told_as_a_proxy(arp, scene, wire):
+def test_host_that_answers_for_everybody_is_told_as_a_proxy(arp, scene, wire, pace):
     scene.add("192.0.2.10", "reachable", DEAD)
-    holder = two_hosts(1.0, PROXY, ["192.0.2.10"])
+    holder = two_hosts(pace, 1.0, PROXY, ["192.0.2.10"])
 
     def respond(asked, to_all, number):
         is_unused = asked != "192.0.2.10"

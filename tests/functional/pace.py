@@ -1,0 +1,134 @@
+"""A clock for the engine that goes on only while who answers it keeps up.
+
+Another machine that answers at once is here a thread of this process, and a processor may come to
+it a second late: the engine would ask again, or give up. So on this clock no time passes while
+that thread answers or waits for a processor. What is to be said later is said by the same clock.
+"""
+
+import contextlib
+import threading
+import time
+
+import pytest
+from arp_engine.diagnose import evidence, holder
+from arp_engine.resolve import ask, interfaces, look_back_run, nud_probe, proxied, revalidate_run
+
+STEP_S = 0.002  # the longest time that passes between two looks at what was asked
+READERS = (evidence, holder, proxied, revalidate_run)
+TAKERS = (ask.Asker.__init__, ask.ask, interfaces.Interfaces.__init__, look_back_run.look_back)
+
+
+class Later:
+    """Something to be done so many seconds after ``start``, once."""
+
+    def __init__(self, pace, delay_s, happens, *words):
+        self._pace, self._delay_s, self._happens = pace, delay_s, lambda: happens(*words)
+        self.is_started = self.is_over = False
+
+    def start(self):
+        self.is_started = True
+        self._pace.add(self._delay_s, self._happen)
+
+    def _happen(self):
+        self._happens()
+        self.is_over = True
+
+
+class Pace:
+    """The clock, in place of the module ``time`` in the engine, and the answers."""
+
+    def __init__(self, wire):
+        self._wire, self._now = wire, time.monotonic()
+        self._later, self._errors = [], []
+        self._is_answering, self._is_over = False, threading.Event()
+        self._answers = threading.Lock()  # held while one is given
+        self._thread = threading.Thread(target=self._go_on)
+        self._thread.start()
+
+    def monotonic(self):
+        return self._now
+
+    def sleep(self, seconds):
+        end = self._now + seconds
+        while self._now < end:
+            time.sleep(0.001)
+
+    def drive(self, patch):
+        """Be the clock of the engine."""
+        for module in READERS:
+            patch.setattr(module, "time", self)
+        for function in TAKERS:
+            defaults = [self.monotonic if d is time.monotonic else d for d in function.__defaults__]
+            patch.setattr(function, "__defaults__", tuple(defaults))
+
+    @contextlib.contextmanager
+    def answering(self, respond):
+        """Answer as Wire.answering does, and let no time pass meanwhile."""
+        self._wire.when_asked(respond)
+        self._is_answering = True
+        try:
+            yield
+        finally:
+            with self._answers:
+                self._is_answering = False
+        self.wait()
+
+    def add(self, delay_s, happens):
+        """Do something later."""
+        self._later.append((self._now + delay_s, happens))
+
+    def later(self, delay_s, happens, *words):
+        """Return something that is to be done later, once it is started."""
+        return Later(self, delay_s, happens, *words)
+
+    def wait(self):
+        """Wait until all is done that was to be done later; raise what went wrong."""
+        while self._later:
+            self.sleep(STEP_S)
+        if self._errors:
+            raise self._errors[0]
+
+    def close(self):
+        self._is_over.set()
+        self._thread.join()
+
+    def _go_on(self):
+        while not self._is_over.is_set():
+            began = time.monotonic()
+            try:
+                is_busy = self._answer() or self._happen()
+            except Exception as error:
+                self._errors.append(error)
+                self._is_answering = False
+                continue
+            if not is_busy:
+                time.sleep(0.001)
+                self._now += min(time.monotonic() - began, STEP_S)
+
+    def _answer(self):
+        with self._answers, contextlib.suppress(OSError):  # ENETDOWN: the device has vanished
+            return self._is_answering and self._wire.answer()
+
+    def _happen(self):
+        for each in [each for each in self._later if each[0] <= self._now]:
+            each[1]()
+            self._later.remove(each)
+            return True
+        return False
+
+
+@pytest.fixture
+def pace(arp, wire, monkeypatch):
+    """The engine's clock waits for what the wire answers."""
+    pace = Pace(wire)
+    pace.drive(monkeypatch)
+    monkeypatch.setattr(wire, "answering", pace.answering)
+    yield pace
+    pace.close()
+
+
+@pytest.fixture
+def late_verdicts(arp, monkeypatch):
+    """The kernel's own probes are waited for, however late its timers are."""
+    limit = lambda _prober, _entry: nud_probe.MAX_VERDICT_S  # noqa: E731
+    monkeypatch.setattr(nud_probe.NudProber, "_patience_s", limit)
