@@ -3,12 +3,16 @@
 import pytest
 from arp_engine.packets import probe_schedule
 from conftest import BORN, DEAD, ip
+from pace import pace  # noqa: F401
 from wire import answer
 
 OTHER = "02:00:00:00:00:0c"
 PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
 LEARNT, OWNED = "reachable", "reachable extern_learn"
 BOTH = pytest.mark.parametrize("words", [LEARNT, OWNED], ids=["learnt", "owned"])
+
+
+pytestmark = pytest.mark.usefixtures("pace")
 
 
 @pytest.fixture(autouse=True)

@@ -1,18 +1,19 @@
 """A hostile neighbour, and owners that come in the middle of a run: what arp.* makes of them."""
 
-import threading
-import time
-
 import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
 from arp_engine.resolve import look_back
 from conftest import BORN, DEAD, ip
+from pace import pace  # noqa: F401
 from scapy.layers.l2 import ARP, Ether
 from wire import BROADCAST, answer
 
 OTHER = "02:00:00:00:00:0c"
 EVIL = "02:00:00:00:00:0e"
 PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["v4", "v6"])
+
+
+pytestmark = pytest.mark.usefixtures("pace")
 
 
 def held(scene, address):
@@ -52,33 +53,34 @@ def test_entry_taken_over_before_its_turn_is_not_asked_about(arp, scene, wire, a
 @PAIR
 @pytest.mark.parametrize("after_s", [0.3, 0.6], ids=["during a question", "before the next one"])
 def test_look_back_leaves_an_entry_that_was_taken_over(
-    arp, scene, wire, address, monkeypatch, after_s
+    arp, scene, wire, pace, address, monkeypatch, after_s
 ):
     """The former holder answers again, but a control plane has decided meanwhile."""
     monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 3.0)
     scene.add(address, "reachable", DEAD)
-    wakes = time.monotonic() + after_s + 0.15
+    owner = pace.later(after_s, take_over, address)
 
     def respond(asked, to_all, _number):
         if to_all:
-            threading.Timer(after_s, take_over, [address]).start()
+            owner.start()
             return [answer(asked, BORN)]
-        return [answer(asked, DEAD)] if time.monotonic() > wakes else []
+        return [answer(asked, DEAD)] if owner.is_over else []
 
     with wire.answering(respond):
         told = arp.revalidate(address)
+    assert owner.is_over
     assert held(scene, address) == OTHER
     assert told["healed"] == []
 
 
 @PAIR
 @pytest.mark.usefixtures("patient")
-def test_diagnose_asks_no_more_once_the_entry_has_an_owner(arp, scene, wire, address):
+def test_diagnose_asks_no_more_once_the_entry_has_an_owner(arp, scene, wire, pace, address):
     scene.add(address, "stale", DEAD)
-    owner = threading.Timer(0.2, take_over, [address])  # while a second answer is waited for
+    owner = pace.later(0.2, take_over, address)  # while a second answer is waited for
 
     def respond(asked, to_all, _number):
-        if to_all and owner.ident is None:
+        if to_all and not owner.is_started:
             owner.start()
         return [answer(asked, BORN)] if to_all else []
 
@@ -97,7 +99,7 @@ def test_spoofer_that_answers_is_confirmed_and_found_by_diagnose(arp, scene, wir
     scene.add("192.0.2.10", "reachable", BORN)
     frame = ARP(op=2, hwsrc=EVIL, psrc="192.0.2.10", hwdst=EVIL, pdst="192.0.2.10")
     wire.say(Ether(src=EVIL, dst=BROADCAST) / frame)
-    scene.until(lambda: held(scene, "192.0.2.10") == EVIL, 5)
+    scene.until(lambda: held(scene, "192.0.2.10") == EVIL)
 
     def respond(asked, to_all, _number):
         is_asked = asked == "192.0.2.10" and (to_all or wire.asked_mac == EVIL)
@@ -110,7 +112,7 @@ def test_spoofer_that_answers_is_confirmed_and_found_by_diagnose(arp, scene, wir
 
 
 @PAIR
-def test_flapping_macs_do_not_prolong_a_run(arp, scene, wire, address, monkeypatch):
+def test_flapping_macs_do_not_prolong_a_run(arp, scene, wire, pace, address, monkeypatch):
     """Each answer, and each announcement between them, has another MAC."""
     monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 2.0)
     scene.add(address, "reachable", DEAD)
@@ -119,25 +121,25 @@ def test_flapping_macs_do_not_prolong_a_run(arp, scene, wire, address, monkeypat
     def respond(asked, _to_all, _number):
         return [answer(asked, next(macs)) for _ in range(3)]
 
-    began = time.monotonic()
+    began = pace.monotonic()
     with wire.answering(respond):
         told = arp.revalidate(address)
-    assert time.monotonic() - began < 2 + 15
+    assert pace.monotonic() - began < 2 + 15
     for row in told["healed"]:
         assert row["new"] == held(scene, address)
 
 
-def test_device_that_vanishes_during_a_look_back_ends_the_run(arp, scene, wire, monkeypatch):
+def test_device_that_vanishes_during_a_look_back_ends_the_run(arp, scene, wire, pace, monkeypatch):
     monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", LOOK_BACK_FOR_S)
     scene.add("192.0.2.10", "reachable", DEAD)
 
     def respond(asked, to_all, _number):
         if to_all:
-            threading.Timer(0.5, ip, ["link", "del", "db0"]).start()
+            pace.later(0.5, ip, "link", "del", "db0").start()
         return [answer(asked, BORN)] if to_all else []
 
     with wire.answering(respond):
-        began = time.monotonic()
+        began = pace.monotonic()
         told = arp.revalidate("192.0.2.10")
-    assert time.monotonic() - began < LOOK_BACK_FOR_S
+    assert pace.monotonic() - began < LOOK_BACK_FOR_S
     assert told["healed"] == []
