@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 from conftest import ip
+from pace import late_verdicts  # noqa: F401
 
 MANY = 10_000  # PERMANENT: no limit counts them
 SOME = 384  # STALE: below the limit that all namespaces of the machine share
@@ -82,7 +83,7 @@ def test_a_device_without_neighbours_is_not_looked_up(arp, scene, monkeypatch):
     assert len(asked) == len(set(asked))
 
 
-def test_the_timers_of_all_devices_are_one_dump(arp, scene, monkeypatch):
+def test_the_timers_of_all_devices_are_one_dump(arp, scene, late_verdicts, monkeypatch):
     from arp_engine.netlink import rtnetlink
 
     for number in range(4):

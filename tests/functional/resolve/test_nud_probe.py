@@ -7,10 +7,14 @@ import time
 
 import pytest
 from conftest import BORN, DEAD, ip
+from pace import late_verdicts  # noqa: F401
 
 from lab import cable
 
 PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"])
+
+
+pytestmark = pytest.mark.usefixtures("late_verdicts")
 
 
 @pytest.fixture
@@ -65,9 +69,7 @@ def test_entry_in_probe_keeps_its_mac(arp, scene, address):
     scene.add(address, "reachable", DEAD)
     run = threading.Thread(target=arp.revalidate)
     run.start()
-    deadline = time.monotonic() + 5
-    while scene.table() != [f"{address} db0 {DEAD} PROBE"]:
-        assert time.monotonic() < deadline
+    scene.until(lambda: scene.table() == [f"{address} db0 {DEAD} PROBE"])
     ip("neigh", "del", address, "dev", "db0")
     run.join(timeout=30)
     assert not run.is_alive()
