@@ -15,6 +15,7 @@ from arp_engine.fleet import audit_history
 from arp_engine.reporting import metrics as reporting_metrics
 from arp_engine.reporting import sentinel_status
 from conftest import BORN, DEAD
+from pace import pace  # noqa: F401
 from wire import answer
 
 from lab.bare import missing
@@ -97,7 +98,7 @@ def audits(at, always=None, twice=(), ago=(60, 45, 30, 15, 0), **found):
 
 
 @pytest.fixture
-def troubles(textfile, scene, wire, stopped):
+def troubles(textfile, scene, wire, pace, stopped):
     """Alert to the samples before and after its trouble, each of a real run."""
     calm = {**textfile(), **audits(time.time())}
     found = {}

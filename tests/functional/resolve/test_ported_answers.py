@@ -7,6 +7,7 @@ import contextlib
 
 import pytest
 from conftest import BORN, DEAD, HOST, ip
+from pace import pace  # noqa: F401
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 from stage import run
@@ -43,7 +44,7 @@ def marked(scene, wire):
     wire.say(
         Ether(src=BORN, dst=HOST) / ARP(op=1, hwsrc=BORN, psrc="192.0.2.250", pdst="192.0.2.1")
     )
-    scene.until(lambda: any(ARP in f and f[ARP].pdst == "192.0.2.250" for f in wire.heard()), 5)
+    scene.until(lambda: any(ARP in f and f[ARP].pdst == "192.0.2.250" for f in wire.heard()))
 
 
 # --- Linux, tools/testing/selftests/net/arp_ndisc_evict_nocarrier.sh
@@ -192,7 +193,7 @@ def test_duplicate_address_of_ours_is_neither_announced_nor_used(arp, scene, wir
     scene.worker(V6)
     ip("-6", "address", "flush", "dev", "db0")
     ip("address", "add", f"{V6}/64", "dev", "db0")
-    scene.until(lambda: "dadfailed" in ip("address", "show", "dev", "db0"), 10)
+    scene.until(lambda: "dadfailed" in ip("address", "show", "dev", "db0"))
     scene.add("2001:db8::11", "stale", BORN)
     wire.heard()
     with contextlib.suppress(Exception):  # it is none of ours
@@ -220,6 +221,7 @@ def test_gratuitous_arp_updates_a_known_address_alone(arp, scene, wire, op):
 
 
 @PAIR
+@pytest.mark.usefixtures("pace")
 def test_answer_in_the_frame_of_another_mac_is_told_as_the_kernel_took_it(
     arp, scene, wire, address
 ):
@@ -237,6 +239,7 @@ def test_answer_in_the_frame_of_another_mac_is_told_as_the_kernel_took_it(
 
 
 @pytest.mark.parametrize("net", ["192.0.2.", "2001:db8::"], ids=["v4", "v6"])
+@pytest.mark.usefixtures("pace")
 def test_pods_that_swap_the_addresses_of_a_pool_are_healed(arp, scene, wire, net):
     """A Deployment with an address pool, all Pods deleted at once: each cached MAC lives on.
 
