@@ -1,5 +1,6 @@
 """arp.diagnose: each verdict by its real cause, IPv4 and IPv6."""
 
+import functools
 import importlib
 import json
 import socket
@@ -9,8 +10,11 @@ import pytest
 from arp_engine.diagnose import evidence
 from arp_engine.netlink import codec, listener
 from arp_engine.netlink.constants import RTNLGRP_NEIGH
+from arp_engine.packets.probe_schedule import FAST
 from arp_engine.resolve import look_back
+from asking import PATIENCE_S
 from conftest import BORN, DEAD, HOST, ip
+from pace import pace  # noqa: F401
 from salt.exceptions import SaltInvocationError
 from wire import answer
 from wire import namespace as wire_namespace
@@ -52,7 +56,10 @@ def move_to_another_machine():
 
 
 @PAIR
-def test_right_entry(arp, scene, address):
+def test_right_entry(arp, scene, address, monkeypatch):
+    waits = {"unicast_waits_s": (PATIENCE_S,), "broadcast_waits_s": (PATIENCE_S,)}
+    unhurried = functools.partial(evidence.ask, schedule=FAST._replace(**waits))
+    monkeypatch.setattr(evidence, "ask", unhurried)  # each answer comes, beside other work late
     scene.worker(address)
     scene.add(address, "stale", BORN)
     answer = arp.diagnose(address)
@@ -191,7 +198,7 @@ def test_two_nics_of_one_machine_are_flux(arp, second, address):
 
 
 @PAIR
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("patient", "pace")
 def test_witness_with_a_late_answer_is_probed_again(arp, scene, wire, address):
     witness = other(address, 20)
     for each in (address, witness):
@@ -404,13 +411,13 @@ def test_without_an_entry_test_mode_decides_nothing(arp, scene, address):
 # --- whose word counts
 
 
-def slow_holder_and_twin(address, delay_s):
+def slow_holder_and_twin(pace, address, delay_s):
     """Return answers of a holder that is slow, once, and of a twin that answers at once."""
     wakes = []
 
     def respond(asked, to_all, _number):
-        wakes.append(time.monotonic() + delay_s)
-        holder = asked == address and time.monotonic() >= wakes[0]
+        wakes.append(pace.monotonic() + delay_s)
+        holder = asked == address and pace.monotonic() >= wakes[0]
         said = [answer(asked, DEAD)] if holder else []
         return [*said, answer(asked, BORN)] if to_all and asked == address else said
 
@@ -418,11 +425,13 @@ def slow_holder_and_twin(address, delay_s):
 
 
 @PAIR
-def test_holder_that_our_probe_robbed_has_its_entry_back(arp, scene, wire, address, monkeypatch):
+def test_holder_that_our_probe_robbed_has_its_entry_back(
+    arp, scene, wire, pace, address, monkeypatch
+):
     """Paused for a second; the twin answered our broadcast."""
     monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 10.0)
     scene.add(address, "reachable", DEAD)
-    with wire.answering(slow_holder_and_twin(address, 1.0)):
+    with wire.answering(slow_holder_and_twin(pace, address, 1.0)):
         told = arp.diagnose(address)
     assert (told["verdict"], told["cure"]) == ("duplicate address", "")
     assert set(told["answers_ms"]) == {DEAD, BORN}
@@ -431,6 +440,7 @@ def test_holder_that_our_probe_robbed_has_its_entry_back(arp, scene, wire, addre
 
 
 @PAIR
+@pytest.mark.usefixtures("pace")
 def test_holder_that_has_its_entry_back_unheard_is_asked_once_more(
     arp, scene, wire, address, monkeypatch
 ):
@@ -457,11 +467,12 @@ def test_holder_that_has_its_entry_back_unheard_is_asked_once_more(
     assert scene.table()[0].split()[2] == DEAD
 
 
+@pytest.mark.usefixtures("pace")
 def test_holder_that_answers_keeps_its_entry_all_the_time(arp, scene, wire):
-    """Our broadcast, which the twin answers first, moves it for no moment: a second, before."""
-    scene.sysctl("ipv4.neigh.db0.locktime", 100)
+    """Our broadcast, which the twin answers first, moves it for no moment (once it did)."""
+    scene.sysctl("ipv4.neigh.db0.locktime", 300)
     scene.add(V4, "reachable", DEAD)
-    time.sleep(1.1)  # an entry as young as that takes no answer anyway
+    time.sleep(3.1)  # an entry as young as that takes no answer anyway
     seen = set()
 
     def respond(asked, to_all, _number):
@@ -492,7 +503,7 @@ def beside_proxy(wire, address, hosts):
     return respond
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("patient", "pace")
 @pytest.mark.parametrize(
     ("cached", "hosts", "verdict", "after"),
     [
@@ -512,7 +523,7 @@ def test_proxy_is_named_and_takes_no_entry(arp, scene, wire, cached, hosts, verd
     assert told["entry_after"]["mac"] == after
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("patient", "pace")
 @pytest.mark.parametrize(
     ("address", "state"),
     [(V6, "reachable"), (V4, "permanent"), (V6, "permanent")],
@@ -534,7 +545,7 @@ def test_entry_beside_a_proxy_that_alone_answers_is_offered_to_nobody(
     assert told["entry_after"]["mac"] == DEAD
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("patient", "pace")
 @pytest.mark.parametrize("address", ["192.0.2.254", "2001:db8::254"], ids=["v4", "v6"])
 def test_own_address_of_a_proxying_router_stays_its_own(arp, scene, wire, address):
     ip("-6" if ":" in address else "-4", "route", "add", "default", "via", address)
