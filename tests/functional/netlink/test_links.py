@@ -21,6 +21,7 @@ def suppressing(scene):
     ip("address", "flush", "dev", "db0")
     ip("address", "add", "192.0.2.1/24", "dev", "br0")
     ip("address", "add", "2001:db8::1/64", "dev", "br0", "nodad")
+    scene.until(lambda: "state UP" in ip("link", "show", "br0"))
     for mac in (BORN, DEAD):
         run("bridge", "fdb", "replace", mac, "dev", "db0", "master", "static")
 
