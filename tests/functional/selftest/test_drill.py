@@ -72,6 +72,7 @@ def is_alive(pid):
         return False
 
 
+@pytest.mark.timed  # a worker connects within a second
 def test_all_checks_pass_and_the_host_table_stays(hygiene, scene):
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "permanent", BORN)

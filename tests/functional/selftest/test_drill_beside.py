@@ -26,12 +26,14 @@ def passed(rows):
     assert [row for row in rows.values() if row["result"] != "pass"] == []
 
 
+@pytest.mark.timed  # a worker connects within a second
 def test_two_drills_at_once_both_pass(engine):
     with ThreadPoolExecutor(2) as both:
         for rows in both.map(played, [engine] * 2):
             passed(rows)
 
 
+@pytest.mark.timed  # a worker connects within a second
 def test_drill_leaves_a_running_sentinel_its_status_and_its_work(scene, engine, guard, database):
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
     scene.worker("192.0.2.10")
@@ -45,6 +47,7 @@ def test_drill_leaves_a_running_sentinel_its_status_and_its_work(scene, engine, 
     assert begun.until("healed") == [healed_line("192.0.2.10", macs=(DEAD, BORN))]
 
 
+@pytest.mark.timed  # a worker connects within a second
 def test_drill_leaves_nothing_in_the_process_that_called_it(hygiene):
     """As often as somebody asks: no thread, no descriptor, no child, no namespace."""
 
@@ -63,6 +66,7 @@ def test_drill_leaves_nothing_in_the_process_that_called_it(hygiene):
     assert held() == before
 
 
+@pytest.mark.timed  # a worker connects within a second
 def test_drill_passes_in_a_user_namespace_of_its_own(engine):
     """As in a container that may make namespaces: root there, nobody outside."""
     command = ["unshare", "--user", "--map-root-user", "--net"]
