@@ -53,6 +53,8 @@ def textfile(hygiene, scene, tmp_path, monkeypatch):
     job = {"arp_hygiene": {"minutes": 5, "splay": {"start": 10, "end": 10}}}
     monkeypatch.setitem(hygiene.opts, "schedule", job)
     scene.quick()
+    for address in ("192.0.2.98", "2001:db8::98"):  # the kernel's own come when they come
+        scene.add(address, "permanent")
 
     def run(table_fulls=0, **words):
         counts = reporting_metrics.kernel_counts(KERNEL.format(table_fulls))
