@@ -30,6 +30,7 @@ KINDS = [  # how an entry is written, and how often
     "nud stale protocol static",
     "nud probe protocol 77",
 ]
+GROUPS = [number for number in range(9, 100) if number != 0x16]  # to that the kernel reports
 NETWORKS = ["192.0.2.0/25", "192.0.2.64/26", "2001:db8::/64", "0.0.0.0/0", "224.0.0.0/4"]
 
 
@@ -75,7 +76,7 @@ def write(dice):
                 f"198.51.{dice.randint(0, 9)}.{dice.randint(1, 254)}",
                 f"2001:db8::{dice.randint(2, 999):x}",
                 f"224.0.0.{dice.randint(1, 9)}",
-                f"ff02::{dice.randint(9, 99):x}",
+                f"ff02::{dice.choice(GROUPS):x}",
             ]
         )
         lladdr = "" if kind in ("nud failed", "nud incomplete") else f"lladdr {dice.choice(MACS)} "
