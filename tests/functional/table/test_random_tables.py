@@ -30,7 +30,7 @@ KINDS = [  # how an entry is written, and how often
     "nud stale protocol static",
     "nud probe protocol 77",
 ]
-GROUPS = [number for number in range(9, 100) if number != 0x16]  # to that the kernel reports
+GROUPS = [number for number in range(9, 100) if number != 0x16]  # there the kernel writes, too
 NETWORKS = ["192.0.2.0/25", "192.0.2.64/26", "2001:db8::/64", "0.0.0.0/0", "224.0.0.0/4"]
 
 
