@@ -3,16 +3,8 @@
 {%- from "./map.jinja" import hygiene with context %}
 
 {%- if hygiene.unsynced is defined %}
-
-the modules of arp_hygiene are installed:
-{%- if opts.test %}  {#- there test.fail_without_changes has another comment; this one names the path #}
-  file.exists:
-    - name: {{ ("arp_hygiene.py: " ~ hygiene.refused) | json }}
-{%- else %}
-  test.fail_without_changes:
-    - name: {{ hygiene.refused | json }}
-    - comment: {{ hygiene.refused | json }}
-{%- endif %}
+{%- from "./unsynced.jinja" import unsynced with context %}
+{{ unsynced(hygiene.refused) }}
 {%- else %}
 
 the pillar of arp_hygiene is valid:

@@ -1,20 +1,33 @@
 {#- Removes what the formula has installed, and only that: first the schedule, then, when no run is in
-    progress, what runs leave. Kernel settings stay in force until the
-    next boot; pyroute2 stays unless arp_hygiene:requirement:uninstall is true. -#}
+    progress, what runs leave. Kernel settings stay in force until the next boot; pyroute2 stays
+    unless arp_hygiene:requirement:uninstall is true. Without our modules it removes nothing, and
+    fails only where there is something to remove. -#}
 {%- from "./map.jinja" import hygiene with context %}
-{%- set textfile = "" if hygiene.unsynced is defined else hygiene.paths.pillar_textfile %}
+{%- set textfile, left = "", [] %}
+{%- if hygiene.unsynced is not defined %}
+{%- set textfile = hygiene.paths.pillar_textfile %}
+{%- else %}
+{%- from "./left.jinja" import left with context %}
+{%- from "./unsynced.jinja" import unsynced with context %}
+{%- endif %}
+
+{%- if hygiene.there or hygiene.uninstall %}
 
 include:
-{%- if hygiene.unsynced is defined %}
-  - .refused
-{%- endif %}
 {%- for part in hygiene.there %}
   - .{{ part }}_absent
 {%- endfor %}
 {%- if hygiene.uninstall %}
   - .requirement_absent
-{%- elif not hygiene.there and not textfile and hygiene.unsynced is not defined %}
-  - .nothing
+{%- endif %}
+{%- elif left %}
+{%- set there = left | join(", ") %}
+{{ unsynced("the formula's modules are not on this minion, so nothing is removed: run saltutil.sync_all, then this again; found here: " ~ there) }}
+{%- elif not textfile %}
+
+arp_hygiene has nothing to remove here:
+  test.succeed_without_changes:
+    - comment: "nothing to remove: nothing that the formula installs is here"
 {%- endif %}
 
 {%- if textfile %}

@@ -124,4 +124,4 @@ def test_nothing_is_left(told):
     assert all(state["result"] for state in done.values())
     assert done["the systemd service of a run is neither waiting nor failed"]["changes"]
     assert told["left"].strip() == ""
-    assert list(states(told["again"])) == ["arp_hygiene has nothing to do here"]
+    assert list(states(told["again"])) == ["arp_hygiene has nothing to remove here"]

@@ -139,7 +139,7 @@ def test_remove_leaves_everything_as_it_was(apply, veth):
     assert f"still in force until the next boot: {key} = 3" in done.states
     again = apply({"requirement": NO_PIP}, sls="arp_hygiene.remove")
     assert (again.failed, again.changed) == ({}, {})
-    assert list(again.states) == ["arp_hygiene has nothing to do here"]
+    assert list(again.states) == ["arp_hygiene has nothing to remove here"]
 
 
 def test_removal_waits_for_a_run_in_progress(apply):

@@ -1,15 +1,20 @@
 """Bad pillar: one line that names the key, nothing of ours is changed, nobody else is stopped."""
 
+import os
 import pathlib
 
 import pytest
 import salt.client
+import salt.version
 import yaml
+from arp_engine.formula import boot
+from arp_engine.formula import plan as formula_plan
 from formula import CRON, NO_PIP, REPO, Applied, apply, caller, everything  # noqa: F401
 from salt.exceptions import CommandExecutionError
 
 from lab.saltstack import configure, file_roots
 
+KEEPS_COMMENTS = salt.version.__version_info__[0] >= 3007  # of a failure in test mode
 BAD = [
     (
         ["cron"],
@@ -118,19 +123,89 @@ def test_bad_pillar_does_not_prevent_removal(apply):
     assert not CRON.exists()
 
 
-@pytest.mark.parametrize("part", ["", ".remove", ".announce"])
-def test_minion_without_modules_is_told_to_sync(tmp_path, part):
-    config = configure(tmp_path / "etc", file_roots=file_roots(tmp_path / "files"))
+@pytest.fixture
+def bare(tmp_path):
+    """A minion on which our modules were never synced."""
+    etc = tmp_path / "etc"
+    return salt.client.Caller(str(configure(etc, file_roots=file_roots(tmp_path / "files"))))
+
+
+UNSYNCED = "the modules of arp_hygiene are installed"
+SYNC = "the formula's modules are not on this minion yet: run saltutil.sync_all, or a highstate"
+REMOVE = (
+    "the formula's modules are not on this minion, so nothing is removed: run saltutil.sync_all, "
+    "then this again; found here: "
+)
+
+
+def refusals(minion, sls, **kwargs):
+    """Return the line of each refusal, in test mode and without, of which nothing is changed."""
     before = everything()
-    caller = salt.client.Caller(str(config))
-    line = "are not on this minion yet: run saltutil.sync_all, or a highstate"
     for test in (True, False):
-        done = Applied(caller.cmd("state.apply", f"arp_hygiene{part}", test=test))
-        (comment,) = done.failed.values()
-        assert list(done.states) == ["the modules of arp_hygiene are installed"]
-        assert line in comment
-        assert test or comment.endswith(line)
+        done = Applied(minion.cmd("state.apply", sls, test=test, **kwargs))
+        assert list(done.states) == list(done.failed) == [UNSYNCED]
         assert everything() == before
+        comment = done.failed[UNSYNCED]
+        if test and not KEEPS_COMMENTS:
+            comment = comment.partition("(")[2].rpartition(")")[0]
+        yield comment
+
+
+@pytest.mark.parametrize("part", ["", ".announce"])
+def test_minion_without_modules_is_told_to_sync(bare, part):
+    assert list(refusals(bare, f"arp_hygiene{part}")) == [SYNC] * 2
+
+
+def test_removal_without_modules_succeeds_where_nothing_is_left(bare):
+    for test in (True, False):
+        done = Applied(bare.cmd("state.apply", "arp_hygiene.remove", test=test))
+        (state,) = done.states.values()
+        assert (state["result"], state["changes"]) == (True, {})
+        assert state["comment"].startswith("nothing to remove: ")
+
+
+def places_of(minion):
+    """Return every file that the formula may leave on a minion, but Salt's own."""
+    etc = os.path.dirname(minion.opts["conf_file"])
+    paths = {**formula_plan.paths(etc, minion.opts["root_dir"])}
+    paths.update({f"announce_{part}": path for part, path in boot.PATHS.items()})
+    del paths["schedule"]
+    return sorted({pathlib.Path(path) for path in paths.values()})
+
+
+def test_removal_without_modules_names_every_file_that_is_left(bare):
+    places, made = places_of(bare), []
+    for path in places:
+        made += [each for each in path.parents if not each.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to("/nowhere")
+    try:
+        for line in refusals(bare, "arp_hygiene.remove"):
+            assert line.startswith(REMOVE)
+            assert sorted(line.removeprefix(REMOVE).split(", ")) == [str(path) for path in places]
+    finally:
+        for path in places:
+            path.unlink()
+        for path in sorted(made, reverse=True):
+            path.rmdir()
+
+
+def test_removal_without_modules_fails_where_a_job_or_metrics_are_left(bare, tmp_path):
+    schedule = pathlib.Path(bare.opts["conf_file"]).parent / "minion.d" / "_schedule.conf"
+    schedule.parent.mkdir(exist_ok=True)
+    schedule.write_text("schedule:\n  other: {function: test.ping, hours: 1}\n")
+    (tmp_path / "arp_hygiene.prom").touch()
+    tree = {"metrics": str(tmp_path), "requirement": {"uninstall": True}}
+    parts = [
+        str(tmp_path / "arp_hygiene.prom"),
+        "the job arp_hygiene of the minion's scheduler",
+        "requirement:uninstall in pillar",
+    ]
+    told = refusals(bare, "arp_hygiene.remove", pillar={"arp_hygiene": tree})
+    assert list(told) == [f"{REMOVE}{', '.join((parts[0], parts[2]))}"] * 2
+    schedule.write_text("schedule:\n  arp_hygiene: {function: arp_hygiene.run, minutes: 5}\n")
+    told = refusals(bare, "arp_hygiene.remove", pillar={"arp_hygiene": tree})
+    assert list(told) == [f"{REMOVE}{', '.join(parts)}"] * 2
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,9 @@ def test_removal_after_a_run_by_hand_leaves_no_metrics(apply, metrics, tmp_path,
     assert not done.failed
     assert sorted(told.pending) == sorted(done.changed)
     assert not list(tmp_path.rglob("arp_hygiene.prom"))
-    assert list(apply(tree, "arp_hygiene.remove").states) == ["arp_hygiene has nothing to do here"]
+    assert list(apply(tree, "arp_hygiene.remove").states) == [
+        "arp_hygiene has nothing to remove here"
+    ]
 
 
 def test_cron_of_busybox_is_a_problem(apply, status, busybox):
