@@ -75,7 +75,7 @@ def settings(defaults, pillar=None):
     Returns a dict, always with the same keys (_utils/arp_engine/formula/plan.py lists them). An
     invalid pillar, or one that this machine cannot satisfy, is no exception, which Jinja would bury
     in an excerpt of the template: ``refused`` is then one line that names the key, the value and
-    what is allowed, and the state run consists of one failed state with that line.
+    what is allowed, for each bad value, and the state run consists of one failed state with it.
     ``arp_hygiene.remove`` works all the same, but does not uninstall pyroute2.
     """
     parts = traces()

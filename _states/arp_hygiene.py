@@ -50,12 +50,14 @@ def sysctl(name, settings):
     }
 
 
-def refused(name):
+def refused(name, why):
     """
     Fail with one line and change nothing, in test mode too.
 
     name
-        Why: the line.
+        A sentence that is not true.
+    why
+        The line.
 
     Salt's own ``test.fail_without_changes`` has another comment in test mode.
 
@@ -63,9 +65,9 @@ def refused(name):
 
         the pillar of arp_hygiene is valid:
           arp_hygiene.refused:
-            - name: "pillar arp_hygiene:schedule:backend: 'at' is not one of cron, salt"
+            - why: "pillar arp_hygiene:schedule:backend: 'at' is not one of cron, salt"
     """
-    return {"name": name, "result": False, "changes": {}, "comment": name}
+    return {"name": name, "result": False, "changes": {}, "comment": why}
 
 
 def sentinel_code(name):

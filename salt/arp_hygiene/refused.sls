@@ -9,5 +9,5 @@
 
 the pillar of arp_hygiene is valid:
   arp_hygiene.refused:
-    - name: {{ hygiene.refused | json }}
+    - why: {{ hygiene.refused | json }}
 {%- endif %}

@@ -1,15 +1,15 @@
 """The pillar tree ``arp_hygiene``: laid over the defaults and checked, key by key.
 
 The one place that knows which keys there are and what may stand in them. Standard library alone,
-no Salt. Every refusal is a ValueError of one line that begins with the key, such as
-``schedule:minute: '5; reboot' is not …``, and nothing of what was refused is used.
+no Salt. A refusal is a ValueError of one line that names every bad value, each part beginning with
+the key, such as ``schedule:minute: '5; reboot' is not …``, and nothing of what was refused is used.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..sentinel import options as sentinel_options
@@ -75,43 +75,70 @@ class Checked(NamedTuple):
         return [path for path in (self.metrics, self.requirement["wheels"]) if path]
 
 
+class _Refusals:
+    """The lines of all bad values: whoever corrects one shall not meet the next one afterwards."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def of(self, judge: Callable[..., Any], *words: Any, **named: Any) -> Any:
+        """Return what a check returns; None where it refuses, and that line is kept."""
+        try:
+            return judge(*words, **named)
+        except ValueError as bad:
+            self._lines.append(str(bad))
+            return None
+
+    def tell(self) -> None:
+        """Raise ValueError where any was refused."""
+        if self._lines:
+            raise ValueError("; ".join(self._lines))
+
+
 def check(defaults: Tree, pillar: Any) -> Checked:
     """Return all values of pillar and defaults, checked, also those that will not be used."""
-    tree, given = _merged(defaults, pillar)
+    bad = _Refusals()
+    tree, given = _merged(defaults, pillar, bad)
     schedule = tree["schedule"]
-    how, arguments = _clean(tree["clean"])
-    when = _when(schedule, given["schedule"])
-    return Checked(
-        how=how,
-        arguments=arguments,
-        backend=parse.one_of("schedule:backend", schedule["backend"], BACKENDS),
-        when=when,
-        splay=_splay(schedule["splay"], when),
-        user=_shaped("schedule:user", schedule["user"], _USER, "the name of a user"),
-        salt_call=_salt_call(schedule["salt_call"]),
-        event=parse.flag("event", tree["event"]),
-        metrics=_path("metrics", tree["metrics"]),
-        sysctl=_sysctl(tree["sysctl"]),
-        requirement=_requirement(tree["requirement"]),
-        announce=_announce(tree["announce"]),
-        sentinel=_sentinel(tree["sentinel"], arguments.get("exclude")),
-    )
+    how, arguments = bad.of(_clean, tree["clean"]) or (None, {})
+    when = bad.of(_when, schedule, given["schedule"])
+    values = {
+        "backend": bad.of(parse.one_of, "schedule:backend", schedule["backend"], BACKENDS),
+        "splay": bad.of(_splay, schedule["splay"], when),
+        "user": bad.of(_shaped, "schedule:user", schedule["user"], _USER, "the name of a user"),
+        "salt_call": bad.of(_salt_call, schedule["salt_call"]),
+        "event": bad.of(parse.flag, "event", tree["event"]),
+        "metrics": bad.of(_path, "metrics", tree["metrics"]),
+        "sysctl": bad.of(_sysctl, tree["sysctl"]),
+        "requirement": bad.of(_requirement, tree["requirement"]),
+        "announce": bad.of(_announce, tree["announce"]),
+        "sentinel": bad.of(_sentinel, tree["sentinel"], arguments.get("exclude")),
+    }
+    bad.tell()
+    return Checked(how=how, arguments=arguments, when=when, **values)
 
 
-def _merged(defaults: Tree, pillar: Any) -> tuple[Tree, Tree]:
+def _merged(defaults: Tree, pillar: Any, bad: _Refusals) -> tuple[Tree, Tree]:
     """Return the tree of defaults with pillar laid over it, and what pillar itself gives."""
     tree = {
         key: dict(value) if isinstance(value, dict) else value for key, value in defaults.items()
     }
     given = {section: {} for section in defaults}
-    for section, content in _mapping("", pillar, defaults).items():
+    for section, content in _known("", pillar, defaults, bad).items():
         if not isinstance(defaults[section], dict):
             tree[section] = defaults[section] if content is None else content
             continue
-        keys = _mapping(f"{section}:", content, defaults[section])
+        keys = _known(f"{section}:", content, defaults[section], bad)
         tree[section].update(keys)
         given[section] = {key: value for key, value in keys.items() if value is not None}
     return tree, given
+
+
+def _known(where: str, value: Any, allowed: Iterable[str], bad: _Refusals) -> Tree:
+    """Return what a mapping holds under allowed keys; None is an empty one."""
+    bad.of(_mapping, where, value, allowed)
+    items = value.items() if isinstance(value, dict) else ()
+    return {key: each for key, each in items if key in allowed}
 
 
 def _mapping(where: str, value: Any, allowed: Iterable[str]) -> Tree:
@@ -123,9 +150,8 @@ def _mapping(where: str, value: Any, allowed: Iterable[str]) -> Tree:
         raise ValueError(
             f"{where} {parse.shown(value)} is not a mapping; {names} are allowed in it"
         )
-    for key in value:
-        if key not in allowed:
-            raise ValueError(f"{where}{parse.shown(str(key))}: no such key; {names} are allowed")
+    if wrong := [parse.shown(str(key)) for key in value if key not in allowed]:
+        raise ValueError(f"{where}{', '.join(wrong)}: no such key; {names} are allowed")
     return value
 
 
@@ -149,10 +175,10 @@ def _salt_call(value: Any) -> str | None:
     return path
 
 
-def _splay(value: Any, when: formula_schedule.When) -> int:
+def _splay(value: Any, when: formula_schedule.When | None) -> int:
     """Return the splay in seconds; one longer than the interval would make runs overlap."""
     seconds = parse.whole_number("schedule:splay", value, 0, 3600, "seconds")
-    kind, minutes = when
+    kind, minutes = when or (None, None)
     if kind == "every" and seconds > minutes * 60:
         raise ValueError(
             f"schedule:splay: {seconds} s is longer than the {minutes} min of schedule:every"
@@ -162,33 +188,49 @@ def _splay(value: Any, when: formula_schedule.When) -> int:
 
 def _clean(tree: Tree) -> tuple[str, Tree]:
     """Return the function that each run calls (one of VERBS), and its arguments."""
-    verb = parse.one_of("clean:how", tree["how"], VERBS)
+    bad = _Refusals()
+    verb = bad.of(parse.one_of, "clean:how", tree["how"], VERBS)
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev", "state", "family", "exclude")}
-    try:
-        table_selectors.parse_selectors(**selectors, verb=verb)
-        if tree["rate"] is not None:
-            parse.rate(tree["rate"])
-    except ValueError as bad:
-        raise ValueError(f"clean:{bad}") from None
-    _carried("clean:dev", selectors["dev"])
+    for key, value in selectors.items():
+        if verb or key != "state":  # which states may be named depends on it
+            bad.of(_selected, {key: value}, verb)
+    if tree["rate"] is not None:
+        bad.of(_in, "clean", parse.rate, tree["rate"])
+    bad.of(_carried, "clean:dev", selectors["dev"])
+    bad.tell()
+    _selected(selectors, verb)  # together: an address of another family
     if verb == "revalidate":
         selectors["rate"] = tree["rate"]
     return verb, {key: value for key, value in selectors.items() if value is not None}
 
 
+def _selected(selectors: Tree, verb: str | None) -> None:
+    """Check selectors of a run."""
+    _in("clean", table_selectors.parse_selectors, **selectors, verb=verb or VERBS[0])
+
+
+def _in(section: str, judge: Callable[..., Any], *words: Any, **named: Any) -> None:
+    """Call a check; its refusal names the key as pillar does."""
+    try:
+        judge(*words, **named)
+    except ValueError as bad:
+        raise ValueError(f"{section}:{bad}") from None
+
+
 def _announce(tree: Tree) -> Tree:
     """Return what a worker announces: arguments of arp.announce, and how."""
+    bad = _Refusals()
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev")}
-    try:
-        table_selectors.parse_own(**selectors)
-    except ValueError as bad:
-        raise ValueError(f"announce:{bad}") from None
-    _carried("announce:dev", selectors["dev"])
-    return {
+    for key, value in selectors.items():
+        bad.of(_in, "announce", table_selectors.parse_own, **{key: value})
+    bad.of(_carried, "announce:dev", selectors["dev"])
+    checked = {
         "arguments": {key: value for key, value in selectors.items() if value is not None},
-        "notify": parse.flag("announce:notify", tree["notify"]),
-        "wait": parse.whole_number("announce:wait", tree["wait"], 0, 3600, "seconds"),
+        "notify": bad.of(parse.flag, "announce:notify", tree["notify"]),
+        "wait": bad.of(parse.whole_number, "announce:wait", tree["wait"], 0, 3600, "seconds"),
     }
+    bad.tell()
+    return checked
 
 
 def _sentinel(value: Any, excluded: Any) -> Tree | None:
@@ -268,37 +310,28 @@ def _when(tree: Tree, given: Tree) -> formula_schedule.When:
 
 def _requirement(tree: Tree) -> Tree:
     """Return how pyroute2 is installed."""
-    version = "a version such as '>=0.7.2,<0.10'"
-    return {
-        "install": parse.one_of("requirement:install", tree["install"], INSTALLS),
-        "version": _shaped("requirement:version", tree["version"], _VERSION, version),
-        "package": _shaped("requirement:package", tree["package"], _NAME, "a package's name"),
-        "wheels": _path("requirement:wheels", tree["wheels"]),
-        "metrics_package": _shaped(
-            "requirement:metrics_package", tree["metrics_package"], _NAME, "a package's name"
-        ),
-        "uninstall": parse.flag("requirement:uninstall", tree["uninstall"]),
+    bad = _Refusals()
+    shapes = {
+        "version": (_VERSION, "a version such as '>=0.7.2,<0.10'"),
+        "package": (_NAME, "a package's name"),
+        "metrics_package": (_NAME, "a package's name"),
     }
+    checked = {
+        "install": bad.of(parse.one_of, "requirement:install", tree["install"], INSTALLS),
+        "wheels": bad.of(_path, "requirement:wheels", tree["wheels"]),
+        "uninstall": bad.of(parse.flag, "requirement:uninstall", tree["uninstall"]),
+    }
+    for key, shape in shapes.items():
+        checked[key] = bad.of(_shaped, f"requirement:{key}", tree[key], *shape)
+    bad.tell()
+    return checked
 
 
 def _sysctl(tree: Tree) -> dict[str, dict[str, int]]:
     """Return ``{key: {device or "default": value}}`` of the settings that are not null."""
-    wanted = {}
-    for key, value in tree.items():
-        if value is None:
-            continue
-        scopes = value if isinstance(value, dict) else {"default": value}
-        if key in THRESHOLDS and isinstance(value, dict):
-            raise ValueError(
-                f"sysctl:{key}: {parse.shown(value)} is not a whole number: devices have none"
-            )
-        wanted[key] = {}
-        for device, number in scopes.items():
-            _shaped(f"sysctl:{key}", device, _DEVICE, _CARRIED)
-            where = f"sysctl:{key}" if scopes is not value else f"sysctl:{key}:{device}"
-            wanted[key][device] = parse.whole_number(where, number, *_BOUNDS[key])
-        if not scopes:
-            raise ValueError(f"sysctl:{key}: names no device; give a number or leave it out")
+    bad = _Refusals()
+    wanted = {key: bad.of(_setting, key, value) for key, value in tree.items() if value is not None}
+    bad.tell()
     low = -1
     for key in THRESHOLDS:
         if key in wanted:
@@ -307,3 +340,20 @@ def _sysctl(tree: Tree) -> dict[str, dict[str, int]]:
                 raise ValueError(f"sysctl:{key}: {number} is below the threshold before it ({low})")
             low = number
     return wanted
+
+
+def _setting(key: str, value: Any) -> dict[str, int]:
+    """Return ``{device or "default": value}`` of one setting."""
+    if not isinstance(value, dict):
+        return {"default": parse.whole_number(f"sysctl:{key}", value, *_BOUNDS[key])}
+    if key in THRESHOLDS:
+        raise ValueError(
+            f"sysctl:{key}: {parse.shown(value)} is not a whole number: devices have none"
+        )
+    if not value:
+        raise ValueError(f"sysctl:{key}: names no device; give a number or leave it out")
+    numbers = {}
+    for device, number in value.items():
+        _shaped(f"sysctl:{key}", device, _DEVICE, _CARRIED)
+        numbers[device] = parse.whole_number(f"sysctl:{key}:{device}", number, *_BOUNDS[key])
+    return numbers

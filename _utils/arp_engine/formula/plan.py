@@ -105,6 +105,8 @@ def refused(
 
     sentinel: its plan where none is wanted.
     """
+    if reason and any(found.get(backend) for backend in pillar.BACKENDS):
+        reason += "; the installed schedule stays in force"
     return {
         "refused": reason,
         "idle": False,

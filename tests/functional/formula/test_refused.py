@@ -77,6 +77,10 @@ BAD = [
     ({"requirement": {"version": "==1 evil"}}, "requirement:version: '==1 evil' is not a version"),
     ({"requirement": {"package": "--x"}}, "requirement:package: '--x' is not a package's name"),
     ({"requirement": {"wheels": "wheels"}}, "requirement:wheels: 'wheels' is not an absolute path"),
+    (
+        {"clean": {"ip": "10.0.1.0/33", "exclude": "10.0.1.1/24"}, "evnt": 1},
+        "'evnt': no such key; schedule, clean",
+    ),
     ({"requirement": {"uninstall": "no"}}, "requirement:uninstall: 'no' is neither true nor false"),
 ]
 
@@ -113,6 +117,15 @@ def test_bad_pillar_stops_no_other_states(caller, apply, tmp_path, order):
     assert witness.exists()
     assert sorted(result["result"] for result in done.states.values()) == [False, True]
     assert not CRON.exists()
+
+
+def test_bad_pillar_leaves_the_installed_schedule_in_force_and_says_so(apply):
+    assert not apply({"requirement": NO_PIP}).failed
+    before = everything()
+    (state,) = apply({"requirement": NO_PIP, "clean": {"rate": -1}}).states.values()
+    assert state["comment"].endswith("; the installed schedule stays in force")
+    assert state["name"] == "the pillar of arp_hygiene is valid"
+    assert everything() == before
 
 
 def test_bad_pillar_does_not_prevent_removal(apply):

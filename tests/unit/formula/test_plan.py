@@ -222,6 +222,33 @@ def test_unsatisfiable_pillar_is_one_line(plan, tree, facts, line):
         plan({"schedule": tree}, **facts)
 
 
+def test_every_bad_value_is_named(plan):
+    tree = {
+        "schedule": {"every": 0, "splay": -1, "minutes": 5, "usr": "x"},
+        "clean": {"ip": "10.0.1.0/33", "exclude": "10.0.1.1/24", "rate": -1, "how": "flush"},
+        "announce": {"wait": -1, "notify": 5},
+        "requirement": {"install": "curl", "package": "--x"},
+        "sysctl": {"gc_thresh1": -1, "locktime": "x"},
+        "sentinel": 5,
+        "event": "x",
+        "metrics": "x",
+    }
+    with pytest.raises(ValueError, match=r".") as refused:
+        plan(tree)
+    told = str(refused.value)
+    assert "\n" not in told
+    keys_told = [
+        "schedule:'minutes', 'usr': no such key",
+        *("schedule:every: ", "schedule:splay: ", "sentinel: ", "event: ", "metrics: "),
+        *("clean:ip: ", "clean:exclude: ", "clean:rate: ", "announce:wait: ", "announce:notify: "),
+        *("requirement:install: ", "requirement:package: "),
+        *("sysctl:gc_thresh1: ", "sysctl:locktime: "),
+    ]
+    parts = told.split("; ")
+    for key in keys_told:
+        assert any(part.startswith(key) for part in parts), (key, told)
+
+
 def test_every_plan_has_the_same_keys_and_the_docstring_names_them(plan):
     places = formula_plan.paths("/etc/salt", "/")
     refused = formula_plan.refused("why", places, {}, FACTS.kept, {})
