@@ -315,11 +315,13 @@ def _larger_table(warning):
     return f"sysctl -w {key}2={sizes[2]} {key}3={sizes[3]}" if sizes else ""
 
 
+_NONE = "no schedule and no sentinel: apply arp_hygiene (removed on purpose: docs/upgrading.md)"
+
+
 def _status(rows):
     """Show ``arp_hygiene.status``: whether all is well, then what is installed and was said."""
     [row] = rows
-    is_empty = not (row["installed"] or row.get("sentinel"))
-    problem = row["problem"] or "no schedule and no sentinel: apply arp_hygiene" * is_empty
+    problem = row["problem"] or ("" if row["installed"] or row.get("sentinel") else _NONE)
     most = "" if problem else "at least " * (row["healed_7d"] >= MAX_HEALS)
     headline = f"PROBLEM: {problem}" if problem else f"no problem, last run {row['last'] or 'none'}"
     headline += "" if problem else f", {most}{row['healed_7d']} healed in seven days"

@@ -165,7 +165,9 @@ def _row(name: str, status: Row, stats: Any) -> Row:
     healed = status.get("healed_7d")
     problem = _text(status.get("problem"))
     if not problem and not (status.get("installed") or status.get("sentinel")):
-        problem = "no schedule and no sentinel: apply arp_hygiene"
+        problem = (
+            "no schedule and no sentinel: apply arp_hygiene (removed on purpose: docs/upgrading.md)"
+        )
     if not problem and most and entries >= FULL_SHARE * most:
         problem = "the neighbour table is nearly full"
     return {

@@ -153,7 +153,11 @@ def _summary(found: Findings, counts: Mapping[str, int], held: int) -> list[str]
         f"answered, {cached} from cached grains{more}.",
     ]
     if is_blind(counts):
-        lines.append("No entry is of an address that a machine has: nothing could be compared.")
+        advice = "or add them to the truth file" if from_file else "or use truth=file:NAME"
+        lines.append(
+            "No entry is of an address that a machine has: nothing could be compared. "
+            f"Install Salt on the workers, {advice}."
+        )
     if counts["agree_cached"]:
         what = number(counts["agree_cached"], "entry agrees", "entries agree")
         lines.append(f"{what} with cached grains alone, which may be outdated: not proven right.")

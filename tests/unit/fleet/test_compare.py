@@ -580,4 +580,5 @@ def test_tables_without_any_address_of_a_machine_are_not_called_clean():
         found_ = summary.Findings(compare.compare({"db1": rows}, fleet), fleet, {"db1": rows}, {})
         told = summary.answer(found_)
         assert told["retcode"] == 4
-        assert "nothing could be compared" in told["summary"][2]
+        assert "nothing could be compared. Install Salt on the workers" in told["summary"][2]
+        assert told["summary"][2].endswith(", or use truth=file:NAME.")
