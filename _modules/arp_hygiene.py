@@ -71,6 +71,7 @@ def settings(defaults, pillar=None):
         The contents of salt/arp_hygiene/defaults.yaml: every key there is.
     pillar (dict, default None)
         The pillar tree ``arp_hygiene``; None (also a bare ``arp_hygiene:``) means the defaults.
+        A top key such as ``arp-hygiene`` is refused.
 
     Returns a dict, always with the same keys (_utils/arp_engine/formula/plan.py lists them). An
     invalid pillar, or one that this machine cannot satisfy, is no exception, which Jinja would bury
@@ -80,7 +81,7 @@ def settings(defaults, pillar=None):
     """
     parts = traces()
     try:
-        checked = formula_pillar.check(defaults, pillar)
+        checked = formula_pillar.check(defaults, pillar, __pillar__)
         return plan.plan(checked, _facts(checked, parts))
     except ValueError as bad:
         places = {**_paths(), "textfile": _textfile(), "pillar_textfile": ""}

@@ -143,7 +143,7 @@ def run_ended(name, timeout=300):
     return ret
 
 
-def works(name, command, words):
+def works(name, command, words, remark=""):
     """
     Test that the scheduled run works: one run in its own test mode, which changes nothing.
 
@@ -154,6 +154,8 @@ def works(name, command, words):
         where the minion itself calls the function.
     words
         The arguments of :py:func:`arp_hygiene.run <arp_hygiene.run>`, for that.
+    remark
+        What to say besides that all is well.
 
     Fails with the reason, one line, where a run would fail. No changes, ever.
 
@@ -165,8 +167,9 @@ def works(name, command, words):
             - words: {how: revalidate}
     """
     ret = {"name": name, "result": True, "changes": {}}
+    remark = f"; {remark}" if remark else ""
     if __opts__["test"]:
-        return {**ret, "comment": "a test run would be made"}
+        return {**ret, "comment": f"a test run would be made{remark}"}
     if command is None:
         done = __salt__["arp_hygiene.run"](**words, test=True)
         if not done["success"]:
@@ -179,4 +182,4 @@ def works(name, command, words):
             output = (done["stdout"] or done["stderr"]).strip().splitlines()
             reason = output[-1] if output else f"exited with code {done['retcode']} and no output"
             return {**ret, "result": False, "comment": f"test run failed: {reason}"}
-    return {**ret, "comment": "test run succeeded, nothing was changed"}
+    return {**ret, "comment": f"test run succeeded, nothing was changed{remark}"}

@@ -9,4 +9,7 @@ a test run succeeds:
   arp_hygiene.works:
     - command: {{ hygiene.job.proof | json }}
     - words: {{ hygiene.job.arguments | json }}
+{%- if "arp_hygiene" not in pillar %}
+    - remark: "no pillar arp_hygiene: all defaults"
+{%- endif %}
     - require: {{ hygiene.require | json }}

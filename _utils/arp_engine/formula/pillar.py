@@ -18,6 +18,7 @@ from ..table import selectors as table_selectors
 from . import schedule as formula_schedule
 from . import sentinel_unit
 
+NAME = "arp_hygiene"  # of the tree
 BACKENDS = ("cron", "salt", "systemd", "none")
 INSTALLS = ("pip", "package", "none")
 SENTINEL = ("dev", "ip", "exclude", "family", "rate", "burst", "reinject", "as")
@@ -95,9 +96,14 @@ class _Refusals:
             raise ValueError("; ".join(self._lines))
 
 
-def check(defaults: Tree, pillar: Any) -> Checked:
-    """Return all values of pillar and defaults, checked, also those that will not be used."""
+def check(defaults: Tree, pillar: Any, top: Iterable[Any] = ()) -> Checked:
+    """Return all values of pillar and defaults, checked, also those that will not be used.
+
+    top: the keys of the whole pillar, of which one may be ours misspelt.
+    """
     bad = _Refusals()
+    for key in map(str, top):
+        bad.of(_not_misspelt, key)
     tree, given = _merged(defaults, pillar, bad)
     schedule = tree["schedule"]
     how, arguments = bad.of(_clean, tree["clean"]) or (None, {})
@@ -116,6 +122,15 @@ def check(defaults: Tree, pillar: Any) -> Checked:
     }
     bad.tell()
     return Checked(how=how, arguments=arguments, when=when, **values)
+
+
+def _not_misspelt(key: str) -> None:
+    """Refuse a top key that is ours but for case, hyphens and underscores: it would do nothing."""
+    plain = key.lower().replace("-", "").replace("_", "")
+    if plain == NAME.replace("_", "") and key != NAME:
+        raise ValueError(
+            f" {parse.shown(key)} is a top key of pillar, which nothing reads: call it {NAME}"
+        )
 
 
 def _merged(defaults: Tree, pillar: Any, bad: _Refusals) -> tuple[Tree, Tree]:

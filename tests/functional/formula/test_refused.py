@@ -9,7 +9,7 @@ import salt.version
 import yaml
 from arp_engine.formula import boot
 from arp_engine.formula import plan as formula_plan
-from formula import CRON, NO_PIP, REPO, Applied, apply, caller, everything  # noqa: F401
+from formula import CRON, NO_PIP, REPO, WORKS, Applied, apply, caller, everything  # noqa: F401
 from salt.exceptions import CommandExecutionError
 
 from lab.saltstack import configure, file_roots
@@ -126,6 +126,23 @@ def test_bad_pillar_leaves_the_installed_schedule_in_force_and_says_so(apply):
     assert state["comment"].endswith("; the installed schedule stays in force")
     assert state["name"] == "the pillar of arp_hygiene is valid"
     assert everything() == before
+
+
+@pytest.mark.parametrize("key", ["arp-hygiene", "ARP_Hygiene", "arphygiene"])
+def test_misspelt_top_key_is_named(apply, key):
+    tree = {"clean": {"exclude": "10.0.1.1"}}
+    done = Applied(apply.caller.cmd("state.apply", "arp_hygiene", pillar={key: tree}, test=True))
+    (comment,) = done.failed.values()
+    line = f"pillar arp_hygiene: '{key}' is a top key of pillar, which nothing reads: call it "
+    assert comment == f"{line}arp_hygiene"
+
+
+@pytest.mark.parametrize("pillar", [{}, {"arp_hygiene": None}, {"arp": 1, "arp_fleet": {}}])
+def test_missing_pillar_is_said(apply, pillar):
+    done = Applied(apply.caller.cmd("state.apply", "arp_hygiene", pillar=pillar, test=True))
+    assert not done.failed
+    note = "no pillar arp_hygiene: all defaults"
+    assert (note in done.states[WORKS]["comment"]) is ("arp_hygiene" not in pillar)
 
 
 def test_bad_pillar_does_not_prevent_removal(apply):
