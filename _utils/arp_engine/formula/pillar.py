@@ -22,6 +22,7 @@ NAME = "arp_hygiene"  # of the tree
 BACKENDS = ("cron", "salt", "systemd", "none")
 INSTALLS = ("pip", "package", "none")
 SENTINEL = ("dev", "ip", "exclude", "family", "rate", "burst", "reinject", "as")
+_MOST_TOLD = 4  # bad values, by one refusal
 VERBS = ("revalidate", "flush")
 THRESHOLDS = ("gc_thresh1", "gc_thresh2", "gc_thresh3")  # one number each for the whole host
 _ENTRIES = 1 << 20  # half a gigabyte of kernel memory
@@ -76,6 +77,15 @@ class Checked(NamedTuple):
         return [path for path in (self.metrics, self.requirement["wheels"]) if path]
 
 
+class _Refused(ValueError):
+    """One line of all bad values, of many the first ones."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        more = len(lines) - _MOST_TOLD
+        super().__init__("; ".join(lines[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else ""))
+
+
 class _Refusals:
     """The lines of all bad values: whoever corrects one shall not meet the next one afterwards."""
 
@@ -83,17 +93,19 @@ class _Refusals:
         self._lines: list[str] = []
 
     def of(self, judge: Callable[..., Any], *words: Any, **named: Any) -> Any:
-        """Return what a check returns; None where it refuses, and that line is kept."""
+        """Return what a check returns; None where it refuses, and its lines are kept."""
         try:
             return judge(*words, **named)
+        except _Refused as several:
+            self._lines += several.lines
         except ValueError as bad:
             self._lines.append(str(bad))
-            return None
+        return None
 
     def tell(self) -> None:
         """Raise ValueError where any was refused."""
         if self._lines:
-            raise ValueError("; ".join(self._lines))
+            raise _Refused(self._lines)
 
 
 def check(defaults: Tree, pillar: Any, top: Iterable[Any] = ()) -> Checked:
@@ -211,7 +223,6 @@ def _clean(tree: Tree) -> tuple[str, Tree]:
             bad.of(_selected, {key: value}, verb)
     if tree["rate"] is not None:
         bad.of(_in, "clean", parse.rate, tree["rate"])
-    bad.of(_carried, "clean:dev", selectors["dev"])
     bad.tell()
     _selected(selectors, verb)  # together: an address of another family
     if verb == "revalidate":
@@ -222,6 +233,7 @@ def _clean(tree: Tree) -> tuple[str, Tree]:
 def _selected(selectors: Tree, verb: str | None) -> None:
     """Check selectors of a run."""
     _in("clean", table_selectors.parse_selectors, **selectors, verb=verb or VERBS[0])
+    _carried("clean:dev", selectors.get("dev"))
 
 
 def _in(section: str, judge: Callable[..., Any], *words: Any, **named: Any) -> None:
@@ -237,8 +249,7 @@ def _announce(tree: Tree) -> Tree:
     bad = _Refusals()
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev")}
     for key, value in selectors.items():
-        bad.of(_in, "announce", table_selectors.parse_own, **{key: value})
-    bad.of(_carried, "announce:dev", selectors["dev"])
+        bad.of(_announced, {key: value})
     checked = {
         "arguments": {key: value for key, value in selectors.items() if value is not None},
         "notify": bad.of(parse.flag, "announce:notify", tree["notify"]),
@@ -246,6 +257,12 @@ def _announce(tree: Tree) -> Tree:
     }
     bad.tell()
     return checked
+
+
+def _announced(selectors: Tree) -> None:
+    """Check selectors of an announcement."""
+    _in("announce", table_selectors.parse_own, **selectors)
+    _carried("announce:dev", selectors.get("dev"))
 
 
 def _sentinel(value: Any, excluded: Any) -> Tree | None:

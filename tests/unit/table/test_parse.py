@@ -1,6 +1,7 @@
 """Each kind of argument: what is accepted, and the line that refuses the rest."""
 
 import ipaddress
+import pathlib
 
 import pytest
 import yaml
@@ -8,6 +9,9 @@ from arp_engine.fleet import arguments, settings
 from arp_engine.formula import pillar, schedule
 from arp_engine.sentinel import options
 from arp_engine.table import parse, selectors
+
+REPO = pathlib.Path(__file__).resolve().parents[3]
+DEFAULTS = yaml.safe_load((REPO / "salt/arp_hygiene/defaults.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,7 @@ def test_bad_argument_is_refused_in_one_line(parser, words, line):
         lambda value: arguments.parse_all({"tgt": value, "truth": value}, settings.Settings()),
         lambda value: settings.parse_settings({"mode": value}),
         lambda value: options.parse({value: 1}),
-        lambda value: pillar.check({"schedule": {}}, {"schedule": value}),
+        lambda value: pillar.check(DEFAULTS, {"schedule": value}),
         lambda value: schedule.parse_special(value),
     ],
 )
