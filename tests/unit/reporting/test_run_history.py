@@ -2,7 +2,7 @@
 
 import pytest
 from arp_engine.reporting import run_history
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 NOW = 1_800_000_000
@@ -164,7 +164,6 @@ def test_old_heal_that_deletions_have_not_pushed_out_is_recorded():
     assert run_history.unrecorded(only, [late]) == [late]
 
 
-@settings(deadline=None)
 @given(st.integers(min_value=0))
 def test_truncated_text_is_not_a_run_history(length):
     whole = run_history.dump(

@@ -2,7 +2,7 @@
 
 import pytest
 from arp_engine.resolve import in_flight
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -30,7 +30,6 @@ def test_one_key_with_several_questions():
     assert not flight._unanswered
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.floats(0, 0.01))))
 def test_limit_is_never_exceeded(events):
     flight, now = in_flight.InFlight(4), 0.0

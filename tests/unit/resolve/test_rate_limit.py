@@ -2,7 +2,7 @@
 
 import pytest
 from arp_engine.resolve import rate_limit
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -25,7 +25,6 @@ def test_rate_is_kept_and_used(rate):
     assert 20 * rate - late <= len(times) - pace.burst <= 20 * rate + 1
 
 
-@settings(deadline=None)
 @given(st.floats(0.1, 10_000), st.integers(1, 64), st.lists(st.floats(0, 3), max_size=60))
 def test_no_window_exceeds_rate_and_burst(rate, burst, pauses):
     pace, now, times = rate_limit.TokenBucket(rate, burst), 0.0, []
