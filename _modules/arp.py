@@ -352,8 +352,8 @@ def revalidate(
 
     Returns a dict: ``checked``, ``confirmed`` (the cached MAC is among the answers), ``undecided``
     (no verdict in time) as counts; ``healed`` (list of ``ip``, ``dev``, ``old``, ``new``: a host
-    with another MAC answered, the table now holds that MAC, and the host with the former one stayed
-    silent); ``gone`` (list of ``ip``, ``dev``,
+    with another MAC answered, the table holds that MAC at the end, and the host with the former one
+    stayed silent); ``gone`` (list of ``ip``, ``dev``,
     ``mac``: no host answered, the entry is FAILED); ``duplicates`` (list of ``ip``, ``dev``,
     ``mac``, ``macs``: several hosts answered, a duplicate address; ``proxy``: the one of them that
     answers for addresses that nobody has. Where it alone answered: ``macs`` has no other, and the
@@ -363,8 +363,9 @@ def revalidate(
     no ARP, and FAILED would end the connection); ``warnings`` (list of lines; where there is no
     entry of an address that was named, the device that has one, or its router). Only where there
     are any: ``still_wrong`` (list of ``ip``, ``dev``, ``mac``, ``macs``: only these MACs answered,
-    and the kernel keeps the cached one; counted as undecided). Only where the kernel refused a
-    part: ``failed`` and the exit code of :py:func:`arp.flush`. Only after SIGTERM
+    and the kernel keeps the cached one, or with ``written_back`` (True) somebody else has written
+    it again since; counted as undecided). Only where the kernel refused a part: ``failed`` and the
+    exit code of :py:func:`arp.flush`. Only after SIGTERM
     (``saltutil.term_job``) or Ctrl-C, with that exit code too: ``interrupted`` (True),
     ``no_outcome`` (int, entries not probed or not yet decided) and ``changed`` (list as ``healed``:
     those of them that have another MAC already); the rest is what it had done by then.

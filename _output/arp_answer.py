@@ -27,7 +27,7 @@ ROWS = {
     "changed": ("changed", "{ip} on {dev}: {old} -> {new}; interrupted before it was certain"),
     "gone": ("gone", "{ip} on {dev}: {mac} does not answer"),
     "duplicates": ("duplicate", "{ip} on {dev}: answers from {macs}; see arp.diagnose {ip}"),
-    "still_wrong": ("wrong", "{ip} on {dev}: {macs} answers, the kernel keeps {mac}"),
+    "still_wrong": ("wrong", "{ip} on {dev}: {macs} answers, the table holds {mac}"),
     "suspects": ("suspect", "{ip} on {dev}: {mac}"),
     "announced": ("announced", "{ip} on {dev}: {mac}"),
     "would_announce": ("announce", "{ip} on {dev}: {mac}"),

@@ -30,7 +30,10 @@ def _duplicate(row: Row) -> str:
 
 def _still_wrong(row: Row) -> str:
     macs, answer = " and ".join(row["macs"]), "answers" if len(row["macs"]) == 1 else "answer"
-    return f"{row['ip']} on {row['dev']}: {macs} {answer}, but the kernel keeps {row['mac']}"
+    but = f"the kernel keeps {row['mac']}"
+    if row.get("written_back"):
+        but = f"somebody else has written {row['mac']} again"
+    return f"{row['ip']} on {row['dev']}: {macs} {answer}, but {but}"
 
 
 def _healed(row: Row) -> str:

@@ -2,14 +2,15 @@
 
 The host that has an entry now may be a proxy, which answers for every address: its word is no proof
 that it has this one, also where it alone answers. So it is asked for addresses that nobody has
-before anything is told as healed (resolve/proxy.py).
+before anything is told as healed (resolve/proxy.py). And somebody else may have written the entry
+since: it is read again when it is told, and only what it holds then is told.
 """
 
 from collections.abc import Collection
 from typing import NamedTuple
 
 from ..netlink import codec
-from ..table import view
+from ..table import answer, view
 from . import proxied, proxy
 from .report import Report
 
@@ -31,6 +32,8 @@ class Changes:
         self._table, self._report, self._rate = table, report, rate
         self._contested: list[Changed] = []
         self._silent: list[Changed] = []
+        self._written_back: list[str] = []
+        self._written_anew: list[str] = []
         self._is_proxy: dict[proxy.Host, bool] = {}  # those that were asked
 
     def decide(self, changed: Changed, is_returned: bool, current: codec.Entry | None) -> None:
@@ -38,13 +41,17 @@ class Changes:
         if is_returned or len(changed.macs) > 1:
             held = current.mac if current else b""
             self.add_contested(changed._replace(taken=held or changed.taken))
-        elif current is None or not current.mac:
-            self._table.keep("already gone", changed.entry.key)
-            self._report.count(changed.entry, "kept")
-        elif self._table.is_owned(current):
-            self._report.count(changed.entry, "kept")
-        else:
-            self.add_silent(changed._replace(taken=current.mac))
+        elif not self._is_left(changed.entry, current):
+            self.add_silent(changed)
+
+    def _is_left(self, entry: codec.Entry, current: codec.Entry | None) -> bool:
+        """Tell, and report, whether an entry is not ours any more: it is gone, or has an owner."""
+        if current is None or not current.mac:
+            self._table.keep("already gone", entry.key)
+        elif not self._table.is_owned(current):
+            return False
+        self._report.count(entry, "kept")
+        return True
 
     def add_contested(self, changed: Changed) -> None:
         """Add an entry that several hosts answer for."""
@@ -55,20 +62,56 @@ class Changes:
         self._silent.append(changed)
 
     def tell_silent(self, asked: Collection[codec.Key]) -> None:
-        """Report the entries whose former holder is silent: healed, unless a proxy has them now.
+        """Report the entries whose former holder is silent: healed, if they hold the new MAC yet.
 
-        asked: the entries of this run; their addresses are somebody's.
+        And unless it is a proxy's. asked: the entries of this run; their addresses are somebody's.
         """
         silent, self._silent = self._silent, []
         proxies = self._proxies(silent, asked)
+        table_now = self._table.read_again([each.entry.key for each in silent]) if silent else {}
         for each in silent:
-            if proxied.is_in(proxies, each.entry, each.taken):
-                self._report.duplicate(each.entry, each.macs, each.taken)
+            current = table_now.get(each.entry.key, each.entry._replace(mac=each.taken))
+            if self._is_left(each.entry, current):
+                continue
+            held = current.mac if current else b""
+            if held == each.entry.mac or held not in (each.taken, *each.macs):
+                self._tell_written(each, held)
+            elif proxied.is_in(proxies, each.entry, held):
+                self._report.duplicate(each.entry, each.macs, held)
             else:
-                self._report.healed(each.entry, each.taken)
+                self._report.healed(each.entry, held)
+
+    def _tell_written(self, changed: Changed, held: bytes) -> None:
+        """Report an entry that holds no MAC of those that answered: we gave it none of these."""
+        entry, answered = changed.entry, [mac for mac in changed.macs if mac != held]
+        name = f"{codec.address(entry.dst)} on {self._table.name(entry.ifindex)}"
+        if held == entry.mac and answered:
+            self._written_back.append(name)
+            self._report.still_wrong(entry, answered, is_written_back=True)
+        else:
+            self._written_anew.append(f"{name} ({held.hex(':')})")
+            self._report.count(entry, "undecided")
+
+    def _warn_of_writers(self) -> None:
+        """Add a line for the entries that somebody else wrote while they were looked back at."""
+        if self._written_back:
+            self.warnings.append(
+                f"still wrong: {answer.examples(self._written_back)}: the kernel took the MAC that "
+                "answered, and the entry has the former one again, though no host with that one "
+                "answers us: another process or a frame of another host wrote it meanwhile; look "
+                "with: ip monitor neigh; then run arp.revalidate again"
+            )
+        if self._written_anew:
+            self.warnings.append(
+                f"undecided: {answer.examples(self._written_anew)}: the MAC in brackets came "
+                "meanwhile, and not by an answer to us: run arp.revalidate again"
+            )
 
     def tell_contested(self, asked: Collection[codec.Key], may_ask: bool) -> None:
-        """Report the entries that several hosts answer for; a living one gets back a proxy's."""
+        """Report the entries that several hosts answer for; a living one gets back a proxy's.
+
+        The last thing of a run.
+        """
         proxies = self._proxies(self._contested, asked) if may_ask else set[proxy.Host]()
         contested = [(each.entry, each.taken, each.macs) for each in self._contested]
         healed = proxied.give_to_living(self._table, contested, proxies, self._rate)
@@ -78,6 +121,7 @@ class Changes:
             if each.entry.key not in healed:
                 found = (mac for mac in each.macs if proxied.is_in(proxies, each.entry, mac))
                 self._report.duplicate(each.entry, each.macs, next(found, b""))
+        self._warn_of_writers()
 
     def _proxies(self, some: list[Changed], asked: Collection[codec.Key]) -> set[proxy.Host]:
         """Return the proxies among the hosts that answered; each host is asked once in a run."""

@@ -81,9 +81,16 @@ class Report:
         self._lists["duplicates"].append(row)
         self.count(entry, "duplicate")
 
-    def still_wrong(self, entry: codec.Entry, macs: Iterable[bytes]) -> None:
-        """Add an entry for which only other MACs answer, and the kernel keeps the cached one."""
+    def still_wrong(
+        self, entry: codec.Entry, macs: Iterable[bytes], is_written_back: bool = False
+    ) -> None:
+        """Add an entry for which only other MACs answer, and the kernel keeps the cached one.
+
+        is_written_back: or it took another one, and somebody else wrote this one again.
+        """
         row = {**answer.entry_row(self._table, entry), "macs": [mac.hex(":") for mac in macs]}
+        if is_written_back:
+            row["written_back"] = True
         self._still_wrong.append(row)
         self.count(entry, "undecided")
 

@@ -5,6 +5,7 @@ import ipaddress
 import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
 from arp_engine.resolve import look_back, revalidate_run
+from arp_engine.resolve.late_answers import LATE_S
 from arp_engine.resolve.proxied import FEW
 from asking import mac_of, whole_look_back  # noqa: F401
 from conftest import BORN, DEAD, ip
@@ -116,6 +117,68 @@ def test_holder_that_stays_silent_is_healed(arp, scene, wire, pace, address):
     assert pace.monotonic() - began >= LOOK_BACK_FOR_S
     assert [(row["old"], row["new"]) for row in result["healed"]] == [(DEAD, BORN)]
     assert mac_of(scene, address) == BORN
+
+
+def write_once_moved(scene, address, mac):
+    """Begin a thread that writes a MAC into an entry when no late answer to us can any more."""
+
+    def write():
+        scene.until(lambda: mac_of(scene, address) == BORN)
+        time.sleep(2 * LATE_S)
+        ip("neigh", "replace", address, "lladdr", mac, "dev", "db0", "nud", "reachable")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    return writer
+
+
+@PAIR
+def test_entry_that_somebody_writes_back_is_no_heal(arp, hygiene, scene, wire, address):
+    """What the table holds at the end is told, and who answered; nothing is on record."""
+    scene.add(address, "reachable", DEAD)
+    writer = write_once_moved(scene, address, DEAD)
+    with wire.answering(two_hosts(60.0)):
+        result = arp.revalidate(address)
+    writer.join()
+    assert mac_of(scene, address) == DEAD
+    assert (result["healed"], result["undecided"], hygiene.healed()) == ([], 1, [])
+    row = {"ip": address, "dev": "db0", "mac": DEAD, "macs": [BORN], "written_back": True}
+    assert result["still_wrong"] == [row]
+    [line] = result["warnings"]
+    assert line.startswith(f"still wrong: {address} on db0: the kernel took the MAC that answered")
+
+
+@PAIR
+def test_scheduled_run_tells_no_heal_of_an_entry_that_somebody_writes_back(
+    arp, hygiene, scene, wire, address
+):
+    scene.add(address, "reachable", DEAD)
+    writer = write_once_moved(scene, address, DEAD)
+    with wire.answering(two_hosts(60.0)):
+        done = hygiene.run(ip=address)
+    writer.join()
+    assert done["said"] == (
+        f"1 disagreement: {address} on db0: {BORN} answers, "
+        f"but somebody else has written {DEAD} again"
+    )
+    assert (hygiene.healed(), hygiene.status()[0]["healed_7d"]) == ([], 0)
+
+
+@PAIR
+def test_entry_that_somebody_gives_a_third_mac_is_undecided(arp, scene, wire, address):
+    """Nobody has asked the host with that MAC; the one that answered has lost its entry."""
+    scene.add(address, "reachable", DEAD)
+    writer = write_once_moved(scene, address, OTHER)
+
+    def respond(_asked, to_all, _number):
+        return [answer(address, BORN)] if to_all else []
+
+    with wire.answering(respond):
+        result = arp.revalidate(address)
+    writer.join()
+    told = (result["healed"], result["duplicates"], result["undecided"])
+    assert told == ([], [], 1)
+    assert f"{address} on db0 ({OTHER})" in result["warnings"][0]
 
 
 def test_several_entries_are_patient_with_a_slow_holder(arp, scene, wire, pace):

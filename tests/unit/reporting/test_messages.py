@@ -67,6 +67,8 @@ def test_entry_that_stays_wrong_is_told_as_that_and_not_as_undecided():
     assert line({"undecided": 1, "still_wrong": [row]}) == f"1 disagreement: {told}"
     both = line({"undecided": 3, "still_wrong": [row]})
     assert both == f"1 disagreement, 2 undecided: disagreement {told}"
+    written = line({"undecided": 1, "still_wrong": [{**row, "written_back": True}]})
+    assert written.endswith(f"{NEW} answers, but somebody else has written {OLD} again")
 
 
 def test_proxy_that_answers_alone_is_not_told_as_two_hosts():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from arp_engine.netlink import codec
 from arp_engine.netlink.constants import REACHABLE
-from arp_engine.resolve import changes, look_back_run, proxied, revalidate_run
+from arp_engine.resolve import changes, look_back, look_back_run, proxied, revalidate_run
 from arp_engine.resolve.question import OVERTAKEN, ProbeResult
 
 HOLDER, OTHER = bytes([2, 0, 0, 0, 0, 1]), bytes([2, 0, 0, 0, 0, 2])
@@ -93,6 +93,9 @@ class Script:
     def count(self, _entry, verdict):
         self.told.append(verdict)
 
+    def still_wrong(self, _entry, macs, is_written_back=False):
+        self.told.append(("still wrong", set(macs), is_written_back))
+
     def healed(self, _entry, mac):
         self.told.append(("healed", mac))
 
@@ -140,6 +143,42 @@ def test_mac_that_came_unheard_is_told_and_not_robbed_by_a_proxy(monkeypatch, is
     assert script.mac == (OTHER if is_proxy else HOLDER)
     told = ("healed", OTHER) if is_proxy else ("duplicate", {HOLDER, OTHER}, b"")
     assert script.told == [told]
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [(HOLDER, ("still wrong", {OTHER}, True)), (bytes([2, 0, 0, 0, 0, 3]), "undecided")],
+    ids=["the former MAC", "a third MAC"],
+)
+def test_entry_that_somebody_else_writes_is_told_as_it_is_at_the_end(monkeypatch, written, told):
+    """The last one that reads it sees that, also where it is written while proxies are asked."""
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 0.1)
+
+    def answers(script, _question):
+        script.mac = OTHER if len(script.asked) == 1 else script.mac
+        return ProbeResult(1, 1, {OTHER: 1.0} if len(script.asked) == 1 else {})
+
+    def find(*_of):
+        script[0].mac = written
+        return set()
+
+    script = []
+    monkeypatch.setattr(changes.proxy, "find", find)
+    monkeypatch.setattr(Script, "read_again", _noting(script, Script.read_again))
+    done = Script(monkeypatch, answers)
+    assert done.told == [told]
+    [line] = done.run.warnings
+    assert line.startswith("still wrong: " if written == HOLDER else "undecided: ")
+
+
+def _noting(place, function):
+    """Return a method that notes whose it is."""
+
+    def noted(self, keys):
+        place[:] = [self]
+        return function(self, keys)
+
+    return noted
 
 
 def test_twin_that_goes_on_announcing_itself_does_not_prolong_a_run(monkeypatch):
