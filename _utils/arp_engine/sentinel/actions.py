@@ -276,6 +276,10 @@ class Actions:
         assert doubt.heal
         self._news.not_learnt(doubt.key, doubt.heal)
 
+    def tell_written_back(self, doubt: Doubt, _cause: Any) -> None:
+        assert doubt.heal
+        self._news.written_back(doubt.key, doubt.heal)
+
     def tell_unaskable(self, doubt: Doubt, result: ProbeResult) -> None:
         """It is tried again every few seconds, and goes on until somebody acts."""
         if self._unaskable.add(doubt.key, result.why, self._clock()):

@@ -132,6 +132,8 @@ class FormerHolders:
 
         ``not learnt``: silent, but the kernel has not put another MAC into the deleted entry.
         ``unasked``: it could not be asked to the end, or there is no entry: that proves nothing.
+        ``written back``, ``written anew``: silent, but by way of no MAC at all (FAILED, a deletion)
+        the entry has the former one again, or one that no heal of ours gave it.
         What is decided is to be ended.
         """
         cached, heal = mac_of(entry), self._heals.get(key, {}).get(former)
@@ -148,6 +150,9 @@ class FormerHolders:
         is_asked = result.unicast_asked and cached
         if outcome == "silent" and (result.why or not (heal.is_deleted or is_asked)):
             return "unasked"
+        news = {each.new for each in self._heals[key].values()}
+        if outcome == "silent" and cached and cached not in news and not heal.is_told:
+            return "written back" if cached == heal.old else "written anew"
         has_locktime = self._locktime_s(key) or not heal.is_successor
         if not outcome and former in result.answers and has_locktime:  # it takes no answer yet
             self._backs.postpone(key, now, former)

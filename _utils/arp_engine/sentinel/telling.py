@@ -132,6 +132,16 @@ class News:
         )
         self._tell(EventKind.DISAGREEMENT, key, text, held=b"", answers=[heal.new])
 
+    def written_back(self, key: codec.Key, heal: former_holders.Heal) -> None:
+        """The entry had the right MAC, and has the wrong one again."""
+        text = (
+            f"not healed: {heal.new.hex(':')} has answered and the kernel took it, but the entry "
+            f"has {heal.old.hex(':')} again, though no host with that MAC answers (another process "
+            "or a frame of another host wrote it); traffic to it may be lost: run arp.diagnose "
+            f"{codec.address(key[1])}"
+        )
+        self._tell(EventKind.DISAGREEMENT, key, text, held=heal.old, answers=[heal.new])
+
     def unaskable(self, key: codec.Key, why: str) -> None:
         self._tell(EventKind.UNASKABLE, key, f"cannot probe: {why}", why=why)
 

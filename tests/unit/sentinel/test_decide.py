@@ -192,7 +192,11 @@ def happens(scene, chance):
         scene.sources.on_upper_layer_confirmation(key)
     elif what == 4:
         state = chance.choice([REACHABLE, REACHABLE, REACHABLE, PERMANENT, FAILED])
-        scene.set(key, chance.choice(MACS), state, chance.random() < 0.5, chance.randrange(2))
+        macs = MACS
+        if chance.random() < 0.5:  # by way of no MAC at all; of a former holder, if there is one
+            scene.set(key, b"", FAILED)
+            macs = scene.decider._former.of(key) or MACS
+        scene.set(key, chance.choice(macs), state, chance.random() < 0.5, chance.randrange(2))
     elif what in (5, 6):
         scene.turn()
     elif scene.questions:
@@ -207,7 +211,7 @@ def test_every_transition_of_the_table_is_taken_and_no_other(monkeypatch):
     table = {state: Recorded(events) for state, events in decide.TRANSITIONS.items()}
     monkeypatch.setattr(decide, "TRANSITIONS", table)
     monkeypatch.setattr(question_queue, "MAX_QUEUED", 3)
-    for seed in range(160):
+    for seed in range(320):
         chance, scene = random.Random(seed), Scene(addresses=8)
         scene.unused = [b"\1\1\1\1"] * (seed % 2)  # whoever answers for it is a proxy
         for _ in range(500):
@@ -615,6 +619,23 @@ def test_a_look_back_goes_on_after_its_entry_had_no_mac_for_a_moment():
     scene.set(key, NEW)
     returns(scene, key)
     assert (scene.state(), scene.said) == (CLEAR, ["duplicate"])
+
+
+@pytest.mark.parametrize(
+    ("mac", "told"), [(OLD, "disagreement"), (OTHER, "changed"), (NEW, "healed")], ids=str
+)
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_an_entry_that_comes_again_with_another_mac_is_not_healed(mac, told, is_deleted):
+    """By way of FAILED, or a deletion, no change of its MAC is seen; the former host is silent."""
+    scene = Scene()
+    key = heal(scene)
+    if is_deleted:
+        del scene.decider.cache._entries[key]
+    else:
+        scene.set(key, b"", FAILED)
+    scene.set(key, mac)
+    scene.look_back()
+    assert (scene.state(), scene.said) == (CLEAR, [told])
 
 
 def test_an_owner_of_the_entry_ends_its_look_back():
