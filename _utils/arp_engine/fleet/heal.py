@@ -19,6 +19,7 @@ SLOWEST_PPS = 100  # where no rate is set: as fast as is safe is faster than tha
 #: Verdicts that an answer on the wire decided: the kernel sent no probes of its own.
 DECIDED_BY_ANSWER = {"confirmed", "healed", "duplicate", "kept"}
 Entry = tuple[str, str, str]  # minion, dev, ip
+WHY_THERE = "still in the table after asking"
 #: What becomes of an entry that was asked about; "unknown" where its database did not say.
 OUTCOMES = ("healed", "given_up", "still_wrong", "right_meanwhile")
 
@@ -121,7 +122,8 @@ class Heal:
         self._pay(minion, _rows(answer.get("entries"), asked), len(ips))
         for row in _rows(answer.get("healed"), asked):
             change = {key: str(row.get(key, "")) for key in ("old", "new")}
-            self._note(minion, dev, row, "healed", change)
+            if change["old"] != change["new"]:  # an earlier version did not read the entry again
+                self._note(minion, dev, row, "healed", change)
         for row in _rows(answer.get("gone"), asked):
             self._note(minion, dev, row, "given_up", {})
         for row in _rows(answer.get("duplicates"), asked):
@@ -184,8 +186,9 @@ class Heal:
             if entry in still_wrong and outcome != "still_wrong":
                 row = {**self._entries[entry], "why": "still wrong after asking"}
                 self._outcome[entry] = "still_wrong", row
-            elif (entry, self._entries[entry]["mac"]) in still_there and not outcome:
-                row = {**self._entries[entry], "why": "still in the table after asking"}
+            elif (entry, self._entries[entry]["mac"]) in still_there and outcome in ("", "healed"):
+                why = "in the table again after the heal" if outcome else WHY_THERE
+                row = {**self._entries[entry], "why": why}
                 self._outcome[entry] = "still_wrong", row
             elif not outcome:
                 row = {**self._entries[entry], "why": "not in the table any more, or corrected"}

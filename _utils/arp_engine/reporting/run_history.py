@@ -148,8 +148,11 @@ def why_unselected(history: History, arguments: str) -> str:
 
 
 def heal_rows(healed: list[Row], by: str, now: float) -> list[Row]:
-    """Return the rows of ``healed`` in an answer of arp.revalidate as the history has them."""
-    return [{"at": int(now), **row, "by": by} for row in healed]
+    """Return the rows of ``healed`` in an answer of arp.revalidate as the history has them.
+
+    What has the MAC that it had was not healed, whoever says so.
+    """
+    return [{"at": int(now), **row, "by": by} for row in healed if row["old"] != row["new"]]
 
 
 def with_heals(history: History, rows: list[Row]) -> History:

@@ -357,6 +357,25 @@ def test_still_wrong_after_asking_is_named():
     ]
 
 
+@pytest.mark.parametrize("kind", ["gone", "unproven"])
+def test_entry_that_has_its_former_mac_again_after_the_heal_is_not_healed(kind):
+    """Somebody wrote it between the answer of the database and the second look at its table."""
+    heal = fleet_heal.Heal(verdict()._replace(**{kind: [wrong("db1")]}), 100)
+    row = {"ip": "192.0.2.90", "dev": "eth0", "old": OLD, "new": NEW}
+    run(heal, ["db1"], {"db1": answer(healed=[row])})
+    heal.note_tables(verdict()._replace(**{kind: [wrong("db1")]}), ["db1"])
+    done = told(heal)
+    assert (done["healed"], heal.counts()["healed"]) == ([], 0)
+    assert [row["why"] for row in done["still_wrong"]] == ["in the table again after the heal"]
+
+
+def test_heal_to_the_same_mac_is_none():
+    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
+    row = {"ip": "192.0.2.90", "dev": "eth0", "old": OLD, "new": OLD}
+    run(heal, ["db1"], {"db1": answer(healed=[row])})
+    assert heal.counts()["healed"] == 0
+
+
 @pytest.mark.parametrize(
     ("mac", "outcome"),
     [(OLD, ("still_wrong", "still in the table after asking")),

@@ -196,3 +196,8 @@ def test_other_json_is_not_a_run_history(text):
 def test_time_is_in_utc():
     assert run_history.utc(NOW) == "2027-01-15T08:00:00Z"
     assert run_history.utc(None) == ""
+
+
+def test_heal_to_the_same_mac_is_not_recorded():
+    rows = [{"ip": "192.0.2.1", "dev": "eth0", "old": "a", "new": new} for new in ("a", "b")]
+    assert [row["new"] for row in run_history.heal_rows(rows, "run", 5.0)] == ["b"]
