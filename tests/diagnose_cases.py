@@ -137,6 +137,10 @@ CASES = {
     "duplicate: neither is in the table": (seen(row(C), [A, B], row()), verdict.DUPLICATE),
     "duplicate: no entry, no room": (seen(None, [A, B], load=FULL), verdict.DUPLICATE),
     "duplicate: the table is full": (seen(row(), [A, B], row(), load=FULL_NOW), verdict.DUPLICATE),
+    "still wrong: written back": (
+        seen(row(), [B], row(), locktime_left_s=0.5, is_written_back=True),
+        verdict.STILL_WRONG,
+    ),
     "duplicate: one set by hand": (seen(PERMANENT, [A, B], PERMANENT), verdict.DUPLICATE),
     "duplicate: the next hop": (seen(row(), [A, B], row(), BEHIND), verdict.DUPLICATE),
     "duplicate: a witness": (

@@ -3,11 +3,14 @@
 import contextlib
 import select
 import socket
+import threading
+import time
 
 import pytest
 from arp_engine.packets.probe_schedule import FAST, LOOK_BACK_FOR_S
 from arp_engine.resolve import ask as resolve_ask
 from arp_engine.resolve import look_back
+from arp_engine.resolve.late_answers import LATE_S
 from arp_engine.resolve.question import Question
 from conftest import BORN, DEAD, ip
 from wire import packed
@@ -50,6 +53,19 @@ def mac_of(scene, address):
     """Return the MAC in the one entry of an address."""
     [row] = [row for row in scene.table() if row.startswith(f"{address} ")]
     return row.split()[2]
+
+
+def write_once_moved(scene, address, mac):
+    """Begin a thread that writes a MAC into an entry when no late answer to us can any more."""
+
+    def write():
+        scene.until(lambda: mac_of(scene, address) == BORN)
+        time.sleep(2 * LATE_S)
+        ip("neigh", "replace", address, "lladdr", mac, "dev", "db0", "nud", "reachable")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    return writer
 
 
 def ask(*questions, wire=None, **options):

@@ -204,6 +204,7 @@ class _Diagnosis:
             asked_at = time.monotonic()
             answers = _fastest(results)
             after = self._settled(answers)
+        is_taken = bool(after) and after.mac in answers
         after, proxies = self._holder.keep(before, after, answers, began, asked_at)
         seen = replace(
             seen,
@@ -226,6 +227,7 @@ class _Diagnosis:
             seen = replace(
                 seen,
                 locktime_left_s=self._holder.locktime_left_s(after),
+                is_written_back=is_taken and bool(after) and after.mac == cached_mac != b"",
                 has_override=any(result.overriding for result in results),
                 arp_filter=nf_tables.arp_filter().drops,
                 arp_filter_unread=nf_tables.has_legacy_arp_filter(),

@@ -71,6 +71,7 @@ class Evidence:
     witnesses: dict[str, list[str]] = field(default_factory=dict)  # other address to MACs
     proxies: set[str] = field(default_factory=set)  # MACs that answer for what nobody has
     locktime_left_s: float = 0.0  # for how long the kernel still ignores the answer
+    is_written_back: bool = False  # it took the answer, and somebody wrote the former MAC again
     has_override: bool = False  # an IPv6 answer had the flag that makes the kernel take it
     arp_filter: bool = False  # this host is known to drop ARP packets (nftables)
     arp_filter_unread: bool = False  # there are rules of arptables-legacy

@@ -259,7 +259,13 @@ def _still_wrong(seen: Evidence, after: Row | None) -> Verdict:
     Where a filter drops the answer the kernel would learn nothing after a flush either.
     """
     cure, alive = _command("flush", seen), ""
-    if ":" in seen.judged and not (after and after["mac"]):
+    if seen.is_written_back:
+        why = (
+            "the kernel took the answer, and the entry has its former MAC again, though no host "
+            "with that one answers: another process or a frame of another host wrote it meanwhile"
+        )
+        cure = "look at: ip monitor neigh"
+    elif ":" in seen.judged and not (after and after["mac"]):
         why = "a filter of this host drops the answer, or that host has only just begun to answer"
         cure = "look at: nft list ruleset"
     elif ":" in seen.judged and seen.has_override:
@@ -317,14 +323,21 @@ def _silent(seen: Evidence) -> Verdict:
             f"(arp_ignore).{alive}",
         )
     probes = seen.unicast_asked + seen.broadcast_asked
-    static = ""
+    static = cure = ""
     if now and is_owned(now) and now["mac"]:
         static = " The kernel uses that MAC without asking: traffic may flow."
+        if now["owner"] == "PERMANENT":
+            static = f" Somebody set it.{static}"
+            cure = (
+                f"if {now['mac']} is a dead machine's, delete or correct it where it was set: "
+                f"ip neigh del {seen.judged} dev {seen.route.dev}"
+            )
     return Verdict(
         SILENT,
         f"no host answers for {who} ({probes} probes); {_holds(now)}.{static}{alive} Silence alone "
         "does not tell a dead host from one that answers no ARP (arp_ignore, a filter there or on "
         "this host, another link).",
+        cure,
     )
 
 

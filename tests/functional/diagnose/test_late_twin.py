@@ -7,7 +7,7 @@ import pytest
 from arp_engine.netlink import codec, listener
 from arp_engine.netlink.constants import RTNLGRP_NEIGH
 from arp_engine.resolve import late_answers
-from asking import mac_of, whole_look_back  # noqa: F401
+from asking import mac_of, whole_look_back, write_once_moved  # noqa: F401
 from conftest import BORN, DEAD, ip
 from pace import pace  # noqa: F401
 from wire import answer
@@ -122,3 +122,17 @@ def test_port_that_is_named_holds_the_entry_of_its_bridge(arp, scene, wire, monk
                 seen.add(entry.mac.hex(":"))
     assert (told["verdict"], set(told["answers_ms"])) == ("duplicate address", {DEAD, TWIN})
     assert seen == {DEAD}
+
+
+@PAIR
+def test_entry_that_somebody_writes_back_is_still_wrong(arp, hygiene, scene, wire, address):
+    """The holder is dead; the kernel took the newcomer's answer, and lost it to another program."""
+    scene.add(address, "reachable", DEAD)
+    writer = write_once_moved(scene, address, DEAD)
+    with wire.answering(lambda asked, to_all, _number: [answer(asked, BORN)] * to_all):
+        found = arp.diagnose(address)
+    writer.join()
+    assert mac_of(scene, address) == DEAD
+    assert found["verdict"] == "wrong, and asking did not correct it"
+    assert "wrote it meanwhile" in found["sentence"]
+    assert hygiene.healed() == []

@@ -5,9 +5,8 @@ import ipaddress
 import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
 from arp_engine.resolve import look_back, revalidate_run
-from arp_engine.resolve.late_answers import LATE_S
 from arp_engine.resolve.proxied import FEW
-from asking import mac_of, whole_look_back  # noqa: F401
+from asking import mac_of, whole_look_back, write_once_moved  # noqa: F401
 from conftest import BORN, DEAD, ip
 from pace import pace  # noqa: F401
 from scapy.layers.inet6 import IPv6
@@ -117,19 +116,6 @@ def test_holder_that_stays_silent_is_healed(arp, scene, wire, pace, address):
     assert pace.monotonic() - began >= LOOK_BACK_FOR_S
     assert [(row["old"], row["new"]) for row in result["healed"]] == [(DEAD, BORN)]
     assert mac_of(scene, address) == BORN
-
-
-def write_once_moved(scene, address, mac):
-    """Begin a thread that writes a MAC into an entry when no late answer to us can any more."""
-
-    def write():
-        scene.until(lambda: mac_of(scene, address) == BORN)
-        time.sleep(2 * LATE_S)
-        ip("neigh", "replace", address, "lladdr", mac, "dev", "db0", "nud", "reachable")
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    return writer
 
 
 @PAIR

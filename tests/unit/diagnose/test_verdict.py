@@ -94,6 +94,12 @@ def test_every_verdict_occurs():
         ),
         (seen(ZEBRA, [B], ZEBRA), ""),
         (
+            seen(PERMANENT, (), PERMANENT),
+            "if 02:00:00:00:00:0a is a dead machine's, delete or correct it where it was set: "
+            "ip neigh del 192.0.2.10 dev db0",
+        ),
+        (seen(ZEBRA, (), ZEBRA), ""),
+        (
             seen(None, [B], load=FULL),
             "sysctl -w net.ipv4.neigh.default.gc_thresh2=2048 "
             "net.ipv4.neigh.default.gc_thresh3=4096",
@@ -105,7 +111,7 @@ def test_every_verdict_occurs():
         "filter, failed", "IPv6 filter", "ND proxy", "ND proxy, and TCP works",
         "two MACs, one machine perhaps", "two machines, or a router", "flux", "proxy",
         "ND proxy for all", "proxy and locktime", "proxy and set by hand", "not asked", "by hand",
-        "zebra", "full", "silent",
+        "zebra", "by hand, and silent", "zebra, and silent", "full", "silent",
     ],
 )  # fmt: skip
 def test_the_cure(evidence, cure):
@@ -189,6 +195,8 @@ def test_flux_over_ipv6_has_no_ipv4_command():
             "The table held 02:00:00:00:00:0a (STALE) before, now 02:00:00:00:00:0a (STALE)",
         ),
         (seen(PERMANENT, (), PERMANENT), "traffic may flow"),
+        (seen(PERMANENT, (), PERMANENT), "Somebody set it."),
+        (CASES["still wrong: written back"][0], "wrote it meanwhile"),
         (
             seen(row(), [A], row(), other_hops={f"{OTHER} on db0": "right"}),
             "192.0.2.77 on db0 (right)",

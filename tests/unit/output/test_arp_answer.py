@@ -23,7 +23,8 @@ REPO = HERE.parents[2]
 DIAGNOSES = {name: evidence.as_dict(seen) for name, (seen, _verdict) in CASES.items()}
 GOLDEN = [
     "right", "right: kept alive, and rightly", "corrected: was suspect", "still wrong",
-    "still wrong: the next hop", "still wrong: locktime", "duplicate", "duplicate: a witness",
+    "still wrong: the next hop", "still wrong: locktime", "still wrong: written back",
+    "duplicate", "duplicate: a witness",
     "duplicate: the table is full", "flux", "proxy: beside the holder", "nobody: the table is full",
     "nobody: by hand", "upper layer: for long", "upper layer: connected", "owned: by hand",
     "owned: by zebra", "next hop right", "table full", "no entry", "cannot: no route",
