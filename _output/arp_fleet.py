@@ -40,6 +40,8 @@ TABLES = {
     "silent": "minion why",
     "conflicts": "minion why",
 }
+FOUND = ("wrong", "gone", "unproven")  # by the audit; a heal comes after it
+HEADINGS = {"table": "table ≤"}  # at most so many entries count, of gc_thresh3
 
 
 def output(data, **_kwargs):
@@ -64,7 +66,8 @@ def _answer(data):
     lines = [line for told in data["summary"] for line in _wrapped(_cell("", told), width)]
     for name, columns in TABLES.items():
         if data.get(name):
-            lines += ["", f"{name.replace('_', ' ')}:"]
+            when = " before the heal" if name in FOUND and "healed" in data else ""
+            lines += ["", f"{name.replace('_', ' ')}{when}:"]
             lines += [f"  {line}" for line in _table(columns.split(), data[name], width - 2)]
     return "\n".join([*lines, "", f"jid {_cell('', data.get('jid') or 'unknown')}"])
 
@@ -111,7 +114,7 @@ def _least(column, size):
 
 
 def _heading(column):
-    return AGES.get(column, column)
+    return AGES.get(column, HEADINGS.get(column, column))
 
 
 def _wrapped(text, width):

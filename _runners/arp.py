@@ -234,16 +234,17 @@ def status(tgt=arguments.DATABASES, tgt_type="compound", timeout=None, batch=200
         # 3 databases: 1 with a problem, 12 healed in seven days.
         #
         # status:
-        #   minion  problem              last                  healed_7d  sentinel  table   ...
-        #   db2     the last run failed  2026-11-24T07:30:04Z  0          running   812 of  ...
-        #   db1                          2026-11-24T07:30:02Z  12         running   790 of  ...
+        #   minion  problem              last                  healed_7d  sentinel  table ≤  ...
+        #   db2     the last run failed  2026-11-24T07:30:04Z  0          running   812 of   ...
+        #   db1                          2026-11-24T07:30:02Z  12         running   790 of   ...
 
     tgt, tgt_type, timeout, batch
         As in :py:func:`arp.audit`.
 
     Returns a dict: ``status`` (list of ``minion``; ``problem``: the last run failed, the sentinel
     is not running, no run is installed, the table is nearly full; ``last`` (UTC), ``healed_7d``,
-    ``sentinel``, ``table`` (entries of gc_thresh3), ``version``, ``code``, ``said``); ``silent``
+    ``sentinel``, ``table`` (entries of gc_thresh3: at most so many count, on the
+    whole host), ``version``, ``code``, ``said``); ``silent``
     (``minion``, ``why``); ``conflicts`` (``minion``, ``why``: its return may be forged);
     ``summary`` (lines; names each version that is not this master's); ``jid``; ``jobs``;
     ``retcode``.

@@ -234,7 +234,8 @@ class Heal:
         ]
         lists["not_reached"] = summary.rows_of(unreached)
         line = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
-        lines = [f"{self.asked} asked about in {self.waves_done} waves: {line}."]
+        waves = f" in {summary.number(self.waves_done, 'wave')}" if self.waves_done else ""
+        lines = [f"{self.asked} asked about{waves}: {line}."]
         if unreached:
             lines.append(f"{summary.number(len(unreached), 'minion')} not reached.")
         wrong, missing = lists["still_wrong"], unreached

@@ -26,7 +26,8 @@ def heal(audit: Audit, options: Options) -> Row:
     if options["test"]:
         would = summary.with_totals({"would_ask": account.rows})
         would["totals"] = {**answer["totals"], **would["totals"]}
-        answer["summary"].append(f"{len(account.rows)} to ask about, in {len(waves)} waves.")
+        in_waves = summary.number(len(waves), "wave")
+        answer["summary"].append(f"{len(account.rows)} to ask about, in {in_waves}.")
         would |= {"would_waves": len(waves), "waves": 0, "interrupted": audit.interrupted}
         return {**answer, **would}
     if audit.interrupted:
@@ -37,7 +38,8 @@ def heal(audit: Audit, options: Options) -> Row:
     doubtful = dict.fromkeys(audit.returns.conflicts, summary.CONFLICT)
     done = account.answer({**audit.silent, **doubtful})
     done["totals"] = {**answer["totals"], **done["totals"]}
-    done["summary"] = answer["summary"] + done["summary"] + why
+    first, *more = answer["summary"]
+    done["summary"] = [f"Before the heal: {first}", *more, *done["summary"], *why]
     remembered_twice = summary.twice_by_memory(audit.result)
     if answer["counts"]["agree_cached"] or remembered_twice or account.rests_on_memory():
         done["retcode"] |= summary.UNPROVEN

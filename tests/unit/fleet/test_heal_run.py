@@ -98,3 +98,16 @@ def test_entry_of_a_malformed_table_is_read_again_with_the_next_ones():
     assert reads == [["192.0.2.1"], ["192.0.2.1", "192.0.2.2"]]
     assert {each["ip"] for each in done["still_wrong"]} == {"192.0.2.1", "192.0.2.2"}
     assert (done["right_meanwhile"], done["not_reached"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("databases", "in_waves"), [(0, ""), (1, " in 1 wave"), (2, " in 2 waves")], ids=str
+)
+def test_what_the_audit_found_reads_as_before_the_heal(databases, in_waves):
+    tables = {f"db{number}": lambda _kwarg: [row()] for number in range(databases)}
+    tables |= {"db9": lambda _kwarg: []}
+    hosts = {"w": interfaces(BORN, IP), **{name: {} for name in tables}}
+    done = run(Master(tables, hosts, dict.fromkeys(tables, undecided)))
+    first, *more = done["summary"]
+    assert first.startswith(f"Before the heal: {databases} entr")
+    assert any(f"{databases} asked about{in_waves}: " in line for line in more)
