@@ -342,7 +342,8 @@ def revalidate(
         each host is asked for an address that nobody has, too: two probes.
     test (bool, default False)
         Return ``would_check`` (int) and ``suspects`` (list of ``ip``, ``dev``, ``mac``) instead;
-        send no probe, since a probe heals.
+        with ``rows`` also ``entries``, those that would be probed, in the shape of
+        :py:func:`arp.list`. Send no probe, since a probe heals.
     limit (int, default 100)
         Rows in each list, at most; 0 for all. ``totals`` has the full lengths.
     rows (bool, default False)

@@ -33,6 +33,7 @@ ROWS = {
     "would_announce": ("announce", "{ip} on {dev}: {mac}"),
     "failed": ("refused", "{ip} on {dev}: {error}"),
 }
+UNSHOWN = {"multicast": "ff00::/8,224.0.0.0/4", "of lo": "dev=lo"}  # and how to see them
 SUSPECT = "suspect: TCP or an application keeps it REACHABLE, not ARP; arp.revalidate decides"
 #: Verdicts after which nobody has to do anything, and what is said instead of a command.
 NOTHING_TO_DO = {
@@ -140,8 +141,8 @@ def _entry(entry):
     if not entry:
         return "none"
     note = f", {_note(entry)}" if _note(entry) else ""
-    age = _age(entry["confirmed_s"])
-    return f"{entry['mac'] or 'no MAC'} {entry['state']}{note}, confirmed {age} ago"
+    seen = f"{entry['mac'] or 'no MAC'} {entry['state']}{note}"
+    return f"{seen}, confirmed {_age(entry['confirmed_s'])} ago"
 
 
 def _note(entry):
@@ -161,19 +162,23 @@ def _healed(rows):
 
 
 def _entries(rows):
-    """Show ``arp.list``. Multicast is not shown beside other entries: nobody can act on it."""
-    unicast = [row for row in rows if row["owner"] != "multicast"]
-    multicast, chosen = len(rows) - len(unicast), unicast or rows
+    """Show ``arp.list``. Nobody can act on multicast and on lo: not shown beside other entries."""
+    kinds = Counter(_unshown(row) for row in rows)
+    chosen = [row for row in rows if not _unshown(row)] if kinds[""] else rows
     chosen = sorted(chosen, key=lambda row: ":" in row["ip"])  # IPv4 first
-    states = Counter(row["state"] for row in chosen)
-    suspects = sum(row["suspect"] for row in chosen)
+    states, suspects = Counter(row["state"] for row in chosen), sum(r["suspect"] for r in chosen)
     lines = _entry_table(chosen)
-    if unicast and multicast:
-        lines.append(f"and {multicast} multicast: arp.list ff00::/8,224.0.0.0/4")
+    if kinds.pop("", 0):
+        lines += [f"and {kinds[kind]} {kind}: arp.list {UNSHOWN[kind]}" for kind in sorted(kinds)]
     lines += [SUSPECT] * bool(suspects)
-    headline = _count(len(chosen), "entry", "entries")
-    headline += f", {suspects} suspect" if suspects else ""
+    headline = _count(len(chosen), "entry", "entries") + f", {suspects} suspect" * bool(suspects)
     return Shown(f"{headline}: {_counts(states)}", lines)
+
+
+def _unshown(row):
+    """Return of which kind of UNSHOWN an entry is; empty: of none."""
+    of_lo = "of lo" * (row["dev"] == "lo" and row["state"] == "NOARP")
+    return "multicast" if row["owner"] == "multicast" else of_lo
 
 
 def _entry_table(rows):
@@ -216,14 +221,17 @@ def _would_check(answer):
     """Show ``arp.revalidate test=True``."""
     suspects = f", {_lengths(answer)['suspects']} suspect" if answer["suspects"] else ""
     lines = [*_details(answer), *[SUSPECT] * bool(answer["suspects"])]
-    return Shown(f"{answer['would_check']} would be checked{suspects}", lines)
+    return Shown(f"{answer['would_check']} would be checked{suspects}{_which(answer)}", lines)
+
+
+def _which(answer):
+    return "" if "entries" in answer else "; rows=True shows which"
 
 
 def _flush(answer):
     """Show ``arp.flush``."""
     if "would_flush" in answer:
-        hint = "" if "entries" in answer else "; rows=True shows which"
-        headline = f"{answer['would_flush']} would be flushed{_kept(answer)}{hint}"
+        headline = f"{answer['would_flush']} would be flushed{_kept(answer)}{_which(answer)}"
         return Shown(headline, _details(answer))
     headline = _done(answer, answer["flushed"], "flushed") + _kept(answer)
     if headline == "NOTHING flushed":
@@ -350,13 +358,10 @@ SHOW = {
     "verdict": _diagnosis,
     "checked": _revalidation,
     "would_check": _would_check,
-    "flushed": _flush,
-    "would_flush": _flush,
-    "announced": _announcement,
-    "would_announce": _announcement,
+    **dict.fromkeys(("flushed", "would_flush"), _flush),
+    **dict.fromkeys(("announced", "would_announce"), _announcement),
     "columns": _compact,
-    "ipv4": _stats,
-    "ipv6": _stats,
+    **dict.fromkeys(("ipv4", "ipv6"), _stats),
     "path": _version,
 }
 #: What shows a list of rows, by a key that only they have.

@@ -19,9 +19,9 @@ alone, for ten seconds, which gives it its entry back (resolve/look_back.py).
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..netlink import codec, rtnetlink
+from ..netlink import codec, rtnetlink, table_dump
 from ..netlink.constants import REACHABLE
-from ..table import answer, ownership, view
+from ..table import answer, listing, ownership, view
 from ..table.gc_pause import gc_paused
 from ..table.selectors import DEFAULT_LIMIT, Selectors
 from . import under_way, unselected
@@ -54,7 +54,10 @@ def revalidate(
         if test:
             rows = [answer.entry_row(table, entry) for entry in suspects.values()]
             result = answer.limit_lists({"suspects": rows}, ("suspects",), limit)
-            return {**result, "would_check": len(chosen), "kept": table.kept(), "warnings": absent}
+            result["would_check"] = len(chosen)
+            if rows_wanted:
+                result["entries"] = _listed(table, chosen)
+            return {**result, "kept": table.kept(), "warnings": absent}
         report = Report(table, rows_wanted)
         with under_way.told(), Run(table, report, rate, tick, is_stopped) as run:
             run.probe({**suspects, **chosen})  # suspects first
@@ -68,6 +71,14 @@ def revalidate(
             result |= {"interrupted": True, "no_outcome": left, "changed": changed}
             result["totals"]["changed"] = len(changed)
         return result
+
+
+def _listed(table: view.TableView, chosen: Mapping[codec.Key, codec.Entry]) -> list[dict[str, Any]]:
+    """Return entries as ``arp.list`` does."""
+    listed = listing.Listing(table)
+    for entry in chosen.values():
+        listed.add("", table_dump.Single(entry))
+    return listed.rows()
 
 
 def _changed_rows(

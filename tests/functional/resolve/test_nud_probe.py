@@ -111,7 +111,7 @@ def test_test_mode_sends_no_probe(arp, lively):
     lively.add("192.0.2.11", "reachable", DEAD)
     before = lively.table()
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
-        answer = arp.revalidate(test=True)
+        answer = arp.revalidate(test=True, rows=True)
         arp.flush(test=True)
         time.sleep(0.2)
         frames = b""
@@ -121,6 +121,8 @@ def test_test_mode_sends_no_probe(arp, lively):
                 frames += wire.recv(2048)[12:14]
     assert b"\x08\x06" not in frames  # ARP
     assert (answer["would_check"], answer["suspects"]) == (2, [])
+    shown = [(row["ip"], row["state"], row["owner"]) for row in answer["entries"]]
+    assert shown == [("192.0.2.10", "STALE", ""), ("192.0.2.11", "REACHABLE", "")]
     assert lively.table() == before
 
 
