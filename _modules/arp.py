@@ -352,10 +352,10 @@ def revalidate(
         after the first probe).
 
     Returns a dict: ``checked``, ``confirmed`` (the cached MAC is among the answers), ``undecided``
-    (no verdict in time) as counts; ``healed`` (list of ``ip``, ``dev``, ``old``, ``new``: a host
-    with another MAC answered, the table holds that MAC at the end, and the host with the former one
-    stayed silent); ``gone`` (list of ``ip``, ``dev``,
-    ``mac``: no host answered, the entry is FAILED); ``duplicates`` (list of ``ip``, ``dev``,
+    (no verdict in time) as counts; ``healed`` (list of ``ip``, ``dev``, ``old``, ``new``,
+    ``at`` (seconds since 1970, when the table changed): a host with another MAC answered, the table
+    holds that MAC at the end, and the host with the former one stayed silent); ``gone`` (list of
+    ``ip``, ``dev``, ``mac``: no host answered, the entry is FAILED); ``duplicates`` (list of ``ip``, ``dev``,
     ``mac``, ``macs``: several hosts answered, a duplicate address; ``proxy``: the one of them that
     answers for addresses that nobody has. Where it alone answered: ``macs`` has no other, and the
     table now holds it); ``totals`` (full lengths of these lists); ``kept``

@@ -195,7 +195,9 @@ def healed():
         #   2026-03-02T11:02:41Z  413 entries  -     -                  -                  flush
 
     Returns a list of dicts, at most 1000 (the oldest deletions are dropped first, then the oldest
-    heals): ``at`` (UTC), ``ip``, ``dev``, ``old`` and ``new`` (MACs) and ``by``, who healed:
+    heals): ``at`` (UTC, when the table changed; of a diagnosis, and in older records: when it was
+    told, some ten seconds later), ``ip``, ``dev``, ``old`` and ``new`` (MACs) and ``by``, who
+    healed:
 
     - ``run``: :py:func:`arp_hygiene.run`, so the schedule;
     - ``sentinel``;

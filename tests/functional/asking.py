@@ -55,17 +55,22 @@ def mac_of(scene, address):
     return row.split()[2]
 
 
-def write_once_moved(scene, address, mac):
+def write_once_moved(scene, address, mac, clock=time):
     """Begin a thread that writes a MAC into an entry when no late answer to us can any more."""
 
     def write():
         scene.until(lambda: mac_of(scene, address) == BORN)
-        time.sleep(2 * LATE_S)
+        clock.sleep(2 * LATE_S)
         ip("neigh", "replace", address, "lladdr", mac, "dev", "db0", "nud", "reachable")
 
     writer = threading.Thread(target=write)
     writer.start()
     return writer
+
+
+def undated(rows):
+    """Return heals without the moment."""
+    return [{name: row[name] for name in row if name != "at"} for row in rows]
 
 
 def ask(*questions, wire=None, **options):

@@ -49,7 +49,8 @@ class StatusWriter:
         self._last = line
         if kind is EventKind.HEALED:
             row = {name: facts[name] for name in ("ip", "dev", "old", "new")}
-            self._heals.append({"at": int(time.time()), **row, "by": "sentinel"})
+            at = facts.get("at", int(time.time()))  # of the change, not of the look back's end
+            self._heals.append({"at": at, **row, "by": "sentinel"})
         self._due = min(self._due, self._wrote + EVENT_INTERVAL_S)
 
     def due(self) -> float:

@@ -79,7 +79,7 @@ class Changes:
             elif proxied.is_in(proxies, each.entry, held):
                 self._report.duplicate(each.entry, each.macs, held)
             else:
-                self._report.healed(each.entry, held)
+                self._report.healed(each.entry, held, each.at)
 
     def _tell_written(self, changed: Changed, held: bytes) -> None:
         """Report an entry that holds no MAC of those that answered: we gave it none of these."""

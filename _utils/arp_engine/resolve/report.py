@@ -1,5 +1,6 @@
 """What a revalidation returns: counts, rows, and what was seen of each entry. No Salt in here."""
 
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
@@ -49,9 +50,15 @@ class Report:
         if self._rows is not None and entry.key in self._rows:
             self._rows[entry.key]["verdict"] = verdict
 
-    def healed(self, entry: codec.Entry, mac: bytes) -> None:
-        """Add an entry whose MAC the kernel has replaced by the one that answered."""
-        self._lists["healed"].append(self.change_row(entry, mac))
+    def healed(self, entry: codec.Entry, mac: bytes, at: float = 0.0) -> None:
+        """Add an entry whose MAC the kernel has replaced by the one that answered.
+
+        at: when, on the monotonic clock; 0: now.
+        """
+        ago_s = time.monotonic() - at if at else 0.0
+        self._lists["healed"].append(
+            {**self.change_row(entry, mac), "at": int(time.time() - ago_s)}
+        )
         self.count(entry, "healed")
 
     def is_settled(self, key: codec.Key) -> bool:

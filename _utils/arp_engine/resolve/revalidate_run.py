@@ -276,7 +276,7 @@ class Run:
             self._report.count(entry, "kept")
         elif current.mac != entry.mac and is_proxied:
             # from a proxy: it is not looked back at
-            self._changes.add_silent(Changed(entry, current.mac, macs))
+            self._changes.add_silent(Changed(entry, current.mac, macs, now))
         elif current.mac != entry.mac:
             self._begin_look_back(entry, entry.mac, current, macs)
         elif len(hosts := [mac for mac in macs if mac != entry.mac]) == 1 and is_proxied:

@@ -192,7 +192,7 @@ class Actions:
         else:
             macs = self._cached_mac(doubt), next(iter(result.answers))
         is_moved, now = bool(change), self._clock()
-        heal = former_holders.Heal(*macs, doubt.reason, not is_moved, is_learnt=is_moved)
+        heal = former_holders.Heal(*macs, doubt.reason, not is_moved, is_moved, at=now)
         if self._claims.is_proxied(doubt.key, heal.old):
             self._news.healed(doubt.key, heal)  # its answer would prove nothing
         else:

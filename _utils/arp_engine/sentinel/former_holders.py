@@ -31,6 +31,7 @@ class Heal(NamedTuple):
     is_given_back: bool = False  # the former holder is owed its entry: that was told
     is_successor: bool = False  # ... or, while the holder before is silent, its living successor
     has_failed: bool = False  # after the deletion it was there, and without another MAC
+    at: float = 0.0  # when it moved, or was deleted
 
 
 def owed(holder: bytes, taken: bytes, is_successor: bool = False) -> Heal:

@@ -50,20 +50,24 @@ class News:
 
     def healed(self, key: codec.Key, heal: former_holders.Heal) -> None:
         """The table has another MAC by a probe of ours, and the former holder stays silent."""
+        at = int(time.time() - (self._clock() - heal.at))  # ten seconds ago, mostly
         if not heal.is_deleted:
-            self._moved(EventKind.HEALED, key, heal.old, heal.new, heal.reason)
+            self._moved(EventKind.HEALED, key, heal.old, heal.new, heal.reason, at=at)
             return
         by = f"by deleting the wrong entry ({NOTICED[heal.reason]})"
         text = f"{heal.old.hex(':')} -> {heal.new.hex(':')}, {by}"
-        facts = {"old": heal.old, "new": heal.new, "why": heal.reason, "deleted": True}
+        facts = {"old": heal.old, "new": heal.new, "why": heal.reason, "deleted": True, "at": at}
         self._tell(EventKind.HEALED, key, text, **facts)
 
     def moved(self, key: codec.Key, heal: former_holders.Heal) -> None:
         """The same, but the entry has changed before the former holder was silent for long."""
         self._moved(EventKind.CHANGED, key, heal.old, heal.new, heal.reason)
 
-    def _moved(self, kind: EventKind, key: codec.Key, old: bytes, new: bytes, reason: str) -> None:
+    def _moved(
+        self, kind: EventKind, key: codec.Key, old: bytes, new: bytes, reason: str, **more: int
+    ) -> None:
         facts: dict[str, Any] = {"old": old, "new": new, **({"why": reason} if reason else {})}
+        facts |= more
         noticed = f" ({NOTICED[reason]})" if reason else ""
         self._tell(kind, key, f"{old.hex(':')} -> {new.hex(':')}{noticed}", **facts)
 

@@ -1,6 +1,7 @@
 """Nobody who is right loses an entry: the former holder is asked again, and has it back."""
 
 import ipaddress
+import time
 
 import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
@@ -114,16 +115,18 @@ def test_holder_that_stays_silent_is_healed(arp, scene, wire, pace, address):
     with wire.answering(two_hosts(pace, 60.0)):
         result = arp.revalidate(address)
     assert pace.monotonic() - began >= LOOK_BACK_FOR_S
+    [row] = result["healed"]
+    assert row["at"] <= time.time() - LOOK_BACK_FOR_S, "when the table changed, not now"
     assert [(row["old"], row["new"]) for row in result["healed"]] == [(DEAD, BORN)]
     assert mac_of(scene, address) == BORN
 
 
 @PAIR
-def test_entry_that_somebody_writes_back_is_no_heal(arp, hygiene, scene, wire, address):
+def test_entry_that_somebody_writes_back_is_no_heal(arp, hygiene, scene, wire, pace, address):
     """What the table holds at the end is told, and who answered; nothing is on record."""
     scene.add(address, "reachable", DEAD)
-    writer = write_once_moved(scene, address, DEAD)
-    with wire.answering(two_hosts(60.0)):
+    writer = write_once_moved(scene, address, DEAD, pace)
+    with wire.answering(two_hosts(pace, 60.0)):
         result = arp.revalidate(address)
     writer.join()
     assert mac_of(scene, address) == DEAD
@@ -136,11 +139,11 @@ def test_entry_that_somebody_writes_back_is_no_heal(arp, hygiene, scene, wire, a
 
 @PAIR
 def test_scheduled_run_tells_no_heal_of_an_entry_that_somebody_writes_back(
-    arp, hygiene, scene, wire, address
+    arp, hygiene, scene, wire, pace, address
 ):
     scene.add(address, "reachable", DEAD)
-    writer = write_once_moved(scene, address, DEAD)
-    with wire.answering(two_hosts(60.0)):
+    writer = write_once_moved(scene, address, DEAD, pace)
+    with wire.answering(two_hosts(pace, 60.0)):
         done = hygiene.run(ip=address)
     writer.join()
     assert done["said"] == (
@@ -151,10 +154,10 @@ def test_scheduled_run_tells_no_heal_of_an_entry_that_somebody_writes_back(
 
 
 @PAIR
-def test_entry_that_somebody_gives_a_third_mac_is_undecided(arp, scene, wire, address):
+def test_entry_that_somebody_gives_a_third_mac_is_undecided(arp, scene, wire, pace, address):
     """Nobody has asked the host with that MAC; the one that answered has lost its entry."""
     scene.add(address, "reachable", DEAD)
-    writer = write_once_moved(scene, address, OTHER)
+    writer = write_once_moved(scene, address, OTHER, pace)
 
     def respond(_asked, to_all, _number):
         return [answer(address, BORN)] if to_all else []

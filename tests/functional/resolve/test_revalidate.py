@@ -11,7 +11,7 @@ import time
 from collections import Counter
 
 import pytest
-from asking import PATIENCE_S
+from asking import PATIENCE_S, undated
 from conftest import BORN, DEAD, ip
 from pace import late_verdicts, pace  # noqa: F401
 from wire import answer
@@ -107,7 +107,7 @@ def test_upper_layer_confirmed_entry_is_healed_by_a_probe(arp, scene, wire, addr
     with vouching:
         result = arp.revalidate(address, rows=True)
     took_ms = 1000 * (time.monotonic() - began)
-    assert result["healed"] == [{"ip": address, "dev": "db0", "old": DEAD, "new": BORN}]
+    assert undated(result["healed"]) == [{"ip": address, "dev": "db0", "old": DEAD, "new": BORN}]
     assert scene.table() == [f"{address} db0 {BORN} REACHABLE"]
     assert set(orders) == {30}  # RTM_GETNEIGH, and nothing else
     [row] = result["entries"]
@@ -153,7 +153,7 @@ def test_answer_ignored_within_locktime_is_asked_again(arp, scene, wire):
     scene.sysctl("ipv4.neigh.db0.locktime", 50)  # hundredths of a second
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
-    assert arp.revalidate()["healed"] == [
+    assert undated(arp.revalidate()["healed"]) == [
         {"ip": "192.0.2.10", "dev": "db0", "old": DEAD, "new": BORN}
     ]
     assert scene.table() == [f"192.0.2.10 db0 {BORN} REACHABLE"]

@@ -96,7 +96,7 @@ class Script:
     def still_wrong(self, _entry, macs, is_written_back=False):
         self.told.append(("still wrong", set(macs), is_written_back))
 
-    def healed(self, _entry, mac):
+    def healed(self, _entry, mac, _at=0.0):
         self.told.append(("healed", mac))
 
     def duplicate(self, _entry, macs, proxy=b""):

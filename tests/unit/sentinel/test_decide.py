@@ -1,6 +1,7 @@
 """The life of a doubted entry: the code does what TRANSITIONS says, and all of it."""
 
 import random
+import time
 
 import pytest
 from arp_engine.netlink import codec, model
@@ -359,6 +360,15 @@ def test_silence_of_a_former_holder_that_nobody_could_ask_is_no_heal(why):
         if question := scene.turn():
             scene.result(question[:2], why=why)
     assert (scene.said, scene.state(key)) == (["changed"], CLEAR)
+
+
+def test_a_heal_is_dated_when_the_table_changed_and_not_when_it_is_told():
+    scene = Scene()
+    heal(scene)
+    changed_at = time.time()
+    scene.look_back()
+    assert scene.said == ["healed"]
+    assert abs(changed_at - scene.now - scene.facts["at"]) < 5, "the clock of the scene runs ahead"
 
 
 def test_a_stop_tells_a_heal_that_is_not_decided_as_a_change():
