@@ -352,24 +352,24 @@ def revalidate(
         after the first probe).
 
     Returns a dict: ``checked``, ``confirmed`` (the cached MAC is among the answers), ``undecided``
-    (no verdict in time) as counts; ``healed`` (list of ``ip``, ``dev``, ``old``, ``new``,
-    ``at`` (seconds since 1970, when the table changed): a host with another MAC answered, the table
-    holds that MAC at the end, and the host with the former one stayed silent); ``gone`` (list of
-    ``ip``, ``dev``, ``mac``: no host answered, the entry is FAILED); ``duplicates`` (list of ``ip``, ``dev``,
-    ``mac``, ``macs``: several hosts answered, a duplicate address; ``proxy``: the one of them that
-    answers for addresses that nobody has. Where it alone answered: ``macs`` has no other, and the
-    table now holds it); ``totals`` (full lengths of these lists); ``kept``
-    (reason to count: entries with an owner, and entries that cannot be probed: ``device is down``,
-    ``no carrier``, ``no address to ask from``, ``silent, but TCP gets answers``: its host answers
-    no ARP, and FAILED would end the connection); ``warnings`` (list of lines; where there is no
-    entry of an address that was named, the device that has one, or its router). Only where there
-    are any: ``still_wrong`` (list of ``ip``, ``dev``, ``mac``, ``macs``: only these MACs answered,
-    and the kernel keeps the cached one, or with ``written_back`` (True) somebody else has written
-    it again since; counted as undecided). Only where the kernel refused a part: ``failed`` and the
-    exit code of :py:func:`arp.flush`. Only after SIGTERM
-    (``saltutil.term_job``) or Ctrl-C, with that exit code too: ``interrupted`` (True),
-    ``no_outcome`` (int, entries not probed or not yet decided) and ``changed`` (list as ``healed``:
-    those of them that have another MAC already); the rest is what it had done by then.
+    (no verdict in time) as counts; ``healed`` (list of ``ip``, ``dev``, ``old``, ``new``, ``at``
+    (seconds since 1970, when the table changed): a host with another MAC answered, the table holds
+    that MAC at the end, and the host with the former one stayed silent); ``gone`` (list of ``ip``,
+    ``dev``, ``mac``: no host answered, the entry is FAILED); ``duplicates`` (list of ``ip``,
+    ``dev``, ``mac``, ``macs``: several hosts answered, a duplicate address; ``proxy``: the one of
+    them that answers for addresses that nobody has. Where it alone answered: ``macs`` has no other,
+    and the table now holds it); ``totals`` (full lengths of these lists); ``kept`` (reason to
+    count: entries with an owner, and entries that cannot be probed: ``device is down``, ``no
+    carrier``, ``no address to ask from``, ``silent, but TCP gets answers``: its host answers no
+    ARP, and FAILED would end the connection); ``warnings`` (list of lines; where there is no entry
+    of an address that was named, the device that has one, or its router). Only where there are any:
+    ``still_wrong`` (list of ``ip``, ``dev``, ``mac``, ``macs``: only these MACs answered, and the
+    kernel keeps the cached one, or with ``written_back`` (True) somebody else has written it again
+    since; counted as undecided). Only where the kernel refused a part: ``failed`` and the exit code
+    of :py:func:`arp.flush`. Only after SIGTERM (``saltutil.term_job``) or Ctrl-C, with that exit
+    code too: ``interrupted`` (True), ``no_outcome`` (int, entries not probed or not yet decided)
+    and ``changed`` (list as ``healed``: those of them that have another MAC already); the rest is
+    what it had done by then.
 
     A run that the master sent and that probes for more than five seconds fires
     ``arp/revalidate/JID/progress`` every five seconds: ``probed``, ``of``, ``healed`` (ints). Heals

@@ -150,9 +150,10 @@ def why_unselected(history: History, arguments: str) -> str:
 def heal_rows(healed: list[Row], by: str, now: float) -> list[Row]:
     """Return the rows of ``healed`` in an answer of arp.revalidate as the history has them.
 
-    What has the MAC that it had was not healed, whoever says so.
+    What has the MAC that it had was not healed, whoever says so; a deletion has no new one.
     """
-    return [{"at": int(now), **row, "by": by} for row in healed if row["old"] != row["new"]]
+    told = [row for row in healed if not row["new"] or row["old"] != row["new"]]
+    return [{"at": int(now), **row, "by": by} for row in told]
 
 
 def with_heals(history: History, rows: list[Row]) -> History:

@@ -125,9 +125,7 @@ def test_port_that_is_named_holds_the_entry_of_its_bridge(arp, scene, wire, monk
 
 
 @PAIR
-def test_entry_that_somebody_writes_back_is_still_wrong(
-    arp, hygiene, scene, wire, pace, address
-):
+def test_entry_that_somebody_writes_back_is_still_wrong(arp, hygiene, scene, wire, pace, address):
     """The holder is dead; the kernel took the newcomer's answer, and lost it to another program."""
     scene.add(address, "reachable", DEAD)
     writer = write_once_moved(scene, address, DEAD, pace)
