@@ -22,6 +22,7 @@ class Changed(NamedTuple):
     taken: bytes  # MAC that it holds since
     macs: tuple[bytes, ...]  # all that answered
     at: float = 0.0  # when our question first moved it
+    is_from_proxy: bool = False  # the MAC that it had is a proxy's, which answered for it, too
 
 
 class Changes:
@@ -74,7 +75,11 @@ class Changes:
             if self._is_left(each.entry, current):
                 continue
             held = current.mac if current else b""
-            if held == each.entry.mac or held not in (each.taken, *each.macs):
+            if held == each.entry.mac and (each.is_from_proxy or held in each.macs):
+                # its answer came last
+                macs = dict.fromkeys((held, *each.macs, each.taken))
+                self.add_contested(each._replace(taken=held, macs=tuple(macs)))
+            elif held == each.entry.mac or held not in (each.taken, *each.macs):
                 self._tell_written(each, held)
             elif proxied.is_in(proxies, each.entry, held):
                 self._report.duplicate(each.entry, each.macs, held)

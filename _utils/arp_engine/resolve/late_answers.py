@@ -23,6 +23,9 @@ class LateAnswers:
     def __len__(self) -> int:
         return len(self._over)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._over
+
     def begin(self, key: Key, now: float) -> None:
         """Read an entry again from now on."""
         self._over[key] = now + LATE_S

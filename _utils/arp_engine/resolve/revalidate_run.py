@@ -13,7 +13,16 @@ from ..netlink import codec, links
 from ..netlink.constants import TICKS
 from ..packets.probe_schedule import BROADCAST, FAST, MAX_QUESTIONS, PATIENT
 from ..table import answer, ownership, view
-from . import deadlines, kernel_probes, late_answers, look_back, nud_probe, overtaken, proxied
+from . import (
+    deadlines,
+    kernel_probes,
+    late_answers,
+    look_back,
+    nud_probe,
+    overtaken,
+    proxied,
+    watched,
+)
 from .ask import TICK_S, Asker
 from .changes import Changed, Changes
 from .question import OVERTAKEN, ProbeResult, Question
@@ -59,10 +68,8 @@ class Run:
         self._looking: set[codec.Key] = set()  # look backs whose question is under way
         self._changed: dict[codec.Key, Changed] = {}  # those that are looked back at
         self._changes = Changes(table, report, rate)
-        self._confirmed: Entries = {}  # the cached MAC alone has answered
-        self._contested: dict[codec.Key, Changed] = {}  # another one has answered as well
-        self._late = late_answers.LateAnswers()  # of both, where a broadcast was answered
-        self._asked_all: set[codec.Key] = set()  # although it has: it is a proxy's
+        self._watched = watched.Watched(table, self._changes)
+        self._asked_all: set[codec.Key] = set()  # the cached MAC is a proxy's, and answers
         self._routers: set[codec.Key] = set()  # of these: the proxy's own addresses
 
     def __enter__(self) -> "Run":
@@ -79,10 +86,11 @@ class Run:
         self._schedule = FAST if len(entries) == 1 else PATIENT
         self._todo.extend(entries)
         self._hear()
-        if self._confirmed and not self._is_stopped():
-            confirmed, asked = [*self._confirmed.values()], self._entries.values()
-            of_proxies = proxied.among(self._table, confirmed, asked, self._rate)
-            self._routers = proxied.routers(self._confirmed.pop(key) for key in of_proxies)
+        confirmed = self._watched.confirmed
+        if confirmed and not self._is_stopped():
+            asked = self._entries.values()
+            of_proxies = proxied.among(self._table, [*confirmed.values()], asked, self._rate)
+            self._routers = proxied.routers(confirmed.pop(key) for key in of_proxies)
             self._asked_all |= of_proxies
             self._todo.extend(of_proxies)
             self._hear()
@@ -108,7 +116,7 @@ class Run:
             self._keep,
             lambda entry, now: self._begin_look_back(entry, entry.mac, now, (now.mac,)),
         )
-        is_all_failed = not self._confirmed and self._report.is_all_failed()
+        is_all_failed = not self._watched.confirmed and self._report.is_all_failed()
         if refusal and refusal.errno == errno.EPERM and is_all_failed:
             raise answer.refusal_error("revalidate", refusal, self._table)
         self.warnings += warnings
@@ -118,13 +126,13 @@ class Run:
 
         Once stopped it waits and asks no more, and reports what is known.
         """
-        while (len(self._backs) or len(self._asker) or len(self._late)) and not self._is_stopped():
+        open_ = self._backs, self._asker, self._watched
+        while any(map(len, open_)) and not self._is_stopped():
             self._turn(TICK_S)
-        self._read_late(time.monotonic() + late_answers.LATE_S, len(self._late))  # if stopped
-        for entry in self._confirmed.values():
+        self._read_late(time.monotonic() + late_answers.LATE_S, len(self._watched))  # if stopped
+        for entry in self._watched.confirmed.values():
             self._report.count(entry, "confirmed")
-        for each in self._contested.values():
-            self._changes.add_contested(each)
+        self._watched.tell()
         if may_ask := not self._is_stopped():
             self._changes.tell_silent(self._entries)
         self._changes.tell_contested(self._entries, may_ask)
@@ -155,7 +163,7 @@ class Run:
             self._tick(done, len(self._entries), self._report.healed_rows())
         due = min(self._asker.next_due() or float("inf"), self._backs.next_due())
         due = min(due, self._asker.room_due()) if self._todo else due
-        due = min(due, self._retries.due(), self._late.next_due())
+        due = min(due, self._retries.due(), self._watched.next_due())
         if due < float("inf") and (wait_s := due - time.monotonic()) > 0:
             self._asker.wait(min(wait_s, max_wait_s))
         return due < float("inf")  # an answer may have come before we could wait for it
@@ -246,9 +254,7 @@ class Run:
             if result.broadcast_asked and links.answering_port(*words):
                 self._keep(OWN_ANSWER, entry)
             else:
-                self._confirmed[entry.key] = entry
-                if result.broadcast_asked:
-                    self._late.begin(entry.key, time.monotonic())
+                self._watched.confirm(entry, bool(result.broadcast_asked), time.monotonic())
         elif result.answers:
             self._overriding |= {entry.key} if result.overriding else set()
             return tuple(result.answers)
@@ -275,8 +281,7 @@ class Run:
         elif self._table.is_owned(current):
             self._report.count(entry, "kept")
         elif current.mac != entry.mac and is_proxied:
-            # from a proxy: it is not looked back at
-            self._changes.add_silent(Changed(entry, current.mac, macs, now))
+            self._watched.watch_from_proxy(key, Changed(entry, current.mac, macs, now), now)
         elif current.mac != entry.mac:
             self._begin_look_back(entry, entry.mac, current, macs)
         elif len(hosts := [mac for mac in macs if mac != entry.mac]) == 1 and is_proxied:
@@ -284,7 +289,7 @@ class Run:
             self._changed[key] = Changed(entry, current.mac, both)
             self._backs.begin(look_back.Change(key, hosts[0], current.mac, now), 0.0)
         elif len(macs) > 1:
-            self._contest(key, Changed(entry, current.mac, macs, now), now)
+            self._watched.contest(key, Changed(entry, current.mac, macs, now), now)
         elif self._questions[key] < MAX_QUESTIONS:
             timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
             wait_s = min(
@@ -310,7 +315,7 @@ class Run:
             changed = changed._replace(macs=tuple(macs))
             is_recent = now < changed.at + late_answers.LATE_S
             if is_returned and is_recent and cached == changed.entry.mac:
-                self._contest(key, changed._replace(taken=cached), now)
+                self._watched.contest(key, changed._replace(taken=cached), now)
             else:
                 self._changes.decide(changed, is_returned, current)
         elif current:
@@ -339,24 +344,14 @@ class Run:
         change = look_back.Change(entry.key, former, current.mac, changed_at)
         self._backs.begin(change, locktime_s)
 
-    def _contest(self, key: codec.Key, changed: Changed, now: float) -> None:
-        """Watch an entry of its holder that another host answered for: it may do so again."""
-        self._contested[key] = changed
-        self._late.begin(key, now)
-
     def _read_late(self, now: float, most: int) -> None:
-        """Read entries that a slower host than the holder may have taken by its answer."""
-        due = self._late.pop(now, most)
-        keys = [key for key in due if key in self._confirmed or key in self._contested]
-        for key, current in (self._table.read_again(keys) if keys else {}).items():
-            if current and current.mac not in (b"", self._entries[key].mac):
-                self._late.end(key)
-                self._confirmed.pop(key, None)
-                macs: tuple[bytes, ...] = (current.mac,)
-                if contested := self._contested.pop(key, None):
-                    # with the time of its first change: one that goes on for ever prolongs nothing
-                    macs, self._changed[key] = contested.macs, contested
-                self._answered_by_others(key, macs, current, now)
+        """Take the entries that a slower host than the holder has taken by its answer."""
+        for key, (current, contested) in self._watched.read(now, most):
+            macs: tuple[bytes, ...] = (current.mac,)
+            if contested:
+                # with the time of its first change: one that goes on for ever prolongs nothing
+                macs, self._changed[key] = contested.macs, contested
+            self._answered_by_others(key, macs, current, now)
 
     def _keep(self, reason: str, entry: codec.Entry) -> None:
         self._table.keep(reason, entry.key)

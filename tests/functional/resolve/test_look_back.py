@@ -367,6 +367,27 @@ def test_successor_gets_the_entry_that_a_proxy_took_from_a_dead_host(
     assert mac_of(scene, address) == BORN
 
 
+@PAIR
+def test_proxy_that_answers_after_the_successor_keeps_no_entry(arp, scene, wire, pace, address):
+    """The proxy's MAC was cached; as a proxy of Linux it answers our broadcast late."""
+    scene.add(address, "reachable", PROXY)
+    late = pace.later(0.3, wire.say, answer(address, PROXY))
+
+    def respond(asked, to_all, _number):
+        if asked != address or (not to_all and wire.asked_mac == PROXY):
+            return [answer(asked, PROXY)]
+        if to_all and not late.is_started:
+            late.start()
+        return [answer(asked, BORN)]
+
+    with wire.answering(respond):
+        result = arp.revalidate(address)
+    assert late.is_over
+    assert (result["confirmed"], result["duplicates"], result["undecided"]) == (0, [], 0)
+    assert [(row["old"], row["new"]) for row in result["healed"]] == [(PROXY, BORN)]
+    assert mac_of(scene, address) == BORN
+
+
 @pytest.mark.parametrize("gateway", ["192.0.2.254", "2001:db8::254"], ids=["v4", "v6"])
 @pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "whole table"])
 def test_router_with_proxy_arp_keeps_its_own_address_beside_a_twin(

@@ -10,6 +10,7 @@ from arp_engine.resolve import changes, look_back, look_back_run, proxied, reval
 from arp_engine.resolve.question import OVERTAKEN, ProbeResult
 
 HOLDER, OTHER = bytes([2, 0, 0, 0, 0, 1]), bytes([2, 0, 0, 0, 0, 2])
+THIRD = bytes([2, 0, 0, 0, 0, 3])
 KEY = 2, bytes([10, 0, 0, 1])
 
 
@@ -18,16 +19,17 @@ class Script:
 
     channel = None
 
-    def __init__(self, monkeypatch, answers):
-        """Take a function that answers a question, and may write ``mac``."""
+    def __init__(self, monkeypatch, answers, proxies=()):
+        """Take a function that answers a question, and may write ``mac``; known proxies."""
+        self._proxies = proxies
         self.mac, self.asked, self.told, self._answers, self._pending = HOLDER, [], [], answers, {}
         self.now = 1000.0  # a clock that goes on only while the run waits
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(time, "sleep", self.wait)
         monkeypatch.setattr(revalidate_run, "Asker", lambda *_of, **_words: self)
         monkeypatch.setattr(revalidate_run.links, "answering_port", lambda *_of: False)
-        monkeypatch.setattr(proxied, "among", lambda *_of: set())
-        monkeypatch.setattr(proxied, "routers", lambda *_of: set())
+        monkeypatch.setattr(proxied, "among", self.among)
+        monkeypatch.setattr(proxied, "routers", lambda entries: {*entries} & set())
         monkeypatch.setattr(changes.proxy, "used_on", lambda *_of: set())
         monkeypatch.setattr(proxied.look_back_run, "look_back", self.give_back)
         self.run = revalidate_run.Run(self, self, 0.0, None, lambda: False)
@@ -36,6 +38,9 @@ class Script:
 
     def entry(self):
         return codec.Entry(ifindex=KEY[0], state=REACHABLE, kind=1, dst=KEY[1], mac=self.mac)
+
+    def among(self, _table, confirmed, *_of):
+        return {entry.key for entry in confirmed if entry.mac in self._proxies}
 
     def give_back(self, _table, owed, _rate):
         [self.mac] = [each.former for each in owed] or [self.mac]
@@ -147,7 +152,7 @@ def test_mac_that_came_unheard_is_told_and_not_robbed_by_a_proxy(monkeypatch, is
 
 @pytest.mark.parametrize(
     ("written", "told"),
-    [(HOLDER, ("still wrong", {OTHER}, True)), (bytes([2, 0, 0, 0, 0, 3]), "undecided")],
+    [(HOLDER, ("still wrong", {OTHER}, True)), (THIRD, "undecided")],
     ids=["the former MAC", "a third MAC"],
 )
 def test_entry_that_somebody_else_writes_is_told_as_it_is_at_the_end(monkeypatch, written, told):
@@ -186,7 +191,7 @@ def test_twin_that_goes_on_announcing_itself_does_not_prolong_a_run(monkeypatch)
     read = revalidate_run.Run._read_late
 
     def announced(run, now, most):
-        if run._late.next_due() <= now < 1006:
+        if run._watched.next_due() <= now < 1006:
             run._table.mac = OTHER
         return read(run, now, most)
 
@@ -201,3 +206,72 @@ def test_twin_that_goes_on_announcing_itself_does_not_prolong_a_run(monkeypatch)
     script = Script(monkeypatch, answers)
     assert script.now < 1004
     assert script.told == [("duplicate", {HOLDER, OTHER}, b"")]
+
+
+@pytest.mark.parametrize("comes_s", [0.1, 0.3, 0.9], ids=lambda s: f"{s} s later")
+def test_proxy_that_answers_after_the_successor_keeps_no_entry(monkeypatch, comes_s):
+    """The proxy's MAC was cached; the successor answers our broadcast first."""
+    moved_at = []
+
+    def answers(script, question):
+        if len(script.asked) == 1:
+            return ProbeResult(1, 0, {HOLDER: 1.0})
+        moved_at.append(script.now)
+        script.mac = OTHER
+        return ProbeResult(0, 1, {OTHER: 1.0})
+
+    def wait(script, seconds):
+        waited(script, seconds)
+        if len(moved_at) == 1 and script.now >= moved_at[0] + comes_s:
+            moved_at.append(script.now)
+            script.mac = HOLDER
+
+    waited = Script.wait
+    monkeypatch.setattr(Script, "wait", wait)
+    monkeypatch.setattr(changes.proxy, "find", only(HOLDER))
+    script = Script(monkeypatch, answers, {HOLDER})
+    assert script.asked == [HOLDER, HOLDER]
+    assert (script.mac, script.told) == (OTHER, [("healed", OTHER)])
+    assert [line[:6] for line in script.run.warnings] == ["proxy:"]
+
+
+def only(mac):
+    """Return a search for proxies that finds this one."""
+    return lambda claims, *_of: {each.host for each in claims if each.mac == mac}
+
+
+def test_proxy_whose_answer_falls_between_the_watch_and_the_telling_keeps_no_entry(monkeypatch):
+    """It comes while the successor is asked whether it is a proxy itself."""
+
+    def answers(script, question):
+        script.mac = OTHER if len(script.asked) > 1 else HOLDER
+        return ProbeResult(1, len(script.asked) - 1, {script.mac: 1.0})
+
+    def find(claims, *_of):
+        claims, script[0].mac = [*claims], HOLDER
+        return only(HOLDER)(claims)
+
+    script = []
+    monkeypatch.setattr(changes.proxy, "find", find)
+    monkeypatch.setattr(Script, "read_again", _noting(script, Script.read_again))
+    done = Script(monkeypatch, answers, {HOLDER})
+    assert (done.mac, done.told) == (OTHER, [("healed", OTHER)])
+    assert [line[:6] for line in done.run.warnings] == ["proxy:"]
+
+
+def test_two_hosts_beside_a_proxy_are_a_duplicate(monkeypatch):
+    """The second one's answer comes late."""
+
+    def answers(script, question):
+        script.mac = OTHER if len(script.asked) > 1 else HOLDER
+        return ProbeResult(1, len(script.asked) - 1, {script.mac: 1.0})
+
+    def wait(script, seconds):
+        waited(script, seconds)
+        script.mac = THIRD if len(script.asked) > 1 else script.mac
+
+    waited = Script.wait
+    monkeypatch.setattr(Script, "wait", wait)
+    monkeypatch.setattr(changes.proxy, "find", only(HOLDER))
+    script = Script(monkeypatch, answers, {HOLDER})
+    assert script.told == [("duplicate", {OTHER, THIRD}, b"")]
