@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..netlink import codec
 from ..table import answer, view
-from . import proxied, proxy
+from . import look_back_run, proxied, proxy
 from .report import Report
 
 
@@ -33,6 +33,7 @@ class Changes:
         self._table, self._report, self._rate = table, report, rate
         self._contested: list[Changed] = []
         self._silent: list[Changed] = []
+        self._back: list[Changed] = []  # they have their former MAC again
         self._written_back: list[str] = []
         self._written_anew: list[str] = []
         self._is_proxy: dict[proxy.Host, bool] = {}  # those that were asked
@@ -76,15 +77,36 @@ class Changes:
                 continue
             held = current.mac if current else b""
             if held == each.entry.mac and (each.is_from_proxy or held in each.macs):
-                # its answer came last
-                macs = dict.fromkeys((held, *each.macs, each.taken))
-                self.add_contested(each._replace(taken=held, macs=tuple(macs)))
-            elif held == each.entry.mac or held not in (each.taken, *each.macs):
+                self._add_returned(each)  # its answer came last
+            elif held == each.entry.mac:
+                self._back.append(each)
+            elif held not in (each.taken, *each.macs):
                 self._tell_written(each, held)
             elif proxied.is_in(proxies, each.entry, held):
                 self._report.duplicate(each.entry, each.macs, held)
             else:
                 self._report.healed(each.entry, held, each.at)
+
+    def tell_back(self, asked: Collection[codec.Key]) -> None:
+        """Report the entries that have their former MAC again, and nobody with it had answered.
+
+        Its host may live again since it was asked last: it is asked once more.
+        """
+        self._silent, self._back = [*self._silent, *self._back], []
+        self.tell_silent(asked)
+        hosts = {each.entry.key: each.entry.mac for each in self._back}
+        answered = look_back_run.that_answer(hosts, self._rate) if hosts else set[codec.Key]()
+        for each in self._back:
+            if each.entry.key in answered:
+                self._add_returned(each)
+            else:
+                self._tell_written(each, each.entry.mac)
+
+    def _add_returned(self, changed: Changed) -> None:
+        """Add an entry that its former holder has again, and which answers for it."""
+        former = changed.entry.mac
+        macs = dict.fromkeys((former, *changed.macs, changed.taken))
+        self.add_contested(changed._replace(taken=former, macs=tuple(macs)))
 
     def _tell_written(self, changed: Changed, held: bytes) -> None:
         """Report an entry that holds no MAC of those that answered: we gave it none of these."""

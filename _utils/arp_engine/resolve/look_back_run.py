@@ -2,11 +2,11 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from ..netlink import codec
-from ..packets.probe_schedule import alone
+from ..packets.probe_schedule import Schedule, alone
 from ..table import view
 from .ask import Asker, ask
 from .look_back import Change, LookBacks
@@ -25,8 +25,20 @@ class Outcome(NamedTuple):
 
 def is_answered(key: codec.Key, mac: bytes) -> bool:
     """Ask a host for an address once, alone; tell whether it answers."""
-    [result] = ask([Question(*key, mac)], schedule=alone(key[1])).values()
-    return mac in result.answers
+    return bool(that_answer({key: mac}))
+
+
+def that_answer(hosts: Mapping[codec.Key, bytes], rate: float = 0.0) -> set[codec.Key]:
+    """Ask the host of each address once, alone; return the addresses whose hosts answer."""
+    by_schedule: dict[Schedule, list[Question]] = {}
+    for key, mac in hosts.items():
+        by_schedule.setdefault(alone(key[1]), []).append(Question(*key, mac))
+    return {
+        key
+        for schedule, questions in by_schedule.items()
+        for key, result in ask(questions, rate, schedule=schedule).items()
+        if hosts[key] in result.answers
+    }
 
 
 def look_back(

@@ -134,7 +134,7 @@ class Run:
             self._report.count(entry, "confirmed")
         self._watched.tell()
         if may_ask := not self._is_stopped():
-            self._changes.tell_silent(self._entries)
+            self._changes.tell_back(self._entries)
         self._changes.tell_contested(self._entries, may_ask)
         self.warnings += self._changes.warnings
 

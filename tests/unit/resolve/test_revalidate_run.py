@@ -32,6 +32,7 @@ class Script:
         monkeypatch.setattr(proxied, "routers", lambda entries: {*entries} & set())
         monkeypatch.setattr(changes.proxy, "used_on", lambda *_of: set())
         monkeypatch.setattr(proxied.look_back_run, "look_back", self.give_back)
+        monkeypatch.setattr(changes.look_back_run, "ask", self.ask_now)
         self.run = revalidate_run.Run(self, self, 0.0, None, lambda: False)
         self.run.probe({KEY: self.entry()})
         self.run.finish()
@@ -45,6 +46,11 @@ class Script:
     def give_back(self, _table, owed, _rate):
         [self.mac] = [each.former for each in owed] or [self.mac]
         return {each.key: look_back_run.Outcome(True, self.entry()) for each in owed}
+
+    def ask_now(self, questions, _rate, schedule):
+        assert not schedule.broadcast_waits_s
+        self.asked += [each.mac for each in questions]
+        return {each[:2]: self._answers(self, each) for each in questions}
 
     # --- the table
 
@@ -275,3 +281,24 @@ def test_two_hosts_beside_a_proxy_are_a_duplicate(monkeypatch):
     monkeypatch.setattr(changes.proxy, "find", only(HOLDER))
     script = Script(monkeypatch, answers, {HOLDER})
     assert script.told == [("duplicate", {OTHER, THIRD}, b"")]
+
+
+def test_former_holder_that_lives_again_after_its_last_look_back_is_told(monkeypatch):
+    """A machine was resumed, an address failed back: it announced itself, and has its entry."""
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 0.1)
+
+    def answers(script, question):
+        if len(script.asked) == 1:
+            script.mac = OTHER
+            return ProbeResult(1, 1, {OTHER: 1.0})
+        return ProbeResult(1, 0, {HOLDER: 1.0} if script.mac == HOLDER else {})
+
+    def find(*_of):
+        script[0].mac = HOLDER
+        return set()
+
+    script = []
+    monkeypatch.setattr(changes.proxy, "find", find)
+    monkeypatch.setattr(Script, "read_again", _noting(script, Script.read_again))
+    done = Script(monkeypatch, answers)
+    assert (done.told, done.run.warnings) == ([("duplicate", {HOLDER, OTHER}, b"")], [])
