@@ -36,6 +36,7 @@ class Changes:
         self._back: list[Changed] = []  # they have their former MAC again
         self._written_back: list[str] = []
         self._written_anew: list[str] = []
+        self._unread: list[str] = []
         self._is_proxy: dict[proxy.Host, bool] = {}  # those that were asked
 
     def decide(self, changed: Changed, is_returned: bool, current: codec.Entry | None) -> None:
@@ -72,20 +73,25 @@ class Changes:
         proxies = self._proxies(silent, asked)
         table_now = self._table.read_again([each.entry.key for each in silent]) if silent else {}
         for each in silent:
-            current = table_now.get(each.entry.key, each.entry._replace(mac=each.taken))
-            if self._is_left(each.entry, current):
-                continue
-            held = current.mac if current else b""
-            if held == each.entry.mac and (each.is_from_proxy or held in each.macs):
-                self._add_returned(each)  # its answer came last
-            elif held == each.entry.mac:
-                self._back.append(each)
-            elif held not in (each.taken, *each.macs):
-                self._tell_written(each, held)
-            elif proxied.is_in(proxies, each.entry, held):
-                self._report.duplicate(each.entry, each.macs, held)
-            else:
-                self._report.healed(each.entry, held, each.at)
+            if each.entry.key not in table_now:
+                self._unread.append(self._name(each.entry))
+                self._report.count(each.entry, "undecided")
+            elif not self._is_left(each.entry, current := table_now[each.entry.key]):
+                self._tell_held(each, current.mac if current else b"", proxies)
+
+    def _tell_held(self, changed: Changed, held: bytes, proxies: set[proxy.Host]) -> None:
+        """Report an entry whose former holder is silent, by the MAC that it holds now."""
+        entry = changed.entry
+        if held == entry.mac and (changed.is_from_proxy or held in changed.macs):
+            self._add_returned(changed)  # its answer came last
+        elif held == entry.mac:
+            self._back.append(changed)
+        elif held not in (changed.taken, *changed.macs):
+            self._tell_written(changed, held)
+        elif proxied.is_in(proxies, entry, held):
+            self._report.duplicate(entry, changed.macs, held)
+        else:
+            self._report.healed(entry, held, changed.at)
 
     def tell_back(self, asked: Collection[codec.Key]) -> None:
         """Report the entries that have their former MAC again, and nobody with it had answered.
@@ -111,16 +117,21 @@ class Changes:
     def _tell_written(self, changed: Changed, held: bytes) -> None:
         """Report an entry that holds no MAC of those that answered: we gave it none of these."""
         entry, answered = changed.entry, [mac for mac in changed.macs if mac != held]
-        name = f"{codec.address(entry.dst)} on {self._table.name(entry.ifindex)}"
         if held == entry.mac and answered:
-            self._written_back.append(name)
+            self._written_back.append(self._name(entry))
             self._report.still_wrong(entry, answered, is_written_back=True)
         else:
-            self._written_anew.append(f"{name} ({held.hex(':')})")
+            self._written_anew.append(f"{self._name(entry)} ({held.hex(':')})")
             self._report.count(entry, "undecided")
 
-    def _warn_of_writers(self) -> None:
-        """Add a line for the entries that somebody else wrote while they were looked back at."""
+    def _name(self, entry: codec.Entry) -> str:
+        return f"{codec.address(entry.dst)} on {self._table.name(entry.ifindex)}"
+
+    def _warn(self) -> None:
+        """Add a line for the entries that somebody else wrote while they were looked back at.
+
+        And for those of which nobody knows what they hold.
+        """
         if self._written_back:
             self.warnings.append(
                 f"still wrong: {answer.examples(self._written_back)}: the kernel took the MAC that "
@@ -132,6 +143,12 @@ class Changes:
             self.warnings.append(
                 f"undecided: {answer.examples(self._written_anew)}: the MAC in brackets came "
                 "meanwhile, and not by an answer to us: run arp.revalidate again"
+            )
+        if self._unread:
+            self.warnings.append(
+                f"undecided: {answer.examples(self._unread)}: the entry took another MAC, and then "
+                "the kernel did not show it (deleted meanwhile, or not readable): run "
+                "arp.revalidate again"
             )
 
     def tell_contested(self, asked: Collection[codec.Key], may_ask: bool) -> None:
@@ -148,7 +165,7 @@ class Changes:
             if each.entry.key not in healed:
                 found = (mac for mac in each.macs if proxied.is_in(proxies, each.entry, mac))
                 self._report.duplicate(each.entry, each.macs, next(found, b""))
-        self._warn_of_writers()
+        self._warn()
 
     def _proxies(self, some: list[Changed], asked: Collection[codec.Key]) -> set[proxy.Host]:
         """Return the proxies among the hosts that answered; each host is asked once in a run."""

@@ -302,3 +302,22 @@ def test_former_holder_that_lives_again_after_its_last_look_back_is_told(monkeyp
     monkeypatch.setattr(Script, "read_again", _noting(script, Script.read_again))
     done = Script(monkeypatch, answers)
     assert (done.told, done.run.warnings) == ([("duplicate", {HOLDER, OTHER}, b"")], [])
+
+
+def test_entry_that_cannot_be_read_is_not_told_as_healed(monkeypatch):
+    """Kernels before 5.0 show the whole table alone: what it lacks need not be gone."""
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 0.1)
+
+    def answers(script, _question):
+        script.mac = OTHER if len(script.asked) == 1 else script.mac
+        return ProbeResult(1, 1, {OTHER: 1.0} if len(script.asked) == 1 else {})
+
+    def find(*_of):
+        monkeypatch.setattr(Script, "read_again", lambda *_of: {})
+        return set()
+
+    monkeypatch.setattr(changes.proxy, "find", find)
+    script = Script(monkeypatch, answers)
+    assert script.told == ["undecided"]
+    [line] = script.run.warnings
+    assert line.startswith("undecided: 10.0.0.1 on db0: the entry took another MAC, and then the")
