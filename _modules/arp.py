@@ -373,7 +373,8 @@ def revalidate(
 
     A run that the master sent and that probes for more than five seconds fires
     ``arp/revalidate/JID/progress`` every five seconds: ``probed``, ``of``, ``healed`` (ints). Heals
-    are on record (``arp_hygiene.healed``) within a second, also if the run is killed.
+    are on record (``arp_hygiene.healed``) within a second, also if the run is killed; one that is
+    written back before the run ends stays on record, and is told as ``still_wrong``.
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
     everything. Requires CAP_NET_RAW to probe and CAP_NET_ADMIN to set PROBE. Without CAP_NET_RAW a
@@ -395,7 +396,8 @@ def revalidate(
         progress = _Progress()
         words = selectors, rate, test, 0, rows, progress.tick, is_stopped
         result = _run("revalidate", resolve_revalidate.revalidate, *words)
-    done = [*result.get("healed", [])[progress.recorded :], *result.get("changed", [])]
+    healed = [row for row in result.get("healed", []) if _change(row) not in progress.recorded]
+    done = [*healed, *result.get("changed", [])]
     _record("revalidate", result, done)
     return _with_exit_code(answer.limit_lists(result, list(result["totals"]), limit))
 
@@ -428,11 +430,15 @@ def _told_to_end():
         restore()
 
 
+def _change(row):
+    return row["ip"], row["dev"], row["new"]
+
+
 class _Progress:
     """Tells how far a run of minutes is: log, terminal, event bus; and puts heals on record."""
 
     def __init__(self):
-        self.recorded, self.told_at = 0, time.monotonic()
+        self.recorded, self.told_at = set(), time.monotonic()
 
     def tick(self, done, total, healed):
         """Called once a second."""
@@ -440,10 +446,10 @@ class _Progress:
         log.info(line)
         if sys.stderr.isatty():
             print(line, file=sys.stderr)
-        if len(healed) > self.recorded:
-            result = {}
-            _record("revalidate", result, healed[self.recorded :])
-            self.recorded = self.recorded if result else len(healed)
+        if len(healed) > len(self.recorded):
+            result, new = {}, healed[len(self.recorded) :]
+            _record("revalidate", result, new)
+            self.recorded |= set() if result else set(map(_change, new))
         if done < total and time.monotonic() > self.told_at + PROGRESS_EVERY_S:
             self.told_at = time.monotonic()
             jid = _job().get("jid")

@@ -33,6 +33,7 @@ class Changes:
         self._table, self._report, self._rate = table, report, rate
         self._contested: list[Changed] = []
         self._silent: list[Changed] = []
+        self._healed: list[Changed] = []  # told as that
         self._back: list[Changed] = []  # they have their former MAC again
         self._written_back: list[str] = []
         self._written_anew: list[str] = []
@@ -92,6 +93,26 @@ class Changes:
             self._report.duplicate(entry, changed.macs, held)
         else:
             self._report.healed(entry, held, changed.at)
+            self._healed.append(changed._replace(taken=held))
+
+    def take_back(self) -> None:
+        """Take those back that were told as healed, and have yet another MAC: a run takes minutes.
+
+        They are told anew, as what they are now.
+        """
+        healed, self._healed = self._healed, []
+        table_now = self._table.read_again([each.entry.key for each in healed]) if healed else {}
+        for each in healed:
+            current = table_now.get(each.entry.key)
+            if (
+                current
+                and current.mac not in (b"", each.taken)
+                and not self._table.is_owned(current)
+            ):
+                self._report.take_back(each.entry)
+                self._silent.append(each)
+            else:
+                self._healed.append(each)
 
     def tell_back(self, asked: Collection[codec.Key]) -> None:
         """Report the entries that have their former MAC again, and nobody with it had answered.
@@ -159,8 +180,8 @@ class Changes:
         proxies = self._proxies(self._contested, asked) if may_ask else set[proxy.Host]()
         contested = [(each.entry, each.taken, each.macs) for each in self._contested]
         healed = proxied.give_to_living(self._table, contested, proxies, self._rate)
-        for entry, mac in healed.values():
-            self._report.healed(entry, mac)
+        for entry, mac, at in healed.values():
+            self._report.healed(entry, mac, at)
         for each in self._contested:
             if each.entry.key not in healed:
                 found = (mac for mac in each.macs if proxied.is_in(proxies, each.entry, mac))

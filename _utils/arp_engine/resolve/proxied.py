@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterable
 
 from ..netlink import codec, route
+from ..netlink.constants import TICKS
 from ..table import view
 from . import look_back, look_back_run, proxy
 
@@ -56,11 +57,12 @@ def give_to_living(
     contested: Iterable[tuple[codec.Entry, bytes, tuple[bytes, ...]]],
     proxies: set[proxy.Host],
     rate: float,
-) -> dict[codec.Key, tuple[codec.Entry, bytes]]:
+) -> dict[codec.Key, tuple[codec.Entry, bytes, float]]:
     """Ask the one living host of an address alone, beside a proxy, which had the entry or answered.
 
     Its answer gives it the entry, as it would a former holder. contested: an entry as it was, the
-    MAC that it holds now, the MACs that answered. Returns key to entry and MAC of who got it anew.
+    MAC that it holds now, the MACs that answered. Returns key to entry, MAC of who got it anew, and
+    when.
     """
     living: dict[codec.Key, tuple[codec.Entry, bytes]] = {}
     for entry, held, macs in contested:
@@ -74,7 +76,7 @@ def give_to_living(
     changes = [look_back.Change(key, mac, e.mac, now) for key, (e, mac) in living.items()]
     outcomes = look_back_run.look_back(table, changes, rate)
     return {
-        key: (entry, mac)
+        key: (entry, mac, time.monotonic() - current.updated / TICKS)
         for key, (entry, mac) in living.items()
         if mac != entry.mac and (current := outcomes[key].current) and current.mac == mac
     }

@@ -19,6 +19,7 @@ class Report:
         self._table = table
         self._counts: Counter[str] = Counter()
         self._settled: set[codec.Key] = set()
+        self._healed: dict[codec.Key, dict[str, Any]] = {}
         self._lists: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
         self._failed: list[dict[str, Any]] = []
         self._still_wrong: list[dict[str, Any]] = []
@@ -55,11 +56,16 @@ class Report:
 
         at: when, on the monotonic clock; 0: now.
         """
-        ago_s = time.monotonic() - at if at else 0.0
-        self._lists["healed"].append(
-            {**self.change_row(entry, mac), "at": int(time.time() - ago_s)}
-        )
+        self._healed[entry.key] = self.change_row(entry, mac, at or time.monotonic())
         self.count(entry, "healed")
+
+    def take_back(self, entry: codec.Entry) -> None:
+        """Take back that an entry was healed; it is to be added anew."""
+        del self._healed[entry.key]
+        self._counts["healed"] -= 1
+        self._settled.discard(entry.key)
+        if self._rows is not None and entry.key in self._rows:
+            self._rows[entry.key]["verdict"] = ""
 
     def is_settled(self, key: codec.Key) -> bool:
         """Tell whether an entry has its outcome."""
@@ -67,13 +73,13 @@ class Report:
 
     def healed_rows(self) -> list[dict[str, Any]]:
         """Return what was healed so far."""
-        return self._lists["healed"]
+        return [*self._healed.values()]
 
-    def change_row(self, entry: codec.Entry, mac: bytes) -> dict[str, Any]:
-        """Return an entry as it was, with the MAC that it has now."""
+    def change_row(self, entry: codec.Entry, mac: bytes, at: float) -> dict[str, Any]:
+        """Return an entry as it was, with the MAC that it has now, and when that came."""
         row = answer.entry_row(self._table, entry)
-        old = row.pop("mac")
-        return {**row, "old": old, "new": mac.hex(":")}
+        old, ago_s = row.pop("mac"), time.monotonic() - at
+        return {**row, "old": old, "new": mac.hex(":"), "at": int(time.time() - ago_s)}
 
     def gone(self, entry: codec.Entry) -> None:
         """Add an entry that nobody answered for, and that is FAILED now."""
@@ -121,6 +127,7 @@ class Report:
             "confirmed": self._counts["confirmed"],
             "undecided": self._counts["undecided"],
             **self._lists,
+            "healed": self.healed_rows(),
         }
         more = {"failed": self._failed, "still_wrong": self._still_wrong}
         result |= {name: rows for name, rows in more.items() if rows}

@@ -16,11 +16,12 @@ asked about, for which somebody waits; and after each change its former holder i
 alone, for ten seconds, which gives it its entry back (resolve/look_back.py).
 """
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..netlink import codec, rtnetlink, table_dump
-from ..netlink.constants import REACHABLE
+from ..netlink.constants import REACHABLE, TICKS
 from ..table import answer, listing, ownership, view
 from ..table.gc_pause import gc_paused
 from ..table.selectors import DEFAULT_LIMIT, Selectors
@@ -90,7 +91,7 @@ def _changed_rows(
     """
     left = [key for key in chosen if not report.is_settled(key)]
     return [
-        report.change_row(chosen[key], current.mac)
+        report.change_row(chosen[key], current.mac, time.monotonic() - current.updated / TICKS)
         for key, current in table.read_again(left).items()
         if current and current.mac not in (b"", chosen[key].mac)
     ]

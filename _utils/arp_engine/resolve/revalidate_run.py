@@ -133,6 +133,7 @@ class Run:
         for entry in self._watched.confirmed.values():
             self._report.count(entry, "confirmed")
         self._watched.tell()
+        self._changes.take_back()
         if may_ask := not self._is_stopped():
             self._changes.tell_back(self._entries)
         self._changes.tell_contested(self._entries, may_ask)

@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from asking import undated
-from conftest import BORN, DEAD
+from conftest import BORN, DEAD, ip
 
 IP = "192.0.2.10"
 ROW = {"ip": IP, "dev": "db0", "old": DEAD, "new": BORN}
@@ -29,6 +30,10 @@ def outage(scene):
 
 def on_record(hygiene):
     return [{name: row[name] for name in row if name != "at"} for row in hygiene.healed()]
+
+
+def moment(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def is_changed(scene):
@@ -58,7 +63,8 @@ def test_change_that_is_not_decided_is_told_and_recorded(arp, hygiene, outage, m
     with sent_after_the_change(outage, number):
         done = arp.revalidate(IP)
     assert (done["interrupted"], done["healed"], done["no_outcome"]) == (True, [], 1)
-    assert (done["changed"], done["totals"]["changed"]) == ([ROW], 1)
+    assert (undated(done["changed"]), done["totals"]["changed"]) == ([ROW], 1)
+    assert hygiene.healed()[0]["at"].startswith(moment(done["changed"][0]["at"]))
     assert on_record(hygiene) == [{**ROW, "by": "revalidate"}]
     assert signal.getsignal(number) == before
 
@@ -82,6 +88,22 @@ def test_sigkill_leaves_the_heals_on_record(arp, hygiene, outage):
 def test_heals_recorded_during_a_run_are_recorded_once(arp, hygiene, outage):
     done = arp.revalidate(ip=[IP, *SILENT[:3]], rate=2)
     assert undated(done["healed"]) == [ROW]
+    assert on_record(hygiene) == [{**ROW, "by": "revalidate"}]
+
+
+def test_heal_on_record_that_is_written_back_before_the_end_is_not_told(arp, hygiene, outage):
+    """It was one when it was recorded; the answer says what the table holds at the end."""
+
+    def write_back():
+        outage.until(hygiene.record.exists, 60)
+        ip("neigh", "replace", IP, "lladdr", DEAD, "dev", "db0", "nud", "reachable")
+
+    writer = threading.Thread(target=write_back)
+    writer.start()
+    done = arp.revalidate(ip=[IP, *SILENT[:1]], rate=10)  # the kernel probes for seven seconds
+    writer.join()
+    row = {"ip": IP, "dev": "db0", "mac": DEAD, "macs": [BORN], "written_back": True}
+    assert (done["healed"], done["still_wrong"], done["totals"]["healed"]) == ([], [row], 0)
     assert on_record(hygiene) == [{**ROW, "by": "revalidate"}]
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from arp_engine.netlink import codec
-from arp_engine.netlink.constants import REACHABLE
+from arp_engine.netlink.constants import REACHABLE, TICKS
 from arp_engine.resolve import changes, look_back, look_back_run, proxied, revalidate_run
 from arp_engine.resolve.question import OVERTAKEN, ProbeResult
 
@@ -45,7 +45,8 @@ class Script:
 
     def give_back(self, _table, owed, _rate):
         [self.mac] = [each.former for each in owed] or [self.mac]
-        return {each.key: look_back_run.Outcome(True, self.entry()) for each in owed}
+        entry = self.entry()._replace(updated=3 * TICKS)
+        return {each.key: look_back_run.Outcome(True, entry) for each in owed}
 
     def ask_now(self, questions, _rate, schedule):
         assert not schedule.broadcast_waits_s
@@ -107,8 +108,12 @@ class Script:
     def still_wrong(self, _entry, macs, is_written_back=False):
         self.told.append(("still wrong", set(macs), is_written_back))
 
-    def healed(self, _entry, mac, _at=0.0):
+    def healed(self, _entry, mac, at=0.0):
         self.told.append(("healed", mac))
+        self.healed_at = at
+
+    def take_back(self, _entry):
+        self.told = [each for each in self.told if each[0] != "healed"]
 
     def duplicate(self, _entry, macs, proxy=b""):
         self.told.append(("duplicate", set(macs), proxy))
@@ -238,6 +243,7 @@ def test_proxy_that_answers_after_the_successor_keeps_no_entry(monkeypatch, come
     script = Script(monkeypatch, answers, {HOLDER})
     assert script.asked == [HOLDER, HOLDER]
     assert (script.mac, script.told) == (OTHER, [("healed", OTHER)])
+    assert script.healed_at == script.now - 3, "when the table changed"
     assert [line[:6] for line in script.run.warnings] == ["proxy:"]
 
 
@@ -321,3 +327,20 @@ def test_entry_that_cannot_be_read_is_not_told_as_healed(monkeypatch):
     assert script.told == ["undecided"]
     [line] = script.run.warnings
     assert line.startswith("undecided: 10.0.0.1 on db0: the entry took another MAC, and then the")
+
+
+def test_heal_told_during_a_run_that_is_written_back_before_its_end_is_none(monkeypatch):
+    """A run over a large table tells each heal once a second, and goes on for minutes."""
+    monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 0.1)
+    monkeypatch.setattr(changes.proxy, "find", lambda *_of: set())
+
+    def answers(script, _question):
+        script.mac = OTHER if len(script.asked) == 1 else script.mac
+        return ProbeResult(1, 1, {OTHER: 1.0} if len(script.asked) == 1 else {})
+
+    script = Script(monkeypatch, answers)
+    script.run.finish()
+    assert script.told == [("healed", OTHER)]
+    script.mac = HOLDER
+    script.run.finish()
+    assert script.told == [("still wrong", {OTHER}, True)]
