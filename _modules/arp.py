@@ -365,11 +365,13 @@ def revalidate(
     of an address that was named, the device that has one, or its router). Only where there are any:
     ``still_wrong`` (list of ``ip``, ``dev``, ``mac``, ``macs``: only these MACs answered, and the
     kernel keeps the cached one, or with ``written_back`` (True) somebody else has written it again
-    since; counted as undecided). Only where the kernel refused a part: ``failed`` and the exit code
-    of :py:func:`arp.flush`. Only after SIGTERM (``saltutil.term_job``) or Ctrl-C, with that exit
-    code too: ``interrupted`` (True), ``no_outcome`` (int, entries not probed or not yet decided)
-    and ``changed`` (list as ``healed``: those of them that have another MAC already); the rest is
-    what it had done by then.
+    since; counted as undecided), ``unverified`` (list of ``ip``, ``dev``, ``mac``, ``macs``: these
+    MACs answered; ``holds``: the one that somebody else has written since, or empty where the entry
+    could not be read again; counted as undecided). Only where the kernel refused a part: ``failed``
+    and the exit code of :py:func:`arp.flush`. Only after SIGTERM (``saltutil.term_job``) or Ctrl-C,
+    with that exit code too: ``interrupted`` (True), ``no_outcome`` (int, entries not probed or not
+    yet decided) and ``changed`` (list as ``healed``: those of them that have another MAC already);
+    the rest is what it had done by then.
 
     A run that the master sent and that probes for more than five seconds fires
     ``arp/revalidate/JID/progress`` every five seconds: ``probed``, ``of``, ``healed`` (ints). Heals

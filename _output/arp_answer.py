@@ -28,11 +28,13 @@ ROWS = {
     "gone": ("gone", "{ip} on {dev}: {mac} does not answer"),
     "duplicates": ("duplicate", "{ip} on {dev}: answers from {macs}; see arp.diagnose {ip}"),
     "still_wrong": ("wrong", "{ip} on {dev}: {macs} answers, the table holds {mac}"),
+    "unverified": ("undecided", "{ip} on {dev}: {macs} answered, the table holds {holds}"),
     "suspects": ("suspect", "{ip} on {dev}: {mac}"),
     "announced": ("announced", "{ip} on {dev}: {mac}"),
     "would_announce": ("announce", "{ip} on {dev}: {mac}"),
     "failed": ("refused", "{ip} on {dev}: {error}"),
 }
+EMPTY = {"macs": "nobody", "holds": "an unknown MAC"}  # what is said in place of nothing
 UNSHOWN = {"multicast": "ff00::/8,224.0.0.0/4", "of lo": "dev=lo"}  # and how to see them
 SUSPECT = "suspect: TCP or an application keeps it REACHABLE, not ARP; arp.revalidate decides"
 #: Verdicts after which nobody has to do anything, and what is said instead of a command.
@@ -211,8 +213,7 @@ def _revalidation(answer):
     headline = f"{checked} checked: {_counts(found)}"
     if not any(found.values()):
         headline = f"NOTHING checked{_why_nothing(answer)}"
-    if answer.get("interrupted"):
-        headline = f"INTERRUPTED, {headline}"
+    headline = "INTERRUPTED, " * bool(answer.get("interrupted")) + headline
     is_urgent = sum(found.values()) > found["confirmed"] + found["healed"] + found["gone"]
     return Shown(headline, _details(answer), is_urgent)
 
@@ -280,8 +281,7 @@ def _details(answer):
     pairs += [("warning", line) for line in answer.get("warnings", ())]
     if not (entries := answer.get("entries")):
         return _labelled(pairs)
-    has_state = "state" in entries[0]
-    table = _entry_table(entries) if has_state else _table(PROBED, entries)
+    table = _entry_table(entries) if "state" in entries[0] else _table(PROBED, entries)
     return [*_labelled(pairs), *table]
 
 
@@ -396,7 +396,7 @@ def _table(columns, rows):
 
 
 def _cells(row):
-    return {key: _cell(value) for key, value in row.items()}
+    return {key: _cell(value) or EMPTY.get(key, "") for key, value in row.items()}
 
 
 def _cell(value):

@@ -36,6 +36,14 @@ def _still_wrong(row: Row) -> str:
     return f"{row['ip']} on {row['dev']}: {macs} {answer}, but {but}"
 
 
+def _unverified(row: Row) -> str:
+    answered = f"{' and '.join(row['macs'])} answered, and then " if row["macs"] else ""
+    end = f"somebody else has written {row['holds']}"
+    if not row["holds"]:
+        end = "the entry could not be read again"
+    return f"{row['ip']} on {row['dev']}: {answered}{end}"
+
+
 def _healed(row: Row) -> str:
     return f"{row['ip']} on {row['dev']}: {row['old']} -> {row['new']}"
 
@@ -50,10 +58,12 @@ _KINDS: tuple[tuple[EventKind, str, Callable[[Row], str] | None], ...] = (
     (EventKind.DUPLICATE, "duplicates", _duplicate),
     (EventKind.DISAGREEMENT, "still_wrong", _still_wrong),
     (EventKind.HEALED, "healed", _healed),
-    (EventKind.UNDECIDED, "undecided", None),
+    (EventKind.UNDECIDED, "undecided", _unverified),
     (EventKind.GONE, "gone", _gone),
     (EventKind.FLUSHED, "flushed", None),
 )
+#: Key of a count -> the list that has the rows of some of these.
+_SOME = {"undecided": "unverified"}
 
 
 def by_kind(answer: Answer) -> dict[str, Answer]:
@@ -64,8 +74,9 @@ def by_kind(answer: Answer) -> dict[str, Answer]:
     kinds = {}
     for kind, key, _show in _KINDS:
         value = answer.get(key) or []
-        rows = value if isinstance(value, list) else []
-        count = answer.get("totals", {}).get(key, len(rows)) if rows else value
+        is_list = isinstance(value, list)
+        rows = value if is_list else answer.get(_SOME.get(key, ""), [])
+        count = answer.get("totals", {}).get(key, len(rows)) if is_list else value
         if kind is EventKind.UNDECIDED and count and EventKind.DISAGREEMENT.tag in kinds:
             count -= kinds[EventKind.DISAGREEMENT.tag]["count"]  # these are undecided, too
         if count:

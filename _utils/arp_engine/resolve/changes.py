@@ -76,7 +76,7 @@ class Changes:
         for each in silent:
             if each.entry.key not in table_now:
                 self._unread.append(self._name(each.entry))
-                self._report.count(each.entry, "undecided")
+                self._report.unverified(each.entry, each.macs, b"")
             elif not self._is_left(each.entry, current := table_now[each.entry.key]):
                 self._tell_held(each, current.mac if current else b"", proxies)
 
@@ -143,7 +143,7 @@ class Changes:
             self._report.still_wrong(entry, answered, is_written_back=True)
         else:
             self._written_anew.append(f"{self._name(entry)} ({held.hex(':')})")
-            self._report.count(entry, "undecided")
+            self._report.unverified(entry, answered, held)
 
     def _name(self, entry: codec.Entry) -> str:
         return f"{codec.address(entry.dst)} on {self._table.name(entry.ifindex)}"

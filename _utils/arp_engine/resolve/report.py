@@ -23,6 +23,7 @@ class Report:
         self._lists: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
         self._failed: list[dict[str, Any]] = []
         self._still_wrong: list[dict[str, Any]] = []
+        self._unverified: list[dict[str, Any]] = []
         self._rows: dict[codec.Key, dict[str, Any]] | None = {} if rows_wanted else None
 
     def add_probe(self, entry: codec.Entry, result: ProbeResult) -> None:
@@ -107,6 +108,15 @@ class Report:
         self._still_wrong.append(row)
         self.count(entry, "undecided")
 
+    def unverified(self, entry: codec.Entry, macs: Iterable[bytes], held: bytes) -> None:
+        """Add an entry that took a MAC and holds another one now, which nobody answered with.
+
+        held: which; empty where it could not be read.
+        """
+        row = {**answer.entry_row(self._table, entry), "macs": [mac.hex(":") for mac in macs]}
+        self._unverified.append({**row, "holds": held.hex(":")})
+        self.count(entry, "undecided")
+
     def failed(self, entry: codec.Entry, refusal: rtnetlink.Refusal) -> None:
         """Add an entry that the kernel refused to put into PROBE."""
         self._failed.append(answer.failure_row(refusal, self._table))
@@ -129,7 +139,11 @@ class Report:
             **self._lists,
             "healed": self.healed_rows(),
         }
-        more = {"failed": self._failed, "still_wrong": self._still_wrong}
+        more = {
+            "failed": self._failed,
+            "still_wrong": self._still_wrong,
+            "unverified": self._unverified,
+        }
         result |= {name: rows for name, rows in more.items() if rows}
         answer.limit_lists(result, [name for name in (*LISTS, *more) if name in result], limit)
         if self._rows is not None:

@@ -154,6 +154,21 @@ def test_scheduled_run_tells_no_heal_of_an_entry_that_somebody_writes_back(
 
 
 @PAIR
+def test_scheduled_run_names_an_entry_that_somebody_gives_a_third_mac(
+    arp, hygiene, scene, wire, pace, address
+):
+    scene.add(address, "reachable", DEAD)
+    writer = write_once_moved(scene, address, OTHER, pace)
+    with wire.answering(two_hosts(pace, 60.0)):
+        done = hygiene.run(ip=address)
+    writer.join()
+    assert done["said"] == (
+        f"1 undecided: {address} on db0: {BORN} answered, "
+        f"and then somebody else has written {OTHER}"
+    )
+
+
+@PAIR
 def test_entry_that_somebody_gives_a_third_mac_is_undecided(arp, scene, wire, pace, address):
     """Nobody has asked the host with that MAC; the one that answered has lost its entry."""
     scene.add(address, "reachable", DEAD)
@@ -167,6 +182,8 @@ def test_entry_that_somebody_gives_a_third_mac_is_undecided(arp, scene, wire, pa
     writer.join()
     told = (result["healed"], result["duplicates"], result["undecided"])
     assert told == ([], [], 1)
+    row = {"ip": address, "dev": "db0", "mac": DEAD, "macs": [BORN], "holds": OTHER}
+    assert (result["unverified"], result["totals"]["unverified"]) == ([row], 1)
     assert f"{address} on db0 ({OTHER})" in result["warnings"][0]
 
 

@@ -71,6 +71,18 @@ def test_entry_that_stays_wrong_is_told_as_that_and_not_as_undecided():
     assert written.endswith(f"{NEW} answers, but somebody else has written {OLD} again")
 
 
+def test_undecided_entry_is_named_where_it_is_known():
+    row = {"ip": "192.0.2.9", "dev": "eth0", "mac": OLD, "macs": [NEW]}
+    third = {**row, "holds": "02:00:00:00:00:0c"}
+    told = f"192.0.2.9 on eth0: {NEW} answered, and then somebody else has written {third['holds']}"
+    assert line({"undecided": 1, "unverified": [third]}) == f"1 undecided: {told}"
+    assert line({"undecided": 3, "unverified": [third]}) == f"3 undecided: {told}; and 2 more"
+    unread = line({"undecided": 1, "unverified": [{**row, "holds": ""}]})
+    assert unread.endswith(f"{NEW} answered, and then the entry could not be read again")
+    unheard = line({"undecided": 1, "unverified": [{**third, "macs": []}]})
+    assert unheard.endswith("192.0.2.9 on eth0: somebody else has written 02:00:00:00:00:0c")
+
+
 def test_proxy_that_answers_alone_is_not_told_as_two_hosts():
     answer = {"duplicates": [{"ip": "192.0.2.9", "dev": "eth0", "macs": [NEW], "proxy": NEW}]}
     assert line(answer).endswith(

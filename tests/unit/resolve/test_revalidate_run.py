@@ -108,6 +108,9 @@ class Script:
     def still_wrong(self, _entry, macs, is_written_back=False):
         self.told.append(("still wrong", set(macs), is_written_back))
 
+    def unverified(self, _entry, macs, held):
+        self.told.append(("undecided", set(macs), held))
+
     def healed(self, _entry, mac, at=0.0):
         self.told.append(("healed", mac))
         self.healed_at = at
@@ -163,7 +166,7 @@ def test_mac_that_came_unheard_is_told_and_not_robbed_by_a_proxy(monkeypatch, is
 
 @pytest.mark.parametrize(
     ("written", "told"),
-    [(HOLDER, ("still wrong", {OTHER}, True)), (THIRD, "undecided")],
+    [(HOLDER, ("still wrong", {OTHER}, True)), (THIRD, ("undecided", {OTHER}, THIRD))],
     ids=["the former MAC", "a third MAC"],
 )
 def test_entry_that_somebody_else_writes_is_told_as_it_is_at_the_end(monkeypatch, written, told):
@@ -324,7 +327,7 @@ def test_entry_that_cannot_be_read_is_not_told_as_healed(monkeypatch):
 
     monkeypatch.setattr(changes.proxy, "find", find)
     script = Script(monkeypatch, answers)
-    assert script.told == ["undecided"]
+    assert script.told == [("undecided", {OTHER}, b"")]
     [line] = script.run.warnings
     assert line.startswith("undecided: 10.0.0.1 on db0: the entry took another MAC, and then the")
 
