@@ -130,9 +130,7 @@ class Run:
         while any(map(len, open_)) and not self._is_stopped():
             self._turn(TICK_S)
         self._read_late(time.monotonic() + late_answers.LATE_S, len(self._watched))  # if stopped
-        for entry in self._watched.confirmed.values():
-            self._report.count(entry, "confirmed")
-        self._watched.tell()
+        self._watched.tell(self._report)
         self._changes.take_back()
         if may_ask := not self._is_stopped():
             self._changes.tell_back(self._entries)
@@ -287,7 +285,7 @@ class Run:
             self._begin_look_back(entry, entry.mac, current, macs)
         elif len(hosts := [mac for mac in macs if mac != entry.mac]) == 1 and is_proxied:
             both = tuple(dict.fromkeys((entry.mac, *macs)))
-            self._changed[key] = Changed(entry, current.mac, both)
+            self._changed[key] = Changed(entry, current.mac, both, now, is_from_proxy=True)
             self._backs.begin(look_back.Change(key, hosts[0], current.mac, now), 0.0)
         elif len(macs) > 1:
             self._watched.contest(key, Changed(entry, current.mac, macs, now), now)
@@ -315,7 +313,9 @@ class Run:
             macs = dict.fromkeys((*result.answers, *changed.macs, *[changed.taken] * is_returned))
             changed = changed._replace(macs=tuple(macs))
             is_recent = now < changed.at + late_answers.LATE_S
-            if is_returned and is_recent and cached == changed.entry.mac:
+            if is_returned and is_recent and changed.is_from_proxy:
+                self._watched.watch_from_proxy(key, changed._replace(taken=cached), now)
+            elif is_returned and is_recent and cached == changed.entry.mac:
                 self._watched.contest(key, changed._replace(taken=cached), now)
             else:
                 self._changes.decide(changed, is_returned, current)

@@ -13,6 +13,7 @@ from ..netlink import codec
 from ..table import view
 from . import late_answers
 from .changes import Changed, Changes
+from .report import Report
 
 
 class Moved(NamedTuple):
@@ -91,7 +92,9 @@ class Watched:
         else:
             self._changes.add_contested(changed._replace(taken=held, macs=tuple(macs)))
 
-    def tell(self) -> None:
-        """Pass on those that several hosts answer for."""
+    def tell(self, report: Report) -> None:
+        """Report those whose cached MAC alone has answered; pass on those of several hosts."""
+        for entry in self.confirmed.values():
+            report.count(entry, "confirmed")
         for changed in self._contested.values():
             self._changes.add_contested(changed)

@@ -250,6 +250,33 @@ def test_proxy_that_answers_after_the_successor_keeps_no_entry(monkeypatch, come
     assert [line[:6] for line in script.run.warnings] == ["proxy:"]
 
 
+def test_proxy_that_answers_twice_keeps_no_entry(monkeypatch):
+    """Two broadcasts of ours; its second answer comes after the living host has got the entry."""
+    moved_at = []
+
+    def answers(script, question):
+        if question.mac == OTHER:
+            moved_at.append(script.now)
+            script.mac = OTHER
+            return ProbeResult(1, 0, {OTHER: 1.0})
+        if len(script.asked) == 1:
+            return ProbeResult(1, 0, {HOLDER: 1.0})
+        return ProbeResult(0, 2, {OTHER: 1.0, HOLDER: 2.0})
+
+    def wait(script, seconds):
+        waited(script, seconds)
+        if len(moved_at) == 1 and script.now >= moved_at[0] + 0.3:
+            moved_at.append(script.now)
+            script.mac = HOLDER
+
+    waited = Script.wait
+    monkeypatch.setattr(Script, "wait", wait)
+    monkeypatch.setattr(changes.proxy, "find", only(HOLDER))
+    script = Script(monkeypatch, answers, {HOLDER})
+    assert len(moved_at) == 2, "nothing is told before"
+    assert (script.mac, script.told) == (OTHER, [("healed", OTHER)])
+
+
 def only(mac):
     """Return a search for proxies that finds this one."""
     return lambda claims, *_of: {each.host for each in claims if each.mac == mac}
