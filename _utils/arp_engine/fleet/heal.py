@@ -20,6 +20,7 @@ SLOWEST_PPS = 100  # where no rate is set: as fast as is safe is faster than tha
 DECIDED_BY_ANSWER = {"confirmed", "healed", "duplicate", "kept"}
 Entry = tuple[str, str, str]  # minion, dev, ip
 WHY_THERE = "still in the table after asking"
+PROVEN = ("live", "file")  # of the truths: what a machine said now, and what the operator declared
 #: What becomes of an entry that was asked about; "unknown" where its database did not say.
 OUTCOMES = ("healed", "given_up", "still_wrong", "right_meanwhile")
 
@@ -140,14 +141,20 @@ class Heal:
             self._outcome[entry] = outcome, {**known, **more}
 
     def _note_several(self, minion: str, dev: str, row: Row) -> None:
-        """Note that several hosts answered; or a proxy alone, which is right on a fabric."""
-        macs = row.get("macs")
+        """Note that several hosts answered; or a proxy alone, which is right on a fabric.
+
+        Right where the audit proved its MAC: a proxy's word and cached grains prove nothing.
+        """
+        macs, proxy = row.get("macs"), row.get("proxy")
         several = list(map(str, macs if isinstance(macs, (list, dict)) else [macs]))
+        is_alone = proxy and several == [proxy]
         known = self._entries.get((minion, dev, str(row.get("ip"))), {})
-        is_alone = len(several) == 1 and row.get("proxy")
-        if is_alone and several[0] in str(known.get("mac_true")).split(", "):
-            self._note(minion, dev, row, "healed", {"old": known["mac"], "new": several[0]})
+        is_proven = known.get("truth") in PROVEN and proxy in known["mac_true"].split(", ")
+        if is_alone and is_proven:
+            self._note(minion, dev, row, "healed", {"old": known["mac"], "new": proxy})
             return
+        if proxy and proxy not in several:  # the table has its MAC, and another host answered too
+            several.append(str(proxy))
         hosts = "a proxy alone answers" if is_alone else "several hosts answer"
         self._note(minion, dev, row, "still_wrong", {"why": f"{hosts}: {', '.join(several)}"})
 

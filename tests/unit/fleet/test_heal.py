@@ -417,26 +417,47 @@ def test_duplicate_names_both_macs():
     assert f"{OLD}, {NEW}" in told(heal)["still_wrong"][0]["why"]
 
 
+def asked_about(row, macs, proxy, kind="wrong"):
+    """A heal of one row whose database says that a proxy answered."""
+    heal = fleet_heal.Heal(verdict()._replace(**{kind: [row]}), 100)
+    told = {"ip": row["ip"], "dev": row["dev"], "mac": OLD, "macs": macs, "proxy": proxy}
+    run(heal, ["db1"], {"db1": answer("192.0.2.90", healed=[], duplicates=[told])})
+    return heal
+
+
+@pytest.mark.parametrize("truth", ["live", "file"])
 @pytest.mark.parametrize(
     ("after", "outcome"), [([], "healed"), ([wrong("db1")], "still_wrong")], ids=["right", "wrong"]
 )
-def test_proxy_alone_is_right_where_it_answers_for_the_machine(after, outcome):
+def test_proxy_alone_is_right_where_it_answers_for_the_machine(after, outcome, truth):
     """Azure, PVLAN: the gateway's MAC is the true one of everybody."""
-    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
-    alone = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD, "macs": [NEW], "proxy": True}]
-    run(heal, ["db1"], {"db1": answer("192.0.2.90", healed=[], duplicates=alone)})
+    heal = asked_about(wrong("db1") | {"truth": truth}, [NEW], NEW)
     heal.note_tables(verdict(*after), ["db1"])
     done = told(heal)
     assert [row["ip"] for row in done[outcome]] == ["192.0.2.90"]
     assert len(done["healed"]) + len(done["still_wrong"]) == 1
 
 
+def test_proxy_alone_and_cached_grains_prove_no_heal():
+    heal = asked_about(wrong("db1") | {"truth": "cached"}, [NEW], NEW, "unproven")
+    heal.note_tables(verdict(), ["db1"])
+    done = told(heal)
+    assert [row["why"] for row in done["still_wrong"]] == [f"a proxy alone answers: {NEW}"]
+    assert (done["healed"], done["retcode"]) == ([], summary.WRONG)
+
+
 @pytest.mark.parametrize("mac", [OLD, "02:00:00:00:00:99"])
 def test_another_proxy_alone_is_no_heal(mac):
-    heal = fleet_heal.Heal(verdict(wrong("db1")), 100)
-    alone = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD, "macs": [mac], "proxy": True}]
-    run(heal, ["db1"], {"db1": answer("192.0.2.90", healed=[], duplicates=alone)})
+    heal = asked_about(wrong("db1"), [mac], mac)
     assert told(heal)["still_wrong"][0]["why"] == f"a proxy alone answers: {mac}"
+
+
+@pytest.mark.parametrize("proxy", ["02:00:00:00:00:99", True, [NEW], {}], ids=str)
+def test_machine_beside_a_proxy_is_no_heal(proxy):
+    """The table has the proxy's MAC then."""
+    heal = asked_about(wrong("db1"), [NEW], proxy)
+    hosts = f"{NEW}, {proxy}" if proxy else NEW
+    assert told(heal)["still_wrong"][0]["why"] == f"several hosts answer: {hosts}"
 
 
 @pytest.mark.parametrize("lie", [[], {}, ["healed"], None], ids=str)
