@@ -177,8 +177,10 @@ def _mapping(where: str, value: Any, allowed: Iterable[str]) -> Tree:
         raise ValueError(
             f"{where} {parse.shown(value)} is not a mapping; {names} are allowed in it"
         )
-    if wrong := [parse.shown(str(key)) for key in value if key not in allowed]:
-        raise ValueError(f"{where}{', '.join(wrong)}: no such key; {names} are allowed")
+    if wrong := [str(key) for key in value if key not in allowed]:
+        told = ", ".join(map(parse.shown, wrong[:_MOST_TOLD]))
+        more = f" and {len(wrong) - _MOST_TOLD} more" if len(wrong) > _MOST_TOLD else ""
+        raise ValueError(f"{where}{told}{more}: no such key; {names} are allowed")
     return value
 
 

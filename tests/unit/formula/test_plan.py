@@ -250,6 +250,15 @@ def test_of_many_bad_values_the_first_ones_are_named(plan):
     assert str(refused.value).count("; ") == 4
 
 
+@pytest.mark.parametrize("section", ["clean", "sentinel"])
+def test_of_many_unknown_keys_the_first_ones_are_named(plan, section):
+    many = {f"key{number}": 1 for number in range(1000)}
+    with pytest.raises(ValueError, match=r"^[^\n]{1,1000}$") as refused:
+        plan({section: many, **many})
+    assert str(refused.value).count("'key3' and 996 more: no such key; ") == 2
+    assert "'key4'" not in str(refused.value)
+
+
 def test_every_plan_has_the_same_keys_and_the_docstring_names_them(plan):
     places = formula_plan.paths("/etc/salt", "/")
     refused = formula_plan.refused("why", places, {}, FACTS.kept, {})
