@@ -77,16 +77,18 @@ def settings(defaults, pillar=None):
     invalid pillar, or one that this machine cannot satisfy, is no exception, which Jinja would bury
     in an excerpt of the template: ``refused`` is then one line that names the key, the value and
     what is allowed, for each bad value, and the state run consists of one failed state with it.
-    ``arp_hygiene.remove`` works all the same, but does not uninstall pyroute2.
+    ``arp_hygiene.remove`` works all the same; ``unread`` is then one line that names what may name
+    more to remove, and is refused.
     """
     parts = traces()
     try:
         checked = formula_pillar.check(defaults, pillar, __pillar__)
         return plan.plan(checked, _facts(checked, parts))
     except ValueError as bad:
-        places = {**_paths(), "textfile": _textfile(), "pillar_textfile": ""}
-        sentinel = sentinel_unit.plan(None, _sentinel_here())
-        return plan.refused(f"pillar arp_hygiene:{bad}", places, parts, _kept(), sentinel)
+        removal = formula_pillar.for_removal(defaults, pillar, __pillar__)
+        textfiles = plan.textfile_paths(_textfile(), sinks.textfile(removal.metrics))
+        places, sentinel = {**_paths(), **textfiles}, sentinel_unit.plan(None, _sentinel_here())
+        return plan.refused(f"pillar arp_hygiene:{bad}", places, parts, _kept(), sentinel, removal)
 
 
 def status():
@@ -478,9 +480,8 @@ def _code_places():
 
 def _kept():
     """Return the kernel settings in our files of them: part to name to value."""
-    paths = _paths()
-    files_of = {"sysctl": paths["sysctl"], "announce": paths["announce_sysctl"]}
-    return {part: facts.kept_settings(path) for part, path in files_of.items()}
+    files_of = {"sysctl": "sysctl", "announce": "announce_sysctl"}
+    return {part: facts.kept_settings(_paths()[name]) for part, name in files_of.items()}
 
 
 def _textfile():

@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 from ..sentinel import options as sentinel_options
 from ..table import parse
 from ..table import selectors as table_selectors
+from . import bad_values, sentinel_unit
 from . import schedule as formula_schedule
-from . import sentinel_unit
 
 NAME = "arp_hygiene"  # of the tree
 BACKENDS = ("cron", "salt", "systemd", "none")
 INSTALLS = ("pip", "package", "none")
 SENTINEL = ("dev", "ip", "exclude", "family", "rate", "burst", "reinject", "as")
-_MOST_TOLD = 4  # bad values, by one refusal
 VERBS = ("revalidate", "flush")
 THRESHOLDS = ("gc_thresh1", "gc_thresh2", "gc_thresh3")  # one number each for the whole host
 _ENTRIES = 1 << 20  # half a gigabyte of kernel memory
@@ -77,43 +76,12 @@ class Checked(NamedTuple):
         return [path for path in (self.metrics, self.requirement["wheels"]) if path]
 
 
-class _Refused(ValueError):
-    """One line of all bad values, of many the first ones."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self.lines = lines
-        more = len(lines) - _MOST_TOLD
-        super().__init__("; ".join(lines[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else ""))
-
-
-class _Refusals:
-    """The lines of all bad values: whoever corrects one shall not meet the next one afterwards."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-
-    def of(self, judge: Callable[..., Any], *words: Any, **named: Any) -> Any:
-        """Return what a check returns; None where it refuses, and its lines are kept."""
-        try:
-            return judge(*words, **named)
-        except _Refused as several:
-            self._lines += several.lines
-        except ValueError as bad:
-            self._lines.append(str(bad))
-        return None
-
-    def tell(self) -> None:
-        """Raise ValueError where any was refused."""
-        if self._lines:
-            raise _Refused(self._lines)
-
-
 def check(defaults: Tree, pillar: Any, top: Iterable[Any] = ()) -> Checked:
     """Return all values of pillar and defaults, checked, also those that will not be used.
 
     top: the keys of the whole pillar, of which one may be ours misspelt.
     """
-    bad = _Refusals()
+    bad = bad_values.Refusals()
     for key in map(str, top):
         bad.of(_not_misspelt, key)
     tree, given = _merged(defaults, pillar, bad)
@@ -136,6 +104,27 @@ def check(defaults: Tree, pillar: Any, top: Iterable[Any] = ()) -> Checked:
     return Checked(how=how, arguments=arguments, when=when, **values)
 
 
+class Removal(NamedTuple):
+    """What a removal reads of a pillar that is refused: other bad values are nothing to it."""
+
+    requirement: Tree | None = None  # None: refused
+    metrics: str | None = None
+    unread: str = ""  # a refusal of what may name more to remove
+
+
+def for_removal(defaults: Tree, pillar: Any, top: Iterable[Any] = ()) -> Removal:
+    """Return what a removal reads; the arguments are those of :func:`check`."""
+    bad = bad_values.Refusals()
+    for key in map(str, top):
+        bad.of(_not_misspelt, key)
+    given = _known("", pillar, defaults, bad)
+    tree = _known("requirement:", given.get("requirement"), defaults["requirement"], bad)
+    used = {key: value for key, value in tree.items() if key not in ("version", "wheels")}
+    requirement = bad.of(_requirement, {**defaults["requirement"], **used})
+    metrics = bad.of(_path, "metrics", given.get("metrics"))
+    return Removal(requirement, metrics, bad.line())
+
+
 def _not_misspelt(key: str) -> None:
     """Refuse a top key that is ours but for case, hyphens and underscores: it would do nothing."""
     plain = key.lower().replace("-", "").replace("_", "")
@@ -145,7 +134,7 @@ def _not_misspelt(key: str) -> None:
         )
 
 
-def _merged(defaults: Tree, pillar: Any, bad: _Refusals) -> tuple[Tree, Tree]:
+def _merged(defaults: Tree, pillar: Any, bad: bad_values.Refusals) -> tuple[Tree, Tree]:
     """Return the tree of defaults with pillar laid over it, and what pillar itself gives."""
     tree = {
         key: dict(value) if isinstance(value, dict) else value for key, value in defaults.items()
@@ -161,7 +150,7 @@ def _merged(defaults: Tree, pillar: Any, bad: _Refusals) -> tuple[Tree, Tree]:
     return tree, given
 
 
-def _known(where: str, value: Any, allowed: Iterable[str], bad: _Refusals) -> Tree:
+def _known(where: str, value: Any, allowed: Iterable[str], bad: bad_values.Refusals) -> Tree:
     """Return what a mapping holds under allowed keys; None is an empty one."""
     bad.of(_mapping, where, value, allowed)
     items = value.items() if isinstance(value, dict) else ()
@@ -178,9 +167,7 @@ def _mapping(where: str, value: Any, allowed: Iterable[str]) -> Tree:
             f"{where} {parse.shown(value)} is not a mapping; {names} are allowed in it"
         )
     if wrong := [str(key) for key in value if key not in allowed]:
-        told = ", ".join(map(parse.shown, wrong[:_MOST_TOLD]))
-        more = f" and {len(wrong) - _MOST_TOLD} more" if len(wrong) > _MOST_TOLD else ""
-        raise ValueError(f"{where}{told}{more}: no such key; {names} are allowed")
+        raise ValueError(f"{where}{bad_values.some(wrong)}: no such key; {names} are allowed")
     return value
 
 
@@ -217,7 +204,7 @@ def _splay(value: Any, when: formula_schedule.When | None) -> int:
 
 def _clean(tree: Tree) -> tuple[str, Tree]:
     """Return the function that each run calls (one of VERBS), and its arguments."""
-    bad = _Refusals()
+    bad = bad_values.Refusals()
     verb = bad.of(parse.one_of, "clean:how", tree["how"], VERBS)
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev", "state", "family", "exclude")}
     for key, value in selectors.items():
@@ -248,7 +235,7 @@ def _in(section: str, judge: Callable[..., Any], *words: Any, **named: Any) -> N
 
 def _announce(tree: Tree) -> Tree:
     """Return what a worker announces: arguments of arp.announce, and how."""
-    bad = _Refusals()
+    bad = bad_values.Refusals()
     selectors = {key: _stripped(tree[key]) for key in ("ip", "dev")}
     for key, value in selectors.items():
         bad.of(_announced, {key: value})
@@ -344,7 +331,7 @@ def _when(tree: Tree, given: Tree) -> formula_schedule.When:
 
 def _requirement(tree: Tree) -> Tree:
     """Return how pyroute2 is installed."""
-    bad = _Refusals()
+    bad = bad_values.Refusals()
     shapes = {
         "version": (_VERSION, "a version such as '>=0.7.2,<0.10'"),
         "package": (_NAME, "a package's name"),
@@ -363,7 +350,7 @@ def _requirement(tree: Tree) -> Tree:
 
 def _sysctl(tree: Tree) -> dict[str, dict[str, int]]:
     """Return ``{key: {device or "default": value}}`` of the settings that are not null."""
-    bad = _Refusals()
+    bad = bad_values.Refusals()
     wanted = {key: bad.of(_setting, key, value) for key, value in tree.items() if value is not None}
     bad.tell()
     low = -1

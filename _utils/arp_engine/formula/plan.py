@@ -8,6 +8,7 @@ A plan is a dict, always with the same keys:
 
 =========== ==============================================================================
 refused     why nothing is done, one line; empty where the pillar is valid
+unread      one line: where more that is to be removed may be named, in what is refused; or empty
 idle        True: pillar wants nothing, and nothing is installed
 name        of the job in Salt's own scheduler
 backend     ``cron``, ``salt``, ``systemd`` or ``none``
@@ -46,6 +47,10 @@ PATHS = {
     "sysctl": "/etc/sysctl.d/60-arp-hygiene.conf",
     "sentinel_service": sentinel_unit.SERVICE,
 }
+_UNREAD = (
+    "not looked at: if it names what is to be removed (metrics, requirement:uninstall), correct "
+    "it, then apply this again"
+)
 _CRON_PACKAGES = {"Debian": "cron", "RedHat": "cronie", "Suse": "cronie", "Arch": "cronie"}
 
 Plan = dict[str, Any]
@@ -94,21 +99,30 @@ def paths(config_dir: str, root_dir: str) -> dict[str, str]:
     }
 
 
+def textfile_paths(written: str, of_pillar: str) -> dict[str, str]:
+    """Return name to path of the metrics files; a run by hand may have written elsewhere."""
+    return {"textfile": written, "pillar_textfile": of_pillar if of_pillar != written else ""}
+
+
 def refused(
     reason: str,
     places: dict[str, str],
     found: dict[str, bool],
     kept: dict[str, dict[str, str]],
     sentinel: Plan,
+    removal: pillar.Removal | None = None,
 ) -> Plan:
     """Return the plan for an invalid pillar: what is installed can still be removed.
 
     sentinel: its plan where none is wanted.
     """
+    how, metrics, unread = removal or pillar.Removal()
+    requirement = _requirement(how, metrics) if how and how["uninstall"] else []
     if reason and any(found.get(backend) for backend in pillar.BACKENDS):
         reason += "; the installed schedule stays in force"
     return {
         "refused": reason,
+        "unread": f"pillar {NAME}:{unread}; {_UNREAD}" if unread else "",
         "idle": False,
         "name": NAME,
         "backend": "none",
@@ -116,8 +130,8 @@ def refused(
         "there": [part for part, left in found.items() if left],
         "paths": places,
         "job": {},
-        "requirement": [],
-        "uninstall": False,
+        "requirement": requirement,
+        "uninstall": bool(requirement),
         "require": [],
         "sysctl": {
             "settings": [],
@@ -135,12 +149,10 @@ def refused(
 def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     """Return what to do on a minion with these facts."""
     _check_machine(checked, facts)
-    places = {**paths(facts.config_dir, facts.root_dir), "textfile": facts.textfile}
-    # a run by hand may have written elsewhere since
-    is_another = facts.pillar_textfile != facts.textfile
-    places["pillar_textfile"] = facts.pillar_textfile if is_another else ""
+    textfiles = textfile_paths(facts.textfile, facts.pillar_textfile)
+    places = {**paths(facts.config_dir, facts.root_dir), **textfiles}
     settings = kernel_settings.plan(checked.sysctl, facts.sysctl, facts.kept["sysctl"])
-    requirement = _requirement(checked)
+    requirement = _requirement(checked.requirement, checked.metrics)
     sentinel = sentinel_unit.plan(checked.sentinel, facts.sentinel)
     wanted = {
         checked.backend: checked.backend != "none",
@@ -212,11 +224,10 @@ def _config_dir(facts: Facts) -> str | None:
     return None if facts.config_dir == "/etc/salt" else facts.config_dir
 
 
-def _requirement(checked: pillar.Checked) -> list[Plan]:
+def _requirement(how: Plan, metrics: str | None) -> list[Plan]:
     """Return how each library is installed: by pip, as a package; none where others install it."""
-    how = checked.requirement
     libraries = [("pyroute2", f"pyroute2{how['version']}", how["package"])]
-    if checked.metrics:
+    if metrics:
         libraries.append(("prometheus_client", PROMETHEUS, how["metrics_package"]))
     wheels = {"no_index": how["wheels"] is not None, "find_links": how["wheels"]}
     return [

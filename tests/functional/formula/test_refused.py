@@ -153,6 +153,48 @@ def test_bad_pillar_does_not_prevent_removal(apply):
     assert not CRON.exists()
 
 
+UNREAD = "the pillar of arp_hygiene is not read completely"
+TEXTFILE = "the textfile in the directory that pillar names is removed"
+
+
+@pytest.mark.parametrize("stray", [{}, {"metrics": "/m"}], ids=["beside", "metrics"])
+def test_removal_under_a_misspelt_top_key_reads_ours_and_names_the_other(apply, tmp_path, stray):
+    """In test mode: the environment of the tests needs pyroute2."""
+    (tmp_path / "arp_hygiene.prom").touch()
+    tree = {"metrics": str(tmp_path), "requirement": {"uninstall": True}}
+    pillar = {"arp_hygiene": tree, "arp-hygiene": stray}
+    done = Applied(apply.caller.cmd("state.apply", "arp_hygiene.remove", pillar=pillar, test=True))
+    assert not done.failed
+    assert TEXTFILE in done.pending
+    assert {"pyroute2 is removed", "prometheus_client is removed"} <= set(done.states)
+    comment = done.states[UNREAD]["comment"]
+    assert comment.startswith("pillar arp_hygiene: 'arp-hygiene' is a top key of pillar, which")
+    assert comment.endswith("correct it, then apply this again")
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_removal_that_could_not_read_all_does_not_say_that_nothing_is_here(apply, test):
+    pillar = {"arp-hygiene": {"requirement": {"uninstall": True}}}
+    caller = apply.caller
+    done = Applied(caller.cmd("state.apply", "arp_hygiene.remove", pillar=pillar, test=test))
+    (state,) = done.states.values()
+    assert (state["__id__"], state["result"]) == (UNREAD, True)
+    assert "; not looked at: " in state["comment"]
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_removal_has_no_use_for_the_rest_of_a_bad_pillar(apply, tmp_path, test):
+    textfile = tmp_path / "arp_hygiene.prom"
+    textfile.touch()
+    tree = {"schedule": {"every": "often"}, "metrics": str(tmp_path)}
+    done = apply(tree, sls="arp_hygiene.remove", test=test)
+    assert list(done.states) == list(done.changed) == [TEXTFILE]
+    assert textfile.exists() is test
+    textfile.unlink(missing_ok=True)
+    (state,) = apply(tree, sls="arp_hygiene.remove", test=test).states.values()
+    assert state["comment"].startswith("nothing to remove: ")
+
+
 @pytest.fixture
 def bare(tmp_path):
     """A minion on which our modules were never synced."""

@@ -266,6 +266,38 @@ def test_every_plan_has_the_same_keys_and_the_docstring_names_them(plan):
     assert all(f"\n{key} " in formula_plan.__doc__ for key in refused)
 
 
+UNINSTALL = {"uninstall": True}
+
+
+@pytest.mark.parametrize(
+    ("tree", "uninstalled", "metrics", "unread"),
+    [
+        ({"schedule": {"every": "often"}, "requirement": UNINSTALL}, True, None, ""),
+        ({"clean": 5, "metrics": "/m", "requirement": UNINSTALL}, True, "/m", ""),
+        ({"requirement": {**UNINSTALL, "version": 1, "wheels": "x"}}, True, None, ""),
+        ({"event": 5}, False, None, ""),
+        ({"metrics": "m", "requirement": UNINSTALL}, True, None, "metrics: 'm' is not an absolute"),
+        ({"metrics": "/m", "requirement": {"uninstall": 1}}, False, "/m", "requirement:uninstall:"),
+        ({"requirement": {"unistall": True}}, False, None, "requirement:'unistall': no such key"),
+        ({"metric": "/m"}, False, None, "'metric': no such key"),
+        ("x", False, None, " 'x' is not a mapping"),
+    ],
+    ids=str,
+)
+def test_removal_reads_its_part_of_a_refused_pillar_or_names_it(
+    repo, tree, uninstalled, metrics, unread
+):
+    defaults = yaml.safe_load((repo / "salt/arp_hygiene/defaults.yaml").read_text())
+    removal = pillar.for_removal(defaults, tree)
+    refused = formula_plan.refused("why", {}, {}, FACTS.kept, {}, removal)
+    assert (refused["uninstall"], removal.metrics) == (uninstalled, metrics)
+    libraries = ["pyroute2", "prometheus_client"] if metrics else ["pyroute2"]
+    assert [each["name"] for each in refused["requirement"]] == (libraries if uninstalled else [])
+    assert removal.unread.startswith(unread)
+    assert bool(refused["unread"]) is bool(unread)
+    assert "\n" not in refused["unread"]
+
+
 # --- the sentinel
 
 
