@@ -50,14 +50,14 @@ def sysctl(name, settings):
     }
 
 
-def refused(name, why):
+def refused(name, why=""):
     """
     Fail with one line and change nothing, in test mode too.
 
     name
         A sentence that is not true.
     why
-        The line.
+        The line; without it, name is.
 
     Salt's own ``test.fail_without_changes`` has another comment in test mode.
 
@@ -67,7 +67,7 @@ def refused(name, why):
           arp_hygiene.refused:
             - why: "pillar arp_hygiene:schedule:backend: 'at' is not one of cron, salt"
     """
-    return {"name": name, "result": False, "changes": {}, "comment": why}
+    return {"name": name, "result": False, "changes": {}, "comment": why or name}
 
 
 def sentinel_code(name):
@@ -143,7 +143,7 @@ def run_ended(name, timeout=300):
     return ret
 
 
-def works(name, command, words, remark=""):
+def works(name, command, words):
     """
     Test that the scheduled run works: one run in its own test mode, which changes nothing.
 
@@ -154,8 +154,6 @@ def works(name, command, words, remark=""):
         where the minion itself calls the function.
     words
         The arguments of :py:func:`arp_hygiene.run <arp_hygiene.run>`, for that.
-    remark
-        What to say besides that all is well.
 
     Fails with the reason, one line, where a run would fail. No changes, ever.
 
@@ -167,9 +165,8 @@ def works(name, command, words, remark=""):
             - words: {how: revalidate}
     """
     ret = {"name": name, "result": True, "changes": {}}
-    remark = f"; {remark}" if remark else ""
     if __opts__["test"]:
-        return {**ret, "comment": f"a test run would be made{remark}"}
+        return {**ret, "comment": "a test run would be made"}
     if command is None:
         done = __salt__["arp_hygiene.run"](**words, test=True)
         if not done["success"]:
@@ -182,4 +179,4 @@ def works(name, command, words, remark=""):
             output = (done["stdout"] or done["stderr"]).strip().splitlines()
             reason = output[-1] if output else f"exited with code {done['retcode']} and no output"
             return {**ret, "result": False, "comment": f"test run failed: {reason}"}
-    return {**ret, "comment": f"test run succeeded, nothing was changed{remark}"}
+    return {**ret, "comment": "test run succeeded, nothing was changed"}

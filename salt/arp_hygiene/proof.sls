@@ -7,9 +7,9 @@ include:
 
 a test run succeeds:
   arp_hygiene.works:
+{%- if "arp_hygiene" not in pillar %}
+    - name: "a test run succeeds; no pillar arp_hygiene: all defaults"
+{%- endif %}
     - command: {{ hygiene.job.proof | json }}
     - words: {{ hygiene.job.arguments | json }}
-{%- if "arp_hygiene" not in pillar %}
-    - remark: "no pillar arp_hygiene: all defaults"
-{%- endif %}
     - require: {{ hygiene.require | json }}

@@ -1,5 +1,6 @@
 {#- The pillar is invalid, or our modules are missing: one state fails with one line and nothing of
-    the formula is changed. Other states of the same run are not affected. -#}
+    the formula is changed. Other states of the same run are not affected. Modules of an older version,
+    which are not synced yet, know no `unread`, and take the line as a name. -#}
 {%- from "./map.jinja" import hygiene with context %}
 
 {%- if hygiene.unsynced is defined %}
@@ -9,5 +10,5 @@
 
 the pillar of arp_hygiene is valid:
   arp_hygiene.refused:
-    - why: {{ hygiene.refused | json }}
+    - {{ "why" if hygiene.unread is defined else "name" }}: {{ hygiene.refused | json }}
 {%- endif %}

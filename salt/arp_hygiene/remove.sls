@@ -3,9 +3,11 @@
     unless arp_hygiene:requirement:uninstall is true. An invalid pillar does not prevent it. Without
     our modules it removes nothing, and fails only where there is something to remove. -#}
 {%- from "./map.jinja" import hygiene with context %}
-{%- set textfile, left, unread = "", [], hygiene.unread | default("") %}
+{%- set textfile, left, unread = "", [], "" %}
 {%- if hygiene.unsynced is not defined %}
 {%- set textfile = hygiene.paths.pillar_textfile %}
+{%- set unread = hygiene.refused and hygiene.refused ~ "; metrics and requirement:uninstall were not looked at" %}
+{%- set unread = hygiene.unread | default(unread) %}  {#- older modules have none #}
 {%- else %}
 {%- from "./left.jinja" import left with context %}
 {%- from "./unsynced.jinja" import unsynced with context %}

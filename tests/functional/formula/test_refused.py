@@ -9,7 +9,17 @@ import salt.version
 import yaml
 from arp_engine.formula import boot
 from arp_engine.formula import plan as formula_plan
-from formula import CRON, NO_PIP, REPO, WORKS, Applied, apply, caller, everything  # noqa: F401
+from formula import (
+    CRON,
+    NO_PIP,
+    REPO,
+    WORKS,
+    Applied,
+    apply,  # noqa: F401
+    caller,  # noqa: F401
+    everything,
+    sync,
+)
 from salt.exceptions import CommandExecutionError
 
 from lab.saltstack import configure, file_roots
@@ -137,12 +147,14 @@ def test_misspelt_top_key_is_named(apply, key):
     assert comment == f"{line}arp_hygiene"
 
 
+NO_PILLAR = "no pillar arp_hygiene: all defaults"
+
+
 @pytest.mark.parametrize("pillar", [{}, {"arp_hygiene": None}, {"arp": 1, "arp_fleet": {}}])
 def test_missing_pillar_is_said(apply, pillar):
     done = Applied(apply.caller.cmd("state.apply", "arp_hygiene", pillar=pillar, test=True))
     assert not done.failed
-    note = "no pillar arp_hygiene: all defaults"
-    assert (note in done.states[WORKS]["comment"]) is ("arp_hygiene" not in pillar)
+    assert (NO_PILLAR in done.states[WORKS]["name"]) is ("arp_hygiene" not in pillar)
 
 
 def test_bad_pillar_does_not_prevent_removal(apply):
@@ -200,6 +212,56 @@ def bare(tmp_path):
     """A minion on which our modules were never synced."""
     etc = tmp_path / "etc"
     return salt.client.Caller(str(configure(etc, file_roots=file_roots(tmp_path / "files"))))
+
+
+#: The states that the first version has, with their arguments.
+OLDER_STATES = """
+def refused(name):
+    return {"name": name, "result": False, "changes": {}, "comment": name}
+
+def works(name, command, words):
+    return {"name": name, "result": True, "changes": {}, "comment": "a test run would be made"}
+"""
+OLDER_PLAN = """
+_settings_now = settings
+
+def settings(defaults, pillar=None):
+    plan = _settings_now(defaults, pillar)
+    del plan["unread"]
+    return plan
+"""
+
+
+@pytest.fixture
+def older(tmp_path):
+    """A minion that has modules of the first version still, of a master that is updated."""
+    files = tmp_path / "files"
+    options = {"root_dir": str(tmp_path), "file_roots": file_roots(files)}
+    modules = {"_states": OLDER_STATES}
+    modules["_modules"] = (REPO / "_modules/arp_hygiene.py").read_text() + OLDER_PLAN
+    for room, text in modules.items():
+        (files / room).mkdir(parents=True)
+        (files / room / "arp_hygiene.py").write_text(text)
+    config = str(configure(tmp_path / "etc", enable_fqdns_grains=False, **options))
+    sync(salt.client.Caller(config))
+    return salt.client.Caller(config)
+
+
+def test_modules_of_an_older_version_say_what_is_refused(older):
+    def apply(sls, pillar):
+        return Applied(older.cmd("state.apply", sls, pillar=pillar, test=True))
+
+    bad = {"arp_hygiene": {"event": 5}}
+    (state,) = apply("arp_hygiene", bad).states.values()
+    line = "pillar arp_hygiene:event: 5 is neither true nor false"
+    assert (state["result"], state["comment"]) == (False, line)
+    (state,) = apply("arp_hygiene.remove", bad).states.values()
+    assert state["comment"] == f"{line}; metrics and requirement:uninstall were not looked at"
+    (state,) = apply("arp_hygiene.remove", {}).states.values()
+    assert state["comment"].startswith("nothing to remove: ")
+    done = apply("arp_hygiene", {})
+    assert not done.failed
+    assert NO_PILLAR in done.states[WORKS]["name"]
 
 
 UNSYNCED = "the modules of arp_hygiene are installed"
