@@ -18,6 +18,7 @@ from saltfactories.utils.functional import Loaders
 from stage import Crowd, Scene, ip  # noqa: F401
 from stalls import (  # noqa: F401
     pytest_configure,
+    pytest_runtest_makereport,
     pytest_runtest_protocol,
     pytest_terminal_summary,
     pytest_unconfigure,
