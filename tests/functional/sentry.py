@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import stalls
@@ -23,6 +24,7 @@ PAIR = pytest.mark.parametrize("address", ["192.0.2.10", "2001:db8::10"], ids=["
 OURS = {4: "192.0.2.1", 6: "2001:db8::1"}
 PORT = 5432
 WRITTEN_S = 0.1  # before: an entry that a connection is to find wrong
+SECOND_SYN_S = 0.9  # the kernel's own second SYN, or SYN/ACK, comes after 1 s
 
 # The second of two who answer may be heard late on a busy machine.
 PATIENT = "from arp_engine.resolve import ask; ask.COLLECT_S = 1.0"
@@ -165,6 +167,32 @@ def connect(source, target=None, port=PORT, patience=30.0):
         sock.connect((target or OURS[family(source)], port))
         assert sock.recv(4) == b"word"
         return time.monotonic() - began
+
+
+def connect_within(seconds, *words, **more):
+    """Connect like that, which a timed test claims to take less than so many seconds."""
+    with stalls.within(seconds) as claim:
+        claim.took_s = connect(*words, **more)
+
+
+def connect_at_once_within(seconds, sources):
+    """The same of many at once, and of the last one of them."""
+    with stalls.within(seconds) as claim, ThreadPoolExecutor(len(sources)) as pool:
+        claim.took_s = max(pool.map(connect, sources))
+
+
+def call(address):
+    """Connect to a service of the worker's and hear the word; return the seconds it took."""
+    began = time.monotonic()
+    with socket.create_connection((address, PORT), 30) as sock:
+        assert sock.recv(4) == b"word"
+        return time.monotonic() - began
+
+
+def call_within(seconds, address):
+    """Call like that, which a timed test claims to take less than so many seconds."""
+    with stalls.within(seconds) as claim:
+        claim.took_s = call(address)
 
 
 def syn(address, mac=BORN, port=PORT, source_port=4000, **fields):
