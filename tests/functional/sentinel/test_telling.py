@@ -13,12 +13,13 @@ import time
 import zipfile
 
 import pytest
+import stalls
 from arp_engine.formula import sentinel_unit
 from arp_engine.reporting import sentinel_status
 from arp_engine.sentinel import loop
 from conftest import BORN, DEAD
 from formula import mounted
-from sentry import connect, database, guard, healed_line, syn  # noqa: F401
+from sentry import SECOND_SYN_S, connect_within, database, guard, healed_line, syn  # noqa: F401
 
 from lab.saltstack import SENTINEL
 
@@ -31,6 +32,8 @@ def outage(scene):
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
+    yield
+    sentinel_status.remove(sentinel_status.PATH)
 
 
 def status():
@@ -54,7 +57,7 @@ def test_a_heal_is_in_status_run_history_and_metrics(scene, hygiene, guard, data
     assert metrics(hygiene, tmp_path) == {}, "nobody wants a sentinel here"
     scene.add("192.0.2.10", "reachable", DEAD)  # the run has healed it
     begun = guard()
-    assert connect("192.0.2.10") < 0.9
+    connect_within(SECOND_SYN_S, "192.0.2.10")
     begun.until("healed")
     scene.until(lambda: status().get("heals"))
     [by_run, row] = hygiene.healed()
@@ -67,7 +70,7 @@ def test_a_heal_is_in_status_run_history_and_metrics(scene, hygiene, guard, data
     told = metrics(hygiene, tmp_path)
     assert (told["up"], told["told_total healed"], told["told_total failed"]) == (1, 1, 0)
     assert told["questions_total"] >= 1
-    assert told["sent_again_total"] == 1
+    assert told["sent_again_total"] in (1, 2)  # once more, if its answer was late
     begun.end(signal.SIGKILL)
     dead = metrics(hygiene, tmp_path)
     assert dead == {**told, "up": 0}
@@ -106,6 +109,7 @@ def test_a_corrupt_status_file_is_replaced(scene, hygiene, guard, torn):
     assert status()["told"] == {"watching": 1}
 
 
+@pytest.mark.timed
 def test_a_clock_set_by_an_hour_leaves_the_status_running(
     scene, hygiene, guard, database, monkeypatch
 ):
@@ -118,7 +122,7 @@ def test_a_clock_set_by_an_hour_leaves_the_status_running(
         scene.until(lambda: status()["lives"])
         monkeypatch.setattr(time, "time", lambda offset=seconds: real() - offset)
         assert hygiene.status()[0]["sentinel"].startswith("running")
-        connect("192.0.2.10")
+        connect_within(SECOND_SYN_S, "192.0.2.10")
         begun.until("healed")
         scene.until(lambda: status()["last"].startswith("healed"))
         assert hygiene.status()[0]["problem"] == ""
@@ -137,10 +141,11 @@ loop.tcp_syn.parse = broken
 """
 
 
+@pytest.mark.timed
 def test_an_exception_is_told_and_watching_starts_again(scene, guard, database):
     """Its rights are given up by then: what it opens anew must do without them."""
     begun = guard(patch=BROKEN.format(times=1))
-    connect("192.0.2.10")  # this SYN is lost on it, the client's next one is not
+    connect_within(5, "192.0.2.10")  # this SYN is lost on it, the client's next one is not
     begun.until("healed")
     [line] = begun.told("failed")
     why = r"ZeroDivisionError: made up \(loop\.py:\d+\)"
@@ -172,23 +177,24 @@ def test_an_exception_in_replaced_code_is_told_without_source(scene, wire, tmp_p
     why = b"ZeroDivisionError: made up (loop.py:"
     assert said[0].startswith(b"failed: not watching: " + why)
     assert said[1].startswith(b"watching: ")
-    sentinel_status.remove(sentinel_status.PATH)
 
 
+@pytest.mark.timed
 def test_it_watches_while_nobody_reads_its_output(scene, repo, database):
     with open("/dev/full", "w") as full, subprocess.Popen(SENTINEL, stdout=full) as begun:
+        stalls.watch(begun.pid)
         try:
             scene.until(lambda: status()["lives"])
-            connect("192.0.2.10")
+            connect_within(SECOND_SYN_S, "192.0.2.10")
             scene.until(lambda: status().get("heals"))
             assert begun.poll() is None
             begun.terminate()
             assert begun.wait(30) == 0
         finally:
             begun.kill()
-    sentinel_status.remove(sentinel_status.PATH)
 
 
+@pytest.mark.timed
 def test_it_watches_while_the_disk_of_its_status_is_full(scene, guard, database):
     path = pathlib.Path(sentinel_status.PATH)
     path.parent.mkdir(exist_ok=True)
@@ -196,17 +202,18 @@ def test_it_watches_while_the_disk_of_its_status_is_full(scene, guard, database)
         theirs = path.parent / "theirs"
         theirs.write_bytes(bytes(8192))
         begun = guard(ready="failed")
-        connect("192.0.2.10")
+        connect_within(SECOND_SYN_S, "192.0.2.10")
         begun.until("healed")
         assert begun.told("failed") == [f"failed: cannot write {path}: No space left on device"]
         theirs.unlink()
         scene.add("192.0.2.10", "reachable", DEAD)
-        connect("192.0.2.10")
+        connect_within(SECOND_SYN_S, "192.0.2.10")
         scene.until(lambda: len(status().get("heals", [])) == 2)
         assert status()["lives"]
         begun.end()
 
 
+@pytest.mark.timed
 def test_it_watches_while_the_reader_of_its_output_is_stopped(scene, database):
     """Such as a stopped journald: a write would wait for it."""
     reader, writer = os.pipe()
@@ -216,15 +223,15 @@ def test_it_watches_while_the_reader_of_its_output_is_stopped(scene, database):
             os.write(writer, bytes(4096))
     os.set_blocking(writer, True)
     with subprocess.Popen(SENTINEL, stdout=writer, stderr=subprocess.DEVNULL) as begun:
+        stalls.watch(begun.pid)
         try:
             scene.until(lambda: status()["lives"])
-            connect("192.0.2.10")
+            connect_within(SECOND_SYN_S, "192.0.2.10")
             scene.until(lambda: status().get("heals"))
         finally:
             begun.kill()
             os.close(writer)
             os.close(reader)
-    sentinel_status.remove(sentinel_status.PATH)
 
 
 def test_each_failure_doubles_the_pause_and_is_in_the_status(scene, wire, guard):
