@@ -1,10 +1,9 @@
 """The sentinel cannot be used against us: forged SYNs, closed ports, and its own death."""
 
+import re
 import socket
-import statistics
 import struct
 import subprocess
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,8 +18,11 @@ from sentry import (  # noqa: F401
     OURS,
     PAIR,
     PORT,
+    SECOND_SYN_S,
     Server,
     connect,
+    connect_at_once_within,
+    connect_within,
     database,
     guard,
     healed_line,
@@ -62,6 +64,14 @@ def healed(begun, wire, *frames):
 # --- what is sent once more, and what is not
 
 
+def sent_again(scene, loopback):
+    """Return all SYNs that are sent once more for one: a second time where no answer was seen."""
+    seen = []
+    scene.until(lambda: seen.extend(loopback.syns()) or seen)
+    time.sleep(1)  # SECOND_TRY_S is 0.6
+    return [*seen, *loopback.syns()]
+
+
 @PAIR
 def test_a_syn_that_a_listener_has_answered_is_reinjected(
     scene, wire, guard, database, loopback, address
@@ -69,9 +79,9 @@ def test_a_syn_that_a_listener_has_answered_is_reinjected(
     scene.worker(address)
     scene.add(address, "reachable", DEAD)
     healed(guard(), wire, syn(address))
-    seen = []
-    scene.until(lambda: seen.extend(loopback.syns()) or seen)
+    seen = sent_again(scene, loopback)
     assert {frame[TCP].sport for frame in seen} == {4000}
+    assert len(seen) <= 2
 
 
 @PAIR
@@ -97,9 +107,10 @@ def test_a_syn_under_syn_cookies_is_not_reinjected(scene, wire, guard, database,
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", DEAD)
     healed(guard(), wire, syn("192.0.2.10"))
-    if not always:
-        scene.until(loopback.syns)
-    assert not loopback.syns()
+    if always:
+        assert not loopback.syns()
+    else:
+        assert len(sent_again(scene, loopback)) <= 2
 
 
 def unusual(address="192.0.2.10"):
@@ -182,6 +193,7 @@ def refused(address):
     return False
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("network", ["192.0.2", "2001:db8:"], ids=["v4", "v6"])
 def test_a_firewall_that_accepts_lo_is_not_opened(scene, wire, guard, database, loopback, network):
     """Listeners behind a port that no rule opens; workers with wrong entries knock."""
@@ -199,7 +211,7 @@ def test_a_firewall_that_accepts_lo_is_not_opened(scene, wire, guard, database, 
         assert all(pool.map(refused, addresses[:100]))
         assert begun.until("healed")
         assert not loopback.syns()
-        assert list(pool.map(connect, addresses[100:]))  # and the open one is open
+    connect_at_once_within(2, addresses[100:])  # and the open one is open
     server.close()
     assert loopback.syns()
 
@@ -230,21 +242,25 @@ def test_a_syn_flood_causes_a_bounded_number_of_probes(scene, wire, guard, datab
     begun = guard('{"rate": 50}')
     frames = [bytearray(bytes(syn(address, port=CLOSED))) for address in living]
     wire.questions()
-    began, sent, took_s = time.monotonic(), 0, []
-    newcomer = threading.Timer(1.5, lambda: took_s.append(connect("192.0.2.10")))
-    newcomer.start()
-    while time.monotonic() < began + 3 or sent <= 5000:
-        for frame in frames:
-            frame[6:12] = struct.pack("!HI", 0x0600, sent)
-            wire.sock.send(frame)
-            sent += 1
+    began, sent = time.monotonic(), 0
+
+    def connect_amid():
+        time.sleep(1.5)
+        connect_within(SECOND_SYN_S, "192.0.2.10")
+
+    with ThreadPoolExecutor(1) as beside:
+        newcomer = beside.submit(connect_amid)
+        while time.monotonic() < began + 3 or sent <= 5000:
+            for frame in frames:
+                frame[6:12] = struct.pack("!HI", 0x0600, sent)
+                wire.sock.send(frame)
+                sent += 1
     asked = [question.pdst for question in wire.questions() if question.type == 0x0806]
     took = time.monotonic() - began
     assert len(asked) <= 50 * took + 10
     # once a second; and three frames to one of its claimants, and the kernel's own to its host
     assert max(asked.count(address) for address in living) <= took + 1 + 4
-    newcomer.join()
-    assert took_s[0] < 0.9  # its first SYN
+    newcomer.result()
     macs = {row.split()[0]: row.split()[2] for row in scene.table()}
     assert {macs[address] for address in living} == {BORN}
     lines = begun.end()
@@ -264,22 +280,25 @@ def test_syns_from_many_forged_macs_hide_no_new_worker(scene, wire, guard, datab
     begun.until("alias")  # one claimant of an address is asked in half a minute
     time.sleep(1.1)  # one address is asked about once a second
     anew("worker", OTHER)
-    assert connect(address) < 0.9
+    connect_within(SECOND_SYN_S, address)
     assert begun.until("healed") == [healed_line(address, macs=(BORN, OTHER))]
 
 
-@pytest.mark.timed
 def test_syns_from_cached_macs_do_not_wake_the_sentinel(scene, wire, guard, database):
     """500 SYNs of a peer whose entry is right: none of them comes out of the kernel."""
     scene.worker("192.0.2.10")
     scene.add("192.0.2.10", "reachable", BORN)
     begun = guard()
-    time.sleep(0.5)
-    frame, before = bytes(syn("192.0.2.10", port=CLOSED)), wakes(begun)
-    for _ in range(500):
-        wire.sock.send(frame)
-        time.sleep(0.001)
-    assert wakes(begun) - before < 100
+    frame = bytes(syn("192.0.2.10", port=CLOSED))
+
+    def woken():
+        before = wakes(begun)
+        for _ in range(500):
+            wire.sock.send(frame)
+            time.sleep(0.001)
+        return wakes(begun) - before
+
+    scene.until(lambda: woken() < 100)  # once the kernel's filter knows the entry
 
 
 def wakes(begun):
@@ -303,7 +322,8 @@ def test_connections_work_while_the_sentinel_is_hung_or_dead(scene, guard, datab
         elif number == 20:
             begun.process.kill() if how == "killed" else begun.process.terminate()
         took.append(connect("192.0.2.10"))
-    assert statistics.median(took[20:]) < 0.9
+    # One stall makes one of them late; those that depended on a sentinel would all be.
+    assert sum(took_s > SECOND_SYN_S for took_s in took[20:]) <= 2
 
 
 def test_it_keeps_cap_net_raw_and_cap_net_admin_alone(guard):
@@ -319,7 +339,10 @@ def test_without_cap_net_raw_it_fails_with_one_line(guard):
     begun = guard(
         patch="from arp_engine.sentinel import privileges; privileges.keep_only()", ready="failed"
     )
-    assert begun.end()[:1] == [
+    line = (
         "failed: not watching: no CAP_NET_RAW: its unit (arp-hygiene-sentinel or salt-minion) must "
-        "grant it; next try in 1 s"
-    ]
+        "grant it; next try in "
+    )
+    first, *more = begun.end()
+    assert first == f"{line}1 s"
+    assert all(re.fullmatch(re.escape(line) + r"\d+ s", each) for each in more), more
