@@ -11,8 +11,19 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import stalls
 from conftest import DEAD
-from sentry import PAIR, PORT, Server, connect, database, guard  # noqa: F401
+from sentry import (  # noqa: F401
+    PAIR,
+    PORT,
+    SECOND_SYN_S,
+    Server,
+    connect,
+    connect_at_once_within,
+    connect_within,
+    database,
+    guard,
+)
 
 from benchmarks import burden
 
@@ -55,7 +66,7 @@ def test_new_workers_connect_beside_busy_processes(scene, guard, database):
     guard()
     with busy_processes():
         for name in names:
-            assert connect(name) < 0.9
+            connect_within(SECOND_SYN_S, name)
 
 
 @pytest.mark.timed
@@ -66,13 +77,13 @@ def test_a_worker_after_sigstop_and_sigcont_is_not_late(scene, guard, database, 
     scene.worker(address)
     begun = guard()
     os.kill(begun.process.pid, signal.SIGSTOP)
-    with ThreadPoolExecutor(len(others)) as pool:
+    with stalls.within(2.9) as claim, ThreadPoolExecutor(len(others)) as pool:  # a third SYN
         late = [pool.submit(connect, name) for name in others]
         scene.add(address, "reachable", DEAD)
         time.sleep(1.5)
         os.kill(begun.process.pid, signal.SIGCONT)
-        assert max(each.result() for each in late) < 2.9  # before their third SYN
-        assert connect(address) < 0.9
+        claim.took_s = max(each.result() for each in late)
+    connect_within(SECOND_SYN_S, address)
 
 
 @pytest.mark.timed
@@ -84,10 +95,9 @@ def test_five_first_connections_to_five_ports_are_not_late(scene, guard, databas
     scene.add(address, "reachable", DEAD)
     guard()
     try:
-        with ThreadPoolExecutor(5) as pool:
+        with stalls.within(SECOND_SYN_S) as claim, ThreadPoolExecutor(5) as pool:
             ports = [PORT, *(PORT + 10 + number for number in range(4))]
-            took = list(pool.map(lambda port: connect(address, port=port), ports))
-        assert max(took) < 0.9
+            claim.took_s = max(pool.map(lambda port: connect(address, port=port), ports))
     finally:
         for server in servers:
             server.close()
@@ -99,7 +109,7 @@ def test_with_one_frame_a_second_it_heals_and_sleeps(scene, guard, database, opt
     [name] = fleet(scene, 1)
     begun = guard(json.dumps(options))
     before = cpu_s(begun.process)
-    assert connect(name) < 8
+    connect_within(8, name)
     assert cpu_s(begun.process) - before < 0.2
 
 
@@ -108,8 +118,7 @@ def test_with_a_burst_of_four_frames_each_a_fleet_is_not_late(scene, guard, data
     """Each costs two to four; an eighth is kept for urgent ones. Then there is one a second."""
     names = fleet(scene, 14)
     guard(json.dumps({"rate": 1, "burst": 64}))
-    with ThreadPoolExecutor(len(names)) as pool:
-        assert max(pool.map(connect, names)) < 0.9
+    connect_at_once_within(SECOND_SYN_S, names)
 
 
 def test_a_simulated_minute_of_forged_syns_takes_no_more_memory_later(scene):
