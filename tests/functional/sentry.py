@@ -27,7 +27,7 @@ WRITTEN_S = 0.1  # before: an entry that a connection is to find wrong
 SECOND_SYN_S = 0.9  # the kernel's own second SYN, or SYN/ACK, comes after 1 s
 
 # The second of two who answer may be heard late on a busy machine.
-PATIENT = "from arp_engine.resolve import ask; ask.COLLECT_S = 1.0"
+SLOW_SECOND = "from arp_engine.resolve import ask; ask.COLLECT_S = 1.0"
 
 
 def healed_line(address, why="syn", dev="db0", macs=(DEAD, BORN)):

@@ -12,17 +12,18 @@ from sentry import PAIR, PORT, database, guard, syn  # noqa: F401
 from wire import Wire, answer
 
 OTHER = "02:00:00:00:00:0c"
-# These hosts answer by a thread of this process, and may be slow on a busy machine. A former holder
-# that is to answer again is asked for long,
+# These hosts answer by a thread of this process, and may be slow on a busy machine. (How slow one
+# may be where nothing is patched: unit/sentinel/test_slow_hosts.py.) A former holder that is to
+# answer again is asked for long,
 WHOLE = "look_back.LOOK_BACK_FOR_S = 60.0"
 # one that is asked once is waited for, and so is a host that may be a proxy.
-SLOW_HOSTS = """
+SLOW_PROXY = """
 from arp_engine.resolve import proxy
 proxy.SCHEDULE = proxy.SCHEDULE._replace(unicast_waits_s=(0.5, 0.5, 1.0))
 look_back.ALONE = look_back.ALONE._replace(unicast_waits_s=(2.0,))
 look_back.ALONE_OTHER_NAME = look_back.ALONE_OTHER_NAME._replace(unicast_waits_s=(2.0,))
 """
-# A holder is waited for before everybody is asked.
+# A holder that answers at once is waited for before everybody is asked.
 SLOW_HOLDER = """
 from arp_engine.resolve import patience
 patience.Patience.wait_s = lambda _self, _ifindex: 2.0
@@ -59,7 +60,7 @@ def test_a_paused_holder_has_its_entry_back_and_no_heal_is_told(
 ):
     """STALE: our SYN/ACK locks the entry, and the sentinel deletes it."""
     scene.add(address, state, BORN)
-    begun = guard(patch=SLOW_HOSTS * is_proxy + WHOLE)
+    begun = guard(patch=SLOW_PROXY * is_proxy + WHOLE)
     with wire.answering(paused(address, is_proxy)):
         wire.say(syn(address, OTHER))
         [line] = begun.until("duplicate")
@@ -114,7 +115,7 @@ def test_a_proxy_that_has_the_entry_of_a_dead_host_is_not_told_as_a_heal(
     scene, wire, guard, address
 ):
     scene.add(address, "reachable", DEAD)
-    begun = guard(patch=SLOW_HOSTS)
+    begun = guard(patch=SLOW_PROXY)
     a_proxy_takes_it(wire, begun, address)
 
 
@@ -126,7 +127,7 @@ def test_the_successor_of_a_dead_host_has_its_entry_beside_a_proxy(
     """Both answer our broadcast: without locktime the kernel takes the last answer."""
     scene.sysctl("ipv4.neigh.db0.locktime", 0 if is_last else 100)
     scene.add(address, "reachable", DEAD)
-    begun = guard(patch=SLOW_HOSTS)
+    begun = guard(patch=SLOW_PROXY)
 
     def respond(asked, to_all, _number):
         hosts = [BORN] * (asked == address)
@@ -151,7 +152,7 @@ def test_a_proxy_is_found_where_only_a_route_says_what_the_network_is(scene, wir
     ip("address", "add", own, "dev", "db0", *["nodad"] * (":" in address))
     ip("route", "replace", network, "dev", "db0")
     scene.add(address, "reachable", DEAD)
-    begun = guard(patch=SLOW_HOSTS)
+    begun = guard(patch=SLOW_PROXY)
     a_proxy_takes_it(wire, begun, address)
 
 
@@ -161,7 +162,7 @@ def test_a_proxying_router_keeps_its_own_address_beside_a_twin(scene, wire, guar
     ip("route", "add", "default", "via", address)
     scene.add(other, "reachable", OTHER)
     scene.add(address, "reachable", OTHER)
-    begun, macs = guard(patch=SLOW_HOSTS + SLOW_HOLDER + WHOLE), set()
+    begun, macs = guard(patch=SLOW_PROXY + SLOW_HOLDER + WHOLE), set()
 
     def respond(asked, to_all, _number):
         macs.update(row.split()[2] for row in scene.table() if row.startswith(f"{address} "))

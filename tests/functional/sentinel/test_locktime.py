@@ -12,9 +12,9 @@ from arp_engine.table import flush, selectors, view
 from conftest import BORN, DEAD
 from scapy.layers.l2 import ARP, Ether
 from sentry import (  # noqa: F401
-    PATIENT,
     PORT,
     SECOND_SYN_S,
+    SLOW_SECOND,
     Server,
     call_within,
     connect,
@@ -130,7 +130,7 @@ def test_a_duplicate_within_locktime_is_told_not_deleted(scene, guard):
             )
         ),
     ):
-        begun = guard(patch=PATIENT)
+        begun = guard(patch=SLOW_SECOND)
         wire.say(syn("192.0.2.10", OTHER))
         begun.until("duplicate")
     assert not begun.told("healed")
