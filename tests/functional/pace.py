@@ -14,6 +14,7 @@ from arp_engine.diagnose import evidence, holder
 from arp_engine.resolve import ask, interfaces, look_back_run, nud_probe, proxied, revalidate_run
 
 STEP_S = 0.002  # the longest time that passes between two looks at what was asked
+LEAST_VERDICT_S = 60  # waited for the kernel's verdict in tests that are not about this wait
 READERS = (evidence, holder, proxied, revalidate_run)
 TAKERS = (ask.Asker.__init__, ask.ask, interfaces.Interfaces.__init__, look_back_run.look_back)
 
@@ -128,7 +129,16 @@ def pace(arp, wire, monkeypatch):
 
 
 @pytest.fixture
-def late_verdicts(arp, monkeypatch):
-    """The kernel's own probes are waited for, however late its timers are."""
-    limit = lambda _prober, _entry: nud_probe.MAX_VERDICT_S  # noqa: E731
-    monkeypatch.setattr(nud_probe.NudProber, "_patience_s", limit)
+def late_verdicts(arp):
+    """The kernel's own probes are waited for a minute, however late its timers are.
+
+    A test that is about this wait calls ``undo()`` of what the fixture returns.
+    """
+    original = nud_probe.NudProber._patience_s
+
+    def patience_s(prober, entry):
+        return max(original(prober, entry), LEAST_VERDICT_S)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nud_probe.NudProber, "_patience_s", patience_s)
+        yield patch

@@ -254,12 +254,13 @@ def test_entry_removed_by_another_process_is_kept(arp, scene):
     assert answers[0]["kept"] == {"removed meanwhile": 1}
 
 
-def test_overdue_verdict_is_undecided(arp, scene, monkeypatch):
-    """A router's advertisement can set retrans_time to days."""
+def test_overdue_verdict_is_undecided(arp, scene, late_verdicts, monkeypatch):
+    """A router's advertisement can set retrans_time to days; here the kernel gives up in 60 s."""
     from arp_engine.resolve import nud_probe
 
+    late_verdicts.undo()
     monkeypatch.setattr(nud_probe, "MAX_VERDICT_S", 0.5)
-    scene.sysctl("ipv6.neigh.db0.retrans_time_ms", 3_600_000)
+    scene.sysctl("ipv6.neigh.db0.retrans_time_ms", 10_000)
     scene.add("2001:db8::10", "stale", DEAD)
     assert arp.revalidate("2001:db8::10")["undecided"] == 1
 
