@@ -1,8 +1,10 @@
-"""A clock for the engine that goes on only while who answers it keeps up.
+"""A clock for the engine that stands still while the test's own answers are late.
 
 Another machine that answers at once is here a thread of this process, and a processor may come to
 it a second late: the engine would ask again, or give up. So on this clock no time passes while
 that thread answers or waits for a processor. What is to be said later is said by the same clock.
+
+An engine that asks for ever is no longer answered after ``MAX_REAL_S``; the test fails.
 """
 
 import contextlib
@@ -14,6 +16,7 @@ from arp_engine.diagnose import evidence, holder
 from arp_engine.resolve import ask, interfaces, look_back_run, nud_probe, proxied, revalidate_run
 
 STEP_S = 0.002  # the longest time that passes between two looks at what was asked
+MAX_REAL_S = 180  # of one test: on a slow machine the longest takes half a minute
 LEAST_VERDICT_S = 60  # waited for the kernel's verdict in tests that are not about this wait
 READERS = (evidence, holder, proxied, revalidate_run)
 TAKERS = (ask.Asker.__init__, ask.ask, interfaces.Interfaces.__init__, look_back_run.look_back)
@@ -40,6 +43,7 @@ class Pace:
 
     def __init__(self, wire):
         self._wire, self._now = wire, time.monotonic()
+        self._deadline = self._now + MAX_REAL_S
         self._later, self._errors = [], []
         self._is_answering, self._is_over = False, threading.Event()
         self._answers = threading.Lock()  # held while one is given
@@ -52,6 +56,7 @@ class Pace:
     def sleep(self, seconds):
         end = self._now + seconds
         while self._now < end:
+            assert time.monotonic() < self._deadline + MAX_REAL_S, "the clock stands still"
             time.sleep(0.001)
 
     def drive(self, patch):
@@ -86,12 +91,19 @@ class Pace:
         """Wait until all is done that was to be done later; raise what went wrong."""
         while self._later:
             self.sleep(STEP_S)
-        if self._errors:
-            raise self._errors[0]
+        self._raise()
 
     def close(self):
+        """End it; raise what went wrong since."""
         self._is_over.set()
         self._thread.join()
+        self._raise()
+
+    def _raise(self):
+        if self._errors:
+            error = self._errors[0]
+            self._errors.clear()
+            raise error
 
     def _go_on(self):
         while not self._is_over.is_set():
@@ -107,13 +119,17 @@ class Pace:
                 self._now += min(time.monotonic() - began, STEP_S)
 
     def _answer(self):
+        if self._is_answering and time.monotonic() > self._deadline:
+            raise AssertionError(f"questions are still asked after {MAX_REAL_S} s")
         with self._answers, contextlib.suppress(OSError):  # ENETDOWN: the device has vanished
             return self._is_answering and self._wire.answer()
 
     def _happen(self):
         for each in [each for each in self._later if each[0] <= self._now]:
-            each[1]()
-            self._later.remove(each)
+            try:
+                each[1]()
+            finally:  # one that fails is not tried again: the clock would stand still
+                self._later.remove(each)
             return True
         return False
 
