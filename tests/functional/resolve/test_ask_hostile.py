@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import gc
+import itertools
 import select
 import socket
 import subprocess
@@ -286,7 +287,18 @@ def test_ask_closes_its_sockets(scene, wire):
 
 
 def test_both_families_at_once(scene, wire):
-    for address in ("192.0.2.10", "2001:db8::10"):
-        scene.worker(address)
-    heard = ask(question("192.0.2.10", BORN), question("2001:db8::10", BORN))
-    assert heard == [(1, 0, [BORN], "")] * 2
+    """Of each: a host with the cached MAC, one with another MAC, and nobody."""
+    of_each = [
+        (f"{network}{last}", mac)
+        for network in ("192.0.2.", "2001:db8::")
+        for last, mac in ((10, BORN), (11, DEAD), (12, DEAD))
+    ]
+    silent = {address for address, _mac in of_each if address.endswith("12")}
+
+    def respond(address, to_all, _number):
+        is_heard = to_all or wire.asked_mac == BORN
+        return [answer(address)] if is_heard and address not in silent else []
+
+    wire.when_asked(respond)
+    heard = ask(*itertools.starmap(question, of_each), wire=wire)
+    assert heard == 2 * [(1, 0, [BORN], ""), (1, 1, [BORN], ""), (1, 10, [], "")]
