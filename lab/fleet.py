@@ -10,7 +10,7 @@ import time
 
 from lab.fabric import SUBNET
 from lab.machines import Machine, run
-from lab.observe import GREETING, PORT, TIMEOUT_S, TURN_S, RunningTime
+from lab.observe import PORT, TIMEOUT_S, TURN_S, RunningTime, is_greeted
 
 FIRST = 100  # the last byte of the first one's address
 
@@ -70,12 +70,11 @@ class Fleet:
                 client.connect_ex((host, PORT))
             running = RunningTime()
             while len(took) < len(self.machines) and running.look() < TIMEOUT_S:
-                for key, _ in waiting.select(TURN_S):
+                for key, _ in running.select(waiting, TURN_S):
                     name, then = key.data
                     waiting.unregister(key.fileobj)
-                    with contextlib.suppress(OSError):
-                        if key.fileobj.recv(16) == GREETING:
-                            took[name] = time.monotonic() - then
+                    if is_greeted(key.fileobj, TIMEOUT_S + running.stalled_s):
+                        took[name] = time.monotonic() - then
         return [took.get(machine.name) for machine in self.machines]
 
     def close(self):

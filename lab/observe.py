@@ -13,6 +13,7 @@ import time
 PORT = 5432
 GREETING = b"ready\n"
 TIMEOUT_S = 2.0  # the client's timeout, as in most connection pools
+TOTAL_RETRANS = struct.Struct("=100xI")  # of struct tcp_info; until a client is greeted: its SYNs
 TURN_S = 0.05  # how long a client sleeps at most before it looks at its own timeouts
 
 
@@ -56,10 +57,11 @@ class RunningTime:
     """The time in which this process could run: it grows by ``2 * TURN_S`` between looks, at most.
 
     A client's timeout is counted in it: a connection that takes long because the whole machine was
-    stalled has not failed.
+    stalled has not failed. ``stalled_s``: by how much its sleeps were too long, all together.
     """
 
     def __init__(self):
+        self.stalled_s = 0.0
         self._now_s, self._looked = 0.0, time.monotonic()
 
     def look(self):
@@ -69,8 +71,15 @@ class RunningTime:
         self._looked = now
         return self._now_s
 
+    def select(self, waiting, seconds):
+        """Wait as a selector does."""
+        began = time.monotonic()
+        ready = waiting.select(seconds)
+        self.stalled_s += max(0.0, time.monotonic() - began - seconds)
+        return ready
 
-class Stalls(Background):
+
+class LateWakes(Background):
     """``total_s``: how long this machine kept a process waiting that only wanted to wake up."""
 
     LEAST_S = 0.1  # an ordinary delay is shorter
@@ -117,6 +126,19 @@ class Service(Background):
                 client.sendall(data)
 
 
+def is_greeted(client, within_s):
+    """Tell whether the service greets a client, by a SYN that left within so many seconds.
+
+    The kernel repeats a SYN on time, however late this process looks: the first time after a
+    second, and then at most once a second.
+    """
+    with contextlib.suppress(OSError):
+        if client.recv(16) == GREETING:
+            told = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TOTAL_RETRANS.size)
+            return TOTAL_RETRANS.unpack(told)[0] < within_s
+    return False
+
+
 def connect(machine, ip, port=PORT, timeout_s=TIMEOUT_S):
     """One attempt of a real client: seconds until the service greeted it, or None.
 
@@ -129,22 +151,22 @@ def connect(machine, ip, port=PORT, timeout_s=TIMEOUT_S):
         client.setblocking(False)
         client.connect_ex((ip, port))
         waiting.register(client, selectors.EVENT_READ)
-        if _received(waiting, client, timeout_s) != GREETING:
+        running = RunningTime()
+        if not _is_readable(waiting, running, timeout_s):
+            return None
+        if not is_greeted(client, timeout_s + running.stalled_s):
             return None
         took_s = time.monotonic() - began
-        _received(waiting, client, timeout_s)
+        _is_readable(waiting, RunningTime(), timeout_s)
     return took_s
 
 
-def _received(waiting, client, timeout_s):
-    """Return what comes next; nothing where the connection ends, or is silent for too long."""
-    running = RunningTime()
+def _is_readable(waiting, running, timeout_s):
+    """Wait until something comes, or the connection ends; False: it is silent for too long."""
     while running.look() < timeout_s:
-        if waiting.select(TURN_S):
-            with contextlib.suppress(OSError):
-                return client.recv(16)
-            break
-    return b""
+        if running.select(waiting, TURN_S):
+            return True
+    return False
 
 
 class Attempts(Background):
@@ -173,22 +195,19 @@ class Attempts(Background):
                         client = socket.socket(family(ip), socket.SOCK_STREAM)
                     client.setblocking(False)
                     client.connect_ex((ip, port))
-                    waiting.register(client, selectors.EVENT_READ, (now, running.look()))
-                for key, _ in waiting.select(min(TURN_S, max(0, due - time.monotonic()))):
-                    self._verdict(waiting, key)
+                    began = now, running.look(), running.stalled_s
+                    waiting.register(client, selectors.EVENT_READ, began)
+                for key, _ in running.select(waiting, min(TURN_S, max(0, due - time.monotonic()))):
+                    stalled_s = running.stalled_s - key.data[2]
+                    self._verdict(waiting, key, is_greeted(key.fileobj, TIMEOUT_S + stalled_s))
                 for key in list(waiting.get_map().values()):
                     if running.look() > key.data[1] + TIMEOUT_S:
-                        self._verdict(waiting, key, gave_up=True)
+                        self._verdict(waiting, key, False)
             for key in list(waiting.get_map().values()):
                 waiting.unregister(key.fileobj).fileobj.close()
 
-    def _verdict(self, waiting, key, gave_up=False):
-        greeted = None
-        if not gave_up:
-            with contextlib.suppress(OSError):
-                if key.fileobj.recv(16) == GREETING:
-                    greeted = time.monotonic()
-        self.seen.append((key.data[0], greeted))
+    def _verdict(self, waiting, key, is_greeted):
+        self.seen.append((key.data[0], time.monotonic() if is_greeted else None))
         waiting.unregister(key.fileobj)
         key.fileobj.close()
 

@@ -12,7 +12,7 @@ from lab import cures, fleet
 from lab.causes import Balanced, Confirming, aged
 from lab.fabric import Fabric
 from lab.machines import Machine, poll
-from lab.observe import Attempts, Flow, Service, Stalls, connect
+from lab.observe import Attempts, Flow, LateWakes, Service, connect
 
 OLD, NEW, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
 PLAIN, UPPER, BALANCED, DUPLICATE = "plain", "upper-layer", "balanced", "duplicate"
@@ -176,14 +176,13 @@ def harm(name, kind, cure, times=2, turn=None):
     All machines have the default kernel settings.
     """
     with contextlib.ExitStack() as scene:
-        stalls = scene.enter_context(Stalls())
         fabric = scene.enter_context(Fabric(name, kind))
         database = fabric.database("db", 10)
         worker = fabric.worker("worker", 80, "02:00:00:00:00:80")
         scene.enter_context(Service(database, database.ip))
         cures.prepare(database, cure)
         poll("a connection before the flow", 20, lambda: connect(worker, database.ip))
-        with Flow(database, worker) as flow:
+        with LateWakes() as late_wakes, Flow(database, worker) as flow:
             time.sleep(1)
             for _ in range(times):
                 with turn or contextlib.nullcontext():
@@ -196,5 +195,5 @@ def harm(name, kind, cure, times=2, turn=None):
             "sent": flow.sent,
             "lost": flow.lost,
             "worst_ms": flow.worst_ms,
-            "stalled_s": stalls.total_s,
+            "stalled_s": late_wakes.total_s,
         }
