@@ -85,18 +85,21 @@ def ask(*questions, wire=None, **options):
             assert all(map(asker.put, questions))
             heard = play(asker, clock, wire)
     else:
-        heard = resolve_ask.ask(questions, **{"schedule": patient(questions), **options})
+        asks_worker = any(q.mac == bytes.fromhex(BORN.replace(":", "")) for q in questions)
+        schedule = waiting_long(FAST, unicast=asks_worker)
+        heard = resolve_ask.ask(questions, **{"schedule": schedule, **options})
     assert len(heard) == len(questions)
     return [told(heard[q[:2]]) for q in questions]
 
 
-def patient(questions):
-    """Return FAST, waiting long wherever the worker is to answer: it has the MAC BORN."""
-    asked_born = any(q.mac == bytes.fromhex(BORN.replace(":", "")) for q in questions)
-    return FAST._replace(
-        unicast_waits_s=(PATIENCE_S,) if asked_born else FAST.unicast_waits_s,
-        broadcast_waits_s=(PATIENCE_S, *FAST.broadcast_waits_s[1:]),
-    )
+def waiting_long(schedule, unicast=True):
+    """Return a schedule that waits long for the first answer to a unicast and to a broadcast.
+
+    unicast: False where the host with the cached MAC is not to answer.
+    """
+    broadcasts = {"broadcast_waits_s": (PATIENCE_S, *schedule.broadcast_waits_s[1:])}
+    unicasts = {"unicast_waits_s": (PATIENCE_S, *schedule.unicast_waits_s[1:])}
+    return schedule._replace(**broadcasts, **(unicasts if unicast else {}))
 
 
 def told(heard):

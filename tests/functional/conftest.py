@@ -110,8 +110,8 @@ def arp(loaders, scene, short_look_back):
 
 
 @pytest.fixture
-def patient(arp, monkeypatch):
-    """After the first answer a second one is waited for longer: who gives it may be slow here."""
+def late_second_answers(arp, monkeypatch):
+    """After the first answer a second one is waited for longer: it may be late here."""
     from arp_engine.resolve import ask
 
     monkeypatch.setattr(ask, "COLLECT_S", 0.5)

@@ -26,7 +26,7 @@ with socket.socket(fileno=int(sys.argv[1])) as wire:
 """
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 ARP_TYPE, IPV6_TYPE = 0x0806, 0x86DD
-LAST_TYPE = 0x88B5  # for experiments: the last of what is said
+MARKER_TYPE = 0x88B5  # reserved for experiments: frames of ``settle``, which nothing else reads
 
 
 @contextlib.contextmanager
@@ -96,13 +96,13 @@ class Wire:
     def settle(self, device="db0"):
         """Wait until all that was said has come to the other end: a softirq may be late."""
         mine = os.sched_getaffinity(0)
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(LAST_TYPE)) as end:
-            end.bind((device, LAST_TYPE))
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(MARKER_TYPE)) as end:
+            end.bind((device, MARKER_TYPE))
             end.settimeout(30)
             try:
                 for cpu in mine:  # each has a queue of its own
                     os.sched_setaffinity(0, {cpu})
-                    self.say(Ether(src=BORN, dst=HOST, type=LAST_TYPE) / bytes(46))
+                    self.say(Ether(src=BORN, dst=HOST, type=MARKER_TYPE) / bytes(46))
                     end.recv(64)
             finally:
                 os.sched_setaffinity(0, mine)

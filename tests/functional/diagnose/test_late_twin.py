@@ -67,7 +67,7 @@ def test_proxy_that_answers_late_is_told_as_one(arp, scene, wire, pace, address)
 
 
 @PAIR
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("late_second_answers")
 def test_entry_of_a_witness_is_given_back_to_its_holder(arp, scene, wire, pace, address):
     """A twin of the witness answers our second question about it, later than its holder."""
     witness = f"{address.rpartition('10')[0]}20"

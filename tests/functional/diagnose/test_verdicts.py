@@ -12,7 +12,7 @@ from arp_engine.netlink import codec, listener
 from arp_engine.netlink.constants import RTNLGRP_NEIGH
 from arp_engine.packets.probe_schedule import FAST
 from arp_engine.resolve import look_back
-from asking import PATIENCE_S
+from asking import waiting_long
 from conftest import BORN, DEAD, HOST, ip
 from pace import pace  # noqa: F401
 from salt.exceptions import SaltInvocationError
@@ -39,7 +39,7 @@ def own(address, dev, namespace="worker"):
 
 
 @pytest.fixture
-def second(patient, scene):
+def second(late_second_answers, scene):
     """One more NIC on the link, ``m0``; in the worker until it is moved to a machine of its own."""
     words = f"link add link w0 name m0 address {SECOND} type macvlan mode bridge"
     ip("-n", "worker", *words.split())
@@ -57,9 +57,8 @@ def move_to_another_machine():
 
 @PAIR
 def test_right_entry(arp, scene, address, monkeypatch):
-    waits = {"unicast_waits_s": (PATIENCE_S,), "broadcast_waits_s": (PATIENCE_S,)}
-    unhurried = functools.partial(evidence.ask, schedule=FAST._replace(**waits))
-    monkeypatch.setattr(evidence, "ask", unhurried)  # each answer comes, beside other work late
+    ask_long = functools.partial(evidence.ask, schedule=waiting_long(FAST))
+    monkeypatch.setattr(evidence, "ask", ask_long)  # each answer comes, beside other work late
     scene.worker(address)
     scene.add(address, "stale", BORN)
     answer = arp.diagnose(address)
@@ -198,7 +197,7 @@ def test_two_nics_of_one_machine_are_flux(arp, second, address):
 
 
 @PAIR
-@pytest.mark.usefixtures("patient", "pace")
+@pytest.mark.usefixtures("late_second_answers", "pace")
 def test_witness_with_a_late_answer_is_probed_again(arp, scene, wire, address):
     witness = other(address, 20)
     for each in (address, witness):
@@ -503,7 +502,7 @@ def beside_proxy(wire, address, hosts):
     return respond
 
 
-@pytest.mark.usefixtures("patient", "pace")
+@pytest.mark.usefixtures("late_second_answers", "pace")
 @pytest.mark.parametrize(
     ("cached", "hosts", "verdict", "after"),
     [
@@ -523,7 +522,7 @@ def test_proxy_is_named_and_takes_no_entry(arp, scene, wire, cached, hosts, verd
     assert told["entry_after"]["mac"] == after
 
 
-@pytest.mark.usefixtures("patient", "pace")
+@pytest.mark.usefixtures("late_second_answers", "pace")
 @pytest.mark.parametrize(
     ("address", "state"),
     [(V6, "reachable"), (V4, "permanent"), (V6, "permanent")],
@@ -545,7 +544,7 @@ def test_entry_beside_a_proxy_that_alone_answers_is_offered_to_nobody(
     assert told["entry_after"]["mac"] == DEAD
 
 
-@pytest.mark.usefixtures("patient", "pace")
+@pytest.mark.usefixtures("late_second_answers", "pace")
 @pytest.mark.parametrize("address", ["192.0.2.254", "2001:db8::254"], ids=["v4", "v6"])
 def test_own_address_of_a_proxying_router_stays_its_own(arp, scene, wire, address):
     ip("-6" if ":" in address else "-4", "route", "add", "default", "via", address)

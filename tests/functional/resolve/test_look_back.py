@@ -7,7 +7,7 @@ import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
 from arp_engine.resolve import look_back, revalidate_run
 from arp_engine.resolve.proxied import FEW
-from asking import mac_of, whole_look_back, write_once_moved  # noqa: F401
+from asking import mac_of, waiting_long, whole_look_back, write_once_moved  # noqa: F401
 from conftest import BORN, DEAD, ip
 from pace import pace  # noqa: F401
 from scapy.layers.inet6 import IPv6
@@ -255,7 +255,7 @@ def test_proxy_that_answers_alone_is_no_heal(arp, scene, wire, monkeypatch, addr
 
 @pytest.mark.parametrize("asks_many", [False, True], ids=["one is asked about", "many are"])
 def test_proxy_is_not_asked_for_a_neighbour_that_the_run_left_out(
-    arp, scene, wire, unhurried, monkeypatch, asks_many
+    arp, scene, wire, late_first_answers, monkeypatch, asks_many
 ):
     """Its answer would take that host's entry, a protected one as well, and nobody looks back.
 
@@ -440,14 +440,14 @@ def table_of(scene, version, macs):
 
 
 @pytest.fixture
-def unhurried(monkeypatch):
+def late_first_answers(monkeypatch):
     """A run waits for unicast answers as long as a busy machine takes: here all come."""
-    patience = revalidate_run.PATIENT._replace(unicast_waits_s=(9.0, 9.0, 9.0))
-    monkeypatch.setattr(revalidate_run, "PATIENT", patience)
+    monkeypatch.setattr(revalidate_run, "PATIENT", waiting_long(revalidate_run.PATIENT))
 
 
 @pytest.mark.parametrize("version", [4, 6], ids=["v4", "v6"])
-def test_large_run_asks_further_where_a_proxy_confirms(arp, scene, wire, unhurried, version):
+@pytest.mark.usefixtures("late_first_answers")
+def test_large_run_asks_further_where_a_proxy_confirms(arp, scene, wire, version):
     """Three entries are a proxy's; the host of one of them lives."""
     proxied = 3
     held = table_of(scene, version, lambda n: PROXY if n < proxied else f"02:00:00:00:01:{n:02x}")
@@ -474,7 +474,8 @@ def test_large_run_asks_further_where_a_proxy_confirms(arp, scene, wire, unhurri
     ],
     ids=["a MAC each", "one MAC for all", "one host has two"],
 )
-def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, unhurried, macs, extra):
+@pytest.mark.usefixtures("late_first_answers")
+def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, macs, extra):
     """Only a host that has several addresses is asked for one more, which nobody has; twice."""
     held, asked = table_of(scene, 4, macs), []
 

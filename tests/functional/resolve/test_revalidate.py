@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 
 import pytest
-from asking import PATIENCE_S, undated
+from asking import undated, waiting_long
 from conftest import BORN, DEAD, ip
 from pace import late_verdicts, pace  # noqa: F401
 from wire import answer
@@ -109,8 +109,7 @@ def test_right_entry_costs_one_unicast_frame(arp, scene, wire, address, monkeypa
     """And two for an address that nobody has: where few are asked, each host may be a proxy."""
     from arp_engine.resolve import revalidate_run
 
-    patient = revalidate_run.FAST._replace(unicast_waits_s=(PATIENCE_S,))
-    monkeypatch.setattr(revalidate_run, "FAST", patient)
+    monkeypatch.setattr(revalidate_run, "FAST", waiting_long(revalidate_run.FAST))
     scene.worker(address)
     scene.add(address, "stale", BORN)
     [row] = arp.revalidate(address, rows=True)["entries"]
@@ -121,7 +120,7 @@ def test_right_entry_costs_one_unicast_frame(arp, scene, wire, address, monkeypa
 
 
 @PAIR
-@pytest.mark.usefixtures("patient", "pace")
+@pytest.mark.usefixtures("late_second_answers", "pace")
 def test_two_answers_are_a_duplicate_not_a_heal(arp, scene, wire, address):
     scene.add(address, "stale", DEAD)
     with wire.answering(
@@ -172,7 +171,7 @@ def test_advertisement_without_override_heals_nothing(arp, scene, wire):
     assert (result["healed"], result["undecided"], len(result["warnings"])) == ([], 1, 1)
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("late_second_answers")
 def test_healed_is_only_what_the_table_holds(arp, scene, wire):
     """Forged answers, to pending questions and to none, do not falsify the result."""
     addresses = [f"192.0.2.{last}" for last in range(10, 35)]

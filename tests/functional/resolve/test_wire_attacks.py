@@ -74,7 +74,7 @@ def test_look_back_leaves_an_entry_that_was_taken_over(
 
 
 @PAIR
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("late_second_answers")
 def test_diagnose_asks_no_more_once_the_entry_has_an_owner(arp, scene, wire, pace, address):
     scene.add(address, "stale", DEAD)
     owner = pace.later(0.2, take_over, address)  # while a second answer is waited for
