@@ -10,6 +10,7 @@ from arp_engine.packets import probe_schedule, tcp_syn
 from arp_engine.reporting import throttle
 from arp_engine.resolve.question import ProbeResult
 from arp_engine.sentinel import (
+    actions,
     claims,
     decide,
     doubt_sources,
@@ -153,14 +154,14 @@ def entry(key, mac, state=REACHABLE):
 
 def test_every_action_in_the_table_is_a_method_and_every_one_is_used():
     steps = [step for events in decide.TRANSITIONS.values() for step in events.values()]
-    actions = {action for _state, *names in steps for action in names}
-    assert all(callable(getattr(decide.Decider, action)) for action in actions)
+    named = {action for _state, *names in steps for action in names}
+    assert all(callable(getattr(decide.Decider, action)) for action in named)
     used_elsewhere = {"usable_entry", "may_be_probed", "in_progress", "doubt", "next_question",
                       "next_due", "urgent_due", "is_busy", "on_neighbour_change", "on_owner",
                       "on_probe_result", "on_stop", "is_overtaken", "on_overtaken",
                       "on_dropped"}  # fmt: skip
-    defined = {**vars(decide.Decider), **vars(decide.actions.Actions)}
-    assert {name for name in defined if not name.startswith("_")} == actions | used_elsewhere
+    defined = {**vars(decide.Decider), **vars(actions.Actions)}
+    assert {name for name in defined if not name.startswith("_")} == named | used_elsewhere
     assert set(decide.TRANSITIONS) == set(State)
 
 
