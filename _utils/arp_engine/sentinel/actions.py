@@ -272,6 +272,10 @@ class Actions:
         assert doubt.heal
         self._tell_moved(doubt.key, [doubt.heal])
 
+    def tell_written_anew(self, doubt: Doubt, _cause: Any) -> None:
+        assert doubt.heal
+        self._news.written_anew(doubt.key, doubt.heal, self._cached_mac(doubt))
+
     def tell_not_learnt(self, doubt: Doubt, _cause: Any) -> None:
         assert doubt.heal
         self._news.not_learnt(doubt.key, doubt.heal)

@@ -44,7 +44,7 @@ LOOKED_BACK = {
     "silent": Event.STAYED_SILENT,
     "not learnt": Event.NOT_LEARNT,
     "unasked": Event.UNPROVED,
-    "written anew": Event.UNPROVED,
+    "written anew": Event.WRITTEN_ANEW,
     "written back": Event.WRITTEN_BACK,
 }
 MAX_TRIES = 3  # where another host answers, and the kernel keeps the cached MAC

@@ -132,9 +132,10 @@ class FormerHolders:
         """Take one result; return ``returned``, ``silent``, or nothing while it is open.
 
         ``not learnt``: silent, but the kernel has not put another MAC into the deleted entry.
+        ``written anew``: by way of no MAC at all (FAILED, a deletion) the entry has one that no
+        heal of ours gave it.
         ``unasked``: it could not be asked to the end, or there is no entry: that proves nothing.
-        ``written back``, ``written anew``: silent, but by way of no MAC at all (FAILED, a deletion)
-        the entry has the former one again, or one that no heal of ours gave it.
+        ``written back``: silent, but the entry has its MAC again.
         What is decided is to be ended.
         """
         cached, heal = mac_of(entry), self._heals.get(key, {}).get(former)
@@ -146,15 +147,22 @@ class FormerHolders:
             heal = heal._replace(new=new, is_learnt=is_learnt, has_failed=not is_learnt)
             self._heals[key][former] = heal
         outcome = self._backs.decide(key, result, cached, now, former)
-        if outcome == "silent" and heal.has_failed:
-            return "not learnt"
-        is_asked = result.unicast_asked and cached
-        if outcome == "silent" and (result.why or not (heal.is_deleted or is_asked)):
-            return "unasked"
-        news = {each.new for each in self._heals[key].values()}
-        if outcome == "silent" and cached and cached not in news and not heal.is_told:
-            return "written back" if cached == heal.old else "written anew"
+        if outcome == "silent":
+            return self._silent(key, heal, result, cached)
         has_locktime = self._locktime_s(key) or not heal.is_successor
         if not outcome and former in result.answers and has_locktime:  # it takes no answer yet
             self._backs.postpone(key, now, former)
         return outcome
+
+    def _silent(self, key: Key, heal: Heal, result: ProbeResult, cached: bytes) -> str:
+        """Return what the silence of a former holder means."""
+        is_back = cached == heal.old
+        if heal.has_failed and not is_back:
+            return "not learnt"
+        known = {heal.old, *(each.new for each in self._heals[key].values())}
+        if cached and cached not in known and not heal.is_told:
+            return "written anew"
+        is_asked = result.unicast_asked and cached
+        if result.why or not (heal.is_deleted or is_asked):
+            return "unasked"
+        return "written back" if is_back and not heal.is_told else "silent"

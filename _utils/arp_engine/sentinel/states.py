@@ -43,7 +43,8 @@ class Event(Enum):
     RETURNED = "a former holder has answered: the kernel has put its MAC back"
     STAYED_SILENT = "it has not, for ten seconds"
     NOT_LEARNT = "it has not, but since we deleted the entry the kernel has learnt no other MAC"
-    UNPROVED = "it could not be asked to the end, or the entry has another MAC: that proves nothing"
+    UNPROVED = "it could not be asked to the end: its silence proves nothing"
+    WRITTEN_ANEW = "the entry had no MAC for a moment, and has a third one since: nobody knows why"
     WRITTEN_BACK = "it has not, and yet the entry has its MAC again: somebody else wrote that"
     TAKEN_OVER = "the entry has an owner by now"
 
@@ -86,6 +87,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.STAYED_SILENT: (QUEUED, "tell_healed"),
         Event.NOT_LEARNT: (QUEUED, "tell_not_learnt"),
         Event.UNPROVED: (QUEUED, "tell_unproved"),
+        Event.WRITTEN_ANEW: (QUEUED, "tell_written_anew"),
         Event.WRITTEN_BACK: (QUEUED, "tell_written_back"),
     },
     PROBING: {
@@ -115,6 +117,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.STAYED_SILENT: (CLEAR, "tell_healed"),
         Event.NOT_LEARNT: (CLEAR, "tell_not_learnt"),
         Event.UNPROVED: (CLEAR, "tell_unproved"),
+        Event.WRITTEN_ANEW: (CLEAR, "tell_written_anew"),
         Event.WRITTEN_BACK: (CLEAR, "tell_written_back"),
         Event.TAKEN_OVER: (CLEAR, "drop_look_back"),
     },

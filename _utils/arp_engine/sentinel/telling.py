@@ -126,6 +126,16 @@ class News:
         )
         self._tell(EventKind.DISAGREEMENT, key, text, held=cached, answers=list(answers))
 
+    def written_anew(self, key: codec.Key, heal: former_holders.Heal, present: bytes) -> None:
+        """The entry has a MAC that nobody asked for; it came by way of no MAC at all."""
+        text = (
+            f"{heal.old.hex(':')} -> {present.hex(':')}, though {heal.new.hex(':')} has answered: "
+            "the entry was deleted or FAILED meanwhile (another host has answered the kernel, or "
+            f"another process wrote it): run arp.diagnose {codec.address(key[1])}"
+        )
+        facts = {"old": heal.old, "new": present, "answers": [heal.new]}
+        self._tell(EventKind.CHANGED, key, text, **facts)
+
     def not_learnt(self, key: codec.Key, heal: former_holders.Heal) -> None:
         """The wrong entry was deleted, and no right one has come."""
         text = (
@@ -137,9 +147,10 @@ class News:
         self._tell(EventKind.DISAGREEMENT, key, text, held=b"", answers=[heal.new])
 
     def written_back(self, key: codec.Key, heal: former_holders.Heal) -> None:
-        """The entry had the right MAC, and has the wrong one again."""
+        """The entry had the right MAC, or none, and has the wrong one again."""
+        taken = " and the kernel took it" if heal.is_learnt else ""
         text = (
-            f"not healed: {heal.new.hex(':')} has answered and the kernel took it, but the entry "
+            f"not healed: {heal.new.hex(':')} has answered{taken}, but the entry "
             f"has {heal.old.hex(':')} again, though no host with that MAC answers (another process "
             "or a frame of another host wrote it); traffic to it may be lost: run arp.diagnose "
             f"{codec.address(key[1])}"

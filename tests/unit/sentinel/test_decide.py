@@ -32,6 +32,7 @@ from arp_engine.sentinel.states import (
 
 MACS = [bytes([2, 0, 0, 0, 0, last]) for last in (1, 2, 3)]
 OLD, NEW, OTHER = MACS
+STRANGER = bytes([2, 0, 0, 0, 0, 4])
 
 
 class Everything:
@@ -75,9 +76,9 @@ class Scene:
         self.decider.cache.merge(entry(key, OLD) for key in self.keys)
         self.questions = {}
 
-    def note(self, kind, _line, facts):
+    def note(self, kind, line, facts):
         self.said.append(kind.tag)
-        self.facts = facts
+        self.line, self.facts = line, facts
 
     # --- what the decider asks of the world
 
@@ -183,7 +184,7 @@ def happens(scene, chance):
     syn = tcp_syn.Syn(bytes(4), 5432, key[1], 4000 + chance.randrange(9), b"")
     scene.is_answered, scene.deletes = chance.random() < 0.5, chance.random() < 0.5
     scene.now += chance.choice([0, 0, 0.01, 0.2, 2.0])
-    what = chance.randrange(9)
+    what = chance.randrange(10)
     if what == 0:
         scene.syn(key, chance.choice(MACS), 4000 + chance.randrange(9))
     elif what == 1:
@@ -201,11 +202,26 @@ def happens(scene, chance):
         scene.set(key, chance.choice(macs), state, chance.random() < 0.5, chance.randrange(2))
     elif what in (5, 6):
         scene.turn()
+    elif what == 7 and scene.decider._looking_back:
+        gets_a_stranger(scene, next(iter(scene.decider._looking_back)), chance)
     elif scene.questions:
         answers = chance.sample(MACS, chance.choice([0, 1, 1, 1, 2]))
         why, broadcasts = chance.choice(["", "x"]), chance.randrange(2)
         key = chance.choice(list(scene.questions))
         scene.result(key, *answers, why=why, broadcasts=broadcasts)
+
+
+def gets_a_stranger(scene, key, chance):
+    """Let an entry have another MAC, by way of none, at the end of its look back."""
+    scene.set(key, b"", FAILED)
+    scene.set(key, STRANGER)
+    scene.now += 12.0
+    while scene.turn():
+        pass
+    if chance.random() < 0.5:
+        scene.syn(key)
+    if key in scene.questions:
+        scene.result(key)
 
 
 def test_every_transition_of_the_table_is_taken_and_no_other(monkeypatch):
@@ -647,6 +663,31 @@ def test_an_entry_that_comes_again_with_another_mac_is_not_healed(mac, told, is_
     scene.set(key, mac)
     scene.look_back()
     assert (scene.state(), scene.said) == (CLEAR, [told])
+    held = scene.facts["held" if mac == OLD else "new"]
+    assert held == mac.hex(":"), "no line names a MAC that the table does not hold"
+
+
+def test_a_third_mac_is_told_with_the_one_that_had_answered():
+    scene = Scene()
+    key = heal(scene)
+    scene.set(key, b"", FAILED)
+    scene.set(key, OTHER)
+    scene.look_back()
+    assert scene.said == ["changed"]
+    assert {name: scene.facts[name] for name in ("old", "new", "answers")} == {
+        "old": OLD.hex(":"), "new": OTHER.hex(":"), "answers": [NEW.hex(":")]
+    }  # fmt: skip
+    assert "run arp.diagnose 0.0.0.1" in scene.line
+
+
+def test_a_deleted_entry_that_comes_again_with_its_former_mac_is_told_with_it():
+    """The line said that the entry holds none."""
+    scene = Scene()
+    key = delete_locked(scene)
+    scene.set(key, OLD)
+    scene.look_back()
+    assert (scene.said, scene.facts["held"]) == (["disagreement"], OLD.hex(":"))
+    assert "took it" not in scene.line
 
 
 def test_an_owner_of_the_entry_ends_its_look_back():
