@@ -27,7 +27,7 @@ class EventKind(enum.Enum):
     DUPLICATE = "duplicate", _BOTH, True, "Two hosts answer for one address."
     DISAGREEMENT = (
         "disagreement", _BOTH, True,
-        "Another MAC answers than the table holds, and the table does not take it.",
+        "Another MAC answers than the table holds: it does not take it, or has lost it again.",
     )  # fmt: skip
     OWNED = (
         "owned",

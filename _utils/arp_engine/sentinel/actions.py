@@ -19,7 +19,7 @@ from . import (
     reinject,
     telling,
 )
-from .doubt import ALTERNATING, Doubt, Evidence
+from .doubt import ALTERNATING, WRITTEN_BACK, Doubt, Evidence
 from .neighbour_cache import mac_of
 from .question_queue import Priority
 
@@ -203,6 +203,14 @@ class Actions:
         heal = former_holders.Heal(doubt.lost_by, mac_of(change.new), "", is_told=True)
         self._tell_moved(doubt.key, self._former.begin(doubt.key, heal, self._clock()))
 
+    def look_back_anew(self, doubt: Doubt, change: neighbour_cache.Change) -> None:
+        """Ask the former holder that has its entry again: if it lives, it keeps it.
+
+        Nobody else is asked: their answers would take it again.
+        """
+        mac, now = mac_of(change.new), self._clock()
+        self._tell_moved(doubt.key, self._former.begin_anew(doubt.key, mac, now))
+
     def give_back(self, doubt: Doubt, heal: former_holders.Heal) -> None:
         """Ask the host whose entry another one has: its answer gives it back."""
         now = self._clock()
@@ -265,7 +273,7 @@ class Actions:
         heal = doubt.heal
         assert heal
         is_holder = self._disputes.holder(doubt.key, self._clock()) in (b"", heal.new)
-        if is_holder and not heal.is_told:
+        if is_holder and heal.is_news:
             self._claims.heal(doubt.key, heal)
 
     def tell_unproved(self, doubt: Doubt, _cause: Any) -> None:
@@ -283,6 +291,12 @@ class Actions:
     def tell_written_back(self, doubt: Doubt, _cause: Any) -> None:
         assert doubt.heal
         self._news.written_back(doubt.key, doubt.heal)
+
+    def doubt_again(self, doubt: Doubt, _cause: Any) -> None:
+        """Let all hosts be asked once more, but not each time that somebody writes it back."""
+        assert doubt.heal
+        if doubt.heal.reason != WRITTEN_BACK.reason and self.may_be_probed(doubt.key):
+            self.doubt(doubt.key, WRITTEN_BACK)
 
     def tell_unaskable(self, doubt: Doubt, result: ProbeResult) -> None:
         """It is tried again every few seconds, and goes on until somebody acts."""

@@ -129,9 +129,16 @@ class Decider(precedence.Precedence):
                 doubt.lost_by = lost_by
                 self._move(doubt, Event.HOLDER_LOST, change)
             else:
-                self._move(doubt, Event.MAC_CHANGED, change)
+                self._move(doubt, self._unasked_change(doubt), change)
                 if self._is_ours(key, old, new) and self._is_back(key, new):
                     self._claims.give_back_from_proxy(key, new, old)
+
+    def _unasked_change(self, doubt: Doubt) -> Event:
+        """Return what a change is that no answer to a question under way explains."""
+        is_former = self._former.is_untold(doubt.key, self._cached_mac(doubt))
+        if is_former and self._is_returned(doubt.key) and doubt.state not in IN_FLIGHT:
+            return Event.FORMER_MAC
+        return Event.MAC_CHANGED
 
     def _is_watched(self, change: neighbour_cache.Change) -> bool:
         """Tell whether the operator has selected an entry, or had when it was doubted."""
@@ -313,7 +320,7 @@ class Decider(precedence.Precedence):
         change, doubt.change = doubt.change, None
         is_current = change and mac_of(change.new) == self._cached_mac(doubt)
         if change and is_current and former not in result.answers:  # somebody else has written it
-            self._move(doubt, Event.MAC_CHANGED, change)
+            self._move(doubt, self._unasked_change(doubt), change)
             return
         entry = self.cache.get(doubt.key)
         if outcome := self._former.decide(doubt.key, former, result, entry, self._clock()):

@@ -25,6 +25,7 @@ HALF_OPEN = Evidence("half open", Priority.SYN)  # anybody's SYN brings it about
 RETRANSMISSION = Evidence("retransmits", Priority.RETRANSMISSION)
 UPPER_LAYER_CONFIRMATION = Evidence("upper-layer confirmation", Priority.AGE)
 ALTERNATING = Evidence("alternates", Priority.AGE)
+WRITTEN_BACK = Evidence("written back", Priority.AGE)
 
 MAX_SYNS = 8  # kept of one address, to be released after a heal; as many MACs
 

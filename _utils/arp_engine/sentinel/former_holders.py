@@ -2,7 +2,9 @@
 
 The kernel takes the first answer to a broadcast, whoever gives it. So a heal is told only after its
 former holder has stayed silent for ten seconds (resolve/look_back.py). One that answers has its
-entry back, from the kernel. An entry that is moved once more meanwhile has two former holders.
+entry back, from the kernel. An entry that is moved once more meanwhile has two former holders. One
+that gets a former MAC again, though nobody with it has answered us, was perhaps written by another
+program: that host alone is asked for ten seconds more, and is heard or silent.
 
 Pure: told the time, opens nothing.
 """
@@ -11,7 +13,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ..netlink.codec import Entry, Key
-from ..packets.probe_schedule import Schedule
+from ..packets.probe_schedule import LOOK_BACK_EVERY_S, Schedule
 from ..resolve import look_back
 from ..resolve.question import ProbeResult, Question
 from .neighbour_cache import mac_of
@@ -28,10 +30,16 @@ class Heal(NamedTuple):
     is_deleted: bool = False  # by us, within locktime
     is_learnt: bool = True  # the kernel has put another MAC into the entry
     is_told: bool = False  # as a change, when it happened
+    is_written: bool = False  # the entry has got the former MAC again, unasked; told, too
     is_given_back: bool = False  # the former holder is owed its entry: that was told
     is_successor: bool = False  # ... or, while the holder before is silent, its living successor
     has_failed: bool = False  # after the deletion it was there, and without another MAC
     at: float = 0.0  # when it moved, or was deleted
+
+    @property
+    def is_news(self) -> bool:
+        """Tell whether what the look back comes to is to be told."""
+        return self.is_written or not self.is_told
 
 
 def owed(holder: bytes, taken: bytes, is_successor: bool = False) -> Heal:
@@ -88,6 +96,19 @@ class FormerHolders:
                 self.end(key, later)
         return self.end(key, former)._replace(new=taken)
 
+    def begin_anew(self, key: Key, former: bytes, now: float) -> list[Heal]:
+        """Ask one that has its entry again, unasked, and nobody else; return all heals until then.
+
+        It is asked for ten seconds from now on: its silence shall prove that it was not its word.
+        """
+        heals = self.end_all(key)
+        [heal] = [each for each in heals if each.old == former]
+        heal = heal._replace(
+            new=heals[-1].new, is_learnt=True, has_failed=False, is_told=True, is_written=True
+        )
+        self.begin(key, heal, now)
+        return heals
+
     def end_all(self, key: Key) -> list[Heal]:
         """Stop asking the former holders of an entry; return what was healed until now."""
         return [self.end(key, former) for former in reversed(self.of(key))]
@@ -96,6 +117,11 @@ class FormerHolders:
         """Tell whether a holder before these hosts is asked, which may live."""
         heals = self._heals.get(key, {})
         return any(mac not in macs and not heal.is_given_back for mac, heal in heals.items())
+
+    def is_untold(self, key: Key, former: bytes) -> bool:
+        """Tell whether a former holder is asked about a heal that nobody was told of so far."""
+        heal = self._heals.get(key, {}).get(former)
+        return bool(heal and not heal.is_told)
 
     def is_successor(self, key: Key, former: bytes) -> bool:
         """Tell whether a host is asked as the successor of a holder that is silent."""
@@ -115,8 +141,15 @@ class FormerHolders:
         return self._backs.next_due()
 
     def questions(self, now: float, most: int) -> list[tuple[Question, Schedule]]:
-        """Return the questions that are due, each to a former holder alone."""
-        return self._backs.questions(now, most)
+        """Return the questions that are due, each to a former holder alone.
+
+        One that has its entry again is waited for until it is asked the next time: a host that is
+        slow and lives is not said to be silent.
+        """
+        return [
+            (question, _patient(schedule) if self._is_written(question) else schedule)
+            for question, schedule in self._backs.questions(now, most)
+        ]
 
     def postpone(self, key: Key, former: bytes, now: float) -> None:
         """Ask a little later: the address is being asked about for another reason."""
@@ -160,9 +193,18 @@ class FormerHolders:
         if heal.has_failed and not is_back:
             return "not learnt"
         known = {heal.old, *(each.new for each in self._heals[key].values())}
-        if cached and cached not in known and not heal.is_told:
+        if cached and cached not in known and heal.is_news:
             return "written anew"
         is_asked = result.unicast_asked and cached
         if result.why or not (heal.is_deleted or is_asked):
             return "unasked"
-        return "written back" if is_back and not heal.is_told else "silent"
+        return "written back" if is_back and heal.is_news else "silent"
+
+    def _is_written(self, question: Question) -> bool:
+        heal = self._heals.get(question[:2], {}).get(question.mac)
+        return bool(heal and heal.is_written)
+
+
+def _patient(schedule: Schedule) -> Schedule:
+    waits_s = [max(each, LOOK_BACK_EVERY_S) for each in schedule.unicast_waits_s]
+    return schedule._replace(unicast_waits_s=tuple(waits_s))

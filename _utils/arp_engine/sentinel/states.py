@@ -25,6 +25,7 @@ class Event(Enum):
     TURN = "the rate allows the next probe"
     NOT_OURS = "at its turn the entry has no MAC, is not selected, or is protected"
     MAC_CHANGED = "the kernel announces another MAC"
+    FORMER_MAC = "... a former holder's: it may have spoken itself, or somebody else wrote it"
     HOLDER_LOST = "... by a late answer to us, by a run of ours, or the address is contested"
     OWED = "a proxy, or the other host of a contested address, has the entry of one that may live"
     OVERTAKEN = "during the probe the entry got another MAC, and not by an answer to us"
@@ -63,7 +64,7 @@ _OUTCOMES: dict[Event, tuple[Any, ...]] = {
     Event.DISAGREEMENT: (CLEAR, "tell_disagreement"),
 }  # fmt: skip
 #: State -> event -> the next state, and what is done then: methods of Actions. While a former
-#: holder of an entry is looked back at, LOOKING_BACK stands for CLEAR.
+#: holder of an entry is looked back at, LOOKING_BACK stands for CLEAR; else CLEAR for it.
 TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
     CLEAR: {
         Event.EVIDENCE: (QUEUED, "enqueue"),
@@ -80,6 +81,9 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.NOT_OURS: (CLEAR,),
         Event.MAC_CHANGED: (
             CLEAR, "forget", "release_syns", "drop_look_back", "tell_changed", "count_change"),
+        Event.FORMER_MAC: (
+            LOOKING_BACK, "forget", "release_syns", "look_back_anew", "tell_changed",
+            "count_change"),
         Event.HOLDER_LOST: (
             LOOKING_BACK, "forget", "release_syns", "look_back_at_holder", "tell_changed",
             "count_change"),
@@ -111,6 +115,8 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.OWED: (LOOKING_BACK, "give_back"),
         Event.FORMER_SPEAKS: (LOOKING_BACK, "look_back_now"),
         Event.MAC_CHANGED: (CLEAR, "forget", "drop_look_back", "tell_changed", "count_change"),
+        Event.FORMER_MAC: (
+            LOOKING_BACK, "forget", "look_back_anew", "tell_changed", "count_change"),
         Event.HOLDER_LOST: (
             LOOKING_BACK, "forget", "look_back_at_holder", "tell_changed", "count_change"),
         Event.RETURNED: _RETURNED,
@@ -118,7 +124,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[Any, ...]]] = {
         Event.NOT_LEARNT: (CLEAR, "tell_not_learnt"),
         Event.UNPROVED: (CLEAR, "tell_unproved"),
         Event.WRITTEN_ANEW: (CLEAR, "tell_written_anew"),
-        Event.WRITTEN_BACK: (CLEAR, "tell_written_back"),
+        Event.WRITTEN_BACK: (LOOKING_BACK, "tell_written_back", "doubt_again"),
         Event.TAKEN_OVER: (CLEAR, "drop_look_back"),
     },
 }  # fmt: skip

@@ -20,6 +20,7 @@ NOTICED = {
     "retransmits": "noticed by retransmissions",
     "upper-layer confirmation": "upper-layer confirmation kept it wrong",
     "alternates": "its MAC kept changing",
+    "written back": "it had been written back",
 }
 
 

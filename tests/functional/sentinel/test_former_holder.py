@@ -8,7 +8,7 @@ import time
 import pytest
 import stalls
 from conftest import BORN, DEAD, ip
-from sentry import PAIR, PORT, database, guard, syn  # noqa: F401
+from sentry import PAIR, PORT, database, guard, healed_line, syn  # noqa: F401
 from wire import Wire, answer
 
 OTHER = "02:00:00:00:00:0c"
@@ -95,6 +95,32 @@ def test_a_healed_holder_that_pauses_during_the_look_back_has_its_entry_back(
         [line] = begun.until("duplicate")
     assert f"{BORN} and {OTHER} answer" in line
     assert not begun.told("healed")
+
+
+@PAIR
+def test_an_entry_that_a_program_writes_back_is_told_and_probed_once_more(
+    scene, wire, guard, address
+):
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    scene.add(address, "reachable", DEAD)
+    begun = guard(patch="look_back.LOOK_BACK_FOR_S = 3.0")
+
+    def respond(asked, to_all, _number):
+        is_heard = asked == address and (to_all or wire.asked_mac == BORN)
+        return [answer(asked, BORN)] * is_heard
+
+    with wire.answering(respond):
+        wire.say(syn(address, BORN))
+        scene.until(lambda: holds(scene, address, BORN))
+        time.sleep(0.5)  # the probe is over
+        ip("neigh", "replace", address, *f"lladdr {DEAD} nud reachable dev db0".split())
+        [line] = begun.until("disagreement")
+        assert (
+            f"not healed: {BORN} has answered and the kernel took it, but the entry has {DEAD} "
+            "again" in line
+        )
+        assert begun.until("healed") == [healed_line(address, "written back")]
+    assert holds(scene, address, BORN)
 
 
 def a_proxy_takes_it(wire, begun, address):

@@ -194,12 +194,7 @@ def happens(scene, chance):
     elif what == 3:
         scene.sources.on_upper_layer_confirmation(key)
     elif what == 4:
-        state = chance.choice([REACHABLE, REACHABLE, REACHABLE, PERMANENT, FAILED])
-        macs = MACS
-        if chance.random() < 0.5:  # by way of no MAC at all; of a former holder, if there is one
-            scene.set(key, b"", FAILED)
-            macs = scene.decider._former.of(key) or MACS
-        scene.set(key, chance.choice(macs), state, chance.random() < 0.5, chance.randrange(2))
+        changes(scene, key, chance)
     elif what in (5, 6):
         scene.turn()
     elif what == 7 and scene.decider._looking_back:
@@ -209,6 +204,17 @@ def happens(scene, chance):
         why, broadcasts = chance.choice(["", "x"]), chance.randrange(2)
         key = chance.choice(list(scene.questions))
         scene.result(key, *answers, why=why, broadcasts=broadcasts)
+
+
+def changes(scene, key, chance):
+    """Let an entry get a MAC: of a former holder, if there is one; by way of none; or neither."""
+    state = chance.choice([REACHABLE, REACHABLE, REACHABLE, PERMANENT, FAILED])
+    macs = MACS
+    if chance.random() < 0.5:
+        macs = scene.decider._former.of(key) or MACS
+    if chance.random() < 0.5:
+        scene.set(key, b"", FAILED)
+    scene.set(key, chance.choice(macs), state, chance.random() < 0.5, chance.randrange(2))
 
 
 def gets_a_stranger(scene, key, chance):
@@ -622,10 +628,8 @@ def test_an_entry_that_somebody_else_changes_ends_its_look_back():
     assert (scene.state(), scene.said) == (CLEAR, ["changed", "changed"])
 
 
-@pytest.mark.parametrize("is_asked", [False, True])
-@pytest.mark.parametrize("state", [PERMANENT, REACHABLE])
-def test_a_former_mac_that_somebody_writes_is_no_answer_of_its_host(state, is_asked):
-    scene = Scene()
+def write_back(scene, is_asked=False, state=REACHABLE):
+    """Heal, and let somebody write the former MAC again; its host has not answered us so far."""
     key = heal(scene)
     if is_asked:
         scene.now = scene.decider.next_due()
@@ -633,7 +637,123 @@ def test_a_former_mac_that_somebody_writes_is_no_answer_of_its_host(state, is_as
     scene.set(key, OLD, state)
     if is_asked:
         scene.result(key)
-    assert (scene.state(), scene.said) == (CLEAR, ["changed", "changed"])
+    assert scene.said == ["changed", "changed"]
+    scene.said.clear()
+    return key
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_an_owner_that_writes_the_former_mac_ends_the_look_back(is_asked):
+    scene = Scene()
+    write_back(scene, is_asked, PERMANENT)
+    assert (scene.state(), scene.said) == (CLEAR, [])
+
+
+@pytest.mark.parametrize("locktime_s", [1.0, 0.0])
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_former_mac_that_somebody_writes_is_told_as_written_back(is_asked, locktime_s):
+    scene = Scene()
+    scene.locktime_s = locktime_s
+    key = write_back(scene, is_asked)
+    written = scene.now
+    assert scene.state() is LOOKING_BACK
+    scene.look_back()
+    assert scene.now > written + 10, "silent for as long as after a heal"
+    assert scene.said == ["disagreement"]
+    assert (scene.facts["held"], scene.facts["answers"]) == (OLD.hex(":"), [NEW.hex(":")])
+    assert (scene.state(), scene.decider._former.of(key)) == (QUEUED, [])
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_former_holder_whose_own_word_moves_the_entry_keeps_it(is_asked):
+    """Such as an answer that came when the question was over."""
+    scene = Scene()
+    key = write_back(scene, is_asked)
+    scene.look_back(OLD)
+    assert (scene.state(), scene.said) == (CLEAR, ["duplicate"])
+    assert scene.facts["answers"] == [OLD.hex(":"), NEW.hex(":")]
+    assert scene.decider._disputes.holder(key, scene.now) == OLD
+    assert scene.turn() is None
+
+
+def test_a_former_holder_that_has_the_mac_again_is_waited_for_until_the_next_question():
+    """One that is slow, and lives, is not told as written back."""
+    scene = Scene()
+    write_back(scene)
+    scene.now = scene.decider.next_due()
+    assert scene.turn().mac == OLD
+    assert scene.schedule.unicast_waits_s == (probe_schedule.LOOK_BACK_EVERY_S,)
+
+
+def test_an_entry_written_back_is_asked_about_once_and_no_loop_begins():
+    """Whoever writes it does so after each heal."""
+    scene = Scene()
+    key = write_back(scene)
+    questions = []
+    while scene.decider.next_due() < float("inf"):
+        scene.now = max(scene.now, scene.decider.next_due())
+        if not scene.turn():
+            continue
+        questions.append(scene.schedule)
+        scene.now += 0.4
+        if scene.state() is not PROBING:
+            scene.result(key)
+            continue
+        scene.set(key, NEW)
+        scene.result(key, NEW, broadcasts=1)
+        scene.now += 0.1
+        scene.set(key, OLD)
+    assert questions.count(probe_schedule.FAST) == 1
+    assert scene.said.count("disagreement") == 2
+    assert (scene.state(), scene.turn()) == (CLEAR, None)
+
+
+def test_an_entry_that_is_right_after_it_was_written_back_is_told_as_healed():
+    scene = Scene()
+    key = write_back(scene)
+    scene.look_back()
+    scene.said.clear()
+    assert scene.turn() == (*key, OLD)
+    scene.set(key, NEW)
+    scene.result(key, NEW, broadcasts=1)
+    scene.look_back()
+    assert (scene.state(), scene.said[-1]) == (CLEAR, "healed")
+    assert scene.facts["why"] == "written back"
+
+
+@pytest.mark.parametrize(("mac", "told"), [(NEW, "healed"), (OTHER, "changed")], ids=str)
+def test_what_an_entry_has_after_it_was_written_back_is_told(mac, told):
+    """By way of FAILED it has another MAC at the end."""
+    scene = Scene()
+    key = write_back(scene)
+    scene.set(key, b"", FAILED)
+    scene.set(key, mac)
+    scene.look_back()
+    assert (scene.state(), scene.said) == (CLEAR, [told])
+    assert scene.facts["new"] == mac.hex(":")
+
+
+def test_an_owner_of_an_entry_that_was_written_back_ends_its_look_back():
+    scene = Scene()
+    key = write_back(scene)
+    scene.set(key, OLD, PERMANENT)
+    scene.now = scene.decider.next_due()
+    assert not scene.turn()
+    assert (scene.state(), scene.said) == (CLEAR, [])
+
+
+def test_a_syn_of_the_right_host_heals_what_was_written_back_at_once():
+    scene = Scene()
+    key = write_back(scene)
+    scene.now += 1.1
+    scene.syn(port=4001)
+    while scene.state() is not PROBING:  # after the question of the look back, whose place it takes
+        assert scene.turn() == (*key, OLD)
+    scene.set(key, NEW)
+    scene.result(key, NEW, broadcasts=1)
+    assert len(scene.released) == 2
+    scene.look_back()
+    assert scene.said == ["alternates", "healed"], "and nothing was written back at the end"
 
 
 def test_a_look_back_goes_on_after_its_entry_had_no_mac_for_a_moment():
@@ -662,7 +782,8 @@ def test_an_entry_that_comes_again_with_another_mac_is_not_healed(mac, told, is_
         scene.set(key, b"", FAILED)
     scene.set(key, mac)
     scene.look_back()
-    assert (scene.state(), scene.said) == (CLEAR, [told])
+    state = QUEUED if mac == OLD else CLEAR  # a wrong one is asked about again
+    assert (scene.state(), scene.said) == (state, [told])
     held = scene.facts["held" if mac == OLD else "new"]
     assert held == mac.hex(":"), "no line names a MAC that the table does not hold"
 

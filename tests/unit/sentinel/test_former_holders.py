@@ -3,7 +3,7 @@
 import pytest
 from arp_engine.netlink.constants import FAILED, PERMANENT
 from arp_engine.packets.probe_schedule import BROADCAST
-from arp_engine.sentinel import disputes
+from arp_engine.sentinel import disputes, memory
 from arp_engine.sentinel.states import CLEAR, LOOKING_BACK, QUEUED
 from test_decide import NEW, OLD, OTHER, Scene, heal, returns
 
@@ -168,9 +168,29 @@ def test_a_former_holder_that_has_its_entry_back_keeps_it_though_the_other_one_l
     scene.set(key, NEW)
     scene.result(key, NEW, broadcasts=1)
     scene.set(key, OLD)
-    assert (scene.state(), scene.decider._former.of(key)) == (CLEAR, [])
     assert scene.said == ["changed", "changed"]
     assert (scene.facts["old"], scene.facts["new"]) == (NEW.hex(":"), OLD.hex(":"))
+    assert scene.decider._former.of(key) == [OLD], "it alone is asked"
+    scene.look_back(OLD)
+    assert (scene.state(), scene.turn()) == (CLEAR, None)
+    assert scene.said == ["changed", "changed", "duplicate"]
+
+
+@pytest.mark.parametrize(("former", "left"), [(OLD, NEW), (NEW, OLD)], ids=["first", "last"])
+def test_of_two_former_holders_the_one_that_has_the_mac_again_is_asked_alone(
+    former, left, monkeypatch
+):
+    """The word of the other one would take it."""
+    monkeypatch.setattr(memory, "FLAPS", 9)
+    scene = Scene()
+    key = move_on(scene)
+    scene.set(key, former)
+    assert scene.decider._former.of(key) == [former]
+    assert scene.said == ["changed", "changed", "changed"]
+    scene.said.clear()
+    scene.look_back(left)
+    assert scene.said == ["disagreement"]
+    assert (scene.facts["held"], scene.facts["answers"]) == (former.hex(":"), [OTHER.hex(":")])
 
 
 def probe_a_proxy(scene, answers=()):
@@ -383,7 +403,7 @@ def test_a_host_that_got_its_entry_back_by_a_run_does_not_lose_it_to_the_other_o
     [key] = scene.keys
     scene.now += 2.0
     scene.set(key, OLD)  # by the run's broadcast, which the former holder has answered
-    assert scene.decider._former.of(key) == []
+    assert NEW not in scene.decider._former.of(key)
     scene.now += 1.1
     scene.set(key, NEW)  # by the run's look back at the other one
     assert scene.decider._former.of(key) == [OLD]

@@ -107,3 +107,43 @@ def test_successor_of_a_dead_host_gets_its_entry_beside_an_unknown_proxy(locktim
         assert not any(OLD.hex(":") in facts.get("answers", ()) for facts in wire.all_facts), seed
         told = {facts["ip"] for facts in wire.all_facts if "ip" in facts}
         assert told == {"0.0.0.1", "0.0.0.2"}, seed
+
+
+@pytest.mark.parametrize("locktime_s", [1.0, 0.0], ids=["v4", "v6"])
+@pytest.mark.parametrize("slow_s", [0.45, 0.6, 0.79, 0.95, 1.3])
+def test_a_slow_holder_that_a_twin_displaces_keeps_its_entry_and_is_not_silent(locktime_s, slow_s):
+    """Its answer comes when the question is over, and moves the entry: nobody else wrote that."""
+    for seed in range(5):
+        hosts = {HOLDER: Host([bytes([0, 0, 0, 1]), bytes([0, 0, 0, 2])], (slow_s,))}
+        hosts[TWIN] = Host([bytes([0, 0, 0, 1])], FAST_S)
+        wire = Wire(seed, locktime_s, HOLDER, hosts)
+        key = wire.keys[0]
+        wire.at(0.5, lambda wire=wire, key=key: wire.syn(key, TWIN))
+        wire.run(60)
+        assert wire.mac(key) == HOLDER
+        assert wire.said[-1] == "duplicate"
+        assert set(wire.said) <= {"changed", "duplicate"}
+
+
+@pytest.mark.parametrize("locktime_s", [1.0, 0.0], ids=["v4", "v6"])
+@pytest.mark.parametrize("times", [1, 2, 1000])
+def test_a_program_that_writes_a_dead_host_back_is_told_and_not_fought(locktime_s, times):
+    dead, born = OLD, OTHER
+    for seed in range(30):
+        hosts = {born: Host([bytes([0, 0, 0, 1]), bytes([0, 0, 0, 2])], FAST_S)}
+        wire = Wire(seed, locktime_s, dead, hosts)
+        key, moved = wire.keys[0], []
+
+        def write_back(wire=wire, key=key, moved=moved):
+            if wire.mac(key) == born and len(moved) < times:
+                moved.append(wire.now)
+                wire.write(key, dead)
+            wire.at(wire.now + 2.0, write_back)
+
+        wire.at(0.5, lambda wire=wire, key=key: wire.syn(key, born))
+        wire.at(wire.chance.uniform(0.6, 3), write_back)
+        wire.run(90)
+        assert wire.said.count("disagreement") == min(times, 2), seed
+        assert len(moved) == min(times, 2), "it is asked about once more, and then left alone"
+        assert wire.mac(key) == (born if times == 1 else dead)
+        assert (wire.said[-1] == "healed") == (times == 1)
