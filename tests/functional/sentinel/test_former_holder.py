@@ -103,7 +103,7 @@ def test_an_entry_that_a_program_writes_back_is_told_and_probed_once_more(
 ):
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
     scene.add(address, "reachable", DEAD)
-    begun = guard(patch="look_back.LOOK_BACK_FOR_S = 3.0")
+    begun = guard(patch="look_back.LOOK_BACK_FOR_S = 5.0")
 
     def respond(asked, to_all, _number):
         is_heard = asked == address and (to_all or wire.asked_mac == BORN)
@@ -112,7 +112,7 @@ def test_an_entry_that_a_program_writes_back_is_told_and_probed_once_more(
     with wire.answering(respond):
         wire.say(syn(address, BORN))
         scene.until(lambda: holds(scene, address, BORN))
-        time.sleep(0.5)  # the probe is over
+        time.sleep(1.0)  # the probe is over, the look back is not
         ip("neigh", "replace", address, *f"lladdr {DEAD} nud reachable dev db0".split())
         [line] = begun.until("disagreement")
         assert (
