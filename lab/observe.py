@@ -60,6 +60,8 @@ class RunningTime:
     stalled has not failed. ``stalled_s``: by how much its sleeps were too long, all together.
     """
 
+    ORDINARY_S = 0.02  # a sleep that is too long by less is no stall
+
     def __init__(self):
         self.stalled_s = 0.0
         self._now_s, self._looked = 0.0, time.monotonic()
@@ -75,7 +77,8 @@ class RunningTime:
         """Wait as a selector does."""
         began = time.monotonic()
         ready = waiting.select(seconds)
-        self.stalled_s += max(0.0, time.monotonic() - began - seconds)
+        late_s = time.monotonic() - began - seconds
+        self.stalled_s += late_s if late_s > self.ORDINARY_S else 0
         return ready
 
 
