@@ -171,15 +171,29 @@ def without_late_count(kept, expected, before):
     return +counted
 
 
+def is_collected(before):
+    """Tell whether the kernel has removed an entry: it collects FAILED ones, every 15 seconds."""
+    return not before.keys() <= {(entry.ifindex, entry.dst) for entry in every_entry()}
+
+
 @pytest.mark.parametrize("seed", range(TABLES))
 def test_fast_and_general_path_judge_alike(arp, stage, monkeypatch, seed):
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            if is_judged_alike(arp, patch, random.Random(seed)):
+                return
+        ip("neigh", "flush", "nud", "all")
+    pytest.fail("the kernel has collected entries each time")
+
+
+def is_judged_alike(arp, patch, dice):
+    """Compare both paths on one table; return False where the kernel has collected an entry."""
     from arp_engine.netlink import rtnetlink
     from arp_engine.table import ownership
 
-    dice = random.Random(seed)
     rules = more_rules(ownership.owner)
     rule = rules[dice.choice(sorted(rules))]
-    monkeypatch.setattr(ownership, "owner", rule)
+    patch.setattr(ownership, "owner", rule)
     write(dice)
     chosen = words(dice)
     with rtnetlink.Channel() as channel:
@@ -194,21 +208,28 @@ def test_fast_and_general_path_judge_alike(arp, stage, monkeypatch, seed):
         packed = ipaddress.ip_address(row["ip"]).packed
         return socket.if_nametoindex(row["dev"]), packed
 
-    listed = {key_of(row): row["owner"] for row in arp.list(**chosen)}
-    assert {key: listed[key] for key in listed.keys() - late_groups(before)} == owners
-    plan = arp.flush(**chosen, test=True, rows=True)
-    assert plan["would_flush"] == len(ours)
-    assert without_late_count(plan["kept"], kept, before) == kept
-    assert {key_of(row) for row in plan["entries"]} == ours
-    provable = {key for key in ours if before[key].mac}
-    for key in ours - provable:
-        kept[ownership.state_name(before[key].state)] += 1
-    choice = arp.revalidate(**chosen, test=True)
-    assert choice["would_check"] == len(provable)
-    assert without_late_count(choice["kept"], kept, before) == kept
+    try:
+        listed = {key_of(row): row["owner"] for row in arp.list(**chosen)}
+        assert {key: listed[key] for key in listed.keys() - late_groups(before)} == owners
+        plan = arp.flush(**chosen, test=True, rows=True)
+        assert plan["would_flush"] == len(ours)
+        assert without_late_count(plan["kept"], kept, before) == kept
+        assert {key_of(row) for row in plan["entries"]} == ours
+        provable = {key for key in ours if before[key].mac}
+        for key in ours - provable:
+            kept[ownership.state_name(before[key].state)] += 1
+        choice = arp.revalidate(**chosen, test=True)
+        assert choice["would_check"] == len(provable)
+        assert without_late_count(choice["kept"], kept, before) == kept
+    except AssertionError:
+        if not is_collected(before):
+            raise
+    if is_collected(before):
+        return False
     answer = arp.flush(**chosen)
     assert answer["flushed"] == plan["would_flush"]
     planned = Counter(plan["kept"])
     assert without_late_count(answer["kept"], planned, before) == planned
     after = {(entry.ifindex, entry.dst) for entry in every_entry()}
     assert after - late_groups(before) == before.keys() - ours
+    return True
