@@ -80,12 +80,14 @@ def apply(caller, cron_daemon):
     # the pillar of the run before, once a state has reloaded the modules.
     caller = salt.client.Caller(caller.opts["conf_file"])
 
+    def fresh():
+        return caller if KEEPS_NOTHING else salt.client.Caller(caller.opts["conf_file"])
+
     def run(tree=None, sls="arp_hygiene", **kwargs):
         pillar = {"arp_hygiene": tree}
-        fresh = caller if KEEPS_NOTHING else salt.client.Caller(caller.opts["conf_file"])
-        return Applied(fresh.cmd("state.apply", sls, pillar=pillar, **kwargs))
+        return Applied(fresh().cmd("state.apply", sls, pillar=pillar, **kwargs))
 
-    run.caller = caller
+    run.caller, run.fresh = caller, fresh
     root = pathlib.Path(caller.opts["root_dir"])
     run.script = root / "etc" / "arp_hygiene.sh"
     run.record = root / "var" / "lib" / "arp_hygiene"

@@ -137,22 +137,6 @@ def test_entry_that_somebody_writes_back_is_no_heal(arp, hygiene, scene, wire, p
     assert line.startswith(f"still wrong: {address} on db0: the kernel took the MAC that answered")
 
 
-@PAIR
-def test_scheduled_run_tells_no_heal_of_an_entry_that_somebody_writes_back(
-    arp, hygiene, scene, wire, pace, address
-):
-    scene.add(address, "reachable", DEAD)
-    writer = write_once_moved(scene, address, DEAD, pace)
-    with wire.answering(two_hosts(pace, 60.0)):
-        done = hygiene.run(ip=address)
-    writer.join()
-    assert done["said"] == (
-        f"1 disagreement: {address} on db0: {BORN} answers, "
-        f"but somebody else has written {DEAD} again"
-    )
-    assert (hygiene.healed(), hygiene.status()[0]["healed_7d"]) == ([], 0)
-
-
 @pytest.fixture
 def ageless(monkeypatch):
     """The age of each entry is 0: the kernel counts it by the real clock, and pace is slower."""
@@ -160,18 +144,32 @@ def ageless(monkeypatch):
 
 
 @PAIR
-def test_scheduled_run_names_an_entry_that_somebody_gives_a_third_mac(
-    arp, hygiene, scene, wire, pace, ageless, address
+@pytest.mark.parametrize(
+    ("mac", "told"),
+    [
+        (
+            DEAD,
+            f"1 disagreement: {{}} on db0: {BORN} answers, "
+            f"but somebody else has written {DEAD} again",
+        ),
+        (
+            OTHER,
+            f"1 undecided: {{}} on db0: {BORN} answered, "
+            f"and then somebody else has written {OTHER}",
+        ),
+    ],
+    ids=["the former MAC", "a third MAC"],
+)
+def test_scheduled_run_names_an_entry_that_somebody_else_writes(
+    arp, hygiene, scene, wire, pace, ageless, address, mac, told
 ):
     scene.add(address, "reachable", DEAD)
-    writer = write_once_moved(scene, address, OTHER, pace)
+    writer = write_once_moved(scene, address, mac, pace)
     with wire.answering(two_hosts(pace, 60.0)):
         done = hygiene.run(ip=address)
     writer.join()
-    assert done["said"] == (
-        f"1 undecided: {address} on db0: {BORN} answered, "
-        f"and then somebody else has written {OTHER}"
-    )
+    assert done["said"] == told.format(address)
+    assert (hygiene.healed(), hygiene.status()[0]["healed_7d"]) == ([], 0)
 
 
 @PAIR

@@ -177,17 +177,23 @@ def test_entry_that_somebody_else_writes_is_told_as_it_is_at_the_end(monkeypatch
         script.mac = OTHER if len(script.asked) == 1 else script.mac
         return ProbeResult(1, 1, {OTHER: 1.0} if len(script.asked) == 1 else {})
 
+    write_while_proxies_are_asked(monkeypatch, written)
+    done = Script(monkeypatch, answers)
+    assert done.told == [told]
+    [line] = done.run.warnings
+    assert line.startswith("still wrong: " if written == HOLDER else "undecided: ")
+
+
+def write_while_proxies_are_asked(monkeypatch, mac):
+    """Let an entry get a MAC after the look back and before the last reading."""
+
     def find(*_of):
-        script[0].mac = written
+        script[0].mac = mac
         return set()
 
     script = []
     monkeypatch.setattr(changes.proxy, "find", find)
     monkeypatch.setattr(Script, "read_again", _noting(script, Script.read_again))
-    done = Script(monkeypatch, answers)
-    assert done.told == [told]
-    [line] = done.run.warnings
-    assert line.startswith("still wrong: " if written == HOLDER else "undecided: ")
 
 
 def _noting(place, function):
@@ -329,13 +335,7 @@ def test_former_holder_that_lives_again_after_its_last_look_back_is_told(monkeyp
             return ProbeResult(1, 1, {OTHER: 1.0})
         return ProbeResult(1, 0, {HOLDER: 1.0} if script.mac == HOLDER else {})
 
-    def find(*_of):
-        script[0].mac = HOLDER
-        return set()
-
-    script = []
-    monkeypatch.setattr(changes.proxy, "find", find)
-    monkeypatch.setattr(Script, "read_again", _noting(script, Script.read_again))
+    write_while_proxies_are_asked(monkeypatch, HOLDER)
     done = Script(monkeypatch, answers)
     assert (done.told, done.run.warnings) == ([("duplicate", {HOLDER, OTHER}, b"")], [])
 

@@ -733,15 +733,6 @@ def test_what_an_entry_has_after_it_was_written_back_is_told(mac, told):
     assert scene.facts["new"] == mac.hex(":")
 
 
-def test_an_owner_of_an_entry_that_was_written_back_ends_its_look_back():
-    scene = Scene()
-    key = write_back(scene)
-    scene.set(key, OLD, PERMANENT)
-    scene.now = scene.decider.next_due()
-    assert not scene.turn()
-    assert (scene.state(), scene.said) == (CLEAR, [])
-
-
 def test_a_syn_of_the_right_host_heals_what_was_written_back_at_once():
     scene = Scene()
     key = write_back(scene)
@@ -811,13 +802,18 @@ def test_a_deleted_entry_that_comes_again_with_its_former_mac_is_told_with_it():
     assert "took it" not in scene.line
 
 
-def test_an_owner_of_the_entry_ends_its_look_back():
+@pytest.mark.parametrize(
+    ("begin", "mac", "said"),
+    [(heal, NEW, ["changed"]), (write_back, OLD, [])],
+    ids=["healed", "written back"],
+)
+def test_an_owner_of_the_entry_ends_its_look_back(begin, mac, said):
     scene = Scene()
-    key = heal(scene)
-    scene.set(key, NEW, PERMANENT)
+    key = begin(scene)
+    scene.set(key, mac, PERMANENT)
     scene.now = scene.decider.next_due()
     assert not scene.turn()
-    assert (scene.state(), scene.said) == (CLEAR, ["changed"])
+    assert (scene.state(), scene.said) == (CLEAR, said)
 
 
 def test_a_return_to_the_former_holder_is_no_flap():
