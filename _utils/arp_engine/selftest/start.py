@@ -63,8 +63,10 @@ def _drill() -> dict[str, Any]:
 
 
 def _host_table() -> Table:
+    """Return the table without multicast entries: the kernel writes those for its own groups."""
     rows = listing.list_entries(selectors.parse_selectors(verb="list"))
-    return {(row["dev"], row["ip"]): (row["owner"], row["mac"]) for row in rows}
+    entries = {(row["dev"], row["ip"]): (row["owner"], row["mac"]) for row in rows}
+    return {key: entry for key, entry in entries.items() if entry[0] != "multicast"}
 
 
 def _untouched(before: Table, after: Table, told: dict[str, Any]) -> drill.Row:

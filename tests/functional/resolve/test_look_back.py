@@ -1,7 +1,6 @@
 """Nobody who is right loses an entry: the former holder is asked again, and has it back."""
 
 import ipaddress
-import time
 
 import pytest
 from arp_engine.packets.probe_schedule import LOOK_BACK_FOR_S
@@ -116,7 +115,7 @@ def test_holder_that_stays_silent_is_healed(arp, scene, wire, pace, address):
         result = arp.revalidate(address)
     assert pace.monotonic() - began >= LOOK_BACK_FOR_S
     [row] = result["healed"]
-    assert row["at"] <= time.time() - LOOK_BACK_FOR_S, "when the table changed, not now"
+    assert row["at"] <= pace.time() - LOOK_BACK_FOR_S, "when the table changed, not now"
     assert [(row["old"], row["new"]) for row in result["healed"]] == [(DEAD, BORN)]
     assert mac_of(scene, address) == BORN
 

@@ -412,7 +412,7 @@ def test_long_run_logs_its_progress(arp, scene, wire, caplog):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_signal_returns_what_was_done(arp, scene, number):
-    """One probe in two seconds: the signal comes once the first was answered."""
+    """Two frames a second, eleven for a silent host: the signal comes once one has answered."""
     addresses = [f"192.0.2.{number}" for number in range(10, 14)]
     scene.worker(addresses[0])
     for address in addresses:
@@ -426,7 +426,7 @@ def test_signal_returns_what_was_done(arp, scene, number):
 
     terminate = threading.Thread(target=terminate_after_the_first)
     terminate.start()
-    done = arp.revalidate(ip=addresses, rate=0.5)
+    done = arp.revalidate(ip=addresses, rate=2)
     terminate.join()
     assert done["interrupted"] is True
     assert done["checked"] + done["no_outcome"] == len(addresses)

@@ -86,7 +86,7 @@ def test_sigkill_leaves_the_heals_on_record(arp, hygiene, outage):
 
 
 def test_heals_recorded_during_a_run_are_recorded_once(arp, hygiene, outage):
-    done = arp.revalidate(ip=[IP, *SILENT[:3]], rate=2)
+    done = arp.revalidate(ip=[IP, *SILENT[:3]], rate=10)
     assert undated(done["healed"]) == [ROW]
     assert on_record(hygiene) == [{**ROW, "by": "revalidate"}]
 
