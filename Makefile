@@ -25,10 +25,10 @@ film:
 bench: $(VENV)/ready
 	$(PRIVATE) $(VENV)/bin/python -m benchmarks $(if $(filter 1,$(QUICK)),--quick)
 
-# Most parts wait more than they work, so five run side by side, the longest first; the output of each is
+# Most parts wait more than they work, so six run side by side, the longest first; the output of each is
 # printed when it is over. PARTS are the rooms that take longest, and the rest.
 PARTS = formula sentinel rest resolve
-SIDE_BY_SIDE = $(MAKE) --no-print-directory --keep-going -j5 --output-sync=target
+SIDE_BY_SIDE = $(MAKE) --no-print-directory --keep-going -j6 --output-sync=target
 test: lint
 	$(SIDE_BY_SIDE) integration-salt $(PARTS:%=functional-%) integration-lab unit
 
