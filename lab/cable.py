@@ -6,7 +6,7 @@ The worker is a living machine with the MAC ``BORN``. Also fills the host's neig
 import functools
 import ipaddress
 
-from lab.machines import run
+from lab.machines import run, wait_until_up
 
 HOST = "02:00:00:00:00:01"  # the host's own
 DEAD = "02:00:00:00:00:0a"  # a network card that no longer exists
@@ -45,6 +45,8 @@ def lay(dev="db0", address="192.0.2.1"):
         ),
         namespace="worker",
     )
+    wait_until_up(dev)
+    wait_until_up("w0", namespace="worker")
 
 
 def cut(dev="db0"):

@@ -25,7 +25,7 @@ import ipaddress
 import itertools
 
 from lab.bare import missing
-from lab.machines import Failed, Machine
+from lab.machines import Failed, Machine, wait_until_up
 
 SUBNET = "10.0.1"
 SUBNET6 = "2001:db8:1::"
@@ -138,6 +138,7 @@ class Fabric:
         machine.do(f"ip addr add {machine.ip6}/64 dev eth0 nodad")
         self.core.do(f"ip link set {machine.port} master br0 up")
         machine.do("ip link set eth0 up")
+        wait_until_up(machine.port, namespace=self.core.name)
         if self.kind != "switch":
             self.core.do(f"ip link set {machine.port} type bridge_slave proxy_arp on")
             self.core.do(f"bridge fdb replace {mac} dev {machine.port} master static")

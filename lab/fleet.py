@@ -9,7 +9,7 @@ import socket
 import time
 
 from lab.fabric import SUBNET
-from lab.machines import Machine, run
+from lab.machines import Machine, run, wait_until_up
 from lab.observe import PORT, TIMEOUT_S, TURN_S, RunningTime, is_greeted
 
 FIRST = 100  # the last byte of the first one's address
@@ -51,11 +51,14 @@ class Fleet:
                 f"neigh replace {self._database.ip} lladdr {self._database.mac} dev eth0",
             ]
             batch(machine, lines)
+        wait_until_up(*self._ports(), namespace=self._fabric.core.name)
+
+    def _ports(self):
+        return [f"fleet{number}" for number in range(FIRST, FIRST + len(self.machines))]
 
     def recreate(self):
         """Re-create all of them: the same addresses, other network cards."""
-        numbers = range(FIRST, FIRST + len(self.machines))
-        batch(self._fabric.core, [f"link del fleet{number}" for number in numbers])
+        batch(self._fabric.core, [f"link del {port}" for port in self._ports()])
         self._plug()
 
     def connect(self, host):

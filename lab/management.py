@@ -3,7 +3,7 @@
 It has no outages. A bridge in this namespace; each machine gets a card ``mgmt``.
 """
 
-from lab.machines import run
+from lab.machines import run, wait_until_up
 
 BRIDGE, HERE = "mgmt", "198.51.100.1"
 
@@ -25,6 +25,7 @@ class Management:
         run(*f"ip link set {port} up".split())
         machine.do(f"ip addr add 198.51.100.{number}/24 dev {BRIDGE}")
         machine.do(f"ip link set {BRIDGE} up")
+        wait_until_up(port)
 
     def close(self):
         """Remove it. The kernel removes a machine's port later; we do not wait for that."""

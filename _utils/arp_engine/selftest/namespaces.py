@@ -18,7 +18,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE
-from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH
+from pyroute2.netlink.rtnl import (
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNEIGH,
+)
 
 from ..netlink import codec, rtnetlink
 from ..netlink.constants import (
@@ -40,8 +46,9 @@ from ..resolve.interface_facts import IFA_ADDRESS, IFA_LOCAL
 from ..sentinel import privileges
 
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
-# --- include/uapi/linux/if_link.h, veth.h, if_addr.h
-IFLA_NET_NS_PID, VETH_INFO_PEER = 19, 1
+# --- include/uapi/linux/if.h, if_link.h, veth.h, if_addr.h
+IF_OPER_UP = 6
+IFLA_OPERSTATE, IFLA_NET_NS_PID, VETH_INFO_PEER = 16, 19, 1
 IFA_F_NODAD = 0x02
 _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 
@@ -129,6 +136,19 @@ class Host:
             for ip in [address(family, last) for last in lasts]:
                 self._add_address(index, family, length, ip)
         self._add_address(index, socket.AF_INET6, 64, own)
+
+    def wait_until_up(self) -> None:
+        """Wait until the kernel sends on the cable, a moment after the other end is up.
+
+        Until its link watch has run, which is late on a busy host, it drops each frame silently.
+        """
+        body, deadline = _link(socket.if_nametoindex(DEVICE)), time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            answer = self._channel.request(RTM_GETLINK, 0, body)
+            values = codec.values(answer, codec.HEADER.size + codec.IFINFOMSG.size)
+            if values.get(IFLA_OPERSTATE) == bytes([IF_OPER_UP]):
+                return
+            time.sleep(0.001)
 
     def _add_address(self, index: int, family: int, length: int, ip: str) -> None:
         packed = socket.inet_pton(family, ip)
@@ -274,6 +294,7 @@ def two_hosts(lasts: list[int]) -> Iterator[tuple[Host, Worker]]:
         host.plug(worker.pid)
         host.configure([1])
         worker.configure()
+        host.wait_until_up()
         for service in listen():
             opened.callback(service.close)
         yield host, worker

@@ -7,6 +7,8 @@ import pytest
 from conftest import BORN, DEAD, ip
 from diagnosing import V4, V6
 
+from lab.machines import wait_until_up
+
 
 def gateways(scene, *macs):
     """Route by two routers on the link; both answer, and the second entry is wrong."""
@@ -46,6 +48,7 @@ def second_card(address):
     ip("link", "add", "db1", "type", "veth", "peer", "w1", "netns", "worker")
     ip("link", "set", "db1", "addrgenmode", "none", "up")
     ip("-n", "worker", "link", "set", "w1", "up")
+    wait_until_up("db1")
     ip("-n", "worker", "address", "add", f"{address}/32", "dev", "w1")
     ip("address", "add", "192.0.2.2/24", "dev", "db1")
     (link,) = json.loads(ip("-n", "worker", "-json", "link", "show", "w1"))

@@ -13,6 +13,8 @@ from diagnosing import PAIR, SECOND, V4, V6
 from pace import pace  # noqa: F401
 from salt.exceptions import SaltInvocationError
 
+from lab.machines import wait_until_up
+
 
 @PAIR
 def test_right_entry(arp, scene, address, monkeypatch):
@@ -307,6 +309,7 @@ def test_own_nic_that_answers_is_named(arp, scene):
         ip("-n", "worker", *words.split())
     ip("-n", "worker", "link", "set", "br0", "up")
     ip("link", "set", "db1", "addrgenmode", "none", "up")
+    wait_until_up("w0", "w1", namespace="worker")
     scene.sysctl("ipv4.conf.db1.proxy_arp", 1)
     scene.sysctl("ipv4.conf.db1.forwarding", 1)
     scene.sysctl("ipv4.conf.db1.rp_filter", 0)

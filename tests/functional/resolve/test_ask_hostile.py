@@ -18,6 +18,8 @@ from conftest import BORN, DEAD, HOST
 from scapy.layers.l2 import ARP
 from wire import BROADCAST, Wire, answer, packed, tagged
 
+from lab.machines import wait_until_up
+
 GROUP = "33:33:00:00:00:01"
 ZERO = "00:00:00:00:00:00"
 
@@ -123,6 +125,7 @@ def test_answer_on_another_device_is_dropped(scene, wire, address):
     do("address add 198.51.100.1/24 dev db1")
     do("address add fe80::11/64 dev db1 nodad")
     do("-n worker link set w1 up")
+    wait_until_up("db1")
     aside = Wire("w1")
     clock = Clock()
     with contextlib.closing(resolve_ask.Asker(clock=clock)) as asker, contextlib.closing(aside):

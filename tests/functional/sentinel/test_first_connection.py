@@ -31,6 +31,7 @@ from stage import ip
 from wire import Wire, answer, asked, namespace
 
 from lab.bare import missing
+from lab.machines import wait_until_up
 
 REDIRECT = f"""
 table inet moved {{
@@ -168,6 +169,7 @@ def test_a_resent_outgoing_syn_leaves_by_the_device_of_the_first(scene, guard, a
     ip("link", "add", "db1", "type", "veth", "peer", "name", "w1", "netns", "worker")
     for words in (["link", "set", "db1", "up"], ["-n", "worker", "link", "set", "w1", "up"]):
         ip(*words)
+    wait_until_up("db1")
     ip(version, "route", "add", f"{address}/{length}", "dev", "db1")
     ip(version, "route", "add", f"{address}/{length}", "dev", "db0", "table", "100")
     ip(version, "rule", "add", "fwmark", "7", "lookup", "100")

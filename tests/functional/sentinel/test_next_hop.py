@@ -23,7 +23,7 @@ from sentry import (  # noqa: F401
 from wire import namespace
 
 from lab.bare import missing
-from lab.machines import run
+from lab.machines import run, wait_until_up
 
 THIRD_SYN_S = 1.9
 PAIR = pytest.mark.parametrize(
@@ -103,6 +103,7 @@ def container(scene):
     ip("address", "add", "172.17.0.1/16", "dev", "ct0")
     ip("address", "add", "2001:db8:17::1/64", "dev", "ct0", "nodad")
     ip("-n", "container", "link", "set", "eth0", "up")
+    wait_until_up("ct0")
     ip("-n", "container", "address", "add", "172.17.0.2/16", "dev", "eth0")
     ip("-n", "container", "address", "add", "2001:db8:17::2/64", "dev", "eth0", "nodad")
     ip("-n", "container", "route", "add", "default", "via", "172.17.0.1")

@@ -13,6 +13,8 @@ from conftest import HOST, ip
 from sentry import syn
 from wire import Wire, tagged
 
+from lab.machines import wait_until_up
+
 PAIR = pytest.mark.parametrize("length", [4, 16], ids=["v4", "v6"])
 SIZES = pytest.mark.parametrize("size", [10, 2000, 40_000])
 KNOWN, NEW = "02:00:00:00:01:00", "02:00:00:00:01:01"
@@ -64,6 +66,7 @@ def filtered(scene, wire, length):
     ip("link", "add", "db1", "up", "type", "veth", "peer", "name", "w1", "netns", "worker")
     ip("link", "set", "db1", "address", HOST)
     ip("-n", "worker", "link", "set", "w1", "up")
+    wait_until_up("db1", "db0")
     with contextlib.closing(Wire("w1")) as other:
         found = Filtered(length, {"db0": wire, "db1": other})
         yield found
