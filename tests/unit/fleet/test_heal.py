@@ -452,6 +452,12 @@ def test_another_proxy_alone_is_no_heal(mac):
     assert told(heal)["still_wrong"][0]["why"] == f"a proxy alone answers: {mac}"
 
 
+def test_proven_proxy_beside_another_host_is_no_heal():
+    other = "02:00:00:00:00:99"
+    heal = asked_about(wrong("db1"), [NEW, other], NEW)
+    assert told(heal)["still_wrong"][0]["why"] == f"several hosts answer: {NEW}, {other}"
+
+
 @pytest.mark.parametrize("proxy", ["02:00:00:00:00:99", True, [NEW], {}], ids=str)
 def test_machine_beside_a_proxy_is_no_heal(proxy):
     """The table has the proxy's MAC then."""
