@@ -6,7 +6,7 @@ The worker is a living machine with the MAC ``BORN``. Also fills the host's neig
 import functools
 import ipaddress
 
-from lab.machines import run, wait_until_up
+from lab.machines import run, wait_until_taken, wait_until_up
 
 HOST = "02:00:00:00:00:01"  # the host's own
 DEAD = "02:00:00:00:00:0a"  # a network card that no longer exists
@@ -47,6 +47,8 @@ def lay(dev="db0", address="192.0.2.1"):
     )
     wait_until_up(dev)
     wait_until_up("w0", namespace="worker")
+    wait_until_taken("2001:db8::1", "fe80::1")
+    wait_until_taken("fe80::2", namespace="worker")
 
 
 def cut(dev="db0"):

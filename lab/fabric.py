@@ -25,7 +25,7 @@ import ipaddress
 import itertools
 
 from lab.bare import missing
-from lab.machines import Failed, Machine, wait_until_up
+from lab.machines import Failed, Machine, wait_until_taken, wait_until_up
 
 SUBNET = "10.0.1"
 SUBNET6 = "2001:db8:1::"
@@ -139,6 +139,7 @@ class Fabric:
         self.core.do(f"ip link set {machine.port} master br0 up")
         machine.do("ip link set eth0 up")
         wait_until_up(machine.port, namespace=self.core.name)
+        wait_until_taken(machine.ip6, namespace=machine.name)
         if self.kind != "switch":
             self.core.do(f"ip link set {machine.port} type bridge_slave proxy_arp on")
             self.core.do(f"bridge fdb replace {mac} dev {machine.port} master static")

@@ -70,6 +70,31 @@ def wait_until_up(*devices, namespace=None):
     poll(f"{', '.join(devices)} up", 60, are_up, every_s=0.001)
 
 
+def wait_until_taken(*addresses, namespace=None):
+    """Wait until the kernel takes what is sent to IPv6 addresses that were just added.
+
+    It adds the route of each in a work of its own, also without duplicate detection
+    (addrconf_dad_work); until then, longer on a busy machine, it drops packets for that address.
+    """
+    there = ["-n", namespace] if namespace else []
+
+    def are_taken():
+        shown = run("ip", *there, "-6", "route", "show", "table", "local")
+        taken = {line.split()[1] for line in shown.splitlines() if line.startswith("local ")}
+        return taken.issuperset(addresses)
+
+    poll(f"{', '.join(addresses)} taken", 60, are_taken, every_s=0.001)
+
+
+def give(address, dev, namespace=None):
+    """Give a device an address of a /24 or /64, without duplicate detection."""
+    there = ["-n", namespace] if namespace else []
+    length, extra = ("64", ["nodad"]) if ":" in address else ("24", [])
+    run("ip", *there, "address", "add", f"{address}/{length}", "dev", dev, *extra)
+    if ":" in address:
+        wait_until_taken(address, namespace=namespace)
+
+
 class Machine:
     """One host. ``name`` is its namespace; its addresses and MAC come from the fabric."""
 

@@ -10,7 +10,7 @@ import time
 
 from lab import cable
 from lab.cable import DEAD
-from lab.machines import run
+from lab.machines import give, run
 
 OWNED = [  # whose it is
     ("192.0.2.20", ["nud", "permanent"], "PERMANENT"),
@@ -105,8 +105,7 @@ class Scene:
     @staticmethod
     def worker(address):
         """Give the worker, a living host with the MAC BORN, an address."""
-        length, extra = ("64", ["nodad"]) if ":" in address else ("24", [])
-        ip("-n", "worker", "address", "add", f"{address}/{length}", "dev", "w0", *extra)
+        give(address, "w0", "worker")
 
     @staticmethod
     def add(address, state="stale", mac=DEAD, dev="db0", *extra):

@@ -6,11 +6,7 @@ from diagnosing import PAIR, SECOND, V4, V6, other
 from pace import pace  # noqa: F401
 from wire import answer
 
-
-def own(address, dev, namespace="worker"):
-    """Give a device of the other side an address."""
-    length, extra = ("64", ["nodad"]) if ":" in address else ("24", [])
-    ip("-n", namespace, "address", "add", f"{address}/{length}", "dev", dev, *extra)
+from lab.machines import give
 
 
 @pytest.fixture
@@ -35,8 +31,8 @@ def test_witness_proves_two_machines(arp, second, address):
     """Each has an address of its own beside it: the witness."""
     move_to_another_machine()
     for dev, namespace, last in (("w0", "worker", 20), ("m0", "copy", 30)):
-        own(address, dev, namespace)
-        own(other(address, last), dev, namespace)
+        give(address, dev, namespace)
+        give(other(address, last), dev, namespace)
     second.add(address, "stale", BORN)
     second.add(other(address, 20), "stale", BORN)
     second.add(other(address, 30), "stale", SECOND)
@@ -51,7 +47,7 @@ def test_router_that_proxies_for_one_address_is_offered_no_command(arp, second):
     """By a route to the host behind it: for what nobody has it does not answer."""
     second.worker(V4)
     move_to_another_machine()
-    own(other(V4, 30), "m0", "copy")
+    give(other(V4, 30), "m0", "copy")
     ip("-n", "copy", "link", "add", "tap0", "type", "veth", "peer", "tap1")
     for name in ("tap0", "tap1"):
         ip("-n", "copy", "link", "set", name, "up")
@@ -70,8 +66,8 @@ def test_router_that_proxies_for_one_address_is_offered_no_command(arp, second):
 
 @PAIR
 def test_without_witness_two_machines_are_assumed(arp, second, address):
-    own(address, "w0")
-    own(address, "m0")
+    give(address, "w0", "worker")
+    give(address, "m0", "worker")
     second.add(address, "stale", BORN)
     answer = arp.diagnose(address)
     assert (answer["verdict"], answer["witnesses"]) == ("duplicate address", {})
@@ -82,8 +78,8 @@ def test_without_witness_two_machines_are_assumed(arp, second, address):
 def test_two_nics_of_one_machine_are_flux(arp, second, address):
     """IPv4: each NIC answers for the other's address. IPv6: only if both have it."""
     for dev in ["w0", "m0"] if address == V6 else ["w0"]:
-        own(address, dev)
-        own(other(address, 20), dev)
+        give(address, dev, "worker")
+        give(other(address, 20), dev, "worker")
     second.add(address, "stale", BORN)
     second.add(other(address, 20), "stale", BORN)
     answer = arp.diagnose(address)

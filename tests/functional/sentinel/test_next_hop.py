@@ -23,7 +23,7 @@ from sentry import (  # noqa: F401
 from wire import namespace
 
 from lab.bare import missing
-from lab.machines import run, wait_until_up
+from lab.machines import give, run, wait_until_taken, wait_until_up
 
 THIRD_SYN_S = 1.9
 PAIR = pytest.mark.parametrize(
@@ -43,6 +43,8 @@ def replace_router(scene, router, remote):
     version = f"-{family(router)}"
     scene.worker(router)
     ip("-n", "worker", "address", "add", remote, "dev", "lo")
+    if ":" in remote:
+        wait_until_taken(remote, namespace="worker")
     ip(version, "route", "replace", "default", "via", router)
     scene.add(router, "reachable", DEAD)
 
@@ -105,7 +107,7 @@ def container(scene):
     ip("-n", "container", "link", "set", "eth0", "up")
     wait_until_up("ct0")
     ip("-n", "container", "address", "add", "172.17.0.2/16", "dev", "eth0")
-    ip("-n", "container", "address", "add", "2001:db8:17::2/64", "dev", "eth0", "nodad")
+    give("2001:db8:17::2", "eth0", "container")
     ip("-n", "container", "route", "add", "default", "via", "172.17.0.1")
     ip("-n", "container", "route", "add", "default", "via", "2001:db8:17::1")
     scene.sysctl("ipv4.ip_forward", 1)

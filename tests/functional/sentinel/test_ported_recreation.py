@@ -13,6 +13,8 @@ from scapy.layers.l2 import ARP, Ether
 from sentry import PAIR, Server, call, call_within, database, guard, healed_line, syn  # noqa: F401
 from wire import BROADCAST, Wire, namespace
 
+from lab.machines import give
+
 MACS = [f"02:00:00:00:00:2{number}" for number in range(3)]
 
 
@@ -31,11 +33,10 @@ class Pod:
         words = f"link add link w0 name {name} netns {name} address {mac} type macvlan mode bridge"
         ip("-n", "worker", *words.split())
         ip("-n", name, "link", "set", name, "addrgenmode", "none", "up")
-        ip("-n", name, "address", "add", f"fe80::{mac[-2:]}/64", "dev", name, "nodad")
+        give(f"fe80::{mac[-2:]}", name, name)
 
     def serve(self, address):
-        length, extra = ("64", ["nodad"]) if ":" in address else ("24", [])
-        ip("-n", self.name, "address", "add", f"{address}/{length}", "dev", self.name, *extra)
+        give(address, self.name, self.name)
         with namespace(self.name):
             self.server = Server(address)
 
