@@ -288,7 +288,8 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
 
     settings
         A list of ``{"name": "net.ipv4.neigh.eth0.mcast_resolicit", "value": 3}``; a dot in a
-        device's name is written as a slash, as sysctl does.
+        device's name is written as a slash, as sysctl does. ``may_vanish: true``: no failure where
+        the device is gone meanwhile.
     test
         Tell, and change nothing.
 
@@ -321,6 +322,8 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
                     file.seek(0)
                     file.write(f"{new}\n")
         except (OSError, ValueError) as error:
+            if setting.get("may_vanish") and not os.path.lexists(os.path.dirname(path)):
+                continue
             why = getattr(error, "strerror", None) or error
             done = "" if test else facts.in_force(changes)
             raise CommandExecutionError(f"cannot set {name} to {new}: {why}{done}") from None

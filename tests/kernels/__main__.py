@@ -32,10 +32,11 @@ def main(*names):
     say(UP, f"{debian.group(1) if debian else os.uname().release} is up")
     import first  # it takes long: after the first word
     import networks
+    import settings
     import table
 
     scenes = [
-        table.flushed, table.protected, table.revalidated,
+        table.flushed, table.protected, table.revalidated, settings.settings_of_all_devices,
         first.first_connections, first.a_bad_fabric, networks.networks,
     ]  # fmt: skip
     for scene in [scene for scene in scenes if not names or scene.__name__ in names]:

@@ -38,19 +38,23 @@ def plan(
 ) -> dict[str, Any]:
     """Return the settings that this network namespace has, and a line for each that it lacks.
 
-    ``default`` applies to every device that has no setting of its own. A container has no such
-    key: there the existing devices are set one by one.
+    ``default`` is what a device begins with; one that has had an address follows it no longer
+    (neigh_parms_data_state_setall in Linux's net/core/neighbour.c). So it is set for the devices
+    that come, and each that is there is set, too; a container has no such key. The file names no
+    device beside ``default``: at boot that comes first.
 
     kept: setting to value, in our present file. The key of a device that does not exist keeps its
     other settings there: the name may be a typo of theirs.
     """
-    settings, skipped = [], []
+    settings: list[dict[str, Any]] = []
+    skipped, lines = [], []
     for key, scopes in wanted.items():
         for family in ("ipv4", "ipv6"):
             for scope, value in scopes.items():
-                for name in _scopes(key, scope, why_unwritable.get(family, {})):
+                here = why_unwritable.get(family, {})
+                names = _scopes(key, scope, {*scopes}, here)
+                for name in names:
                     shown = f"net.{family}.neigh.{name.replace('.', '/')}.{key}"
-                    here = why_unwritable.get(family, {})
                     absent = "not available in this network namespace"
                     if here and name not in {**here, "default": {}}:
                         absent = f"no device {name!r} here"
@@ -58,7 +62,10 @@ def plan(
                     if why:
                         skipped.append(f"skipped: {shown}: {why}")
                     else:
-                        settings.append({"name": shown, "value": value})
+                        may_vanish = {"may_vanish": True} if name != scope else {}
+                        settings.append({"name": shown, "value": value, **may_vanish})
+                        if name == scope or scope not in names:
+                            lines.append(f"{shown} = {value}")
     missing = _missing(wanted, why_unwritable)
     named = {each["name"] for each in settings}
     stay = {
@@ -66,7 +73,6 @@ def plan(
         for name, value in kept.items()
         if name not in named and name.rpartition(".")[2] in missing
     }
-    lines = [f"{each['name']} = {each['value']}" for each in settings]
     lines += [f"{name} = {value}" for name, value in stay.items()]
     gone = {name: value for name, value in kept.items() if name not in stay}
     return {
@@ -112,12 +118,15 @@ def still_in_force(kept: dict[str, str], settings: list[dict[str, Any]]) -> list
     ]
 
 
-def _scopes(key: str, scope: str, why_unwritable: dict[str, dict[str, str]]) -> list[str]:
-    """Return where a key is set: the default or one device; without a default, every device."""
-    if (
-        scope == "default"
-        and key not in pillar.THRESHOLDS
-        and key not in why_unwritable.get(scope, {})
-    ):
-        return sorted(set(why_unwritable) - {"lo", "default"}) or [scope]
-    return [scope]
+def _scopes(
+    key: str, scope: str, named: set[str], why_unwritable: dict[str, dict[str, str]]
+) -> list[str]:
+    """Return where a key is set: one device; or the default, if there is one, and each device.
+
+    named: those that have values of their own in pillar.
+    """
+    here = why_unwritable.get(scope, {})
+    if scope != "default" or key in pillar.THRESHOLDS or here.get(key):
+        return [scope]
+    default = [scope] if key in here else []
+    return default + sorted(set(why_unwritable) - {"lo", *named, scope}) or [scope]

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import yaml
 from formula import NO_PIP, REPO, SYSCTL, UNITS, WORKS, apply, caller, systemd, veth  # noqa: F401
+from salt.exceptions import CommandExecutionError
 
 from lab.bare import hidden, missing
 
@@ -62,6 +63,19 @@ def test_refused_setting_names_those_set_before_it(apply, veth, test):
     before = "" if test else f"; in force already: {keys[0]} = 3 (was 0)"
     assert state["comment"] == f"cannot set {keys[1]} to 3: No such file or directory{before}"
     assert not state["result"]
+
+
+@pytest.mark.parametrize("test", [False, True], ids=["apply", "test"])
+def test_device_that_is_gone_meanwhile_is_no_failure_where_every_one_is_set(apply, veth, test):
+    """A container's cable comes and goes; a key that a device does not have is still refused."""
+    names = "net.ipv4.neigh.gone0.mcast_resolicit", "net.ipv4.neigh.v/1.mcast_resolicit"
+    settings = [{"name": name, "value": 3, "may_vanish": True} for name in names]
+    assert apply.caller.cmd("arp_hygiene.sysctl", settings, test=test) == {
+        names[1]: {"old": 0, "new": 3}
+    }
+    settings.append({**settings[1], "name": "net.ipv4.neigh.v/1.no_such_key"})
+    with pytest.raises(CommandExecutionError, match="no_such_key to 3: No such file or directory"):
+        apply.caller.cmd("arp_hygiene.sysctl", settings, test=test)
 
 
 def test_dropped_setting_leaves_the_file_and_stays_in_force(apply, veth):

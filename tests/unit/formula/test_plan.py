@@ -61,8 +61,13 @@ def keys(*scopes, **why):
     return {"ipv4": scopes, "ipv6": scopes}
 
 
-def test_host_sets_defaults_of_both_families(plan):
+def test_host_sets_defaults_of_both_families_and_each_device_that_is_there(plan):
+    """In the file the defaults are enough: at boot they come before the devices."""
     told = plan({"sysctl": BOTH}, sysctl=keys("default", "eth0", "lo"))["sysctl"]
+    value = {"value": 3, "may_vanish": True}
+    assert [each for each in told["settings"] if "default" not in each["name"]] == [
+        {"name": f"net.{family}.neigh.eth0.mcast_resolicit", **value} for family in ("ipv4", "ipv6")
+    ]
     assert told["lines"][1:] == [
         "net.ipv4.neigh.default.mcast_resolicit = 3",
         "net.ipv6.neigh.default.mcast_resolicit = 3",
@@ -75,7 +80,9 @@ def test_host_sets_defaults_of_both_families(plan):
 def test_container_sets_each_device(plan):
     container = {"ipv4": keys("eth0.7", "lo")["ipv4"]}
     told = plan({"sysctl": BOTH}, sysctl=container)["sysctl"]
-    assert told["settings"] == [{"name": "net.ipv4.neigh.eth0/7.mcast_resolicit", "value": 3}]
+    name = "net.ipv4.neigh.eth0/7.mcast_resolicit"
+    assert told["settings"] == [{"name": name, "value": 3, "may_vanish": True}]
+    assert told["lines"][1:] == [f"{name} = 3"]
     assert told["skipped"] == [
         "skipped: net.ipv6.neigh.default.mcast_resolicit: not available in this network namespace",
         "skipped: net.ipv4.neigh.default.gc_thresh1: not available in this network namespace",
@@ -84,12 +91,13 @@ def test_container_sets_each_device(plan):
 
 
 def test_unwritable_setting_is_skipped_with_the_reason(plan):
-    here = keys("default", mcast_resolicit="not writable by user 7")
+    here = keys("default", "eth0", mcast_resolicit="not writable by user 7")
     told = plan({"sysctl": {"mcast_resolicit": 3}}, sysctl=here)["sysctl"]
     assert (told["settings"], told["lines"]) == ([], [])
     assert told["skipped"][0] == (
         "skipped: net.ipv4.neigh.default.mcast_resolicit: not writable by user 7"
     )
+    assert len(told["skipped"]) == 2, "a line for each family"
 
 
 @pytest.mark.parametrize(
