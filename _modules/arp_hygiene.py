@@ -316,18 +316,16 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
         try:
             with open(path, "r" if test else "r+", encoding="ascii") as file:
                 old = int(file.read())
-                if old == new:
-                    continue
-                if not test:
+                if old != new and not test:
                     file.seek(0)
                     file.write(f"{new}\n")
         except (OSError, ValueError) as error:
             if setting.get("may_vanish") and not os.path.lexists(os.path.dirname(path)):
                 continue
-            why = getattr(error, "strerror", None) or error
-            done = "" if test else facts.in_force(changes)
-            raise CommandExecutionError(f"cannot set {name} to {new}: {why}{done}") from None
-        changes[name] = {"old": old, "new": new}
+            told = f"cannot set {name} to {new}: {getattr(error, 'strerror', None) or error}"
+            raise CommandExecutionError(told + facts.in_force({} if test else changes)) from None
+        if old != new:
+            changes[name] = {"old": old, "new": new}
     return changes
 
 

@@ -211,14 +211,15 @@ def heal(
         Default: False.
 
     Returns what :py:func:`arp.audit` returns, from before the heal, and: ``healed`` (``minion``,
-    ``ip``, ``dev``, ``old``, ``new``); ``given_up`` (rows: no host answered, FAILED);
+    ``ip``, ``dev``, ``old``, ``new``); ``given_up`` (rows: no host answered, FAILED;
+    and ``why``, where its machine is up);
     ``right_meanwhile`` (rows, and ``why``);
     ``still_wrong`` (rows, and ``why``); ``not_reached`` (``minion``, ``why``); ``asked`` (entries),
     ``requests``, ``waves``, ``interrupted``.
 
-    The exit code is a sum: 2 an entry is still wrong (or claimed twice), 4 not every minion was
-    reached, 8 an entry agrees or disagrees with cached grains alone. 130:
-    interrupted, with what is known until then. 1: an error.
+    The exit code is a sum: 2 an entry is still wrong (or claimed twice, or given up though its
+    machine is up), 4 not every minion was reached, 8 an entry agrees or disagrees with cached
+    grains alone. 130: interrupted, with what is known until then. 1: an error.
     """
     return _run("heal", locals(), _heal)
 

@@ -178,7 +178,12 @@ def _closed(history: History, answer: Mapping[str, Any], settled: Collection[str
 
 
 def _healed(answer: Mapping[str, Any]) -> set[str]:
-    return {key_of(row) for name in _SETTLED for row in answer.get(name, ())}
+    return {
+        key_of(row)
+        for name in _SETTLED
+        for row in answer.get(name, ())
+        if name != "given_up" or "why" not in row  # its machine is up, and does not answer
+    }
 
 
 def _minion(key: str) -> str:

@@ -26,12 +26,12 @@ MAX_ACKNOWLEDGED, MAX_HISTORY = 1_000_000, 20_000_000  # characters
 def read_inputs(options: Row, settings: Settings, parse_yaml: Callable[[str], Any]) -> None:
     """Read the files that a run compares with into ``options``."""
     if options["truth_path"]:
-        text = _read(options["truth_path"], truth_file.MAX_BYTES)
-        oldest_s = options["memory_days"] * 86400
-        options["truth_file"] = truth_file.parse_truth(text, oldest_s)
+        text, written_at = _read(options["truth_path"], truth_file.MAX_BYTES)
+        oldest_s, age_s = options["memory_days"] * 86400, max(0, int(time.time() - written_at))
+        options["truth_file"] = truth_file.parse_truth(text, oldest_s, age_s)
     path = settings.acknowledged
     if path:
-        text = _read(path, MAX_ACKNOWLEDGED)
+        text, _written_at = _read(path, MAX_ACKNOWLEDGED)
         try:
             known = parse_yaml(text)
         except Exception as error:  # each YAML library has its own
@@ -57,7 +57,7 @@ def remember(
     path, now = os.path.join(settings.directory, audit_history.FILE), time.time()
     history, problem = audit_history.empty(), ""
     try:
-        history = audit_history.parse(_read(path, MAX_HISTORY))
+        history = audit_history.parse(_read(path, MAX_HISTORY)[0])
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
@@ -106,12 +106,13 @@ def _write(path: str, text: str, mode: int) -> None:
     files.write_atomically(path, text.encode(errors="replace"), mode)
 
 
-def _read(path: str, most: int) -> str:
-    """Return the text of a regular file, no larger than so many characters."""
+def _read(path: str, most: int) -> tuple[str, float]:
+    """Return the text of a regular file, no larger than so many characters, and when it is from."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path} is not a regular file")
         text = file.read(most + 1)
     if len(text) > most:
         raise ValueError(f"{path} has more than {most} characters")
-    return text
+    return text, status.st_mtime

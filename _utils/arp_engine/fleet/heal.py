@@ -126,7 +126,7 @@ class Heal:
             if change["old"] != change["new"]:  # an earlier version did not read the entry again
                 self._note(minion, dev, row, "healed", change)
         for row in _rows(answer.get("gone"), asked):
-            self._note(minion, dev, row, "given_up", {})
+            self._note_gone(minion, dev, row)
         for row in _rows(answer.get("duplicates"), asked):
             self._note_several(minion, dev, row)
         for row in _rows(answer.get("entries"), asked):
@@ -139,6 +139,18 @@ class Heal:
             if outcome == "healed":
                 known = {"minion": minion, "ip": entry[2], "dev": dev}
             self._outcome[entry] = outcome, {**known, **more}
+
+    def _note_gone(self, minion: str, dev: str, row: Row) -> None:
+        """Note that no host answered, and of a machine that is up that this is not right."""
+        known = self._entries.get((minion, dev, str(row.get("ip"))), {})
+        more = {}
+        if known.get("truth") == "live":
+            more["why"] = (
+                "the wrong entry is gone, but no host answers this database, and "
+                f"{known['machine']} is up and reports this address: look at the network between "
+                "the two"
+            )
+        self._note(minion, dev, row, "given_up", more)
 
     def _note_several(self, minion: str, dev: str, row: Row) -> None:
         """Note that several hosts answered; or a proxy alone, which is right on a fabric.
@@ -245,7 +257,10 @@ class Heal:
         lines = [f"{self.asked} asked about{waves}: {line}."]
         if unreached:
             lines.append(f"{summary.number(len(unreached), 'minion')} not reached.")
-        wrong, missing = lists["still_wrong"], unreached
+        cut_off = [row for row in lists["given_up"] if "why" in row]
+        if cut_off:
+            lines.append(f"{len(cut_off)} given up of machines that are up: see why.")
+        wrong, missing = lists["still_wrong"] or cut_off, unreached
         return {
             **summary.with_totals(lists),
             "asked": self.asked,

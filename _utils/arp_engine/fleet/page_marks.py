@@ -57,9 +57,20 @@ def verdict(answer: Mapping[str, Any], entries: Entries) -> str:
     elif code:
         sentences = [found, *_why_not_0(answer, code)]
     else:
-        known = " or acknowledged" if answer.get("acknowledged") else ""
-        sentences = [found or f"All entries are right{known}"]
+        sentences = [found, *_why_0(answer, found)]
     return ". ".join(filter(None, sentences)) + "."
+
+
+def _why_0(answer: Mapping[str, Any], found: str) -> Iterator[str]:
+    """Yield what exit code 0 says, and how many entries it says nothing of."""
+    counts = answer.get("counts", {})
+    unseen = counts.get("strangers", 0) + counts.get("not_compared", 0)
+    known = " or acknowledged" if answer.get("acknowledged") else ""
+    if not found:
+        yield f"All entries {'that were compared ' if unseen else ''}are right{known}"
+    if unseen:
+        of = summary.number(counts["entries"], "entry", "entries")
+        yield f"{unseen:,} of {of} could not be compared"
 
 
 def _why_not_0(answer: Mapping[str, Any], code: int) -> Iterator[str]:

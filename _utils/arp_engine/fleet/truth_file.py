@@ -5,7 +5,8 @@ CSV with a heading; NetBox, a cloud's API or Kubernetes can be exported to it::
     address,mac,machine,age_s
     10.0.1.90,02:00:00:00:00:0b,worker9,60
 
-``age_s`` may be empty or missing. A row that is too old contradicts nobody. Standard library alone.
+``age_s`` may be empty or missing; it was true when the file was written, so the file's own age is
+added. A row that is too old contradicts nobody. Standard library alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _COLUMNS = {"address", "mac", "machine"}
 _AGE = re.compile("[0-9]{1,10}")
 
 
-def parse_truth(text: str, oldest_s: float) -> dict[str, HostInventory]:
+def parse_truth(text: str, oldest_s: float, file_age_s: int = 0) -> dict[str, HostInventory]:
     """Return inventories by machine; ValueError names a bad line, and nothing that is in it.
 
     Whoever may call arp.audit must not learn from a refusal what another file holds. Rows that are
@@ -42,7 +43,7 @@ def parse_truth(text: str, oldest_s: float) -> dict[str, HostInventory]:
             raise ValueError(f"truth: line {number} is not address, mac, machine, age in seconds")
         if number > MAX_ROWS:
             raise ValueError(f"truth: more than {MAX_ROWS} lines")
-        age_s = int(age) if age else None
+        age_s = int(age or 0) + file_age_s if age or file_age_s else None
         if age_s is not None and age_s > oldest_s:
             too_old[machine] = age_s
             outdated.setdefault(machine, set()).add(ip)

@@ -105,6 +105,15 @@ def test_healed_entries_are_not_open_after_a_heal():
     assert list(history["open"]) == ["db1 eth0 10.0.0.2"]
 
 
+def test_entry_that_was_given_up_is_settled_unless_its_machine_is_up():
+    gone, cut_off = row("db1", "10.0.0.1"), row("db1", "10.0.0.2")
+    given_up = [gone, {**cut_off, "why": "its machine is up"}]
+    now = answer(gone, cut_off, given_up=given_up)
+    assert audit_history.changes(recorded(now), now, ())["still"] == 1
+    assert [*recorded(now)["open"]] == ["db1 eth0 10.0.0.2"]
+    assert "arp_fleet_wrong 1" in audit_history.metrics(recorded(now)).splitlines()
+
+
 def test_history_is_bounded(monkeypatch):
     monkeypatch.setattr(audit_history, "MAX_RUNS", 3)
     monkeypatch.setattr(audit_history, "MAX_OPEN", 2)

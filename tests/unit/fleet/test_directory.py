@@ -1,5 +1,8 @@
 """What a run reads and writes on the master."""
 
+import os
+import time
+
 import pytest
 import yaml
 from arp_engine.fleet import audit_history, directory
@@ -59,3 +62,15 @@ def test_acknowledgements_that_are_no_yaml_are_one_line(tmp_path, text):
     options = {"truth_path": ""}
     with pytest.raises(ValueError, match=r"^acknowledged: [^\n]*is not YAML: [^\n]*$"):
         directory.read_inputs(options, Settings(acknowledged=str(path)), yaml.safe_load)
+
+
+def test_truth_file_is_as_old_as_it_was_written(tmp_path):
+    """Its export may have ended months ago."""
+    path = tmp_path / "netbox.csv"
+    path.write_text("address,mac,machine\n192.0.2.1,02:00:00:00:00:0b,w\n", encoding="utf-8")
+    options = {"truth_path": str(path), "memory_days": 30}
+    for days, addresses in ((29, 1), (31, 0)):
+        written_at = time.time() - days * 86400
+        os.utime(path, (written_at, written_at))
+        directory.read_inputs(options, Settings(), None)
+        assert len(options["truth_file"]["w"].addresses) == addresses

@@ -311,6 +311,29 @@ def test_unanswered_entry_costs_the_kernels_probes_too():
     assert [row["ip"] for row in told(heal)["given_up"]] == ["192.0.2.90"]
 
 
+@pytest.mark.parametrize(
+    ("truth", "code", "why"),
+    [
+        (
+            "live",
+            summary.WRONG,
+            "the wrong entry is gone, but no host answers this database, and worker is up and "
+            "reports this address: look at the network between the two",
+        ),
+        ("cached", 0, None),
+        ("file", 0, None),
+    ],
+)
+def test_entry_of_a_machine_that_is_up_and_answers_nobody_is_not_settled(truth, code, why):
+    heal = fleet_heal.Heal(verdict(wrong("db1") | {"truth": truth}), 100)
+    gone = [{"ip": "192.0.2.90", "dev": "eth0", "mac": OLD}]
+    run(heal, ["db1"], {"db1": answer("192.0.2.90", verdict="gone", healed=[], gone=gone)})
+    heal.note_tables(verdict(), ["db1"])
+    done = told(heal)
+    assert ([row.get("why") for row in done["given_up"]], done["retcode"]) == ([why], code)
+    assert ("1 given up of machines that are up: see why." in done["summary"]) == bool(why)
+
+
 def test_interrupted_run_names_what_it_did_not_reach():
     heal = fleet_heal.Heal(verdict(wrong("db1"), wrong("db2"), wrong("db3")), 200)
     run(heal, ["db1"], {"db1": answer("192.0.2.90")})

@@ -172,10 +172,14 @@ def test_roles_are_compared_where_there_are_several():
         ),
         ({"retcode": 1}, "The run ended with an error."),
         ({"retcode": 0, "acknowledged": [acknowledged]}, "All entries are right or acknowledged."),
+        (
+            {"retcode": 0, "counts": {"entries": 200, "strangers": 198, "not_compared": 1}},
+            "All entries that were compared are right. 199 of 200 entries could not be compared.",
+        ),
     ],
     ids=[
         "clean", "silent", "interrupted", "cached grains", "twice", "conflict", "nothing compared",
-        "several", "error", "acknowledged",
+        "several", "error", "acknowledged", "strangers",
     ],
 )  # fmt: skip
 def test_verdict_is_the_first_line(given, line):

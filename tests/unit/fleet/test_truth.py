@@ -115,6 +115,14 @@ def test_old_row_of_a_machine_in_the_truth_file_hides_no_young_one():
     assert [each["minion"] for each in answer["silent"]] == ["old"]
 
 
+@pytest.mark.parametrize(("age", "total"), [("60", 3660), ("", 3600)])
+def test_age_of_the_file_is_added(age, total):
+    """Whoever wrote it may have stopped: a machine's age was true then."""
+    text = f"address,mac,machine,age_s\n{IP},{BORN},w,{age}\n"
+    assert truth_file.parse_truth(text, MONTH_S, 3600)["w"].age_s == total
+    assert truth_file.parse_truth(text, MONTH_S, MONTH_S + 1)["w"].addresses == []
+
+
 def test_old_row_of_another_mac_makes_its_address_not_gone():
     """The truth file has the address: that it does not have it would be a lie."""
     lines = [
