@@ -80,6 +80,10 @@ def reason(error: OSError) -> str:
     return _REASONS.get(number, f"{name}: {os.strerror(number)}")
 
 
+#: Packets that a new socket may have received before it had its filter.
+UNFILTERED = 1024
+
+
 class ProbeSocket:
     """Sends and receives ARP or neighbour discovery on every device. Never blocks."""
 
@@ -90,6 +94,7 @@ class ProbeSocket:
         self._sock = socket.socket(*kind)
         self._sock.setblocking(False)
         _attach(self._sock, _program(_FILTERS[family]))
+        _drain(self._sock, UNFILTERED)
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         except PermissionError:  # no CAP_NET_ADMIN: up to net.core.rmem_max
@@ -134,6 +139,7 @@ class Tap:
         self._sock = socket.socket(*kind)
         self._sock.setblocking(False)
         self.attach(program)
+        _drain(self._sock, UNFILTERED)
 
     def attach(self, program: bytes) -> None:
         """Replace the filter. OSError ENOMEM where it is larger than net.core.optmem_max."""
