@@ -307,21 +307,18 @@ class _StartListener:
     def _resolved(self, tgt, tgt_type):
         """Return the databases; a line names the minions of which that is not known, once."""
         matcher = salt.utils.minions.CkMinions(__opts__)
+        accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
         meant, undecided = targets.resolve(
             tgt,
             tgt_type,
             lambda *target: matcher.check_minions(*target)["minions"],
-            self._without_grains,
+            lambda: grains_cache.without_grains(self.cache, accepted, IS_3008),
             lambda name: salt.utils.minions.nodegroup_comp(name, __opts__["nodegroups"]),
         )
         if undecided - self.undecided:
             log.warning("arp_born: not asked: %s: %s", _join(sorted(undecided)), targets.UNDECIDED)
         self.undecided = undecided
-        return sorted(meant)
-
-    def _without_grains(self):
-        accepted = salt.key.get_key(__opts__).list_keys()["minions"]
-        return grains_cache.without_grains(self.cache, accepted, IS_3008)
+        return sorted(meant & accepted)  # Salt 3008 also finds resources, which have no key
 
     def _gauge(self, now):
         """Tell how many machines wait, while any does, and once that none does any more."""

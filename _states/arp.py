@@ -67,7 +67,8 @@ def clean(
         With ``revalidate`` only.
 
     Returns changes as ``IP on DEVICE`` to ``old`` and ``new`` MAC, 1000 at most; ``new`` is None
-    for an entry that is gone or deleted, ``old`` is empty for one without a MAC.
+    for an entry that is gone or deleted, ``old`` is empty for one without a MAC. The result is
+    False where an entry is still wrong, or the kernel refused; the comment says which.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
@@ -153,7 +154,8 @@ def _revalidated(ret, answer, test):
         f"{answer['totals']['healed']} healed, {answer['totals']['gone']} gone, "
         f"{answer['undecided']} undecided{_kept(answer)}.{notes}"
     )
-    return _ended(ret, answer, test)
+    ended = _ended(ret, answer, test)
+    return {**ended, "result": False} if answer.get("still_wrong") else ended
 
 
 def _ended(ret, answer, test):

@@ -105,6 +105,11 @@ class Audit:
         self._machines: set[str] = set()
         self._undecided: set[str] = set()  # they may have any address
         if self._options["truth_file"] is not None:
+            if (which, kind) != ("*", "glob"):
+                raise ValueError(
+                    f"machines: {which!r} ({kind}): with truth=file no minion is asked, so name a "
+                    "file that has the machines of this site alone"
+                )
             return
         machines = self.master.match(which, kind)
         if machines is None:  # else all would be asked, and the narrower truth widened unsaid
@@ -157,7 +162,7 @@ class Audit:
                 missing.append(name)
                 continue
             why = summary.failure(answer) if name in accepted else "its key is not accepted here"
-            if answer.get("ret") == returns.TRIMMED:
+            if answer.get("ret") == inventory.TRIMMED:
                 why = self._read_in_parts(name)
             elif not why:
                 self.tables[name] = answer["ret"]

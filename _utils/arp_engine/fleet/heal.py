@@ -178,8 +178,8 @@ class Heal:
             why = "the host with the cached MAC still answers"
             if entry in self._proven_wrong:
                 why += (
-                    " ARP, and the minion that has this address does not: find the host with that "
-                    "MAC, and shut one of the two down"
+                    " ARP, and the minion that has this address is another machine: find the host "
+                    "with that MAC, and shut one of the two down"
                 )
                 self._note(minion, dev, row, "still_wrong", {"why": why})
             else:

@@ -20,6 +20,7 @@ from ..table.parse import Network
 
 MAX_ADDRESSES = 4096  # of one machine; a machine with more is not believed at all
 MAX_UNBOUND = 65_536  # on devices without ARP: a Kubernetes node has each service's on kube-ipvs0
+TRIMMED = "VALUE_TRIMMED"  # Salt's text in the place of a value above max_event_size
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5,31}")  # Ethernet has 6 bytes, InfiniBand 20
 #: Devices with IFF_NOARP by convention, though they show a MAC.
 _NO_ARP = re.compile(r"(lo|dummy[0-9]*|kube-ipvs[0-9]*|nodelocaldns|ipvs[0-9]*)(:.*)?")
@@ -127,6 +128,8 @@ def _addresses(interface: dict[Any, Any], most: int) -> Iterator[tuple[str, Netw
     """Yield the addresses of one interface and their networks, secondary ones too."""
     for key in ("inet", "inet6", "secondary"):
         rows = interface.get(key)
+        if rows == TRIMMED:  # Salt cuts the longest values of a return, wherever they are
+            raise ValueError("its addresses exceed max_event_size of the master: raise it")
         if isinstance(rows, (list, tuple)):
             _check_size(rows, most)
             for row in rows:

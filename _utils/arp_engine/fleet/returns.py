@@ -20,13 +20,14 @@ import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Any, Protocol
 
+from .inventory import TRIMMED
+
 Row = dict[str, Any]
 Answers = dict[str, Row]  # minion to its return, {"ret": …}, or {"why": …} if it runs too long
 POLL_S = 0.05
 LATE_S = 1.0  # how much later than a forged return the real one is still noticed
 MAX_TIMEOUTS = 12  # for so many a minion may say that it still runs a job
 FETCH_SHARE = 5  # a fetch of the job cache may take one part in so many of the time
-TRIMMED = "VALUE_TRIMMED"  # Salt's text in the place of a value above max_event_size
 Digest = tuple[bytes, bool]  # of a return, and whether it says that Salt cut off a part of it
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from . import fair
 from .bindings import Bindings
 from .compare import Comparison, Row
+from .inventory import TRIMMED
 
 ERROR, WRONG, NOT_ALL_ANSWERED, UNPROVEN = 1, 2, 4, 8  # exit codes; their sum is all of them
 
@@ -39,7 +40,7 @@ def failure(answer: Any) -> str:
     if not isinstance(answer, dict) or "ret" not in answer:
         return answer["why"] if isinstance(answer, dict) and "why" in answer else "no answer"
     ret = answer["ret"]
-    if ret == "VALUE_TRIMMED":
+    if ret == TRIMMED:
         return "its return exceeds max_event_size of the master: raise it, or narrow the target"
     if isinstance(ret, str):
         lines = [line.strip() for line in ret.splitlines() if line.strip()]

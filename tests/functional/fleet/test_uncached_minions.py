@@ -82,3 +82,19 @@ def test_engine_says_once_whom_it_does_not_ask(opts, caplog):
     assert lines == [
         "arp_born: not asked: db2: no cached grains: whether the target means it is not known"
     ]
+
+
+@pytest.mark.skipif(not IS_3008, reason="Salt before 3008 knows no resources")
+def test_engine_asks_nobody_without_an_accepted_key(opts):
+    """A minion registers resources with grains of its choice; they never answer."""
+    from salt.utils.resource_registry import RESOURCE_GRAINS_BANK
+
+    salt.cache.factory(opts).store(RESOURCE_GRAINS_BANK, "ssh:fake1", {"role": "database"})
+    runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
+    engines = salt.loader.engines(opts, {}, runners, salt.loader.utils(opts))
+    listener = engines["arp_born.start"].__globals__["_StartListener"]
+    listener = listener.__new__(listener)
+    listener.options = {"tgt": "G@role:database", "tgt_type": "compound"}
+    listener.cache, listener.undecided = salt.cache.factory(opts), set()
+    listener.databases, listener.resolved_at = None, float("-inf")
+    assert listener._target() == (["db1", "pg1"], "list")

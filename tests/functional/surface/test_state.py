@@ -43,6 +43,16 @@ def test_revalidate_reports_healed_and_gone_as_changes(clean, lively):
     assert (again["result"], again["changes"]) == (True, {})
 
 
+def test_entry_that_is_still_wrong_is_no_success(clean, scene):
+    """The worker answers, and the kernel keeps the cached MAC for longer than a run waits."""
+    scene.sysctl("ipv4.neigh.db0.locktime", 100_000)
+    scene.worker("192.0.2.10")
+    scene.add("192.0.2.10", "reachable", DEAD)
+    ret = clean()
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert "still wrong: 192.0.2.10 on db0: another MAC answers" in ret["comment"]
+
+
 def test_comment_counts_duplicates_beyond_the_examples(clean, scene, monkeypatch):
     from arp_engine.resolve import revalidate
 

@@ -363,8 +363,8 @@ def test_confirmed_cached_mac_contradicts_the_claim():
     run(heal, ["db1"], {"db1": confirmed})
     heal.note_tables(verdict(wrong("db1")), ["db1"])
     assert [row["why"] for row in told(heal)["still_wrong"]] == [
-        "the host with the cached MAC still answers ARP, and the minion that has this address does "
-        "not: find the host with that MAC, and shut one of the two down"
+        "the host with the cached MAC still answers ARP, and the minion that has this address is "
+        "another machine: find the host with that MAC, and shut one of the two down"
     ]
 
 

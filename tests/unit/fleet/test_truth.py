@@ -242,3 +242,21 @@ def test_bad_truth_file_names_a_line_and_nothing_in_it(text):
     with pytest.raises(ValueError, match=r"^truth: line [12]") as refused:
         truth_file.parse_truth(text, MONTH_S)
     assert "secret" not in str(refused.value)
+
+
+def test_machines_of_a_truth_file_are_not_chosen_by_a_target():
+    """Nobody is asked, so the file's rows of another site would count all the same."""
+    options = parsed(machines="a-*") | {"truth": "file", "truth_file": {}}
+    with pytest.raises(
+        ValueError, match=r"^machines: 'a-\*' \(glob\): with truth=file no minion is"
+    ):
+        audited(Master({"db1": [row()]}, {}), options)
+
+
+def test_addresses_that_salt_cut_off_are_no_absence():
+    cut = {"eth0": {"hwaddr": BORN, "up": True, "inet": "VALUE_TRIMMED"}}
+    answer = audit(Master({"db1": [row()]}, {"w": cut, "db1": interfaces(DEAD, "192.0.2.1")}))
+    [silent] = answer["silent"]
+    assert silent["minion"] == "w"
+    assert silent["why"].endswith("its addresses exceed max_event_size of the master: raise it")
+    assert (answer["gone"], answer["retcode"]) == ([], 4)
