@@ -155,20 +155,22 @@ def has_rules(family: int) -> bool:
     return False
 
 
-def gateways(family: int, ifindex: int) -> set[codec.Key]:
-    """Return the routers of one device that routes of a family name, in any routing table.
+def gateways(family: int, ifindex: int = 0) -> set[codec.Key]:
+    """Return the routers that routes of a family name, in any table; by one device, where given.
 
     An IPv4 route may name an IPv6 router. Of a host with very many routes only the first are read;
     the default route comes first.
     """
-    body = _RTMSG.pack(family, 0, 0, 0, 0) + codec.attribute(RTA_OIF, codec.U32.pack(ifindex))
+    body = _RTMSG.pack(family, 0, 0, 0, 0)
+    if ifindex:
+        body += codec.attribute(RTA_OIF, codec.U32.pack(ifindex))
     found = set[codec.Key]()
     with rtnetlink.Channel() as channel:  # closed in the middle of a long dump
         for chunk in itertools.islice(channel.dump(RTM_GETROUTE, body), MAX_ROUTE_CHUNKS):
             for _kind, message in codec.messages(chunk):
                 values = codec.values(message, codec.HEADER.size + _RTMSG.size)
                 found.update(_hops(values))
-    return {(hop, gateway) for hop, gateway in found if gateway and hop == ifindex}
+    return {(hop, gateway) for hop, gateway in found if gateway and ifindex in (0, hop)}
 
 
 def is_local(channel: rtnetlink.Channel, dst: bytes) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable
 
 from ..netlink import codec, route
 from ..netlink.constants import TICKS
-from ..table import view
+from ..table import ownership, view
 from . import look_back, look_back_run, proxy
 
-FEW = 16  # entries: for so many the host of each is asked, and the others of the table are read
+FEW = 16  # entries: for so many the host of each is checked
 
 
 def among(
@@ -18,18 +18,55 @@ def among(
 ) -> set[codec.Key]:
     """Return the keys of the confirmed entries whose MAC is a proxy's.
 
-    Where many are asked about, only a MAC that stands for several addresses is asked for others, as
-    a proxy's mostly does; and not where one MAC stands for all of a network (some clouds).
+    Where many are asked about, only hosts that may well be a proxy are checked: see ``_suspects``.
     """
+    there = proxy.neighbours_of(table.channel, confirmed)
     claims = [proxy.Claim(entry.ifindex, entry.dst, entry.mac) for entry in confirmed]
     if len(asked) > FEW:
-        hosts = {claim.host for claim in claims}
-        claims = [claim for claim in proxy.shared_macs(asked) if claim.host in hosts]
+        suspects = _suspects(table, claims, [*asked, *there])
+        claims = [claim for claim in claims if claim.host in suspects]
     if not claims:
         return set()
-    used = proxy.used_on(table.channel, confirmed, {entry.key for entry in asked})
-    proxies = proxy.find(claims, used, rate)
+    proxies = proxy.find(claims, {entry.key for entry in (*asked, *there)}, rate)
     return {entry.key for entry in confirmed if is_in(proxies, entry, entry.mac)}
+
+
+def _suspects(
+    table: view.TableView, claims: list[proxy.Claim], entries: Iterable[codec.Entry]
+) -> set[proxy.Host]:
+    """Return the hosts whose MAC has several addresses in the table, or is a router's.
+
+    A proxy's mostly has. An IPv6 host has a link-local address beside its own, which does not
+    count. Nor is a MAC checked that stands for all of a network (some clouds), but for what an
+    owner wrote.
+    """
+    dsts: dict[proxy.Host, set[bytes]] = {}
+    macs: dict[tuple[int, int], set[bytes]] = {}  # by device and family; two are enough to know
+    for entry in entries:
+        if entry.mac and not entry.dst.startswith(proxy.LINK_LOCAL):
+            host = entry.ifindex, codec.family_of(entry.dst), entry.mac
+            dsts.setdefault(host, set()).add(entry.dst)
+            known = macs.setdefault(host[:2], set())
+            if len(known) < 2 and not ownership.owner(entry, table.device(entry.ifindex)):
+                known.add(entry.mac)
+    found = {host for host, addresses in dsts.items() if len(addresses) > 1}
+    found |= _routers_beside_their_own(table, claims)
+    return {host for host in found if len(macs.get(host[:2], ())) > 1}
+
+
+def _routers_beside_their_own(table: view.TableView, claims: list[proxy.Claim]) -> set[proxy.Host]:
+    """Return the hosts with a router's MAC that have answered for another address than its own.
+
+    The router's entry need not be among those asked about: it may be excluded, have an owner, or
+    be one of the other family.
+    """
+    keys = routers_by()
+    macs = {(key[0], entry.mac) for key, entry in table.read_again(keys).items() if entry}
+    return {
+        claim.host
+        for claim in claims
+        if (claim.ifindex, claim.mac) in macs and claim[:2] not in keys
+    }
 
 
 def routers(entries: Iterable[codec.Entry]) -> set[codec.Key]:
@@ -43,8 +80,8 @@ def routers(entries: Iterable[codec.Entry]) -> set[codec.Key]:
     return keys & set[codec.Key]().union(*map(routers_by, {ifindex for ifindex, _dst in keys}))
 
 
-def routers_by(ifindex: int) -> set[codec.Key]:
-    """Return the routers that this host's routes by a device name."""
+def routers_by(ifindex: int = 0) -> set[codec.Key]:
+    """Return the routers that this host's routes name; by one device, where it is given."""
     found = set[codec.Key]()
     for family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError):  # the device is gone, or this kernel has no IPv6

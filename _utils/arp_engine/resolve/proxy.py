@@ -7,7 +7,7 @@ A host that rightly has a whole network (a pool of a load balancer) looks the sa
 
 import contextlib
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator
 from typing import NamedTuple
 
@@ -49,12 +49,14 @@ def find(claims: Iterable[Claim], in_table: Collection[codec.Key], rate: float) 
     """Return the hosts of the claims that answer for addresses nobody has.
 
     One address first: a host that is silent is not asked for the second. in_table: the entries that
-    there are; their addresses are not asked about.
+    there are; their addresses are not asked about. A host that has answered for an address of
+    fe80:: and for another one is asked in the network of the other: no proxy answers for fe80::.
     """
     free: dict[Host, list[bytes]] = {}
     used = set(in_table)
     with contextlib.closing(interfaces.Interfaces()) as reader, rtnetlink.Channel() as channel:
-        for host, claim in {claim.host: claim for claim in claims}.items():
+        by_scope = sorted(claims, key=lambda claim: not claim.dst.startswith(LINK_LOCAL))
+        for host, claim in {claim.host: claim for claim in by_scope}.items():
             free[host] = unused(channel, reader.get(claim.ifindex), claim, used)
             used.update((claim.ifindex, dst) for dst in free[host])
     proxies = {host for host in free if free[host]}
@@ -118,31 +120,19 @@ def _host_bits(channel: rtnetlink.Channel, interface: interface_facts.Interface,
     return min(8 * size - prefix, MAX_HOST_BITS[size]) if prefix else 0
 
 
-def shared_macs(entries: Iterable[codec.Entry]) -> list[Claim]:
-    """Return a claim of each MAC that has several addresses among these: it may be a proxy's.
-
-    Not of one that is the only one of its device and family, as behind some fabrics. An IPv6 host
-    has a link-local address beside its own, which does not count.
-    """
-    by_mac: dict[tuple[int, int, bytes], list[bytes]] = {}
-    for entry in entries:
-        if not entry.dst.startswith(LINK_LOCAL):
-            by_mac.setdefault((entry.ifindex, len(entry.dst), entry.mac), []).append(entry.dst)
-    macs = Counter((ifindex, length) for ifindex, length, _mac in by_mac)
-    return [
-        Claim(ifindex, dsts[0], mac)
-        for (ifindex, length, mac), dsts in by_mac.items()
-        if mac and len(dsts) > 1 and macs[ifindex, length] > 1
-    ]
-
-
 def neighbours_of(channel: rtnetlink.Channel, some: Iterable[codec.Entry]) -> list[codec.Entry]:
     """Return all entries of the devices and families of some."""
+    links: defaultdict[int, set[int]] = defaultdict(set)
+    for entry in some:
+        links[codec.family_of(entry.dst)].add(entry.ifindex)
     return [
         entry
-        for family, ifindex in {(codec.family_of(entry.dst), entry.ifindex) for entry in some}
-        for entry in table_dump.entries(*channel.neighbours(family, ifindex))
-        if entry.ifindex == ifindex
+        for family, ifindexes in links.items()
+        # of several devices in one go: the kernel walks through the whole table each time
+        for entry in table_dump.entries(
+            *channel.neighbours(family, *(ifindexes if len(ifindexes) == 1 else ()))
+        )
+        if entry.ifindex in ifindexes
     ]
 
 

@@ -63,6 +63,7 @@ def test_gateways_of_one_device(scene, on_link, remote, gateways):
     family, db0 = codec.family_of(packed(on_link)), socket.if_nametoindex("db0")
     expected = {(db0, packed(gateway)) for gateway in (*gateways, other)}
     assert route.gateways(family, db0) == expected
+    assert route.gateways(family) == expected
     ip("link", "add", "br0", "type", "bridge")
     assert route.gateways(family, socket.if_nametoindex("br0")) == set()
 

@@ -470,19 +470,70 @@ def test_large_run_asks_further_where_a_proxy_confirms(arp, scene, wire, version
     assert sorted(asked_all) == list(held)[:proxied]
 
 
-@pytest.mark.parametrize(
-    ("macs", "extra"),
-    [
-        (lambda number: f"02:00:00:00:01:{number:02x}", 0),
-        (lambda _number: BORN, 0),
-        (lambda number: BORN if number < 2 else f"02:00:00:00:01:{number:02x}", 2),
-    ],
-    ids=["a MAC each", "one MAC for all", "one host has two"],
-)
+ROUTERS = {
+    "selected": ("192.0.2.250", "reachable", {}),
+    "excluded": ("192.0.2.250", "reachable", {"exclude": "192.0.2.250"}),
+    "owned": ("192.0.2.250", "permanent", {}),
+    "link-local": ("fe80::99", "reachable", {}),
+    "of the other family": ("fe80::99", "reachable", {"ip": "192.0.2.0/24"}),
+}
+
+
+@pytest.mark.parametrize("case", ROUTERS)
 @pytest.mark.usefixtures("late_first_answers")
-def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, macs, extra):
-    """Only a host that has several addresses is asked for one more, which nobody has; twice."""
-    held, asked = table_of(scene, 4, macs), []
+def test_large_run_takes_one_entry_from_the_router_that_answers_for_all(arp, scene, wire, case):
+    """A dead worker's; its successor lives. The router's own entry may not be asked about."""
+    router, nud, words = ROUTERS[case]
+    version = 6 if case == "link-local" else 4
+    held = table_of(scene, version, lambda n: f"02:00:00:00:01:{n:02x}" if n else PROXY)
+    living, *_rest = held
+    scene.add(router, nud, PROXY)
+    to = "0.0.0.0/0" if version == 4 else "::/0"
+    family = "inet6" if ":" in router else "inet"
+    ip("route", "add", to, "via", family, router, "dev", "db0")
+    held[router] = PROXY
+
+    def respond(asked, to_all, _number):
+        is_global = not asked.startswith("fe80:")  # for these every host answers itself
+        hosts = {*[PROXY] * is_global, held.get(asked, PROXY), *[BORN] * (asked == living)}
+        return [answer(asked, mac) for mac in sorted(hosts) if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        result = arp.revalidate(**words)
+    assert [(row["ip"], row["new"]) for row in result["healed"]] == [(living, BORN)]
+    assert mac_of(scene, living) == BORN
+    assert result["duplicates"] == []
+
+
+@pytest.mark.usefixtures("late_first_answers")
+def test_large_run_takes_one_entry_from_a_proxy_whose_others_are_owned(arp, scene, wire):
+    """It is no router of this host: the whole table of the link shows that it has several."""
+    held = table_of(scene, 4, lambda n: f"02:00:00:00:01:{n:02x}" if n else PROXY)
+    living, *_rest = held
+    scene.add("192.0.2.250", "permanent", PROXY)
+
+    def respond(asked, to_all, _number):
+        hosts = {PROXY, held.get(asked, PROXY), *[BORN] * (asked == living)}
+        return [answer(asked, mac) for mac in sorted(hosts) if to_all or mac == wire.asked_mac]
+
+    with wire.answering(respond):
+        result = arp.revalidate()
+    assert [(row["ip"], row["new"]) for row in result["healed"]] == [(living, BORN)]
+
+
+EACH = "02:00:00:00:01:{:02x}"
+FRUGAL = {  # MACs by number, whose else entries there are, frames beside one for each address
+    "a MAC each": (EACH.format, {}, 0),
+    "one MAC for all": (lambda _number: BORN, {}, 0),
+    "one MAC for all but what is owned": (lambda _number: BORN, {"192.0.2.250": OTHER}, 0),
+    "one host has two": (lambda number: BORN if number < 2 else EACH.format(number), {}, 2),
+    "one host has two, one of them owned": (EACH.format, {"192.0.2.250": EACH.format(3)}, 2),
+}
+
+
+def frames_of_a_run(arp, wire, held):
+    """Run over a whole table whose holders answer for their own addresses; return what is asked."""
+    asked = []
 
     def respond(address, _to_all, _number):
         asked.append(address)
@@ -492,7 +543,33 @@ def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, macs, extr
         result = arp.revalidate()
     assert result["confirmed"] == len(held)
     assert sorted(address for address in asked if address in held) == sorted(held)
-    assert len(asked) == len(held) + extra
+    return asked
+
+
+@pytest.mark.parametrize("case", FRUGAL)
+@pytest.mark.usefixtures("late_first_answers")
+def test_a_table_without_a_proxy_costs_a_frame_each(arp, scene, wire, case):
+    """Only a host that has several addresses is asked for one more, which nobody has; twice."""
+    macs, owned, extra = FRUGAL[case]
+    held = table_of(scene, 4, macs)
+    for address, mac in owned.items():
+        scene.add(address, "permanent", mac)
+    assert len(frames_of_a_run(arp, wire, held)) == len(held) + extra
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["v4", "v6"])
+@pytest.mark.usefixtures("late_first_answers")
+def test_routers_and_link_local_addresses_cost_no_frame_more(arp, scene, wire, version):
+    """A router that has its own address alone takes nobody's; nor is a host of IPv6 a proxy."""
+    held = table_of(scene, version, EACH.format)
+    router = "192.0.2.250" if version == 4 else "fe80::99"
+    held[router] = PROXY
+    if version == 6:
+        held |= {"fe80::3": EACH.format(3)}
+    for address in [*held][2 * FEW :]:
+        scene.add(address, "reachable", held[address])
+    ip(f"-{version}", "route", "add", "default", "via", router, "dev", "db0")
+    assert len(frames_of_a_run(arp, wire, held)) == len(held)
 
 
 @PAIR

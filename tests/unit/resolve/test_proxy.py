@@ -1,11 +1,23 @@
 """Which addresses a suspected proxy is asked for."""
 
+import contextlib
+
 import pytest
 from arp_engine.resolve import interface_facts, proxy
 
 MAC = bytes([2, 0, 0, 0, 0, 9])
 OWN = interface_facts.Address(bytes([10, 0, 0, 1]), 24, 0, 0)
 DEVICE = interface_facts.Interface(2, "db0", 1, 0, MAC, b"\xff" * 6, 0, False, (OWN,))
+
+
+class Nothing:
+    """No interface is known."""
+
+    def get(self, _ifindex):
+        return None
+
+    def close(self):
+        pass
 
 
 @pytest.mark.parametrize("free", [{77, 200}, {5, 77, 200}, {77}, set()], ids=str)
@@ -16,3 +28,17 @@ def test_the_last_free_addresses_of_a_full_network_are_found(free):
         found = {dst[-1] for dst in proxy.unused(None, DEVICE, claim, used)}
         assert found <= free
         assert len(found) == (proxy.ADDRESSES if len(free) > 1 else 0)
+
+
+@pytest.mark.parametrize("is_reversed", [False, True], ids=["global last", "global first"])
+def test_host_with_a_link_local_address_is_asked_in_its_global_network(monkeypatch, is_reversed):
+    """A proxy answers for no link-local address of others."""
+    far, near = bytes.fromhex("20010db8") + bytes(11) + b"\1", b"\xfe\x80" + bytes(13) + b"\1"
+    claims = [proxy.Claim(2, dst, MAC) for dst in sorted((far, near), reverse=is_reversed)]
+    asked = []
+    monkeypatch.setattr(proxy.rtnetlink, "Channel", lambda: contextlib.nullcontext())
+    monkeypatch.setattr(proxy.interfaces, "Interfaces", Nothing)
+    monkeypatch.setattr(proxy, "ask", lambda *_words, **_more: {})
+    monkeypatch.setattr(proxy, "unused", lambda *words: asked.append(words[2].dst) or [])
+    assert proxy.find(claims, (), 0.0) == set()
+    assert asked == [far]
