@@ -152,7 +152,13 @@ class _Diagnosis:
             asked=not test,
             sockets=[each.row() for each in self._sockets.unanswered],
             sockets_unknown=self._sockets.why_unknown,
-            connected=len(self._sockets.answered),
+            connected=ways.connections(
+                self._channel,
+                self._key,
+                self._dst,
+                self._sockets.acknowledged,
+                self._sockets.mark,
+            ),
             kernel=os.uname().release,
         )
         refused, load = readings.refused(self._family), readings.load(self._channel, self._family)

@@ -80,7 +80,7 @@ class Evidence:
     load: Load = field(default_factory=Load)
     sockets: list[Row] = field(default_factory=list)  # TCP to the address, without an answer
     sockets_unknown: str = ""  # why they cannot be listed
-    connected: int = 0  # TCP connections to the address that wait for no answer
+    connected: int = 0  # TCP connections on this way that the address acknowledged a moment ago
     other_hops: dict[str, str] = field(default_factory=dict)  # "ADDRESS on DEVICE" to verdict
     note: str = ""  # about the device that was named, or whose packets have this route
     kernel: str = ""  # its release

@@ -8,6 +8,7 @@ from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETNEIGHTBL
 
 from ..netlink import codec, rtnetlink, sock_diag, table_dump
 from ..netlink.constants import IFLA_ADDRESS, IFLA_IFNAME, NDTA_STATS
+from ..resolve import kernel_probes
 from ..table import ownership
 from .facts import Load
 from .ways import MAX_SOCKETS
@@ -26,6 +27,8 @@ class Sockets:
     def __init__(self, peer: bytes) -> None:
         self.unanswered: list[sock_diag.TcpSocket] = []
         self.answered: list[sock_diag.TcpSocket] = []
+        #: Only these show that the host lives: a connection that is idle waits for no answer either
+        self.acknowledged: list[sock_diag.TcpSocket] = []
         self.why_unknown = ""
         self._marks: dict[sock_diag.TcpSocket, int] = {}
         try:
@@ -33,7 +36,10 @@ class Sockets:
                 self.unanswered = sockets.unanswered(peer)
                 there = sockets.dump(["ESTABLISHED"], peer)
                 self.answered = [each for each in there if not each.is_unanswered]
-                self._marks = {each: sockets.mark(each) for each in self.ways[:MAX_SOCKETS]}
+                found = sockets.acknowledged(kernel_probes.WORKS_S, peer)
+                self.acknowledged = found[: kernel_probes.MAX_FLOWS]
+                marked = [*self.ways[:MAX_SOCKETS], *self.acknowledged]
+                self._marks = {each: sockets.mark(each) for each in marked}
         except OSError as error:
             self.why_unknown = error.strerror or str(error)
 

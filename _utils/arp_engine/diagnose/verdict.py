@@ -342,11 +342,13 @@ def _silent(seen: Evidence) -> Verdict:
 
 
 def _alive(seen: Evidence, who: str = "it") -> str:
-    """Return a sentence about connections that wait for no answer, or ""."""
+    """Return a sentence about connections that get acknowledgements, or ""."""
     if not seen.connected:
         return ""
-    noun = "connection to it has" if seen.connected == 1 else "connections to it have"
-    return f" {seen.connected} TCP {noun} nothing unanswered: {who} may well be alive."
+    noun = "connection to it was" if seen.connected == 1 else "connections to it were"
+    return (
+        f" {seen.connected} TCP {noun} acknowledged in the last seconds: {who} may well be alive."
+    )
 
 
 def _table_full(seen: Evidence, what: str) -> Verdict:

@@ -80,6 +80,27 @@ def find(
     return _without_sockets(channel, dst, ifindex)
 
 
+def connections(
+    channel: rtnetlink.Channel,
+    key: codec.Key,
+    dst: bytes,
+    sockets: Sequence[TcpSocket],
+    mark_of: Callable[[TcpSocket], int],
+) -> int:
+    """Return how many of some sockets to an address send through one neighbour's entry.
+
+    The address may be in use on another link or in another VRF as well. A socket whose way no
+    lookup knows (IP_TRANSPARENT) counts.
+    """
+    ways = (
+        route.lookup(
+            channel, dst, each.ifindex, each.local, mark_of(each), (each.local_port, each.peer_port)
+        )
+        for each in sockets
+    )
+    return sum(bool(way.why_not) or (way.ifindex, way.gateway or dst) == key for way in ways)
+
+
 def beside(table: view.TableView, dst: bytes, found: Ways) -> Ways:
     """Add the other devices that have an entry of the address: a second card, one of a VRF.
 

@@ -153,13 +153,14 @@ class Sockets:
         """Return the sockets in some states: to a peer, a network (prefix), or anyone."""
         return list(self._dump(states, peer, prefix, unanswered_only=False))
 
-    def acknowledged(self, within_s: float) -> list[TcpSocket]:
+    def acknowledged(self, within_s: float, peer: bytes = b"") -> list[TcpSocket]:
         """Return the established sockets whose peer has acknowledged something within that time.
 
-        Without retransmissions: what they send arrives.
+        Without retransmissions: what they send arrives. peer: to that address only.
         """
         found = []
         wanted = _ALL.pack(1 << (_INFO - 1), 1 << SS_ESTABLISHED)
+        wanted += _condition(peer, len(peer) * 8) if peer else b""
         for chunk in self._channel.dump(_TCPDIAG_GETSOCK, wanted):
             for _kind, message in codec.messages(chunk):
                 info = codec.values(message, _SOCKET.size).get(_INFO, b"")

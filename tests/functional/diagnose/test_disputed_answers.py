@@ -5,15 +5,16 @@ import time
 
 import pytest
 from arp_engine.diagnose import evidence
-from arp_engine.netlink import codec, listener
+from arp_engine.netlink import codec, listener, sock_diag
 from arp_engine.netlink.constants import RTNLGRP_NEIGH
-from arp_engine.resolve import look_back
+from arp_engine.resolve import kernel_probes, look_back
 from conftest import BORN, DEAD, HOST, ip
 from diagnosing import PAIR, V4, V6, other
 from pace import pace  # noqa: F401
-from wire import answer
+from wire import answer, packed
 from wire import namespace as wire_namespace
 
+from lab import machines
 from lab.bare import missing
 from lab.machines import run
 
@@ -210,8 +211,9 @@ def test_filter_that_drops_advertisements_is_not_cured_by_a_flush(arp, scene):
 
 @pytest.mark.skipif(bool(missing("nft")), reason=missing("nft"))
 @PAIR
-def test_peer_that_talks_is_not_called_dead(arp, scene, address):
+def test_peer_that_talks_is_not_called_dead(arp, scene, monkeypatch, address):
     """A static entry, and a host that answers no ARP."""
+    monkeypatch.setattr(kernel_probes, "WORKS_S", 3600)
     scene.worker(address)
     scene.add(address, "permanent", BORN)
     rules = "table netdev f { chain in { type filter hook ingress device w0 priority 0; "
@@ -225,5 +227,47 @@ def test_peer_that_talks_is_not_called_dead(arp, scene, address):
     with service, socket.create_connection((address, 5432), 5):
         told = arp.diagnose(address)
     assert told["verdict"] == "nobody answers"
-    assert "1 TCP connection to it has nothing unanswered" in told["sentence"]
+    assert "1 TCP connection to it was acknowledged in the last seconds" in told["sentence"]
     assert "traffic may flow" in told["sentence"]
+
+
+@PAIR
+def test_idle_connections_to_a_dead_host_are_no_sign_of_life(arp, scene, monkeypatch, address):
+    """A pool to a dead worker: nothing was sent, so nothing is unanswered."""
+    monkeypatch.setattr(kernel_probes, "WORKS_S", 0.2)
+    scene.worker(address)
+    with wire_namespace("worker"):
+        service = socket.create_server((address, 5432), family=FAMILY[":" in address])
+    with service, socket.create_connection((address, 5432), 5):
+        ip("-n", "worker", "address", "flush", "dev", "w0")
+        scene.until(lambda: not acknowledged(address))
+        scene.add(address, "stale", BORN)
+        told = arp.diagnose(address)
+    assert told["verdict"] == "nobody answers"
+    assert "alive" not in told["sentence"]
+
+
+def acknowledged(address):
+    with sock_diag.Sockets() as sockets:
+        found = sockets.acknowledged(kernel_probes.WORKS_S)
+    return [each for each in found if each.peer == packed(address)]
+
+
+def test_connections_on_another_link_are_no_sign_of_life(arp, scene, monkeypatch):
+    """A link-local address is another host on each link."""
+    monkeypatch.setattr(kernel_probes, "WORKS_S", 3600)
+    ip("link", "add", "x0", "type", "veth", "peer", "name", "x1", "netns", "worker")
+    for words, dev in ((), "x0"), (("-n", "worker"), "x1"):
+        ip(*words, "link", "set", dev, "addrgenmode", "none", "up")
+    machines.wait_until_up("x0")
+    machines.give("fe80::1", "x0")
+    machines.give("fe80::77", "x1", "worker")
+    with wire_namespace("worker"):
+        service = socket.socket(socket.AF_INET6)
+        service.bind(("fe80::77", 5432, 0, socket.if_nametoindex("x1")))
+        service.listen()
+    with service, socket.create_connection(("fe80::77%x0", 5432), 30):
+        assert len(acknowledged("fe80::77")) == 1
+        told = {dev: arp.diagnose("fe80::77", dev=dev) for dev in ("db0", "x0")}
+    assert (told["db0"]["verdict"], told["x0"]["verdict"]) == ("nobody answers", "right")
+    assert "alive" not in told["db0"]["sentence"]

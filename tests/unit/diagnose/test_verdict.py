@@ -185,10 +185,10 @@ def test_flux_over_ipv6_has_no_ipv4_command():
         (seen(row(), [B], row(), locktime_left_s=1), "a moment ago (locktime)"),
         (seen(row(), [A, B], row(), proxies={B}), "for addresses that nobody has (proxy ARP)"),
         (seen(row(), [A], row(), proxies={A}), "for addresses that nobody has, too (proxy ARP)"),
-        (seen(row(), (), row(), connected=2), "2 TCP connections to it have nothing unanswered"),
+        (seen(row(), (), row(), connected=2), "2 TCP connections to it were acknowledged in the"),
         (
             replace(seen(row(), [B], row(), connected=1), address=V6),
-            "1 TCP connection to it has nothing unanswered: the host with the cached MAC may well",
+            "1 TCP connection to it was acknowledged in the last seconds: the host with the ",
         ),
         (
             seen(row(), [B], row(), proxies={B}),
