@@ -6,7 +6,7 @@ table by itself (resolve/ask.py); where none does, nothing changes. Protected en
 
 For ``locktime`` (a second, IPv4) after an entry has changed the kernel takes no answer for it, and
 our own SYN/ACK changes a STALE one, to DELAY. So where a connection waits, another host has
-answered, the host with the cached MAC has not (neither to unicast nor to broadcast) and the kernel
+answered, the host with the cached MAC has not (asked by unicast and by broadcast) and the kernel
 keeps the MAC for ``locktime``: that entry is deleted. The kernel then asks by itself, and so do we,
 as its one broadcast may get lost.
 
@@ -233,9 +233,13 @@ class Decider(precedence.Precedence):
         return None
 
     def _schedule(self, doubt: Doubt) -> Schedule:
-        """Return how to ask; all hosts where an entry has just changed and takes no answer yet."""
+        """Return how to ask; all hosts where an entry has just changed and takes no answer yet.
+
+        Where a connection waits the holder is asked, too: else the entry could not be deleted.
+        """
         schedule = self._disputes.schedule(doubt.key, self._clock())
-        if doubt.reason == ALTERNATING.reason and doubt.tries == 1 and schedule is FAST:
+        is_first = doubt.tries == 1 and not self._is_waited_for(doubt)
+        if doubt.reason == ALTERNATING.reason and is_first and schedule is FAST:
             return BROADCAST
         return URGENT if schedule is FAST and doubt.priority.is_urgent else schedule
 
@@ -345,12 +349,23 @@ class Decider(precedence.Precedence):
             return Event.CONFIRMED
         if doubt.tries >= MAX_TRIES:
             return Event.DISAGREEMENT
-        # A MAC that came during the probe was not asked by unicast; without a connection that
-        # waits there is time to ask again when locktime is over.
-        is_urgent = doubt.is_trusted or bool(doubt.pending_syns)
-        if cached == question.mac and is_urgent and self._delete(doubt.key, cached):
+        is_shown = cached == question.mac and self._is_shown_wrong(doubt, cached, result)
+        # Without a connection that waits there is time to ask again when locktime is over.
+        if is_shown and self._is_waited_for(doubt) and self._delete(doubt.key, cached):
             return Event.ENTRY_DELETED
         return Event.MAC_KEPT
+
+    def _is_shown_wrong(self, doubt: Doubt, cached: bytes, result: ProbeResult) -> bool:
+        """Tell whether the cached MAC was asked alone and among all, or is a proxy that was.
+
+        A frame to it may not have left; and to a broadcast alone another host may be faster.
+        """
+        is_asked_alone = result.unicast_asked or self._claims.is_proxied(doubt.key, cached)
+        return bool(is_asked_alone and result.broadcast_asked)
+
+    def _is_waited_for(self, doubt: Doubt) -> bool:
+        """Tell whether a connection waits for an entry."""
+        return doubt.is_trusted or bool(doubt.pending_syns)
 
     def _move(self, doubt: Doubt, event: Event, cause: Any = None) -> None:
         """Look up the transition and do it: a doubt is queued, in flight, or forgotten."""

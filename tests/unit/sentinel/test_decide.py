@@ -129,8 +129,8 @@ class Scene:
         self.questions[question[:2]] = question
         return question
 
-    def result(self, key, *macs, why="", broadcasts=0):
-        found = ProbeResult(1, broadcasts, dict.fromkeys(macs, 0.2), why)
+    def result(self, key, *macs, why="", unicasts=1, broadcasts=0):
+        found = ProbeResult(unicasts, broadcasts, dict.fromkeys(macs, 0.2), why)
         self.decider.on_probe_result(self.questions.pop(key), found)
 
     def look_back(self, *macs):
@@ -301,7 +301,7 @@ def test_a_locked_entry_is_deleted_and_all_hosts_are_asked_at_once():
     [key] = scene.keys
     scene.syn()
     scene.turn()
-    scene.result(key, NEW)
+    scene.result(key, NEW, broadcasts=1)
     assert scene.state() is REPROBING
     assert (scene.said, [mac for _syn, mac in scene.released]) == ([], [NEW])
     assert scene.turn().mac == b""
@@ -313,12 +313,37 @@ def test_a_locked_entry_is_deleted_and_all_hosts_are_asked_at_once():
     assert (scene.state(), scene.said) == (CLEAR, ["healed"])
 
 
+@pytest.mark.parametrize(("unicasts", "broadcasts"), [(0, 1), (1, 0)], ids=str)
+def test_an_entry_whose_holder_was_not_asked_both_ways_is_not_deleted(unicasts, broadcasts):
+    """Its frame could not leave (ENOBUFS), and to a broadcast another host is faster."""
+    scene = Scene()
+    scene.syn()
+    scene.turn()
+    scene.result(scene.keys[0], NEW, unicasts=unicasts, broadcasts=broadcasts)
+    assert (scene.state(), scene.said, scene.released) == (QUEUED, [], [])
+
+
+@pytest.mark.parametrize("does_syn_wait", [True, False])
+def test_the_holder_of_an_alternating_entry_is_asked_alone_where_a_connection_waits(does_syn_wait):
+    """All hosts are asked at once, and of two that live the faster one would have got the entry."""
+    scene = Scene()
+    [key] = scene.keys
+    for mac in (NEW, OLD, NEW):
+        scene.now += 2
+        scene.set(key, mac)
+    assert scene.said[-1] == "alternates"
+    if does_syn_wait:
+        scene.syn(mac=OLD)
+    assert scene.turn() == (*key, NEW)
+    assert bool(scene.schedule.unicast_waits_s) == does_syn_wait
+
+
 def delete_locked(scene):
     """Let the sentinel delete the first entry and ask again; the kernel has not learnt it yet."""
     [key] = scene.keys
     scene.syn()
     scene.turn()
-    scene.result(key, NEW)
+    scene.result(key, NEW, broadcasts=1)
     scene.set(key, b"", FAILED)
     assert scene.turn() == (*key, b"")
     scene.result(key, NEW)

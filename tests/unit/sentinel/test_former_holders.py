@@ -4,7 +4,7 @@ import pytest
 from arp_engine.netlink.constants import FAILED, PERMANENT
 from arp_engine.packets.probe_schedule import BROADCAST
 from arp_engine.sentinel import disputes, memory
-from arp_engine.sentinel.states import CLEAR, LOOKING_BACK, QUEUED
+from arp_engine.sentinel.states import CLEAR, LOOKING_BACK, QUEUED, REPROBING
 from test_decide import NEW, OLD, OTHER, Scene, heal, returns
 
 
@@ -73,7 +73,7 @@ def test_a_former_holder_that_answered_before_it_is_asked_is_asked_no_more():
     scene.now += 1.0
     scene.syn(mac=OTHER)
     scene.turn()
-    scene.result(key, OLD)
+    scene.result(key, OLD, broadcasts=1)
     assert scene.decider._former.of(key) == [NEW]
     assert scene.said == ["changed"]
 
@@ -220,6 +220,16 @@ def test_a_known_proxy_that_alone_answers_everybody_keeps_the_entry():
     scene.turn()
     scene.result(key, OLD, broadcasts=1)
     assert (scene.state(), scene.said) == (CLEAR, [])
+
+
+def test_the_entry_of_a_proxy_is_deleted_where_it_is_asked_alone_before():
+    """By a question of its own, which it has answered: that says nothing."""
+    scene = Scene()
+    key = probe_a_proxy(scene)
+    scene.syn()
+    scene.turn()
+    scene.result(key, NEW, unicasts=0, broadcasts=1)
+    assert scene.state() is REPROBING
 
 
 def test_the_answer_of_a_proxy_that_is_the_router_itself_confirms_its_entry():
