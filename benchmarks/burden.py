@@ -194,7 +194,7 @@ def hour(events):
     news = telling.News(throttle.Teller(lambda *_told: None), watched, storm.now)
     decider = decide.Decider(
         chosen.rate, chosen.burst, storm, news, watched, lambda *_entry: False, lambda _key: 1.0,
-        lambda _claim: [], lambda *_of: True, lambda _entry: False, lambda: False,
+        lambda *_of: [], lambda *_of: True, lambda _entry: False, lambda: False,
         storm.now,
     )  # fmt: skip
     hops = next_hops.NextHops(ask, None, decider.cache, storm.now)

@@ -77,8 +77,12 @@ def unused(
     interface: interface_facts.Interface | None,
     claim: Claim,
     used: Container[codec.Key],
+    asked: Container[bytes] = (),
 ) -> list[bytes]:
-    """Return addresses of the claim's network that stand in no table; none where it is small."""
+    """Return two addresses of the claim's network that stand in no table; none where it is small.
+
+    asked: addresses that another host is being asked for.
+    """
     size = len(claim.dst)
     host_bits = _host_bits(channel, interface, claim.dst) if interface else 0
     if not interface or host_bits < MIN_HOST_BITS:
@@ -87,7 +91,8 @@ def unused(
     found: list[bytes] = []
     for host in _hosts(host_bits):
         dst = (network | host).to_bytes(size, "big")
-        if (claim.ifindex, dst) not in used and not interface.owns(dst) and dst not in found:
+        is_free = (claim.ifindex, dst) not in used and not interface.owns(dst)
+        if is_free and dst not in asked and dst not in found:
             found.append(dst)
         if len(found) == ADDRESSES:
             return found

@@ -6,12 +6,12 @@ from typing import Any
 
 from ..netlink import codec
 from ..packets.probe_schedule import BROADCAST, FAST, URGENT, Schedule
-from ..resolve import proxy
 from ..resolve.question import ProbeResult, Question
 from ..table import ownership
 from . import (
     claims,
     devices,
+    disputes,
     former_holders,
     memory,
     neighbour_cache,
@@ -37,7 +37,7 @@ class Actions:
         news: telling.News,
         watched: devices.WatchedDevices,
         locktime_s: Callable[[codec.Key], float],
-        unused: Callable[[proxy.Claim], list[bytes]],
+        unused: disputes.Unused,
         hold: Callable[[codec.Key, bytes], bool],
         is_router: Callable[[codec.Entry], bool],
         clock: Callable[[], float],
@@ -45,7 +45,7 @@ class Actions:
         """Take the parts it works with.
 
         locktime_s: for how long after a change an entry takes no other MAC.
-        unused: addresses of a claim's network that nobody has. hold: lets the kernel take no other
+        unused: see disputes.Unused. hold: lets the kernel take no other
         MAC for an entry, for a moment; False where it cannot. is_router: whether an entry is one
         that routes lead to.
         """

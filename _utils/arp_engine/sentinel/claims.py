@@ -48,7 +48,7 @@ class Claims:
 
     def __init__(
         self,
-        unused: Callable[[proxy.Claim], list[bytes]],
+        unused: disputes.Unused,
         news: telling.News,
         cache: neighbour_cache.NeighbourCache,
         may_be_probed: Callable[[codec.Key], bool],
@@ -61,7 +61,7 @@ class Claims:
     ) -> None:
         """Take what it looks up, and does.
 
-        unused: addresses of a claim's network that nobody has. hold: lets the kernel take no other
+        unused: see disputes.Unused. hold: lets the kernel take no other
         MAC for an entry, for a moment; False where it cannot. is_router: whether an entry is one
         that routes lead to. look_back_at: asks a host alone whose entry another one has.
         is_asked: whether somebody else's question about an address is under way. has_former:

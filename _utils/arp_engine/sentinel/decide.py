@@ -21,10 +21,10 @@ from typing import Any
 
 from ..netlink import codec
 from ..packets.probe_schedule import BROADCAST, FAST, URGENT, Schedule
-from ..resolve import proxy
 from ..resolve.question import UNASKED, ProbeResult, Question
 from . import (
     devices,
+    disputes,
     former_holders,
     neighbour_cache,
     precedence,
@@ -62,7 +62,7 @@ class Decider(precedence.Precedence):
         watched: devices.WatchedDevices,
         delete: Callable[[codec.Key, bytes], bool],
         locktime_s: Callable[[codec.Key], float],
-        unused: Callable[[proxy.Claim], list[bytes]],
+        unused: disputes.Unused,
         hold: Callable[[codec.Key, bytes], bool],
         is_router: Callable[[codec.Entry], bool],
         is_run_under_way: Callable[[], bool],

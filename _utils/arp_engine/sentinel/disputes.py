@@ -7,7 +7,7 @@ Pure: told the time, opens nothing.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ..netlink.codec import Key
@@ -18,10 +18,11 @@ from .former_holders import Heal
 
 PROXY_S = 300.0  # for so long a proxy is remembered
 MAX_PROXIES = 64
-MAX_CHECKS = 256  # at a time
-DRAWS = 4  # of addresses that nobody has, until no other check asks for one
+MAX_CHECKS = 256  # at a time; further ones wait
 
 Host = tuple[int, int, bytes]  # device, length of the addresses that it was asked for, MAC
+#: Two addresses of a claim's network that nobody has, and that are not among these; else none.
+Unused = Callable[[proxy.Claim, Collection[bytes]], list[bytes]]
 
 
 class Dispute(NamedTuple):
@@ -44,21 +45,23 @@ class Dispute(NamedTuple):
 class Check:
     """A claimant that is being asked for addresses nobody has, one after the other."""
 
-    def __init__(self, unused: list[bytes], dispute: Dispute) -> None:
+    def __init__(self, unused: list[bytes], disputes: list[Dispute]) -> None:
         self.asked, *self.unasked = unused
-        self.disputes = [dispute]
+        self.disputes = disputes
 
 
 class Disputes:
     """Contested addresses, and known proxies."""
 
-    def __init__(self, unused: Callable[[proxy.Claim], list[bytes]]) -> None:
-        """Take a lookup: addresses of the claim's network that nobody has."""
+    def __init__(self, unused: Unused) -> None:
+        """Take a lookup."""
         self._unused = unused
         self._contested = look_back.Contested()
         self._provisional: set[Key] = set()  # contested, by others than the holder before
         self._proxies: OrderedDict[Host, float] = OrderedDict()  # until when
         self._checks: dict[Host, Check] = {}
+        # Claimants that cannot be asked yet; not many, as a check is over sooner than a look back.
+        self._waiting: dict[Host, list[Dispute]] = {}
 
     def schedule(self, key: Key, now: float) -> Schedule:
         """Return how to ask about an address."""
@@ -110,32 +113,46 @@ class Disputes:
     def check(self, dispute: Dispute, now: float) -> list[Question] | None:
         """Hold a dispute while its claimant is asked; None: it cannot be, or need not be.
 
-        Empty while the claimant is already asked.
+        Empty while the claimant is already asked, or has to wait for the checks of others.
         """
-        ifindex, dst = dispute.key
         host = _host(dispute.key, dispute.claimant)
         if host in self._checks:
             self._checks[host].disputes.append(dispute)
             return []
-        is_known = self.is_proxy(dispute.key, dispute.claimant, now)
-        if not dispute.claimant or is_known or len(self._checks) >= MAX_CHECKS:
+        if host in self._waiting:
+            self._waiting[host].append(dispute)
+            return []
+        if not dispute.claimant or self.is_proxy(dispute.key, dispute.claimant, now):
             return None
-        unused = self._unused_by_checks(proxy.Claim(ifindex, dst, dispute.claimant))
-        if not unused:
-            return None
-        self._checks[host] = Check(unused, dispute)
-        return [Question(ifindex, unused[0], dispute.claimant)]
+        question = self._begin(host, [dispute])
+        if question or not self._may_wait(dispute):
+            return [question] if question else None
+        self._waiting[host] = [dispute]
+        return []
 
-    def _unused_by_checks(self, claim: proxy.Claim) -> list[bytes]:
-        """Return addresses that nobody has, and no other check asks for; chosen at random."""
-        asked = {
+    def _begin(self, host: Host, disputes: list[Dispute]) -> Question | None:
+        """Begin to ask a claimant, if there is room and it can be asked for two addresses."""
+        if len(self._checks) >= MAX_CHECKS:
+            return None
+        claim = _claim(disputes[0])
+        if not (unused := self._unused(claim, self._asked_on(claim.ifindex))):
+            return None
+        self._checks[host] = check = Check(unused, disputes)
+        return Question(claim.ifindex, check.asked, claim.mac)
+
+    def _may_wait(self, dispute: Dispute) -> bool:
+        """Tell whether a claimant could be asked if others were not: else it never can."""
+        claim = _claim(dispute)
+        return bool(self._checks) and bool(self._unused(claim, ()))
+
+    def _asked_on(self, ifindex: int) -> set[bytes]:
+        """Return the addresses that checks ask for on a device: each by one question at a time."""
+        return {
             dst
             for host, check in self._checks.items()
-            if host[0] == claim.ifindex
+            if host[0] == ifindex
             for dst in (check.asked, *check.unasked)
         }
-        found = (set(self._unused(claim)) - asked for _ in range(DRAWS))
-        return sorted(next(filter(None, found), ()))
 
     def is_check(self, question: Question) -> bool:
         """Tell whether a question is one of a check."""
@@ -145,9 +162,10 @@ class Disputes:
     def take(
         self, question: Question, result: ProbeResult, now: float
     ) -> tuple[list[Question], list[Dispute]]:
-        """Take the answer to a question of a check; return the next one, or all its disputes.
+        """Take the answer to a question of a check; return what to ask next, and what is over.
 
-        A host that is silent is not asked for a second address.
+        A host that is silent is not asked for a second address. After the last answer others begin
+        that waited; one that can be asked no more is over, too.
         """
         host = _host(question[:2], question.mac)
         check, is_answered = self._checks[host], question.mac in result.answers
@@ -160,13 +178,38 @@ class Disputes:
             self._proxies[host] = now + PROXY_S
             if len(self._proxies) > MAX_PROXIES:
                 self._proxies.popitem(last=False)
-        return [], check.disputes
+        begun, over = self._begin_waiting()
+        return begun, [*check.disputes, *over]
+
+    def _begin_waiting(self) -> tuple[list[Question], list[Dispute]]:
+        """Begin with those that wait, the first one first; it is waited for by all others.
+
+        So nobody waits for ever: once no check is left, the first one is asked, or never can be.
+        """
+        begun: list[Question] = []
+        over: list[Dispute] = []
+        while self._waiting:
+            host, disputes = next(iter(self._waiting.items()))
+            question = self._begin(host, disputes)
+            if question:
+                begun.append(question)
+            elif self._may_wait(disputes[0]):
+                break
+            else:
+                over += disputes
+            del self._waiting[host]
+        return begun, over
 
     def end_checks(self) -> list[Dispute]:
         """Stop asking; return the disputes that were held meanwhile."""
-        held = [dispute for check in self._checks.values() for dispute in check.disputes]
+        held = [check.disputes for check in self._checks.values()] + [*self._waiting.values()]
         self._checks.clear()
-        return held
+        self._waiting.clear()
+        return [dispute for disputes in held for dispute in disputes]
+
+
+def _claim(dispute: Dispute) -> proxy.Claim:
+    return proxy.Claim(*dispute.key, dispute.claimant)
 
 
 def _host(key: Key, mac: bytes) -> Host:

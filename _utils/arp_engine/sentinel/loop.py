@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
@@ -328,10 +328,10 @@ class _Session:
         """Return for how long a changed entry takes no other MAC, as it was last read."""
         return self._reader.timers(key).locktime_s if len(key[1]) == 4 else 0.0
 
-    def _unused(self, claim: proxy.Claim) -> list[bytes]:
-        """Return addresses of a claim's network that nobody has."""
+    def _unused(self, claim: proxy.Claim, asked: Collection[bytes]) -> list[bytes]:
+        """Return addresses of a claim's network that nobody has, and nobody is asked for."""
         device = self._asker.interface(claim.ifindex)
-        return proxy.unused(self._channel, device, claim, self._cache)
+        return proxy.unused(self._channel, device, claim, self._cache, asked)
 
     def _table(self) -> view.TableView:
         """Return the kernel's table; a selected device need not exist."""

@@ -42,3 +42,11 @@ def test_host_with_a_link_local_address_is_asked_in_its_global_network(monkeypat
     monkeypatch.setattr(proxy, "unused", lambda *words: asked.append(words[2].dst) or [])
     assert proxy.find(claims, (), 0.0) == set()
     assert asked == [far]
+
+
+def test_addresses_that_another_host_is_asked_for_are_left_out():
+    used = {(2, bytes([10, 0, 0, last])) for last in range(2, 255) if last not in (5, 77, 200)}
+    claim = proxy.Claim(2, bytes([10, 0, 0, 10]), MAC)
+    found = proxy.unused(None, DEVICE, claim, used, {bytes([10, 0, 0, 5])})
+    assert {dst[-1] for dst in found} == {77, 200}
+    assert proxy.unused(None, DEVICE, claim, used, {*found}) == []

@@ -66,7 +66,7 @@ class Scene:
         self.locktime_s, self.unused, self.held, self.routers = 1.0, [], [], ()
         self.decider = decide.Decider(
             rate, int(rate), self, news, devices, self.delete,
-            lambda _key: self.locktime_s, lambda _claim: self.unused, self.hold,
+            lambda _key: self.locktime_s, self.find_unused, self.hold,
             lambda each: each.key in self.routers, lambda: self.is_run_under_way, clock,
         )  # fmt: skip
         self.sources = doubt_sources.DoubtSources(
@@ -93,6 +93,10 @@ class Scene:
 
     def release(self, syns, _ifindex, mac):
         self.released += [(syn, mac) for syn in syns]
+
+    def find_unused(self, _claim, asked):
+        """As proxy.unused: all that a check needs, or none."""
+        return [] if {*self.unused} & {*asked} else self.unused
 
     def hold(self, *of):
         self.held.append(of)

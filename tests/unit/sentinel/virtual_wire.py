@@ -47,10 +47,13 @@ class Wire(Scene):
     def __init__(self, seed, locktime_s, holder, hosts):
         super().__init__(addresses=2)
         self.chance, self.locktime_s, self.hosts = random.Random(seed), locktime_s, hosts
-        self.decider._disputes._unused = lambda _claim: self.chance.sample(UNUSED, 2)
         self._events, self._order, self._asked = [], itertools.count(), {}
         self._updated, self.all_facts = dict.fromkeys(self.keys, -10.0), []
         self.decider.cache.merge(entry(key, holder) for key in self.keys)
+
+    def find_unused(self, _claim, asked):
+        free = [each for each in UNUSED if each not in asked]
+        return self.chance.sample(free, 2)
 
     def note(self, kind, line, facts):
         super().note(kind, line, facts)
