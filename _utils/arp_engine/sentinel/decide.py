@@ -262,11 +262,19 @@ class Decider(precedence.Precedence):
         return len(self.queue) > 1 or len(self._in_flight) > FEW
 
     def on_stop(self) -> None:
-        """Tell the changes whose former holders would have been asked again; none is lost."""
-        for key in self._former.entries():
-            self._tell_moved(key, self._former.end_all(key))
-        for key, heal in self._claims.on_stop():
-            self._tell_moved(key, [heal])
+        """Tell what is not decided: the next sentinel does not know whom to ask again.
+
+        Also what was told as a change already, but not what is owed: that was told as a duplicate.
+        """
+        held = [(key, heal) for key in self._former.entries() for heal in self._former.end_all(key)]
+        for key, doubt in self._in_flight.items():
+            change, doubt.change = doubt.change, None
+            if change:  # its heal would be known in a moment
+                macs = mac_of(change.old), mac_of(change.new)
+                held.append((key, former_holders.Heal(*macs, doubt.reason)))
+        for key, heal in [*held, *self._claims.on_stop()]:
+            if not heal.is_given_back:
+                self._news.undecided(key, heal)
 
     def on_probe_result(self, question: Question, result: ProbeResult) -> None:
         """Compare what the wire says with what the table has by now."""

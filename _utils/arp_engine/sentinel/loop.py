@@ -96,6 +96,7 @@ class Sentinel:
                     held = self.clock() - began > MAX_RETRY_S
                     pause_s = RETRY_S if held else min(2 * pause_s or RETRY_S, MAX_RETRY_S)
                     self._failed(error, pause_s)
+            self.teller.flush(float("inf"))  # such as look backs that are undecided: more than ten
         finally:
             self.diary.close()
 

@@ -64,13 +64,29 @@ class News:
         """The same, but the entry has changed before the former holder was silent for long."""
         self._moved(EventKind.CHANGED, key, heal.old, heal.new, heal.reason)
 
+    def undecided(self, key: codec.Key, heal: former_holders.Heal) -> None:
+        """The same, but the sentinel ends: a former holder that still lives stays cut off."""
+        macs = (heal.new, heal.old) if heal.is_written else (heal.old, heal.new)
+        text = (
+            ", undecided: the sentinel ended before it knew whether that is right: run "
+            f"arp.diagnose {codec.address(key[1])}"
+        )
+        self._moved(EventKind.CHANGED, key, *macs, heal.reason, text, undecided=True)
+
     def _moved(
-        self, kind: EventKind, key: codec.Key, old: bytes, new: bytes, reason: str, **more: int
+        self,
+        kind: EventKind,
+        key: codec.Key,
+        old: bytes,
+        new: bytes,
+        reason: str,
+        more: str = "",
+        **facts: int,
     ) -> None:
-        facts: dict[str, Any] = {"old": old, "new": new, **({"why": reason} if reason else {})}
-        facts |= more
         noticed = f" ({NOTICED[reason]})" if reason else ""
-        self._tell(kind, key, f"{old.hex(':')} -> {new.hex(':')}{noticed}", **facts)
+        why = {"why": reason} if reason else {}
+        text = f"{old.hex(':')} -> {new.hex(':')}{noticed}{more}"
+        self._tell(kind, key, text, old=old, new=new, **why, **facts)
 
     def alias(self, key: codec.Key, cached: bytes, seen: bytes) -> None:
         """The host with the cached MAC answers; SYNs come from another MAC as well."""

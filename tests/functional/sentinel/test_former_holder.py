@@ -1,6 +1,7 @@
 """A former holder that was silent for milliseconds has its entry back when it answers again."""
 
 import contextlib
+import signal
 import socket
 import threading
 import time
@@ -234,6 +235,48 @@ def test_a_holder_that_a_late_twin_displaces_has_its_entry_back(scene, wire, gua
         [line] = begun.until("duplicate")
     assert f"{BORN} and {OTHER} answer" in line
     scene.until(lambda: holds(scene, address, BORN))
+    assert not begun.told("healed")
+
+
+# Misfortune on demand.
+FAILS = """
+import signal
+def fail(*_):
+    raise ZeroDivisionError("made up")
+signal.signal(signal.SIGUSR1, fail)
+"""
+
+
+@pytest.mark.parametrize("how", ["stopped", "failed"])
+def test_look_backs_that_a_restart_ends_are_told_as_undecided(scene, wire, guard, how):
+    """The next sentinel asks no former holder: a twin keeps the entry of one that paused."""
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    addresses = [f"192.0.2.{last}" for last in range(10, 22)]
+    for address in addresses:
+        scene.add(address, "reachable", DEAD)
+    begun = guard(patch=FAILS + WHOLE)
+    healed, looked_back = set(), set()
+
+    def respond(address, to_all, _number):
+        if to_all:
+            healed.add(address)
+        elif address in healed:
+            looked_back.add(address)
+        return [answer(address, BORN)] * to_all
+
+    with wire.answering(respond):
+        for address in addresses:
+            wire.say(syn(address, BORN))
+        scene.until(lambda: looked_back == {*addresses})
+        assert not begun.told("changed")
+        if how == "failed":
+            begun.process.send_signal(signal.SIGUSR1)
+            begun.until("failed")
+        begun.end()
+    *lines, last = begun.told("changed")
+    assert len(lines) == 10
+    assert all(" undecided: " in line and "run arp.diagnose 192.0.2." in line for line in lines)
+    assert last.startswith("changed: 2 more within ")
     assert not begun.told("healed")
 
 

@@ -423,12 +423,58 @@ def test_a_heal_is_dated_when_the_table_changed_and_not_when_it_is_told():
     assert abs(changed_at - scene.now - scene.facts["at"]) < 5, "the clock of the scene runs ahead"
 
 
-def test_a_stop_tells_a_heal_that_is_not_decided_as_a_change():
-    scene = Scene()
-    heal(scene)
+def stop(scene):
+    """Stop, and return the MACs of the one line: it says what to do."""
+    scene.said.clear()
     scene.decider.on_stop()
     scene.decider.on_stop()
     assert scene.said == ["changed"]
+    assert "undecided" in scene.line
+    assert scene.line.endswith(": run arp.diagnose 0.0.0.1")
+    assert scene.facts["undecided"]
+    return scene.facts["old"], scene.facts["new"]
+
+
+def test_a_stop_tells_a_heal_that_is_not_decided():
+    scene = Scene()
+    heal(scene)
+    assert stop(scene) == (OLD.hex(":"), NEW.hex(":"))
+
+
+def test_a_stop_tells_an_entry_that_has_moved_during_its_probe():
+    scene = Scene()
+    scene.syn()
+    scene.turn()
+    scene.set(scene.keys[0], NEW)
+    assert (scene.state(), scene.said) == (PROBING, [])
+    assert stop(scene) == (OLD.hex(":"), NEW.hex(":"))
+
+
+def test_a_stop_tells_that_a_change_told_before_is_not_decided():
+    """A run has asked, while the holder paused."""
+    scene = Scene()
+    scene.is_run_under_way, scene.now = True, 10.0
+    scene.set(scene.keys[0], NEW)
+    assert (scene.state(), scene.said) == (LOOKING_BACK, ["changed"])
+    assert stop(scene) == (OLD.hex(":"), NEW.hex(":"))
+
+
+def test_a_stop_names_the_mac_that_was_written_back():
+    scene = Scene()
+    write_back(scene)
+    assert stop(scene) == (NEW.hex(":"), OLD.hex(":"))
+
+
+def test_a_stop_tells_nothing_of_an_entry_that_a_duplicate_was_told_of():
+    scene = Scene()
+    key = heal(scene)
+    returns(scene, key)
+    scene.set(key, OLD, FAILED)
+    scene.set(key, NEW)
+    assert scene.state() is LOOKING_BACK
+    scene.said.clear()
+    scene.decider.on_stop()
+    assert scene.said == []
 
 
 def test_a_former_holder_that_answers_makes_a_duplicate_and_no_heal():
