@@ -496,10 +496,10 @@ def stats(ip=None, dev=None, family=None, exclude=None, mac=None):
 def diagnose(ip, dev=None, test=False):
     """Diagnose why traffic to one address is lost: one verdict, its evidence, a cure.
 
-    Touches no entry itself, but one whose host has just answered goes to PROBE, so that the kernel
-    keeps its MAC while others are asked. A probe can heal an entry, since the kernel takes the
-    answer. Never probes an entry that has an owner and that an answer would change (externally
-    learned, managed, set by a routing daemon).
+    Writes no MAC. The state of an entry whose host has just answered is set anew (DELAY or STALE),
+    so that the kernel keeps its MAC while others are asked. A probe can heal an entry, since the
+    kernel takes the answer. Never probes an entry that has an owner and that an answer would change
+    (externally learned, managed, set by a routing daemon).
 
     Reads everything first (route, entry and its ages, table, TCP sockets that get no answer), then
     probes the address, then reads the entry again. For an address behind a router, the entry of the

@@ -7,11 +7,13 @@ import threading
 import time
 
 import pytest
+from arp_engine.netlink import codec, listener, table_dump
 from arp_engine.packets.probe_schedule import FAST, LOOK_BACK_FOR_S
 from arp_engine.resolve import ask as resolve_ask
 from arp_engine.resolve import look_back
 from arp_engine.resolve.late_answers import LATE_S
 from arp_engine.resolve.question import Question
+from arp_engine.table import ownership
 from conftest import BORN, DEAD, ip
 from wire import packed
 
@@ -118,3 +120,16 @@ def play(asker, clock, wire=None):
             done += asker.step()
         clock.now = max(clock.now, asker.next_due() or 0)
     return {q[:2]: heard for q, heard in done}
+
+
+@contextlib.contextmanager
+def states_of(address):
+    """Collect the states of an entry that the kernel announces until the block ends."""
+    states = []
+    with listener.Listener() as heard:
+        yield states
+        received, lost = heard.drain(10_000)
+    assert not lost
+    for entry in (each for chunk in received for each in table_dump.entries(chunk)):
+        if codec.address(entry.dst) == address:
+            states.append(ownership.state_name(entry.state))

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..netlink import codec, links, nf_tables, route, rtnetlink, table_dump
 from ..netlink.constants import IFF_UP, TICKS
-from ..resolve import nud_probe, overtaken, under_way
+from ..resolve import locktime, overtaken, under_way
 from ..resolve.ask import ask
 from ..resolve.question import OVERTAKEN, ProbeResult, Question
 from ..table import answer, parse, view
@@ -244,11 +244,11 @@ class _Diagnosis:
         """Ask the host with the cached MAC alone, then everybody, twice.
 
         Twice because of two hosts the second may be slow, or its answer lost. A host that answers
-        keeps its IPv4 entry meanwhile: PROBE begins ``locktime``.
+        keeps its IPv4 entry meanwhile, by ``locktime``.
         """
         results = [self._ask_until_overtaken([Question(*self._key, cached_mac)])[self._key]]
         if cached_mac in results[0].answers and len(self._key[1]) == 4:
-            nud_probe.begin_locktime(self._table, self._key, cached_mac)
+            locktime.begin(self._table, self._key, cached_mac, is_asked_next=True)
         while not results[-1].why and sum(bool(r.broadcast_asked) for r in results) < 2:
             if not (results[-1].answers or cached_mac) or self._is_protected_now():
                 break

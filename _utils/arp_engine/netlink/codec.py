@@ -15,7 +15,7 @@ from typing import Any
 
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
-from pyroute2.netlink.rtnl.ndmsg import NUD_PROBE
+from pyroute2.netlink.rtnl.ndmsg import NUD_DELAY, NUD_PROBE, NUD_STALE
 
 from .constants import (
     NDA_CACHEINFO,
@@ -205,4 +205,18 @@ def probe_message(entry: Entry) -> bytes:
     reports success; where the entry is gone, ENOENT (net/core/neighbour.c: neigh_add,
     __neigh_update).
     """
-    return _entry_request(RTM_NEWNEIGH, entry.key, NUD_PROBE, entry.mac)
+    return _state_message(entry, NUD_PROBE)
+
+
+def locktime_messages(entry: Entry, ends_stale: bool) -> bytes:
+    """Return requests that begin ``locktime`` and do not change the MAC, which is compared as well.
+
+    A change of state begins it; the second one is needed where the entry is in the first already.
+    The last is DELAY, in which the kernel looks at once whether there was a confirmation, or STALE.
+    """
+    states = (NUD_DELAY, NUD_STALE) if ends_stale else (NUD_STALE, NUD_DELAY)
+    return b"".join(_state_message(entry, state) for state in states)
+
+
+def _state_message(entry: Entry, state: int) -> bytes:
+    return _entry_request(RTM_NEWNEIGH, entry.key, state, entry.mac)

@@ -60,3 +60,4 @@ class Timers(NamedTuple):
     solicits: int = 3  # probes before an entry is FAILED: ucast, app and mcast_resolicit
     mcast_resolicit: int = 0
     locktime_s: float = 1.0
+    delay_probe_s: float = 5.0  # delay_first_probe_time: a confirmation in it ends DELAY

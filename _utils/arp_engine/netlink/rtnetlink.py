@@ -54,6 +54,7 @@ from .constants import (
     NDTA_THRESH3,
     NDTPA_APP_PROBES,
     NDTPA_BASE_REACHABLE_TIME,
+    NDTPA_DELAY_PROBE_TIME,
     NDTPA_IFINDEX,
     NDTPA_LOCKTIME,
     NDTPA_MCAST_REPROBES,
@@ -411,10 +412,7 @@ def _timers(parameters: bytes) -> tuple[int, Timers]:
     }
     reprobes = found.get(NDTPA_MCAST_REPROBES, 0)
     solicits = found.get(NDTPA_UCAST_PROBES, 0) + found.get(NDTPA_APP_PROBES, 0) + reprobes
-    return found.get(NDTPA_IFINDEX, 0), Timers(
-        base_reachable_s=found.get(NDTPA_BASE_REACHABLE_TIME, 0) / 1000,
-        retrans_s=found.get(NDTPA_RETRANS_TIME, 0) / 1000,
-        solicits=solicits,
-        mcast_resolicit=reprobes,
-        locktime_s=found.get(NDTPA_LOCKTIME, 0) / 1000,
-    )
+    of_time = NDTPA_BASE_REACHABLE_TIME, NDTPA_RETRANS_TIME, NDTPA_LOCKTIME, NDTPA_DELAY_PROBE_TIME
+    base_s, retrans_s, locktime_s, delay_s = (found.get(name, 0) / 1000 for name in of_time)
+    timers = Timers(base_s, retrans_s, solicits, reprobes, locktime_s, delay_s)
+    return found.get(NDTPA_IFINDEX, 0), timers

@@ -64,20 +64,6 @@ def too_old(release: str) -> bool:
     return tuple(int(number) for number in re.findall(r"\d+", release)[:2]) < OLDEST_KERNEL
 
 
-def begin_locktime(table: view.TableView, key: codec.Key, mac: bytes) -> bool:
-    """Put an entry that has this MAC and is ours into PROBE: it takes no other for ``locktime``.
-
-    To be called of a host that has just answered. False: nothing was done.
-    """
-    entry = table.read_again([key]).get(key)
-    if not entry or entry.mac != mac or not table.is_ours_still(entry):
-        return False
-    if too_old(os.uname().release):
-        return False
-    _none, refusals = table.channel.exchange(codec.probe_message(entry))
-    return not refusals
-
-
 class NudProber:
     """Puts entries into PROBE and collects the verdicts; ``warnings``: what it could not do."""
 

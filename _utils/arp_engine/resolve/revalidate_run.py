@@ -17,6 +17,7 @@ from . import (
     deadlines,
     kernel_probes,
     late_answers,
+    locktime,
     look_back,
     nud_probe,
     overtaken,
@@ -211,7 +212,7 @@ class Run:
         self._questions[key] += 1
         mac = self._entries[key].mac
         if key in self._routers and len(key[1]) == 4:
-            nud_probe.begin_locktime(self._table, key, mac)
+            locktime.begin(self._table, key, mac, is_asked_next=True)
         question = Question(*key, mac)
         schedule = BROADCAST if key in self._asked_all else self._schedule
         self._asker.put(question, schedule=schedule)

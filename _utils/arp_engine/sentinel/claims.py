@@ -7,9 +7,9 @@ link, but with either for each of its addresses (*alias*): so the MAC is asked f
 of the first one, too, where one is known. A host that answers for addresses which nobody has is a
 *proxy*.
 
-Such an answer would move an IPv4 entry. So the entry is put into PROBE before, with the MAC it has,
-which begins ``locktime``: for a second the kernel takes no other MAC. An IPv6 host answers a
-unicast question without naming its MAC, which moves nothing.
+Such an answer would move an IPv4 entry. So ``locktime`` is begun before (resolve/locktime.py): for
+a second the kernel takes no other MAC. Where that could cost the holder its entry, the claimant is
+asked later. An IPv6 host answers a unicast question without naming its MAC, which moves nothing.
 """
 
 from collections import OrderedDict, deque
@@ -23,7 +23,7 @@ from ..resolve.question import UNASKED, ProbeResult, Question
 from . import disputes, former_holders, neighbour_cache, telling
 
 SCANS_PER_S, MAX_SCANS = 2.0, 10  # of the whole cache: 10 ms each at 100,000 entries
-# SYNs can be forged, and to ask a claimant costs a frame of ours and one of the kernel (PROBE):
+# SYNs can be forged, and to ask a claimant costs a frame of ours and two writes (locktime):
 CLAIM_REST_S = 30.0  # between two of one address
 CLAIMS_PER_S, CLAIMS_AT_ONCE = 1.0, 5
 MAX_CLAIMS, MAX_WAITING = 4096, 256

@@ -23,7 +23,7 @@ from ..packets.probe_schedule import Schedule
 from ..reporting import sentinel_status, throttle
 from ..reporting.events import EventKind
 from ..resolve import ask as resolve_ask
-from ..resolve import nud_probe, patience, proxy, under_way
+from ..resolve import locktime, patience, proxy, under_way
 from ..resolve.question import Question
 from ..table import flush, view
 from . import (
@@ -145,7 +145,7 @@ class _Session:
             self._delete,
             self._locktime_s,
             self._unused,
-            lambda *of: nud_probe.begin_locktime(self._table(), *of),
+            lambda *of: locktime.begin(self._table(), *of),
             routers.Routers(self._clock).is_router,
             under_way.UnderWay(self._clock).is_told,
             self._clock,

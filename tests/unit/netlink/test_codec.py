@@ -269,6 +269,7 @@ def test_requests_name_the_entry_and_no_other_flags(message):
     orders = [
         codec.delete_message(entry.key),
         codec.probe_message(entry),
+        *(bytes(each) for _kind, each in codec.messages(codec.locktime_messages(entry, True))),
         bytes(block.deletes()),
     ]
     for order in orders:
