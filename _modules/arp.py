@@ -385,8 +385,8 @@ def revalidate(
     The kernel ignores an answer within ``locktime`` (1 s) of an entry's last change
     (net/ipv4/arp.c: arp_process): such an entry is probed again afterwards. While entries are in
     PROBE, ``mcast_resolicit`` of their device is 3 where it was 0: otherwise a live neighbour that
-    does not answer unicast probes would become FAILED. A process that is killed meanwhile leaves
-    the 3 behind, which does no harm.
+    does not answer unicast probes would become FAILED. A run that is stopped (``warnings`` says so)
+    or killed meanwhile leaves the 3 behind, which does no harm.
     """
     words = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
     selectors = _selectors("revalidate", **words, mac=mac)

@@ -39,9 +39,8 @@ def prove(
     for entry in entries:
         if entry.key in working:
             keep(TCP_WORKS, entry)
-    for result in prober.run([entry for entry in entries if entry.key not in working]):
-        if is_stopped():
-            break
+    results = prober.run([entry for entry in entries if entry.key not in working])
+    for result in results:
         has_moved = result.now and result.now.mac not in (b"", result.entry.mac)
         if result.now and has_moved and result.verdict in ("healed", "undecided"):
             # undecided: during our question; its answer was lost on the way to us alone
@@ -53,6 +52,9 @@ def prove(
             report.failed(result.entry, result.refusal)
         else:
             report.count(result.entry, result.verdict)
+        if is_stopped():  # only now: of the verdict in hand nobody would be told
+            break
+    results.close()  # it warns of what it leaves behind
     return [*warnings, *prober.warnings], first_refusal
 
 

@@ -6,8 +6,8 @@ entry holds afterwards has answered. An entry that nobody answers for becomes FA
 packet starts a new resolution by broadcast.
 
 With ``mcast_resolicit`` 0 (the kernel's default) an entry fails without a broadcast probe, so it is
-3 for the time of the call. A process that is killed meanwhile leaves the 3 behind until the next
-boot; its only effect is that the kernel probes by broadcast before it gives up an entry.
+3 until the verdicts are in. A run that is stopped or killed before leaves the 3 behind until the
+next boot; its only effect is that the kernel probes by broadcast before it gives up an entry.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -77,8 +77,8 @@ class NudProber:
         self._pending: dict[codec.Key, _Pending] = {}
         self.warnings: list[str] = []
 
-    def run(self, entries: Iterable[codec.Entry]) -> Iterator[NudResult]:
-        """Yield the verdict on each entry when it is known, or overdue."""
+    def run(self, entries: Iterable[codec.Entry]) -> Generator[NudResult, None, None]:
+        """Yield the verdict on each entry when it is known, or overdue. Closed, it stops there."""
         todo = deque(entries)
         if not todo:
             return
@@ -219,9 +219,17 @@ class NudProber:
             try:
                 yield True
             finally:
-                for family, ifindex in raised:
+                in_probe = {(codec.family_of(dst), ifindex) for ifindex, dst in self._pending}
+                for family, ifindex in set(raised) - in_probe:
                     with contextlib.suppress(OSError):  # the device is gone, and its setting too
                         channel.set_mcast_resolicit(family, ifindex, 0)
+                if left := sorted(in_probe.intersection(raised)):
+                    names = [f"{FAMILY_NAMES[each]} {self._table.name(at)}" for each, at in left]
+                    self.warnings.append(
+                        f"stopped while entries were in PROBE: mcast_resolicit stays "
+                        f"{MCAST_RESOLICIT} on {answer.examples(names)} until the next boot, so "
+                        "that a living host that answers no unicast keeps its entry; nothing to do"
+                    )
 
 
 def _finding(pending: _Pending, current: codec.Entry | None, now: float) -> Finding:

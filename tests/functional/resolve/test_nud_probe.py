@@ -6,9 +6,12 @@ import threading
 import time
 
 import pytest
+from arp_engine.resolve import revalidate
+from arp_engine.table import selectors
 from asking import undated
 from conftest import BORN, DEAD, ip
 from pace import late_verdicts  # noqa: F401
+from wire import answer
 
 from lab import cable
 
@@ -287,3 +290,29 @@ def test_an_entry_that_is_seen_twice_and_once_with_an_owner_is_the_owners(arp, l
     monkeypatch.setattr(view.TableView, "_chunks", chunks)
     answer = arp.revalidate("192.0.2.10", test=True)
     assert (answer["would_check"], answer["kept"]) == (0, {"PERMANENT": 1})
+
+
+def test_stopped_run_leaves_broadcast_probes_to_entries_in_probe(scene, wire):
+    """The kernel would give up a living host that answers no unicast; one has answered."""
+    scene.sysctl("ipv4.neigh.db0.retrans_time_ms", 10_000)  # the other one stays in PROBE
+    for address in ("192.0.2.10", "192.0.2.20"):
+        scene.add(address, "stale", BORN)
+    stop = threading.Event()
+
+    def respond(asked, _to_all, _number):
+        if asked != "192.0.2.20" or len(scene.table("probe")) < 2:
+            return []
+        stop.set()
+        return [answer(asked, BORN)]
+
+    with wire.answering(respond):
+        chosen = selectors.parse_selectors(verb="revalidate", family="ipv4")
+        done = revalidate.revalidate(chosen, 500.0, is_stopped=stop.is_set)
+    assert scene.table("probe") == [f"192.0.2.10 db0 {BORN} PROBE"]
+    with open("/proc/sys/net/ipv4/neigh/db0/mcast_resolicit", encoding="ascii") as file:
+        assert file.read().strip() == "3"
+    assert (done["confirmed"], done["no_outcome"]) == (1, 1)
+    [line] = done["warnings"]
+    assert line.startswith(
+        "stopped while entries were in PROBE: mcast_resolicit stays 3 on ipv4 db0"
+    )
