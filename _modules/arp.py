@@ -257,7 +257,8 @@ def flush(
     not be recorded for :py:func:`arp_hygiene.healed`, or the named device or address has no entry
     because another one has it (a bridge, a VLAN, another card, a router): ``warnings`` (list of
     lines). An entry that another process deleted meanwhile counts as success; one that the kernel
-    has learned since the call began is left alone.
+    has learned since the call began is left alone, and so is one that has got an owner more than
+    two milliseconds before it is deleted (netlink has no deletion with a condition).
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
     everything (CAP_NET_ADMIN is required).

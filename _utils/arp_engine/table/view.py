@@ -7,6 +7,7 @@ ValueError, a refusal of the kernel OSError, each with one line for the operator
 
 import errno
 import functools
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 
@@ -45,6 +46,7 @@ class TableView:
             family: _HeadVerdicts(functools.partial(self._verdict, family))
             for family in selectors.families
         }
+        self._read_at = 0.0  # when the kernel showed the entries: see age_s
         # ifindex to (address to reason)
         self._kept: defaultdict[int, dict[bytes, str]] = defaultdict(dict)
 
@@ -60,11 +62,11 @@ class TableView:
     # --- read and judge
 
     def judged(
-        self, families: Collection[int] | None = None
+        self, families: Collection[int] | None = None, at_once: bool = False
     ) -> Iterator[tuple[str, table_dump.Block]]:
         """Read the table once; yield ``(owner, block)`` of selected entries. No owner: ours.
 
-        families: fewer than are selected.
+        families: fewer than are selected. at_once: yield what was read before more is received.
 
         The kernel may resize the hash during a dump. Some entries are then shown twice, others not
         at all, and no NLM_F_DUMP_INTR says so (net/core/neighbour.c: neigh_dump_info). Callers key
@@ -72,15 +74,35 @@ class TableView:
         """
         for family in families or self.selectors.families:
             verdict_by_head = self._head_verdicts[family].__getitem__
-            for block in table_dump.read(self._chunks(family), group_by=verdict_by_head):
-                if block.group is None:
-                    yield from self._one_by_one(family, block)
-                elif block.group != UNSELECTED:
-                    yield str(block.group), block
+            chunks = self._chunks(family)
+            for together in self._one_at_a_time(chunks) if at_once else [chunks]:
+                for block in table_dump.read(together, group_by=verdict_by_head):
+                    if block.group is None:
+                        yield from self._one_by_one(family, block)
+                    elif block.group != UNSELECTED:
+                        yield str(block.group), block
 
-    def ours(self, families: Collection[int] | None = None) -> Iterator[table_dump.Block]:
+    def _one_at_a_time(self, chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
+        """Yield each chunk alone, and note since when it may be out of date.
+
+        The kernel writes the next chunk while we receive this one (net/netlink/af_netlink.c:
+        netlink_recvmsg): each is as old as the moment at which we asked for the one before it.
+        """
+        before = now = time.monotonic()
+        for chunk in chunks:
+            self._read_at, before = before, now
+            yield [chunk]
+            now = time.monotonic()
+
+    def age_s(self) -> float:
+        """Return how long ago the kernel showed the entries that ``ours(at_once=True)`` yields."""
+        return time.monotonic() - self._read_at
+
+    def ours(
+        self, families: Collection[int] | None = None, at_once: bool = False
+    ) -> Iterator[table_dump.Block]:
         """Read the table once; yield selected entries that are ours, count the others as kept."""
-        for reason, block in self.judged(families):
+        for reason, block in self.judged(families, at_once):
             if reason:
                 for ifindex, addresses in block.by_device():
                     self._kept[ifindex].update(dict.fromkeys(addresses, reason))

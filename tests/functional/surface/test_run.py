@@ -94,12 +94,15 @@ def test_status_before_the_first_run_says_no_run_yet(hygiene):
 def test_partial_refusal_fails_the_run_and_reports_the_heals(hygiene, scene, syslog, monkeypatch):
     """The kernel does refuse single entries, but not on demand."""
     from arp_engine.netlink import codec, rtnetlink
+    from pyroute2.netlink.rtnl import RTM_DELNEIGH
 
     scene.add("192.0.2.10")
     scene.add("192.0.2.11")
     original = rtnetlink.Channel.exchange
 
     def exchange(channel, orders):
+        if codec.HEADER.unpack_from(orders)[1] != RTM_DELNEIGH:
+            return original(channel, orders)
         monkeypatch.setattr(rtnetlink.Channel, "exchange", original)
         found, refusals = original(channel, orders)
         entry = codec.Entry(ifindex=2, dst=socket.inet_aton("192.0.2.11"))

@@ -186,12 +186,15 @@ def test_partial_failure_reports_changes_and_refusals(clean, scene, monkeypatch)
     import socket
 
     from arp_engine.netlink import codec, rtnetlink
+    from pyroute2.netlink.rtnl import RTM_DELNEIGH
 
     scene.add("192.0.2.10")
     scene.add("192.0.2.11")
     original = rtnetlink.Channel.exchange
 
     def exchange(channel, orders):
+        if codec.HEADER.unpack_from(orders)[1] != RTM_DELNEIGH:
+            return original(channel, orders)
         monkeypatch.setattr(rtnetlink.Channel, "exchange", original)
         found, refusals = original(channel, orders)
         entry = codec.Entry(ifindex=2, dst=socket.inet_aton("192.0.2.11"))

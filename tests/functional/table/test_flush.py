@@ -1,14 +1,45 @@
 """arp.flush: deletes the entries that are ours and keeps all others, whatever happens meanwhile."""
 
+import errno
 import socket
 import subprocess
+import time
 
 import pytest
-from arp_engine.netlink import rtnetlink
+from arp_engine.netlink import codec, rtnetlink
 from arp_engine.sentinel import options
 from arp_engine.table import flush, view
-from conftest import DEAD, ip, many
+from conftest import BORN, DEAD, ip, many
 from stage import own
+
+
+@pytest.fixture
+def nothing_is_old(monkeypatch):
+    """No entry is read again before its deletion: the first exchange is a deletion."""
+    monkeypatch.setattr(flush, "FRESH_S", float("inf"))
+    monkeypatch.setattr(flush, "FEW", 0)
+
+
+def shown_then(monkeypatch, meanwhile, is_late):
+    """Change the table after the dump showed it: late, or before the first chunk is judged."""
+    original, done = rtnetlink.Channel.neighbours, []
+
+    def once():
+        if not done:
+            done.append(1)
+            meanwhile()
+            time.sleep(0.004)  # longer than flush.FRESH_S
+
+    def neighbours(channel, family, *words):
+        for chunk in original(channel, family, *words):
+            if family == socket.AF_INET and not is_late:
+                once()
+            yield chunk
+            if family == socket.AF_INET:
+                once()
+
+    monkeypatch.setattr(rtnetlink.Channel, "neighbours", neighbours)
+    return done
 
 
 def without_multicast(kept):
@@ -41,6 +72,91 @@ def test_flush_keeps_entries_with_an_owner(arp, scene):
     assert [row.rsplit(" ", 1)[0] for row in scene.table()] == [
         row.rsplit(" ", 1)[0] for row in before
     ]
+
+
+WRITTEN = {  # what somebody does to a STALE entry after the dump showed it: words, reason
+    "overlay": (f"replace 192.0.2.10 lladdr {BORN} nud reachable extern_learn", "extern_learn"),
+    "administrator": (f"replace 192.0.2.10 lladdr {BORN} nud permanent", "PERMANENT"),
+    "daemon": (f"replace 192.0.2.10 lladdr {DEAD} nud stale protocol zebra", "protocol zebra"),
+    "heal": (f"replace 192.0.2.10 lladdr {BORN} nud reachable", ""),
+    "new state": (f"replace 192.0.2.10 lladdr {DEAD} nud reachable", "no longer selected"),
+}
+
+
+@pytest.mark.parametrize("rows", [False, True], ids=["counts", "rows"])
+@pytest.mark.parametrize("known", [{"FEW": 0}, {"FRESH_S": float("inf")}], ids=["old", "few"])
+@pytest.mark.parametrize("who", WRITTEN)
+def test_flush_keeps_entry_written_after_the_dump(arp, scene, monkeypatch, who, known, rows):
+    for name, value in known.items():
+        monkeypatch.setattr(flush, name, value)
+    words, reason = WRITTEN[who]
+    scene.add("192.0.2.10", "stale", DEAD)
+    scene.add("192.0.2.11", "stale", DEAD)
+    changes = []
+
+    def write():
+        ip("neigh", *words.split(), "dev", "db0")
+        changes.extend(row for row in scene.table() if row.startswith("192.0.2.10 "))
+
+    shown_then(monkeypatch, write, is_late=False)
+    selected = {"state": "STALE"} if who == "new state" else {}
+    answer = arp.flush(rows=rows, **selected)
+    assert len(changes) == 1
+    assert scene.table() == changes
+    assert answer["flushed"] == 1
+    assert answer["kept"].get(reason, 0) == bool(reason)
+    assert "failed" not in answer
+    if rows:
+        assert [row["ip"] for row in answer["entries"]] == ["192.0.2.11"]
+
+
+def test_flush_does_not_count_an_entry_that_went_after_the_dump(arp, scene, monkeypatch):
+    scene.add("192.0.2.10", "stale", DEAD)
+    gone = shown_then(monkeypatch, lambda: ip("neigh", "flush", "nud", "stale"), is_late=False)
+    answer = arp.flush(rows=True)
+    assert (answer["flushed"], answer["entries"]) == (0, [])
+    assert gone
+
+
+def test_flush_deletes_what_was_read_before_it_reads_more(arp, scene, monkeypatch):
+    """The rest of a large table is not read first: an owner has that long to write the entry."""
+    scene.add("192.0.2.10", "stale", DEAD)
+    left = []
+    shown_then(monkeypatch, lambda: left.extend(scene.table()), is_late=True)
+    assert arp.flush()["flushed"] == 1
+    assert left == []
+
+
+def test_flush_before_linux_5_deletes_what_was_shown(arp, scene, monkeypatch):
+    """These kernels have no request for one entry (EOPNOTSUPP)."""
+
+    def unknown(_channel, keys):
+        yield [], [rtnetlink.Refusal(codec.Entry(), errno.EOPNOTSUPP, "")]
+
+    scene.fill(20)
+    monkeypatch.setattr(rtnetlink.Channel, "get_entries", unknown)
+    monkeypatch.setattr(flush, "FRESH_S", -1.0)
+    assert arp.flush()["flushed"] == 20
+    assert scene.table() == []
+
+
+def test_flush_tells_an_entry_that_it_could_not_read_again(arp, scene, monkeypatch):
+    """EBUSY: the real kernel does not return it on demand."""
+    names = scene.fill(2)
+    original = rtnetlink.Channel.get_entries
+
+    def busy(channel, keys):
+        for entries, refused in original(channel, keys):
+            unread = [entry for entry in entries if codec.address(entry.dst) == names[0]]
+            rest = [entry for entry in entries if entry not in unread]
+            yield rest, refused + [rtnetlink.Refusal(each, errno.EBUSY, "") for each in unread]
+
+    monkeypatch.setattr(rtnetlink.Channel, "get_entries", busy)
+    monkeypatch.setattr(flush, "FRESH_S", -1.0)
+    answer = arp.flush()
+    assert answer["flushed"] == 1
+    assert [row["ip"] for row in answer["failed"]] == [names[0]]
+    assert [row.split()[0] for row in scene.table()] == [names[0]]
 
 
 def test_delete_locked_keeps_entry_that_gets_an_owner_meanwhile(scene, monkeypatch):
@@ -159,6 +275,7 @@ def test_flush_is_complete_while_the_table_grows(arp, scene, monkeypatch):
     assert scene.table("stale") == []
 
 
+@pytest.mark.usefixtures("nothing_is_old")
 def test_two_flushes_at_once_both_succeed(arp, scene, monkeypatch):
     """`ip neigh flush` aborts here: "Failed to send flush request: No such file or directory"."""
     from arp_engine.netlink import rtnetlink
@@ -185,6 +302,7 @@ def test_two_flushes_at_once_both_succeed(arp, scene, monkeypatch):
     assert scene.table("stale") == []
 
 
+@pytest.mark.usefixtures("nothing_is_old")
 def test_flush_keeps_entries_learned_since_it_began(arp, scene, monkeypatch):
     """A flush under traffic must not delete the entries that the kernel has just learned anew."""
     from arp_engine.netlink import rtnetlink
@@ -204,6 +322,7 @@ def test_flush_keeps_entries_learned_since_it_began(arp, scene, monkeypatch):
     assert scene.table() == [f"192.0.2.77 db0 {DEAD} REACHABLE"]
 
 
+@pytest.mark.usefixtures("nothing_is_old")
 def test_flush_succeeds_when_a_device_vanishes(arp, scene, monkeypatch):
     from arp_engine.netlink import rtnetlink
 
@@ -223,6 +342,7 @@ def test_flush_succeeds_when_a_device_vanishes(arp, scene, monkeypatch):
     assert "failed" not in answer
 
 
+@pytest.mark.usefixtures("nothing_is_old")
 def test_partial_refusal_returns_flushed_and_failed(arp, scene, monkeypatch, loaders):
     """EBUSY for one of two: the real kernel does not return it on demand."""
     import errno
@@ -267,6 +387,7 @@ def test_entry_dumped_twice_is_one_row(arp, scene, monkeypatch, rows):
         assert sorted(row["ip"] for row in answer["entries"]) == sorted(names)
 
 
+@pytest.mark.usefixtures("nothing_is_old")
 @pytest.mark.parametrize("room", [2304, 1 << 20], ids=["least", "most"])
 def test_flush_with_small_buffer_beside_another_deleter(arp, scene, monkeypatch, room):
     """Each ENOENT waits in our receive buffer: net.core.rmem_max can be as small as 2304."""
@@ -309,6 +430,7 @@ def test_flush_with_small_buffer_beside_another_deleter(arp, scene, monkeypatch,
     assert (answer["flushed"], "failed" in answer) == (0, False)
 
 
+@pytest.mark.usefixtures("nothing_is_old")
 def test_limit_cuts_failed_and_totals_counts_it(arp, scene, monkeypatch):
     import errno
     import socket
