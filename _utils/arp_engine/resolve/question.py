@@ -24,6 +24,10 @@ class ProbeResult(NamedTuple):
     why: str = ""  # why nobody answered, if silence proves nothing: no carrier, no permission …
     overriding: frozenset[bytes] = frozenset()  # MACs whose advertisement had the Override flag
 
+    def frames(self) -> int:
+        """Return how many frames have left."""
+        return self.unicast_asked + self.broadcast_asked
+
 
 UNASKED = ProbeResult(0, 0, {})
 

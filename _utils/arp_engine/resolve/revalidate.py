@@ -65,10 +65,11 @@ def revalidate(
             if not is_stopped():
                 run.fall_back()
             run.finish()
+            is_interrupted = is_stopped()
+            changed = _changed_rows(table, report, chosen, run) if is_interrupted else []
         result = {**report.as_dict(limit), "kept": table.kept(), "warnings": absent + run.warnings}
-        if is_stopped():
+        if is_interrupted:
             left = len(chosen) - report.total()
-            changed = _changed_rows(table, report, chosen)
             result |= {"interrupted": True, "no_outcome": left, "changed": changed}
             result["totals"]["changed"] = len(changed)
         return result
@@ -83,18 +84,24 @@ def _listed(table: view.TableView, chosen: Mapping[codec.Key, codec.Entry]) -> l
 
 
 def _changed_rows(
-    table: view.TableView, report: Report, chosen: Mapping[codec.Key, codec.Entry]
+    table: view.TableView, report: Report, chosen: Mapping[codec.Key, codec.Entry], run: Run
 ) -> list[dict[str, Any]]:
-    """Return the entries without an outcome that have another MAC now.
+    """Return the entries without an outcome that have another MAC now; keep those with an owner.
 
-    The kernel may have taken an answer that has not come to us yet.
+    The kernel may have taken an answer that has not come to us yet: to a probe that has left. What
+    else is written is not by this run.
     """
     left = [key for key in chosen if not report.is_settled(key)]
-    return [
-        report.change_row(chosen[key], current.mac, time.monotonic() - current.updated / TICKS)
-        for key, current in table.read_again(left).items()
-        if current and current.mac not in (b"", chosen[key].mac)
-    ]
+    rows = []
+    for key, current in table.read_again(left).items():
+        if not current:
+            continue
+        if table.is_owned(current):
+            report.count(chosen[key], "kept")
+        elif current.mac not in (b"", chosen[key].mac) and run.has_asked(key):
+            changed_at = time.monotonic() - current.updated / TICKS
+            rows.append(report.change_row(chosen[key], current.mac, changed_at))
+    return rows
 
 
 def _is_suspect(table: view.TableView, entry: codec.Entry) -> bool:

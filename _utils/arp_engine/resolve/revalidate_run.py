@@ -138,6 +138,11 @@ class Run:
         self._changes.tell_contested(self._entries, may_ask)
         self.warnings += self._changes.warnings
 
+    def has_asked(self, key: codec.Key) -> bool:
+        """Tell, at the end, whether a probe about an entry has left; end its open question."""
+        ended = None if key in self._looking else self._asker.drop(key)
+        return self._questions[key] > bool(ended and not ended[1].frames())
+
     # --- the loop
 
     def _go_on(self, seconds: float) -> None:
@@ -213,9 +218,8 @@ class Run:
         mac = self._entries[key].mac
         if key in self._routers and len(key[1]) == 4:
             locktime.begin(self._table, key, mac, is_asked_next=True)
-        question = Question(*key, mac)
         schedule = BROADCAST if key in self._asked_all else self._schedule
-        self._asker.put(question, schedule=schedule)
+        self._asker.put(Question(*key, mac), schedule=schedule)
 
     # --- answers
 
@@ -292,10 +296,8 @@ class Run:
             self._watched.contest(key, Changed(entry, current.mac, macs, now), now)
         elif self._questions[key] < MAX_QUESTIONS:
             timers = self._table.timers(codec.family_of(entry.dst), entry.ifindex)
-            wait_s = min(
-                ownership.locktime_left_s(current, timers) + 2 / TICKS, MAX_LOCKTIME_WAIT_S
-            )
-            self._retries.set(now + wait_s, [key])
+            left_s = ownership.locktime_left_s(current, timers) + 2 / TICKS
+            self._retries.set(now + min(left_s, MAX_LOCKTIME_WAIT_S), [key])
             self._answered[key] = macs
         else:
             self._not_taken.append(entry)
