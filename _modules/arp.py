@@ -373,6 +373,12 @@ def revalidate(
     with that exit code too: ``interrupted`` (True), ``no_outcome`` (int, entries not probed or not
     yet decided) and ``changed`` (list as ``healed``: those of them that were probed and have
     another MAC already, without an owner); the rest is what it had done by then.
+    could not be read again, or with ``unasked`` one of those that answered, and this says who could
+    not be asked before it is a heal; counted as undecided). Only where the kernel refused a part:
+    ``failed`` and the exit code of :py:func:`arp.flush`. Only after SIGTERM (``saltutil.term_job``)
+    or Ctrl-C, with that exit code too: ``interrupted`` (True), ``no_outcome`` (int, entries not
+    probed or not yet decided) and ``changed`` (list as ``healed``: those of them that have another
+    MAC already); the rest is what it had done by then.
 
     A run that the master sent and that probes for more than five seconds fires
     ``arp/revalidate/JID/progress`` every five seconds: ``probed``, ``of``, ``healed`` (ints). Heals
@@ -544,7 +550,8 @@ def diagnose(ip, dev=None, test=False):
     - ``not on this link, next hop judged``: and the entry of the next hop is right. Where it is
       not, its own verdict is returned;
     - ``table full``: a host answers, and the kernel has no room for an entry, or may have none;
-    - ``cannot be asked here``: no route, own address, device down, no right to send;
+    - ``cannot be asked here``: no route, own address, device down, no right to send; or
+      the host that had the entry before our question could not be asked again;
     - ``not asked``: with ``test``, where reading alone does not decide.
 
     Where the packets to the address may take several next hops (stuck sockets of several routes, a

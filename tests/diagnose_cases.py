@@ -207,6 +207,10 @@ CASES = {
         verdict.CANNOT,
     ),
     "cannot: no carrier, no room": (seen(cannot_ask="no carrier", load=FULL), verdict.CANNOT),
+    "cannot: the former holder could not be asked": (
+        seen(row(), [B], row(B), unproved=f"{A} could not be asked again (no carrier)"),
+        verdict.CANNOT,
+    ),
     # test=True
     "read: an entry": (read(row()), verdict.NOT_ASKED),
     "read: a suspect": (read(SUSPECT), verdict.NOT_ASKED),

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from arp_engine.netlink import codec, listener, table_dump
-from arp_engine.packets.probe_schedule import FAST, LOOK_BACK_FOR_S
+from arp_engine.packets.probe_schedule import FAST, LOOK_BACK_FOR_S, UCAST_SOLICIT
 from arp_engine.resolve import ask as resolve_ask
 from arp_engine.resolve import look_back
 from arp_engine.resolve.late_answers import LATE_S
@@ -49,6 +49,7 @@ def question(address, mac=DEAD, dev="db0"):
 def whole_look_back(arp, monkeypatch):
     """Look back for as long as outside of tests."""
     monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", LOOK_BACK_FOR_S)
+    monkeypatch.setattr(look_back, "MIN_SILENT", UCAST_SOLICIT)
 
 
 def mac_of(scene, address):

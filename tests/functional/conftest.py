@@ -91,6 +91,7 @@ def short_look_back(monkeypatch):
     from arp_engine.resolve import look_back
 
     monkeypatch.setattr(look_back, "LOOK_BACK_FOR_S", 0.1)
+    monkeypatch.setattr(look_back, "MIN_SILENT", 1)
 
 
 @pytest.fixture

@@ -43,7 +43,10 @@ def family(address):
 NO_LIMIT = "from arp_engine.table import capacity; capacity.NEARLY_FULL = 1000"
 
 # A heal is told when its former holder has been silent for long: here after one question.
-BRIEF = "from arp_engine.resolve import look_back; look_back.LOOK_BACK_FOR_S = 0.1"
+BRIEF = """
+from arp_engine.resolve import look_back
+look_back.LOOK_BACK_FOR_S, look_back.MIN_SILENT = 0.1, 1
+"""
 
 
 class Guard:

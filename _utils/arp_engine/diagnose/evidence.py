@@ -211,13 +211,14 @@ class _Diagnosis:
             answers = _fastest(results)
             after = self._settled(answers)
         is_taken = bool(after) and after.mac in answers
-        after, proxies = self._holder.keep(before, after, answers, began, asked_at)
+        after, proxies, unproved = self._holder.keep(before, after, answers, began, asked_at)
         seen = replace(
             seen,
             asked_s=time.monotonic() - began,
             unicast_asked=sum(result.unicast_asked for result in results),
             broadcast_asked=sum(result.broadcast_asked for result in results),
             cannot_ask="" if answers else results[-1].why,
+            unproved=unproved,
             answers={mac.hex(":"): round(ms, 3) for mac, ms in answers.items()},
             proxies={mac.hex(":") for mac in proxies},
             entry_after=after and self._row(after),

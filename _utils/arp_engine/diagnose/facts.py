@@ -65,6 +65,7 @@ class Evidence:
     asked: bool = True  # False: only read
     asked_s: float = 0.0  # from the first probe until the entry was read again
     cannot_ask: str = ""
+    unproved: str = ""  # who could not be asked after the entry had moved: it need not be right
     unicast_asked: int = 0  # probes sent to the cached MAC
     broadcast_asked: int = 0
     answers: dict[str, float] = field(default_factory=dict)  # MAC to ms

@@ -22,10 +22,14 @@ SPARE_S = 0.2
 
 
 class Held(NamedTuple):
-    """An entry after all was done for its holder, and the proxies among those who answered."""
+    """An entry after all was done for its holder, and the proxies among those who answered.
+
+    unproved: who could not be asked for that, and why.
+    """
 
     entry: codec.Entry | None
     proxies: set[bytes]
+    unproved: str
 
 
 class Holder:
@@ -34,6 +38,7 @@ class Holder:
     def __init__(self, table: view.TableView, key: codec.Key) -> None:
         self._table, self._key = table, key
         self._family = codec.family_of(key[1])
+        self._unproved = ""
 
     # --- reading
 
@@ -91,7 +96,7 @@ class Holder:
         if is_back and answers and after.mac not in answers and self._has_returned(after):
             answers[after.mac] = (time.monotonic() - began) * 1000
             proxies |= self._proxies({after.mac: 0.0}, b"")
-        return Held(after, proxies)
+        return Held(after, proxies, self._unproved)
 
     def _has_returned(self, entry: codec.Entry) -> bool:
         """Ask the host with the cached MAC once more, alone; tell whether it answers.
@@ -123,7 +128,10 @@ class Holder:
         if set(answers) == {cached_mac} and not is_shared:
             return set()
         claims = [proxy.Claim(*self._key, mac) for mac in answers]
-        found = proxy.find(claims, {e.key for e in neighbours} | {self._key}, 0.0)
+        unasked: dict[proxy.Host, str] = {}
+        found = proxy.find(claims, {e.key for e in neighbours} | {self._key}, 0.0, unasked)
+        for (_ifindex, _family, mac), why in unasked.items():
+            self._unproved = f"{mac.hex(':')} could not be checked for being a proxy ({why})"
         return {mac for _ifindex, _family, mac in found}
 
     def _give_back(
@@ -154,6 +162,8 @@ class Holder:
             return after
         change = look_back.Change(self._key, holder, after.mac, time.monotonic())
         outcome = look_back_run.look_back(self._table, [change], 0.0)[self._key]
+        if outcome.unasked:
+            self._unproved = f"{holder.hex(':')} could not be asked again ({outcome.unasked})"
         if outcome.is_returned:
             answers.setdefault(holder, (time.monotonic() - began) * 1000)
         return outcome.current

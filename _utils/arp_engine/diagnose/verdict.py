@@ -3,7 +3,8 @@
 The verdicts are a closed set (``VERDICTS``). Where several are true, the first in this order wins,
 because it would make the next ones misleading:
 
-1. *cannot be asked here*: no probe was sent, so nothing is known about the wire.
+1. *cannot be asked here*: no probe was sent, so nothing is known about the wire. Or the entry has
+   moved to the MAC that answers, and its former holder could not be asked again.
 2. *proxy*: a host answers that also answers for addresses which nobody has. Its answer proves
    nothing, and takes no entry from another host. *duplicate address*, *flux*: two MACs answer. The
    entry changes with every probe, so what it holds now explains nothing.
@@ -51,7 +52,7 @@ NOT_ASKED = "not asked"
 
 #: Every verdict there is, and what it means.
 VERDICTS = {
-    CANNOT: "there is no neighbour to probe, or no probe can be sent",
+    CANNOT: "there is no neighbour to probe, or no probe can be sent, also to who had the entry",
     DUPLICATE: "two machines answer for the address",
     FLUX: "one machine answers with two of its NICs",
     PROXY: "a host answers that answers for every address (proxy ARP): its answer proves nothing",
@@ -85,6 +86,8 @@ class Verdict(NamedTuple):
 def verdict(seen: Evidence) -> Verdict:
     """Judge the evidence, in the order of the head of this file."""
     found = _judge(seen)
+    if found.name == CORRECTED and seen.unproved:
+        found = _unproved(seen)
     notes = [found.sentence]
     if found.name in (RIGHT, NEXT_HOP) and (stuck := len(seen.stuck_since)):
         sockets = "1 TCP socket gets" if stuck == 1 else f"{stuck} TCP sockets get"
@@ -131,6 +134,16 @@ def _judge(seen: Evidence) -> Verdict:
     if len(seen.answers) > 1:
         return _several(seen)
     return _answered(seen) if seen.answers else _silent(seen)
+
+
+def _unproved(seen: Evidence) -> Verdict:
+    """Judge an entry that has moved to a MAC that answers, and that is not known to be right."""
+    return Verdict(
+        CANNOT,
+        f"{_answers(seen)} answers for {_who(seen)}, and {_holds(seen.entry_after)}; "
+        f"{_holds(seen.entry, 'it held')} before, and {seen.unproved}: not known which is right.",
+        _command("diagnose", seen),
+    )
 
 
 def _read_only(seen: Evidence) -> Verdict:

@@ -37,7 +37,10 @@ def _still_wrong(row: Row) -> str:
 
 
 def _unverified(row: Row) -> str:
-    answered = f"{' and '.join(row['macs'])} answered, and then " if row["macs"] else ""
+    macs = " and ".join(row["macs"])
+    if row.get("unasked"):
+        return f"{row['ip']} on {row['dev']}: {macs} answered, but {row['unasked']}"
+    answered = f"{macs} answered, and then " if macs else ""
     end = f"somebody else has written {row['holds']}"
     if not row["holds"]:
         end = "the entry could not be read again"

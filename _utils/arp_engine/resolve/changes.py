@@ -3,7 +3,8 @@
 The host that has an entry now may be a proxy, which answers for every address: its word is no proof
 that it has this one, also where it alone answers. So it is asked for addresses that nobody has
 before anything is told as healed (resolve/proxy.py). And somebody else may have written the entry
-since: it is read again when it is told, and only what it holds then is told.
+since: it is read again when it is told, and only what it holds then is told. Where the former
+holder or the one that has the entry now could not be asked, nothing is known: it is undecided.
 """
 
 from collections.abc import Collection
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from ..netlink import codec
 from ..table import answer, view
-from . import look_back_run, proxied, proxy
+from . import look_back, look_back_run, proxied, proxy
 from .report import Report
 
 
@@ -23,6 +24,11 @@ class Changed(NamedTuple):
     macs: tuple[bytes, ...]  # all that answered
     at: float = 0.0  # when our question first moved it
     is_from_proxy: bool = False  # the MAC that it had is a proxy's, which answered for it, too
+    unasked: str = ""  # why a former holder could not be looked back at; empty: it could
+
+    def looked_back(self, outcome: str, why: str) -> "Changed":
+        """Return it after a former holder has been looked back at."""
+        return self._replace(unasked=why or look_back.TOO_FEW) if outcome == "unasked" else self
 
 
 class Changes:
@@ -38,7 +44,9 @@ class Changes:
         self._written_back: list[str] = []
         self._written_anew: list[str] = []
         self._unread: list[str] = []
+        self._unasked: list[str] = []
         self._is_proxy: dict[proxy.Host, bool] = {}  # those that were asked
+        self._unchecked: dict[proxy.Host, str] = {}  # those that could not be, and why
 
     def decide(self, changed: Changed, is_returned: bool, current: codec.Entry | None) -> None:
         """Take an entry whose former holder has been looked back at; current: as it is now."""
@@ -91,9 +99,23 @@ class Changes:
             self._tell_written(changed, held)
         elif proxied.is_in(proxies, entry, held):
             self._report.duplicate(entry, changed.macs, held)
+        elif unasked := self._why_unproved(changed, held):
+            self._unasked.append(f"{self._name(entry)}: {unasked}")
+            self._report.unverified(entry, changed.macs, held, unasked)
         else:
             self._report.healed(entry, held, changed.at)
             self._healed.append(changed._replace(taken=held))
+
+    def _why_unproved(self, changed: Changed, held: bytes) -> str:
+        """Return who could not be asked, and why, before a heal may be told; empty: all could."""
+        former = changed.entry.mac.hex(":")
+        host = proxy.Claim(changed.entry.ifindex, changed.entry.dst, held).host
+        if changed.unasked:
+            return f"the host with {former} could not be asked again ({changed.unasked})"
+        if host in self._unchecked:
+            why = self._unchecked[host]
+            return f"{held.hex(':')} could not be checked for being a proxy ({why})"
+        return ""
 
     def take_back(self) -> None:
         """Take those back that were told as healed, and have yet another MAC: a run takes minutes.
@@ -172,13 +194,23 @@ class Changes:
                 "arp.revalidate again"
             )
 
+        if self._unasked:
+            self.warnings.append(
+                f"undecided: {answer.examples(self._unasked)}: another MAC answers, and the entry "
+                "holds it, but that this is right is not proved: run arp.revalidate again"
+            )
+
     def tell_contested(self, asked: Collection[codec.Key], may_ask: bool) -> None:
         """Report the entries that several hosts answer for; a living one gets back a proxy's.
 
         The last thing of a run.
         """
         proxies = self._proxies(self._contested, asked) if may_ask else set[proxy.Host]()
-        contested = [(each.entry, each.taken, each.macs) for each in self._contested]
+        contested = [
+            (each.entry, each.taken, each.macs)
+            for each in self._contested
+            if not any(claim.host in self._unchecked for claim in _claims(each))
+        ]
         healed = proxied.give_to_living(self._table, contested, proxies, self._rate)
         for entry, mac, at in healed.values():
             self._report.healed(entry, mac, at)
@@ -190,20 +222,25 @@ class Changes:
 
     def _proxies(self, some: list[Changed], asked: Collection[codec.Key]) -> set[proxy.Host]:
         """Return the proxies among the hosts that answered; each host is asked once in a run."""
-        claims = [
-            proxy.Claim(each.entry.ifindex, each.entry.dst, mac)
-            for each in some
-            for mac in {*each.macs, each.taken}
-        ]
+        claims = [claim for each in some for claim in _claims(each)]
         unknown = [claim for claim in claims if claim.host not in self._is_proxy]
         found = set[proxy.Host]()
         if unknown:
             used = proxy.used_on(self._table.channel, [each.entry for each in some], asked)
-            found = proxy.find(unknown, used, self._rate)
-        self._is_proxy.update((claim.host, claim.host in found) for claim in unknown)
+            self._unchecked = {}
+            found = proxy.find(unknown, used, self._rate, self._unchecked)
+        checked = {claim.host for claim in unknown} - self._unchecked.keys()
+        self._is_proxy.update((host, host in found) for host in checked)
         for ifindex, mac in sorted({(ifindex, mac) for ifindex, _family, mac in found}):
             self.warnings.append(
                 f"proxy: {mac.hex(':')} on {self._table.name(ifindex)} answers for addresses that "
                 "nobody has (proxy ARP); its answers are no proof"
             )
-        return {claim.host for claim in claims if self._is_proxy[claim.host]}
+        return {claim.host for claim in claims if self._is_proxy.get(claim.host)}
+
+
+def _claims(changed: Changed) -> list[proxy.Claim]:
+    """Return the claims of the hosts that answered for an entry, or have it."""
+    entry = changed.entry
+    macs = {*changed.macs, changed.taken}
+    return [proxy.Claim(entry.ifindex, entry.dst, mac) for mac in macs]

@@ -8,6 +8,9 @@ seconds. If it answers, it is alive, and the kernel puts its MAC back by itself;
 *contested* from then on: for minutes only its holder is asked, and everybody only when it has been
 silent for as long as the kernel itself would wait (three probes a second apart).
 
+Silence is what was asked and not answered, and no time that has passed: a frame gets lost, the
+asking process or its device may stand still, and a frame that does not leave proves nothing.
+
 Pure: told the time, opens nothing. Its callers ask (resolve/ask.py) and read the table.
 """
 
@@ -21,6 +24,8 @@ from ..packets.probe_schedule import (
     LIKE_THE_KERNEL,
     LOOK_BACK_EVERY_S,
     LOOK_BACK_FOR_S,
+    LOOK_BACK_FRAMES,
+    UCAST_SOLICIT,
     Schedule,
 )
 from . import deadlines
@@ -29,6 +34,9 @@ from .question import ProbeResult, Question
 MARGIN_S = 0.02  # the kernel counts locktime in ticks of up to 10 ms
 RETRY_S = 0.05  # while another question about the address is under way
 MAX_LOCKTIME_S = 3.0  # a former holder that answers is asked on for so long
+MIN_SILENT = UCAST_SOLICIT  # questions in a row without an answer: as many as the kernel waits for
+MAX_ASKED = LOOK_BACK_FRAMES + MIN_SILENT  # a former holder is not asked on beyond that
+TOO_FEW = "too few probes were sent"  # why it is unasked, where the last one did
 CONTESTED_S = 300.0
 MAX_CONTESTED = 4096
 
@@ -42,6 +50,23 @@ class Change(NamedTuple):
     at: float
 
 
+class _Heard(NamedTuple):
+    """What the questions to one former holder have come to."""
+
+    asked: int = 0
+    silent: int = 0  # the latest ones in a row without an answer
+    unasked: int = 0  # the latest ones in a row that proved nothing
+
+    def after(self, former: bytes, result: ProbeResult) -> "_Heard":
+        """Return it with one more result."""
+        asked = self.asked + 1
+        if former in result.answers:
+            return _Heard(asked)
+        if result.why or not result.unicast_asked:
+            return _Heard(asked, 0, self.unasked + 1)
+        return _Heard(asked, self.silent + 1)
+
+
 class LookBacks:
     """The changes whose former holders are still being asked; an entry may have several."""
 
@@ -49,6 +74,7 @@ class LookBacks:
         self._changes: dict[tuple[Key, bytes], Change] = {}  # by entry and former MAC
         self._formers: dict[Key, list[bytes]] = {}  # the same, by entry: the latest one last
         self._asked: dict[tuple[Key, bytes], int] = {}  # how often
+        self._heard: dict[tuple[Key, bytes], _Heard] = {}
         self._due = deadlines.Deadlines()
 
     def __len__(self) -> int:
@@ -73,6 +99,7 @@ class LookBacks:
             if self._changes.pop((key, mac), None):
                 self._due.clear((key, mac))
                 self._asked.pop((key, mac), None)
+                self._heard.pop((key, mac), None)
                 self._formers[key].remove(mac)
         if self._formers.get(key) == []:
             del self._formers[key]
@@ -105,26 +132,33 @@ class LookBacks:
     def decide(
         self, key: Key, result: ProbeResult, cached: bytes, now: float, former: bytes = b""
     ) -> str:
-        """Return ``returned``, ``silent``, or nothing while it is open.
+        """Return ``returned``, ``silent``, ``unasked``, or nothing while it is open.
 
         cached: the MAC in the table, read after the answer. A former holder that answers while the
         table keeps the other MAC is asked again: within locktime the kernel drops its answer.
+        Silent is one that has not answered the latest three questions, after ten seconds: it is
+        asked on until then. Unasked: no question, or too few, could be put to it.
         former: whom it was about, where there are several.
         """
         [*_earlier, latest] = self._some(key, former) or [b""]
         change = self._changes.get((key, latest))
         if not change:
             return ""
+        heard = self._heard.get((key, latest), _Heard()).after(latest, result)
+        self._heard[key, latest] = heard
         over = change.at + LOOK_BACK_FOR_S
         if change.former in result.answers:
             if cached != change.former and now < over + MAX_LOCKTIME_S:
                 return ""
             self.end(key, change.former)
             return "returned"
-        if now >= over:
+        if now < over:
+            return ""
+        is_over = heard.unasked >= MIN_SILENT or heard.asked >= MAX_ASKED
+        outcome = "silent" if heard.silent >= MIN_SILENT else "unasked" if is_over else ""
+        if outcome:
             self.end(key, change.former)
-            return "silent"
-        return ""
+        return outcome
 
 
 class Contested:

@@ -9,7 +9,7 @@ from ..netlink import codec
 from ..packets.probe_schedule import Schedule, alone
 from ..table import view
 from .ask import Asker, ask
-from .look_back import Change, LookBacks
+from .look_back import TOO_FEW, Change, LookBacks
 from .question import Question
 
 BATCH = 64  # questions put at a time
@@ -21,6 +21,7 @@ class Outcome(NamedTuple):
 
     is_returned: bool  # the former holder answered: it is alive
     current: codec.Entry | None  # the entry as it is now; None: it is gone
+    unasked: str = ""  # why the former holder could not be asked; empty: its silence is evidence
 
 
 def is_answered(key: codec.Key, mac: bytes) -> bool:
@@ -75,7 +76,8 @@ def look_back(
                     backs.end(key)
                     outcome = outcome or "gone"
                 if outcome and key not in outcomes:
-                    outcomes[key] = Outcome(outcome == "returned", current)
+                    why = (result.why or TOO_FEW) if outcome == "unasked" else ""
+                    outcomes[key] = Outcome(outcome == "returned", current, why)
             due = min(backs.next_due(), asker.next_due() or float("inf"))
             if (seconds := due - clock()) > 0 and due < float("inf"):
                 asker.wait(min(seconds, LONGEST_WAIT_S))

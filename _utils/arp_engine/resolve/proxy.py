@@ -45,13 +45,20 @@ class Claim(NamedTuple):
         return self.ifindex, codec.family_of(self.dst), self.mac
 
 
-def find(claims: Iterable[Claim], in_table: Collection[codec.Key], rate: float) -> set[Host]:
+def find(
+    claims: Iterable[Claim],
+    in_table: Collection[codec.Key],
+    rate: float,
+    unasked: dict[Host, str] | None = None,
+) -> set[Host]:
     """Return the hosts of the claims that answer for addresses nobody has.
 
     One address first: a host that is silent is not asked for the second. in_table: the entries that
     there are; their addresses are not asked about. A host that has answered for an address of
     fe80:: and for another one is asked in the network of the other: no proxy answers for fe80::.
+    unasked: takes the hosts that could not be asked, and why: they may be proxies.
     """
+    unasked = {} if unasked is None else unasked
     free: dict[Host, list[bytes]] = {}
     used = set(in_table)
     with contextlib.closing(interfaces.Interfaces()) as reader, rtnetlink.Channel() as channel:
@@ -62,14 +69,22 @@ def find(claims: Iterable[Claim], in_table: Collection[codec.Key], rate: float) 
     proxies = {host for host in free if free[host]}
     for number in range(ADDRESSES):
         questions = {host: Question(host[0], free[host][number], host[2]) for host in proxies}
-        proxies = _that_answer(questions, rate)
+        proxies = _that_answer(questions, rate, unasked)
     return proxies
 
 
-def _that_answer(questions: dict[Host, Question], rate: float) -> set[Host]:
-    """Return the hosts that answer the question put to them."""
-    results = ask(questions.values(), rate, schedule=SCHEDULE)
-    return {host for host, q in questions.items() if q.mac in results[q[:2]].answers}
+def _that_answer(
+    questions: dict[Host, Question], rate: float, unasked: dict[Host, str]
+) -> set[Host]:
+    """Return the hosts that answer the question put to them; add those that heard none."""
+    results, found = ask(questions.values(), rate, schedule=SCHEDULE), set[Host]()
+    for host, question in questions.items():
+        result = results[question[:2]]
+        if question.mac in result.answers:
+            found.add(host)
+        elif result.why or not result.unicast_asked:
+            unasked[host] = result.why or "no probe was sent"
+    return found
 
 
 def unused(

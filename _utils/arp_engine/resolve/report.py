@@ -108,13 +108,19 @@ class Report:
         self._still_wrong.append(row)
         self.count(entry, "undecided")
 
-    def unverified(self, entry: codec.Entry, macs: Iterable[bytes], held: bytes) -> None:
+    def unverified(
+        self, entry: codec.Entry, macs: Iterable[bytes], held: bytes, unasked: str = ""
+    ) -> None:
         """Add an entry that took a MAC and holds another one now, which nobody answered with.
 
-        held: which; empty where it could not be read.
+        held: which; empty where it could not be read. unasked: or it holds the one that answered,
+        and this is who could not be asked before that is known to be right.
         """
         row = {**answer.entry_row(self._table, entry), "macs": [mac.hex(":") for mac in macs]}
-        self._unverified.append({**row, "holds": held.hex(":")})
+        row["holds"] = held.hex(":")
+        if unasked:
+            row["unasked"] = unasked
+        self._unverified.append(row)
         self.count(entry, "undecided")
 
     def failed(self, entry: codec.Entry, refusal: rtnetlink.Refusal) -> None:

@@ -309,6 +309,7 @@ class Run:
         """Take what came of asking a former holder once; another one may be asked on."""
         key, cached = question[:2], current.mac if current else b""
         outcome = self._backs.decide(key, result, cached, now, question.mac)
+        self._changed[key] = self._changed[key].looked_back(outcome, result.why)
         if outcome == "returned" or current is None or self._table.is_owned(current):
             self._backs.end(key)
         if key not in self._backs:

@@ -180,8 +180,11 @@ class FormerHolders:
             heal = heal._replace(new=new, is_learnt=is_learnt, has_failed=not is_learnt)
             self._heals[key][former] = heal
         outcome = self._backs.decide(key, result, cached, now, former)
-        if outcome == "silent":
-            return self._silent(key, heal, result, cached)
+        if outcome in ("silent", "unasked"):
+            found = self._silent(key, heal, result, cached)
+            # of an entry that we deleted and no packet needs nobody is asked: it takes no MAC
+            is_unproved = outcome == "unasked" and not heal.is_deleted
+            return outcome if is_unproved and found in ("silent", "written back") else found
         has_locktime = self._locktime_s(key) or not heal.is_successor
         if not outcome and former in result.answers and has_locktime:  # it takes no answer yet
             self._backs.postpone(key, now, former)

@@ -7,6 +7,7 @@ import socket
 import pytest
 from arp_engine.diagnose import evidence
 from arp_engine.packets.probe_schedule import FAST
+from arp_engine.resolve import look_back_run
 from asking import waiting_long
 from conftest import BORN, DEAD, ip
 from diagnosing import PAIR, SECOND, V4, V6
@@ -52,6 +53,29 @@ def test_wrong_entry_is_corrected_by_the_probe(arp, scene, address):
     assert answer["verdict"] == "wrong, now corrected by asking"
     assert (answer["entry"]["mac"], answer["entry_after"]["mac"]) == (DEAD, BORN)
     assert scene.table() == [f"{address} db0 {BORN} REACHABLE"]
+
+
+@PAIR
+def test_entry_whose_former_holder_could_not_be_asked_is_not_told_as_corrected(
+    arp, hygiene, scene, monkeypatch, address
+):
+    """It may only have paused: nothing is on record."""
+
+    def not_asked(table, changes, _rate):
+        table_now = table.read_again([change.key for change in changes])
+        return {
+            key: look_back_run.Outcome(False, current, "no carrier")
+            for key, current in table_now.items()
+        }
+
+    monkeypatch.setattr(look_back_run, "look_back", not_asked)
+    scene.worker(address)
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    scene.add(address, "reachable", DEAD)
+    told = arp.diagnose(address)
+    assert (told["verdict"], hygiene.healed()) == ("cannot be asked here", [])
+    assert told["entry_after"]["mac"] == BORN
+    assert f"{DEAD} could not be asked again (no carrier): not known which" in told["sentence"]
 
 
 def test_entry_changed_within_locktime_is_corrected(arp, scene):

@@ -77,6 +77,9 @@ def test_undecided_entry_is_named_where_it_is_known():
     told = f"192.0.2.9 on eth0: {NEW} answered, and then somebody else has written {third['holds']}"
     assert line({"undecided": 1, "unverified": [third]}) == f"1 undecided: {told}"
     assert line({"undecided": 3, "unverified": [third]}) == f"3 undecided: {told}; and 2 more"
+    unasked = {**row, "holds": NEW, "unasked": f"the host with {OLD} could not be asked again (x)"}
+    told = f"{NEW} answered, but {unasked['unasked']}"
+    assert line({"undecided": 1, "unverified": [unasked]}).endswith(told)
     unread = line({"undecided": 1, "unverified": [{**row, "holds": ""}]})
     assert unread.endswith(f"{NEW} answered, and then the entry could not be read again")
     unheard = line({"undecided": 1, "unverified": [{**third, "macs": []}]})

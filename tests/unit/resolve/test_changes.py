@@ -36,8 +36,8 @@ class Told:
     def still_wrong(self, _entry, macs, is_written_back):
         self.told.append(("written back" if is_written_back else "still wrong", {*macs}))
 
-    def unverified(self, _entry, macs, held):
-        self.told.append(("undecided", {*macs}, held))
+    def unverified(self, _entry, macs, held, *unasked):
+        self.told.append(("undecided", {*macs}, held, *unasked))
 
     def take_back(self, _entry):
         self.told.append(("taken back",))
@@ -114,3 +114,19 @@ def test_heal_that_gets_an_owner_before_the_end_stays_one(told_of, monkeypatch):
 
     monkeypatch.setattr(changes.Changes, "take_back", owned)
     assert told_of(TAKEN, (TAKEN,)) == [("healed", TAKEN)]
+
+
+def test_heal_to_a_host_that_could_not_be_checked_for_being_a_proxy_is_undecided(
+    told_of, monkeypatch
+):
+    """A question that did not leave is no proof that it answers for nobody else."""
+
+    def find(claims, _used, _rate, unasked):
+        unasked.update((claim.host, "no carrier") for claim in claims)
+        return set()
+
+    monkeypatch.setattr(changes.proxy, "find", find)
+    [(told, macs, held, unasked)] = told_of(TAKEN, (TAKEN,))
+    assert (told, macs, held) == ("undecided", {TAKEN}, TAKEN)
+    why = "could not be checked for being a proxy (no carrier)"
+    assert unasked == f"{TAKEN.hex(':')} {why}"

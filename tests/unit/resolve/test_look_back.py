@@ -69,9 +69,62 @@ def test_returned_when_the_table_holds_the_former_mac(backs):
 
 
 def test_silent_after_ten_seconds(backs):
-    assert backs.decide(KEY, SILENT, TAKEN, NOW + 9.0) == ""
+    for turn in range(look_back.MIN_SILENT):
+        assert backs.decide(KEY, SILENT, TAKEN, NOW + 7.0 + turn) == ""
     assert backs.decide(KEY, SILENT, TAKEN, NOW + probe_schedule.LOOK_BACK_FOR_S) == "silent"
     assert backs.next_due() == float("inf")
+
+
+def results_from(backs, since, results):
+    """Let each question that is due have the next result; return the outcome, and how many had."""
+    for count, result in enumerate(results, 1):
+        now = max(since, backs.next_due())
+        assert len(backs.questions(now, 10)) == 1
+        if outcome := backs.decide(KEY, result, TAKEN, now + 0.4):
+            return outcome, count
+    return "", len(results)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2], ids=lambda lost: f"{lost} lost")
+def test_holder_that_is_asked_late_is_not_silent_by_time_alone(backs, lost):
+    """The run itself stood still, or locktime is longer; a frame gets lost."""
+    assert results_from(backs, NOW + 60, [SILENT] * lost + [ANSWERED]) == ("returned", lost + 1)
+
+
+def test_holder_that_is_asked_late_is_silent_after_as_many_questions_as_the_kernel_asks(backs):
+    found = results_from(backs, NOW + 60, [SILENT] * 9)
+    assert found == ("silent", probe_schedule.UCAST_SOLICIT)
+
+
+@pytest.mark.parametrize(
+    "unasked",
+    [
+        ProbeResult(0, 0, {}, "the device's queue is full (ENOBUFS)"),
+        ProbeResult(0, 0, {}),
+        ProbeResult(1, 0, {}, "no carrier for a while"),
+    ],
+    ids=["none left", "none left, and nobody knows why", "none arrived"],
+)
+def test_holder_that_cannot_be_asked_is_not_silent(backs, unasked):
+    outcome, asked = results_from(backs, NOW, [unasked] * 99)
+    assert (outcome, asked <= probe_schedule.LOOK_BACK_FRAMES) == ("unasked", True)
+    assert (len(backs), backs.next_due()) == (0, float("inf"))
+
+
+def test_holder_that_was_silent_before_it_could_not_be_asked_is_not_silent(backs):
+    """It may have paused for the seconds in which the questions left."""
+    lost = ProbeResult(0, 0, {}, "no carrier")
+    assert results_from(backs, NOW, [SILENT] * 5 + [lost] * 99)[0] == "unasked"
+
+
+def test_one_question_that_does_not_leave_makes_no_dead_holder_unasked(backs):
+    lost = ProbeResult(0, 0, {}, "no carrier")
+    assert results_from(backs, NOW, [SILENT] * 11 + [lost] + [SILENT] * 9) == ("silent", 15)
+
+
+def test_look_back_whose_questions_leave_by_turns_ends(backs):
+    lost = ProbeResult(0, 0, {}, "no carrier")
+    assert results_from(backs, NOW, [SILENT, lost] * 99) == ("unasked", look_back.MAX_ASKED)
 
 
 def test_alive_holder_whose_answer_the_table_refuses_is_not_silent(backs):
@@ -85,6 +138,8 @@ def test_an_entry_that_moves_on_has_two_former_holders(backs):
     backs.begin(Change(KEY, TAKEN, third, NOW + 5), 0.0)
     asked = {question.mac for question, _schedule in backs.questions(NOW + 6, 10)}
     assert asked == {FORMER, TAKEN}
+    for now in (NOW + 8, NOW + 9):
+        assert backs.decide(KEY, SILENT, third, now, FORMER) == ""
     assert backs.decide(KEY, SILENT, third, over, FORMER) == "silent"
     assert backs.decide(KEY, SILENT, third, over, TAKEN) == ""
     assert (len(backs), KEY in backs) == (1, True)

@@ -1,9 +1,11 @@
 """Which addresses a suspected proxy is asked for."""
 
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 from arp_engine.resolve import interface_facts, proxy
+from arp_engine.resolve.question import ProbeResult
 
 MAC = bytes([2, 0, 0, 0, 0, 9])
 OWN = interface_facts.Address(bytes([10, 0, 0, 1]), 24, 0, 0)
@@ -50,3 +52,31 @@ def test_addresses_that_another_host_is_asked_for_are_left_out():
     found = proxy.unused(None, DEVICE, claim, used, {bytes([10, 0, 0, 5])})
     assert {dst[-1] for dst in found} == {77, 200}
     assert proxy.unused(None, DEVICE, claim, used, {*found}) == []
+
+
+@pytest.mark.parametrize(
+    ("results", "found"),
+    [
+        ([ProbeResult(1, 0, {MAC: 0.1}), ProbeResult(1, 0, {MAC: 0.1})], ({MAC}, {})),
+        ([ProbeResult(2, 0, {})], (set(), {})),
+        ([ProbeResult(0, 0, {}, "no carrier")], (set(), {MAC: "no carrier"})),
+        ([ProbeResult(0, 0, {})], (set(), {MAC: "no probe was sent"})),
+        (
+            [ProbeResult(1, 0, {MAC: 0.1}), ProbeResult(1, 0, {}, "no carrier for a while")],
+            (set(), {MAC: "no carrier for a while"}),
+        ),
+    ],
+    ids=["a proxy", "silent", "unasked", "unasked, and nobody knows why", "unasked once"],
+)
+def test_host_that_could_not_be_asked_is_not_taken_for_a_silent_one(monkeypatch, results, found):
+    left = iter(results)
+    reader = SimpleNamespace(get=lambda _ifindex: DEVICE, close=lambda: None)
+    monkeypatch.setattr(proxy.interfaces, "Interfaces", lambda: reader)
+    monkeypatch.setattr(proxy.rtnetlink, "Channel", contextlib.nullcontext)
+    monkeypatch.setattr(
+        proxy, "ask", lambda some, *_of, **_words: {each[:2]: next(left) for each in some}
+    )
+    unasked = {}
+    claim = proxy.Claim(2, bytes([10, 0, 0, 10]), MAC)
+    proxies = {host[2] for host in proxy.find([claim], set(), 0.0, unasked)}
+    assert (proxies, {host[2]: why for host, why in unasked.items()}) == found

@@ -108,8 +108,8 @@ class Script:
     def still_wrong(self, _entry, macs, is_written_back=False):
         self.told.append(("still wrong", set(macs), is_written_back))
 
-    def unverified(self, _entry, macs, held):
-        self.told.append(("undecided", set(macs), held))
+    def unverified(self, _entry, macs, held, *unasked):
+        self.told.append(("undecided", set(macs), held, *unasked))
 
     def healed(self, _entry, mac, at=0.0):
         self.told.append(("healed", mac))
@@ -374,3 +374,24 @@ def test_heal_told_during_a_run_that_is_written_back_before_its_end_is_none(monk
     script.mac = HOLDER
     script.run.finish()
     assert script.told == [("still wrong", {OTHER}, True)]
+
+
+@pytest.mark.parametrize("why", ["no carrier", ""])
+def test_entry_whose_former_holder_could_not_be_asked_is_not_told_as_healed(monkeypatch, why):
+    """Its questions did not leave: it may have paused for a second, and live."""
+    monkeypatch.setattr(changes.proxy, "find", lambda *_of: set())
+
+    def answers(script, _question):
+        if len(script.asked) > 1:
+            return ProbeResult(0, 0, {}, why)
+        script.mac = OTHER
+        return ProbeResult(1, 1, {OTHER: 1.0})
+
+    script = Script(monkeypatch, answers)
+    unasked = (
+        f"the host with {HOLDER.hex(':')} could not be asked again "
+        f"({why or 'too few probes were sent'})"
+    )
+    assert script.told == [("undecided", {OTHER}, OTHER, unasked)]
+    [line] = script.run.warnings
+    assert line.startswith(f"undecided: 10.0.0.1 on db0: {unasked}: another MAC answers")
