@@ -68,10 +68,17 @@ class NudProber:
     """Puts entries into PROBE and collects the verdicts; ``warnings``: what it could not do."""
 
     def __init__(
-        self, table: view.TableView, rate: float, wait: Callable[[float], None] = time.sleep
+        self,
+        table: view.TableView,
+        rate: float,
+        wait: Callable[[float], None] = time.sleep,
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take the rate in entries a second; 0: as fast as is safe. wait: what to wait with."""
-        self._table, self._wait = table, wait
+        """Take the rate in entries a second; 0: as fast as is safe. wait: what to wait with.
+
+        is_stopped: tells whether another run is to be waited for no longer.
+        """
+        self._table, self._wait, self._is_stopped = table, wait, is_stopped
         self._bucket = rate_limit.TokenBucket(rate)
         self._in_flight = in_flight.InFlight(in_flight.default_limit())
         self._pending: dict[codec.Key, _Pending] = {}
@@ -91,10 +98,11 @@ class NudProber:
             return
         with self._broadcast_probes({(codec.family_of(e.dst), e.ifindex) for e in todo}) as is_ours:
             if not is_ours:
-                self.warnings.append(
-                    f"another revalidation has had entries in PROBE for {MAX_LOCK_WAIT_S:g} s: "
-                    "entries without an answer were not touched; try again"
-                )
+                if not self._is_stopped():
+                    self.warnings.append(
+                        f"another revalidation has had entries in PROBE for {MAX_LOCK_WAIT_S:g} s: "
+                        "entries without an answer were not touched; try again"
+                    )
                 yield from (NudResult(entry, "undecided") for entry in todo)
                 return
             yield from self._run(todo)
@@ -189,12 +197,26 @@ class NudProber:
         return finding if finding in ("healed", "confirmed") else "undecided"
 
     @contextlib.contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Hold the lock; False: another run has held it for too long, or we are stopped.
+
+        The look backs go on meanwhile: a former holder that is not asked may live.
+        """
+        deadline = time.monotonic() + MAX_LOCK_WAIT_S
+        while True:
+            with rtnetlink.lock(LOCK, 0) as is_alone:
+                if is_alone or time.monotonic() >= deadline or self._is_stopped():
+                    yield is_alone
+                    return
+            self._wait(POLL_S)
+
+    @contextlib.contextmanager
     def _broadcast_probes(self, devices: set[tuple[int, int]]) -> Iterator[bool]:
         """Raise ``mcast_resolicit`` where it is 0: the kernel probes by broadcast before it fails.
 
         False: another run has held the lock for longer than we wait.
         """
-        with rtnetlink.lock(LOCK, MAX_LOCK_WAIT_S) as is_alone, rtnetlink.Channel() as channel:
+        with self._alone() as is_alone, rtnetlink.Channel() as channel:
             if not is_alone:  # its holder would restore the 0 while our entries are in PROBE
                 yield False
                 return

@@ -110,7 +110,7 @@ class Run:
     def fall_back(self) -> None:
         """Let the kernel probe the entries that nobody answered for, and report what it finds."""
         warnings, refusal = kernel_probes.prove(
-            nud_probe.NudProber(self._table, self._rate, self._go_on),
+            nud_probe.NudProber(self._table, self._rate, self._go_on, self._is_stopped),
             self._report,
             self._unanswered,
             self._is_stopped,
