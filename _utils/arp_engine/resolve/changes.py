@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..netlink import codec
 from ..table import answer, view
 from . import look_back, look_back_run, proxied, proxy
+from .question import NO_PERMISSION
 from .report import Report
 
 
@@ -27,8 +28,14 @@ class Changed(NamedTuple):
     unasked: str = ""  # why a former holder could not be looked back at; empty: it could
 
     def looked_back(self, outcome: str, why: str) -> "Changed":
-        """Return it after a former holder has been looked back at."""
-        return self._replace(unasked=why or look_back.TOO_FEW) if outcome == "unasked" else self
+        """Return it after a former holder has been looked back at.
+
+        Without the right to send, the kernel alone has probed it, and it was silent for three
+        seconds (PROBE): that is told as a warning, and its verdict counts.
+        """
+        if outcome != "unasked" or why == NO_PERMISSION:
+            return self
+        return self._replace(unasked=why or look_back.TOO_FEW)
 
 
 class Changes:
@@ -112,8 +119,7 @@ class Changes:
         host = proxy.Claim(changed.entry.ifindex, changed.entry.dst, held).host
         if changed.unasked:
             return f"the host with {former} could not be asked again ({changed.unasked})"
-        if host in self._unchecked:
-            why = self._unchecked[host]
+        if (why := self._unchecked.get(host, NO_PERMISSION)) != NO_PERMISSION:
             return f"{held.hex(':')} could not be checked for being a proxy ({why})"
         return ""
 

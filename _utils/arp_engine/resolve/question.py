@@ -5,6 +5,7 @@ from typing import NamedTuple
 from ..packets.probe_schedule import Schedule
 
 OVERTAKEN = "changed by somebody else while it was asked about"  # why a question has ended
+NO_PERMISSION = "no CAP_NET_RAW"  # the one reason that is not the entry's: no probe can be sent
 
 
 class Question(NamedTuple):

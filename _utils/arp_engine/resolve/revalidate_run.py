@@ -26,14 +26,13 @@ from . import (
 )
 from .ask import TICK_S, Asker
 from .changes import Changed, Changes
-from .question import OVERTAKEN, ProbeResult, Question
+from .question import NO_PERMISSION, OVERTAKEN, ProbeResult, Question
 from .report import Report, still_wrong
 
 MAX_LOCKTIME_WAIT_S = 5.0
 BATCH = 64  # questions put at a time
 MAX_FOLLOWED = 4  # MACs that answer for one entry, one after the other
 OWN_ANSWER = "answered by its own bridge (neigh_suppress)"
-NO_PERMISSION = "no CAP_NET_RAW"  # the one reason that is not the entry's: no probe can be sent
 
 Entries = dict[codec.Key, codec.Entry]
 Tick = Callable[[int, int, list[dict[str, Any]]], None]

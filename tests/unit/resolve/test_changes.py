@@ -4,7 +4,7 @@ import pytest
 from arp_engine.netlink import codec
 from arp_engine.netlink.constants import REACHABLE
 from arp_engine.resolve import changes
-from arp_engine.resolve.question import ProbeResult
+from arp_engine.resolve.question import NO_PERMISSION, ProbeResult
 
 FORMER, TAKEN, THIRD = (bytes([2, 0, 0, 0, 0, last]) for last in (1, 2, 3))
 ENTRY = codec.Entry(ifindex=2, state=REACHABLE, kind=1, dst=bytes([10, 0, 0, 1]), mac=FORMER)
@@ -130,3 +130,15 @@ def test_heal_to_a_host_that_could_not_be_checked_for_being_a_proxy_is_undecided
     assert (told, macs, held) == ("undecided", {TAKEN}, TAKEN)
     why = "could not be checked for being a proxy (no carrier)"
     assert unasked == f"{TAKEN.hex(':')} {why}"
+
+
+def test_without_the_right_to_send_the_kernels_own_verdict_counts(told_of, monkeypatch):
+    def find(claims, _used, _rate, unasked):
+        unasked.update((claim.host, NO_PERMISSION) for claim in claims)
+        return set()
+
+    monkeypatch.setattr(changes.proxy, "find", find)
+    assert told_of(TAKEN, (TAKEN,)) == [("healed", TAKEN)]
+    changed = changes.Changed(ENTRY, TAKEN, (TAKEN,))
+    assert changed.looked_back("unasked", NO_PERMISSION) == changed
+    assert changed.looked_back("unasked", "no carrier").unasked == "no carrier"
