@@ -8,6 +8,7 @@ from arp_engine.netlink import codec, model
 from arp_engine.netlink.constants import FAILED, PERMANENT, REACHABLE
 from arp_engine.packets import probe_schedule, tcp_syn
 from arp_engine.reporting import throttle
+from arp_engine.resolve import look_back
 from arp_engine.resolve.question import ProbeResult
 from arp_engine.sentinel import (
     actions,
@@ -239,6 +240,7 @@ def test_every_transition_of_the_table_is_taken_and_no_other(monkeypatch):
     table = {state: Recorded(events) for state, events in decide.TRANSITIONS.items()}
     monkeypatch.setattr(decide, "TRANSITIONS", table)
     monkeypatch.setattr(question_queue, "MAX_QUEUED", 3)
+    monkeypatch.setattr(look_back, "MIN_SILENT", 1)  # one late result decides
     for seed in range(320):
         chance, scene = random.Random(seed), Scene(addresses=8)
         scene.unused = [b"\1\1\1\1"] * (seed % 2)  # whoever answers for it is a proxy
