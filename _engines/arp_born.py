@@ -193,7 +193,7 @@ class _StartListener:
             return
         job = None
         try:
-            accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
+            accepted = self._accepted()
             job = self.queue.take(now, accepted, self._cached_addresses)
             self._report_refused()
             is_ours = job and job.addresses and self._check_leader(now)
@@ -307,18 +307,25 @@ class _StartListener:
     def _resolved(self, tgt, tgt_type):
         """Return the databases; a line names the minions of which that is not known, once."""
         matcher = salt.utils.minions.CkMinions(__opts__)
-        accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
+        accepted = self._accepted()
         meant, undecided = targets.resolve(
             tgt,
             tgt_type,
             lambda *target: matcher.check_minions(*target)["minions"],
-            lambda: grains_cache.without_grains(self.cache, accepted, IS_3008),
+            self._without_grains,
             lambda name: salt.utils.minions.nodegroup_comp(name, __opts__["nodegroups"]),
         )
         if undecided - self.undecided:
             log.warning("arp_born: not asked: %s: %s", _join(sorted(undecided)), targets.UNDECIDED)
         self.undecided = undecided
         return sorted(meant & accepted)  # Salt 3008 also finds resources, which have no key
+
+    @staticmethod
+    def _accepted():
+        return set(salt.key.get_key(__opts__).list_keys()["minions"])
+
+    def _without_grains(self):
+        return grains_cache.without_grains(self.cache, self._accepted(), IS_3008)
 
     def _gauge(self, now):
         """Tell how many machines wait, while any does, and once that none does any more."""
@@ -341,7 +348,7 @@ class _StartListener:
     def _catch_up(self, seconds):
         """Queue the machines whose grains were cached within so many seconds: they have started."""
         since = time.time() - seconds
-        for name in salt.key.get_key(__opts__).list_keys()["minions"]:
+        for name in self._accepted():
             if grains_cache.updated_at(self.cache, name) > since:
                 self.queue.add(name, [], time.monotonic())
 
