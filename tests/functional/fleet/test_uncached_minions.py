@@ -68,15 +68,22 @@ def test_runner_names_whom_a_target_may_mean(opts, tgt, tgt_type, meant, undecid
     assert (master.match(tgt, tgt_type), master.undecided(tgt, tgt_type)) == (meant, undecided)
 
 
-def test_engine_says_once_whom_it_does_not_ask(opts, caplog):
+def listener_for(opts, tgt):
+    """Return the engine's listener, which is about to resolve its target."""
     runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
     engines = salt.loader.engines(opts, {}, runners, salt.loader.utils(opts))
     listener = engines["arp_born.start"].__globals__["_StartListener"]
     listener = listener.__new__(listener)
-    listener.options = {"tgt": "G@role:database and db*", "tgt_type": "compound"}
+    listener.options = {"tgt": tgt, "tgt_type": "compound"}
     listener.cache, listener.undecided = salt.cache.factory(opts), set()
+    listener.databases, listener.resolved_at = None, float("-inf")
+    return listener
+
+
+def test_engine_says_once_whom_it_does_not_ask(opts, caplog):
+    listener = listener_for(opts, "G@role:database and db*")
     for _ in range(3):
-        listener.databases, listener.resolved_at = None, float("-inf")
+        listener.resolved_at = float("-inf")
         assert listener._target() == (["db1"], "list")
     lines = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert lines == [
@@ -90,11 +97,4 @@ def test_engine_asks_nobody_without_an_accepted_key(opts):
     from salt.utils.resource_registry import RESOURCE_GRAINS_BANK
 
     salt.cache.factory(opts).store(RESOURCE_GRAINS_BANK, "ssh:fake1", {"role": "database"})
-    runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
-    engines = salt.loader.engines(opts, {}, runners, salt.loader.utils(opts))
-    listener = engines["arp_born.start"].__globals__["_StartListener"]
-    listener = listener.__new__(listener)
-    listener.options = {"tgt": "G@role:database", "tgt_type": "compound"}
-    listener.cache, listener.undecided = salt.cache.factory(opts), set()
-    listener.databases, listener.resolved_at = None, float("-inf")
-    assert listener._target() == (["db1", "pg1"], "list")
+    assert listener_for(opts, "G@role:database")._target() == (["db1", "pg1"], "list")

@@ -62,6 +62,21 @@ def test_invalid_answer_is_dropped(scene, wire, address, lie):
 
 
 @PAIR
+def test_socket_keeps_nothing_from_before_it_had_its_filter(scene, wire, address, monkeypatch):
+    attach = packet_socket._attach
+
+    def late(*of):
+        wire.say(*LIES["a question"](address))
+        wire.settle()
+        attach(*of)
+
+    monkeypatch.setattr(packet_socket, "_attach", late)
+    family = socket.AF_INET if "." in address else socket.AF_INET6
+    with contextlib.closing(packet_socket.ProbeSocket(family)) as port:
+        assert port.drain(100) == []
+
+
+@PAIR
 def test_socket_filter_passes_answers_only(scene, wire, address):
     """A busy network must not wake us for the probes of every host."""
     family = socket.AF_INET if "." in address else socket.AF_INET6
