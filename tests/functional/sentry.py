@@ -52,14 +52,14 @@ look_back.LOOK_BACK_FOR_S, look_back.MIN_SILENT = 0.1, 1
 class Guard:
     """A sentinel as a process of its own, and what it says."""
 
-    def __init__(self, repo, *options, patch=""):
+    def __init__(self, repo, *options, patch="", under=()):
         self.lines = []
         # patch: a misfortune that the real thing will not produce
         script = (
             "from arp_engine.sentinel import loop, process\n"
             f"{NO_LIMIT}\n{BRIEF}\n{patch}\nprocess.main()"
         )
-        words = [*SENTINEL[:-2], "-c", script, *options]
+        words = [*under, *SENTINEL[:-2], "-c", script, *options]
         self.process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -74,7 +74,8 @@ class Guard:
     def told(self, kind):
         return [line for line in list(self.lines) if line.startswith(f"{kind}: ")]
 
-    def until(self, kind, count=1, seconds=30):
+    def until(self, kind, count=1, seconds=120):
+        """Wait for lines. A claimant whose turn comes late is asked again: after 30 s, or 60."""
         deadline = time.monotonic() + seconds
         while len(self.told(kind)) < count:
             assert time.monotonic() < deadline, self.lines

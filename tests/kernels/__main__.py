@@ -30,14 +30,15 @@ def main(*names):
     Path("/proc/sys/kernel/printk").write_text("1", encoding="ascii")  # our lines stay whole
     debian = re.search(r"Debian (\S+)", os.uname().version)
     say(UP, f"{debian.group(1) if debian else os.uname().release} is up")
-    import first  # it takes long: after the first word
+    import clocks  # it takes long: after the first word
+    import first
     import networks
     import settings
     import table
 
     scenes = [
         table.flushed, table.protected, table.revalidated, settings.settings_of_all_devices,
-        first.first_connections, first.a_bad_fabric, networks.networks,
+        first.first_connections, first.a_bad_fabric, networks.networks, clocks.clocks,
     ]  # fmt: skip
     for scene in [scene for scene in scenes if not names or scene.__name__ in names]:
         try:

@@ -62,7 +62,7 @@ class Pair:
         for version in self._versions:
             well = all(self.seen[version]) and not any(self.without[version])
             what = f"{self._cause} v{version}, {self._way} first connection{self._network.where}"
-            seen, without = _told(self.seen[version]), _told(self.without[version])
+            seen, without = told(self.seen[version]), told(self.without[version])
             yield well, f"{what}: {seen}; without the sentinel: {without}"
 
     def knock(self, port):
@@ -108,7 +108,7 @@ class Pair:
             yield
 
 
-def _told(tries):
+def told(tries):
     """Say in a few words how many connected and how fast."""
     took_ms = sorted(1000 * took for took in tries if took)
     if not took_ms:
@@ -173,8 +173,8 @@ def _firewall(scene, network, pair):
     well = all(before) and not any(knocked) and not by_lo and all(opened)
     return (
         well and _passed_by_lo(database) > 0,
-        f"a port that the firewall closes: {_told(knocked)} (before the firewall {_told(before)}), "
-        f"{by_lo} SYNs sent once more; the open one: {_told(opened)}, {_passed_by_lo(database)}",
+        f"a port that the firewall closes: {told(knocked)} (before the firewall {told(before)}), "
+        f"{by_lo} SYNs sent once more; the open one: {told(opened)}, {_passed_by_lo(database)}",
     )
 
 
