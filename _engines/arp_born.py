@@ -132,7 +132,7 @@ class _StartListener:
         self.cache = salt.cache.factory(__opts__)
         self.jobs, self.unsure = new_minions.SentJobs(), new_minions.UnsureJobs()
         self.databases, self.resolved_at = None, float("-inf")
-        self.undecided = set()  # minions that the target may mean
+        self.undecided = {}  # minions that the target may mean, and why that is not known
         self.gauged, self.gauged_at = 0, float("-inf")
         self.is_unmatched = False  # the last job was sent to nobody
         self.is_leader, self.leader_checked_at = True, float("-inf")
@@ -312,11 +312,12 @@ class _StartListener:
             tgt,
             tgt_type,
             lambda *target: matcher.check_minions(*target)["minions"],
-            self._without_grains,
+            self._uncached,
             lambda name: salt.utils.minions.nodegroup_comp(name, __opts__["nodegroups"]),
         )
-        if undecided - self.undecided:
-            log.warning("arp_born: not asked: %s: %s", _join(sorted(undecided)), targets.UNDECIDED)
+        if undecided.items() - self.undecided.items():
+            for line in targets.lines(undecided):
+                log.warning("arp_born: not asked: %s", line)
         self.undecided = undecided
         return sorted(meant & accepted)  # Salt 3008 also finds resources, which have no key
 
@@ -324,8 +325,8 @@ class _StartListener:
     def _accepted():
         return set(salt.key.get_key(__opts__).list_keys()["minions"])
 
-    def _without_grains(self):
-        return grains_cache.without_grains(self.cache, self._accepted(), IS_3008)
+    def _uncached(self, kind):
+        return grains_cache.uncached(self.cache, self._accepted(), IS_3008, kind)
 
     def _gauge(self, now):
         """Tell how many machines wait, while any does, and once that none does any more."""

@@ -344,8 +344,15 @@ class _Master:
 
     def undecided(self, tgt, tgt_type):
         if self._is_left_to_minions(tgt_type):
-            return set()
-        return set(self._resolve(tgt, tgt_type).undecided)
+            return {}
+        return dict(self._resolve(tgt, tgt_type).undecided)
+
+    def named(self, tgt, tgt_type):
+        return targets.named(tgt, tgt_type, self._nodegroup)
+
+    @staticmethod
+    def _nodegroup(name):
+        return salt.utils.minions.nodegroup_comp(name, __opts__["nodegroups"])
 
     def _is_left_to_minions(self, tgt_type):
         """Tell whether there are no cached grains: then every minion would match."""
@@ -359,8 +366,8 @@ class _Master:
                 tgt,
                 tgt_type,
                 lambda *target: matcher.check_minions(*target)["minions"],
-                lambda: grains_cache.without_grains(self.cache, self.accepted(), IS_3008),
-                lambda name: salt.utils.minions.nodegroup_comp(name, __opts__["nodegroups"]),
+                lambda kind: grains_cache.uncached(self.cache, self.accepted(), IS_3008, kind),
+                self._nodegroup,
             )
         return self._resolved[key]
 

@@ -56,7 +56,7 @@ def config(master):
 
 
 def remember(master):
-    """Put the machines' grains where the master keeps them; minions refresh them at a start."""
+    """Put the machines' grains and pillar where the master keeps them, as at a start."""
     cache = salt.cache.factory(salt.config.master_config(config(master)))
     has_bank = bool(cache.list("grains"))  # Salt 3008
     for name, ip in MACHINES.items():
@@ -67,8 +67,9 @@ def remember(master):
         }
         if has_bank:
             cache.store("grains", name, grains)
+            cache.store("pillar", name, {})
         else:
-            cache.store(f"minions/{name}", "data", {"grains": grains})
+            cache.store(f"minions/{name}", "data", {"grains": grains, "pillar": {}})
 
 
 def engine():

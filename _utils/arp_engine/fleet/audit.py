@@ -40,8 +40,11 @@ class Master(returns.Master, Protocol):
     def match(self, tgt: str | list[str], tgt_type: str) -> set[str] | None:
         """Return the minions that a target means; None if only the minions can tell."""
 
-    def undecided(self, tgt: str | list[str], tgt_type: str) -> set[str]:
-        """Return the accepted minions of which it is not known whether a target means them."""
+    def undecided(self, tgt: str | list[str], tgt_type: str) -> dict[str, str]:
+        """Return the accepted minions of which it is not known whether they are meant, and why."""
+
+    def named(self, tgt: str | list[str], tgt_type: str) -> set[str]:
+        """Return the minions that a target names in a list."""
 
     def cached_minions(self) -> set[str]:
         """Return the minions that grains are cached of."""
@@ -72,7 +75,7 @@ class Audit:
         self._sampled = ""
         accepted = master.accepted()
         for key in ("tgt", "machines"):
-            unknown = named(options[key], options[f"{key}_type"]) - accepted
+            unknown = master.named(options[key], options[f"{key}_type"]) - accepted
             self.silent.update(dict.fromkeys(unknown, "no minion of this name is accepted here"))
         self._choose_machines(accepted)
         if options["truth"] == "live":
@@ -103,7 +106,7 @@ class Audit:
         """Resolve whose interfaces count; name the minions of which that is not known."""
         which, kind = self._options["machines"], self._options["machines_type"]
         self._machines: set[str] = set()
-        self._undecided: set[str] = set()  # they may have any address
+        self._undecided: dict[str, str] = {}  # they may have any address
         if self._options["truth_file"] is not None:
             if (which, kind) != ("*", "glob"):
                 raise ValueError(
@@ -119,7 +122,7 @@ class Audit:
         if not self._machines:
             what = f"machines={which!r} ({kind})"
             raise ValueError(targets.refusal(what, self._undecided))
-        self.silent.update(dict.fromkeys(self._undecided, targets.UNDECIDED))
+        self.silent.update(self._undecided)
 
     def _note_due(self, why: str) -> None:
         """Note the minions that have not answered when the run ended early."""
@@ -143,8 +146,7 @@ class Audit:
         """Read the rows of each database; note why some gave none."""
         tgt, tgt_type = self._options["tgt"], self._options["tgt_type"]
         names = self.master.match(tgt, tgt_type)
-        undecided = self.master.undecided(tgt, tgt_type)
-        self.silent.update(dict.fromkeys(undecided, targets.UNDECIDED))
+        self.silent.update(self.master.undecided(tgt, tgt_type))
         if names is None:  # each minion decides whether it is meant
             job = self.returns.publish(tgt, tgt_type, "arp.list")
             self._refuse_nobody(job.minions)
@@ -177,7 +179,7 @@ class Audit:
     def _refuse_nobody(self, meant: Collection[str]) -> None:
         """Refuse a target that means no minion: before all machines are asked, and for nothing."""
         tgt, tgt_type = self._options["tgt"], self._options["tgt_type"]
-        if not meant and not named(tgt, tgt_type):
+        if not meant and not self.master.named(tgt, tgt_type):
             undecided = self.master.undecided(tgt, tgt_type)
             raise ValueError(targets.refusal(f"{tgt!r} ({tgt_type})", undecided))
 
@@ -309,7 +311,7 @@ class Audit:
 
     def _compare(self) -> None:
         scope = bindings.Scope(self._options["networks"], self._options["exclude"])
-        machines = self._machines | self._undecided
+        machines = self._machines | set(self._undecided)
         self.known = bindings.Bindings(self.hosts, machines, self._former, scope)
         found = compare.compare(self.tables, self.known, self.fabric_ports)
         self.result, self._acknowledged, self._expired = acknowledge.take_out(
@@ -348,11 +350,3 @@ class Audit:
             answer["retcode"] = summary.INTERRUPTED
             answer["summary"].append(summary.WAS_INTERRUPTED)
         return {**answer, "databases": sorted(self.tables)}
-
-
-def named(tgt: str | list[str], tgt_type: str) -> set[str]:
-    """Return the minions that a list names."""
-    if tgt_type != "list":
-        return set()
-    names = tgt.split(",") if isinstance(tgt, str) else tgt
-    return {name for name in names if name}

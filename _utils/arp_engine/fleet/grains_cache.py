@@ -1,6 +1,7 @@
-"""Minions' grains in the master's data cache, read through Salt's own cache object.
+"""Minions' grains in the master's data cache, and whether there is pillar, too.
 
-Salt 3008 has a bank of grains; before, each minion has a bank of its own. Standard library alone.
+Read through Salt's own cache object. Salt 3008 has a bank of grains, and one of pillar; before,
+each minion has a bank of its own. Standard library alone.
 """
 
 from __future__ import annotations
@@ -8,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from . import inventory
+from . import inventory, targets
 from .inventory import HostInventory
+
+#: Why it is not known whether a target by pillar means a minion.
+NO_PILLAR = (
+    "no cached pillar (run saltutil.refresh_pillar on it): whether the target means it is not known"
+)
+OTHER_PILLAR = (
+    "its cached pillar is that of pillarenv {}, which Salt does not read for a target (name it by "
+    "id or grain): whether the target means it is not known"
+)
 
 
 def minion_ids(cache: Any) -> set[str]:
@@ -17,14 +27,47 @@ def minion_ids(cache: Any) -> set[str]:
     return set(cache.list("grains") or ()) | set(cache.list("minions") or ())
 
 
-def without_grains(cache: Any, names: Collection[str], is_3008: bool) -> set[str]:
-    """Return the minions of which Salt has no grains to resolve a target with.
+def uncached(cache: Any, names: Collection[str], is_3008: bool, kind: str) -> dict[str, str]:
+    """Return the minions of which Salt has no grains, or pillar, to resolve a target; and why.
 
     Each version looks into its own bank alone; before 3008 that one may hold a mine and no grains.
+
+    kind
+        ``grains`` or ``pillar``.
     """
+    if kind == "grains":
+        return dict.fromkeys(_without_grains(cache, names, is_3008), targets.UNDECIDED)
+    if is_3008:
+        return _without_pillar(cache, names)
+    return {name: NO_PILLAR for name in names if not _has_pillar(cache, name)}
+
+
+def _without_grains(cache: Any, names: Collection[str], is_3008: bool) -> set[str]:
     if is_3008:
         return set(names) - set(cache.list("grains") or ())
     return {name for name in names if not cache.contains(f"minions/{name}", "data")}
+
+
+def _without_pillar(cache: Any, names: Collection[str]) -> dict[str, str]:
+    """Return the minions whose pillar Salt 3008 does not read, and why.
+
+    It stores the pillar of a minion that has a ``pillarenv`` as ID:PILLARENV, and looks for ID.
+    """
+    keys = set(cache.list("pillar") or ())
+    environments = {minion: env for minion, _, env in (key.partition(":") for key in keys) if env}
+    return {
+        name: OTHER_PILLAR.format(environments[name]) if name in environments else NO_PILLAR
+        for name in set(names) - keys
+    }
+
+
+def _has_pillar(cache: Any, name: str) -> bool:
+    """Tell whether Salt before 3008 has a minion's pillar: ``cache.clear_pillar`` leaves none."""
+    try:
+        data = cache.fetch(f"minions/{name}", "data")
+    except Exception:  # each cache driver has errors of its own
+        return False
+    return isinstance(data, dict) and isinstance(data.get("pillar"), dict)
 
 
 def host(cache: Any, minion: str, now: float) -> tuple[HostInventory | None, str]:

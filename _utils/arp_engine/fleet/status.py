@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import version
 from ..reporting import run_history
-from . import audit, summary, targets
+from . import summary, targets
 from .audit import Master, Options
 from .compare import Row
 from .returns import Returns
@@ -41,8 +41,8 @@ def run(master: Master, asked: Returns, options: Options) -> Row:
         asked.listen_once_more()
     except master.interruptions:
         interrupted = True
-    statuses |= {name: {"why": targets.UNDECIDED} for name in undecided}
-    everybody = names | audit.named(tgt, tgt_type) | undecided
+    statuses |= {name: {"why": why} for name, why in undecided.items()}
+    everybody = names | master.named(tgt, tgt_type) | set(undecided)
     return answer(everybody, statuses, stats, interrupted, asked.conflicts, asked.asked)
 
 

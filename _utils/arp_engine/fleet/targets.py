@@ -8,95 +8,144 @@ such minion is decided on here: it is meant, it is not, or nobody knows. Standar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 #: Why a minion is silent.
 UNDECIDED = "no cached grains: whether the target means it is not known"
 #: Why a target of grains or pillar is refused where only the minions can match it.
 WITHOUT_CACHE = "{}: without minion_data_cache, name minions by glob, list or pcre"
-#: Target types that are resolved on cached data; compound ones may be.
-BY_CACHE = ("grain", "grain_pcre", "pillar", "pillar_pcre")
-_BY_CACHE = re.compile(r"(?:[GPIJ].?|S)@.", re.DOTALL)  # a word of a compound target
 _EVERYBODY, _NOBODY = "*", "E@(?!)"
-MAX_NAMED = 5  # minions in a refusal
+MAX_NAMED = 5  # minions in one line
 
 Target = str | list[str]
+
+
+class _Kind(NamedTuple):
+    """Cached data, and what is resolved on it."""
+
+    name: str
+    types: tuple[str, ...]
+    word: re.Pattern[str]  # of a compound target
+
+
+#: A minion without cached grains has no cached pillar that Salt would read, either.
+_KINDS = (
+    _Kind(
+        "grains",
+        ("grain", "grain_pcre", "pillar", "pillar_pcre"),
+        re.compile(r"(?:[GPIJ].?|S)@.", re.DOTALL),
+    ),
+    _Kind("pillar", ("pillar", "pillar_pcre"), re.compile(r"[IJ].?@.", re.DOTALL)),
+)
 
 
 class Resolved(NamedTuple):
     """What a target means."""
 
     meant: set[str]
-    undecided: set[str]
+    undecided: dict[str, str]  # minion to why it is not known whether it is meant
 
 
 def resolve(
     tgt: Target,
     tgt_type: str,
-    check: Callable[[Target, str], Collection[str]],
-    without_grains: Callable[[], Collection[str]],
+    check: Callable[[Target, str], Iterable[str]],
+    uncached: Callable[[str], Mapping[str, str]],
     nodegroup: Callable[[str], Sequence[str]],
 ) -> Resolved:
     """Resolve a target.
 
     check
         Returns the minions that Salt says a target means.
-    without_grains
-        Returns the accepted minions without cached data.
+    uncached
+        Returns the accepted minions without cached data of a kind (``grains``, ``pillar``), and
+        what is missing.
     nodegroup
         Returns the words of a nodegroup.
     """
-    found = set(check(tgt, tgt_type))
-    if tgt_type in BY_CACHE:
-        unknown = set(without_grains())
-        return Resolved(found - unknown, unknown)
-    words = _words(tgt, nodegroup) if tgt_type == "compound" and isinstance(tgt, str) else []
-    if not any(map(_BY_CACHE.match, words)):
-        return Resolved(found, set())
-    unknown = set(without_grains())
-    if not unknown:
-        return Resolved(found, unknown)
-    least, most = (unknown & set(check(each, "compound")) for each in _bounds(words))
-    return Resolved((found - unknown) | least, most - least)
+    words = _words(tgt, tgt_type, nodegroup)
+    meant = set(check(tgt, tgt_type))
+    undecided: dict[str, str] = {}
+    decided: set[str] = set()  # of these minions an earlier kind has decided everything
+    for kind in _KINDS:
+        if tgt_type not in kind.types and not any(map(kind.word.match, words)):
+            continue
+        missing = uncached(kind.name)
+        unknown = set(missing) - decided
+        if not unknown:
+            continue
+        least, most = set(), unknown
+        if words:
+            bounds = _bounds(words, kind.word)
+            least, most = (unknown & set(check(each, "compound")) for each in bounds)
+        meant = (meant - unknown) | least
+        undecided |= {name: missing[name] for name in most - least}
+        decided |= unknown
+    return Resolved(meant, undecided)
 
 
-def refusal(what: str, undecided: Collection[str]) -> str:
+def named(tgt: Target, tgt_type: str, nodegroup: Callable[[str], Sequence[str]]) -> set[str]:
+    """Return the minions that a list names, or a list in a compound target or a nodegroup."""
+    if tgt_type == "list":
+        lists = [tgt.split(",") if isinstance(tgt, str) else tgt]
+    else:
+        words = _negated(_words(tgt, tgt_type, nodegroup))
+        lists = [
+            word[2:].split(",") for word, negated in words if word.startswith("L@") and not negated
+        ]
+    return {name for names in lists for name in names if name}
+
+
+def refusal(what: str, undecided: Mapping[str, str]) -> str:
     """Return the line that says that a target means no minion, as far as that is known."""
-    line = f"no minion matches {what}"
-    if undecided:
-        named = ", ".join(sorted(undecided)[:MAX_NAMED])
-        more = f" and {len(undecided) - MAX_NAMED} more" if len(undecided) > MAX_NAMED else ""
-        line += f"; whether it means {named}{more} is not known: no cached grains"
-    return line
+    return "; ".join([f"no minion matches {what}", *lines(undecided)])
 
 
-def _words(tgt: str, nodegroup: Callable[[str], Sequence[str]]) -> list[str]:
+def lines(undecided: Mapping[str, str]) -> list[str]:
+    """Return a line for each reason: minions, and why it is not known whether they are meant."""
+    found = []
+    for why in sorted(set(undecided.values())):
+        names = sorted(name for name in undecided if undecided[name] == why)
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        found.append(f"{', '.join(names[:MAX_NAMED])}{more}: {why}")
+    return found
+
+
+def _words(tgt: Target, tgt_type: str, nodegroup: Callable[[str], Sequence[str]]) -> list[str]:
+    """Return the words of a compound target."""
     words: list[str] = []
-    for word in tgt.split():
-        words += nodegroup(word[2:]) if word.startswith("N@") else [word]
+    if tgt_type == "compound" and isinstance(tgt, str):
+        for word in tgt.split():
+            words += nodegroup(word[2:]) if word.startswith("N@") else [word]
     return words
 
 
-def _bounds(words: Sequence[str]) -> tuple[str, str]:
-    """Return two targets without cached data: one means no more minions, the other no fewer.
+def _bounds(words: Sequence[str], by_cache: re.Pattern[str]) -> tuple[str, str]:
+    """Return two targets without such cached data: one means no more minions, the other no fewer.
 
     What is resolved on cached data means nobody in the first and everybody in the second; where it
     is negated, the other way round.
     """
     least, most = [], []
+    for word, negated in _negated(words):
+        low = high = word
+        if by_cache.match(word):
+            low, high = (_EVERYBODY, _NOBODY) if negated else (_NOBODY, _EVERYBODY)
+        least.append(low)
+        most.append(high)
+    return " ".join(least), " ".join(most)
+
+
+def _negated(words: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Return each word, and whether it is negated."""
     outer: list[bool] = []  # of each open bracket, whether what is around it is negated
     negated = is_not = False
     for word in words:
-        low = high = word
         if word == "(":
             outer.append(negated)
             negated ^= is_not
         elif word == ")":
             negated = outer.pop() if outer else False
-        elif _BY_CACHE.match(word):
-            low, high = (_EVERYBODY, _NOBODY) if negated ^ is_not else (_NOBODY, _EVERYBODY)
+        yield word, negated ^ is_not
         is_not = word == "not"
-        least.append(low)
-        most.append(high)
-    return " ".join(least), " ".join(most)

@@ -202,7 +202,7 @@ def test_starts_wait_for_a_database_that_matches(
     )
     listener.queue = loaded["new_minions"].StartQueue(0, 0, 500)
     listener.databases, listener.resolved_at, listener.is_unmatched = None, float("-inf"), False
-    listener.undecided, listener._without_grains = set(), set
+    listener.undecided, listener._uncached = {}, lambda _: {}
     listener._accepted = lambda: {"db1", "deleted"}
     listener._fire = lambda what, data: events.append((what, data["machines"]))
     job = loaded["new_minions"].Job(["w"], ["192.0.2.7"], {"w": ["192.0.2.7"]})

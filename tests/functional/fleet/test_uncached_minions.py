@@ -6,8 +6,10 @@ import pytest
 import salt.cache
 import salt.config
 import salt.loader
+import salt.pillar
+import salt.utils.master
 import salt.version
-from arp_engine.fleet import arguments
+from arp_engine.fleet import arguments, grains_cache, targets
 
 IS_3008 = salt.version.__version_info__[0] >= 3008
 ACCEPTED = {"db1": "database", "db2": None, "old": None, "pg1": "database", "web1": "web"}
@@ -57,15 +59,86 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("tgt", "tgt_type", "meant", "undecided"), TARGETS, ids=[f"{t[0]} {t[1]}" for t in TARGETS]
-)
-def test_runner_names_whom_a_target_may_mean(opts, tgt, tgt_type, meant, undecided):
+def master_for(opts):
+    """Return the runner's master, which is about to resolve a target."""
     runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
     master = runners["arp.audit"].__globals__["_Master"]
     master = master.__new__(master)
     master.cache, master._resolved = salt.cache.factory(opts), {}
-    assert (master.match(tgt, tgt_type), master.undecided(tgt, tgt_type)) == (meant, undecided)
+    return master
+
+
+@pytest.mark.parametrize(
+    ("tgt", "tgt_type", "meant", "undecided"), TARGETS, ids=[f"{t[0]} {t[1]}" for t in TARGETS]
+)
+def test_runner_names_whom_a_target_may_mean(opts, tgt, tgt_type, meant, undecided):
+    master = master_for(opts)
+    reasons = dict.fromkeys(undecided, targets.UNDECIDED)
+    assert (master.match(tgt, tgt_type), master.undecided(tgt, tgt_type)) == (meant, reasons)
+
+
+def databases_by_pillar(opts, **environments):
+    """Have minions that are databases by pillar alone ask the master for it, as Salt does."""
+    root = Path(opts["root_dir"]) / "pillar"
+    root.mkdir()
+    names = ["base", "prod"]
+    (root / "top.sls").write_text("".join(f"{name}: {{'*': [x]}}\n" for name in names))
+    (root / "x.sls").write_text("role: database\n")
+    opts["pillar_roots"] = {name: [str(root)] for name in names}
+    cache = salt.cache.factory(opts)
+    for name, environment in environments.items():
+        (Path(opts["pki_dir"]) / "minions" / name).write_text("a key")
+        grains = {"id": name}
+        found = salt.pillar.get_pillar(opts, grains, name, "base", pillarenv=environment)
+        pillar = found.compile_pillar()
+        assert pillar == {"role": "database"}
+        if IS_3008:  # see AESFuncs._pillar in salt/master.py
+            cache.store("grains", name, grains)
+        else:
+            cache.store(f"minions/{name}", "data", {"grains": grains, "pillar": pillar})
+
+
+PILLAR = "I@role:database"
+
+
+@pytest.mark.parametrize(("tgt", "tgt_type"), [(PILLAR, "compound"), (PILLAR[2:], "pillar")])
+def test_minion_whose_pillar_was_cleared_is_named(opts, tgt, tgt_type):
+    databases_by_pillar(opts, pg2=None, pg3=None)
+    assert {"pg2", "pg3"} <= master_for(opts).match(tgt, tgt_type)
+    cleared = salt.utils.master.MasterPillarUtil("pg2", "glob", opts=opts)
+    cleared.clear_cached_minion_data(clear_pillar=True)
+    master = master_for(opts)
+    meant, undecided = master.match(tgt, tgt_type), master.undecided(tgt, tgt_type)
+    assert "pg3" in meant
+    assert "pg2" not in meant
+    assert undecided.pop("pg2") == grains_cache.NO_PILLAR
+    assert undecided == dict.fromkeys(("db2", "old"), targets.UNDECIDED)
+
+
+@pytest.mark.skipif(not IS_3008, reason="Salt before 3008 has one pillar of a minion")
+def test_minion_with_a_pillarenv_is_named(opts, caplog):
+    """Salt 3008 stores its pillar under another key than the one that it resolves a target with."""
+    databases_by_pillar(opts, pg2="prod", pg3=None)
+    master = master_for(opts)
+    meant = master.match(arguments.DATABASES, "compound")
+    undecided = master.undecided(arguments.DATABASES, "compound")
+    assert meant == {"db1", "db2", "pg1", "pg3"}
+    assert undecided == {"pg2": grains_cache.OTHER_PILLAR.format("prod"), "old": targets.UNDECIDED}
+    assert listener_for(opts, arguments.DATABASES)._target() == (sorted(meant), "list")
+    lines = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert lines[-2:] == [f"arp_born: not asked: {each}" for each in targets.lines(undecided)]
+
+
+@pytest.mark.parametrize("tgt", ["G@role:database", "db* or E@pg2", "* and not web*"])
+def test_target_without_pillar_needs_no_cached_pillar(opts, tgt):
+    databases_by_pillar(opts, pg2="prod")
+    assert "pg2" not in master_for(opts).undecided(tgt, "compound")
+
+
+def test_nodegroup_names_the_minions_of_its_lists(opts):
+    opts["nodegroups"] = {"some": ["db1", "dbtypo"], "all": "N@some or L@pg1,pgtypo"}
+    named = master_for(opts).named("N@all and not L@db9", "compound")
+    assert named == {"db1", "dbtypo", "pg1", "pgtypo"}
 
 
 def listener_for(opts, tgt):
@@ -75,7 +148,7 @@ def listener_for(opts, tgt):
     listener = engines["arp_born.start"].__globals__["_StartListener"]
     listener = listener.__new__(listener)
     listener.options = {"tgt": tgt, "tgt_type": "compound"}
-    listener.cache, listener.undecided = salt.cache.factory(opts), set()
+    listener.cache, listener.undecided = salt.cache.factory(opts), {}
     listener.databases, listener.resolved_at = None, float("-inf")
     return listener
 

@@ -1,6 +1,6 @@
 """A fleet in memory: a master whose minions answer jobs from tables; whole runs on it."""
 
-from arp_engine.fleet import arguments, heal_run, inventory
+from arp_engine.fleet import arguments, heal_run, inventory, targets
 from arp_engine.fleet.audit import Audit
 from arp_engine.fleet.returns import Returns
 from arp_engine.fleet.settings import Settings
@@ -38,7 +38,10 @@ class Master:
         return set(self.answers["arp.list"] if tgt == "db*" else self.answers["test.ping"])
 
     def undecided(self, _tgt, _tgt_type):
-        return self.unknown
+        return dict.fromkeys(self.unknown, targets.UNDECIDED)
+
+    def named(self, tgt, tgt_type):
+        return targets.named(tgt, tgt_type, lambda _: [])
 
     def cached_minions(self):
         return set(self.grains)

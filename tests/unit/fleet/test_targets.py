@@ -4,7 +4,7 @@ import fnmatch
 import itertools
 
 import pytest
-from arp_engine.fleet import status, targets
+from arp_engine.fleet import grains_cache, status, targets
 from simulated import (
     BORN,
     IP,
@@ -57,9 +57,18 @@ class Salt:
 GROUPS = {"all": ["(", "G@role:db", "or", "web1", ")"], "listed": ["web*"]}
 
 
-def resolved(tgt, tgt_type="compound", salt=None):
+GRAINS, PILLAR = "no grains", "no pillar"
+
+
+def resolved(tgt, tgt_type="compound", salt=None, without_pillar=()):
+    """Resolve a target; the reasons are looked at where they differ."""
     salt = salt or Salt({"G@role:db": {"db1"}, "role:db": {"db1"}})
-    return targets.resolve(tgt, tgt_type, salt.check, lambda: UNCACHED, GROUPS.__getitem__)
+    missing = {
+        "grains": dict.fromkeys(UNCACHED, GRAINS),
+        "pillar": dict.fromkeys({*UNCACHED, *without_pillar}, PILLAR),
+    }
+    found = targets.resolve(tgt, tgt_type, salt.check, missing.__getitem__, GROUPS.__getitem__)
+    return found if without_pillar else found._replace(undecided=set(found.undecided))
 
 
 @pytest.mark.parametrize("is_greedy", [False, True], ids=["3008", "before"])
@@ -120,7 +129,49 @@ def test_target_by_grain_or_pillar_leaves_open_what_is_not_cached(tgt_type, is_g
 def test_target_by_id_needs_no_cached_data(tgt, tgt_type):
     salt = Salt({})
     found = targets.resolve(tgt, tgt_type, salt.check, None, None)
-    assert found == ({"db1", "db2"}, set())
+    assert found == ({"db1", "db2"}, {})
+
+
+@pytest.mark.parametrize(
+    ("tgt", "meant", "undecided"),
+    [
+        ("I@role:db", set(), {"db1", "db2", "web2"}),
+        ("G@role:db or I@role:db", {"db1"}, {"db2", "web2"}),
+        ("G@role:db and I@role:db", set(), {"db1", "db2", "web2"}),
+        ("* and not I@role:db", {"web1"}, {"db1", "db2", "web2"}),
+        ("J|@role|db and web*", set(), {"web2"}),
+        ("G@role:db", {"db1"}, {"db2", "web2"}),
+    ],
+)
+def test_minion_without_cached_pillar_is_decided_on_by_its_grains(tgt, meant, undecided):
+    found = resolved(tgt, without_pillar={"db1"})
+    assert found.meant == meant
+    assert found.undecided == {n: PILLAR if n == "db1" else GRAINS for n in undecided}
+
+
+def test_target_type_pillar_leaves_open_whose_pillar_is_not_cached():
+    found = resolved("role:db", "pillar", without_pillar={"db1"})
+    assert found == (set(), {"db1": PILLAR, "db2": GRAINS, "web2": GRAINS})
+
+
+@pytest.mark.parametrize("data", [{"grains": {}}, {"grains": {}, "pillar": None}, None])
+def test_record_that_clear_pillar_has_left_has_no_pillar(data):
+    """Salt 3006 and 3007; a minion that has no pillar has an empty one there."""
+
+    class Cache:
+        def fetch(self, bank, _key):
+            if bank == "minions/broken":
+                raise OSError("damaged")
+            return data if bank == "minions/db1" else {"grains": {}, "pillar": {}}
+
+    found = grains_cache.uncached(Cache(), {"db1", "db2", "broken"}, False, "pillar")
+    assert found == dict.fromkeys(("db1", "broken"), grains_cache.NO_PILLAR)
+
+
+@pytest.mark.parametrize("negation", ["L@db1,db9", "( L@db1,db9 or G@x )"])
+def test_list_in_a_compound_target_names_minions(negation):
+    named = targets.named(f"L@db2,,db8 or web1 and not {negation}", "compound", None)
+    assert named == {"db2", "db8"}
 
 
 def test_nodegroup_is_resolved_by_its_words():
@@ -143,6 +194,15 @@ def test_minion_without_cached_grains_is_silent_with_a_reason():
     assert done["not_reached"] == [{"minion": "db9", "why": targets.UNDECIDED}]
 
 
+def test_name_in_a_compound_list_that_is_no_minion_is_silent():
+    """A typo there was no row, unlike one in a target by list."""
+    answer = audit(fleet(db1=[row(IP, BORN)]), tgt="L@db1,dbtypo", tgt_type="compound")
+    why = "no minion of this name is accepted here"
+    assert {"minion": "dbtypo", "why": why} in answer["silent"]
+    assert not any(each["minion"] == "db1" for each in answer["silent"])
+    assert answer["retcode"] == 4
+
+
 def test_machine_that_may_be_meant_makes_no_address_gone():
     """It may have any address of a network that is all the fleet's."""
     master = fleet(db1=[row("192.0.2.7")])
@@ -154,7 +214,7 @@ def test_machine_that_may_be_meant_makes_no_address_gone():
 
 def test_target_that_may_mean_a_minion_is_refused_with_its_name():
     master = fleet()
-    line = r"^no minion matches 'db\*' \(glob\); whether it means db9 is not known: no cached grain"
+    line = r"^no minion matches 'db\*' \(glob\); db9: no cached grains: whether the target means it"
     with pytest.raises(ValueError, match=line):
         audit(master)
     assert master.sent == []
