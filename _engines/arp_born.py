@@ -88,7 +88,8 @@ def start(
     most
         Addresses in one job, 1 to 5000; the rest is in the next one. Default: 500.
     rate
-        Questions a second on each database, for each job. Default: 500.
+        Questions a second on each database, for each job; most databases run at most eight jobs at
+        once, so up to eight times that. Default: 500.
     leader
         False: this master only listens. Default: True.
     catch_up
