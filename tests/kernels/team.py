@@ -24,6 +24,9 @@ def set_up(host, dev, *ports):
         generic.option(index, b"mode", NLA_STRING, b"activebackup\0")
         mac = json.loads(host.do(f"ip -j link show dev {dev}"))[0]["address"]
         for port in ports:  # with the MAC of the team, as teamd does it (hwaddr_policy same_all)
+            # Without IPv6 of its own, as NetworkManager does it: otherwise what a port in reserve
+            # says there makes the switch send to that port what is for the team.
+            host.sysctl(f"net/ipv6/conf/{port}/disable_ipv6", 1)
             host.do(f"ip link set {port} address {mac} master {dev}")
         active = struct.pack("=I", socket.if_nametoindex(ports[0]))
         generic.option(index, b"activeport", NLA_U32, active)
