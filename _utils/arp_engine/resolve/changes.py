@@ -120,8 +120,13 @@ class Changes:
         if changed.unasked:
             return f"the host with {former} could not be asked again ({changed.unasked})"
         if (why := self._unchecked.get(host, NO_PERMISSION)) != NO_PERMISSION:
-            return f"{held.hex(':')} could not be checked for being a proxy ({why})"
+            return f"{held.hex(':')} {proxied.UNCHECKED} ({why})"
         return ""
+
+    def tell_unchecked(self, entry: codec.Entry, unasked: str) -> None:
+        """Report an entry whose cached MAC alone answers, and may be a proxy's."""
+        self._unasked.append(f"{self._name(entry)}: {unasked}")
+        self._report.unverified(entry, (entry.mac,), entry.mac, unasked)
 
     def take_back(self) -> None:
         """Take those back that were told as healed, and have yet another MAC: a run takes minutes.
@@ -202,8 +207,8 @@ class Changes:
 
         if self._unasked:
             self.warnings.append(
-                f"undecided: {answer.examples(self._unasked)}: another MAC answers, and the entry "
-                "holds it, but that this is right is not proved: run arp.revalidate again"
+                f"undecided: {answer.examples(self._unasked)}: the entry holds a MAC that answers, "
+                "but that this is right is not proved: run arp.revalidate again"
             )
 
     def tell_contested(self, asked: Collection[codec.Key], may_ask: bool) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from ..netlink import codec, route
 from ..netlink.constants import TICKS
@@ -11,24 +11,37 @@ from ..table import ownership, view
 from . import look_back, look_back_run, proxy
 
 FEW = 16  # entries: for so many the host of each is checked
+UNCHECKED = "could not be checked for being a proxy"
 
 
 def among(
-    table: view.TableView, confirmed: list[codec.Entry], asked: Collection[codec.Entry], rate: float
-) -> set[codec.Key]:
-    """Return the keys of the confirmed entries whose MAC is a proxy's.
+    table: view.TableView,
+    confirmed: list[codec.Entry],
+    asked: Collection[codec.Entry],
+    rate: float,
+    is_stopped: Callable[[], bool],
+) -> tuple[set[codec.Key], dict[codec.Key, str]]:
+    """Return the keys of the confirmed entries whose MAC is a proxy's, and of those that may be.
 
-    Where many are asked about, only hosts that may well be a proxy are checked: see ``_suspects``.
+    Of these, why their hosts could not be asked. Where many are asked about, only hosts that may
+    well be a proxy are checked: see ``_suspects``. So are those of a run that is stopped: the
+    others count as they would in a large one.
     """
     there = proxy.neighbours_of(table.channel, confirmed)
     claims = [proxy.Claim(entry.ifindex, entry.dst, entry.mac) for entry in confirmed]
-    if len(asked) > FEW:
+    if len(asked) > FEW or is_stopped():
         suspects = _suspects(table, claims, [*asked, *there])
         claims = [claim for claim in claims if claim.host in suspects]
     if not claims:
-        return set()
-    proxies = proxy.find(claims, {entry.key for entry in (*asked, *there)}, rate)
-    return {entry.key for entry in confirmed if is_in(proxies, entry, entry.mac)}
+        return set(), {}
+    unasked, used = dict[proxy.Host, str](), {entry.key for entry in (*asked, *there)}
+    proxies = proxy.find(claims, used, rate, unasked, is_stopped)
+    unchecked = {
+        claim[:2]: f"{claim.mac.hex(':')} {UNCHECKED} ({unasked[claim.host]})"
+        for claim in claims
+        if claim.host in unasked
+    }
+    return {entry.key for entry in confirmed if is_in(proxies, entry, entry.mac)}, unchecked
 
 
 def _suspects(

@@ -8,7 +8,7 @@ A host that rightly has a whole network (a pool of a load balancer) looks the sa
 import contextlib
 import random
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from typing import NamedTuple
 
 from ..netlink import codec, route, rtnetlink, table_dump
@@ -27,6 +27,9 @@ LINK_LOCAL = b"\xfe\x80"
 MIN_HOST_BITS = 3  # in a smaller network each address is likely to be somebody's
 #: By bytes of an address, the bits of the widest network that a route is taken to say.
 MAX_HOST_BITS = {4: 16, 16: 64}
+MAX_TURNS = 32  # of hosts that have to share few free addresses: 0.15 s each
+NO_TURN = "too few addresses are free to ask so many hosts"  # why one was not asked
+STOPPED = "stopped"
 
 
 Host = tuple[int, int, bytes]  # device, family, MAC: a proxy for IPv4 need not be one for IPv6
@@ -50,27 +53,48 @@ def find(
     in_table: Collection[codec.Key],
     rate: float,
     unasked: dict[Host, str] | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> set[Host]:
     """Return the hosts of the claims that answer for addresses nobody has.
 
     One address first: a host that is silent is not asked for the second. in_table: the entries that
     there are; their addresses are not asked about. A host that has answered for an address of
     fe80:: and for another one is asked in the network of the other: no proxy answers for fe80::.
-    unasked: takes the hosts that could not be asked, and why: they may be proxies.
+    Two hosts are not asked for the same address at once: where few are free, each has its turn.
+    unasked: takes the hosts that could not be asked, and why: they may be proxies. Of a host whose
+    network has no two free addresses nobody can ever know; it is taken for none.
     """
     unasked = {} if unasked is None else unasked
-    free: dict[Host, list[bytes]] = {}
-    used = set(in_table)
+    by_scope = sorted(claims, key=lambda claim: not claim.dst.startswith(LINK_LOCAL))
+    todo, found = {claim.host: claim for claim in by_scope}, set[Host]()
+    for _turn in range(MAX_TURNS):
+        free = _free(todo.values(), in_table)
+        proxies = {host for host in free if free[host]}
+        busy = {host[0] for host in proxies}
+        todo = {host: todo[host] for host in free if not free[host] and host[0] in busy}
+        for number in range(ADDRESSES):
+            if is_stopped():
+                unasked.update(dict.fromkeys((*proxies, *todo), STOPPED))
+                return found
+            questions = {host: Question(host[0], free[host][number], host[2]) for host in proxies}
+            proxies = _that_answer(questions, rate, unasked)
+        found |= proxies
+        if not todo:
+            break
+    unasked.update(dict.fromkeys(todo, NO_TURN))
+    return found
+
+
+def _free(claims: Iterable[Claim], in_table: Collection[codec.Key]) -> dict[Host, list[bytes]]:
+    """Return what to ask each host for: two addresses that no other one is asked for, or none."""
+    free = dict[Host, list[bytes]]()
+    asked: defaultdict[int, set[bytes]] = defaultdict(set)
     with contextlib.closing(interfaces.Interfaces()) as reader, rtnetlink.Channel() as channel:
-        by_scope = sorted(claims, key=lambda claim: not claim.dst.startswith(LINK_LOCAL))
-        for host, claim in {claim.host: claim for claim in by_scope}.items():
-            free[host] = unused(channel, reader.get(claim.ifindex), claim, used)
-            used.update((claim.ifindex, dst) for dst in free[host])
-    proxies = {host for host in free if free[host]}
-    for number in range(ADDRESSES):
-        questions = {host: Question(host[0], free[host][number], host[2]) for host in proxies}
-        proxies = _that_answer(questions, rate, unasked)
-    return proxies
+        for claim in claims:
+            words = reader.get(claim.ifindex), claim, in_table, asked[claim.ifindex]
+            free[claim.host] = unused(channel, *words)
+            asked[claim.ifindex].update(free[claim.host])
+    return free
 
 
 def _that_answer(

@@ -86,14 +86,12 @@ class Run:
         self._schedule = FAST if len(entries) == 1 else PATIENT
         self._todo.extend(entries)
         self._hear()
-        confirmed = self._watched.confirmed
-        if confirmed and not self._is_stopped():
-            asked = self._entries.values()
-            of_proxies = proxied.among(self._table, [*confirmed.values()], asked, self._rate)
-            self._routers = proxied.routers(confirmed.pop(key) for key in of_proxies)
-            self._asked_all |= of_proxies
-            self._todo.extend(of_proxies)
-            self._hear()
+        asked = self._entries.values()
+        of_proxies = self._watched.take_proxied(asked, self._rate, self._is_stopped)
+        self._routers = proxied.routers(of_proxies.values())
+        self._asked_all |= of_proxies.keys()
+        self._todo.extend(of_proxies)
+        self._hear()
         if self._not_taken and not self._is_stopped():
             self.warnings += still_wrong(self._table, self._not_taken, self._overriding)
 

@@ -6,12 +6,12 @@ later, and the kernel takes it where no ``locktime`` keeps it off (IPv6, or 0). 
 until no late answer can come (resolve/late_answers.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from ..netlink import codec
 from ..table import view
-from . import late_answers
+from . import late_answers, proxied
 from .changes import Changed, Changes
 from .report import Report
 
@@ -31,6 +31,7 @@ class Watched:
         self._table, self._changes = table, changes
         self._contested: dict[codec.Key, Changed] = {}  # the holder has it, another one answered
         self._from_proxy: dict[codec.Key, Changed] = {}
+        self._unchecked: dict[codec.Key, str] = {}  # of the confirmed ones; who, and why
         self._late = late_answers.LateAnswers()
 
     def __len__(self) -> int:
@@ -46,6 +47,25 @@ class Watched:
         self.confirmed[entry.key] = entry
         if is_broadcast:
             self._late.begin(entry.key, now)
+
+    def take_proxied(
+        self, asked: Collection[codec.Entry], rate: float, is_stopped: Callable[[], bool]
+    ) -> dict[codec.Key, codec.Entry]:
+        """Return the confirmed entries whose MAC is a proxy's; they are confirmed no more.
+
+        Nor is one whose host could not be checked. It is told as that; where the run is stopped,
+        it has no outcome.
+        """
+        if not self.confirmed:
+            return {}
+        entries = [*self.confirmed.values()]
+        proxied_, unchecked = proxied.among(self._table, entries, asked, rate, is_stopped)
+        if is_stopped():
+            for key in unchecked:
+                del self.confirmed[key]
+        else:
+            self._unchecked = unchecked
+        return {key: self.confirmed.pop(key) for key in proxied_}
 
     def contest(self, key: codec.Key, changed: Changed, now: float) -> None:
         """Watch an entry of its holder that another host answered for: it may do so again."""
@@ -94,7 +114,10 @@ class Watched:
 
     def tell(self, report: Report) -> None:
         """Report those whose cached MAC alone has answered; pass on those of several hosts."""
-        for entry in self.confirmed.values():
-            report.count(entry, "confirmed")
+        for key, entry in self.confirmed.items():
+            if key in self._unchecked:
+                self._changes.tell_unchecked(entry, self._unchecked[key])
+            else:
+                report.count(entry, "confirmed")
         for changed in self._contested.values():
             self._changes.add_contested(changed)

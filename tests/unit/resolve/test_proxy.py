@@ -80,3 +80,60 @@ def test_host_that_could_not_be_asked_is_not_taken_for_a_silent_one(monkeypatch,
     claim = proxy.Claim(2, bytes([10, 0, 0, 10]), MAC)
     proxies = {host[2] for host in proxy.find([claim], set(), 0.0, unasked)}
     assert (proxies, {host[2]: why for host, why in unasked.items()}) == found
+
+
+class FullNetwork:
+    """A network with few free addresses, in which some hosts answer for all of them."""
+
+    def __init__(self, monkeypatch, free, proxies):
+        reader = SimpleNamespace(get=lambda _ifindex: DEVICE, close=lambda: None)
+        monkeypatch.setattr(proxy.interfaces, "Interfaces", lambda: reader)
+        monkeypatch.setattr(proxy.rtnetlink, "Channel", contextlib.nullcontext)
+        monkeypatch.setattr(proxy, "ask", self._ask)
+        addresses = [bytes([10, 0, 0, last]) for last in range(2, 255)]
+        self._used = {(2, dst) for dst in addresses if dst[-1] not in free}
+        self._proxies, self.turns = proxies, 0
+
+    def _ask(self, questions, *_of, **_words):
+        by_dst = {each[:2]: each for each in questions}
+        self.turns += bool(by_dst)
+        return {
+            key: ProbeResult(1, 0, {each.mac: 0.1} if each.mac in self._proxies else {})
+            for key, each in by_dst.items()
+        }
+
+    def find(self, macs, is_stopped=lambda: False):
+        """Return which of some hosts are proxies, and why others could not be asked."""
+        claims = [proxy.Claim(2, bytes([10, 0, 0, 10]), mac) for mac in macs]
+        unasked = {}
+        found = proxy.find(claims, self._used, 0.0, unasked, is_stopped)
+        assert len(unasked.keys() | found) == len(unasked) + len(found)
+        return {host[2] for host in found}, {host[2]: why for host, why in unasked.items()}
+
+
+MACS = [bytes([2, 0, 0, 0, 0, last]) for last in range(1, 41)]
+
+
+@pytest.mark.parametrize("free", [{5, 77}, {5, 77, 200}, {5, 6, 77, 200}], ids=len)
+def test_hosts_that_share_few_free_addresses_are_asked_in_turn(monkeypatch, free):
+    network = FullNetwork(monkeypatch, free, {MACS[1], MACS[4]})
+    assert network.find(MACS[:5]) == ({MACS[1], MACS[4]}, {})
+
+
+def test_host_that_has_no_turn_is_told_as_unasked(monkeypatch):
+    """One turn takes 0.15 s, and the look backs wait meanwhile."""
+    found, unasked = FullNetwork(monkeypatch, {5, 77}, set()).find(MACS)
+    assert (found, len(unasked)) == (set(), len(MACS) - proxy.MAX_TURNS)
+    assert {*unasked.values()} == {"too few addresses are free to ask so many hosts"}
+
+
+def test_network_without_free_addresses_knows_no_proxy(monkeypatch):
+    assert FullNetwork(monkeypatch, {5}, {*MACS}).find(MACS) == (set(), {})
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2], ids=["at once", "after an answer", "between two"])
+def test_hosts_that_a_stopped_run_did_not_ask_are_told_as_unasked(monkeypatch, turns):
+    network = FullNetwork(monkeypatch, {5, 77}, {MACS[0]})
+    found = network.find(MACS[:2], lambda: network.turns >= turns)
+    asked = {MACS[0]} if turns == 2 else set()
+    assert found == (asked, dict.fromkeys({*MACS[:2]} - asked, proxy.STOPPED))

@@ -33,15 +33,18 @@ class Script:
         monkeypatch.setattr(changes.proxy, "used_on", lambda *_of: set())
         monkeypatch.setattr(proxied.look_back_run, "look_back", self.give_back)
         monkeypatch.setattr(changes.look_back_run, "ask", self.ask_now)
-        self.run = revalidate_run.Run(self, self, 0.0, None, lambda: False)
+        self.run = revalidate_run.Run(self, self, 0.0, None, self.is_stopped)
         self.run.probe({KEY: self.entry()})
         self.run.finish()
 
     def entry(self):
         return codec.Entry(ifindex=KEY[0], state=REACHABLE, kind=1, dst=KEY[1], mac=self.mac)
 
+    def is_stopped(self):
+        return False
+
     def among(self, _table, confirmed, *_of):
-        return {entry.key for entry in confirmed if entry.mac in self._proxies}
+        return {entry.key for entry in confirmed if entry.mac in self._proxies}, {}
 
     def give_back(self, _table, owed, _rate):
         [self.mac] = [each.former for each in owed] or [self.mac]
@@ -394,4 +397,35 @@ def test_entry_whose_former_holder_could_not_be_asked_is_not_told_as_healed(monk
     )
     assert script.told == [("undecided", {OTHER}, OTHER, unasked)]
     [line] = script.run.warnings
-    assert line.startswith(f"undecided: 10.0.0.1 on db0: {unasked}: another MAC answers")
+    assert line.startswith(f"undecided: 10.0.0.1 on db0: {unasked}: the entry holds a MAC that")
+
+
+class Unproxied(Script):
+    """A run that checks for proxies itself, and is stopped in the middle of that, or is not."""
+
+    among = staticmethod(proxied.among)
+    stopped = False
+
+    def is_stopped(self):
+        return self.stopped
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["on its way", "stopped"])
+def test_entry_whose_holder_could_not_be_checked_is_not_confirmed(monkeypatch, is_stopped):
+    """Its MAC may be a proxy's: the one question that tells it did not leave."""
+
+    def find(claims, _used, _rate, unasked=None, *_of):
+        if unasked is not None:
+            unasked.update((claim.host, "no carrier") for claim in claims)
+        Unproxied.stopped = is_stopped
+        return set()
+
+    monkeypatch.setattr(Unproxied, "stopped", False)
+    monkeypatch.setattr(proxied.proxy, "neighbours_of", lambda *_of: [])
+    monkeypatch.setattr(proxied.proxy, "find", find)
+    script = Unproxied(monkeypatch, lambda *_of: ProbeResult(1, 0, {HOLDER: 0.1}))
+    unasked = f"{HOLDER.hex(':')} could not be checked for being a proxy (no carrier)"
+    told = [] if is_stopped else [("undecided", {HOLDER}, HOLDER, unasked)]
+    assert script.told == told, "an interrupted run has no outcome for it"
+    lines = [line.partition(": the entry holds")[0] for line in script.run.warnings]
+    assert lines == ([] if is_stopped else [f"undecided: 10.0.0.1 on db0: {unasked}"])
