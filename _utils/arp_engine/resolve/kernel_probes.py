@@ -7,6 +7,7 @@ resolution either. A dead host acknowledges nothing, and a new worker whose repl
 established connection.
 """
 
+import time
 from collections.abc import Callable
 
 from ..netlink import codec, route, rtnetlink, sock_diag
@@ -14,7 +15,8 @@ from . import nud_probe
 from .report import Report
 
 WORKS_S = 5.0  # as delay_first_probe_time: for so long TCP's word keeps an entry in DELAY
-MAX_FLOWS = 1024  # whose routes are looked up; those to a silent host itself first
+FRESH_S, REST = 1.0, 10  # until it is read again; so many times as long as that took, at least
+MAX_FLOWS = 1024  # sockets whose routes are looked up; those to a silent host itself first
 TCP_WORKS = "silent, but TCP gets answers"
 
 Moved = Callable[[codec.Entry, codec.Entry], None]
@@ -35,16 +37,19 @@ def prove(
     moved: takes an entry as it was, and as it is with another MAC; it is told later.
     """
     first_refusal: rtnetlink.Refusal | None = None
-    working, warnings = _working({entry.key for entry in entries})
+    by_tcp = _ByTcp({entry.key for entry in entries})
+    working = by_tcp.working()
     for entry in entries:
         if entry.key in working:
             keep(TCP_WORKS, entry)
-    results = prober.run([entry for entry in entries if entry.key not in working])
+    results = prober.run([e for e in entries if e.key not in working], by_tcp.working)
     for result in results:
         has_moved = result.now and result.now.mac not in (b"", result.entry.mac)
         if result.now and has_moved and result.verdict in ("healed", "undecided"):
             # undecided: during our question; its answer was lost on the way to us alone
             moved(result.entry, result.now)
+        elif result.verdict == "spared":
+            keep(TCP_WORKS, result.entry)
         elif result.verdict == "gone":
             report.gone(result.entry)
         elif result.refusal:
@@ -55,26 +60,51 @@ def prove(
         if is_stopped():  # only now: of the verdict in hand nobody would be told
             break
     results.close()  # it warns of what it leaves behind
-    return [*warnings, *prober.warnings], first_refusal
+    return [*by_tcp.warnings, *prober.warnings], first_refusal
 
 
-def _working(silent: set[codec.Key]) -> tuple[set[codec.Key], list[str]]:
-    """Return the entries through which packets arrive, by TCP's word; a line if nobody can know."""
-    if not silent:
-        return set(), []
-    try:
-        with sock_diag.Sockets() as sockets:
+class _ByTcp:
+    """The entries through which packets arrive, by TCP's word.
+
+    The kernel's probes may go on for minutes, and a connection speak only then: so it is read anew.
+    """
+
+    def __init__(self, silent: set[codec.Key]) -> None:
+        self.warnings: list[str] = []  # if nobody can know
+        self._silent, self._dsts = silent, {dst for _ifindex, dst in silent}
+        self._working, self._due = set[codec.Key](), float("-inf")
+
+    def working(self) -> set[codec.Key]:
+        """Return those that work now, or did a second ago."""
+        if self._silent and (began := time.monotonic()) >= self._due:
+            try:
+                self._working = self._read()
+            except OSError as error:
+                line = f"{error.strerror}: not known whether TCP to silent hosts works"
+                self.warnings = [line]
+            self._due = began + max(FRESH_S, REST * (time.monotonic() - began))
+        return self._working
+
+    def _read(self) -> set[codec.Key]:
+        """Look up which way each socket sends, by its device, mark and ports.
+
+        Rules choose by the mark, a multipath route may by the ports. One of each two addresses goes
+        first.
+        """
+        working, flows = set[codec.Key](), dict[tuple, sock_diag.TcpSocket]()
+        with sock_diag.Sockets() as sockets, rtnetlink.Channel() as channel:
             found = sockets.acknowledged(WORKS_S)
-    except OSError as error:
-        return set(), [f"{error.strerror}: not known whether TCP to silent hosts works"]
-    dsts = {dst for _ifindex, dst in silent}
-    flows = {(each.local, each.peer, each.ifindex) for each in found}
-    working = set[codec.Key]()
-    with rtnetlink.Channel() as channel:
-        for local, peer, ifindex in sorted(flows, key=lambda flow: flow[1] not in dsts)[:MAX_FLOWS]:
-            way = route.lookup(channel, peer, ifindex, local)
-            if way.why_not:  # a socket may send as no lookup knows (IP_TRANSPARENT)
-                working |= {key for key in silent if key[1] == peer}
-            else:
-                working.add((way.ifindex, way.gateway or peer))
-    return working & silent, []
+            found.sort(key=lambda each: each.peer not in self._dsts)
+            for each in found:
+                flows.setdefault((each.local, each.peer, each.ifindex), each)
+            families = {codec.family_of(each.peer) for each in found}
+            marked = {family for family in families if route.has_rules(family)}
+            for each in [*dict.fromkeys((*flows.values(), *found))][:MAX_FLOWS]:
+                mark = sockets.mark(each) if codec.family_of(each.peer) in marked else 0
+                ports = each.local_port, each.peer_port
+                way = route.lookup(channel, each.peer, each.ifindex, each.local, mark, ports)
+                if way.why_not:  # a socket may send as no lookup knows (IP_TRANSPARENT)
+                    working |= {key for key in self._silent if key[1] == each.peer}
+                else:
+                    working.add((way.ifindex, way.gateway or each.peer))
+        return working & self._silent

@@ -16,7 +16,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -36,7 +36,7 @@ MAX_VERDICT_S = 60.0  # a router's advertisement can set the kernel's timer to d
 GRACE_S = 0.25  # FAILED lasts no longer where traffic starts a new resolution
 POLL_S = 0.05  # between two reads of the table
 
-Verdict = Literal["confirmed", "healed", "gone", "undecided", "kept", "failed"]
+Verdict = Literal["confirmed", "healed", "gone", "undecided", "kept", "spared", "failed"]
 Finding = Literal["waiting", "failed", "removed", "healed", "confirmed"]
 
 
@@ -82,10 +82,19 @@ class NudProber:
         self._bucket = rate_limit.TokenBucket(rate)
         self._in_flight = in_flight.InFlight(in_flight.default_limit())
         self._pending: dict[codec.Key, _Pending] = {}
+        self._spared: Callable[[], Collection[codec.Key]] = lambda: ()
         self.warnings: list[str] = []
 
-    def run(self, entries: Iterable[codec.Entry]) -> Generator[NudResult, None, None]:
-        """Yield the verdict on each entry when it is known, or overdue. Closed, it stops there."""
+    def run(
+        self,
+        entries: Iterable[codec.Entry],
+        spared: Callable[[], Collection[codec.Key]] = lambda: (),
+    ) -> Generator[NudResult, None, None]:
+        """Yield the verdict on each entry when it is known, or overdue. Closed, it stops there.
+
+        spared: returns those that are not to be put into PROBE; called before each message.
+        """
+        self._spared = spared
         todo = deque(entries)
         if not todo:
             return
@@ -129,7 +138,7 @@ class NudProber:
         meanwhile, and give an entry that lost its MAC the old one back.
         """
         table_now = self._table.read_again(entry.key for entry in entries)
-        unchanged = []
+        unchanged, spared = [], self._spared()
         for entry in entries:
             current = table_now.get(entry.key)
             if not current:
@@ -139,6 +148,8 @@ class NudProber:
                 yield NudResult(entry, "kept", current)
             elif current.mac != entry.mac:  # changed since our questions, and not by their answers
                 yield NudResult(entry, "undecided", current)
+            elif entry.key in spared:
+                yield NudResult(entry, "spared", current)
             else:
                 unchanged.append(entry)
         now = time.monotonic()

@@ -95,10 +95,14 @@ def test_revalidation_loses_no_datagram_and_flush_does(arp, scene, wire, verb):
 class Talk:
     """A TCP connection on which both ends talk, a hundred times a second, until the block ends."""
 
-    def __init__(self, address):
+    def __init__(self, address, mark=0):
         with namespace("worker"):
             listening = socket.create_server((address, PORT))
-        self._ours = socket.create_connection((address, PORT), 5)
+        self._ours = socket.socket()
+        self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        self._ours.settimeout(5)
+        self._ours.connect((address, PORT))
+        self.own_port = self._ours.getsockname()[1]
         self._theirs, _peer = listening.accept()
         listening.close()
         self._done = threading.Event()
@@ -184,6 +188,36 @@ def test_a_silent_router_through_which_tcp_works_keeps_its_entry(arp, scene):
     with Talk(remote) as talk:
         scene.sysctl("ipv4.conf.w0.arp_ignore", 8, "worker")
         assert arp.revalidate(router)["kept"]["silent, but TCP gets answers"] == 1
+        assert talk.is_answered()
+
+
+@pytest.mark.parametrize("by", ["mark", "ports"])
+def test_of_two_silent_routers_the_one_that_the_socket_takes_is_kept(arp, scene, by):
+    """Rules choose by the socket's mark, a multipath route by its ports."""
+    routers, remote = (ADDRESS, "192.0.2.20"), "203.0.113.9"
+    scene.quick()
+    for router in routers:
+        scene.worker(router)
+        scene.add(router, "reachable", BORN)
+    ip("-n", "worker", "address", "add", remote, "dev", "lo")
+    knows_us("192.0.2.1")
+    if by == "mark":
+        ip("route", "add", "default", "via", routers[0])
+        ip("route", "add", "default", "via", routers[1], "table", "7")
+        ip("rule", "add", "fwmark", "7", "table", "7")
+    else:
+        scene.sysctl("ipv4.fib_multipath_hash_policy", 1)
+        hops = [word for router in routers for word in ("nexthop", "via", router)]
+        ip("route", "add", "default", *hops)
+    with Talk(remote, mark=7 if by == "mark" else 0) as talk:
+        ports = "ipproto", "tcp", "sport", str(talk.own_port), "dport", str(PORT)
+        words = ("mark", "7") if by == "mark" else ports
+        way = ip("route", "get", remote, "from", "192.0.2.1", *words).split()
+        taken = way[way.index("via") + 1]
+        scene.sysctl("ipv4.conf.w0.arp_ignore", 8, "worker")
+        result = arp.revalidate([*routers])
+        assert result["kept"]["silent, but TCP gets answers"] == 1
+        assert [{row["ip"]} for row in result["gone"]] == [{*routers} - {taken}]
         assert talk.is_answered()
 
 
