@@ -6,8 +6,9 @@ entry holds afterwards has answered. An entry that nobody answers for becomes FA
 packet starts a new resolution by broadcast.
 
 With ``mcast_resolicit`` 0 (the kernel's default) an entry fails without a broadcast probe, so it is
-3 until the verdicts are in. A run that is stopped or killed before leaves the 3 behind until the
-next boot; its only effect is that the kernel probes by broadcast before it gives up an entry.
+3 until the verdicts are in. A run that is stopped or killed before, or waits for a verdict no
+longer, leaves the 3 behind until the next boot; its only effect is that the kernel probes by
+broadcast before it gives up an entry.
 """
 
 import contextlib
@@ -82,6 +83,7 @@ class NudProber:
         self._bucket = rate_limit.TokenBucket(rate)
         self._in_flight = in_flight.InFlight(in_flight.default_limit())
         self._pending: dict[codec.Key, _Pending] = {}
+        self._overdue = set[codec.Key]()  # in PROBE still when their verdict was waited for no more
         self._spared: Callable[[], Collection[codec.Key]] = lambda: ()
         self.warnings: list[str] = []
 
@@ -194,6 +196,8 @@ class NudProber:
                 continue
             del self._pending[key]
             self._in_flight.answered(key)
+            if current and current.state & PROBE:
+                self._overdue.add(key)
             yield NudResult(pending.entry, self._verdict(pending, current, finding), current)
 
     def _verdict(self, pending: _Pending, current: codec.Entry | None, finding: Finding) -> Verdict:
@@ -252,14 +256,15 @@ class NudProber:
             try:
                 yield True
             finally:
-                in_probe = {(codec.family_of(dst), ifindex) for ifindex, dst in self._pending}
+                left = self._overdue.union(self._pending)
+                in_probe = {(codec.family_of(dst), ifindex) for ifindex, dst in left}
                 for family, ifindex in set(raised) - in_probe:
                     with contextlib.suppress(OSError):  # the device is gone, and its setting too
                         channel.set_mcast_resolicit(family, ifindex, 0)
-                if left := sorted(in_probe.intersection(raised)):
-                    names = [f"{FAMILY_NAMES[each]} {self._table.name(at)}" for each, at in left]
+                if kept := sorted(in_probe.intersection(raised)):
+                    names = [f"{FAMILY_NAMES[each]} {self._table.name(at)}" for each, at in kept]
                     self.warnings.append(
-                        f"stopped while entries were in PROBE: mcast_resolicit stays "
+                        f"ended while entries were in PROBE: mcast_resolicit stays "
                         f"{MCAST_RESOLICIT} on {answer.examples(names)} until the next boot, so "
                         "that a living host that answers no unicast keeps its entry; nothing to do"
                     )

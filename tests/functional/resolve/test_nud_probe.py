@@ -313,6 +313,4 @@ def test_stopped_run_leaves_broadcast_probes_to_entries_in_probe(scene, wire):
         assert file.read().strip() == "3"
     assert (done["confirmed"], done["no_outcome"]) == (1, 1)
     [line] = done["warnings"]
-    assert line.startswith(
-        "stopped while entries were in PROBE: mcast_resolicit stays 3 on ipv4 db0"
-    )
+    assert line.startswith("ended while entries were in PROBE: mcast_resolicit stays 3 on ipv4 db0")
