@@ -13,6 +13,7 @@ import shutil
 import pytest
 import salt.config
 from arp_engine.reporting import sentinel_status
+from arp_engine.sentinel import handover
 from arp_engine.table import capacity
 from saltfactories.utils.functional import Loaders
 from stage import Crowd, Scene, ip  # noqa: F401
@@ -34,6 +35,12 @@ CLONE_NEWNET = 0x40000000
 def no_limit(monkeypatch):
     """No table is nearly full: the kernel's limit counts the entries of other tests too."""
     monkeypatch.setattr(capacity, "NEARLY_FULL", 1000)
+
+
+@pytest.fixture(autouse=True)
+def no_look_backs():
+    """No sentinel takes up what that of another test has handed over."""
+    sentinel_status.remove(handover.beside(sentinel_status.PATH))
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ class EventKind(enum.Enum):
         "lost",
         _SENTINEL,
         False,
-        "Notifications were lost (the table is read again), or SYNs are not examined: too many.",
+        "Notifications were lost (the table is read again), SYNs are not examined (too many), "
+        "or look backs not taken up.",
     )
     UNDECIDED = "undecided", _RUN, False, "Neither confirmed nor refuted by the end of the run."
     GONE = "gone", _RUN, False, "No host answers for the address; the entry is FAILED."

@@ -23,6 +23,8 @@ from .doubt import ALTERNATING, WRITTEN_BACK, Doubt, Evidence
 from .neighbour_cache import mac_of
 from .question_queue import Priority
 
+HandOver = Callable[[list[tuple[codec.Key, former_holders.Heal]]], set[codec.Key]]
+
 
 class Actions:
     """What a Decider knows of entries, and what it can do about one.
@@ -110,6 +112,34 @@ class Actions:
         for heal in heals:
             if not heal.is_told:
                 self._news.moved(key, heal)
+
+    def take_over(self, held: list[tuple[codec.Key, former_holders.Heal]]) -> None:
+        """Ask on whom the sentinel before this one asked, of one entry the first holder first.
+
+        Where the entry is another one by now it stays undecided, which is told again.
+        """
+        taken = {key: heal.new for key, heal in held}
+        for key, heal in held:
+            if self.may_be_probed(key) and mac_of(self.cache.get(key)) == taken[key]:
+                self._look_back_at(key, heal)
+            else:
+                self._news.undecided(key, heal)
+
+    def _end_look_backs(
+        self, moved: list[tuple[codec.Key, former_holders.Heal]], hand_over: HandOver | None
+    ) -> None:
+        """Tell what is not decided, and hand it over; moved: entries that have just moved.
+
+        Also what was told as a change already, but not what is owed: that was told as a duplicate.
+        One that was written back is not handed over: who had it first, nobody knows.
+        """
+        held = [(key, heal) for key in self._former.entries() for heal in self._former.end_all(key)]
+        every = [*held, *moved, *self._claims.on_stop()]
+        left = [(key, heal) for key, heal in every if not heal.is_given_back]
+        open_ = [(key, heal) for key, heal in left if not heal.is_written]
+        handed = hand_over(open_) if hand_over and open_ else set[codec.Key]()
+        for key, heal in left:
+            self._news.undecided(key, heal, key in handed)
 
     def _cached_mac(self, doubt: Doubt) -> bytes:
         return mac_of(self.cache.get(doubt.key))

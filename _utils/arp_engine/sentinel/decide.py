@@ -32,6 +32,7 @@ from . import (
     reinject,
     telling,
 )
+from .actions import HandOver
 from .doubt import ALTERNATING, Doubt, Evidence
 from .neighbour_cache import mac_of
 from .question_queue import Priority
@@ -166,7 +167,7 @@ class Decider(precedence.Precedence):
 
     def _look_back_at(self, key: codec.Key, owed: former_holders.Heal) -> None:
         doubt = self._doubt_of(key) or Doubt(key, "")
-        self._move(doubt, Event.OWED, owed._replace(reason=doubt.reason))
+        self._move(doubt, Event.OWED, owed._replace(reason=owed.reason or doubt.reason))
 
     def on_dropped(self, question: Question) -> None:
         """Take that another question about its address took the place of this one."""
@@ -261,20 +262,19 @@ class Decider(precedence.Precedence):
         """Tell whether addresses wait, or are probed: then evidence decides who goes first."""
         return len(self.queue) > 1 or len(self._in_flight) > FEW
 
-    def on_stop(self) -> None:
-        """Tell what is not decided: the next sentinel does not know whom to ask again.
+    def on_stop(self, hand_over: HandOver | None = None) -> None:
+        """Tell what is not decided.
 
-        Also what was told as a change already, but not what is owed: that was told as a duplicate.
+        hand_over: leaves look backs to the next sentinel; returns of which entries it did.
         """
-        held = [(key, heal) for key in self._former.entries() for heal in self._former.end_all(key)]
+        moved = []
         for key, doubt in self._in_flight.items():
             change, doubt.change = doubt.change, None
             if change:  # its heal would be known in a moment
                 macs = mac_of(change.old), mac_of(change.new)
-                held.append((key, former_holders.Heal(*macs, doubt.reason)))
-        for key, heal in [*held, *self._claims.on_stop()]:
-            if not heal.is_given_back:
-                self._news.undecided(key, heal)
+                heal = former_holders.Heal(*macs, doubt.reason, at=self._clock())
+                moved.append((key, heal))
+        self._end_look_backs(moved, hand_over)
 
     def on_probe_result(self, question: Question, result: ProbeResult) -> None:
         """Compare what the wire says with what the table has by now."""

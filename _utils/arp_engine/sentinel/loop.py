@@ -31,6 +31,7 @@ from . import (
     devices,
     doubt_sources,
     failure,
+    handover,
     limits,
     neighbour_cache,
     next_hops,
@@ -72,6 +73,7 @@ class Sentinel:
         self.is_stopped = False
         self.diary = sentinel_status.StatusWriter(status_path, way, clock)
         self.teller = throttle.Teller(say, self.diary.note)
+        self.look_backs_path = handover.beside(status_path)
 
     def stop(self) -> None:
         """End ``run``; from a signal handler or another thread too."""
@@ -135,6 +137,8 @@ class _Session:
             self._close = opened.pop_all().close
         ask = self._channel
         self._devices = devices.WatchedDevices(options.selectors, ask)
+        words = self._devices.name, self._devices.ifindex, self._clock
+        self._handover = handover.Handover(sentinel.look_backs_path, *words)
         self._news = news = telling.News(self._teller, self._devices, self._clock)
         self._decider = decide.Decider(
             options.rate,
@@ -174,8 +178,15 @@ class _Session:
 
     def close(self) -> None:
         """Close it all."""
-        self._decider.on_stop()
+        self._decider.on_stop(self._handover.write if self._sentinel.is_stopped else None)
         self._close()
+
+    def _take_over(self) -> None:
+        """Ask on whom the sentinel before this one was asking when it was stopped."""
+        try:
+            self._decider.take_over(self._handover.take())
+        except ValueError as error:
+            self._teller.tell(EventKind.LOST, str(error), self._clock())
 
     def _sock_diag(self, opened: contextlib.ExitStack) -> sock_diag.Sockets | None:
         """Return the kernel's list of sockets; None, which is told, where it has no such list."""
@@ -189,6 +200,8 @@ class _Session:
     def run(self) -> None:
         """Hear, probe and tell until stopped."""
         self._news.watching()
+        self._reader.read(self._clock())  # the whole table
+        self._take_over()
         was_paused = False
         while not self._sentinel.is_stopped:
             now = self._clock()

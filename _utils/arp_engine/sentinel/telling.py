@@ -64,12 +64,18 @@ class News:
         """The same, but the entry has changed before the former holder was silent for long."""
         self._moved(EventKind.CHANGED, key, heal.old, heal.new, heal.reason)
 
-    def undecided(self, key: codec.Key, heal: former_holders.Heal) -> None:
-        """The same, but the sentinel ends: a former holder that still lives stays cut off."""
+    def undecided(
+        self, key: codec.Key, heal: former_holders.Heal, is_handed_over: bool = False
+    ) -> None:
+        """The same, but the sentinel ends: a former holder that still lives stays cut off.
+
+        is_handed_over: unless one that starts soon asks it on.
+        """
         macs = (heal.new, heal.old) if heal.is_written else (heal.old, heal.new)
+        unless = "unless it starts again within 30 s and finds out, " if is_handed_over else ""
         text = (
-            ", undecided: the sentinel ended before it knew whether that is right: run "
-            f"arp.diagnose {codec.address(key[1])}"
+            ", undecided: the sentinel ended before it knew whether that is right: "
+            f"{unless}run arp.diagnose {codec.address(key[1])}"
         )
         self._moved(EventKind.CHANGED, key, *macs, heal.reason, text, undecided=True)
 

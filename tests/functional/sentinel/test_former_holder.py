@@ -249,7 +249,7 @@ signal.signal(signal.SIGUSR1, fail)
 
 @pytest.mark.parametrize("how", ["stopped", "failed"])
 def test_look_backs_that_a_restart_ends_are_told_as_undecided(scene, wire, guard, how):
-    """The next sentinel asks no former holder: a twin keeps the entry of one that paused."""
+    """A twin would keep the entry of a holder that paused. After a failure nobody asks it on."""
     scene.sysctl("ipv4.neigh.db0.locktime", 0)
     addresses = [f"192.0.2.{last}" for last in range(10, 22)]
     for address in addresses:
@@ -276,8 +276,40 @@ def test_look_backs_that_a_restart_ends_are_told_as_undecided(scene, wire, guard
     *lines, last = begun.told("changed")
     assert len(lines) == 10
     assert all(" undecided: " in line and "run arp.diagnose 192.0.2." in line for line in lines)
+    is_asked_on = how == "stopped"
+    assert all(("unless it starts again within 30 s" in line) == is_asked_on for line in lines)
     assert last.startswith("changed: 2 more within ")
     assert not begun.told("healed")
+
+
+@PAIR
+def test_a_restart_costs_a_paused_holder_no_entry(scene, wire, guard, address):
+    """A twin has it; the holder lives again only when the next sentinel watches."""
+    scene.sysctl("ipv4.neigh.db0.locktime", 0)
+    scene.add(address, "reachable", DEAD)
+    begun, living, asked_of = guard(patch=WHOLE), {BORN}, []
+
+    def respond(asked, to_all, _number):
+        asked_of.append(b"" if to_all else wire.asked_mac)
+        hosts = living if asked == address else ()
+        return [answer(asked, mac) for mac in hosts if to_all or mac == wire.asked_mac]
+
+    def is_looked_back_at():
+        return b"" in asked_of and DEAD in asked_of[asked_of.index(b"") :]
+
+    with wire.answering(respond):
+        wire.say(syn(address, BORN))
+        scene.until(is_looked_back_at)
+        begun.end()
+        [line] = begun.told("changed")
+        assert "unless it starts again within 30 s and finds out, run arp.diagnose" in line
+        assert holds(scene, address, BORN)
+        next_one = guard(patch=WHOLE)
+        living.add(DEAD)
+        [line] = next_one.until("duplicate")
+        scene.until(lambda: holds(scene, address, DEAD))
+    assert f"{BORN} and {DEAD} answer" in line or f"{DEAD} and {BORN} answer" in line
+    assert not next_one.told("healed") + next_one.told("lost")
 
 
 def test_a_contested_address_is_asked_as_patiently_as_the_kernel_does(scene, wire, guard):

@@ -164,7 +164,7 @@ def test_every_action_in_the_table_is_a_method_and_every_one_is_used():
     assert all(callable(getattr(decide.Decider, action)) for action in named)
     used_elsewhere = {"usable_entry", "may_be_probed", "in_progress", "doubt", "next_question",
                       "next_due", "urgent_due", "is_busy", "on_neighbour_change", "on_owner",
-                      "on_probe_result", "on_stop", "is_overtaken", "on_overtaken",
+                      "on_probe_result", "on_stop", "take_over", "is_overtaken", "on_overtaken",
                       "on_dropped"}  # fmt: skip
     defined = {**vars(decide.Decider), **vars(actions.Actions)}
     assert {name for name in defined if not name.startswith("_")} == named | used_elsewhere

@@ -1,0 +1,133 @@
+"""Hands open look backs over to the next start: a restart costs no paused host its entry.
+
+At a clean stop the former holders that are still being asked are written beside the status file. A
+sentinel that starts soon after takes the file and asks them on, each alone. It trusts the file only
+as far as that: whose answer gives whom an entry, and who is never asked, is decided as always. A
+failure or a SIGKILL hands nothing over.
+"""
+
+import contextlib
+import ipaddress
+import json
+import os
+import stat
+from collections.abc import Callable
+from typing import Any
+
+from ..netlink import codec
+from ..reporting import files
+from . import former_holders, telling
+
+NAME = "look_backs.json"
+MAX_AGE_S = 30.0  # later another start takes nothing up: who had the entry may be long gone
+MAX_ROWS, MAX_BYTES = 4096, 1 << 20
+MAX_MAC = 32  # bytes: MAX_ADDR_LEN
+
+
+Held = tuple[codec.Key, former_holders.Heal]
+
+
+def beside(status_path: str) -> str:
+    """Return the file's path; empty where there is no status file."""
+    return os.path.join(os.path.dirname(status_path), NAME) if status_path else ""
+
+
+class Handover:
+    """The file, as the sentinel that stops and the one that starts see it."""
+
+    def __init__(
+        self,
+        path: str,
+        name_of: Callable[[int], str],
+        ifindex_of: Callable[[str], int],
+        clock: Callable[[], float],
+    ) -> None:
+        """path: empty for no file. A device is named there: its number may be another one's."""
+        self._path, self._name_of, self._ifindex_of, self._clock = path, name_of, ifindex_of, clock
+
+    def write(self, held: list[Held]) -> set[codec.Key]:
+        """Write the file, readable for us alone; return of which entries it has a look back."""
+        held = held[:MAX_ROWS] if self._path else []
+        rows = [_row(self._name_of(key[0]), key[1], heal) for key, heal in held]
+        content = json.dumps({"uptime_s": self._clock(), "look_backs": rows}).encode()
+        try:
+            if held:
+                files.write_atomically(self._path, content, 0o600)
+        except OSError:  # of none: that is told
+            return set()
+        return {key for key, _heal in held}
+
+    def take(self) -> list[Held]:
+        """Read the file and remove it; nothing where nothing was handed over.
+
+        ValueError, with one line, where it is not ours, too old or not to be understood.
+        """
+        if not self._path:
+            return []
+        try:
+            found = _parse(_read(self._path), self._clock())
+        except FileNotFoundError:
+            found = []
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            line = f"{self._path}, left by the sentinel before, is ignored: {why}; nothing to do"
+            raise ValueError(line) from None
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+        by_key = [((self._ifindex_of(dev), dst), heal) for dev, dst, heal in found]
+        return [(key, heal) for key, heal in by_key if key[0]]
+
+
+def _read(path: str) -> bytes:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            raise ValueError("another user wrote it")
+        return file.read(MAX_BYTES)  # what is longer is cut, and no JSON
+
+
+def _parse(text: bytes, now: float) -> list[tuple[str, bytes, former_holders.Heal]]:
+    """Return device, address and heal of each look back; ValueError says why it is no use."""
+    try:
+        content = json.loads(text)
+        age_s, rows = now - float(content["uptime_s"]), content["look_backs"]
+        found = [_held(row, now) for row in rows[:MAX_ROWS]]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise ValueError("it cannot be understood") from None
+    if not 0 <= age_s <= MAX_AGE_S:
+        raise ValueError(f"it is {age_s:.0f} s old")
+    return found
+
+
+def _row(dev: str, dst: bytes, heal: former_holders.Heal) -> dict[str, Any]:
+    return {
+        "dev": dev,
+        "ip": codec.address(dst),
+        "old": heal.old.hex(),
+        "new": heal.new.hex(),
+        "why": heal.reason,
+        "deleted": heal.is_deleted,
+        "told": heal.is_told,
+        "at": heal.at,
+    }
+
+
+def _held(row: dict[str, Any], now: float) -> tuple[str, bytes, former_holders.Heal]:
+    """Return one row; ValueError, KeyError or TypeError where it is none."""
+    old, new, at = bytes.fromhex(row["old"]), bytes.fromhex(row["new"]), float(row["at"])
+    is_whole = (
+        isinstance(row["dev"], str)
+        and isinstance(row["ip"], str)
+        and 0 < len(old) <= MAX_MAC
+        and 0 < len(new) <= MAX_MAC
+        and old != new
+        and row["why"] in (telling.NOTICED if row["deleted"] else {"", *telling.NOTICED})
+        and 0 <= at <= now
+    )
+    if not is_whole:
+        raise ValueError
+    flags = bool(row["deleted"]), True, bool(row["told"])
+    heal = former_holders.Heal(old, new, row["why"], *flags, at=at)
+    return row["dev"], ipaddress.ip_address(row["ip"]).packed, heal

@@ -1,0 +1,176 @@
+"""Look backs that a stopped sentinel leaves to the next one: the file, and what becomes of them."""
+
+import json
+import os
+import stat
+
+import pytest
+from arp_engine.sentinel import handover
+from arp_engine.sentinel.former_holders import Heal
+from test_decide import NEW, OLD, OTHER, Scene, heal, returns
+
+KEYS = (2, b"\0\0\0\1"), (2, bytes(15) + b"\1")
+HEALS = [
+    (KEYS[0], Heal(OLD, NEW, "syn", at=90.0)),
+    (KEYS[0], Heal(NEW, OTHER, "", is_told=True)),
+    (KEYS[1], Heal(OLD, NEW, "no answer", is_deleted=True, at=95.0)),
+]
+
+
+class Clock:
+    """Two sentinels of one machine, one after the other."""
+
+    def __init__(self, tmp_path):
+        self.now = 100.0
+        self.path = handover.beside(str(tmp_path / "sentinel.json"))
+        self.devices = {"db0": 2}
+
+    def handover(self):
+        words = lambda _ifindex: "db0", lambda dev: self.devices.get(dev, 0), lambda: self.now
+        return handover.Handover(self.path, *words)
+
+
+@pytest.fixture
+def clock(tmp_path):
+    return Clock(tmp_path)
+
+
+def test_look_backs_come_out_as_they_went_in_and_once(clock):
+    assert clock.handover().write(HEALS) == {*KEYS}
+    assert stat.S_IMODE(os.stat(clock.path).st_mode) == 0o600
+    clock.now += 5
+    clock.devices = {"db0": 7}  # it has another number by now
+    assert clock.handover().take() == [((7, key[1]), each) for key, each in HEALS]
+    assert (os.path.exists(clock.path), clock.handover().take()) == (False, [])
+
+
+def test_look_back_on_a_device_that_is_gone_is_left_out(clock):
+    clock.handover().write(HEALS)
+    clock.devices = {}
+    assert clock.handover().take() == []
+
+
+def test_without_a_status_file_nothing_is_handed_over(clock):
+    clock.path = handover.beside("")
+    assert (clock.handover().write(HEALS), clock.handover().take()) == (set(), [])
+
+
+def test_directory_that_cannot_be_written_hands_nothing_over(clock):
+    clock.path = "/proc/no/such/directory"
+    assert clock.handover().write(HEALS) == set()
+
+
+def ignored(clock):
+    """Return why the file is ignored; it is gone then."""
+    with pytest.raises(ValueError, match="is ignored") as told:
+        clock.handover().take()
+    assert not os.path.lexists(clock.path)
+    head, _, why = str(told.value).partition(" is ignored: ")
+    assert head == f"{clock.path}, left by the sentinel before,"
+    return why.removesuffix("; nothing to do")
+
+
+@pytest.mark.parametrize(("later_s", "why"), [(31, "it is 31 s old"), (-1, "it is -1 s old")])
+def test_old_file_is_ignored(clock, later_s, why):
+    """Of another boot its time is in the future."""
+    clock.handover().write([(KEYS[0], Heal(OLD, NEW, "syn"))])
+    clock.now += later_s
+    assert ignored(clock) == why
+
+
+def test_file_of_another_user_is_ignored(clock, monkeypatch):
+    clock.handover().write(HEALS)
+    us = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: us + 1)
+    assert ignored(clock) == "another user wrote it"
+
+
+def test_link_is_ignored(clock, tmp_path):
+    (tmp_path / "elsewhere").write_text("{}")
+    os.symlink(tmp_path / "elsewhere", clock.path)
+    assert ignored(clock) == os.strerror(40)  # ELOOP
+    assert (tmp_path / "elsewhere").exists()
+
+
+ROW = {"dev": "db0", "ip": "10.0.0.1", "old": OLD.hex(), "new": NEW.hex(), "why": "syn",
+       "deleted": False, "told": False, "at": 90.0}  # fmt: skip
+WRONG = [
+    {"dev": 2}, {"ip": "x"}, {"ip": 167772161}, {"old": ""}, {"old": NEW.hex()}, {"new": "0x"},
+    {"new": "00" * 33}, {"why": "told"}, {"why": []}, {"why": "", "deleted": True}, {"at": 101.0},
+    {"at": float("nan")}, {"at": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [{}, *WRONG], ids=str)
+def test_file_with_one_wrong_row_is_ignored(clock, wrong):
+    rows = [ROW, {**ROW, **wrong}]
+    with open(clock.path, "w", encoding="utf-8") as file:
+        json.dump({"uptime_s": 99.0, "look_backs": rows}, file)
+    if wrong:
+        assert ignored(clock) == "it cannot be understood"
+    else:
+        assert len(clock.handover().take()) == 2
+
+
+WITHOUT_ROWS, WITHOUT_TIME = '{"uptime_s": 99, "look_backs": 1}', '{"look_backs": []}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", "[" * 9999, WITHOUT_ROWS, WITHOUT_TIME, "\xff"]
+)
+def test_file_that_is_none_of_ours_is_ignored(clock, text):
+    with open(clock.path, "w", encoding="latin-1") as file:
+        file.write(text)
+    assert ignored(clock) == "it cannot be understood"
+
+
+# --- what becomes of a look back
+
+
+def restarted(before, mac=NEW):
+    """Stop a scene's sentinel; return the scene of the next one, whose table has this MAC."""
+    held = []
+    before.said.clear()
+    before.decider.on_stop(lambda some: {key for key, _heal in some if not held.extend(some)})
+    assert before.said == ["changed"]
+    assert "unless it starts again within 30 s and finds out, run arp.diagnose" in before.line
+    after = Scene()
+    after.now = before.now + 2
+    after.set(after.keys[0], mac)
+    after.said.clear()
+    after.decider.take_over(held)
+    return after
+
+
+def test_former_holder_that_answers_the_next_sentinel_has_its_entry_back():
+    before = Scene()
+    key = heal(before)
+    after = restarted(before)
+    returns(after, key)
+    assert after.said == ["duplicate"]
+    assert after.facts["answers"] == [OLD.hex(":"), NEW.hex(":")]
+
+
+def test_former_holder_that_is_silent_to_the_next_sentinel_makes_a_heal():
+    before = Scene()
+    heal(before)
+    after = restarted(before)
+    after.look_back()
+    assert after.said == ["healed"]
+    assert after.facts["why"] == "syn"
+
+
+def test_entry_that_has_changed_before_the_next_sentinel_looks_stays_undecided():
+    before = Scene()
+    heal(before)
+    after = restarted(before, OTHER)
+    assert after.said == ["changed"]
+    assert after.line.endswith("whether that is right: run arp.diagnose 0.0.0.1")
+    assert after.turn() is None
+
+
+def test_failure_hands_nothing_over():
+    scene = Scene()
+    heal(scene)
+    scene.decider.on_stop()
+    assert scene.line.endswith("whether that is right: run arp.diagnose 0.0.0.1")
