@@ -115,7 +115,9 @@ def status():
 
     - the last run failed;
     - an operator has disabled the job in Salt's scheduler (``next`` is empty then);
-    - ``overdue``: a run was due, and 15 minutes later none is recorded;
+    - ``overdue``: a run of the schedule was due, and 15 minutes later none is recorded. A run by
+      hand or by a reactor, which ``last`` and ``said`` show, does not count (it does where the
+      job is of a version whose runs do not say that they are the schedule's);
     - ``nothing selected``: the job's ``ip``, ``dev`` and ``exclude`` have not matched an entry in
       any of three or more runs, though the table has entries (not said with ``state``, ``family``);
     - runs cannot be recorded (directory missing or another user's, disk full or read-only), or the
@@ -155,9 +157,9 @@ def status():
 def _schedule_problems(job, history):
     """Return a line for each reason why the installed job does not run or leaves no trace."""
     paths, now = _paths(), time.time()
-    last = history["last"]["at"] if history["last"] else 0
+    last = history["scheduled_at"] if job.is_marked else (history["last"] or {"at": 0})["at"]
     booted = now - time.monotonic()
-    latest = [booted, last, *_written("cron", "timer", "schedule")]
+    latest = [booted, last, *_written("cron", "timer", "schedule", "script")]
     uid = facts.job_uid(paths["script"])
     problems = [job.disabled, facts.why_unrecordable(paths["record"], uid)]
     problems.append(run_history.why_unselected(history, job.arguments))
@@ -165,8 +167,8 @@ def _schedule_problems(job, history):
     due = schedule.overdue(job.when, job.wait_s, max(latest), now, booted)
     if due and not job.disabled:
         problems.append(
-            f"overdue: a run was due at {run_history.utc(due)} and none is recorded since: "
-            f"{_CHECKS[job.backend]}"
+            f"overdue: a run was due at {run_history.utc(due)} and the schedule has made none "
+            f"since: {_CHECKS[job.backend]}"
         )
     if job.backend == "cron" and facts.is_cron_of_busybox():
         problems.append(

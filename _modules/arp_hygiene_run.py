@@ -58,6 +58,7 @@ def run(
     event=True,
     metrics=None,
     test=False,
+    scheduled=False,
 ):
     """Clean the neighbour table as the schedule does, and report the result.
 
@@ -89,6 +90,9 @@ def run(
         Directory in which to write ``arp_hygiene.prom``.
     test (bool, default False)
         Test that a run can do and report all that; probe, change and report nothing.
+    scheduled (bool, default False)
+        The installed schedule says so of its own runs: :py:func:`arp_hygiene.status` judges by
+        these alone whether one is overdue.
 
     Returns what :py:func:`arp.revalidate` or :py:func:`arp.flush` returned, and ``success`` (bool;
     False where that failed, or the kernel refused a part), ``said`` (the line, or the reason of a
@@ -98,7 +102,7 @@ def run(
 
     Raises SaltInvocationError for a bad argument of its own.
     """
-    _check_run(how, metrics, event=event, test=test)
+    _check_run(how, metrics, event=event, test=test, scheduled=scheduled)
     if how == "flush" and rate is not None:
         raise SaltInvocationError("arp_hygiene.run: rate: a rate applies to revalidate only")
     arguments = {"ip": ip, "dev": dev, "state": state, "family": family, "exclude": exclude}
@@ -107,7 +111,7 @@ def run(
     if test:
         return _told(**_proven(how, arguments, metrics))
     seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
-    outcome = {"how": how, "metrics": metrics, **_cleaned(how, arguments)}
+    outcome = {"how": how, "metrics": metrics, "scheduled": scheduled, **_cleaned(how, arguments)}
     outcome["sentinel"] = seen.get("heals", [])
     if _has_entries(outcome["stats"]):
         outcome["selection"] = job_files.selection(arguments)

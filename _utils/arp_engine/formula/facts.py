@@ -42,6 +42,7 @@ class InstalledJob(NamedTuple):
     wait_s: int = 0  # after that
     disabled: str = ""  # that an operator has stopped it, and how it is started again
     arguments: str = ""  # a text that holds those of its runs, for a shell
+    is_marked: bool = False  # its runs say that they are the schedule's; of an older version: no
 
 
 def installed_job(
@@ -55,7 +56,9 @@ def installed_job(
     for backend, path in (("cron", paths["cron"]), ("systemd", paths["timer"])):
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
             due = job_files.due(file.read()) or ()
-            return InstalledJob(backend, *due, arguments=_text(paths["script"]))
+            script = _text(paths["script"])
+            marked = job_files.is_marked(script)
+            return InstalledJob(backend, *due, arguments=script, is_marked=marked)
     jobs = [each[name] for each in schedules if each.get(name)]
     if not jobs:
         return InstalledJob()
@@ -66,8 +69,9 @@ def installed_job(
         disabled = f"the job is disabled: schedule.enable_job {name}"
     elif any(not each.get("enabled", True) for each in schedules):
         disabled = "the minion's scheduler is disabled, with all its jobs: schedule.enable"
-    arguments = job_files.selection(jobs[-1].get("kwargs") or {})
-    return InstalledJob("salt", when, wait_s, disabled, arguments)
+    words = jobs[-1].get("kwargs") or {}
+    marked = words.items() >= job_files.MARK.items()
+    return InstalledJob("salt", when, wait_s, disabled, job_files.selection(words), marked)
 
 
 def _text(path: str) -> str:

@@ -15,6 +15,9 @@ FUNCTION = "arp_hygiene.run"
 BUSY = 75  # EX_TEMPFAIL: the previous run is still in progress, so this one is skipped
 HEAD = "# Written by the Salt formula arp_hygiene; applying arp_hygiene.remove takes it away."
 
+#: An argument of the schedule's own command: status judges by such runs whether it is overdue.
+MARK = {"scheduled": True}
+
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 _DUE = re.compile(r"^# due: (?P<when>.+), (?P<wait_s>\d+) s later$", re.MULTILINE)
 
@@ -102,6 +105,11 @@ def selection(arguments: dict[str, Any]) -> str:
         return ""
     named = {key: arguments.get(key) for key in ("ip", "dev", "exclude")}
     return shlex.join(f"{key}={json.dumps(v)}" for key, v in named.items() if v is not None)
+
+
+def is_marked(text: str) -> bool:
+    """Tell whether a script of :func:`script` says that its runs are the schedule's (MARK)."""
+    return " scheduled=true" in text
 
 
 def _salt_call(path: str, config_dir: str | None) -> list[str]:

@@ -30,6 +30,7 @@ def empty() -> History:
     totals = dict.fromkeys(_TOTALS, 0)
     return {
         "last": None,
+        "scheduled_at": 0,  # when the last run of the schedule ended; "last" may be one by hand
         "heals": [],
         "totals": totals,
         "metrics": None,
@@ -50,6 +51,7 @@ def parse(text: str) -> History:
         and isinstance(value.get("totals"), dict)
         and isinstance(value.get("metrics"), str | None)
         and isinstance(value.get("metrics_at", 0), int)
+        and isinstance(value.get("scheduled_at", 0), int)
         and all(isinstance(number, int) for number in value["totals"].values())
         and all(map(is_heal, value["heals"]))
         and _are_selections(value.get("selections", {}))
@@ -59,6 +61,7 @@ def parse(text: str) -> History:
         raise ValueError("not a run history")
     return {
         "last": value.get("last"),
+        "scheduled_at": value.get("scheduled_at", 0),
         "metrics": value.get("metrics"),
         "metrics_at": value.get("metrics_at", 0),
         "heals": _bounded(value["heals"]),
@@ -102,8 +105,9 @@ def with_run(history: History, now: float, run: dict[str, Any]) -> History:
 
     ``run`` has ``how``, ``said`` (the line, or empty), ``failed`` (the reason, or empty),
     ``metrics`` (the directory of the textfile, or None), ``answer`` (of arp.revalidate or
-    arp.flush; empty after a failure), ``sentinel`` (heals, see :func:`with_heals`) and
-    ``selection`` (the selectors, where the table has what they could find; or empty).
+    arp.flush; empty after a failure), ``sentinel`` (heals, see :func:`with_heals`),
+    ``selection`` (the selectors, where the table has what they could find; or empty) and
+    ``scheduled`` (the schedule has made it).
     """
     answer = run["answer"]
     history = with_heals(history, run["sentinel"])
@@ -112,6 +116,7 @@ def with_run(history: History, now: float, run: dict[str, Any]) -> History:
     counts.update(runs=1, failures=int(bool(run["failed"])))
     return {
         "last": {"at": int(now), "how": run["how"], "said": run["said"], "failed": run["failed"]},
+        "scheduled_at": int(now) if run.get("scheduled") else history["scheduled_at"],
         # a run by hand writes none, and the files of the schedule are still there
         "metrics": run["metrics"] or history["metrics"],
         "metrics_at": int(now) if run["metrics"] else history["metrics_at"],

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import time
+import types
 
 import pytest
 from arp_engine import version
@@ -124,10 +125,57 @@ def test_run_of_a_clock_that_was_ahead_hides_no_overdue_run(apply, status, monke
     loaded = apply.caller.sminion.functions["arp_hygiene.status"].__globals__
     run = {"how": "revalidate", "said": "", "failed": "", "metrics": None, "answer": {}}
     ahead = time.time() + ahead_s
-    loaded["sinks"].record_run(str(apply.record), ahead, {**run, "sentinel": []})
+    loaded["sinks"].record_run(str(apply.record), ahead, {**run, "sentinel": [], "scheduled": True})
     assert status()["last"] == loaded["run_history"].utc(int(ahead))
     monkeypatch.setattr(loaded["schedule"], "OVERDUE_S", -1800)
     assert status()["problem"].startswith("overdue: a run was due at ")
+
+
+@pytest.fixture
+def long_ago(apply, monkeypatch):
+    """Return a function: what is installed was installed two hours ago, and the machine booted."""
+    loaded = apply.caller.sminion.functions["arp_hygiene.status"].__globals__
+    clock = types.SimpleNamespace(time=time.time, monotonic=lambda: 1e6)
+    monkeypatch.setitem(loaded, "time", clock)
+
+    def age():
+        for name in ("cron", "script", "schedule"):
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(loaded["_paths"]()[name], (time.time() - 7300,) * 2)
+
+    return age
+
+
+@pytest.mark.parametrize("backend", ["cron", "salt"])
+def test_run_by_hand_hides_no_overdue_run(apply, status, monkeypatch, long_ago, backend):
+    """A reactor that runs it every ten minutes, beside a cron daemon that has died."""
+    if backend == "cron":
+        apply({**JOB, "schedule": {"every": 60}})
+    else:
+        loaded = apply.caller.sminion.functions["arp_hygiene.status"].__globals__
+        job = {"cron": "0 * * * *", "kwargs": {"how": "revalidate", "scheduled": True}}
+        monkeypatch.setitem(loaded["__opts__"], "schedule", {"arp_hygiene": job})
+    long_ago()
+    apply.caller.cmd("arp_hygiene.run")
+    shown = status()
+    assert shown["installed"] == f"{backend} 0 * * * *"
+    assert shown["last"], "it is shown all the same"
+    assert shown["problem"].startswith("overdue: a run was due at ")
+    apply.caller.cmd("arp_hygiene.run", scheduled=True)
+    assert not status()["problem"]
+
+
+def test_job_of_an_older_version_is_judged_by_any_run(apply, status, long_ago):
+    """Its runs do not say that they are the schedule's: after an upgrade nothing is overdue."""
+    apply({**JOB, "schedule": {"every": 60}})
+    script = apply.script.read_text()
+    assert " scheduled=true" in script
+    apply.script.chmod(0o700)
+    apply.script.write_text(script.replace(" scheduled=true", ""))
+    long_ago()
+    assert status()["problem"].startswith("overdue: ")
+    apply.caller.cmd("arp_hygiene.run")
+    assert not status()["problem"]
 
 
 @pytest.mark.parametrize("clean", [{"ip": "10.9.0.0/16"}, {"exclude": ["0.0.0.0/0", "::/0"]}])

@@ -48,6 +48,15 @@ def test_run_without_metrics_forgets_no_metrics():
     assert run_history.parse(run_history.dump(former))["metrics_at"] == 0
 
 
+def test_run_by_hand_is_the_last_and_none_of_the_schedule():
+    held = run_history.with_run(run_history.empty(), NOW, {**run(), "scheduled": True})
+    held = run_history.with_run(held, NOW + 300, run())
+    assert (held["last"]["at"], held["scheduled_at"]) == (NOW + 300, NOW)
+    assert run_history.parse(run_history.dump(held)) == held
+    former = {key: value for key, value in held.items() if key != "scheduled_at"}
+    assert run_history.parse(run_history.dump(former))["scheduled_at"] == 0
+
+
 @pytest.mark.parametrize(
     ("answers", "is_named"),
     [
