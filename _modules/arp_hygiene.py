@@ -31,7 +31,7 @@ except ImportError:
 
 reload_if_changed()
 from arp_engine import version
-from arp_engine.formula import boot, facts, plan, schedule, sentinel_unit
+from arp_engine.formula import boot, facts, live_settings, plan, schedule, sentinel_unit
 from arp_engine.formula import pillar as formula_pillar
 from arp_engine.reporting import files, messages, run_history, sentinel_status, sinks
 
@@ -295,6 +295,9 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
     test
         Tell, and change nothing.
 
+    What the kernel shows after the write counts: it keeps ``locktime`` and
+    ``base_reachable_time_ms`` in ticks of its own, and may show 7 as 6.
+
     CLI Example:
 
     .. code-block:: bash
@@ -311,24 +314,10 @@ def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
         raise CommandExecutionError(
             f"arp_hygiene.sysctl: settings: {settings!r} is not a list of {{name: ..., value: ...}}"
         )
-    changes = {}
-    for setting in settings:
-        name, new = setting["name"], setting["value"]
-        path = "/proc/sys/" + name.translate(str.maketrans("./", "/."))
-        try:
-            with open(path, "r" if test else "r+", encoding="ascii") as file:
-                old = int(file.read())
-                if old != new and not test:
-                    file.seek(0)
-                    file.write(f"{new}\n")
-        except (OSError, ValueError) as error:
-            if setting.get("may_vanish") and not os.path.lexists(os.path.dirname(path)):
-                continue
-            told = f"cannot set {name} to {new}: {getattr(error, 'strerror', None) or error}"
-            raise CommandExecutionError(told + facts.in_force({} if test else changes)) from None
-        if old != new:
-            changes[name] = {"old": old, "new": new}
-    return changes
+    try:
+        return live_settings.put(settings, test)
+    except ValueError as error:
+        raise CommandExecutionError(str(error)) from None
 
 
 def sentinel_code(test=False):
@@ -482,9 +471,9 @@ def _code_places():
 
 
 def _kept():
-    """Return the kernel settings in our files of them: part to name to value."""
+    """Return the kernel settings in our files of them, by part and name."""
     files_of = {"sysctl": "sysctl", "announce": "announce_sysctl"}
-    return {part: facts.kept_settings(_paths()[name]) for part, name in files_of.items()}
+    return {part: live_settings.kept(_paths()[name]) for part, name in files_of.items()}
 
 
 def _textfile():

@@ -18,6 +18,7 @@ import shlex
 from typing import Any
 
 from . import job_files, kernel_settings
+from .live_settings import Kept
 
 FUNCTION = "arp.announce"
 PATHS = {
@@ -43,8 +44,8 @@ def installed() -> list[str]:
     return [part for part, path in PATHS.items() if os.path.lexists(path)]
 
 
-def empty(kept: dict[str, str]) -> Plan:
-    """Return a plan that does nothing. kept: setting to value, in our present file of settings."""
+def empty(kept: dict[str, Kept]) -> Plan:
+    """Return a plan that does nothing. kept: the settings in our present file of them, by name."""
     names = "cron", "service", "settings", "sysctl", "skipped", "dropped", "former"
     left = kernel_settings.still_in_force(kept, [])
     return {"idle": True, "left": left, **{name: [] for name in names}}
@@ -57,7 +58,7 @@ def plan(
     why_unwritable: dict[str, str],
     installed_parts: list[str],
     missing_devices: list[str],
-    kept: dict[str, str],
+    kept: dict[str, Kept],
 ) -> Plan:
     """Return what to do. command: one announcement. why_unwritable: setting to reason."""
     result = empty(kept)

@@ -320,22 +320,6 @@ def kernel_settings(names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def in_force(changes: Mapping[str, Mapping[str, int]]) -> str:
-    """Return the end of a line about a setting that was refused: those that were set before it."""
-    done = [f"{name} = {change['new']} (was {change['old']})" for name, change in changes.items()]
-    return f"; in force already: {', '.join(done)}" if done else ""
-
-
-def kept_settings(path: str) -> dict[str, str]:
-    """Return the kernel settings in our file of them, by name; none where there is no file."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            pairs = (line.split(" = ", 1) for line in file.read().splitlines() if " = " in line)
-            return {name: value for name, value in pairs if not name.startswith("#")}
-    except FileNotFoundError:
-        return {}
-
-
 def _unwritable(path: str) -> str:
     """Return why a kernel setting cannot be written here, or nothing."""
     if os.access(path, os.W_OK):

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..reporting import messages
 from . import job_files, pillar
+from .live_settings import Kept
 
 
 def check_thresholds(
@@ -34,7 +35,7 @@ def check_thresholds(
 def plan(
     wanted: dict[str, dict[str, int]],
     why_unwritable: dict[str, dict[str, dict[str, str]]],
-    kept: dict[str, str],
+    kept: dict[str, Kept],
 ) -> dict[str, Any]:
     """Return the settings that this network namespace has, and a line for each that it lacks.
 
@@ -43,7 +44,7 @@ def plan(
     that come, and each that is there is set, too; a container has no such key. The file names no
     device beside ``default``: at boot that comes first.
 
-    kept: setting to value, in our present file. The key of a device that does not exist keeps its
+    kept: the settings in our present file. The key of a device that does not exist keeps its
     other settings there: the name may be a typo of theirs.
     """
     settings: list[dict[str, Any]] = []
@@ -69,12 +70,12 @@ def plan(
     missing = _missing(wanted, why_unwritable)
     named = {each["name"] for each in settings}
     stay = {
-        name: value
-        for name, value in kept.items()
+        name: former.value
+        for name, former in kept.items()
         if name not in named and name.rpartition(".")[2] in missing
     }
     lines += [f"{name} = {value}" for name, value in stay.items()]
-    gone = {name: value for name, value in kept.items() if name not in stay}
+    gone = {name: former for name, former in kept.items() if name not in stay}
     return {
         "settings": settings,
         "skipped": skipped + _waits(missing, stay),
@@ -108,14 +109,21 @@ def _waits(missing: dict[str, list[str]], stay: dict[str, str]) -> list[str]:
     return lines
 
 
-def still_in_force(kept: dict[str, str], settings: list[dict[str, Any]]) -> list[str]:
-    """Return a line for each of our former settings that is not among these: still in force."""
-    named = {each["name"] for each in settings}
-    return [
-        f"still in force until the next boot: {name} = {value}"
-        for name, value in kept.items()
-        if name not in named
-    ]
+def still_in_force(kept: dict[str, Kept], settings: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each of our former settings that stands without being among these.
+
+    It names each device on which the value of a `default` stands; none where it stands nowhere.
+    """
+    named, lines = {each["name"] for each in settings}, []
+    for name, former in kept.items():
+        stands = [each for each in former.stands if each not in named]
+        if name not in named and stands:
+            start, _, key = stands[0].rpartition(".")
+            start, _, _ = start.rpartition(".")
+            scopes = ",".join(each.split(".")[-2] for each in stands)
+            shown = stands[0] if len(stands) == 1 else f"{start}.{{{scopes}}}.{key}"
+            lines.append(f"still in force until the next boot: {shown} = {former.value}")
+    return lines
 
 
 def _scopes(

@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 from ..reporting import messages, sentinel_status, sinks
 from . import boot, job_files, kernel_settings, pillar, schedule, sentinel_unit
 from . import facts as formula_facts
+from .live_settings import Kept
 
 NAME = "arp_hygiene"  # of the job in Salt's own scheduler
 PROMETHEUS = "prometheus_client>=0.12,<1"
@@ -75,7 +76,7 @@ class Facts(NamedTuple):
     found: dict[str, bool]  # part of the formula -> it is installed
     textfile: str  # the metrics file that runs have written, or empty
     pillar_textfile: str  # the one in the directory that pillar names, or empty
-    kept: dict[str, dict[str, str]]  # part -> setting -> value, in our present file of settings
+    kept: dict[str, dict[str, Kept]]  # part -> the settings in our present file of them, by name
     # family -> "default" or a device -> key -> why it cannot be written (empty: it can)
     sysctl: dict[str, dict[str, dict[str, str]]]
     thresholds: dict[str, dict[str, int]]  # family -> key -> table limit in force
@@ -108,7 +109,7 @@ def refused(
     reason: str,
     places: dict[str, str],
     found: dict[str, bool],
-    kept: dict[str, dict[str, str]],
+    kept: dict[str, dict[str, Kept]],
     sentinel: Plan,
     removal: pillar.Removal | None = None,
 ) -> Plan:

@@ -40,6 +40,20 @@ def test_kernel_settings_are_in_force_and_kept(apply, veth):
     assert not apply(tree).changed
 
 
+@pytest.mark.parametrize("value", [3, 7, 99, 101])
+def test_setting_that_is_kept_in_ticks_is_set_once(apply, veth, value):
+    """HZ 250: locktime 7 is 6 when it is read, and was a change at each apply."""
+    tree = {"sysctl": {"locktime": value, "base_reachable_time_ms": 30_000 + value}}
+    tree["requirement"] = NO_PIP
+    assert apply(tree).changed
+    for test in (True, False):
+        again = apply(tree, test=test)
+        assert (again.failed, again.changed, again.pending) == ({}, {}, [])
+    assert abs(live(veth, "locktime") - value) <= 1
+    left = apply({"requirement": NO_PIP}).states
+    assert f"still in force until the next boot: net.ipv4.neigh.v/1.locktime = {value}" in left
+
+
 def test_drifted_setting_is_set_again(apply, veth):
     apply(RESOLICIT)
     pathlib.Path("/proc/sys/net/ipv4/neigh/v2/mcast_resolicit").write_text("0")

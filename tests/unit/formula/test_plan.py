@@ -4,6 +4,7 @@ import pytest
 import yaml
 from arp_engine.formula import pillar, sentinel_unit
 from arp_engine.formula import plan as formula_plan
+from arp_engine.formula.live_settings import Kept
 
 FACTS = formula_plan.Facts(
     minion_id="db1",
@@ -129,9 +130,15 @@ def test_run_history_stays_without_a_schedule(plan):
     assert (told["former"], told["there"]) == (["cron"], ["record", "cron"])
 
 
+def standing(values):
+    """Return the settings in our file of them, each still as it is there."""
+    return {name: Kept(value, [name]) for name, value in values.items()}
+
+
 def test_dropped_setting_is_reported_as_in_force(plan):
     """In the run that drops it, and in a removal, whatever the pillar has become."""
-    kept = {"net.ipv4.neigh.default.mcast_resolicit": "3", "net.ipv4.neigh.default.locktime": "0"}
+    values = {"net.ipv4.neigh.default.mcast_resolicit": "3", "net.ipv4.neigh.default.locktime": "0"}
+    kept = standing(values)
     here = {"ipv4": {"default": {"mcast_resolicit": ""}}}
     kept = {"sysctl": kept, "announce": {}}
     told = plan({"sysctl": {"mcast_resolicit": 3}}, kept=kept, sysctl=here)
@@ -141,10 +148,27 @@ def test_dropped_setting_is_reported_as_in_force(plan):
     assert line in formula_plan.refused("why", {}, {}, kept, {})["sysctl"]["left"]
 
 
+def test_default_that_is_dropped_names_the_devices_on_which_it_stands(plan):
+    """Each device was set with it, and keeps it: the line named `default` alone."""
+    name = "net.ipv4.neigh.default.mcast_resolicit"
+    devices = [name.replace("default", each) for each in ("eth0", "eth1")]
+    kept = {"sysctl": {name: Kept("3", [name, *devices])}, "announce": {}}
+    told = plan({}, kept=kept, sysctl=keys("default", "eth0", "eth1"))["sysctl"]
+    line = "still in force until the next boot: net.ipv4.neigh.{}.mcast_resolicit = 3"
+    assert told["dropped"] == told["left"] == [line.format("{default,eth0,eth1}")]
+    tree = {"sysctl": {"mcast_resolicit": {"eth0": 5}}}
+    told = plan(tree, kept=kept, sysctl=keys("default", "eth0", "eth1"))["sysctl"]
+    assert told["dropped"] == [line.format("{default,eth1}")]
+    kept = {"sysctl": {name: Kept("3", devices[:1])}, "announce": {}}
+    assert plan({}, kept=kept)["sysctl"]["left"] == [line.format("eth0")]
+    kept = {"sysctl": {name: Kept("3", [])}, "announce": {}}
+    assert plan({}, kept=kept)["sysctl"]["left"] == [], "somebody has set it since"
+
+
 def test_missing_device_keeps_former_settings_of_its_key(plan):
     """A typo for eth0: the file was removed, and the state said "Success!"."""
     kept = {"net.ipv4.neigh.eth0.mcast_resolicit": "3", "net.ipv4.neigh.eth0.gc_stale_time": "9"}
-    facts = {"kept": {"sysctl": kept, "announce": {}}, "found": {"sysctl": True}}
+    facts = {"kept": {"sysctl": standing(kept), "announce": {}}, "found": {"sysctl": True}}
     facts["sysctl"] = keys("default", "eth0")
     told = plan({"sysctl": {"mcast_resolicit": {"eht0": 3}}}, **facts)
     assert told["former"] == []
@@ -161,7 +185,8 @@ def test_missing_device_keeps_former_settings_of_its_key(plan):
 
 def test_setting_beside_a_missing_device_is_set(plan):
     kept = {"net.ipv4.neigh.eth0.mcast_resolicit": "3", "net.ipv6.neigh.eth1.mcast_resolicit": "4"}
-    facts = {"kept": {"sysctl": kept, "announce": {}}, "sysctl": keys("default", "eth0", "eth1")}
+    facts = {"sysctl": keys("default", "eth0", "eth1")}
+    facts["kept"] = {"sysctl": standing(kept), "announce": {}}
     told = plan({"sysctl": {"mcast_resolicit": {"eth0": 5, "eht1": 4}}}, **facts)["sysctl"]
     assert [each["value"] for each in told["settings"]] == [5, 5]
     assert told["lines"][1:] == [
