@@ -31,7 +31,7 @@ except ImportError:
 
 reload_if_changed()
 from arp_engine import version
-from arp_engine.formula import boot, facts, live_settings, plan, schedule, sentinel_unit
+from arp_engine.formula import boot, facts, live_settings, plan, schedule, sentinel_unit, whose
 from arp_engine.formula import pillar as formula_pillar
 from arp_engine.reporting import files, messages, run_history, sentinel_status, sinks
 
@@ -80,7 +80,7 @@ def settings(defaults, pillar=None):
     ``arp_hygiene.remove`` works all the same; ``unread`` is then one line that names what may name
     more to remove, and is refused.
     """
-    parts = traces()
+    parts = _found()
     try:
         checked = formula_pillar.check(defaults, pillar, __pillar__)
         return plan.plan(checked, _facts(checked, parts))
@@ -88,7 +88,8 @@ def settings(defaults, pillar=None):
         removal = formula_pillar.for_removal(defaults, pillar, __pillar__)
         textfiles = plan.textfile_paths(_textfile(), sinks.textfile(removal.metrics))
         places, sentinel = {**_paths(), **textfiles}, sentinel_unit.plan(None, _sentinel_here())
-        return plan.refused(f"pillar arp_hygiene:{bad}", places, parts, _kept(), sentinel, removal)
+        reason = f"pillar arp_hygiene:{bad}"
+        return plan.refused(reason, places, parts, _kept(), sentinel, _foreign(), removal)
 
 
 def status():
@@ -195,7 +196,7 @@ def _sentinel_status(seen):
     """Return the sentinel's last line, and what is wrong with it."""
     paths = _paths()
     has_engine = _has_engine()
-    kinds = sentinel_unit.installed(paths) or (["engine"] if has_engine else [])
+    kinds = sentinel_unit.installed(_our_paths()) or (["engine"] if has_engine else [])
     is_left = has_engine is False and "arp_sentinel" in facts.engines(__opts__.get("engines"))
     left = "still runs until the minion restarts: restart the minion" if is_left else ""
     if seen["lives"]:
@@ -281,7 +282,7 @@ def _output(program, *words):
 def _installed():
     """Return the job that is installed, see facts.InstalledJob."""
     schedules = __opts__.get("schedule") or {}, _saved_jobs() or {}
-    return facts.installed_job(_paths(), plan.NAME, *schedules)
+    return facts.installed_job(_our_paths(), plan.NAME, *schedules)
 
 
 def sysctl(settings, test=False):  # pylint: disable=redefined-outer-name
@@ -375,9 +376,17 @@ def traces():
         #         True
         #     ...
 
-    Returns a dict: part to bool. These parts are what ``arp_hygiene.remove`` removes.
+    Returns a dict: part to bool. These parts are what ``arp_hygiene.remove`` removes; another
+    minion's of this host are not among them.
     """
-    paths = _paths()
+    found = _found()
+    theirs = whose.spared(_foreign(), found)
+    return {part: left and part not in theirs for part, left in found.items()}
+
+
+def _found():
+    """Return which parts are here; the run history and the textfile may be another minion's."""
+    paths = _our_paths()
     return {
         "cron": os.path.lexists(paths["cron"]),
         "salt": plan.NAME in {**(__opts__.get("schedule") or {}), **(_saved_jobs() or {})},
@@ -386,11 +395,21 @@ def traces():
         "textfile": bool(_textfile()),
         "record": os.path.lexists(paths["record"]),
         "sysctl": os.path.lexists(paths["sysctl"]),
-        "announce": bool(boot.installed()),
+        "announce": bool(boot.installed(paths)),
         "sentinel": bool(sentinel_unit.installed(paths))
         or os.path.lexists(paths["sentinel_code"])
-        or _has_dead_sentinels_status(),
+        or (paths["sentinel_service"] and _has_dead_sentinels_status()),
     }
+
+
+def _foreign():
+    """Return the files of another minion of this host, see formula/whose.py."""
+    return whose.foreign(_paths(), _config_dir())
+
+
+def _our_paths():
+    """Return where each file is, without another minion's, whose paths are empty."""
+    return {**_paths(), **dict.fromkeys(_foreign(), "")}
 
 
 def _has_dead_sentinels_status():
@@ -440,7 +459,7 @@ def _paths():
 
 def _sentinel_here(named_salt_call=None, wanted=None):
     """Return what is true of this minion for a sentinel; wanted: None where there shall be none."""
-    salt_call, installed = facts.salt_call(named_salt_call), sentinel_unit.installed(_paths())
+    salt_call, installed = facts.salt_call(named_salt_call), sentinel_unit.installed(_our_paths())
     names = facts.engines(__opts__.get("engines"))
     # the service of that name is the minion that is configured there
     restart = (
@@ -473,7 +492,8 @@ def _code_places():
 def _kept():
     """Return the kernel settings in our files of them, by part and name."""
     files_of = {"sysctl": "sysctl", "announce": "announce_sysctl"}
-    return {part: live_settings.kept(_paths()[name]) for part, name in files_of.items()}
+    paths = _our_paths()
+    return {part: live_settings.kept(paths[name]) for part, name in files_of.items()}
 
 
 def _textfile():
@@ -506,7 +526,8 @@ def _facts(checked, parts):
         kept=_kept(),
         sysctl=facts.settings(checked.sysctl),
         thresholds=facts.thresholds(formula_pillar.THRESHOLDS),
-        announce=boot.installed(),
+        announce=boot.installed(_our_paths()),
         conf=facts.kernel_settings(boot.SETTINGS),
         sentinel=_sentinel_here(checked.salt_call, checked.sentinel),
+        foreign=_foreign(),
     )

@@ -7,7 +7,12 @@
 {%- set lacks_cron = announce.cron and hygiene.job.package %}
 {%- set daemon = [{"pkg": "a cron daemon is installed"}] if lacks_cron else [] %}
 
-{%- if hygiene.refused or announce.idle or hygiene.require or daemon %}
+{%- if announce.refused | default("") %}
+
+the announcement is this minion's own:
+  arp_hygiene.refused:
+    - why: {{ announce.refused | json }}
+{%- elif hygiene.refused or announce.idle or hygiene.require or daemon %}
 
 include:
 {%- if hygiene.refused or announce.idle or hygiene.require %}

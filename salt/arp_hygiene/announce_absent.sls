@@ -1,5 +1,8 @@
-{#- Removes the announcement at boot. The kernel's own announcements stay on until the next boot. -#}
+{#- Removes the announcement at boot. The kernel's own announcements stay on until the next boot.
+    Another minion's files stay. -#}
 {%- from "./map.jinja" import hygiene with context %}
+{%- set theirs = hygiene.foreign | default({}) %}
+{%- if "announce_service" not in theirs %}
 
 the systemd service of the announcement is disabled:
   service.dead:
@@ -10,8 +13,9 @@ the systemd service of the announcement is disabled:
         path: {{ hygiene.paths.announce_service | json }}
     - require_in:
       - file: {{ hygiene.paths.announce_service | json }}
+{%- endif %}
 
-{%- for part in ("cron", "service", "sysctl") %}
+{%- for part in ("cron", "service", "sysctl") if "announce_" ~ part not in theirs %}
 
 {{ hygiene.paths["announce_" ~ part] | json }}:
   file.absent

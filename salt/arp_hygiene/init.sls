@@ -45,7 +45,7 @@ extend:
 {%- endfor %}
 {%- endfor %}
 
-{%- if "sentinel" in hygiene.former %}
+{%- if "sentinel" in hygiene.former and "sentinel_service" not in hygiene.foreign | default({}) %}
 
 the sentinel's heals are recorded:
   arp_hygiene.sentinel_recorded:

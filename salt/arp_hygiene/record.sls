@@ -24,3 +24,18 @@ the directory of the run history exists:
     - require_in:
       - arp_hygiene: a test run succeeds
 {%- endif %}
+
+{%- if hygiene.mark | default([]) %}  {#- older modules have none #}
+
+the run history names its minion:
+  file.managed:
+    - name: {{ hygiene.paths.record_mark | json }}
+    - contents: {{ hygiene.mark | json }}
+    - user: {{ hygiene.job.user | json }}
+    - mode: '0640'
+    - require:
+      - arp_hygiene: a test run succeeds
+{%- if "record" in hygiene.there %}
+      - file: the run history is the job's
+{%- endif %}
+{%- endif %}

@@ -13,19 +13,22 @@
 {%- from "./unsynced.jinja" import unsynced with context %}
 {%- endif %}
 
-{%- if hygiene.there or hygiene.uninstall %}
+{%- set theirs = hygiene.foreign | default({}) %}
+{%- set there = hygiene.there | reject("in", theirs) | list %}
+
+{%- if there or hygiene.uninstall %}
 
 include:
-{%- for part in hygiene.there %}
+{%- for part in there %}
   - .{{ part }}_absent
 {%- endfor %}
 {%- if hygiene.uninstall %}
   - .requirement_absent
 {%- endif %}
 {%- elif left %}
-{%- set there = left | join(", ") %}
-{{ unsynced("the formula's modules are not on this minion, so nothing is removed: run saltutil.sync_all, then this again; found here: " ~ there) }}
-{%- elif not textfile and not unread %}
+{%- set left = left | join(", ") %}
+{{ unsynced("the formula's modules are not on this minion, so nothing is removed: run saltutil.sync_all, then this again; found here: " ~ left) }}
+{%- elif not textfile and not unread and not theirs %}
 
 arp_hygiene has nothing to remove here:
   test.succeed_without_changes:
@@ -45,3 +48,11 @@ the pillar of arp_hygiene is not read completely:
   test.succeed_without_changes:
     - comment: {{ unread | json }}
 {%- endif %}
+
+{%- for part, where in theirs.items() %}
+{%- set line = hygiene.paths[part] ~ " stays: it belongs to the minion that is configured in " ~ where %}
+
+{{ line | json }}:
+  test.succeed_without_changes:
+    - comment: {{ line | json }}
+{%- endfor %}

@@ -45,6 +45,7 @@ FACTS = formula_plan.Facts(
         engines=[],
         restart=["/usr/bin/salt-call", "--local", "service.restart", "salt-minion"],
     ),
+    foreign={},
 )  # fmt: skip
 
 

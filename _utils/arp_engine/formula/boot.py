@@ -8,13 +8,15 @@ added to an interface that is already up. Checked pillar and plain facts in, a p
 A plan is a dict: ``cron`` and ``service`` (lines of a file, or none), ``settings`` (``name``,
 ``value``), ``sysctl`` (lines of the file that keeps them); a line each: ``skipped``, ``dropped``
 (settings that pillar no longer wants) and ``left`` (all that a removal leaves in force); ``former``
-(installed parts that are no longer wanted), ``idle`` (True: there is nothing to do).
+(installed parts that are no longer wanted), ``idle`` (True: there is nothing to do), ``refused``
+(one line: another minion of this host has this part; or empty).
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from . import job_files, kernel_settings
@@ -39,16 +41,16 @@ _TELL = (
 Plan = dict[str, Any]
 
 
-def installed() -> list[str]:
-    """Return the parts whose file is on this machine."""
-    return [part for part, path in PATHS.items() if os.path.lexists(path)]
+def installed(paths: Mapping[str, str]) -> list[str]:
+    """Return the parts whose file is on this machine; paths: see formula/plan.py."""
+    return [part for part in PATHS if os.path.lexists(paths[f"announce_{part}"])]
 
 
 def empty(kept: dict[str, Kept]) -> Plan:
     """Return a plan that does nothing. kept: the settings in our present file of them, by name."""
     names = "cron", "service", "settings", "sysctl", "skipped", "dropped", "former"
     left = kernel_settings.still_in_force(kept, [])
-    return {"idle": True, "left": left, **{name: [] for name in names}}
+    return {"idle": True, "refused": "", "left": left, **{name: [] for name in names}}
 
 
 def plan(

@@ -13,7 +13,8 @@ idle        True: pillar wants nothing, and nothing is installed
 name        of the job in Salt's own scheduler
 backend     ``cron``, ``salt``, ``systemd`` or ``none``
 former      installed parts to remove: an earlier pillar wanted them and this one does not
-there       installed parts: what ``arp_hygiene.remove`` removes
+there       installed parts: what ``arp_hygiene.remove`` removes, but for ``foreign``
+foreign     another minion's of this host: part or file to the directory where that is configured
 paths       name to path of each file of the formula
 job         the scheduled job in the backend's own format, see :func:`_job`; empty without one
 requirement what is installed, a list: ``id``, ``name``, and either ``pip`` (arguments of
@@ -21,6 +22,7 @@ requirement what is installed, a list: ``id``, ``name``, and either ``pip`` (arg
 uninstall   removal uninstalls the requirement too
 require     requisites that put a state after the requirement; empty where none is installed
 announce    what ``arp_hygiene.announce`` does on a worker, see formula/boot.py
+mark        lines of a file in the run history: whose that is
 sentinel    how the sentinel is started, see formula/sentinel_unit.py
 waiting     a line where the sentinel is told to watch devices that do not exist yet
 sysctl      ``settings`` (``name``, ``value``), ``lines`` of a file that keeps them; a line each:
@@ -35,7 +37,7 @@ import os
 from typing import Any, NamedTuple
 
 from ..reporting import messages, sentinel_status, sinks
-from . import boot, job_files, kernel_settings, pillar, schedule, sentinel_unit
+from . import boot, job_files, kernel_settings, pillar, schedule, sentinel_unit, whose
 from . import facts as formula_facts
 from .live_settings import Kept
 
@@ -83,6 +85,7 @@ class Facts(NamedTuple):
     announce: list[str]  # installed parts of arp_hygiene.announce
     conf: dict[str, str]  # kernel settings of arp_hygiene.announce, likewise
     sentinel: sentinel_unit.MinionFacts
+    foreign: dict[str, str]  # another minion's files here, see formula/whose.py
 
 
 def paths(config_dir: str, root_dir: str) -> dict[str, str]:
@@ -93,6 +96,7 @@ def paths(config_dir: str, root_dir: str) -> dict[str, str]:
         # not below Salt's cache, which saltutil.clear_cache empties
         "script": os.path.join(config_dir, "arp_hygiene.sh"),
         "record": sinks.history_directory(root_dir),
+        "record_mark": os.path.join(sinks.history_directory(root_dir), whose.RECORD),
         "schedule": os.path.join(config_dir, "minion.d", "_schedule.conf"),
         "sentinel_code": os.path.join(config_dir, sentinel_unit.BUNDLE),
         "sentinel_status": os.path.dirname(sentinel_status.PATH),
@@ -111,12 +115,16 @@ def refused(
     found: dict[str, bool],
     kept: dict[str, dict[str, Kept]],
     sentinel: Plan,
+    foreign: dict[str, str],
     removal: pillar.Removal | None = None,
 ) -> Plan:
     """Return the plan for an invalid pillar: what is installed can still be removed.
 
     sentinel: its plan where none is wanted.
     """
+    theirs = whose.spared(foreign, found)
+    if "record" in theirs:
+        places = {**places, "pillar_textfile": ""}
     how, metrics, unread = removal or pillar.Removal()
     requirement = _requirement(how, metrics) if how and how["uninstall"] else []
     if reason and any(found.get(backend) for backend in pillar.BACKENDS):
@@ -129,6 +137,7 @@ def refused(
         "backend": "none",
         "former": [],
         "there": [part for part, left in found.items() if left],
+        "foreign": theirs,
         "paths": places,
         "job": {},
         "requirement": requirement,
@@ -142,6 +151,7 @@ def refused(
             "left": kernel_settings.still_in_force(kept["sysctl"], []),
         },
         "announce": boot.empty(kept["announce"]),
+        "mark": [],
         "sentinel": sentinel,
         "waiting": "",
     }
@@ -150,11 +160,13 @@ def refused(
 def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     """Return what to do on a minion with these facts."""
     _check_machine(checked, facts)
+    _check_whose(checked, facts)
     textfiles = textfile_paths(facts.textfile, facts.pillar_textfile)
     places = {**paths(facts.config_dir, facts.root_dir), **textfiles}
     settings = kernel_settings.plan(checked.sysctl, facts.sysctl, facts.kept["sysctl"])
     requirement = _requirement(checked.requirement, checked.metrics)
     sentinel = sentinel_unit.plan(checked.sentinel, facts.sentinel)
+    sentinel["lines"] = whose.marked(sentinel["lines"], facts.config_dir)
     wanted = {
         checked.backend: checked.backend != "none",
         "script": checked.backend in ("cron", "systemd"),
@@ -165,11 +177,13 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
     # announce: another SLS has put it there. record: heals by hand and by the sentinel are in it,
     # whatever the backend. Both are taken away by arp_hygiene.remove alone.
     kept = ("announce", "record")
-    ours = {part for part, left in facts.found.items() if left and part not in kept}
+    empty = refused("", places, facts.found, facts.kept, sentinel, facts.foreign)
+    theirs = {*kept, *empty["foreign"]}
+    ours = {part for part, left in facts.found.items() if left and part not in theirs}
     former = [part for part in facts.found if part in ours and not wanted.get(part)]
     absent = facts.missing_devices["sentinel"]
     return {
-        **refused("", places, facts.found, facts.kept, sentinel),
+        **empty,
         "idle": not (requirement or former or checked.sysctl or any(wanted.values())),
         "backend": checked.backend,
         "former": former,
@@ -177,8 +191,9 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
         "requirement": requirement,
         "uninstall": checked.requirement["uninstall"] and bool(requirement),
         "require": [{"id": each["id"]} for each in requirement],
-        "sysctl": settings,
+        "sysctl": {**settings, "lines": whose.marked(settings["lines"], facts.config_dir)},
         "announce": _announce(checked, facts),
+        "mark": whose.marked([job_files.HEAD], facts.config_dir),
         "waiting": f"the sentinel {messages.waits_for(absent)}" if absent else "",
     }
 
@@ -204,12 +219,31 @@ def _check_machine(checked: pillar.Checked, facts: Facts) -> None:
         raise ValueError(f"metrics: {checked.metrics!r} is not a directory here: create it first")
 
 
+def _check_whose(checked: pillar.Checked, facts: Facts) -> None:
+    """Raise ValueError where another minion of this host has a part that pillar wants."""
+    places = paths(facts.config_dir, facts.root_dir)
+    files = {"cron": ["cron"], "systemd": ["service", "timer"]}.get(checked.backend, [])
+    wanted = {
+        "schedule": [*files, "record"] if checked.backend != "none" else [],
+        "sysctl": ["sysctl"] if checked.sysctl else [],
+        "sentinel": ["sentinel_service"] if checked.sentinel is not None else [],
+    }
+    for key, names in wanted.items():
+        for name in names:
+            if name in facts.foreign:
+                raise ValueError(f"{key}: {whose.refusal(places[name], facts.foreign[name])}")
+
+
 def _announce(checked: pillar.Checked, facts: Facts) -> Plan:
     """Return the part for workers; the schedule's backend also runs the announcement at boot."""
+    for part, path in boot.PATHS.items():
+        if owner := facts.foreign.get(f"announce_{part}"):
+            why = f"pillar {NAME}:announce: {whose.refusal(path, owner)}"
+            return {**boot.empty({}), "idle": False, "refused": why}
     config_dir = _config_dir(facts)
     arguments = checked.announce["arguments"]
     command = job_files.command(facts.salt_call, config_dir, arguments, boot.FUNCTION)
-    return boot.plan(
+    result = boot.plan(
         checked.announce,
         checked.backend,
         command,
@@ -218,6 +252,8 @@ def _announce(checked: pillar.Checked, facts: Facts) -> Plan:
         facts.missing_devices["announce"],
         facts.kept["announce"],
     )
+    lines = {part: whose.marked(result[part], facts.config_dir) for part in boot.PATHS}
+    return {**result, **lines}
 
 
 def _config_dir(facts: Facts) -> str | None:
@@ -289,12 +325,17 @@ def _job(checked: pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:
         times = schedule.calendar_when(when)
         return {
             **job,
-            "service": job_files.service_lines(checked.how, checked.user, path, wait_s),
-            "timer": job_files.timer_lines(checked.how, when, times, wait_s),
+            "service": whose.marked(
+                job_files.service_lines(checked.how, checked.user, path, wait_s), facts.config_dir
+            ),
+            "timer": whose.marked(
+                job_files.timer_lines(checked.how, when, times, wait_s), facts.config_dir
+            ),
         }
+    lines = job_files.cron_lines(when, checked.user, path, wait_s)
     return {
         **job,
-        "lines": job_files.cron_lines(when, checked.user, path, wait_s),
+        "lines": whose.marked(lines, facts.config_dir),
         "package": None if facts.cron_here else _CRON_PACKAGES.get(facts.os_family, "cron"),
     }
 

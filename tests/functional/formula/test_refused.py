@@ -303,7 +303,7 @@ def places_of(minion):
     etc = os.path.dirname(minion.opts["conf_file"])
     paths = {**formula_plan.paths(etc, minion.opts["root_dir"])}
     paths.update({f"announce_{part}": path for part, path in boot.PATHS.items()})
-    del paths["schedule"]
+    del paths["schedule"], paths["record_mark"]  # that is in the run history
     return sorted({pathlib.Path(path) for path in paths.values()})
 
 

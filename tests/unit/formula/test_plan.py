@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from arp_engine.formula import pillar, sentinel_unit
+from arp_engine.formula import boot, pillar, sentinel_unit
 from arp_engine.formula import plan as formula_plan
 from arp_engine.formula.live_settings import Kept
 
@@ -39,6 +39,7 @@ FACTS = formula_plan.Facts(
         engines=[],
         restart=["/usr/bin/salt-call", "--local", "service.restart", "salt-minion"],
     ),
+    foreign={},
 )
 BOTH = {"mcast_resolicit": 3, "gc_thresh1": 0}
 
@@ -145,7 +146,7 @@ def test_dropped_setting_is_reported_as_in_force(plan):
     line = "still in force until the next boot: net.ipv4.neigh.default.locktime = 0"
     assert told["sysctl"]["dropped"] == [line]
     assert len(told["sysctl"]["left"]) == 2, "a removal leaves both"
-    assert line in formula_plan.refused("why", {}, {}, kept, {})["sysctl"]["left"]
+    assert line in formula_plan.refused("why", {}, {}, kept, {}, {})["sysctl"]["left"]
 
 
 def test_default_that_is_dropped_names_the_devices_on_which_it_stands(plan):
@@ -294,7 +295,7 @@ def test_of_many_unknown_keys_the_first_ones_are_named(plan, section):
 
 def test_every_plan_has_the_same_keys_and_the_docstring_names_them(plan):
     places = formula_plan.paths("/etc/salt", "/")
-    refused = formula_plan.refused("why", places, {}, FACTS.kept, {})
+    refused = formula_plan.refused("why", places, {}, FACTS.kept, {}, {})
     assert set(refused) == set(plan())
     assert all(f"\n{key} " in formula_plan.__doc__ for key in refused)
 
@@ -322,13 +323,70 @@ def test_removal_reads_its_part_of_a_refused_pillar_or_names_it(
 ):
     defaults = yaml.safe_load((repo / "salt/arp_hygiene/defaults.yaml").read_text())
     removal = pillar.for_removal(defaults, tree)
-    refused = formula_plan.refused("why", {}, {}, FACTS.kept, {}, removal)
+    refused = formula_plan.refused("why", {}, {}, FACTS.kept, {}, {}, removal)
     assert (refused["uninstall"], removal.metrics) == (uninstalled, metrics)
     libraries = ["pyroute2", "prometheus_client"] if metrics else ["pyroute2"]
     assert [each["name"] for each in refused["requirement"]] == (libraries if uninstalled else [])
     assert removal.unread.startswith(unread)
     assert bool(refused["unread"]) is bool(unread)
     assert "\n" not in refused["unread"]
+
+
+# --- another minion of the host
+
+SHARED = ("cron", "service", "timer", "sysctl", "sentinel_service", "record")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "tree", "key", "path"),
+    [
+        ("cron", None, "schedule", "/etc/cron.d/arp_hygiene"),
+        ("timer", {"schedule": {"backend": "systemd"}}, "schedule", "arp-hygiene.timer"),
+        ("record", {"schedule": {"backend": "salt"}}, "schedule", "/var/lib/arp_hygiene"),
+        ("sysctl", {"sysctl": BOTH}, "sysctl", "/etc/sysctl.d/60-arp-hygiene.conf"),
+        ("sentinel_service", {"sentinel": True}, "sentinel", "arp-hygiene-sentinel.service"),
+    ],
+)
+def test_part_of_another_minion_is_refused_by_name(plan, theirs, tree, key, path):
+    with pytest.raises(ValueError, match=f"^{key}: [^ ]*{path} belongs to another minion") as told:
+        plan(tree, foreign={theirs: "/etc/venv-salt-minion"}, sysctl=keys("default"))
+    assert ", configured in /etc/venv-salt-minion: apply arp_hygiene.remove there, or" in str(
+        told.value
+    )
+    assert "\n" not in str(told.value)
+
+
+def test_parts_of_another_minion_are_no_obstacle_where_none_is_wanted(plan):
+    foreign = dict.fromkeys(SHARED, "/etc/venv-salt-minion")
+    tree = {"schedule": {"backend": "none"}, "requirement": {"install": "none"}}
+    told = plan(tree, foreign=foreign, pillar_textfile="/m/x.prom")
+    assert (told["idle"], told["former"], told["there"]) == (True, [], [])
+    assert told["foreign"] == foreign
+    assert told["paths"]["pillar_textfile"] == ""
+
+
+def test_announcement_of_another_minion_is_refused_alone(plan):
+    told = plan(foreign={"announce_sysctl": "/etc/venv-salt-minion"})
+    assert told["refused"] == ""
+    assert told["job"]["lines"]
+    announce = told["announce"]
+    assert announce["refused"].startswith(
+        "pillar arp_hygiene:announce: /etc/sysctl.d/61-arp-hygiene-announce.conf belongs to another"
+    )
+    assert not any(announce[part] for part in ("cron", "service", "sysctl", "settings", "idle"))
+
+
+def test_each_shared_file_names_its_minion(plan):
+    tree = {"sysctl": BOTH, "sentinel": True}
+    told = plan(
+        tree, config_dir="/etc/x", sysctl=keys("default"), conf=dict.fromkeys(boot.SETTINGS, "")
+    )
+    timer = plan({"schedule": {"backend": "systemd"}}, config_dir="/etc/x")
+    announce, unit = told["announce"], timer["announce"]
+    files = [told["job"]["lines"], told["sysctl"]["lines"], told["sentinel"]["lines"], told["mark"]]
+    files += [announce["cron"], announce["sysctl"], unit["service"]]
+    files += [timer["job"]["service"], timer["job"]["timer"]]
+    assert [lines[0].endswith(" Minion: /etc/x") for lines in files] == [True] * 9
 
 
 # --- the sentinel
