@@ -144,9 +144,10 @@ def audit(
     ``finding``, ``why``, ``until``); ``expired`` (acknowledgements: ``about``, ``why``, ``until``,
     ``findings``: how many); ``silent`` (``minion``, ``why``); ``conflicts`` (``minion``, ``why``:
     its return may be forged); ``counts``; ``totals``; ``databases`` (names); ``summary``
-    (lines); ``command`` (what to type next); ``history`` (the recorded ``runs``, and ``changes``;
-    then ``wrong``, ``gone``, ``unproven`` have ``first_seen``, in seconds since 1970); ``jid``;
-    ``jobs`` (jids of the jobs sent); ``retcode``.
+    (lines); ``stopped`` (why the master could send no more jobs, or ""); ``command`` (what to type
+    next); ``history`` (the recorded ``runs``, and ``changes``; then ``wrong``, ``gone``,
+    ``unproven`` have ``first_seen``, in seconds since 1970); ``jid``; ``jobs`` (jids of the jobs
+    sent); ``retcode``.
 
     The exit code is a sum: 2 wrong entries (also gone ones, and cached addresses that two machines
     claim), 4 not every minion answered, or the master could not send a job (``summary`` says so), 8
@@ -281,12 +282,13 @@ def _run(name, given, function):
             master = _Master(client)
             timeout_s = options["timeout"] or __opts__["timeout"]
             asked = Returns(master, timeout_s, __opts__["gather_job_timeout"])
+            began = time.time()
             answer, audit = function(master, asked, options)
             answer |= {"jobs": asked.job_ids, "jid": globals().get("__jid__", "")}
             if audit:
                 answer["command"] = arguments.command(name, given, answer)
                 is_recorded = options.get("record")
-                directory.remember(name, answer, is_recorded, allowed, audit.settled)
+                directory.remember(name, answer, is_recorded, allowed, began, audit.settled)
             directory.write_page(answer, options["report"], allowed.mode)
             answer = summary.cut(answer, options.get("limit", 0))
     except (ValueError, SaltException, OSError) as error:

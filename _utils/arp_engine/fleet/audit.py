@@ -349,4 +349,5 @@ class Audit:
         if self.interrupted:
             answer["retcode"] = summary.INTERRUPTED
             answer["summary"].append(summary.WAS_INTERRUPTED)
-        return {**answer, "databases": sorted(self.tables)}
+        read = sorted(set(self.tables) - set(self.result.malformed))
+        return {**answer, "databases": read, "stopped": self._stopped}

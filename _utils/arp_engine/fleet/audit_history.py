@@ -27,8 +27,13 @@ History = dict[str, Any]
 
 
 def empty() -> History:
-    """Return the history before the first run."""
-    return {"runs": [], "open": {}, "last_success": None}
+    """Return the history before the first run.
+
+    ``open``: entries whose finding is not known to be settled, and when each was first seen.
+    ``last_seen``: those of them that count, with kind and time: they were there when their
+    database was read the last time.
+    """
+    return {"runs": [], "open": {}, "last_seen": {}, "last_success": None}
 
 
 def parse(text: str) -> History:
@@ -44,11 +49,18 @@ def parse(text: str) -> History:
         and all(isinstance(run.get("name"), str) for run in read["runs"])
         and isinstance(read.get("open"), dict)
         and all(type(at) is int for at in read["open"].values())
+        and isinstance(read.get("last_seen", {}), dict)
+        and all(map(_is_sight, read.get("last_seen", {}).values()))
         and isinstance(read.get("last_success", ""), int | None)
     )
     if not good:
         raise ValueError("not a history of ours")
-    return {key: read[key] for key in empty()}
+    return {key: read.get(key, value) for key, value in empty().items()}
+
+
+def _is_sight(value: Any) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2
+    return is_pair and value[0] in _FINDINGS and type(value[1]) in (int, float)
 
 
 def dump(history: History) -> str:
@@ -57,23 +69,37 @@ def dump(history: History) -> str:
 
 
 def with_run(
-    history: History, now: float, name: str, answer: Mapping[str, Any], settled: Collection[str]
+    history: History,
+    now: float,
+    name: str,
+    answer: Mapping[str, Any],
+    settled: Collection[str],
+    newer: Collection[str] = (),
 ) -> History:
     """Return the history after one more run.
 
     settled
         Findings that are known to be no more. Any other stays open: its database was not looked
         at, its machine did not answer, or it was left out this time.
+    newer
+        Findings that this run does not settle: see :func:`seen_since`.
     """
     found = _open(answer)
-    closed = _closed(history, answer, settled)
+    closed = _closed(history, answer, settled, newer)
     kept = {key: at for key, at in history["open"].items() if key not in closed}
     opened = {**kept, **{key: history["open"].get(key, int(now)) for key in found}}
     databases = len(answer["databases"])
     run = {"at": int(now), "name": name, "databases": databases, "retcode": answer["retcode"]}
     run |= {key: total for key, total in answer["totals"].items() if key in _COUNTS}
-    run |= _left(answer)
+    run |= _left(history, answer, settled, newer)
     run["twice"] = summary.held_twice(answer.get("twice", ()))
+    if answer.get("stopped"):
+        run["stopped"] = True
+    last_seen = {key: [kind, now] for key, kind in found.items()}
+    if _is_whole(run):
+        last_seen = {**unseen(history, answer, settled, newer), **last_seen}
+    else:  # it may say "unproven" of what was wrong, because it did not ask the machine
+        last_seen |= {key: at for key, at in history["last_seen"].items() if key in kept}
     complete = not answer["retcode"] & 4 and answer["retcode"] not in (1, summary.INTERRUPTED)
     left = fair.deal(MAX_OPEN, Counter(map(_minion, opened)))  # none takes the others' part
     oldest = []
@@ -84,19 +110,50 @@ def with_run(
     return {
         "runs": [*history["runs"], run][-MAX_RUNS:],
         "open": {key: opened[key] for key in oldest},
+        "last_seen": {key: last_seen[key] for key in oldest if key in last_seen},
         "last_success": int(now) if complete else history["last_success"],
     }
 
 
+def seen_since(history: History, began: float, now: float) -> set[str]:
+    """Return the findings that another run has seen since this one began to read the tables.
+
+    It cannot settle them: what it knows is older. A time to come is of a clock that was set back.
+    """
+    return {key for key, (_, at) in history["last_seen"].items() if began <= at <= now}
+
+
 def changes(
-    history: History, answer: Mapping[str, Any], settled: Collection[str]
+    history: History,
+    answer: Mapping[str, Any],
+    settled: Collection[str],
+    newer: Collection[str] = (),
 ) -> dict[str, int]:
     """Return how many findings are new, were there before, and are healed since."""
-    found, before = _open(answer), set(history["open"])
+    found, before = set(_open(answer)), set(history["open"])
     return {
         "new": len(found - before),
         "still": len(found & before),
-        "healed since": len(_closed(history, answer, settled)),
+        "healed since": len(_closed(history, answer, settled, newer)),
+    }
+
+
+def unseen(
+    history: History,
+    answer: Mapping[str, Any],
+    settled: Collection[str],
+    newer: Collection[str] = (),
+) -> dict[str, list[Any]]:
+    """Return the findings that this run did not look at, and that count as they were last seen.
+
+    The table of their database was not read, or another run has seen them since this one began.
+    """
+    silent = {row["minion"] for row in answer.get("silent", ())} - set(answer["databases"])
+    over = {*_open(answer), *_closed(history, answer, settled, newer)}
+    return {
+        key: sight
+        for key, sight in history["last_seen"].items()
+        if key not in over and (key in newer or _minion(key) in silent)
     }
 
 
@@ -115,9 +172,16 @@ def metrics(history: History) -> str:
     left = {name: last.get(f"{name}_left", last.get(name)) for name in _FINDINGS}
     first_at = history["runs"][0]["at"] if history["runs"] else None
     values = {
-        "wrong": ("Entries that a machine which answered contradicts.", left["wrong"]),
-        "gone": ("Entries of machines that are gone.", left["gone"]),
-        "unproven": ("Entries that disagree with what nobody confirmed.", left["unproven"]),
+        "wrong": (
+            "Entries that a machine which answered contradicts; of databases that were not read, "
+            "those of the last time.",
+            left["wrong"],
+        ),
+        "gone": ("Entries of machines that are gone; not read: the same.", left["gone"]),
+        "unproven": (
+            "Entries that disagree with what nobody confirmed; not read: the same.",
+            left["unproven"],
+        ),
         "twice": ("Cached addresses that two machines have by their answers.", last.get("twice")),
         "silent": ("Minions that could not be asked.", last.get("silent")),
         "conflicts": ("Minions with two different returns.", last.get("conflicts")),
@@ -151,30 +215,48 @@ def _interval_s(runs: Sequence[Mapping[str, Any]]) -> int | None:
     return gaps[len(gaps) // 2] if gaps else None
 
 
-def _left(answer: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many findings of each kind a run has left: of a heal, those not settled."""
-    settled = _healed(answer)
+def _left(
+    history: History,
+    answer: Mapping[str, Any],
+    settled: Collection[str],
+    newer: Collection[str],
+) -> dict[str, int]:
+    """Return how many findings of each kind there are after a run: of a heal, those not settled.
+
+    A database that was silent this time has those of the last time, or an alert would end.
+    """
+    healed = _healed(answer)
+    others = Counter(kind for kind, _ in unseen(history, answer, settled, newer).values())
     return {
-        f"{name}_left": total - sum(key_of(row) in settled for row in answer.get(name, ()))
+        f"{name}_left": total
+        - sum(key_of(row) in healed for row in answer.get(name, ()))
+        + others[name]
         for name, total in answer["totals"].items()
         if name in _FINDINGS
     }
 
 
 def _is_whole(run: Mapping[str, Any]) -> bool:
-    """Tell whether a run was not interrupted: else it found nothing because it did not look."""
-    return run.get("retcode") != summary.INTERRUPTED
+    """Tell whether a run did not end early: else it found nothing because it did not look."""
+    return run.get("retcode") != summary.INTERRUPTED and not run.get("stopped")
 
 
-def _open(answer: Mapping[str, Any]) -> set[str]:
-    """Return the entries that disagree, and that a heal has not settled."""
-    found = {key_of(row) for name in _FINDINGS for row in answer.get(name, ())}
-    return found - _healed(answer)
+def _open(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Return the entries that disagree, and that a heal has not settled, with their kind."""
+    found = {key_of(row): name for name in _FINDINGS for row in answer.get(name, ())}
+    healed = _healed(answer)
+    return {key: name for key, name in found.items() if key not in healed}
 
 
-def _closed(history: History, answer: Mapping[str, Any], settled: Collection[str]) -> set[str]:
+def _closed(
+    history: History,
+    answer: Mapping[str, Any],
+    settled: Collection[str],
+    newer: Collection[str],
+) -> set[str]:
     """Return the open findings that are known to be no more."""
-    return (set(history["open"]) & (set(settled) | _healed(answer))) - _open(answer)
+    known = (set(settled) | _healed(answer)) - set(newer)
+    return (set(history["open"]) & known) - set(_open(answer))
 
 
 def _healed(answer: Mapping[str, Any]) -> set[str]:

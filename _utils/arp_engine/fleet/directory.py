@@ -21,6 +21,7 @@ Row = dict[str, Any]
 METRICS = "arp_fleet.prom"
 METRICS_MODE = 0o644  # the exporter is another user
 MAX_ACKNOWLEDGED, MAX_HISTORY = 1_000_000, 20_000_000  # characters
+MAX_NAMED = 3  # findings in one line
 
 
 def read_inputs(options: Row, settings: Settings, parse_yaml: Callable[[str], Any]) -> None:
@@ -45,10 +46,13 @@ def remember(
     answer: Row,
     is_recorded: bool,
     settings: Settings,
+    began: float,
     settled: Callable[[Collection[str]], set[str]],
 ) -> None:
     """Compare a run with the recorded ones; record it, if that is wanted.
 
+    began
+        A time before the first table was read, in seconds since 1970.
     settled
         Returns which of these open findings are known to be settled.
     """
@@ -62,18 +66,19 @@ def remember(
         pass
     except (OSError, ValueError) as error:
         problem = f"The history is not readable, and begins anew: {path}: {error}"
-    closed = settled(history["open"])
-    changes = audit_history.changes(history, answer, closed)
+    closed, newer = settled(history["open"]), audit_history.seen_since(history, began, now)
+    changes = audit_history.changes(history, answer, closed, newer)
     for key in ("wrong", "gone", "unproven"):
         answer[key] = audit_history.with_first_seen(history, now, answer[key])
     if history["runs"]:
         told = ", ".join(f"{count} {what}" for what, count in changes.items())
         answer["summary"].append(f"Since the recorded runs: {told}.")
+    answer["summary"] += _left_open(audit_history.unseen(history, answer, closed, newer))
     if is_recorded:
-        history = audit_history.with_run(history, now, name, answer, closed)
+        history = audit_history.with_run(history, now, name, answer, closed, newer)
         text = audit_history.dump(history)
         if len(text) > MAX_HISTORY:  # it could not be read again: names may be long
-            history = {**history, "open": {}}
+            history = {**history, "open": {}, "last_seen": {}}
             text = audit_history.dump(history)
             problem = "Too many findings to remember: the next run calls all of them new."
         try:
@@ -86,6 +91,17 @@ def remember(
     if problem:
         answer["summary"].append(problem)
     answer["history"] = {"runs": history["runs"], "changes": changes}
+
+
+def _left_open(unseen: Collection[str]) -> list[str]:
+    """Return a line that names some of the findings that a run could not look at."""
+    if not unseen:
+        return []
+    more = f" and {len(unseen) - MAX_NAMED} more" if len(unseen) > MAX_NAMED else ""
+    return [
+        "Recorded findings that stay open, as their database was not read or a later run has seen "
+        f"them: {', '.join(sorted(unseen)[:MAX_NAMED])}{more}."
+    ]
 
 
 def write_page(answer: Row, path: str, mode: int) -> None:

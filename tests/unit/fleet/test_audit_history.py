@@ -158,3 +158,52 @@ def test_metrics_are_of_the_last_audit_and_the_last_complete_one():
     assert f"arp_fleet_last_success_timestamp_seconds {NOW}" in lines
     assert "arp_fleet_interval_seconds 1" in lines
     assert all(line.startswith(("# HELP", "# TYPE", "arp_fleet_")) for line in lines)
+
+
+def gauges(history):
+    """Return how many entries are wrong and gone by the metrics."""
+    lines = audit_history.metrics(history).splitlines()
+    return tuple(
+        int(line.split()[1])
+        for name in ("arp_fleet_wrong ", "arp_fleet_gone ")
+        for line in lines
+        if line.startswith(name)
+    )
+
+
+DB2 = [{"minion": "db2", "why": "no answer: it is down, or not connected"}]
+
+
+def test_database_that_is_silent_for_a_run_keeps_its_findings_in_the_metrics():
+    """Busy, or its minion restarts: the alert must not end, and come again."""
+    first = answer(row("db1", "10.0.0.1"), row("db2", "10.0.0.2"), gone=[row("db2", "10.0.0.3")])
+    missed = answer(row("db1", "10.0.0.1"), databases=["db1"], silent=DB2, retcode=2 + 4)
+    assert gauges(recorded(first, missed, missed)) == (2, 1)
+    assert gauges(recorded(first, missed, answer(row("db1", "10.0.0.1")))) == (1, 0)
+
+
+def test_database_that_is_meant_no_more_leaves_the_metrics():
+    """Its key was deleted: no run names it, and none will read it."""
+    first = answer(row("db2", "10.0.0.2"))
+    assert gauges(recorded(first, answer(databases=["db1"]))) == (0, 0)
+
+
+def test_finding_that_was_left_out_when_its_database_was_read_does_not_come_back():
+    """It is acknowledged meanwhile; then the database is silent."""
+    silent = answer(databases=["db1"], silent=DB2, retcode=4)
+    assert gauges(recorded(answer(row("db2", "10.0.0.2")), answer(), silent)) == (0, 0)
+
+
+def test_audit_that_the_master_stopped_is_not_in_the_metrics():
+    history = recorded(answer(row("db1", "10.0.0.1")), answer(retcode=4, stopped="Stopped early"))
+    lines = audit_history.metrics(history).splitlines()
+    assert "arp_fleet_wrong 1" in lines
+    assert f"arp_fleet_last_run_timestamp_seconds {NOW}" in lines
+
+
+def test_run_that_ended_early_does_not_change_what_a_finding_is():
+    """It did not ask the machine, so that cached grains alone contradict the entry."""
+    wrong = row("db2", "10.0.0.2")
+    early = answer(unproven=[wrong], retcode=4 + 8, stopped="Stopped early")
+    silent = answer(databases=["db1"], silent=DB2, retcode=4)
+    assert gauges(recorded(answer(wrong), early, silent)) == (1, 0)

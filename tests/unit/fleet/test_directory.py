@@ -5,8 +5,9 @@ import time
 
 import pytest
 import yaml
-from arp_engine.fleet import audit_history, directory
+from arp_engine.fleet import audit_history, directory, heal_run
 from arp_engine.fleet.settings import Settings
+from simulated import BORN, HEAL, IP, Master, audited, interfaces, parsed, row
 
 ENTRY = {"minion": "db1", "dev": "eth0", "ip": "192.0.2.1"}
 
@@ -19,7 +20,8 @@ def answer(*wrong):
 
 
 def remembered(path, told, is_recorded=True, settled=()):
-    directory.remember("audit", told, is_recorded, Settings(str(path)), lambda _: set(settled))
+    settings, began = Settings(str(path)), time.time()
+    directory.remember("audit", told, is_recorded, settings, began, lambda _: set(settled))
     return told
 
 
@@ -74,3 +76,55 @@ def test_truth_file_is_as_old_as_it_was_written(tmp_path):
         os.utime(path, (written_at, written_at))
         directory.read_inputs(options, Settings(), None)
         assert len(options["truth_file"]["w"].addresses) == addresses
+
+
+def fleet_gauge(path):
+    lines = (path / directory.METRICS).read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if line.startswith("arp_fleet_wrong "))
+
+
+@pytest.mark.parametrize("first_seen", ["meanwhile", "before"])
+def test_heal_does_not_settle_what_an_audit_found_after_its_tables_were_read(tmp_path, first_seen):
+    """The worker is re-created while the heal runs; the scheduled audit of that time sees it."""
+    worker, settings, began = "02:00:00:00:00:0c", Settings(str(tmp_path)), time.time()
+    master = Master({"db1": [row(mac=BORN)]}, {"db1": {}, "w": interfaces(worker, IP)})
+    if first_seen == "before":
+        early = audited(master, parsed())
+        directory.remember("audit", early.answer(), True, settings, began, early.settled)
+    master.answers["network.interfaces"]["w"] = interfaces(BORN, IP)
+    heal, began = audited(master, parsed(**HEAL)), time.time()
+    master.answers["network.interfaces"]["w"] = interfaces(worker, IP)
+    later = audited(master, parsed())
+    directory.remember("audit", later.answer(), True, settings, time.time(), later.settled)
+    assert fleet_gauge(tmp_path) == "arp_fleet_wrong 1"
+    done = heal_run.heal(heal, parsed(**HEAL))
+    directory.remember("heal", done, True, settings, began, heal.settled)
+    assert fleet_gauge(tmp_path) == "arp_fleet_wrong 1"
+    assert "1 healed since" not in " ".join(done["summary"])
+    assert done["summary"][-1] == (
+        "Recorded findings that stay open, as their database was not read or a later run has seen "
+        f"them: db1 eth0 {IP}."
+    )
+    master.answers["arp.list"]["db1"] = [row(mac=worker)]
+    last, began = audited(master, parsed()), time.time()
+    directory.remember("audit", last.answer(), True, settings, began, last.settled)
+    assert fleet_gauge(tmp_path) == "arp_fleet_wrong 0"
+    assert "eth0" not in (tmp_path / audit_history.FILE).read_text(encoding="utf-8")
+
+
+def test_finding_of_a_clock_that_was_set_back_can_be_settled(tmp_path):
+    ahead = time.time() + 86400
+    history = audit_history.with_run(audit_history.empty(), ahead, "audit", answer(ENTRY), ())
+    (tmp_path / audit_history.FILE).write_text(audit_history.dump(history), encoding="utf-8")
+    told = remembered(tmp_path, answer(), settled=["db1 eth0 192.0.2.1"])
+    assert told["history"]["changes"]["healed since"] == 1
+
+
+def test_database_whose_table_is_malformed_was_not_read(tmp_path):
+    master = Master({"db1": [row()]}, {"db1": {}, "w": interfaces(BORN, IP)})
+    settings = Settings(str(tmp_path))
+    for table in ([row()], ["no row"]):
+        master.answers["arp.list"]["db1"] = table
+        audit, began = audited(master, parsed()), time.time()
+        directory.remember("audit", audit.answer(), True, settings, began, audit.settled)
+    assert fleet_gauge(tmp_path) == "arp_fleet_wrong 1"
