@@ -309,10 +309,14 @@ class Audit:
         self._of_fabric += rows
         self.fabric_ports |= set(map(compare.port, rows))
 
-    def _compare(self) -> None:
+    def know(self) -> None:
+        """Index what the machines have said until now."""
         scope = bindings.Scope(self._options["networks"], self._options["exclude"])
         machines = self._machines | set(self._undecided)
         self.known = bindings.Bindings(self.hosts, machines, self._former, scope)
+
+    def _compare(self) -> None:
+        self.know()
         found = compare.compare(self.tables, self.known, self.fabric_ports)
         self.result, self._acknowledged, self._expired = acknowledge.take_out(
             found, self._options["acknowledged"], datetime.date.today()

@@ -68,6 +68,12 @@ class Bindings:
             self._parsed[sent] = "" if excluded else ip
         return self._parsed[sent]
 
+    def claimants(self, ip: str, mac: str) -> set[str]:
+        """Return the machines that have answered that they have an address, or a MAC."""
+        names = {binding.machine for binding in self.by_ip.get(ip, ())}
+        names |= {self._live_macs[mac]} if mac in self._live_macs else set()
+        return {name for name in names if self.hosts[name].source == "live"}
+
     def unbound(self, ip: str) -> list[HostInventory]:
         """Return the machines that have an address on a device without ARP."""
         return [self.hosts[name] for name in self._unbound.get(ip, ())]

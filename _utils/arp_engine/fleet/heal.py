@@ -20,6 +20,9 @@ SLOWEST_PPS = 100  # where no rate is set: as fast as is safe is faster than tha
 DECIDED_BY_ANSWER = {"confirmed", "healed", "duplicate", "kept"}
 Entry = tuple[str, str, str]  # minion, dev, ip
 WHY_THERE = "still in the table after asking"
+NOT_CONTRADICTED = (
+    "the host with the cached MAC still answers, and no minion contradicts it any more"
+)
 PROVEN = ("live", "file")  # of the truths: what a machine said now, and what the operator declared
 #: What becomes of an entry that was asked about; "unknown" where its database did not say.
 OUTCOMES = ("healed", "given_up", "still_wrong", "right_meanwhile")
@@ -51,6 +54,7 @@ class Heal:
         self.requests = self.asked = self.waves_done = 0
         self._unasked = dict.fromkeys(self._entries, "the run ended first")
         self._unverified: set[Entry] = set()  # asked about, and the table was not read since
+        self._contradicted: set[Entry] = set()  # a host answered, and a machine's claim is another
         self._malformed: dict[str, str] = {}  # minion to why its table could not be read again
         #: What became of each entry: one of OUTCOMES, and its row.
         self._outcome: dict[Entry, tuple[str, Row]] = {}
@@ -182,6 +186,7 @@ class Heal:
                     "with that MAC, and shut one of the two down"
                 )
                 self._note(minion, dev, row, "still_wrong", {"why": why})
+                self._contradicted.add(entry)
             else:
                 self._note(minion, dev, row, "right_meanwhile", {"why": why})
 
@@ -190,13 +195,17 @@ class Heal:
         wanted = set(minions)
         return sorted({ip for minion, _, ip in self._unverified if minion in wanted})
 
-    def note_tables(self, result: Comparison, minions: Collection[str]) -> None:
+    def note_tables(
+        self, result: Comparison, minions: Collection[str], doubted: Collection[Row] = ()
+    ) -> None:
         """Note what is in the tables of minions that returned them again.
 
         A malformed table says nothing about an entry, also not that it is corrected.
+        ``doubted``: entries that were wrong before their machines were asked again.
         """
         self._malformed.update(result.malformed)
         still_wrong = set(map(_entry, result.wrong))
+        cleared = set(map(_entry, doubted)) - still_wrong
         still_there = {(_entry(row), row["mac"]) for row in [*result.gone, *result.unproven]}
         readable = set(minions) - set(result.malformed)
         for entry in [entry for entry in self._unverified if entry[0] in readable]:
@@ -209,8 +218,9 @@ class Heal:
                 why = "in the table again after the heal" if outcome else WHY_THERE
                 row = {**self._entries[entry], "why": why}
                 self._outcome[entry] = "still_wrong", row
-            elif not outcome:
-                row = {**self._entries[entry], "why": "not in the table any more, or corrected"}
+            elif not outcome or entry in cleared & self._contradicted:
+                why = NOT_CONTRADICTED if outcome else "not in the table any more, or corrected"
+                row = {**self._entries[entry], "why": why}
                 self._outcome[entry] = "right_meanwhile", row
 
     def ask_no_more(self, why: str) -> None:

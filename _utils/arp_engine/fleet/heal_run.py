@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from . import compare, returns, summary
+from . import compare, inventory, returns, summary
 from .audit import Audit, Options
 from .batches import Job
 from .compare import Row
@@ -129,7 +130,29 @@ def _verify(audit: Audit, account: Heal, wave: Collection[str]) -> None:
     if asked:
         tables, _ = audit.returns.ask(wave, "list", "arp.list", {"ip": asked})
         usable = {name: told["ret"] for name, told in tables.items() if not summary.failure(told)}
-        account.note_tables(compare.compare(usable, audit.known, audit.fabric_ports), usable)
+        first = last = compare.compare(usable, audit.known, audit.fabric_ports)
+        try:
+            if first.wrong:  # by what the machines said when the run began
+                _ask_again(audit, first.wrong)
+                last = compare.compare(usable, audit.known, audit.fabric_ports)
+        finally:  # an interruption loses no table
+            account.note_tables(last, usable, first.wrong)
+
+
+def _ask_again(audit: Audit, rows: Collection[Row]) -> None:
+    """Ask the machines behind entries once more: they may have other interfaces by now.
+
+    Of one that does not answer, what it said before counts.
+    """
+    names = {name for row in rows for name in audit.known.claimants(row["ip"], row["mac"])}
+    if not names:
+        return
+    answers = audit.returns.ask_briefly(sorted(names), "network.interfaces")
+    for name, answer in answers.items():
+        if not summary.failure(answer):
+            with contextlib.suppress(ValueError):
+                audit.hosts[name] = inventory.from_interfaces(answer["ret"])
+    audit.know()
 
 
 def job_rates(jobs: Mapping[Job, Collection[str]], rate: float) -> dict[Job, float]:

@@ -4,7 +4,7 @@ import pytest
 from arp_engine.fleet import heal as fleet_heal
 from arp_engine.fleet import heal_run
 from arp_engine.fleet.returns import Returns
-from simulated import BORN, HEAL, IP, Master, audited, healed, interfaces, parsed, row
+from simulated import BORN, DEAD, HEAL, IP, Master, audited, healed, interfaces, parsed, row
 from simulated import heal as run
 
 
@@ -111,3 +111,72 @@ def test_what_the_audit_found_reads_as_before_the_heal(databases, in_waves):
     first, *more = done["summary"]
     assert first.startswith(f"Before the heal: {databases} entr")
     assert any(f"{databases} asked about{in_waves}: " in line for line in more)
+
+
+LATEST = "02:00:00:00:00:0c"
+
+
+def test_entry_healed_to_a_mac_that_its_machine_has_since_the_run_began_is_healed():
+    """It was re-created once more while the run waited for its turn."""
+    tables = {"db1": [row()]}
+    hosts = {"w": interfaces(BORN, IP), "db1": {}}
+
+    def to_latest(_kwarg):
+        hosts["w"] = interfaces(LATEST, IP)
+        tables["db1"] = [row(mac=LATEST)]
+        return {"healed": [{"ip": IP, "dev": "eth0", "old": DEAD, "new": LATEST}], "entries": []}
+
+    master = Master(tables, hosts, {"db1": to_latest})
+    done = run(master)
+    assert [each["new"] for each in done["healed"]] == [LATEST]
+    assert (done["still_wrong"], done["retcode"]) == ([], 0)
+    assert master.sent[-1][:2] == (["w"], "network.interfaces"), "one job, for this machine alone"
+
+
+def confirmed(kwarg):
+    told = {"dev": kwarg["dev"], "verdict": "confirmed", "mac": DEAD}
+    return {"healed": [], "entries": [{**told, "ip": ip} for ip in kwarg["ip"]]}
+
+
+def test_entry_whose_address_came_back_to_the_cached_mac_during_the_run_is_right():
+    """A VIP: two living machines, of which none has to be shut down."""
+    hosts = {"w1": interfaces(BORN, IP), "w2": interfaces(DEAD, "192.0.2.1"), "db1": {}}
+
+    def moves(kwarg):
+        hosts["w1"] = interfaces(BORN, "192.0.2.2")
+        hosts["w2"] = interfaces(DEAD, "192.0.2.1", IP)
+        return confirmed(kwarg)
+
+    done = run(Master({"db1": [row()]}, hosts, {"db1": moves}))
+    assert [each["why"] for each in done["right_meanwhile"]] == [fleet_heal.NOT_CONTRADICTED]
+    assert (done["still_wrong"], done["retcode"]) == ([], 0)
+
+
+@pytest.mark.parametrize("again", [None, "broken", {"eth0": 5}, interfaces(BORN, IP)], ids=str)
+def test_machine_that_does_not_take_back_its_claim_contradicts_the_entry(again):
+    """Also one that is silent or broken when it is asked again: what it said counts."""
+    hosts = {"w": interfaces(BORN, IP), "db1": {}}
+
+    def answer(kwarg):
+        hosts["w"] = again
+        return confirmed(kwarg)
+
+    done = run(Master({"db1": [row()]}, hosts, {"db1": answer}))
+    [wrong] = done["still_wrong"]
+    assert wrong["why"].endswith("and shut one of the two down")
+    assert ("w" in [each["minion"] for each in done["silent"]], done["retcode"]) == (False, 2)
+
+
+def test_tables_read_after_asking_are_not_lost_where_the_machines_cannot_be_asked_again():
+    class Away(Master):
+        def publish(self, tgt, tgt_type, fun, arg, kwarg):
+            is_again = any(sent[1] == "arp.revalidate" for sent in self.sent)
+            if fun == "network.interfaces" and is_again:
+                raise RuntimeError("the master is away")
+            return super().publish(tgt, tgt_type, fun, arg, kwarg)
+
+    hosts = {"w": interfaces(BORN, IP), "db1": {}}
+    done = run(Away({"db1": [row()]}, hosts, {"db1": undecided}))
+    assert [each["why"] for each in done["still_wrong"]] == ["still wrong after asking"]
+    assert (done["not_reached"], done["retcode"]) == ([], 2)
+    assert done["summary"][-1] == "Stopped early: the master is away"
