@@ -117,8 +117,8 @@ def audit(
         Networks that are not compared. Default: none.
     fabric
         MACs with which the network itself answers for every address (Azure, PVLAN, local proxy
-        ARP). Most are recognised: each database asks about two addresses on each device. Default:
-        none.
+        ARP). Those that answer for addresses that nobody has, too, and Azure's, are recognised:
+        each database asks about two addresses on each device. Default: none.
     sample
         With ``truth=cached``: which part of the machines is asked all the same, to tell how far
         the cached grains are right: ``5%``. Default: none.

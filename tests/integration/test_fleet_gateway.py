@@ -15,7 +15,7 @@ pytestmark = pytest.mark.long
 DATABASES = ("db1", "db2")
 WORKERS = ("worker1", "worker2", "worker3")
 RECORDED = {"record": True, "report": "habit.html", "exclude": "198.51.100.0/24"}
-GATEWAY = "12:34:56:78:9a:bc"
+GATEWAY = "02:00:00:00:fe:01"  # not Azure's: it has to answer for addresses that nobody has
 DEAD = "02:00:00:00:00:dd"
 
 

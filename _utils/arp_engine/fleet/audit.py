@@ -67,6 +67,9 @@ class Audit:
         self.hosts: dict[str, HostInventory] = {}
         self._of_fabric: list[Row] = []  # entries that disagree, with a MAC of the network's own
         self.fabric_ports: set[compare.Port] = set()
+        self._not_for_all: set[compare.Port] = (
+            set()
+        )  # where a MAC answers, and is not the network's
         self.interrupted, self._stopped = False, ""
         self._former: dict[str, HostInventory] = {}
         self._down: set[str] = set()  # asked whether they are up, and gave no answer
@@ -291,7 +294,8 @@ class Audit:
             self._compare()
         self._believe_declared()
         for rows in compare.fabric_candidates(self.result, self._options["fabric"]):
-            ports = fabric.answering_for_all(self.returns, rows)
+            ports, doubted = fabric.answering_for_all(self.returns, rows)
+            self._not_for_all |= doubted
             self._believe([row for row in rows if compare.port(row) in ports])
         if self.fabric_ports:
             self._compare()
@@ -343,6 +347,7 @@ class Audit:
     def answer(self) -> Row:
         """Return it as plain data, whole."""
         answer = summary.answer(self.found())
+        answer["summary"] += fabric.lines(self._not_for_all)
         if self._sampled:
             answer["summary"].append(self._sampled)
         if self._options["truth"] == "cached":

@@ -1,24 +1,34 @@
 """MACs with which the network answers for every address: asked about, and told. Knows no Salt.
 
-Standard library alone.
+A MAC that answers for an address of three machines need not be the network's: a host that was
+evacuated, or a switch that answers for it (EVPN ARP suppression), does the same. The network's
+answers for an address that nobody has, too. Standard library alone.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 
 from . import compare, summary
 from .compare import Row
 from .returns import Returns
 
 QUESTIONS = 2  # addresses, on each device of a database
+#: Azure's virtual network answers every ARP request of a VM with it (Microsoft's own
+#: azure-container-networking has it as the MAC of each default gateway): no host has it, so it need
+#: not answer for an address that nobody has.
+AZURE = "12:34:56:78:9a:bc"
 
 
-def answering_for_all(asked: Returns, rows: list[Row]) -> set[compare.Port]:
-    """Have each database ask about two addresses of a device; return where the MAC answers.
+def answering_for_all(
+    asked: Returns, rows: list[Row]
+) -> tuple[set[compare.Port], set[compare.Port]]:
+    """Have each database ask about two addresses of a device; return where its MAC is believed.
 
-    A dead host would not answer. Each database decides for its own entries alone: one that
-    lies must not make the others' wrong entries right.
+    And where it answers for both, and is not known to answer for an address that nobody has. Each
+    database decides for its own entries alone: one that lies must not make the others' wrong
+    entries right.
     """
     common = Counter((row["dev"], row["ip"]) for row in rows)
     by_port: dict[compare.Port, list[Row]] = defaultdict(list)
@@ -33,23 +43,42 @@ def answering_for_all(asked: Returns, rows: list[Row]) -> set[compare.Port]:
         for (dev, ip), names in databases.items()
     }
     asked.gather(jobs.values())
-    return {
-        at
-        for at, several in by_port.items()
-        if all(
-            _is_right(jobs[row["dev"], row["ip"]].answers.get(row["minion"]), row["mac"])
-            for row in several[:QUESTIONS]
-        )
-    }
+    believed, doubted = set[compare.Port](), set[compare.Port]()
+    for at, several in by_port.items():
+        mac, some = several[0]["mac"], several[:QUESTIONS]
+        told = [_right(jobs[row["dev"], row["ip"]].answers.get(row["minion"]), mac) for row in some]
+        if all(told):
+            is_networks = mac == AZURE or all(_is_proxy(each, mac) for each in told)
+            (believed if is_networks else doubted).add(at)
+    return believed, doubted
 
 
-def _is_right(answer: Row | None, mac: str) -> bool:
-    """Tell whether arp.diagnose heard this MAC, and found the entry right."""
+def _right(answer: Row | None, mac: str) -> Row | None:
+    """Return what arp.diagnose has told, if it heard this MAC alone and found the entry right."""
     returned = None if summary.failure(answer) else answer["ret"]
     if not isinstance(returned, dict) or returned.get("verdict") != "right":
-        return False
+        return None
     heard = returned.get("answers_ms")
-    return isinstance(heard, dict) and list(heard) == [mac]
+    return returned if isinstance(heard, dict) and list(heard) == [mac] else None
+
+
+def _is_proxy(told: Row, mac: str) -> bool:
+    """Tell whether a MAC answered for addresses that nobody has; an older version did not say."""
+    proxies = told.get("proxies")
+    return isinstance(proxies, list) and mac in proxies
+
+
+def lines(doubted: Collection[compare.Port]) -> list[str]:
+    """Return a line for each MAC that answers, and that is not believed to be the network's."""
+    databases: dict[str, set[str]] = defaultdict(set)
+    for minion, _, _, mac in doubted:
+        databases[mac].add(minion)
+    return [
+        f"{mac} answers {summary.number(len(minions), 'database')} for addresses of several "
+        "machines, and is not known to answer for one that nobody has: not taken for the network's "
+        f"own. If it is, declare it: fabric={mac}."
+        for mac, minions in sorted(databases.items())
+    ]
 
 
 def rows_of(rows: list[Row]) -> list[Row]:

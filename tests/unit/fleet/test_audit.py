@@ -149,27 +149,29 @@ def test_lying_database_has_few_questions_asked(step):
     assert len(questions) == 16 * 2
 
 
-GATEWAY = "12:34:56:78:9a:bc"
+GATEWAY, AZURE = "02:00:00:00:fe:01", "12:34:56:78:9a:bc"
 
 
-def diagnose(verdict):
-    return lambda kwarg: {"verdict": verdict, "answers_ms": {GATEWAY: 0.3}, "ip": kwarg["ip"]}
+def diagnose(verdict, mac=GATEWAY, **more):
+    """``more``: whether it answered for an address that nobody has; an older version has no key."""
+    more = more or {"proxies": [mac] if verdict == "right" else []}
+    return lambda kwarg: {"verdict": verdict, "answers_ms": {mac: 0.3}, "ip": kwarg["ip"], **more}
 
 
-def proxied(verdict):
+def proxied(verdict, mac=GATEWAY):
     """Two databases behind a gateway that answers for ten machines, or a dead host of all ten."""
-    rows = [row(f"192.0.2.{n}", GATEWAY) for n in range(1, 11)]
+    rows = [row(f"192.0.2.{n}", mac) for n in range(1, 11)]
     hosts = {f"w{n}": interfaces(f"02:00:00:00:01:{n:02x}", f"192.0.2.{n}") for n in range(1, 11)}
     hosts |= {"db1": {}, "db2": {}}
     master = Master({"db1": rows, "db2": rows}, hosts)
-    master.answers["arp.diagnose"] = {"db1": diagnose(verdict), "db2": diagnose(verdict)}
+    master.answers["arp.diagnose"] = dict.fromkeys(("db1", "db2"), diagnose(verdict, mac))
     return master
 
 
 @pytest.mark.parametrize("function", [audit, heal])
 def test_two_gateways_and_a_small_limit_are_one_row(function):
     """Their rows count machines, where those of `twice` name them."""
-    second = "12:34:56:78:9a:bd"
+    second = "02:00:00:00:fe:02"
     master = proxied("right")
     for rows in master.answers["arp.list"].values():
         rows += [row(each["ip"], second, dev="eth1") for each in rows[:10]]
@@ -204,6 +206,39 @@ def test_gateway_on_two_devices_of_a_database_is_recognised_on_both():
     assert (answer["wrong"], answer["retcode"]) == ([], 0)
     questions = [each for each in master.sent if each[1] == "arp.diagnose"]
     assert sorted(each[2]["dev"] for each in questions) == ["eth0", "eth0", "eth1", "eth1"]
+
+
+@pytest.mark.parametrize(
+    "told", [{"proxies": []}, {"proxies": [DEAD]}, {"proxies": GATEWAY}, {"version": "older"}],
+    ids=str,
+)  # fmt: skip
+def test_mac_that_answers_for_machines_alone_is_not_the_networks(told):
+    """A switch still answers for the workers of a dead host: they were re-created elsewhere."""
+    master = proxied("right")
+    master.answers["arp.diagnose"]["db2"] = diagnose("right", **told)
+    answer = audit(master)
+    assert {each["minion"] for each in answer["wrong"]} == {"db2"}
+    assert (len(answer["wrong"]), answer["retcode"]) == (10, 2)
+    assert (
+        f"{GATEWAY} answers 1 database for addresses of several machines, and is not known to "
+        "answer for one that nobody has: not taken for the network's own. If it is, declare it: "
+        f"fabric={GATEWAY}."
+    ) in answer["summary"]
+    declared = audit(master, fabric=GATEWAY)
+    assert (declared["wrong"], declared["retcode"]) == ([], 0)
+
+
+@pytest.mark.parametrize("told", [{"proxies": []}, {"version": "older"}], ids=str)
+def test_mac_of_azure_need_not_answer_for_an_address_that_nobody_has(told):
+    master = proxied("right", AZURE)
+    master.answers["arp.diagnose"]["db2"] = diagnose("right", AZURE, **told)
+    answer = audit(master)
+    assert (answer["wrong"], answer["retcode"]) == ([], 0)
+    assert answer["fabric"] == [{"mac": AZURE, "machines": 10, "addresses": 10, "databases": 2}]
+
+
+def test_mac_of_azure_that_does_not_answer_is_wrong():
+    assert len(audit(proxied("nobody answers", AZURE))["wrong"]) == 20
 
 
 def test_dead_host_of_many_addresses_is_wrong_and_not_the_network():
