@@ -109,7 +109,7 @@ class Bindings:
             return machine, f"{machine} has it on a device without ARP: any host may answer for it"
         if mac in self._live_macs:
             machine = self._live_macs[mac]
-            return machine, f"{machine} has this MAC and does not list the address"
+            return machine, f"{machine} has this MAC, and not the address on a card that is up"
         return "", ""
 
 

@@ -5,9 +5,10 @@ twice     two machines, with two MACs, have the address; by cached grains alone 
 gone      no machine has it any more, and that is known: it lies in a network that the operator
           declared to be all the fleet's, every machine answered, and the MAC is none's
 unproven  the entry disagrees with what nobody confirmed: with cached grains of a machine that did
-          not answer; with the machine that has the MAC and does not list the address (MetalLB, a
-          VPN pool, or an address that moved); with an address on a device without ARP. Or it has
-          MAC and address that a machine whose key is no longer accepted had by its cached grains
+          not answer; with the machine that has the MAC, and not the address on a card that is up
+          (MetalLB, a VPN pool, or an address that moved); with an address on a device without ARP.
+          Or it has MAC and address that a machine whose key is no longer accepted had by its
+          cached grains
 fabric    the MAC stands for many machines: the network itself answers for every address
 
 Any other address that no machine has is a stranger's (a router, a machine without Salt): counted,

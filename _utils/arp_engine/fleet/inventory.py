@@ -2,8 +2,10 @@
 
 A binding is an address on an interface with a MAC: what a neighbour's table may hold of it. An
 address on a device that answers no ARP (loopback, dummy, IPVS) has no MAC of its own: whichever of
-the machine's MACs answers for it is right. 127.0.0.1 and link-local addresses are no bindings: many
-machines have the same. No value that a minion sent is trusted to be of any type or size.
+the machine's MACs answers for it is right. An address on a card that is down is no binding: nobody
+can learn that card's MAC. Another card of the machine may answer for it (IPv4, arp_ignore 0), which
+nothing here shows. 127.0.0.1 and link-local addresses are no bindings: many machines have the same.
+No value that a minion sent is trusted to be of any type or size.
 
 Standard library alone.
 """
@@ -83,11 +85,9 @@ def from_interfaces(interfaces: Any, source: str = "live", age_s: int | None = 0
         mac = parse_mac(interface.get("hwaddr"))
         if mac:
             macs.add(mac)
-        if interface.get("up") is False:
-            continue  # the kernel answers for no address of it
-        if not mac or _NO_ARP.fullmatch(dev):
+        if not mac or _NO_ARP.fullmatch(dev):  # kube-ipvs0 is never up
             unbound += [(ip, dev) for ip, _ in _addresses(interface, MAX_UNBOUND)]
-        else:
+        elif interface.get("up") is not False:
             rows = list(_addresses(interface, MAX_ADDRESSES))
             addresses += [(ip, dev, mac) for ip, _ in rows]
             if interface.get("up") is True:

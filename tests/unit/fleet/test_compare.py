@@ -129,6 +129,14 @@ def test_address_on_a_card_that_is_down_is_nobodys():
     assert (found(verdict), verdict.counts["agree"]) == (NOTHING, 1)
 
 
+def test_mac_of_another_card_for_an_address_on_one_that_is_down_is_unproven():
+    """Linux answers with it: functional/fleet/test_cards_that_are_down.py."""
+    cards = {"eth0": interface(BORN, "192.0.2.5"), "eth1": interface(OTHER, IP, up=False)}
+    verdict = compared([row(mac=BORN)], {"w": inventory.from_interfaces(cards)})
+    assert found(verdict) == NOTHING
+    assert verdict.unproven[0]["why"] == "w has this MAC, and not the address on a card that is up"
+
+
 def test_table_with_a_device_whose_name_is_too_long_is_malformed():
     """It would be a key of the history."""
     facts = {"worker": asked(BORN, IP)}
@@ -476,7 +484,9 @@ def test_address_of_a_machine_with_a_new_id_is_not_gone():
     """Its old id is not accepted any more; it answers, and does not list the address."""
     verdict = compared([row()], {"new": asked(DEAD, IP6)}, former={"old": remembered(DEAD, IP)})
     assert found(verdict) == NOTHING
-    assert verdict.unproven[0]["why"] == "new has this MAC and does not list the address"
+    assert (
+        verdict.unproven[0]["why"] == "new has this MAC, and not the address on a card that is up"
+    )
 
 
 def test_virtual_address_on_lo_that_an_appliance_answers_for_is_not_gone():
@@ -491,12 +501,16 @@ def test_address_that_its_host_does_not_list_is_unproven():
     """MetalLB, a VPN pool, pods of a cloud node: the host rightly answers. Or it has moved."""
     verdict = compared([row(mac=BORN)], {"node": asked(BORN, IP6)}, networks="192.0.2.0/24")
     assert found(verdict) == NOTHING
-    assert verdict.unproven[0]["why"] == "node has this MAC and does not list the address"
+    assert (
+        verdict.unproven[0]["why"] == "node has this MAC, and not the address on a card that is up"
+    )
 
 
+@pytest.mark.parametrize("up", [True, False])
 @pytest.mark.parametrize("dev", ["lo", "dummy0", "kube-ipvs0", "tun0"])
-def test_address_on_a_device_without_arp_is_right_at_any_mac_of_its_host(dev):
-    unbound = {dev: interface(OTHER if dev.startswith("d") else "00:00:00:00:00:00", IP)}
+def test_address_on_a_device_without_arp_is_right_at_any_mac_of_its_host(dev, up):
+    """Also where it is down, as kube-ipvs0 always is: the host's cards answer for it."""
+    unbound = {dev: interface(OTHER if dev.startswith("d") else "00:00:00:00:00:00", IP, up=up)}
     facts = {"w": asked(BORN, IP6, **unbound)}
     verdict = compared([row(mac=BORN), row(mac=DEAD)], facts)
     assert found(verdict) == NOTHING
