@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Write NetBox's addresses and MACs as a truth file for `salt-run arp.audit truth=file:netbox.csv`.
 
-    NETBOX_TOKEN=... python3 truth_from_netbox.py https://netbox.example > /srv/arp/netbox.csv
+    NETBOX_TOKEN=... python3 truth_from_netbox.py https://netbox.example > /srv/arp/netbox.new &&
+    mv /srv/arp/netbox.new /srv/arp/netbox.csv
 
-An address without an interface, and an interface without a MAC, are left out. Standard library
-alone; run it from cron, and let it replace the file at the end (write to another name, then mv).
+Run it from cron, as one line. Where a query fails, nothing is written, and the former file stays:
+half a file would make strangers of all machines that are not in it. An address without an
+interface, and an interface without a MAC, are left out. Standard library alone.
 """
 
 import csv
@@ -38,10 +40,9 @@ def rows(addresses, interfaces):
 
 
 def main(base):
-    """Read NetBox, write CSV."""
+    """Read NetBox, then write CSV: a query that fails leaves no half of it."""
     token, base = os.environ["NETBOX_TOKEN"], base.rstrip("/")
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["address", "mac", "machine"])
+    found = []
     for kind, path in (
         ("dcim.interface", "dcim/interfaces"),
         ("virtualization.vminterface", "virtualization/interfaces"),
@@ -49,7 +50,10 @@ def main(base):
         query = urllib.parse.urlencode({"limit": 1000, "assigned_object_type": kind})
         addresses = read(f"{base}/api/ipam/ip-addresses/?{query}", token)
         interfaces = read(f"{base}/api/{path}/?limit=1000", token)
-        writer.writerows(rows(addresses, interfaces))
+        found += rows(addresses, interfaces)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["address", "mac", "machine"])
+    writer.writerows(found)
 
 
 if __name__ == "__main__":

@@ -187,7 +187,8 @@ def parse_all(arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any
     if options.get("record"):
         check_record(arguments, settings)
     options["memory_days"] = settings.memory_days
-    options |= {"truth_file": None, "acknowledged": []}  # the surface reads these files
+    # the surface reads these files
+    options |= {"truth_file": None, "truth_age_s": None, "acknowledged": []}
     for key in {"tgt", "machines"} & set(options):
         if isinstance(options[key], list):
             options[f"{key}_type"] = "list"

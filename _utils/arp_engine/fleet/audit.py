@@ -338,6 +338,7 @@ class Audit:
             fabric.rows_of(self._of_fabric),
             self._acknowledged,
             self._expired,
+            self._options["truth_age_s"],
         )
 
     def settled(self, entries: Collection[str]) -> set[str]:

@@ -30,6 +30,7 @@ def read_inputs(options: Row, settings: Settings, parse_yaml: Callable[[str], An
         text, written_at = _read(options["truth_path"], truth_file.MAX_BYTES)
         oldest_s, age_s = options["memory_days"] * 86400, max(0, int(time.time() - written_at))
         options["truth_file"] = truth_file.parse_truth(text, oldest_s, age_s)
+        options["truth_age_s"] = age_s
     path = settings.acknowledged
     if path:
         text, _written_at = _read(path, MAX_ACKNOWLEDGED)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from html import escape
 from typing import Any
 
-from . import fair
+from . import fair, summary
 from .batches import role
 from .html_style import STYLE
 from .page_marks import MARKS, SEVERITY, Entries, Marks, entries_of, marks_of, verdict
@@ -259,9 +259,9 @@ def _age(row: Row, now: float) -> str:
     parts = [str(row["state"])]
     if row.get("unchanged_s") is not None:
         since = _utc(now - row["unchanged_s"])
-        parts.append(f"unchanged since {since}, {_span(row['unchanged_s'])}")
+        parts.append(f"unchanged since {since}, {summary.span(row['unchanged_s'])}")
     if row.get("truth") == "cached":
-        parts.append(f"cached grains {_span(row.get('truth_age_s'))} old")
+        parts.append(f"cached grains {summary.span(row.get('truth_age_s'))} old")
     if row.get("suspect"):
         parts.append("suspect: kept REACHABLE by upper-layer confirmation")
     if row.get("owner"):
@@ -343,13 +343,3 @@ def _dim(line: str) -> str:
 
 def _utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
-
-
-def _span(seconds: float | None) -> str:
-    """Return a duration as text."""
-    if seconds is None:
-        return "of unknown age"
-    for size, name in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{seconds:.0f} s"

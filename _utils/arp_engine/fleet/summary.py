@@ -33,6 +33,7 @@ class Findings(NamedTuple):
     fabric: Collection[Row] = ()  # MACs with which the network answers for every address
     acknowledged: Collection[Row] = ()
     expired: Collection[Row] = ()  # acknowledgements
+    truth_age_s: int | None = None  # of the truth file
 
 
 def failure(answer: Any) -> str:
@@ -144,7 +145,8 @@ def _summary(found: Findings, counts: Mapping[str, int], held: int) -> list[str]
     result = found.result
     from_file = counts["machines_file"]
     cached = counts["machines"] - counts["machines_asked"] - from_file
-    more = f", {from_file} from the truth file" if from_file else ""
+    age = "" if found.truth_age_s is None else f" (written {span(found.truth_age_s)} ago)"
+    more = f", {from_file} from the truth file{age}" if from_file else ""
     lines = [
         f"{number(counts['entries'], 'entry', 'entries')} of "
         f"{number(counts['databases'], 'database')}: {len(result.wrong)} wrong, "
@@ -199,6 +201,16 @@ def conflict_lines(conflicts: Collection[str]) -> list[str]:
     """Return the line about minions with two different returns, if there are any."""
     many = number(len(conflicts), "minion")
     return [f"{many} with two different returns: a forged one?"] if conflicts else []
+
+
+def span(seconds: float | None) -> str:
+    """Return a duration as text."""
+    if seconds is None:
+        return "of unknown age"
+    for size, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 def number(count: int, one: str, many: str = "") -> str:

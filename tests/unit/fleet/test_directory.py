@@ -76,6 +76,7 @@ def test_truth_file_is_as_old_as_it_was_written(tmp_path):
         os.utime(path, (written_at, written_at))
         directory.read_inputs(options, Settings(), None)
         assert len(options["truth_file"]["w"].addresses) == addresses
+        assert options["truth_age_s"] // 86400 == days
 
 
 def fleet_gauge(path):

@@ -1,7 +1,9 @@
 """The example script, on answers as NetBox gives them."""
 
+import ast
 import http.server
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -30,8 +32,13 @@ INTERFACES = [
 class NetBox(http.server.BaseHTTPRequestHandler):
     """Two pages of addresses, one of interfaces; virtual machines have none."""
 
+    fails = "nothing"  # queries with it in their path
+
     def do_GET(self):
         assert self.headers["Authorization"] == "Token secret"
+        if self.fails in self.path:
+            self.send_error(503)
+            return
         results, following = [], None
         if "dcim.interface" in self.path:
             second = "offset=2" in self.path
@@ -49,14 +56,43 @@ class NetBox(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_netbox_example_writes_a_truth_file(repo):
-    with http.server.HTTPServer(("127.0.0.1", 0), NetBox) as server:
+class Failing(NetBox):
+    """It has answered all queries about machines when one about virtual machines fails."""
+
+    fails = "virtualization/interfaces"
+
+
+def run(repo, netbox, where):
+    """Run the documented command on a NetBox, with the former file in place."""
+    script = repo / "docs" / "examples" / "truth_from_netbox.py"
+    text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8")))
+    command = re.search(r"^    NETBOX_TOKEN=.*\n    mv .*$", text, re.MULTILINE)[0]
+    (where / "netbox.csv").write_text("former\n", encoding="utf-8")
+    with http.server.HTTPServer(("127.0.0.1", 0), netbox) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        done = subprocess.run(
-            [sys.executable, repo / "docs" / "examples" / "truth_from_netbox.py",
-             f"http://127.0.0.1:{server.server_port}/"],
-            capture_output=True, text=True, check=True, env={"NETBOX_TOKEN": "secret"},
-        )  # fmt: skip
+        for documented, real in (
+            ("NETBOX_TOKEN=...", "NETBOX_TOKEN=secret"),
+            ("python3 truth_from_netbox.py", f"{sys.executable} {script}"),
+            ("https://netbox.example", f"http://127.0.0.1:{server.server_port}/"),
+            ("/srv/arp/", f"{where}/"),
+        ):
+            assert documented in command
+            command = command.replace(documented, real)
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
         server.shutdown()
-    assert done.stdout == "address,mac,machine\n10.0.1.90,02:00:00:00:00:0b,web1\n"
-    assert list(truth_file.parse_truth(done.stdout, 30 * 86400)) == ["web1"]
+    return done, (where / "netbox.csv").read_text(encoding="utf-8")
+
+
+def test_netbox_example_writes_a_truth_file(repo, tmp_path):
+    done, written = run(repo, NetBox, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert written == "address,mac,machine\n10.0.1.90,02:00:00:00:00:0b,web1\n"
+    assert list(truth_file.parse_truth(written, 30 * 86400)) == ["web1"]
+
+
+def test_netbox_example_leaves_the_former_file_where_a_query_fails(repo, tmp_path):
+    """The physical machines alone would make strangers of all virtual ones."""
+    done, written = run(repo, Failing, tmp_path)
+    assert (done.returncode != 0, written) == (True, "former\n")
+    assert "503" in done.stderr
+    assert (tmp_path / "netbox.new").read_text(encoding="utf-8") == ""

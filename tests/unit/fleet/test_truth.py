@@ -63,18 +63,18 @@ def test_sample_tells_how_far_the_cached_grains_are_right():
 def test_truth_from_a_file_asks_no_machine():
     master = Master({"db1": [row()]}, {})
     options = parsed()
-    options["truth"], options["truth_file"] = (
-        "file",
-        {"w": grains(BORN, IP, 5)._replace(source="file")},
-    )
+    host = grains(BORN, IP, 5)._replace(source="file")
+    options |= {"truth": "file", "truth_file": {"w": host}, "truth_age_s": 3 * 86400}
     answer = audited(master, options).answer()
     assert [(each["machine"], each["truth"]) for each in answer["wrong"]] == [("w", "file")]
     assert (answer["silent"], answer["retcode"]) == ([], 2)
     assert [each[1] for each in master.sent] == ["arp.list"]
     counts = answer["counts"]
     assert (counts["machines"], counts["machines_asked"], counts["machines_file"]) == (1, 0, 1)
-    told = "Compared with 1 machine: 0 answered, 0 from cached grains, 1 from the truth file."
-    assert answer["summary"][1] == told
+    assert answer["summary"][1] == (
+        "Compared with 1 machine: 0 answered, 0 from cached grains, 1 from the truth file (written "
+        "3 d ago)."
+    )
 
 
 def test_old_rows_of_the_truth_file_contradict_nobody():
