@@ -67,9 +67,7 @@ class Audit:
         self.hosts: dict[str, HostInventory] = {}
         self._of_fabric: list[Row] = []  # entries that disagree, with a MAC of the network's own
         self.fabric_ports: set[compare.Port] = set()
-        self._not_for_all: set[compare.Port] = (
-            set()
-        )  # where a MAC answers, and is not the network's
+        self._not_for_all = set[compare.Port]()  # where a MAC answers, and is not the network's
         self.interrupted, self._stopped = False, ""
         self._former: dict[str, HostInventory] = {}
         self._down: set[str] = set()  # asked whether they are up, and gave no answer
