@@ -2,8 +2,8 @@
 
 RTM_DELNEIGH deletes whatever has the address: also what an owner has written since the dump showed
 the entry. So each chunk of the dump is judged, and its entries are deleted, before the next one is
-received; and entries that are few, or that the kernel showed more than two milliseconds ago, are
-read again right before they are deleted. What an owner writes to one of many within these two
+received; and entries that are few, or that the kernel showed more than ten milliseconds ago, are
+read again right before they are deleted. What an owner writes to one of many within these ten
 milliseconds, or while one batch is deleted, can still be hit: netlink has no deletion with a
 condition.
 """
@@ -22,9 +22,10 @@ from .gc_pause import gc_paused
 from .selectors import DEFAULT_LIMIT, Selectors
 from .view import TableView
 
-# What the dump showed longer ago is read again, which takes as long as its deletion. Two chunks
-# full of our entries are deleted in less: a flush on a quiet machine reads nothing twice.
-FRESH_S = 0.002
+# What the dump showed longer ago is read again, which takes several times as long as its deletion.
+# Two chunks full of our entries are deleted in 1 to 3 ms; one that is read again in 8: not so
+# long that the next one, which the kernel shows while this one is judged, is too old as well.
+FRESH_S = 0.01
 FEW = 16  # entries of ours in one chunk, or fewer: reading them again takes next to no time
 MAX_ROUNDS = 10  # of reading and deleting; two are enough on a quiet table
 

@@ -28,7 +28,7 @@ def shown_then(monkeypatch, meanwhile, is_late):
         if not done:
             done.append(1)
             meanwhile()
-            time.sleep(0.004)  # longer than flush.FRESH_S
+            time.sleep(0.02)  # longer than flush.FRESH_S
 
     def neighbours(channel, family, *words):
         for chunk in original(channel, family, *words):
