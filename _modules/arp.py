@@ -258,7 +258,7 @@ def flush(
     because another one has it (a bridge, a VLAN, another card, a router): ``warnings`` (list of
     lines). An entry that another process deleted meanwhile counts as success; one that the kernel
     has learned since the call began is left alone, and so is one that has got an owner more than
-    ten milliseconds before it is deleted (netlink has no deletion with a condition).
+    two milliseconds before it is deleted (netlink has no deletion with a condition).
 
     Raises SaltInvocationError for a bad argument, CommandExecutionError where the kernel refuses
     everything (CAP_NET_ADMIN is required).

@@ -119,8 +119,14 @@ class Limits(NamedTuple):
 class Channel:
     """One netlink socket, for one call: a socket that two processes share loses messages."""
 
-    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
-        """Open a socket of one netlink protocol."""
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE, dump_chunk: int = DUMP_CHUNK) -> None:
+        """Open a socket of one netlink protocol.
+
+        dump_chunk: bytes of a dump that are received at once.
+        """
+        self._dump_chunk = (
+            dump_chunk  # the kernel never writes more at once than was ever asked for
+        )
         self._ioctl_sock: socket.socket | None = None  # opened by device()
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self._sock.bind((0, 0))
@@ -169,7 +175,7 @@ class Channel:
         while True:
             chunk, flags = self._receive()
             if flags & socket.MSG_TRUNC:
-                raise OSError(f"netlink answer longer than {DUMP_CHUNK} bytes")
+                raise OSError(f"netlink answer longer than {self._dump_chunk} bytes")
             first = codec.unpack(codec.HEADER, chunk)[1]
             if first in (NLMSG_DONE, NLMSG_ERROR):
                 _raise_status(chunk)
@@ -185,7 +191,7 @@ class Channel:
     def _receive(self) -> tuple[bytes, int]:
         """Return ``(chunk, flags)`` of the current dump or request."""
         try:
-            chunk, _ancillary, flags, _address = self._sock.recvmsg(DUMP_CHUNK)
+            chunk, _ancillary, flags, _address = self._sock.recvmsg(self._dump_chunk)
         except BlockingIOError:
             raise _timed_out() from None
         return chunk, flags
@@ -201,7 +207,7 @@ class Channel:
         refusals: list[Refusal] = []
         while True:
             try:
-                answer = self._sock.recv(DUMP_CHUNK, socket.MSG_DONTWAIT)
+                answer = self._sock.recv(self._dump_chunk, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return b"".join(answers), refusals
             if codec.unpack(codec.HEADER, answer)[1] != NLMSG_ERROR:
@@ -230,7 +236,7 @@ class Channel:
         answers = [b""] * len(questions)
         with contextlib.suppress(BlockingIOError):  # all have come
             while True:
-                message = self._sock.recv(DUMP_CHUNK, socket.MSG_DONTWAIT)
+                message = self._sock.recv(self._dump_chunk, socket.MSG_DONTWAIT)
                 _size, kind, _flags, number, _port = codec.unpack(codec.HEADER, message)
                 if kind != NLMSG_ERROR and 0 < number <= len(questions):
                     answers[number - 1] = message

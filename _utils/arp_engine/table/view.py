@@ -29,13 +29,15 @@ class TableView:
         selectors: Selectors,
         must_be_provable: bool = False,
         is_read_only: bool = False,
+        dumps: rtnetlink.Channel | None = None,
     ) -> None:
         """Raise NotOnThisHost where the selectors name a device that does not exist.
 
         must_be_provable: entries that the kernel cannot prove are kept, too. is_read_only: for a
         port of a bridge or bond, and for a VRF, take the devices that have the entries as well.
+        dumps: reads the table, so that ``channel`` can be used in the middle of that.
         """
-        self.channel, self.selectors = channel, selectors
+        self.channel, self.selectors, self._dumps = channel, selectors, dumps or channel
         self._must_be_provable = must_be_provable
         self._devices: dict[int, Device | None] = {}  # those asked for so far
         self._timers: dict[int, dict[int, Timers]] = {}  # family to (ifindex to Timers)
@@ -112,7 +114,7 @@ class TableView:
     def _chunks(self, family: int) -> Iterator[bytes]:
         """Yield the raw dump of one family; of one device only, where one is selected."""
         only = self._named if self._named and len(self._named) == 1 else [0]
-        return self.channel.neighbours(family, *only)
+        return self._dumps.neighbours(family, *only)
 
     def _verdict(self, family: int, entry: Head | Entry) -> str | None:
         """Return why an entry is not ours to touch, an empty string, or UNSELECTED.

@@ -28,7 +28,7 @@ def shown_then(monkeypatch, meanwhile, is_late):
         if not done:
             done.append(1)
             meanwhile()
-            time.sleep(0.02)  # longer than flush.FRESH_S
+            time.sleep(0.004)  # longer than flush.FRESH_S
 
     def neighbours(channel, family, *words):
         for chunk in original(channel, family, *words):
@@ -125,6 +125,21 @@ def test_flush_deletes_what_was_read_before_it_reads_more(arp, scene, monkeypatc
     shown_then(monkeypatch, lambda: left.extend(scene.table()), is_late=True)
     assert arp.flush()["flushed"] == 1
     assert left == []
+
+
+def test_flush_reads_the_table_in_small_chunks(arp, scene, monkeypatch):
+    """An entry is as old at its deletion as two chunks take."""
+    original, sizes = rtnetlink.Channel.neighbours, []
+
+    def neighbours(channel, *words):
+        for chunk in original(channel, *words):
+            sizes.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(rtnetlink.Channel, "neighbours", neighbours)
+    scene.fill(400)
+    assert arp.flush()["flushed"] == 400
+    assert flush.CHUNK // 2 < max(sizes) <= flush.CHUNK
 
 
 def test_flush_before_linux_5_deletes_what_was_shown(arp, scene, monkeypatch):
