@@ -140,7 +140,7 @@ class _Diagnosis:
         device = table.device(oif) if oif else None
         if way.why_not and device and not device.flags & IFF_UP:
             self._route = way._replace(why_not=f"{device.name} is down")
-        self._key = way.ifindex, way.gateway or dst  # of the entry that is judged
+        self._key = way.neighbour(dst)  # of the entry that is judged
         self._family = codec.family_of(self._key[1])
         self._holder = holder.Holder(table, self._key)
 

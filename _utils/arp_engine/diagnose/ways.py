@@ -67,13 +67,12 @@ def find(
     found = dict[codec.Key, tuple[int, route.Route]]()
     hops = set[codec.Key]()
     for each in sockets[:MAX_SOCKETS]:
-        by = ifindex or each.ifindex
-        words = dst, by, each.local, mark_of(each)
-        way = route.lookup(channel, *words, (each.local_port, each.peer_port))
+        mark = mark_of(each)
+        way = route.of_socket(channel, dst, each, mark, ifindex)
         if not way.why_not:
-            key = way.ifindex, way.gateway or dst
+            key = way.neighbour(dst)
             found[key] = found.get(key, (0, way))[0] + 1, way
-            hops |= route.next_hops(channel, *words)
+            hops |= route.next_hops(channel, dst, ifindex or each.ifindex, each.local, mark)
     if found:
         ways = [way for _count, way in sorted(found.values(), key=lambda item: -item[0])]
         return Ways(ways[:MAX_JUDGED], sorted(hops - found.keys()))
@@ -92,13 +91,8 @@ def connections(
     The address may be in use on another link or in another VRF as well. A socket whose way no
     lookup knows (IP_TRANSPARENT) counts.
     """
-    ways = (
-        route.lookup(
-            channel, dst, each.ifindex, each.local, mark_of(each), (each.local_port, each.peer_port)
-        )
-        for each in sockets
-    )
-    return sum(bool(way.why_not) or (way.ifindex, way.gateway or dst) == key for way in ways)
+    ways = (route.of_socket(channel, dst, each, mark_of(each)) for each in sockets)
+    return sum(bool(way.why_not) or way.neighbour(dst) == key for way in ways)
 
 
 def beside(table: view.TableView, dst: bytes, found: Ways) -> Ways:
@@ -109,7 +103,7 @@ def beside(table: view.TableView, dst: bytes, found: Ways) -> Ways:
     where no other one is: nothing would be known.
     """
     channel = table.channel
-    known = {(way.ifindex, way.gateway or dst) for way in found.judged} | set(found.others)
+    known = {way.neighbour(dst) for way in found.judged} | set(found.others)
     keys = [(ifindex, dst) for ifindex, _name in channel.devices()]
     there = {key: each for key, each in table.read_again(keys).items() if each and each.mac}
     ways = {
@@ -117,16 +111,12 @@ def beside(table: view.TableView, dst: bytes, found: Ways) -> Ways:
         for key in sorted(there.keys() - known)
         if (way := route.lookup(channel, dst, key[0])).why_not not in route.NO_NEIGHBOUR.values()
     }
-    direct = [
-        key
-        for key, way in ways.items()
-        if not way.why_not and (way.ifindex, way.gateway or dst) == key
-    ]
+    direct = [key for key, way in ways.items() if not way.why_not and way.neighbour(dst) == key]
     more = [ways[key] for key in direct if _may_ask(table, there[key])]
     if not more and all(way.why_not for way in found.judged):
         more = [ways[key] for key in direct]
     judged = [way for way in found.judged if not (way.why_not and more)] + more
-    taken = {(way.ifindex, way.gateway or dst) for way in judged[:MAX_JUDGED]}
+    taken = {way.neighbour(dst) for way in judged[:MAX_JUDGED]}
     return found._replace(judged=judged[:MAX_JUDGED], others=sorted({*found.others, *ways} - taken))
 
 
@@ -145,7 +135,7 @@ def _without_sockets(channel: rtnetlink.Channel, dst: bytes, ifindex: int) -> Wa
         return _of_some_sources(channel, dst, ifindex, way.why_not)
     if way.source and not ifindex:  # the hash of a multipath route takes the source in
         way = _or(route.lookup(channel, dst, 0, way.source), way)
-    taken = way.ifindex, way.gateway or dst
+    taken = way.neighbour(dst)
     others = sorted(route.next_hops(channel, dst, ifindex, way.source) - {taken})
     if not others or _spreads_by_addresses_alone(dst):
         return Ways([way], others)
@@ -158,8 +148,8 @@ def _of_some_sources(channel: rtnetlink.Channel, dst: bytes, ifindex: int, why_n
     ways = sourced_routes.ways(channel, dst, ifindex)
     if ways[0].why_not:
         return Ways(ways, [])
-    taken = {(way.ifindex, way.gateway or dst) for way in ways[:MAX_JUDGED]}
-    hops = {(way.ifindex, way.gateway or dst) for way in ways}
+    taken = {way.neighbour(dst) for way in ways[:MAX_JUDGED]}
+    hops = {way.neighbour(dst) for way in ways}
     for way in ways:
         hops |= route.next_hops(channel, dst, ifindex, way.source)
     return Ways(ways[:MAX_JUDGED], sorted(hops - taken), why_not, frozenset(ways))

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pyroute2.netlink.rtnl import RTM_GETROUTE, RTM_GETRULE
 
@@ -68,6 +68,17 @@ class Route(NamedTuple):
     source: bytes = b""
     why_not: str = ""  # why no neighbour entry is needed
 
+    def neighbour(self, dst: bytes) -> codec.Key:
+        """Return the entry that packets to this address use."""
+        return self.ifindex, self.gateway or dst
+
+
+class _Socket(Protocol):
+    ifindex: int  # that it is bound to, or 0
+    local: bytes
+    local_port: int
+    peer_port: int
+
 
 def lookup(
     channel: rtnetlink.Channel,
@@ -98,6 +109,14 @@ def lookup(
         return Route(why_not=f"{why} ({name})")
 
 
+def of_socket(
+    channel: rtnetlink.Channel, dst: bytes, sock: _Socket, mark: int, ifindex: int = 0
+) -> Route:
+    """Return the route that a TCP socket's packets to an address take; over a device, if given."""
+    ports = sock.local_port, sock.peer_port
+    return lookup(channel, dst, ifindex or sock.ifindex, sock.local, mark, ports)
+
+
 def next_hops(
     channel: rtnetlink.Channel, dst: bytes, ifindex: int = 0, source: bytes = b"", mark: int = 0
 ) -> set[codec.Key]:
@@ -108,7 +127,7 @@ def next_hops(
     found = lookup(channel, dst, ifindex, source, mark)
     if found.why_not:
         return set()
-    hops = {(found.ifindex, found.gateway or dst)}
+    hops = {found.neighbour(dst)}
     try:
         body = _body(dst, ifindex, source, mark, RTM_F_FIB_MATCH)
         answer = channel.request(RTM_GETROUTE, 0, body)

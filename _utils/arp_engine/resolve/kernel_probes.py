@@ -101,10 +101,9 @@ class _ByTcp:
             marked = {family for family in families if route.has_rules(family)}
             for each in [*dict.fromkeys((*flows.values(), *found))][:MAX_FLOWS]:
                 mark = sockets.mark(each) if codec.family_of(each.peer) in marked else 0
-                ports = each.local_port, each.peer_port
-                way = route.lookup(channel, each.peer, each.ifindex, each.local, mark, ports)
+                way = route.of_socket(channel, each.peer, each, mark)
                 if way.why_not:  # a socket may send as no lookup knows (IP_TRANSPARENT)
                     working |= {key for key in self._silent if key[1] == each.peer}
                 else:
-                    working.add((way.ifindex, way.gateway or each.peer))
+                    working.add(way.neighbour(each.peer))
         return working & self._silent

@@ -26,7 +26,7 @@ def ways(channel: rtnetlink.Channel, dst: bytes, ifindex: int = 0) -> list[route
     found = dict[codec.Key, route.Route]()
     for each in _by_source(channel, dst, ifindex):
         if not each.why_not:
-            found.setdefault((each.ifindex, each.gateway or dst), each)
+            found.setdefault(each.neighbour(dst), each)
     is_without = way.why_not == route.NO_ROUTE
     return [*found.values()] or [way._replace(why_not=NO_ROUTE) if is_without else way]
 
