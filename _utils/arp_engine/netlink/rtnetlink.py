@@ -19,7 +19,6 @@ import os
 import socket
 import struct
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from errno import EADDRINUSE, ENODEV, ENXIO, ETIMEDOUT
 from typing import NamedTuple
@@ -318,17 +317,14 @@ def _tables(chunk: bytes) -> Iterator[dict[int, bytes]]:
 
 
 @contextlib.contextmanager
-def lock(name: str, timeout_s: float) -> Iterator[bool]:
-    """Hold a lock of this network namespace; yield False where another held it until the timeout.
+def lock(name: str) -> Iterator[bool]:
+    """Hold a lock of this network namespace; yield False where another one holds it.
 
     The lock is an abstract socket address: each network namespace has its own, and the kernel
     frees it when its holder ends, however that ends.
     """
-    deadline = time.monotonic() + timeout_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        while not (is_ours := _bind(sock, name)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        yield is_ours
+        yield _bind(sock, name)
 
 
 def _bind(sock: socket.socket, name: str) -> bool:

@@ -219,7 +219,7 @@ class NudProber:
         """
         deadline = time.monotonic() + MAX_LOCK_WAIT_S
         while True:
-            with rtnetlink.lock(LOCK, 0) as is_alone:
+            with rtnetlink.lock(LOCK) as is_alone:
                 if is_alone or time.monotonic() >= deadline or self._is_stopped():
                     yield is_alone
                     return

@@ -18,7 +18,7 @@ MAX_AGE_S = 0.25  # a look costs four sockets, and there may be 100,000 changes 
 def told() -> Iterator[None]:
     """Say so while the block runs; of more than four at once, four do."""
     with contextlib.ExitStack() as stack:
-        any(stack.enter_context(rtnetlink.lock(place, 0)) for place in PLACES)
+        any(stack.enter_context(rtnetlink.lock(place)) for place in PLACES)
         yield
 
 
@@ -37,5 +37,5 @@ class UnderWay:
 
 
 def _is_taken(place: str) -> bool:
-    with rtnetlink.lock(place, 0) as is_ours:
+    with rtnetlink.lock(place) as is_ours:
         return not is_ours

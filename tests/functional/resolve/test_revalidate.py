@@ -289,7 +289,7 @@ def test_lock_held_by_another_run_leaves_entries_untouched(arp, scene, wire, mon
     monkeypatch.setattr(nud_probe, "MAX_LOCK_WAIT_S", 0.1)
     scene.sysctl("ipv4.neigh.db0.mcast_resolicit", 3)  # as the other run has set it
     scene.add("192.0.2.10", "stale", DEAD)
-    with rtnetlink.lock(nud_probe.LOCK, 0) as other:
+    with rtnetlink.lock(nud_probe.LOCK) as other:
         assert other
         result = arp.revalidate("192.0.2.10")
     assert (result["undecided"], result["gone"]) == (1, [])
