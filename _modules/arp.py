@@ -368,13 +368,13 @@ def revalidate(
     kernel keeps the cached one, or with ``written_back`` (True) somebody else has written it again
     since; counted as undecided), ``unverified`` (list of ``ip``, ``dev``, ``mac``, ``macs``: these
     MACs answered; ``holds``: the one that somebody else has written since, or empty where the entry
-    could not be read again, or with ``unasked`` one of those that answered, and this says who could
-    not be asked before it is a heal, or confirmed; counted as undecided). Only where the kernel
-    refused a part: ``failed`` and the exit code of :py:func:`arp.flush`. Only after SIGTERM
-    (``saltutil.term_job``) or Ctrl-C, with that exit code too: ``interrupted`` (True),
-    ``no_outcome`` (int, entries not probed or not yet decided) and ``changed`` (list
-    as ``healed``: those of them that were probed and have another MAC already, without an owner);
-    the rest is what it had done by then.
+    could not be read again; or with ``unasked``, which says which host could not be probed: one of
+    those that answered, but it is not verified that it is right; counted as undecided). Only where
+    the kernel refused a part: ``failed`` and the exit code of :py:func:`arp.flush`. Only after
+    SIGTERM (``saltutil.term_job``) or Ctrl-C, with that exit code too: ``interrupted`` (True),
+    ``no_outcome`` (int, entries not probed or not yet decided) and ``changed`` (list as ``healed``:
+    those of them that were probed and have another MAC already, without an owner); the rest is what
+    it had done by then.
 
     A run that the master sent and that probes for more than five seconds fires
     ``arp/revalidate/JID/progress`` every five seconds: ``probed``, ``of``, ``healed`` (ints). Heals

@@ -52,7 +52,7 @@ NOT_ASKED = "not asked"
 
 #: Every verdict there is, and what it means.
 VERDICTS = {
-    CANNOT: "there is no neighbour to probe, or no probe can be sent, also to who had the entry",
+    CANNOT: "there is no neighbour to probe, or no probe can be sent to it or to the former holder",
     DUPLICATE: "two machines answer for the address",
     FLUX: "one machine answers with two of its NICs",
     PROXY: "a host answers that answers for every address (proxy ARP): its answer proves nothing",

@@ -7,7 +7,7 @@ since: it is read again when it is told, and only what it holds then is told. Wh
 holder or the one that has the entry now could not be asked, nothing is known: it is undecided.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ..netlink import codec
@@ -41,9 +41,12 @@ class Changed(NamedTuple):
 class Changes:
     """The changed entries of one run that are not told yet."""
 
-    def __init__(self, table: view.TableView, report: Report, rate: float) -> None:
+    def __init__(
+        self, table: view.TableView, report: Report, rate: float, is_stopped: Callable[[], bool]
+    ) -> None:
         self.warnings: list[str] = []
         self._table, self._report, self._rate = table, report, rate
+        self._is_stopped = is_stopped
         self._contested: list[Changed] = []
         self._silent: list[Changed] = []
         self._healed: list[Changed] = []  # told as that
@@ -208,7 +211,7 @@ class Changes:
         if self._unasked:
             self.warnings.append(
                 f"undecided: {answer.examples(self._unasked)}: the entry holds a MAC that answers, "
-                "but that this is right is not proved: run arp.revalidate again"
+                "but it is not verified that this is right: run arp.revalidate again"
             )
 
     def tell_contested(self, asked: Collection[codec.Key], may_ask: bool) -> None:
@@ -232,14 +235,14 @@ class Changes:
         self._warn()
 
     def _proxies(self, some: list[Changed], asked: Collection[codec.Key]) -> set[proxy.Host]:
-        """Return the proxies among the hosts that answered; each host is asked once in a run."""
+        """Return the proxies among the hosts that answered; each is asked until it could be."""
         claims = [claim for each in some for claim in _claims(each)]
         unknown = [claim for claim in claims if claim.host not in self._is_proxy]
         found = set[proxy.Host]()
         if unknown:
             used = proxy.used_on(self._table.channel, [each.entry for each in some], asked)
             self._unchecked = {}
-            found = proxy.find(unknown, used, self._rate, self._unchecked)
+            found = proxy.find(unknown, used, self._rate, self._unchecked, self._is_stopped)
         checked = {claim.host for claim in unknown} - self._unchecked.keys()
         self._is_proxy.update((host, host in found) for host in checked)
         for ifindex, mac in sorted({(ifindex, mac) for ifindex, _family, mac in found}):

@@ -75,7 +75,7 @@ class _ByTcp:
         self._working, self._due = set[codec.Key](), float("-inf")
 
     def working(self) -> set[codec.Key]:
-        """Return those that work now, or did a second ago."""
+        """Return those that worked when it was last read: to spare one of them harms nobody."""
         if self._silent and (began := time.monotonic()) >= self._due:
             try:
                 self._working = self._read()

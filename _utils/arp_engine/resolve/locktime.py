@@ -18,15 +18,16 @@ def begin(table: view.TableView, key: codec.Key, mac: bytes, is_asked_next: bool
     """Begin ``locktime`` of an entry that has this MAC and is ours. False: nothing was done.
 
     A REACHABLE entry without a recent confirmation is left alone: STALE would bring the kernel's
-    own probes forward. is_asked_next: its host is asked in a moment by unicast and by broadcast,
-    which makes it REACHABLE again.
+    own probes forward. is_asked_next: its host is asked in a moment, by broadcast at least, which
+    makes it REACHABLE again.
     """
+    timers = table.timers(codec.family_of(key[1]), key[0])  # slow, so before the entry is read
+    table.device(key[0])
     entry = table.read_again([key]).get(key)
     if not entry or entry.mac != mac or not table.is_ours_still(entry):
         return False
     if entry.state not in (REACHABLE, STALE, DELAY):  # PROBE: another one waits for its verdict
         return False
-    timers = table.timers(codec.family_of(entry.dst), entry.ifindex)
     is_recent = entry.confirmed / TICKS < timers.delay_probe_s - MARGIN_S
     if not is_recent and entry.state == REACHABLE and not is_asked_next:
         return False

@@ -77,7 +77,7 @@ class NudProber:
     ) -> None:
         """Take the rate in entries a second; 0: as fast as is safe. wait: what to wait with.
 
-        is_stopped: tells whether another run is to be waited for no longer.
+        is_stopped: tells whether to end: nothing more is put into PROBE, and nothing waited for.
         """
         self._table, self._wait, self._is_stopped = table, wait, is_stopped
         self._bucket = rate_limit.TokenBucket(rate)
@@ -120,13 +120,15 @@ class NudProber:
 
     def _run(self, todo: deque[codec.Entry]) -> Iterator[NudResult]:
         while todo or self._pending:
-            now = time.monotonic()
+            is_stopped, now = self._is_stopped(), time.monotonic()
             room = min(self._bucket.available(now), self._in_flight.room(now))
             room = min(room, len(todo), self._table.channel.batch)
-            if room > 0:
+            if room > 0 and not is_stopped:
                 yield from self._start([todo.popleft() for _ in range(room)])
                 continue
             yield from self._collect(now)
+            if is_stopped:  # only now: what the kernel has found out is told
+                return
             if todo or self._pending:
                 due = now + POLL_S
                 if todo:
@@ -139,8 +141,9 @@ class NudProber:
         The message writes the whole entry: it would remove the mark of an owner that has come
         meanwhile, and give an entry that lost its MAC the old one back.
         """
+        spared, unchanged = self._spared(), list[codec.Entry]()  # what is slow comes first
+        patience_s = {entry.key: self._patience_s(entry) for entry in entries}
         table_now = self._table.read_again(entry.key for entry in entries)
-        unchanged, spared = [], self._spared()
         for entry in entries:
             current = table_now.get(entry.key)
             if not current:
@@ -158,7 +161,7 @@ class NudProber:
         self._bucket.spend(len(unchanged), now)
         for entry in unchanged:
             self._in_flight.sent(entry.key, now)
-            self._pending[entry.key] = _Pending(entry, now, now + self._patience_s(entry))
+            self._pending[entry.key] = _Pending(entry, now, now + patience_s[entry.key])
         if unchanged:
             messages = b"".join(map(codec.probe_message, unchanged))
             _entries, refusals = self._table.channel.exchange(messages)

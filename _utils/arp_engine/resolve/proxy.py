@@ -27,7 +27,7 @@ LINK_LOCAL = b"\xfe\x80"
 MIN_HOST_BITS = 3  # in a smaller network each address is likely to be somebody's
 #: By bytes of an address, the bits of the widest network that a route is taken to say.
 MAX_HOST_BITS = {4: 16, 16: 64}
-MAX_TURNS = 32  # of hosts that have to share few free addresses: 0.15 s each
+MAX_TURNS = 32  # of hosts that have to share few free addresses: up to 0.3 s each
 NO_TURN = "too few addresses are free to ask so many hosts"  # why one was not asked
 STOPPED = "stopped"
 

@@ -98,7 +98,7 @@ def _changed_rows(
             continue
         if table.is_owned(current):
             report.count(chosen[key], "kept")
-        elif current.mac not in (b"", chosen[key].mac) and run.has_asked(key):
+        elif current.mac not in (b"", chosen[key].mac) and run.end_question(key):
             changed_at = time.monotonic() - current.updated / TICKS
             rows.append(report.change_row(chosen[key], current.mac, changed_at))
     return rows

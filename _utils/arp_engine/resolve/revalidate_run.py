@@ -67,7 +67,7 @@ class Run:
         self._backs = look_back.LookBacks()
         self._looking: set[codec.Key] = set()  # look backs whose question is under way
         self._changed: dict[codec.Key, Changed] = {}  # those that are looked back at
-        self._changes = Changes(table, report, rate)
+        self._changes = Changes(table, report, rate, is_stopped)
         self._watched = watched.Watched(table, self._changes)
         self._asked_all: set[codec.Key] = set()  # the cached MAC is a proxy's, and answers
         self._routers: set[codec.Key] = set()  # of these: the proxy's own addresses
@@ -135,10 +135,11 @@ class Run:
         self._changes.tell_contested(self._entries, may_ask)
         self.warnings += self._changes.warnings
 
-    def has_asked(self, key: codec.Key) -> bool:
-        """Tell, at the end, whether a probe about an entry has left; end its open question."""
+    def end_question(self, key: codec.Key) -> bool:
+        """End the open question about an entry; tell whether a probe about it has ever left."""
         ended = None if key in self._looking else self._asker.drop(key)
-        return self._questions[key] > bool(ended and not ended[1].frames())
+        is_last_unsent = ended is not None and not ended[1].frames()
+        return self._questions[key] - is_last_unsent > 0
 
     # --- the loop
 

@@ -56,7 +56,7 @@ def told_of(monkeypatch):
             [question[:2] for question in asked], done
         ))  # fmt: skip
         table = Told(held)
-        run = changes.Changes(table, table, 0.0)
+        run = changes.Changes(table, table, 0.0, lambda: False)
         run.add_silent(changes.Changed(ENTRY, TAKEN, macs, is_from_proxy=is_from_proxy))
         run.tell_silent([])
         run.take_back()
@@ -121,7 +121,7 @@ def test_heal_to_a_host_that_could_not_be_checked_for_being_a_proxy_is_undecided
 ):
     """A question that did not leave is no proof that it answers for nobody else."""
 
-    def find(claims, _used, _rate, unasked):
+    def find(claims, _used, _rate, unasked, _is_stopped):
         unasked.update((claim.host, "no carrier") for claim in claims)
         return set()
 
@@ -133,7 +133,7 @@ def test_heal_to_a_host_that_could_not_be_checked_for_being_a_proxy_is_undecided
 
 
 def test_without_the_right_to_send_the_kernels_own_verdict_counts(told_of, monkeypatch):
-    def find(claims, _used, _rate, unasked):
+    def find(claims, _used, _rate, unasked, _is_stopped):
         unasked.update((claim.host, NO_PERMISSION) for claim in claims)
         return set()
 

@@ -115,3 +115,17 @@ def test_kernel_without_a_list_of_sockets_is_told_once(monkeypatch):
     monkeypatch.setattr(sock_diag, "Sockets", none)
     assert kernel.prove(rate=0.1) == {FIRST: "gone", SECOND: "gone"}
     assert [line[:24] for line in kernel.warnings] == ["cannot list TCP sockets:"]
+
+
+def test_list_of_sockets_that_fails_later_spares_whom_it_spared(monkeypatch):
+    """In PROBE their connections could be lost; the warning says that nobody knows by now."""
+    kernel = Kernel(monkeypatch)
+    kernel.speaks_at[SECOND] = 1001.0
+    by_tcp = kernel_probes._ByTcp({entry.key for entry in ENTRIES})
+    assert by_tcp.working() == set()
+    kernel.now = 1002.0
+    assert {dst for _ifindex, dst in by_tcp.working()} == {SECOND}
+    kernel.now = 1004.0
+    monkeypatch.setattr(sock_diag, "Sockets", lambda: (_ for _ in ()).throw(OSError(24, "full")))
+    assert {dst for _ifindex, dst in by_tcp.working()} == {SECOND}
+    assert by_tcp.warnings == ["full: not known whether TCP to silent hosts works"]

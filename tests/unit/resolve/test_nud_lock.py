@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from arp_engine.netlink import codec
+from arp_engine.netlink.model import Timers
 from arp_engine.resolve import nud_probe
 
 ENTRY = codec.Entry(ifindex=2, dst=b"\xc0\0\2\n")
@@ -36,7 +37,10 @@ class Other:
     def prove(self, is_stopped=lambda: False):
         """Let the kernel prove an entry that is gone by then; return verdict and warnings."""
         table = SimpleNamespace(
-            read_again=lambda _keys: {}, keep=lambda *_of: None, channel=SimpleNamespace(batch=8)
+            read_again=lambda _keys: {},
+            keep=lambda *_of: None,
+            timers=lambda *_of: Timers(),
+            channel=SimpleNamespace(batch=8),
         )
         prober = nud_probe.NudProber(table, 0.0, self.wait, is_stopped)
         [result] = prober.run([ENTRY])

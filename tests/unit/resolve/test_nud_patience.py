@@ -74,3 +74,29 @@ def test_entry_still_in_probe_keeps_its_broadcast_probes(monkeypatch, retrans_s)
     assert (result.verdict, raised) == (("undecided", [3]) if is_overdue else ("gone", [3, 0]))
     words = "ended while entries were in PROBE: mcast_resolicit stays 3 on ipv4 db0"
     assert [line[: len(words)] for line in prober.warnings] == ([words] if is_overdue else [])
+
+
+def test_stopped_run_puts_nothing_more_into_probe(monkeypatch):
+    """Also while no verdict comes: with slow timers that would be for a minute."""
+    now, written = [1000.0], []
+    timers = Timers(retrans_s=3600.0)
+    channel = types.SimpleNamespace(
+        timers=lambda _family: {}, exchange=lambda words: written.append(words) or ([], []), batch=1
+    )
+    probed = ENTRY._replace(mac=bytes(range(6)), state=PROBE)
+    entries = [probed._replace(dst=bytes([192, 0, 2, last])) for last in range(9)]
+    table = types.SimpleNamespace(
+        channel=channel,
+        timers=lambda *_of: timers,
+        name=lambda _ifindex: "db0",
+        read_again=lambda keys: {key: probed._replace(dst=key[1]) for key in keys},
+        is_ours_still=lambda _entry: True,
+        is_owned=lambda _entry: False,
+    )
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(nud_probe.rtnetlink, "_bind", lambda *_of: True)
+    monkeypatch.setattr(nud_probe.rtnetlink, "Channel", lambda: contextlib.nullcontext(channel))
+    wait = lambda seconds: now.__setitem__(0, now[0] + seconds)  # noqa: E731
+    prober = nud_probe.NudProber(table, 1.0, wait, lambda: now[0] >= 1002.5)
+    assert [*prober.run(entries)] == []
+    assert (len(written), now[0] < 1003) == (3, True)
