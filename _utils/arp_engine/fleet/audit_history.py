@@ -182,7 +182,11 @@ def metrics(history: History) -> str:
             "Entries that disagree with what nobody confirmed; not read: the same.",
             left["unproven"],
         ),
-        "twice": ("Cached addresses that two machines have by their answers.", last.get("twice")),
+        "twice": (
+            "Cached addresses that two machines have by their answers; minions that are silent "
+            "count for none.",
+            last.get("twice"),
+        ),
         "silent": ("Minions that could not be asked.", last.get("silent")),
         "conflicts": ("Minions with two different returns.", last.get("conflicts")),
         "databases_compared": ("Databases whose tables were compared.", last.get("databases")),
