@@ -131,12 +131,17 @@ class Actions:
         """Tell what is not decided, and hand it over; moved: entries that have just moved.
 
         Also what was told as a change already, but not what is owed: that was told as a duplicate.
-        One that was written back is not handed over: who had it first, nobody knows.
+        An entry that was written back, or that a former holder has again, is not handed over: who
+        had it first, nobody knows, and the next sentinel would ask the other host alone.
         """
         held = [(key, heal) for key in self._former.entries() for heal in self._former.end_all(key)]
-        every = [*held, *moved, *self._claims.on_stop()]
+        every = [*self._claims.on_stop(), *held, *moved]  # of one entry in this order
+        last = {key: heal.new for key, heal in every}
+        is_back = {
+            key for key, heal in every if heal.old in (last[key], mac_of(self.cache.get(key)))
+        }
         left = [(key, heal) for key, heal in every if not heal.is_given_back]
-        open_ = [(key, heal) for key, heal in left if not heal.is_written]
+        open_ = [(key, heal) for key, heal in left if key not in is_back and not heal.is_written]
         handed = hand_over(open_) if hand_over and open_ else set[codec.Key]()
         for key, heal in left:
             self._news.undecided(key, heal, key in handed)

@@ -5,9 +5,12 @@ import os
 import stat
 
 import pytest
+from arp_engine.netlink.constants import FAILED, REACHABLE
 from arp_engine.sentinel import handover
 from arp_engine.sentinel.former_holders import Heal
-from test_decide import NEW, OLD, OTHER, Scene, heal, returns
+from arp_engine.sentinel.states import LOOKING_BACK, PROBING
+from test_decide import NEW, OLD, OTHER, STRANGER, Scene, heal, returns, write_back
+from test_former_holders import move_on
 
 KEYS = (2, b"\0\0\0\1"), (2, bytes(15) + b"\1")
 HEALS = [
@@ -127,19 +130,35 @@ def test_file_that_is_none_of_ours_is_ignored(clock, text):
 # --- what becomes of a look back
 
 
-def restarted(before, mac=NEW):
-    """Stop a scene's sentinel; return the scene of the next one, whose table has this MAC."""
-    held = []
-    before.said.clear()
-    before.decider.on_stop(lambda some: {key for key, _heal in some if not held.extend(some)})
-    assert before.said == ["changed"]
-    assert "unless it starts again within 30 s and finds out, run arp.diagnose" in before.line
+def stopped(scene):
+    """Stop a scene's sentinel; return what it hands over."""
+    handed = []
+
+    def hand_over(held):
+        handed.extend(held)
+        return {key for key, _heal in held}
+
+    scene.said.clear()
+    scene.decider.on_stop(hand_over)
+    return handed
+
+
+def next_one(before, held, mac):
+    """Return the scene of the next sentinel, which takes this over; its table has this MAC."""
     after = Scene()
     after.now = before.now + 2
     after.set(after.keys[0], mac)
     after.said.clear()
     after.decider.take_over(held)
     return after
+
+
+def restarted(before, mac=NEW):
+    """Do both where one look back is open."""
+    held = stopped(before)
+    assert before.said == ["changed"]
+    assert "unless it starts again within 30 s and finds out, run arp.diagnose" in before.line
+    return next_one(before, held, mac)
 
 
 def test_former_holder_that_answers_the_next_sentinel_has_its_entry_back():
@@ -174,3 +193,114 @@ def test_failure_hands_nothing_over():
     heal(scene)
     scene.decider.on_stop()
     assert scene.line.endswith("whether that is right: run arp.diagnose 0.0.0.1")
+
+
+def is_told_alone(scene, count):
+    """Tell whether so many lines were told, of which the last one does not promise to go on."""
+    return scene.said == ["changed"] * count and "starts again" not in scene.line
+
+
+@pytest.mark.parametrize("former", [OLD, NEW], ids=["first", "last"])
+def test_of_two_former_holders_the_next_sentinel_gives_either_its_entry_back(former):
+    before = Scene()
+    key = move_on(before)
+    held = stopped(before)
+    assert [(each.old, each.new) for _key, each in held] == [(OLD, NEW), (NEW, OTHER)]
+    after = next_one(before, held, OTHER)
+    assert (after.said, after.decider._former.of(key)) == ([], [NEW, OLD])
+    while not after.said:
+        after.now = max(after.now, after.decider.next_due())
+        question = after.turn()
+        if question and question.mac == former:
+            after.set(key, former)
+        if question:
+            after.result(key, *{former} & {question.mac})
+    assert after.said == ["duplicate"]
+    assert {*after.facts["answers"]} == {former.hex(":"), OTHER.hex(":")}
+
+
+def test_entry_that_has_moved_during_its_probe_is_asked_about_by_the_next_sentinel():
+    before = Scene()
+    [key] = before.keys
+    before.syn()
+    before.turn()
+    before.set(key, NEW)
+    assert before.state() is PROBING
+    after = restarted(before)
+    returns(after, key)
+    assert after.said == ["duplicate"]
+
+
+@pytest.mark.parametrize("state", [REACHABLE, FAILED])
+def test_entry_that_was_written_back_is_not_handed_over(state):
+    """Who had it first, nobody knows."""
+    scene = Scene()
+    key = write_back(scene)
+    scene.set(key, OLD, state)
+    assert scene.state() is LOOKING_BACK
+    assert stopped(scene) == []
+    assert is_told_alone(scene, 1)
+
+
+@pytest.mark.parametrize("state", [REACHABLE, FAILED])
+@pytest.mark.parametrize("former", [OLD, NEW], ids=["first", "last"])
+def test_entry_that_a_former_holder_has_again_during_a_probe_is_not_handed_over(former, state):
+    """The next sentinel would ask only the host that has lost it, whose answer would take it."""
+    scene = Scene()
+    key = heal(scene) if former == OLD else move_on(scene)
+    scene.now += 2
+    scene.syn(mac=STRANGER)
+    while scene.state() is not PROBING:
+        scene.turn()
+    scene.set(key, former)
+    if state == FAILED:
+        scene.set(key, former, FAILED)
+    assert (scene.state(), scene.said) == (PROBING, [])
+    assert stopped(scene) == []
+    assert is_told_alone(scene, 3 if former == NEW else 2)
+    assert scene.facts["new"] == former.hex(":")
+
+
+def test_entry_that_a_former_holder_has_again_while_it_is_asked_is_not_handed_over():
+    scene = Scene()
+    key = heal(scene)
+    scene.now = scene.decider.next_due()
+    assert scene.turn() == (*key, OLD)
+    scene.set(key, OLD)
+    assert stopped(scene) == []
+    assert is_told_alone(scene, 1)
+
+
+def test_entry_that_its_owed_holder_has_again_during_a_probe_is_not_handed_over():
+    """The look back itself is not told: the duplicate was."""
+    scene = Scene()
+    key = heal(scene)
+    returns(scene, key)
+    scene.set(key, OLD, FAILED)
+    scene.set(key, NEW)
+    scene.now += 2
+    scene.syn(mac=STRANGER)
+    while scene.state() is not PROBING:
+        scene.turn()
+    assert scene.decider._former.of(key) == [OLD]
+    scene.set(key, OLD)
+    assert stopped(scene) == []
+    assert is_told_alone(scene, 1)
+
+
+def test_heal_whose_host_is_checked_for_being_a_proxy_is_handed_over_before_later_ones():
+    """It was the first: the next sentinel compares the entry with the MAC of the last one."""
+    before = Scene()
+    before.unused = [b"\1\1\1\1", b"\1\1\1\2"]
+    key = heal(before)
+    before.look_back()
+    assert (before.turn().mac, before.said) == (NEW, [])
+    before.syn(mac=OTHER)
+    while before.state() is not PROBING:
+        before.now += 0.1
+        before.turn()
+    before.set(key, OTHER)
+    held = stopped(before)
+    assert [(each.old, each.new) for _key, each in held] == [(OLD, NEW), (NEW, OTHER)]
+    after = next_one(before, held, OTHER)
+    assert (after.said, after.decider._former.of(key)) == ([], [NEW, OLD])
