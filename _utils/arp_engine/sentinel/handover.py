@@ -6,7 +6,6 @@ as far as that: whose answer gives whom an entry, and who is never asked, is dec
 failure or a SIGKILL hands nothing over.
 """
 
-import contextlib
 import ipaddress
 import json
 import os
@@ -25,6 +24,7 @@ MAX_MAC = 32  # bytes: MAX_ADDR_LEN
 
 
 Held = tuple[codec.Key, former_holders.Heal]
+Found = tuple[str, bytes, former_holders.Heal]  # device, address
 
 
 def beside(status_path: str) -> str:
@@ -40,41 +40,70 @@ class Handover:
         path: str,
         name_of: Callable[[int], str],
         ifindex_of: Callable[[str], int],
+        tell: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
-        """path: empty for no file. A device is named there: its number may be another one's."""
-        self._path, self._name_of, self._ifindex_of, self._clock = path, name_of, ifindex_of, clock
+        """path: empty for no file. A device is named there: its number may be another one's.
+
+        tell: takes a line about what could not be handed over.
+        """
+        self._path, self._name_of, self._ifindex_of = path, name_of, ifindex_of
+        self._tell, self._clock = tell, clock
 
     def write(self, held: list[Held]) -> set[codec.Key]:
-        """Write the file, readable for us alone; return of which entries it has a look back."""
-        held = held[:MAX_ROWS] if self._path else []
-        rows = [_row(self._name_of(key[0]), key[1], heal) for key, heal in held]
-        content = json.dumps({"uptime_s": self._clock(), "look_backs": rows}).encode()
+        """Write the file, readable for us alone; return of which entries it has the look backs."""
+        content, keys = self._content(held if self._path else [])
         try:
-            if held:
+            if keys:
                 files.write_atomically(self._path, content, 0o600)
-        except OSError:  # of none: that is told
+        except OSError as error:
+            self._tell(
+                f"cannot write {self._path}: {error.strerror}; the next start does not "
+                "continue the look backs: run arp.diagnose on the undecided addresses"
+            )
             return set()
-        return {key for key, _heal in held}
+        return keys
+
+    def _content(self, held: list[Held]) -> tuple[bytes, set[codec.Key]]:
+        """Return as much as ``take`` reads, and of which entries that is; of each all rows or none.
+
+        By the last row of an entry the next sentinel sees that it is as it was left.
+        """
+        by_key: dict[codec.Key, list[dict[str, Any]]] = {}
+        for key, heal in held:
+            by_key.setdefault(key, []).append(_row(self._name_of(key[0]), key[1], heal))
+        rows: list[dict[str, Any]] = []
+        content = {"uptime_s": self._clock(), "look_backs": rows}
+        keys, size = set[codec.Key](), len(json.dumps(content))
+        for key, more in by_key.items():
+            size += len(json.dumps(more))
+            if size > MAX_BYTES or len(rows) + len(more) > MAX_ROWS:
+                break
+            rows += more
+            keys.add(key)
+        return json.dumps(content).encode(), keys
 
     def take(self) -> list[Held]:
         """Read the file and remove it; nothing where nothing was handed over.
 
-        ValueError, with one line, where it is not ours, too old or not to be understood.
+        One that is not ours, too old or not to be understood is ignored, which is told. So is one
+        that cannot be removed: each start would take it up again.
         """
         if not self._path:
             return []
+        found, why = list[Found](), ""
         try:
             found = _parse(_read(self._path), self._clock())
         except FileNotFoundError:
-            found = []
+            return []
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            line = f"{self._path}, left by the sentinel before, is ignored: {why}; nothing to do"
-            raise ValueError(line) from None
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
+            why = str(error.strerror if isinstance(error, OSError) else error)
+        try:
+            os.unlink(self._path)
+        except OSError as error:
+            found, why = [], f"cannot remove it: {error.strerror}; remove {self._path}"
+        if why:
+            self._tell(f"ignored {self._path} (from the previous sentinel): {why}")
         by_key = [((self._ifindex_of(dev), dst), heal) for dev, dst, heal in found]
         return [(key, heal) for key, heal in by_key if key[0]]
 
@@ -88,15 +117,20 @@ def _read(path: str) -> bytes:
         return file.read(MAX_BYTES)  # what is longer is cut, and no JSON
 
 
-def _parse(text: bytes, now: float) -> list[tuple[str, bytes, former_holders.Heal]]:
-    """Return device, address and heal of each look back; ValueError says why it is no use."""
+def _parse(text: bytes, now: float) -> list[Found]:
+    """Return the look backs; ValueError says why the file is no use.
+
+    One row that is none makes it so: it may be what says how an entry of the others was left.
+    """
     try:
         content = json.loads(text)
         age_s, rows = now - float(content["uptime_s"]), content["look_backs"]
         found = [_held(row, now) for row in rows[:MAX_ROWS]]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ValueError("it cannot be understood") from None
-    if not 0 <= age_s <= MAX_AGE_S:
+    if age_s < 0:
+        raise ValueError("it was written before this boot")
+    if not age_s <= MAX_AGE_S:
         raise ValueError(f"it is {age_s:.0f} s old")
     return found
 
@@ -114,7 +148,7 @@ def _row(dev: str, dst: bytes, heal: former_holders.Heal) -> dict[str, Any]:
     }
 
 
-def _held(row: dict[str, Any], now: float) -> tuple[str, bytes, former_holders.Heal]:
+def _held(row: dict[str, Any], now: float) -> Found:
     """Return one row; ValueError, KeyError or TypeError where it is none."""
     old, new, at = bytes.fromhex(row["old"]), bytes.fromhex(row["new"]), float(row["at"])
     is_whole = (

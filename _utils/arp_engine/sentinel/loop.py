@@ -137,7 +137,7 @@ class _Session:
             self._close = opened.pop_all().close
         ask = self._channel
         self._devices = devices.WatchedDevices(options.selectors, ask)
-        words = self._devices.name, self._devices.ifindex, self._clock
+        words = self._devices.name, self._devices.ifindex, self._not_handed_over, self._clock
         self._handover = handover.Handover(sentinel.look_backs_path, *words)
         self._news = news = telling.News(self._teller, self._devices, self._clock)
         self._decider = decide.Decider(
@@ -181,12 +181,8 @@ class _Session:
         self._decider.on_stop(self._handover.write if self._sentinel.is_stopped else None)
         self._close()
 
-    def _take_over(self) -> None:
-        """Ask on whom the sentinel before this one was asking when it was stopped."""
-        try:
-            self._decider.take_over(self._handover.take())
-        except ValueError as error:
-            self._teller.tell(EventKind.LOST, str(error), self._clock())
+    def _not_handed_over(self, line: str) -> None:
+        self._teller.tell(EventKind.LOST, line, self._clock())
 
     def _sock_diag(self, opened: contextlib.ExitStack) -> sock_diag.Sockets | None:
         """Return the kernel's list of sockets; None, which is told, where it has no such list."""
@@ -201,7 +197,7 @@ class _Session:
         """Hear, probe and tell until stopped."""
         self._news.watching()
         self._reader.read(self._clock())  # the whole table
-        self._take_over()
+        self._decider.take_over(self._handover.take())
         was_paused = False
         while not self._sentinel.is_stopped:
             now = self._clock()
