@@ -18,6 +18,7 @@ from ..resolve import look_back
 from ..resolve.question import ProbeResult, Question
 from .neighbour_cache import mac_of
 
+MAX_HANDOVER_S = 30.0  # later another start takes nothing up: who had the entry may be long gone
 MAX_FORMERS = 2  # of one entry: each is asked once a second, and a question takes 0.4 s
 
 

@@ -18,7 +18,7 @@ from ..reporting import files
 from . import former_holders, telling
 
 NAME = "look_backs.json"
-MAX_AGE_S = 30.0  # later another start takes nothing up: who had the entry may be long gone
+MAX_AGE_S = former_holders.MAX_HANDOVER_S
 MAX_ROWS, MAX_BYTES = 4096, 1 << 20
 MAX_MAC = 32  # bytes: MAX_ADDR_LEN
 

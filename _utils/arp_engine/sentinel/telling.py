@@ -72,7 +72,8 @@ class News:
         is_handed_over: unless one that starts soon asks it on.
         """
         macs = (heal.new, heal.old) if heal.is_written else (heal.old, heal.new)
-        unless = "unless it starts again within 30 s and finds out, " if is_handed_over else ""
+        within = f"within {former_holders.MAX_HANDOVER_S:g} s"
+        unless = f"unless it starts again {within} and finds out, " if is_handed_over else ""
         text = (
             ", undecided: the sentinel ended before it knew whether that is right: "
             f"{unless}run arp.diagnose {codec.address(key[1])}"
