@@ -144,10 +144,10 @@ def audit(
     ``finding``, ``why``, ``until``); ``expired`` (acknowledgements: ``about``, ``why``, ``until``,
     ``findings``: how many); ``silent`` (``minion``, ``why``); ``conflicts`` (``minion``, ``why``:
     its return may be forged); ``counts``; ``totals``; ``databases`` (names); ``summary``
-    (lines); ``stopped`` (why the master could send no more jobs, or ""); ``command`` (what to type
-    next); ``history`` (the recorded ``runs``, and ``changes``; then ``wrong``, ``gone``,
-    ``unproven`` have ``first_seen``, in seconds since 1970); ``jid``; ``jobs`` (jids of the jobs
-    sent); ``retcode``.
+    (lines); ``stopped`` (why the master could send no more jobs during the audit, also that of a
+    heal, or ""); ``command`` (what to type next); ``history`` (the recorded ``runs``, and
+    ``changes``; then ``wrong``, ``gone``, ``unproven`` have ``first_seen``, in seconds since 1970);
+    ``jid``; ``jobs`` (jids of the jobs sent); ``retcode``.
 
     The exit code is a sum: 2 wrong entries (also gone ones, and cached addresses that two machines
     claim), 4 not every minion answered, or the master could not send a job (``summary`` says so), 8
