@@ -42,7 +42,7 @@ except ImportError:
 reload_if_changed()
 from arp_engine.fleet import arguments, grains_cache, new_minions, targets
 from arp_engine.reporting import run_history
-from arp_engine.table import parse
+from arp_engine.table import naming, parse
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ TARGET_S = 60.0  # for how long a target is resolved
 MAX_EVENTS = 1000  # read at a time
 BLOCKED_S = 10.0  # without reading an event: from here on some may be lost
 FULL_S = 0.2  # between two looks whether the databases can take another job
+MAX_NAMED = 5  # machines or databases in one line
 GAUGE_S = 10.0  # between two events that tell how many machines wait
 TAG = "arp/born"  # our events: asked, answered, conflicts, silent, refused, waiting
 
@@ -182,11 +183,13 @@ class _StartListener:
         for answer in self.jobs.take_answers(now, self._cached_returns):
             self._fire("answered", answer)
         for jid, minions in self.jobs.take_conflicts().items():
-            named = _join(minions)
+            named = naming.examples(minions, MAX_NAMED)
             log.warning("arp_born: job %s: two different returns: one is forged: %s", jid, named)
             self._fire("conflicts", {"jid": jid, "minions": minions})
         for jid, minions in self.jobs.take_silent(now).items():
-            log.warning("arp_born: job %s: no answer from %s", jid, _join(minions))
+            log.warning(
+                "arp_born: job %s: no answer from %s", jid, naming.examples(minions, MAX_NAMED)
+            )
             self._fire("silent", {"jid": jid, "minions": minions})
         self._look_up_unsure(now)
         self._gauge(now)
@@ -226,7 +229,7 @@ class _StartListener:
             )
         except SaltException as error:
             wait_s = self.unsure.add(jid, job, time.monotonic())
-            machines = _join(job.machines)
+            machines = naming.examples(job.machines, MAX_NAMED)
             log.warning(
                 "arp_born: cannot send the job for %s; retrying in %g s: %s",
                 machines,
@@ -275,7 +278,7 @@ class _StartListener:
     def _note_sent(self, job, jid, minions):
         if _has_job_cache():
             self.jobs.add(jid, minions, time.monotonic())
-        log.info("arp_born: asked about %s", _join(job.machines))
+        log.info("arp_born: asked about %s", naming.examples(job.machines, MAX_NAMED))
         event = {"machines": job.machines, "addresses": job.addresses, "jid": jid}
         self._fire("asked", event)
 
@@ -383,8 +386,3 @@ class _StartListener:
 def _has_job_cache():
     """Tell whether the job cache proves who answered; without one no answer is reported."""
     return __opts__["job_cache"] and not __opts__.get("ext_job_cache")
-
-
-def _join(names):
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

@@ -57,6 +57,7 @@ FREE_OF_PYROUTE2 = {
     "netlink/model.py",
     "packets/probe_schedule.py",
     "table/capacity.py",
+    "table/naming.py",
     "table/ownership.py",
     "table/parse.py",
     "table/selectors.py",

@@ -26,6 +26,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from ..table import naming
 from . import inventory
 from .bindings import Binding, Bindings
 
@@ -300,17 +301,13 @@ def _truth(bindings: list[Binding], gateways: Collection[str]) -> Row:
     Where the network answers for every address, a database can learn the network's MAC only.
     """
     ages = [binding.host.age_s for binding in bindings]
+    macs = set(gateways) or {binding.mac for binding in bindings}
     return {
-        "mac_true": _join(set(gateways) or {binding.mac for binding in bindings}),
-        "machine": _join({binding.machine for binding in bindings}),
+        "mac_true": naming.examples(macs, MAX_NAMES),
+        "machine": naming.examples({binding.machine for binding in bindings}, MAX_NAMES),
         "truth": bindings[0].host.source,
         "truth_age_s": None if None in ages else max(ages),
     }
-
-
-def _join(names: set[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(sorted(names)[:MAX_NAMES]) + more
 
 
 def _twice(ip: str, machines: list[str], macs: list[str], held: int, source: str) -> Row:

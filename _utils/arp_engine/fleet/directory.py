@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from ..reporting import files
+from ..table import naming
 from . import acknowledge, audit_history, html_report, summary, truth_file
 from .settings import Settings
 
@@ -98,10 +99,9 @@ def _left_open(unseen: Collection[str]) -> list[str]:
     """Return a line that names some of the findings that a run could not look at."""
     if not unseen:
         return []
-    more = f" and {len(unseen) - MAX_NAMED} more" if len(unseen) > MAX_NAMED else ""
     return [
         "Recorded findings that stay open, as their database was not read or a later run has seen "
-        f"them: {', '.join(sorted(unseen)[:MAX_NAMED])}{more}."
+        f"them: {naming.examples(unseen, MAX_NAMED)}."
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import version
 from ..reporting import run_history
+from ..table import naming
 from . import summary, targets
 from .audit import Master, Options
 from .compare import Row
@@ -144,10 +145,9 @@ def _mixed(found: list[Row]) -> list[str]:
     """Return a line for each version that is not this master's, with the databases that run it."""
     ours, lines = (version.VERSION, version.code()), []
     for label in sorted({(row["version"], row["code"]) for row in found} - {ours}):
-        names = sorted(row["minion"] for row in found if (row["version"], row["code"]) == label)
-        named = ", ".join(names[:MOST_NAMED])
-        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        lines.append(f"Other version than this master's: {_label(*label)} on {named}{more}.")
+        names = (row["minion"] for row in found if (row["version"], row["code"]) == label)
+        named = naming.examples(names, MOST_NAMED)
+        lines.append(f"Other version than this master's: {_label(*label)} on {named}.")
     return [*lines, f"This master has {_label(*ours)}: sync what is older."] if lines else []
 
 

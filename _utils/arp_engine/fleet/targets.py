@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ..table import naming
+
 #: Why a minion is silent.
 UNDECIDED = "no cached grains: whether the target means it is not known"
 #: Why a target of grains or pillar is refused where only the minions can match it.
@@ -106,9 +108,8 @@ def lines(undecided: Mapping[str, str]) -> list[str]:
     """Return a line for each reason: minions, and why it is not known whether they are meant."""
     found = []
     for why in sorted(set(undecided.values())):
-        names = sorted(name for name in undecided if undecided[name] == why)
-        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        found.append(f"{', '.join(names[:MAX_NAMED])}{more}: {why}")
+        names = (name for name in undecided if undecided[name] == why)
+        found.append(f"{naming.examples(names, MAX_NAMED)}: {why}")
     return found
 
 

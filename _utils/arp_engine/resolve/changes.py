@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ..netlink import codec
-from ..table import answer, view
+from ..table import naming, view
 from . import look_back, look_back_run, proxied, proxy
 from .question import NO_PERMISSION
 from .report import Report
@@ -191,26 +191,26 @@ class Changes:
         """
         if self._written_back:
             self.warnings.append(
-                f"still wrong: {answer.examples(self._written_back)}: the kernel took the MAC that "
+                f"still wrong: {naming.examples(self._written_back)}: the kernel took the MAC that "
                 "answered, and the entry has the former one again, though no host with that one "
                 "answers us: another process or a frame of another host wrote it meanwhile; look "
                 "with: ip monitor neigh; then run arp.revalidate again"
             )
         if self._written_anew:
             self.warnings.append(
-                f"undecided: {answer.examples(self._written_anew)}: the MAC in brackets came "
+                f"undecided: {naming.examples(self._written_anew)}: the MAC in brackets came "
                 "meanwhile, and not by an answer to us: run arp.revalidate again"
             )
         if self._unread:
             self.warnings.append(
-                f"undecided: {answer.examples(self._unread)}: the entry took another MAC, and then "
+                f"undecided: {naming.examples(self._unread)}: the entry took another MAC, and then "
                 "the kernel did not show it (deleted meanwhile, or not readable): run "
                 "arp.revalidate again"
             )
 
         if self._unasked:
             self.warnings.append(
-                f"undecided: {answer.examples(self._unasked)}: the entry holds a MAC that answers, "
+                f"undecided: {naming.examples(self._unasked)}: the entry holds a MAC that answers, "
                 "but it is not verified that this is right: run arp.revalidate again"
             )
 

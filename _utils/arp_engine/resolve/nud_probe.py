@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 from ..netlink import codec, rtnetlink
 from ..netlink.constants import FAMILY_NAMES, INCOMPLETE, PROBE, TICKS, VALID
 from ..packets.probe_schedule import MCAST_RESOLICIT
-from ..table import answer, view
+from ..table import naming, view
 from ..table.refusals import already_gone
 from . import in_flight, rate_limit
 
@@ -252,7 +252,7 @@ class NudProber:
             if refused:
                 error = next(iter(refused.values()))
                 self.warnings.append(
-                    f"mcast_resolicit stays 0 on {answer.examples(refused)} "
+                    f"mcast_resolicit stays 0 on {naming.examples(refused)} "
                     f"({errno.errorcode.get(error.errno or 0, error.errno)}): where unicast probes "
                     "get no answer, a living entry fails before the kernel probes by broadcast"
                 )
@@ -268,7 +268,7 @@ class NudProber:
                     names = [f"{FAMILY_NAMES[each]} {self._table.name(at)}" for each, at in kept]
                     self.warnings.append(
                         f"ended while entries were in PROBE: mcast_resolicit stays "
-                        f"{MCAST_RESOLICIT} on {answer.examples(names)} until the next boot, so "
+                        f"{MCAST_RESOLICIT} on {naming.examples(names)} until the next boot, so "
                         "that a living host that answers no unicast keeps its entry; nothing to do"
                     )
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from ..netlink import codec, rtnetlink
-from ..table import answer, view
+from ..table import answer, naming, view
 from .question import ProbeResult
 
 LISTS = ("healed", "gone", "duplicates")
@@ -172,14 +172,14 @@ def still_wrong(
         (weak if is_weak else refused).append(name)
     if refused:
         yield (
-            f"still wrong: {answer.examples(refused)}: another MAC answers, but the kernel keeps "
+            f"still wrong: {naming.examples(refused)}: another MAC answers, but the kernel keeps "
             "the cached one (changed within locktime, a filter of this host drops the answer, or "
             "another process writes the entry): run arp.revalidate again after a second, then look "
             "for a filter (nft list ruleset)"
         )
     if weak:
         yield (
-            f"still wrong: {answer.examples(weak)}: another MAC answers, but the kernel keeps the "
+            f"still wrong: {naming.examples(weak)}: another MAC answers, but the kernel keeps the "
             "cached one: an IPv6 answer without Override flag (an ND proxy) replaces none; "
             "arp.flush lets the kernel learn it"
         )

@@ -41,10 +41,3 @@ def limit_lists(result: dict[str, Any], lists: Iterable[str], limit: int) -> dic
     for name in lists if limit else ():
         result[name] = result[name][:limit]
     return result
-
-
-def examples(names: Iterable[str], most: int = 3) -> str:
-    """Return a few names as text, and how many more there are."""
-    names = sorted(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
