@@ -309,7 +309,7 @@ class _StartListener:
         return self.databases, "list"
 
     def _resolved(self, tgt, tgt_type):
-        """Return the databases; a line names the minions of which that is not known, once."""
+        """Return the databases; a line names those of which that is newly not known."""
         matcher = salt.utils.minions.CkMinions(__opts__)
         accepted = self._accepted()
         meant, undecided = targets.resolve(
@@ -319,9 +319,8 @@ class _StartListener:
             self._uncached,
             lambda name: salt.utils.minions.nodegroup_comp(name, __opts__["nodegroups"]),
         )
-        if undecided.items() - self.undecided.items():
-            for line in targets.lines(undecided):
-                log.warning("arp_born: not asked: %s", line)
+        for line in targets.lines(dict(undecided.items() - self.undecided.items())):
+            log.warning("arp_born: not asked: %s", line)
         self.undecided = undecided
         return sorted(meant & accepted)  # Salt 3008 also finds resources, which have no key
 

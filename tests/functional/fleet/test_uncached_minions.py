@@ -164,6 +164,25 @@ def test_engine_says_once_whom_it_does_not_ask(opts, caplog):
     ]
 
 
+def test_engine_names_the_minions_that_it_newly_does_not_ask(opts, caplog):
+    """The first five by name are the same ones at each change."""
+    listener = listener_for(opts, "G@role:database and db*")
+
+    def told(*names):
+        caplog.clear()
+        for name in names:
+            (Path(opts["pki_dir"]) / "minions" / name).write_text("a key")
+        listener.resolved_at = float("-inf")
+        listener._target()
+        lines = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        return [line.removesuffix(f": {targets.UNDECIDED}") for line in lines]
+
+    many = [f"db1{number}" for number in range(6)]
+    assert told(*many) == ["arp_born: not asked: db10, db11, db12, db13, db14 and 2 more"]
+    assert told("db9") == ["arp_born: not asked: db9"]
+    assert told() == []
+
+
 @pytest.mark.skipif(not IS_3008, reason="Salt before 3008 knows no resources")
 def test_engine_asks_nobody_without_an_accepted_key(opts):
     """A minion registers resources with grains of its choice; they never answer."""
