@@ -14,8 +14,10 @@ from .inventory import HostInventory
 
 #: Why it is not known whether a target by pillar means a minion.
 NO_PILLAR = (
-    "no cached pillar (run saltutil.refresh_pillar on it): whether the target means it is not known"
+    "no cached pillar (run saltutil.refresh_pillar on it; a master with master_async_mworker "
+    "caches none: name it by id or grain): whether the target means it is not known"
 )
+UNREADABLE = "its cached data cannot be read: {}: whether the target means it is not known"
 OTHER_PILLAR = (
     "its cached pillar is that of pillarenv {}, which Salt does not read for a target (name it by "
     "id or grain): whether the target means it is not known"
@@ -39,7 +41,8 @@ def uncached(cache: Any, names: Collection[str], is_3008: bool, kind: str) -> di
         return dict.fromkeys(_without_grains(cache, names, is_3008), targets.UNDECIDED)
     if is_3008:
         return _without_pillar(cache, names)
-    return {name: NO_PILLAR for name in names if not _has_pillar(cache, name)}
+    reasons = {name: _why_no_pillar(cache, name) for name in names}
+    return {name: why for name, why in reasons.items() if why}
 
 
 def _without_grains(cache: Any, names: Collection[str], is_3008: bool) -> set[str]:
@@ -61,13 +64,13 @@ def _without_pillar(cache: Any, names: Collection[str]) -> dict[str, str]:
     }
 
 
-def _has_pillar(cache: Any, name: str) -> bool:
-    """Tell whether Salt before 3008 has a minion's pillar: ``cache.clear_pillar`` leaves none."""
+def _why_no_pillar(cache: Any, name: str) -> str:
+    """Return why Salt before 3008 has no pillar of a minion (``cache.clear_pillar``), if so."""
     try:
         data = cache.fetch(f"minions/{name}", "data")
-    except Exception:  # each cache driver has errors of its own
-        return False
-    return isinstance(data, dict) and isinstance(data.get("pillar"), dict)
+    except Exception as error:  # each cache driver has errors of its own
+        return UNREADABLE.format(" ".join(str(error).split())[:200] or type(error).__name__)
+    return "" if isinstance(data, dict) and isinstance(data.get("pillar"), dict) else NO_PILLAR
 
 
 def host(cache: Any, minion: str, now: float) -> tuple[HostInventory | None, str]:

@@ -18,7 +18,7 @@ UNDECIDED = "no cached grains: whether the target means it is not known"
 #: Why a target of grains or pillar is refused where only the minions can match it.
 WITHOUT_CACHE = "{}: without minion_data_cache, name minions by glob, list or pcre"
 _EVERYBODY, _NOBODY = "*", "E@(?!)"
-MAX_NAMED = 5  # minions in one line
+MAX_NAMED = 5  # minions in one line; reasons
 
 Target = str | list[str]
 
@@ -105,11 +105,13 @@ def refusal(what: str, undecided: Mapping[str, str]) -> str:
 
 
 def lines(undecided: Mapping[str, str]) -> list[str]:
-    """Return a line for each reason: minions, and why it is not known whether they are meant."""
-    found = []
-    for why in sorted(set(undecided.values())):
+    """Return a line for each of a few reasons: minions, and why nobody knows if they are meant."""
+    found, whys = [], sorted(set(undecided.values()))
+    for why in whys[:MAX_NAMED]:
         names = (name for name in undecided if undecided[name] == why)
         found.append(f"{naming.examples(names, MAX_NAMED)}: {why}")
+    if rest := sum(why in whys[MAX_NAMED:] for why in undecided.values()):
+        found.append(f"and {rest} more minions, for other reasons")
     return found
 
 

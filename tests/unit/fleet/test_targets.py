@@ -160,12 +160,41 @@ def test_record_that_clear_pillar_has_left_has_no_pillar(data):
 
     class Cache:
         def fetch(self, bank, _key):
-            if bank == "minions/broken":
-                raise OSError("damaged")
             return data if bank == "minions/db1" else {"grains": {}, "pillar": {}}
 
-    found = grains_cache.uncached(Cache(), {"db1", "db2", "broken"}, False, "pillar")
-    assert found == dict.fromkeys(("db1", "broken"), grains_cache.NO_PILLAR)
+    found = grains_cache.uncached(Cache(), {"db1", "db2"}, False, "pillar")
+    assert found == {"db1": grains_cache.NO_PILLAR}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError("damaged\nhere"), "damaged here"),
+        (EOFError(), "EOFError"),
+        (OSError("x" * 999), "x"),
+    ],
+)
+def test_record_that_cannot_be_read_is_told_with_the_error(error, told):
+    """A refresh of the pillar would not help; each cache driver has errors of its own."""
+
+    class Cache:
+        def fetch(self, bank, _key):
+            raise error
+
+    [(name, why)] = grains_cache.uncached(Cache(), {"db1"}, False, "pillar").items()
+    assert name == "db1"
+    assert why.startswith(f"its cached data cannot be read: {told}")
+    assert why.endswith(": whether the target means it is not known")
+    assert len(why) < 300
+
+
+def test_reasons_of_many_minions_are_few_lines():
+    """An error may name the file of each minion."""
+    undecided = {f"db{number}": f"cannot read {number}" for number in range(1, 10)}
+    lines = targets.lines({**undecided, "web1": "cannot read 9"})
+    assert lines[:2] == ["db1: cannot read 1", "db2: cannot read 2"]
+    assert lines[5:] == ["and 5 more minions, for other reasons"]
+    assert targets.lines(dict.fromkeys(MINIONS[:2], "x")) == ["db1, db2: x"]
 
 
 @pytest.mark.parametrize("negation", ["L@db1,db9", "( L@db1,db9 or G@x )"])
