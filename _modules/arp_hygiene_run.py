@@ -91,7 +91,8 @@ def run(
     test (bool, default False)
         Test that a run can do and report all that; probe, change and report nothing.
     scheduled (bool, default False)
-        The installed schedule says so of its own runs: :py:func:`arp_hygiene.status` judges by
+        The installed schedule says so of its own runs (the script of cron and systemd by the
+        environment variable ``ARP_HYGIENE_SCHEDULED``): :py:func:`arp_hygiene.status` judges by
         these alone whether one is overdue.
 
     Returns what :py:func:`arp.revalidate` or :py:func:`arp.flush` returned, and ``success`` (bool;
@@ -111,6 +112,7 @@ def run(
     if test:
         return _told(**_proven(how, arguments, metrics))
     seen = sentinel_status.read(sentinel_status.PATH, time.monotonic())
+    scheduled = scheduled or job_files.MARK in os.environ
     outcome = {"how": how, "metrics": metrics, "scheduled": scheduled, **_cleaned(how, arguments)}
     outcome["sentinel"] = seen.get("heals", [])
     if _has_entries(outcome["stats"]):

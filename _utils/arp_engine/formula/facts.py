@@ -70,7 +70,7 @@ def installed_job(
     elif any(not each.get("enabled", True) for each in schedules):
         disabled = "the minion's scheduler is disabled, with all its jobs: schedule.enable"
     words = jobs[-1].get("kwargs") or {}
-    marked = words.items() >= job_files.MARK.items()
+    marked = words.items() >= job_files.MARK_OF_SALT.items()
     return InstalledJob("salt", when, wait_s, disabled, job_files.selection(words), marked)
 
 

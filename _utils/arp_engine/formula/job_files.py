@@ -15,8 +15,11 @@ FUNCTION = "arp_hygiene.run"
 BUSY = 75  # EX_TEMPFAIL: the previous run is still in progress, so this one is skipped
 HEAD = "# Written by the Salt formula arp_hygiene; applying arp_hygiene.remove takes it away."
 
-#: An argument of the schedule's own command: status judges by such runs whether it is overdue.
-MARK = {"scheduled": True}
+#: That a run is the schedule's own: status judges by such runs whether it is overdue. The script
+#: says so in its environment, which a module of an older version ignores; a job of Salt's scheduler
+#: has no environment of its own, and says so by an argument.
+MARK = "ARP_HYGIENE_SCHEDULED"
+MARK_OF_SALT = {"scheduled": True}
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 _DUE = re.compile(r"^# due: (?P<when>.+), (?P<wait_s>\d+) s later$", re.MULTILINE)
@@ -29,7 +32,7 @@ _SCRIPT = r"""#!/bin/sh
 # With test=True it tests that it can run, and changes nothing.
 
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export PATH PYTHONWARNINGS=ignore
+export PATH PYTHONWARNINGS=ignore {mark}=1
 
 tell() {{  # $1: the line; $2: the exit code
     [ "$logged$test" ] || logger -t arp_hygiene -p daemon.err -- "$1" 2>/dev/null
@@ -109,7 +112,7 @@ def selection(arguments: dict[str, Any]) -> str:
 
 def is_marked(text: str) -> bool:
     """Tell whether a script of :func:`script` says that its runs are the schedule's (MARK)."""
-    return " scheduled=true" in text
+    return f" {MARK}=1" in text
 
 
 def _salt_call(path: str, config_dir: str | None) -> list[str]:
@@ -121,6 +124,7 @@ def script(salt_call: str, config_dir: str | None, arguments: dict[str, Any]) ->
     """Return the text of the script that cron and systemd run."""
     return _SCRIPT.format(
         head=HEAD,
+        mark=MARK,
         function=FUNCTION,
         busy=BUSY,
         command=shlex.join(command(salt_call, config_dir, arguments)),

@@ -292,12 +292,12 @@ def _job(checked: pillar.Checked, facts: Facts, places: dict[str, str]) -> Plan:
     arguments = {"how": checked.how, **checked.arguments, "event": checked.event}
     if checked.metrics:
         arguments["metrics"] = checked.metrics
-    arguments |= job_files.MARK
     if formula_facts.by_ssh(facts.root_dir):
         raise ValueError(_BY_SSH.format(checked.backend))
     span = schedule.span_s(checked.splay, *checked.when)
     wait_s = schedule.splay_s(facts.minion_id, span)
     if checked.backend == "salt":
+        arguments |= job_files.MARK_OF_SALT
         present = _salt_job(checked, arguments, wait_s, facts.croniter_here)
         return {
             "user": checked.user,

@@ -75,6 +75,21 @@ def test_run_without_result_logs_nothing(installed, syslog):
     assert syslog.lines() == []
 
 
+def test_module_of_an_older_version_runs_between_sync_and_apply(installed, syslog, caller):
+    """To go back: the installed script passes no argument that the older module refuses."""
+    installed()
+    module = pathlib.Path(caller.opts["extension_modules"], "modules", "arp_hygiene_run.py")
+    now = module.read_text()
+    older = now.replace("    scheduled=False,\n):", "):\n    scheduled = False")
+    assert older != now
+    try:
+        module.write_text(older)
+        assert fire() == ""
+    finally:
+        module.write_text(now)
+    assert syslog.lines() == []
+
+
 def test_result_is_one_line_and_is_recorded(installed, syslog, caller):
     installed(clean={"how": "flush"})
     subprocess.run("ip addr add 192.0.2.1/24 dev v.1", shell=True, check=True)
