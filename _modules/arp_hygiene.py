@@ -398,7 +398,7 @@ def _found():
         "announce": bool(boot.installed(paths)),
         "sentinel": bool(sentinel_unit.installed(paths))
         or os.path.lexists(paths["sentinel_code"])
-        or (paths["sentinel_service"] and _has_dead_sentinels_status()),
+        or (bool(paths["sentinel_service"]) and _has_dead_sentinels_status()),
     }
 
 

@@ -52,3 +52,24 @@ def test_setting_of_a_device_that_is_gone_stands_nowhere(tmp_path):
     assert kept(tmp_path, {}, "net.ipv4.neigh.eth0.locktime", 7) == []
     assert kept(tmp_path, {}, "vm.x", "much") == []
     assert live_settings.kept(str(tmp_path / "none")) == {}
+
+
+def test_change_within_a_tick_is_told_and_a_value_that_the_kernel_rounds_is_none(
+    tmp_path, monkeypatch
+):
+    """Where the kernel's tick is 1 ms, 99 is 99; at HZ 250, 7 is 6 before the write and after."""
+    name = "net.ipv4.neigh.eth0.locktime"
+    setting, file = [{"name": name, "value": 99}], tmp_path / "locktime"
+    monkeypatch.setattr(live_settings, "_path", lambda _name: str(file))
+    file.write_text("100\n")
+    assert live_settings.put(setting, test=False) == {name: {"old": 100, "new": 99}}
+    assert file.read_text() == "99\n"
+    assert live_settings.put(setting, test=False) == {}
+
+    def shows_a_tick_less(path, new):
+        file.write_text(f"{new - 1}\n")
+        return new - 1
+
+    file.write_text("6\n")
+    monkeypatch.setattr(live_settings, "_write", shows_a_tick_less)
+    assert live_settings.put([{"name": name, "value": 7}], test=False) == {}
