@@ -393,6 +393,7 @@ def _found():
         "systemd": any(os.path.lexists(paths[unit]) for unit in ("service", "timer")),
         "script": os.path.lexists(paths["script"]),
         "textfile": bool(_textfile()),
+        "mark": bool(paths["record"]) and os.path.lexists(paths["record_mark"]),
         "record": os.path.lexists(paths["record"]),
         "sysctl": os.path.lexists(paths["sysctl"]),
         "announce": bool(boot.installed(paths)),

@@ -171,6 +171,7 @@ def plan(checked: pillar.Checked, facts: Facts) -> Plan:
         checked.backend: checked.backend != "none",
         "script": checked.backend in ("cron", "systemd"),
         "textfile": bool(checked.metrics) and os.path.dirname(facts.textfile) == checked.metrics,
+        "mark": checked.backend != "none",  # without a schedule another minion may have it
         "sysctl": bool(settings["lines"]),
         "sentinel": checked.sentinel is not None,
     }

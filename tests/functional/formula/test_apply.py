@@ -116,6 +116,7 @@ def test_backend_none_removes_the_former_schedule(apply):
     done = apply({"requirement": NO_PIP, "schedule": {"backend": "none"}})
     assert sorted(done.changed) == [
         "cron no longer cleans the neighbour table",
+        "the run history is no minion's",
         "the script of a scheduled run is removed",
     ]
     assert not CRON.exists()

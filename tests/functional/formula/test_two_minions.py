@@ -81,6 +81,24 @@ def test_second_minion_is_refused_before_anything_is_changed(apply, second, veth
     assert not apply(tree).changed
 
 
+def test_schedule_that_the_first_one_gives_up_may_be_the_second_ones(apply, second):
+    """As the refusal advises: want this there alone. The run history stays, and changes hands."""
+    wanted = {"requirement": NO_PIP}
+    assert not apply(wanted).failed
+    assert second("arp_hygiene", wanted).failed
+    (apply.record / "heals").write_text("kept\n")
+    kept = {name: text for name, text in history(apply).items() if name != "minion"}
+    assert "the run history is no minion's" in apply(NOTHING, test=True).pending
+    assert (apply.record / "minion").exists()
+    assert not apply(NOTHING).failed
+    assert history(apply) == kept
+    again = apply(NOTHING)
+    assert (again.failed, again.changed) == ({}, {})
+    assert not second("arp_hygiene", wanted).failed
+    assert f" Minion: {second.etc}\n" in (apply.record / "minion").read_text()
+    assert apply(wanted).failed
+
+
 def test_removal_by_second_minion_leaves_what_the_first_has(apply, second, veth):
     tree = of_first(apply, veth)
     engine = second.etc / "minion.d" / "arp_hygiene_sentinel.conf"

@@ -131,6 +131,16 @@ def test_run_history_stays_without_a_schedule(plan):
     assert (told["former"], told["there"]) == (["cron"], ["record", "cron"])
 
 
+def test_run_history_is_marked_as_long_as_a_schedule_is_wanted(plan):
+    """Then another minion of the host may have one."""
+    there = {"mark": True, "record": True}
+    for backend, former in (("cron", []), ("salt", []), ("none", ["mark"])):
+        tree = {"schedule": {"backend": backend}, "requirement": {"install": "none"}}
+        told = plan(tree, found=there)
+        assert (told["former"], told["idle"]) == (former, False)
+    assert plan(tree, found={**there, "mark": False})["idle"]
+
+
 def standing(values):
     """Return the settings in our file of them, each still as it is there."""
     return {name: Kept(value, [name]) for name, value in values.items()}
