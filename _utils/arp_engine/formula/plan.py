@@ -223,6 +223,7 @@ def _check_machine(checked: pillar.Checked, facts: Facts) -> None:
 def _check_whose(checked: pillar.Checked, facts: Facts) -> None:
     """Raise ValueError where another minion of this host has a part that pillar wants."""
     places = paths(facts.config_dir, facts.root_dir)
+    places["record"] = places["record_mark"]  # what may be deleted: not the heals
     files = {"cron": ["cron"], "systemd": ["service", "timer"]}.get(checked.backend, [])
     wanted = {
         "schedule": [*files, "record"] if checked.backend != "none" else [],

@@ -352,7 +352,7 @@ SHARED = ("cron", "service", "timer", "sysctl", "sentinel_service", "record")
     [
         ("cron", None, "schedule", "/etc/cron.d/arp_hygiene"),
         ("timer", {"schedule": {"backend": "systemd"}}, "schedule", "arp-hygiene.timer"),
-        ("record", {"schedule": {"backend": "salt"}}, "schedule", "/var/lib/arp_hygiene"),
+        ("record", {"schedule": {"backend": "salt"}}, "schedule", "/var/lib/arp_hygiene/minion"),
         ("sysctl", {"sysctl": BOTH}, "sysctl", "/etc/sysctl.d/60-arp-hygiene.conf"),
         ("sentinel_service", {"sentinel": True}, "sentinel", "arp-hygiene-sentinel.service"),
     ],
@@ -360,10 +360,11 @@ SHARED = ("cron", "service", "timer", "sysctl", "sentinel_service", "record")
 def test_part_of_another_minion_is_refused_by_name(plan, theirs, tree, key, path):
     with pytest.raises(ValueError, match=f"^{key}: [^ ]*{path} belongs to another minion") as told:
         plan(tree, foreign={theirs: "/etc/venv-salt-minion"}, sysctl=keys("default"))
-    assert ", configured in /etc/venv-salt-minion: apply arp_hygiene.remove there, or" in str(
-        told.value
-    )
-    assert "\n" not in str(told.value)
+    line = str(told.value)
+    assert ", configured in /etc/venv-salt-minion: apply arp_hygiene.remove there, or" in line
+    file = line.split()[1]
+    assert line.endswith(f"; if that minion is gone, delete {file}")
+    assert "\n" not in line
 
 
 def test_parts_of_another_minion_are_no_obstacle_where_none_is_wanted(plan):
