@@ -13,13 +13,13 @@
 {%- from "./unsynced.jinja" import unsynced with context %}
 {%- endif %}
 
-{%- set theirs = hygiene.foreign | default({}) %}
-{%- set there = hygiene.there | reject("in", theirs) | list %}
+{%- set removes = hygiene.removes | default(hygiene.there) %}  {#- older modules have none #}
+{%- set stays = hygiene.stays | default([]) %}
 
-{%- if there or hygiene.uninstall %}
+{%- if removes or hygiene.uninstall %}
 
 include:
-{%- for part in there %}
+{%- for part in removes %}
   - .{{ part }}_absent
 {%- endfor %}
 {%- if hygiene.uninstall %}
@@ -28,7 +28,7 @@ include:
 {%- elif left %}
 {%- set left = left | join(", ") %}
 {{ unsynced("the formula's modules are not on this minion, so nothing is removed: run saltutil.sync_all, then this again; found here: " ~ left) }}
-{%- elif not textfile and not unread and not theirs %}
+{%- elif not textfile and not unread and not stays %}
 
 arp_hygiene has nothing to remove here:
   test.succeed_without_changes:
@@ -49,8 +49,7 @@ the pillar of arp_hygiene is not read completely:
     - comment: {{ unread | json }}
 {%- endif %}
 
-{%- for part, where in theirs.items() %}
-{%- set line = hygiene.paths[part] ~ " stays: it belongs to the minion that is configured in " ~ where %}
+{%- for line in stays %}
 
 {{ line | json }}:
   test.succeed_without_changes:

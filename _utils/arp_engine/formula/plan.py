@@ -13,8 +13,10 @@ idle        True: pillar wants nothing, and nothing is installed
 name        of the job in Salt's own scheduler
 backend     ``cron``, ``salt``, ``systemd`` or ``none``
 former      installed parts to remove: an earlier pillar wanted them and this one does not
-there       installed parts: what ``arp_hygiene.remove`` removes, but for ``foreign``
+there       installed parts
 foreign     another minion's of this host: part or file to the directory where that is configured
+removes     what ``arp_hygiene.remove`` removes: ``there`` without ``foreign``
+stays       a line for each of ``foreign``
 paths       name to path of each file of the formula
 job         the scheduled job in the backend's own format, see :func:`_job`; empty without one
 requirement what is installed, a list: ``id``, ``name``, and either ``pip`` (arguments of
@@ -138,6 +140,8 @@ def refused(
         "former": [],
         "there": [part for part, left in found.items() if left],
         "foreign": theirs,
+        "removes": [part for part, left in found.items() if left and part not in theirs],
+        "stays": [whose.stays(places[part], owner) for part, owner in theirs.items()],
         "paths": places,
         "job": {},
         "requirement": requirement,

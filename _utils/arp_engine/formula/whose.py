@@ -74,3 +74,8 @@ def refusal(path: str, config_dir: str) -> str:
         f"{path} belongs to another minion of this host, configured in {config_dir}: apply "
         f"arp_hygiene.remove there, or want this there alone; if that minion is gone, delete {path}"
     )
+
+
+def stays(path: str, config_dir: str) -> str:
+    """Return that a removal leaves a part, and why."""
+    return f"{path} stays: it belongs to the minion that is configured in {config_dir}"

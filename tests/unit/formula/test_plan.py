@@ -120,7 +120,7 @@ def test_parts_of_an_earlier_pillar_are_removed(plan):
     found = {**dict.fromkeys(parts, True), "systemd": False}
     told = plan(found=found)
     assert told["former"] == ["salt", "textfile", "sysctl"]
-    assert told["there"] == list(parts)
+    assert told["there"] == told["removes"] == list(parts)
     told = plan({"schedule": {"backend": "salt"}}, found=found)
     assert told["former"] == ["cron", "script", "textfile", "sysctl"]
 
@@ -374,6 +374,15 @@ def test_parts_of_another_minion_are_no_obstacle_where_none_is_wanted(plan):
     assert (told["idle"], told["former"], told["there"]) == (True, [], [])
     assert told["foreign"] == foreign
     assert told["paths"]["pillar_textfile"] == ""
+    assert [line.split()[0] for line in told["stays"]] == [told["paths"][name] for name in SHARED]
+    owner = "it belongs to the minion that is configured in /etc/venv-salt-minion"
+    assert all(line.endswith(f" stays: {owner}") for line in told["stays"])
+
+
+def test_removal_leaves_a_run_history_that_is_not_ours(plan):
+    """This minion has nothing here; a schedule finds the history, and gives it to its user."""
+    told = plan(foreign={"sysctl": "/etc/x"}, found={"cron": False, "record": True})
+    assert (told["there"], told["removes"], len(told["stays"])) == (["record"], [], 2)
 
 
 def test_announcement_of_another_minion_is_refused_alone(plan):
