@@ -45,7 +45,7 @@ class EventKind(enum.Enum):
         _SENTINEL,
         False,
         "Notifications were lost (the table is read again), SYNs are not examined (too many), "
-        "or look backs not taken up.",
+        "or look backs were not handed over or not taken up.",
     )
     UNDECIDED = "undecided", _RUN, False, "Neither confirmed nor refuted by the end of the run."
     GONE = "gone", _RUN, False, "No host answers for the address; the entry is FAILED."
