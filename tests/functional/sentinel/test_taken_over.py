@@ -30,9 +30,10 @@ OWNED, LEARNT = "reachable extern_learn", "reachable"  # by a control plane; by 
 
 
 def write(address, words, first):
-    if first == "del":
-        ip("neigh", "del", address, "dev", "db0")
-    ip("neigh", "replace", address, *f"lladdr {OTHER} dev db0 nud {words}".split())
+    orders = f"neigh replace {address} lladdr {OTHER} dev db0 nud {words}\n"
+    if first == "del":  # by one process: a reply of the database meanwhile would ask a question
+        orders = f"neigh del {address} dev db0\n{orders}"
+    ip("-batch", "-", stdin=orders)
 
 
 @PAIR

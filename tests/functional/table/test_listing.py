@@ -151,9 +151,12 @@ def test_stats_counts_against_the_limits(arp, scene):
 
 
 def test_permanent_entries_of_another_namespace_do_not_count(arp, scene):
+    limit = arp.stats()["ipv4"]["gc_thresh3"]
+    if limit > 20_000:
+        pytest.skip(f"this machine's gc_thresh3 is {limit}")
     orders = (
         f"neigh add 198.18.{number >> 8}.{number & 255} lladdr {DEAD} dev w0 nud permanent\n"
-        for number in range(1100)
+        for number in range(limit + 76)
     )
     ip("-n", "worker", "-batch", "-", stdin="".join(orders))
     counts = arp.stats()["ipv4"]
