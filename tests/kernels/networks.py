@@ -13,6 +13,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from table import flush, revalidate
 
 from lab import cable
 from lab.cable import DEAD
-from lab.machines import Failed, Machine, poll
+from lab.machines import Failed, Machine, poll, run
 from lab.observe import GREETING, PORT, Service, family
 from lab.saltstack import SENTINEL
 
@@ -100,21 +101,21 @@ class Network:
         self.host, self.kind, self.dev, self._number = host, kind, f"net{number}", number
         self.worker = Machine(f"worker-{number}")
         words = {"n": number, "d": self.dev, "a": f"a{number}", "b": f"b{number}"}
-        for wire in "ab":
-            far = f"peer name w{wire} netns {self.worker.name}"
-            host.do(f"ip link add {words[wire]} type veth {far}")
-        self._build(host, kind.host, words)
+        veths = [
+            f"link add {words[wire]} type veth peer name w{wire} netns {self.worker.name}"
+            for wire in "ab"
+        ]
+        self._build(host, [*veths, *kind.host], words)
         if "team" in kind.name:
             team.set_up(host, self.dev, words["a"], words["b"])
         self._build(self.worker, kind.worker, words)
         self._number_it()
-        for machine, devices in ((self.worker, ("wa", "wb")), (host, (words["a"], words["b"]))):
-            for device in devices:  # those that did not become the device itself
-                machine.do("ip", "link", "set", device, "up", check=False)
+        for machine, devices in ((self.worker, "wa wb"), (host, f"{words['a']} {words['b']}")):
+            lines = "".join(f"link set {device} up\n" for device in devices.split())
+            every = "-force", "-batch", "-"  # though one may have become the device itself
+            run("ip", "-n", machine.name, *every, stdin=lines, check=False)
         self.mac = _mac(self.worker, "w0")
-        for ours in self.address(4, 1), self.address(6, 1):
-            lladdr = _mac(host, self.dev)
-            self.worker.do(f"ip neigh replace {ours} lladdr {lladdr} nud permanent dev w0")
+        self.know_the_host()
 
     @staticmethod
     def _build(machine, lines, words):
@@ -141,16 +142,18 @@ class Network:
         number = self._number
         return f"10.{number}.0.{last}" if version == 4 else f"2001:db8:{number}::{last or ''}"
 
-    def write(self, address, state="reachable", mac=DEAD):
-        """Write an entry into the host's table."""
-        for nud in ("permanent", state):
-            cable.ip(f"neigh replace {address} lladdr {mac} nud {nud} dev {self.dev}",
-                     namespace=self.host.name)  # fmt: skip
+    def know_the_host(self, mac="", state="permanent"):
+        """Write the host's entries into the worker's table."""
+        lines = _entries("w0", _both(self, 1), mac or _mac(self.host, self.dev), state)
+        cable.ip(*lines, namespace=self.worker.name)
 
-    def cached(self, address):
-        """Return the MAC that the host has for an address."""
-        row = self.host.neighbour(address)
-        return row.get("lladdr", "") if row else ""
+    def entries(self, *addresses, state="reachable", mac=DEAD):
+        """Return the lines that write entries into the host's table."""
+        return _entries(self.dev, addresses, mac, state)
+
+    def cached(self):
+        """Return the MACs that the host has for the addresses of this network."""
+        return _cached(self.host, self.dev)
 
     def call(self, version, last, outgoing, timeout_s):
         """Open one connection between the host and an address of the worker: seconds, or None."""
@@ -183,8 +186,24 @@ class Network:
 
 
 def _mac(machine, dev):
-    [link] = json.loads(machine.do(f"ip -j link show dev {dev}"))
+    [link] = _shown(machine, "link", dev)
     return link["address"]
+
+
+def _cached(machine, dev):
+    return {row["dst"]: row.get("lladdr", "") for row in _shown(machine, "neigh", dev)}
+
+
+def _shown(machine, what, dev):
+    return json.loads(run("ip", "-n", machine.name, "-j", what, "show", "dev", dev) or "[]")
+
+
+def _entries(dev, addresses, mac, state):
+    return [
+        f"neigh replace {address} lladdr {mac} nud {nud} dev {dev}"
+        for address in addresses
+        for nud in dict.fromkeys(("permanent", state))
+    ]
 
 
 def _both(network, last):
@@ -251,20 +270,22 @@ def _until_it_works(network):
 
 def _flush(host, built):
     """Return how many stale entries of each network went; those of others must stay."""
-    for network in built:
-        for address in _both(network, FORGOTTEN):
-            network.write(address, "stale")
+    forgotten = [net.entries(*_both(net, FORGOTTEN), state="stale") for net in built]
+    cable.ip(*chain.from_iterable(forgotten), namespace=host.name)
     with host.inside():
         flush(ip=[address for network in built for address in _both(network, FORGOTTEN)])
-    return [sum(not net.cached(address) for address in _both(net, FORGOTTEN)) for net in built]
+    left = [net.cached() for net in built]
+    return [
+        sum(not cached.get(address) for address in _both(net, FORGOTTEN))
+        for net, cached in zip(built, left, strict=True)
+    ]
 
 
 def _revalidate(host, built):
     """Return how many verdicts of each network are right: confirmed and healed, both families."""
-    for network in built:
-        for right, wrong in zip(_both(network, RIGHT), _both(network, WRONG), strict=True):
-            network.write(right, mac=network.mac)
-            network.write(wrong)
+    lines = [net.entries(*_both(net, RIGHT), mac=net.mac) for net in built]
+    lines += [net.entries(*_both(net, WRONG)) for net in built]
+    cable.ip(*chain.from_iterable(lines), namespace=host.name)
     asked = [address for net in built for last in (RIGHT, WRONG) for address in _both(net, last)]
     with host.inside():
         result = revalidate(ip=asked)
@@ -272,7 +293,8 @@ def _revalidate(host, built):
     rights = []
     for network in built:
         expected = {(network.dev, address, network.mac) for address in _both(network, WRONG)}
-        kept = [network.cached(address) == network.mac for address in _both(network, RIGHT)]
+        cached = network.cached()
+        kept = [cached.get(address) == network.mac for address in _both(network, RIGHT)]
         rights.append(len(expected & healed) + sum(kept))
     return rights
 
@@ -280,10 +302,7 @@ def _revalidate(host, built):
 def _announce(host, built):
     """Return how many wrong entries of each worker an announcement corrected, both families."""
     for network in built:
-        for ours in _both(network, 1):
-            for nud in ("permanent", "reachable"):
-                cable.ip(f"neigh replace {ours} lladdr {DEAD} nud {nud} dev w0",
-                         namespace=network.worker.name)  # fmt: skip
+        network.know_the_host(DEAD, "reachable")
     for on_lo in (False, True):  # which link carries an address of lo, the operator says
         some = [net for net in built if net.kind.on_lo == on_lo]
         named = [ip_network(ours) for net in some for ours in _both(net, 1)]
@@ -291,11 +310,10 @@ def _announce(host, built):
             announce.announce([net.dev for net in some] if on_lo else None, named)
     corrected = []
     for network in built:
-        lladdr = _mac(host, network.dev)
-        rows = [network.worker.neighbour(ours) or {} for ours in _both(network, 1)]
-        corrected.append(sum(row.get("lladdr") == lladdr for row in rows))
-        for ours in _both(network, 1):
-            network.worker.do(f"ip neigh replace {ours} lladdr {lladdr} nud permanent dev w0")
+        cached = _cached(network.worker, "w0")
+        rights = [cached.get(ours) == _mac(host, network.dev) for ours in _both(network, 1)]
+        corrected.append(sum(rights))
+        network.know_the_host()
     return corrected
 
 
@@ -310,7 +328,7 @@ def _trial(network, last, outgoing, timeout_s):
     """Make both entries of an address wrong, then connect by it: seconds or None, each family."""
     tries = []
     for version in (4, 6):
-        network.write(network.address(version, last))
+        cable.ip(*network.entries(network.address(version, last)), namespace=network.host.name)
         tries.append(network.call(version, last, outgoing, timeout_s))
     return tries
 
