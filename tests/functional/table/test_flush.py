@@ -142,6 +142,34 @@ def test_flush_reads_the_table_in_small_chunks(arp, scene, monkeypatch):
     assert flush.CHUNK // 2 < max(sizes) <= flush.CHUNK
 
 
+@pytest.mark.parametrize(
+    ("deleted", "in_chunk", "are_few"),
+    [(0, 16, True), (0, 17, False), (11, 5, True), (12, 5, False), (9999, 4, True)],
+)
+def test_the_first_entries_of_a_flush_and_a_few_of_a_chunk_are_read_again(
+    arp, scene, monkeypatch, deleted, in_chunk, are_few
+):
+    """However fresh they are."""
+    monkeypatch.setattr(flush, "FRESH_S", float("inf"))
+    original, again = rtnetlink.Channel.get_entries, []
+
+    def get_entries(channel, keys):
+        again.extend(keys := list(keys))
+        return original(channel, keys)
+
+    monkeypatch.setattr(rtnetlink.Channel, "get_entries", get_entries)
+    begin = flush._DryRun.__init__
+
+    def begun(work, *words):
+        begin(work, *words)
+        work.count = deleted
+
+    monkeypatch.setattr(flush._DryRun, "__init__", begun)
+    scene.fill(in_chunk)
+    assert arp.flush(family="ipv4")["flushed"] == deleted + in_chunk
+    assert len(again) == (in_chunk if are_few else 0)
+
+
 def test_flush_before_linux_5_deletes_what_was_shown(arp, scene, monkeypatch):
     """These kernels have no request for one entry (EOPNOTSUPP)."""
 
