@@ -112,8 +112,8 @@ class Network:
         self._number_it()
         for machine, devices in ((self.worker, "wa wb"), (host, f"{words['a']} {words['b']}")):
             lines = "".join(f"link set {device} up\n" for device in devices.split())
-            every = "-force", "-batch", "-"  # though one may have become the device itself
-            run("ip", "-n", machine.name, *every, stdin=lines, check=False)
+            go_on = "-force", "-batch", "-"  # where one of them has become the device itself
+            run("ip", "-n", machine.name, *go_on, stdin=lines, check=False)
         self.mac = _mac(self.worker, "w0")
         self.know_the_host()
 

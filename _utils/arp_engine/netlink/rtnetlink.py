@@ -123,9 +123,8 @@ class Channel:
 
         dump_chunk: bytes of a dump that are received at once.
         """
-        self._dump_chunk = (
-            dump_chunk  # the kernel never writes more at once than was ever asked for
-        )
+        # The kernel never writes more at once than the largest read of this socket asked for.
+        self._dump_chunk = dump_chunk
         self._ioctl_sock: socket.socket | None = None  # opened by device()
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self._sock.bind((0, 0))

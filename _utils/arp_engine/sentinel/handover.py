@@ -18,7 +18,6 @@ from ..reporting import files
 from . import former_holders, telling
 
 NAME = "look_backs.json"
-MAX_AGE_S = former_holders.MAX_HANDOVER_S
 MAX_ROWS, MAX_BYTES = 4096, 1 << 20
 MAX_MAC = 32  # bytes: MAX_ADDR_LEN
 
@@ -130,7 +129,7 @@ def _parse(text: bytes, now: float) -> list[Found]:
         raise ValueError("it cannot be understood") from None
     if age_s < 0:
         raise ValueError("it was written before this boot")
-    if not age_s <= MAX_AGE_S:
+    if not age_s <= former_holders.MAX_HANDOVER_S:
         raise ValueError(f"it is {age_s:.0f} s old")
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def examples(names: Iterable[str], most: int = 3) -> str:
-    """Return a few names as text, in their order, and how many more there are."""
+    """Return the first few names in alphabetical order, and how many more there are."""
     names = sorted(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
